@@ -1,0 +1,140 @@
+//! The seam between the runtime and a model: pure encoding, and one call that moves bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use sterna_model::{Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment};
+
+use crate::{Item, Request};
+
+/// Something that answers requests. The runtime journals the encoded bytes before it hands them to `send`.
+pub trait Provider: Send + Sync {
+    /// What this provider says of a route: its limits and prices. `Err` when it does not serve the route; the text
+    /// says what to do.
+    fn model(&self, route: &Route) -> Result<ModelInfo, String>;
+
+    /// Name and version of the encoder for this route, for example `openai_chat/1`.
+    fn encoder(&self, route: &Route) -> String;
+
+    /// Encodes a request. Pure: the same request gives the same bytes, with or without what `cache` holds.
+    fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded;
+
+    /// Sends the bytes, streams what comes, and returns the whole answer. Must stop soon when dropped.
+    fn send<'a>(
+        &'a self,
+        route: &'a Route,
+        body: Encoded,
+        events: &'a mut (dyn FnMut(StreamEvent) + Send),
+    ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>>;
+}
+
+/// A shared provider.
+pub type SharedProvider = Arc<dyn Provider>;
+
+/// A request's bytes. The chunks in order are the body; chunks of unchanged history are shared between requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    pub chunks: Vec<Bytes>,
+    /// blake3 of the body.
+    pub hash: Digest,
+    /// Size of the body.
+    pub bytes: u64,
+}
+
+impl Encoded {
+    /// Hashes and measures a body. Encoders with a warm cache may keep the hash state of the prefix instead.
+    pub fn of(chunks: Vec<Bytes>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for chunk in &chunks {
+            hasher.update(chunk);
+        }
+        Self::with_hash(chunks, Digest(*hasher.finalize().as_bytes()))
+    }
+
+    pub fn with_hash(chunks: Vec<Bytes>, hash: Digest) -> Self {
+        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Self { chunks, hash, bytes }
+    }
+
+    /// The body in one piece.
+    pub fn body(&self) -> Bytes {
+        match self.chunks.as_slice() {
+            [one] => one.clone(),
+            many => many.concat().into(),
+        }
+    }
+}
+
+/// Encoded history that the next request shares. Dropping it only costs time.
+///
+/// A wire keeps what it likes: `head` for the bytes before the messages with the request parts they came from, `items`
+/// for the bytes of each history item by identity, `prefix` for the hash state over both.
+#[derive(Default)]
+pub struct EncodeCache {
+    /// The part of the body before the messages, and whether it is still valid is judged by comparing `head_of`.
+    pub head: Option<(HeadOf, Bytes)>,
+    /// Encoded items, in the order of the request; an entry is valid while the `Arc` is the same.
+    pub items: Vec<(Arc<Item>, Bytes)>,
+    /// Hash state over the head and the first `n` items.
+    pub prefix: Option<(usize, blake3::Hasher)>,
+}
+
+/// What the head of a body was made from.
+#[derive(Clone)]
+pub struct HeadOf {
+    pub route: Route,
+    pub system: Arc<[crate::SystemPart]>,
+    pub tools: Arc<[sterna_model::ToolSpec]>,
+    pub tools_off: bool,
+    pub max_output: u32,
+}
+
+/// A piece of a live answer. Segments never overlap: a chunk that holds two kinds is split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEvent {
+    pub segment: Segment,
+    pub phase: Phase,
+    /// For `Delta`.
+    pub text: String,
+    /// For tool-call segments, once known.
+    pub call_id: Option<String>,
+    pub name: Option<String>,
+}
+
+/// A model's whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelReply {
+    pub parts: Vec<Part>,
+    pub stop: ModelStop,
+    pub billed: Billed,
+}
+
+/// What is known of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelInfo {
+    /// Tokens the model can read and write together.
+    pub context: u32,
+    /// Tokens the model may write in one answer.
+    pub max_output: u32,
+    pub price: Option<Price>,
+    /// The facts are safe defaults, because the model is not in the catalogue.
+    pub assumed: bool,
+}
+
+impl Default for ModelInfo {
+    /// A model nobody has heard of (design: output limit 8,192 if unknown).
+    fn default() -> Self {
+        Self { context: 128_000, max_output: 8_192, price: None, assumed: true }
+    }
+}
+
+/// US dollars per million tokens, by class.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Price {
+    pub input: f64,
+    pub output: f64,
+    pub cache_read: f64,
+    pub cache_write_5m: f64,
+    pub cache_write_1h: f64,
+}

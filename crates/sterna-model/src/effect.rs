@@ -1,0 +1,265 @@
+//! Effects: what the turn machine asks of the world, and what came back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Billed, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq, SessionId, ToolCall, ToolOutcome,
+};
+
+/// Why a step came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transition {
+    /// The first step of a turn.
+    Input,
+    ToolResults,
+    /// Steered input was waiting.
+    Steer,
+    /// The answer was cut by the output limit.
+    OutputContinue,
+    /// The answer was empty, or nothing was achieved for a while.
+    Nudge,
+    /// The step limit is reached: one last answer with tools off.
+    Grace,
+}
+
+impl Transition {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::ToolResults => "tool_results",
+            Self::Steer => "steer",
+            Self::OutputContinue => "output_continue",
+            Self::Nudge => "nudge",
+            Self::Grace => "grace",
+        }
+    }
+}
+
+/// An effect that the machine wants now. Asking again for one that is under way changes nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    CallModel(CallModel),
+    CallTool(CallTool),
+}
+
+impl Effect {
+    pub fn key(&self) -> &EffectKey {
+        match self {
+            Self::CallModel(call) => &call.key,
+            Self::CallTool(call) => &call.key,
+        }
+    }
+}
+
+/// One model call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallModel {
+    pub key: EffectKey,
+    /// 1, or one more than the attempts in the log.
+    pub attempt: u32,
+    /// A recorded retry is due then.
+    pub not_before: Option<Millis>,
+    pub transition: Transition,
+    /// Steered inputs that enter the request at this boundary.
+    pub inputs: Vec<Seq>,
+    /// `tool_choice` none, with the tool list unchanged.
+    pub tools_off: bool,
+    /// The intent is in the log already: its request is to be sent, byte for byte.
+    pub intent: Option<ModelIntent>,
+}
+
+/// One tool call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallTool {
+    pub key: EffectKey,
+    pub call: ToolCall,
+    pub class: EffectClass,
+    /// Attempts that have an intent in the log. More than 0 in a process that did not start them: in doubt.
+    pub started: u32,
+    /// What a person said to it, if somebody was asked.
+    pub ruling: Option<Ruling>,
+    /// The turn is over for this call: answer it so without running it.
+    pub closed: Option<Closed>,
+}
+
+/// Why a call is answered without being run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    Cancelled,
+    /// The model called although its tools were off.
+    ToolsOff,
+}
+
+/// A person's answer to a wait.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    Allow,
+    Deny {
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        feedback: String,
+    },
+    /// Answers to questions, in their order.
+    Answers(Vec<String>),
+    Timeout,
+}
+
+/// What an intent says was about to happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intended {
+    Model(ModelIntent),
+    Tool(ToolIntent),
+}
+
+/// Everything from which the request can be derived again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelIntent {
+    pub route: Route,
+    pub transition: Transition,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Seq>,
+    /// The records whose content the request carries, in order.
+    pub history: Vec<Span>,
+    /// Blob: the manifest of prompt parts and tool schemas.
+    pub manifest: Digest,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tools_off: bool,
+    /// Tokens the model may write.
+    pub max_output: u32,
+    /// Name and version of the encoder, for example `openai_chat/1`.
+    pub encoder: String,
+    /// Hash of the request's bytes.
+    pub request: Digest,
+    /// Size of the request's body.
+    pub bytes: u64,
+}
+
+/// Consecutive records of one log. `session` is `None` for the log that holds the span.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    pub from: Seq,
+    /// Inclusive.
+    pub to: Seq,
+}
+
+/// A tool call that policy allowed and that is about to start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolIntent {
+    pub call_id: String,
+    pub name: String,
+    /// Hash of the tool's name and arguments.
+    pub input: Digest,
+    /// The level that confines it: `none` until a sandbox is built.
+    pub sandbox: String,
+}
+
+/// What an effect gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectResult {
+    Model(ModelOutcome),
+    /// The last attempt failed, and no other follows.
+    ModelFailed(ProviderFailure),
+    Tool(ToolOutcome),
+}
+
+/// A model's whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelOutcome {
+    pub parts: Vec<Part>,
+    pub stop: ModelStop,
+    /// The class of each tool call among the parts, in their order, as the registry judged it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<EffectClass>,
+    pub billed: Billed,
+    /// The text so far of a call that was cancelled: kept, and in no result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+    pub duration_ms: u64,
+}
+
+/// Why the model stopped writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelStop {
+    EndTurn,
+    ToolCalls,
+    MaxOutput,
+    /// The provider's filter, or the model itself, refused.
+    Refused,
+    /// We stopped it.
+    Cancelled,
+}
+
+impl ModelStop {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::EndTurn => "end_turn",
+            Self::ToolCalls => "tool_calls",
+            Self::MaxOutput => "max_output",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The classes of provider errors. One table (`sterna_llm::ladder`) says what each leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorClass {
+    RateLimit,
+    Overloaded,
+    Timeout,
+    Network,
+    Server,
+    Auth,
+    Quota,
+    InvalidRequest,
+    ContextOverflow,
+    ContentFilter,
+    ModelGone,
+    StreamCut,
+    /// Our own process was killed while the call was in flight.
+    Interrupted,
+}
+
+impl ErrorClass {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Network => "network",
+            Self::Server => "server",
+            Self::Auth => "auth",
+            Self::Quota => "quota",
+            Self::InvalidRequest => "invalid_request",
+            Self::ContextOverflow => "context_overflow",
+            Self::ContentFilter => "content_filter",
+            Self::ModelGone => "model_gone",
+            Self::StreamCut => "stream_cut",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// A failed model call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProviderFailure {
+    pub class: ErrorClass,
+    /// HTTP status, if there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// For people; a provider's own words are cut to 4,000 characters.
+    pub message: String,
+    /// What the provider asked us to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// What was used up before it failed.
+    #[serde(default)]
+    pub billed: Billed,
+}

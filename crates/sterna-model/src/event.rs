@@ -1,0 +1,290 @@
+//! Events: what surfaces show. All but the live ones are projections of records.
+//!
+//! The JSON form is a promise: `events.schema.json`.
+
+use serde::Serialize;
+
+use crate::{
+    Billed, Choice, Decision, Delivery, ErrorClass, GrantScope, Limits, Millis, Mode, ModelStop, OnAsk,
+    Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Usage,
+    WaitId,
+};
+
+/// The version of the event schema.
+pub const EVENT_VERSION: u32 = 1;
+
+/// Bytes of a tool's output that an event carries at most (design: "event copy").
+pub const EVENT_OUTPUT_BYTES: usize = 2048;
+
+/// One event, in its envelope.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Event {
+    pub v: u32,
+    /// The log's; for a live event the last settled one. Never decreases.
+    pub seq: Seq,
+    pub session: SessionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnNo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepNo>,
+    pub at: Millis,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The kind of segment that a delta belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Segment {
+    Text,
+    Reasoning,
+    ToolCall,
+}
+
+/// Where in its segment a delta stands. One segment is open at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    Start,
+    Delta,
+    End,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "type")]
+pub enum EventKind {
+    #[serde(rename = "session.opened")]
+    SessionOpened {
+        cwd: String,
+        root: String,
+        route: Route,
+        mode: Mode,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        parent: Option<ParentRef>,
+    },
+    #[serde(rename = "session.titled")]
+    SessionTitled { title: String, by: String },
+    #[serde(rename = "session.closed")]
+    SessionClosed { by: String },
+    #[serde(rename = "route.changed")]
+    RouteChanged { route: Route, cause: String },
+    #[serde(rename = "mode.changed")]
+    ModeChanged { mode: Mode, by: String },
+    #[serde(rename = "input.accepted")]
+    InputAccepted {
+        input: Seq,
+        delivery: Delivery,
+        text: String,
+        origin: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    #[serde(rename = "input.edited")]
+    InputEdited { input: Seq, text: String, by: String },
+    #[serde(rename = "input.withdrawn")]
+    InputWithdrawn { inputs: Vec<Seq>, by: String },
+    /// Inputs entered the running turn.
+    #[serde(rename = "input.steered")]
+    InputSteered { inputs: Vec<Seq> },
+    #[serde(rename = "turn.started")]
+    TurnStarted { inputs: Vec<Seq>, route: Route, mode: Mode, on_ask: OnAsk, limits: Limits },
+    #[serde(rename = "turn.committed")]
+    TurnCommitted {
+        outcome: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stop: Option<StopReason>,
+    },
+    #[serde(rename = "step.started")]
+    StepStarted { transition: Transition },
+    #[serde(rename = "step.ended")]
+    StepEnded {},
+    #[serde(rename = "model.started")]
+    ModelStarted { route: Route, attempt: u32, request: String, bytes: u64 },
+    /// Live.
+    #[serde(rename = "model.delta")]
+    ModelDelta {
+        /// Ordinal within the turn's live events, from 1.
+        delta: u64,
+        /// The attempt this text belongs to; `model.reset` names it when it is void.
+        correlation: String,
+        segment: Segment,
+        phase: Phase,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        text: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call_id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// All deltas of this correlation are void.
+    #[serde(rename = "model.reset")]
+    ModelReset { correlation: String, attempt: u32, class: ErrorClass, message: String },
+    #[serde(rename = "retry.waiting")]
+    RetryWaiting { attempt: u32, class: ErrorClass, until: Millis },
+    #[serde(rename = "model.ended")]
+    ModelEnded {
+        #[serde(skip_serializing_if = "String::is_empty")]
+        text: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        reasoning: String,
+        /// `None` when the call failed for good.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stop: Option<ModelStop>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorRef>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        partial: bool,
+        duration_ms: u64,
+    },
+    #[serde(rename = "usage")]
+    Usage { source: &'static str, route: Route, usage: Usage, cost: Option<f64>, estimated: bool },
+    #[serde(rename = "tool.proposed")]
+    ToolProposed { call_id: String, name: String, arguments: String },
+    #[serde(rename = "tool.started")]
+    ToolStarted { call_id: String, name: String, attempt: u32, at_ms: Millis },
+    /// Live.
+    #[serde(rename = "tool.progress")]
+    ToolProgress { delta: u64, call_id: String, name: String, text: String },
+    #[serde(rename = "tool.ended")]
+    ToolEnded {
+        call_id: String,
+        name: String,
+        status: ToolStatus,
+        /// At most 2,048 bytes.
+        output: String,
+        /// The record that holds the whole result, `session:seq`.
+        reference: String,
+        /// Bytes of the whole output.
+        bytes: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        duration_ms: u64,
+    },
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested {
+        wait: WaitId,
+        call_id: String,
+        tool: String,
+        summary: String,
+        reason: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        preview: Option<String>,
+    },
+    #[serde(rename = "approval.resolved")]
+    ApprovalResolved {
+        wait: WaitId,
+        decision: Decision,
+        by: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        feedback: String,
+    },
+    #[serde(rename = "question.asked")]
+    QuestionAsked { wait: WaitId, call_id: String, questions: Vec<QuestionRef> },
+    #[serde(rename = "question.answered")]
+    QuestionAnswered { wait: WaitId, ruling: Ruling, by: String },
+    #[serde(rename = "cancel.requested")]
+    CancelRequested { by: String, reason: String },
+    #[serde(rename = "grant.given")]
+    GrantGiven {
+        tool: String,
+        summary: String,
+        scope: GrantScope,
+        content: String,
+        expires: Option<Millis>,
+        by: String,
+    },
+    #[serde(rename = "grant.revoked")]
+    GrantRevoked { content: String, by: String },
+    #[serde(rename = "todo.changed")]
+    TodoChanged { items: Vec<TodoItem> },
+    #[serde(rename = "warning")]
+    Warning { code: String, message: String },
+    /// Live events were dropped. What follows is the settled state.
+    #[serde(rename = "gap")]
+    Gap { missed: u64 },
+    #[serde(rename = "result")]
+    Result(Box<ResultEvent>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ParentRef {
+    pub session: SessionId,
+    pub seq: Seq,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ErrorRef {
+    pub class: ErrorClass,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuestionRef {
+    pub question: String,
+    pub header: String,
+    pub options: Vec<Choice>,
+    pub multi: bool,
+}
+
+/// The last event of a turn, always: these fields and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResultEvent {
+    /// `finished`, `stopped`, `parked` or `drained`.
+    pub outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<serde_json::Value>,
+    /// By model.
+    pub usage: Vec<ModelUsage>,
+    /// US dollars; `null` when the price of a call is not known.
+    pub cost: Option<f64>,
+    pub steps: u32,
+    pub session: SessionId,
+    pub turn: TurnNo,
+    pub denials: Vec<Denial>,
+    /// Relative to the session's root where they lie in it.
+    pub changed_files: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelUsage {
+    pub model: Route,
+    pub calls: u64,
+    #[serde(flatten)]
+    pub usage: Usage,
+    pub cost: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Denial {
+    pub call_id: String,
+    pub tool: String,
+    pub reason: String,
+}
+
+/// Nano-dollars as dollars, for JSON.
+pub fn dollars(nano: Option<crate::NanoUsd>) -> Option<f64> {
+    nano.map(|n| n as f64 / 1e9)
+}
+
+impl EventKind {
+    /// Live events are not projections of a record and are not shown again.
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::ModelDelta { .. } | Self::ToolProgress { .. } | Self::Gap { .. })
+    }
+}
+
+impl From<&Billed> for Usage {
+    fn from(billed: &Billed) -> Self {
+        billed.usage
+    }
+}

@@ -1,0 +1,24 @@
+//! The words of Sterna: ids, messages, tools, usage, effects, records and events.
+//!
+//! Ring 0. Plain data that every other crate shares. This crate must never know a clock, a file,
+//! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
+
+mod effect;
+mod event;
+mod ids;
+mod message;
+mod policy;
+mod record;
+mod stop;
+mod tool;
+mod usage;
+
+pub use effect::*;
+pub use event::*;
+pub use ids::*;
+pub use message::*;
+pub use policy::*;
+pub use record::*;
+pub use stop::*;
+pub use tool::*;
+pub use usage::*;

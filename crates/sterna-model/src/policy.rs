@@ -1,0 +1,137 @@
+//! Permission as data: modes, rules and grants. The decision itself is `sterna-policy`'s.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Millis};
+
+/// How far an agent may go before it has to ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Reads, writes in the workspace and sandboxed commands pass; the rest asks.
+    #[default]
+    Execute,
+    /// File tools may write in the workspace; every command that writes asks.
+    AcceptEdits,
+    /// Whatever writes or reaches out asks.
+    Ask,
+    /// Ask becomes deny.
+    NeverAsk,
+    /// Ask becomes allow. Deny rules, the safety floor and the ceiling still hold.
+    Bypass,
+    /// Nothing that writes can run.
+    Plan,
+}
+
+impl Mode {
+    /// All modes that are built, in the order of the documentation.
+    pub const ALL: [Self; 6] =
+        [Self::Execute, Self::AcceptEdits, Self::Ask, Self::NeverAsk, Self::Bypass, Self::Plan];
+
+    /// The word in configuration, flags and events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::AcceptEdits => "accept-edits",
+            Self::Ask => "ask",
+            Self::NeverAsk => "never-ask",
+            Self::Bypass => "bypass",
+            Self::Plan => "plan",
+        }
+    }
+}
+
+/// What an ask does in this turn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAsk {
+    /// A person is at the terminal.
+    Prompt,
+    /// The call is refused and the turn goes on.
+    #[default]
+    Deny,
+    /// The turn stops `denied`.
+    Fail,
+    /// The turn is parked until somebody answers from another process.
+    Park,
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Allow,
+    Ask,
+    Deny,
+}
+
+impl Decision {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// Where a rule comes from, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Managed,
+    /// Flags of the command line belong here.
+    Session,
+    ProjectLocal,
+    Project,
+    User,
+    Builtin,
+}
+
+/// A rule as it was written, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleText {
+    pub decision: Decision,
+    /// `Tool` or `Tool(pattern)`.
+    pub text: String,
+    pub scope: Scope,
+    /// `file:line`, or the flag that gave it.
+    pub source: String,
+}
+
+/// What to do with an effect that may or may not have happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InDoubtPolicy {
+    /// The model is told `outcome_unknown`.
+    #[default]
+    Report,
+    /// Run it again, as the next attempt.
+    Rerun,
+    /// The turn stops `in_doubt`.
+    Stop,
+}
+
+/// How long a grant lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantScope {
+    /// This very call.
+    Once,
+    Turn,
+    Session,
+}
+
+/// A permission given once: a capability bound to its content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    pub tool: String,
+    /// What was shown to the person, for example the command line.
+    pub summary: String,
+    pub scope: GrantScope,
+    /// Hash of the tool's name and normalised arguments: another content is another grant.
+    pub content: Digest,
+    /// `None`: as long as its scope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Millis>,
+}

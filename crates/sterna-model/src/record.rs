@@ -1,0 +1,355 @@
+//! Records: the whole vocabulary of state. Adding a body is an ADR.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
+    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, TodoItem, TurnNo,
+    TurnOutcome, Usage, WaitId,
+};
+
+/// The version of records that this build writes. It reads all versions up to this one.
+pub const RECORD_VERSION: u32 = 1;
+
+/// One entry of a log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub v: u32,
+    pub seq: Seq,
+    pub at: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnNo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepNo>,
+    pub body: Body,
+}
+
+/// A record before the store has given it its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    pub at: Millis,
+    pub turn: Option<TurnNo>,
+    pub step: Option<StepNo>,
+    pub body: Body,
+}
+
+impl Draft {
+    /// The record that this draft becomes at `seq`.
+    pub fn at_seq(self, seq: Seq) -> Record {
+        let Self { at, turn, step, body } = self;
+        Record { v: RECORD_VERSION, seq, at, turn, step, body }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    SessionOpened(SessionOpened),
+    TitleSet {
+        title: String,
+        by: String,
+    },
+    SessionClosed {
+        by: String,
+    },
+    /// In force from the next turn until changed.
+    RouteChanged {
+        route: Route,
+        cause: String,
+    },
+    ModeChanged {
+        mode: Mode,
+        by: String,
+    },
+
+    InputAccepted(InputAccepted),
+    InputEdited {
+        input: Seq,
+        parts: Vec<InputPart>,
+        by: String,
+    },
+    InputWithdrawn {
+        inputs: Vec<Seq>,
+        by: String,
+    },
+
+    TurnStarted(Box<TurnStarted>),
+    TurnCommitted(Box<TurnCommitted>),
+
+    Intent(Box<Intent>),
+    /// A model call that failed or was lost. Another attempt follows when `retry_at` is set.
+    Attempt(Box<Attempt>),
+    Outcome(Box<Outcome>),
+    InDoubt {
+        key: EffectKey,
+        resolution: InDoubtPolicy,
+    },
+
+    WaitOpened(Box<WaitOpened>),
+    WaitResolved {
+        wait: WaitId,
+        ruling: Ruling,
+        by: String,
+    },
+    /// The first one of a turn counts.
+    CancelRequested {
+        turn: TurnNo,
+        request: String,
+        by: String,
+        reason: String,
+    },
+    /// The turn's deadline has passed.
+    DeadlinePassed {
+        turn: TurnNo,
+    },
+
+    GrantGiven {
+        grant: Grant,
+        by: String,
+    },
+    GrantRevoked {
+        content: Digest,
+        by: String,
+    },
+
+    /// A person changed the todo list. The model changes it by facts of tool outcomes.
+    TodoSet {
+        items: Vec<TodoItem>,
+        by: String,
+    },
+}
+
+/// The first record of every log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionOpened {
+    pub id: SessionId,
+    /// Where the history before this record is, for a fork.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// The workspace: what the session may write without asking.
+    pub root: String,
+    pub cwd: String,
+    pub route: Route,
+    pub mode: Mode,
+    /// The version of Sterna that opened it.
+    pub sterna: String,
+}
+
+/// The point of another log at which this one forks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    pub session: SessionId,
+    /// The last shared record.
+    pub seq: Seq,
+    /// The chain hash of that record.
+    pub hash: Digest,
+}
+
+/// When an input is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Starts a turn of its own, in order.
+    #[default]
+    NextTurn,
+    /// Enters the running turn before its next model call.
+    AfterWork,
+    /// Enters the running turn when it would otherwise end.
+    BeforeCompletion,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputAccepted {
+    /// Idempotency key: unique in its session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub delivery: Delivery,
+    pub parts: Vec<InputPart>,
+    /// The surface it came through: `cli`, `sdk` ...
+    pub origin: String,
+}
+
+/// Everything that somebody else would need to drive the turn on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnStarted {
+    pub inputs: Vec<Seq>,
+    pub route: Route,
+    pub mode: Mode,
+    pub limits: Limits,
+    /// Rules of all scopes, joined, with the place each comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleText>,
+    pub on_ask: OnAsk,
+    pub in_doubt: InDoubtPolicy,
+    pub root: String,
+    pub cwd: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_dirs: Vec<String>,
+    /// Names of the tools that may be called; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// The clock, once, as a recorded fact.
+    pub now: Millis,
+}
+
+/// The bounds of a turn, with the names they have in configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    pub max_steps: u32,
+    pub max_parallel_tools: u32,
+    pub max_output_continuations: u32,
+    /// Stalled steps after which the turn stops; a nudge comes at half of it.
+    pub no_progress_steps: u32,
+    pub max_consecutive_denials: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<NanoUsd>,
+    /// Milliseconds from the turn's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+}
+
+impl Default for Limits {
+    /// The constants of the design's turn machine.
+    fn default() -> Self {
+        Self {
+            max_steps: 100,
+            max_parallel_tools: 10,
+            max_output_continuations: 3,
+            no_progress_steps: 12,
+            max_consecutive_denials: 3,
+            max_tokens: None,
+            max_cost: None,
+            deadline: None,
+        }
+    }
+}
+
+/// The record that ends a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnCommitted {
+    pub outcome: TurnOutcome,
+    pub steps: u32,
+    pub usage: Usage,
+    /// `None` when a call's price is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<NanoUsd>,
+}
+
+/// Written, and durable, before an effect that is not pure starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    pub key: EffectKey,
+    pub class: EffectClass,
+    pub attempt: u32,
+    pub what: Intended,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub key: EffectKey,
+    pub attempt: u32,
+    pub route: Route,
+    pub failure: ProviderFailure,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Millis>,
+}
+
+/// In the log before anyone acts on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub key: EffectKey,
+    pub attempt: u32,
+    pub result: EffectResult,
+}
+
+/// Somebody or something has to answer before the effect can go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitOpened {
+    pub wait: WaitId,
+    pub key: EffectKey,
+    pub on: WaitOn,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitOn {
+    Approval(Approval),
+    Questions(Vec<Question>),
+}
+
+/// What a person is asked to allow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    pub tool: String,
+    /// One line: what would happen.
+    pub summary: String,
+    /// Why it asks.
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// More to look at before the answer, such as a diff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+    /// What a grant given in answer would be bound to.
+    pub content: Digest,
+}
+
+/// One question of `ask_user`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    pub question: String,
+    /// At most 12 characters.
+    pub header: String,
+    pub options: Vec<Choice>,
+    #[serde(default)]
+    pub multi: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    pub label: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
+}
+
+/// The prompt's parts and the tools of a request: the blob behind `ModelIntent::manifest`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub v: u32,
+    pub parts: Vec<PromptPart>,
+    /// Sorted by name.
+    pub tools: Vec<ToolPart>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptPart {
+    pub name: String,
+    /// Who it belongs to, for the context ledger: a file, `sterna`, a host's slot.
+    pub owner: String,
+    pub stability: Stability,
+    pub text: BlobRef,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolPart {
+    pub name: String,
+    /// Blob: the `ToolSpec` as JSON.
+    pub spec: BlobRef,
+}
+
+/// How long a part of the prompt stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stability {
+    Stable,
+    Frame,
+    /// Sent after the history, and only on the transition of its name.
+    Tail,
+}

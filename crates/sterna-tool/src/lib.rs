@@ -1,0 +1,202 @@
+//! The contract between the runtime and a tool: built-in, MCP, browser and code tools share it.
+//!
+//! Ring 1. A tool gets its arguments and a `ToolContext`, never the runtime. This crate must never know
+//! tokio, files, sockets or a session's log.
+
+mod cancel;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use cancel::{Cancel, Cancelled};
+use futures::future::BoxFuture;
+use serde_json::Value;
+use sterna_log::SharedBlobs;
+use sterna_model::{
+    BlobRef, Digest, EffectClass, EffectKey, Fact, Millis, Question, TodoItem, ToolSpec, ToolStatus,
+};
+
+/// A tool. One value serves all sessions of a process: it holds no state of a session.
+pub trait Tool: Send + Sync {
+    /// What the model is told. Constant for the life of the value.
+    fn spec(&self) -> &ToolSpec;
+
+    /// What recovery may do with this call. Called only with arguments that fit the schema.
+    fn class(&self, args: &Value) -> EffectClass;
+
+    /// What this call would touch, for policy, hooks and people. Must not touch it, but may look at the file
+    /// system to resolve names. An error is the call's result, and nothing runs.
+    fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError>;
+
+    /// Runs the call. Dropping the future must leave nothing running.
+    fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>>;
+}
+
+/// A shared tool.
+pub type SharedTool = Arc<dyn Tool>;
+
+/// Where a call would happen.
+#[derive(Debug, Clone)]
+pub struct PlanContext {
+    /// Relative paths are relative to this. Absolute.
+    pub cwd: PathBuf,
+    /// The workspace and the extra folders, absolute, symlinks resolved.
+    pub roots: Vec<PathBuf>,
+}
+
+/// What a call would touch: the observable copy that policy and people judge.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    pub accesses: Vec<Access>,
+    /// One line for a person: `write src/lib.rs (1,204 bytes)`.
+    pub summary: String,
+    /// More to look at before saying yes, such as a diff.
+    pub preview: Option<String>,
+}
+
+/// One thing that a call would touch. Paths are absolute with symlinks resolved as far as they exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    Read(PathBuf),
+    Write(PathBuf),
+    /// A command line for the shell, and where it would run. Policy reads it.
+    Shell {
+        command: String,
+        cwd: PathBuf,
+    },
+    /// A host, for tools that reach out.
+    Web {
+        host: String,
+    },
+    /// Asks a person something. Always allowed by policy; the surface decides what happens.
+    Person,
+    /// The session's own state, such as the todo list. Always allowed.
+    Session,
+    /// Something that no rule but the tool's own name covers.
+    Other,
+}
+
+/// What a running call is given.
+#[derive(Clone)]
+pub struct ToolContext {
+    pub key: EffectKey,
+    /// From 1.
+    pub attempt: u32,
+    pub cwd: PathBuf,
+    pub roots: Vec<PathBuf>,
+    pub cancel: Cancel,
+    /// Keeps large output.
+    pub blobs: SharedBlobs,
+    /// Live text for people; never stored.
+    pub progress: Arc<dyn Fn(String) + Send + Sync>,
+    /// The clock.
+    pub now: Arc<dyn Fn() -> Millis + Send + Sync>,
+    /// The session's world as its log tells it.
+    pub view: Arc<SessionView>,
+    /// Environment for children: an allow-list, without any key.
+    pub env: Arc<BTreeMap<String, String>>,
+    /// The answers of a person, when the call comes back from `ToolReturn::Ask`.
+    pub answers: Option<Vec<String>>,
+}
+
+/// What a tool may know of its session.
+#[derive(Debug, Clone, Default)]
+pub struct SessionView {
+    /// Version of each file as it was last read or written in this session, by absolute path.
+    pub files: BTreeMap<String, Digest>,
+    pub todos: BTreeMap<String, TodoItem>,
+}
+
+/// What a call gives back.
+#[derive(Debug)]
+pub enum ToolReturn {
+    Done(ToolDone),
+    /// A person must answer first; the call comes again with `ToolContext::answers`. The turn parks meanwhile.
+    Ask(Vec<Question>),
+}
+
+/// A finished call.
+#[derive(Debug, Default)]
+pub struct ToolDone {
+    pub output: Output,
+    pub budget: ViewBudget,
+    pub facts: Vec<Fact>,
+    /// The call ran and says that it failed, for example a command with exit code 1: still an answer.
+    pub failed: bool,
+}
+
+impl ToolDone {
+    /// Text with the usual budget.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { output: Output::Text(text.into()), ..Self::default() }
+    }
+}
+
+/// A tool's whole output.
+#[derive(Debug)]
+pub enum Output {
+    Text(String),
+    /// Too large to hold: everything is in the blob, and these are its ends with a note on how it ended.
+    Large {
+        blob: BlobRef,
+        head: String,
+        tail: String,
+        note: String,
+    },
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+/// How much of the output the model sees. The runtime cuts at character borders and adds the marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewBudget {
+    pub bytes: usize,
+    pub lines: usize,
+    /// Percent of the budget for the beginning; the rest shows the end. 100: the beginning only.
+    pub head_percent: u8,
+}
+
+impl Default for ViewBudget {
+    /// 16 KiB and 400 lines of the beginning.
+    fn default() -> Self {
+        Self { bytes: 16 << 10, lines: 400, head_percent: 100 }
+    }
+}
+
+/// A call that gave no answer. The model is told the message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ToolError {
+    pub status: ToolStatus,
+    /// For the model: what was wrong, and what to do instead.
+    pub message: String,
+}
+
+impl ToolError {
+    /// The tool ran, or refused to, and failed.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self { status: ToolStatus::Failed, message: message.to_string() }
+    }
+    /// The arguments fit the schema, and are wrong all the same.
+    pub fn invalid(message: impl fmt::Display) -> Self {
+        Self { status: ToolStatus::InvalidArguments, message: message.to_string() }
+    }
+    pub fn cancelled() -> Self {
+        Self { status: ToolStatus::Cancelled, message: "cancelled".into() }
+    }
+}
+
+/// A path for the model: relative to `cwd` when it lies in it.
+pub fn shown(path: &Path, cwd: &Path) -> String {
+    match path.strip_prefix(cwd) {
+        Ok(inner) if inner.as_os_str().is_empty() => ".".into(),
+        Ok(inner) => inner.display().to_string(),
+        Err(_) => path.display().to_string(),
+    }
+}
