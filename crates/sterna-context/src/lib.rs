@@ -1,1 +1,14 @@
+//! What the model sees, and why: the transcript, the prompt, the derived request and the view of tool results.
+//!
+//! Ring 1. Everything here is a pure function of records and of the prompt's parts. This crate must never know a
+//! clock, a file, a wire's bytes or an executor.
 
+mod derive;
+mod project;
+mod prompt;
+mod transcript;
+
+pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use project::{Projected, project, project_ends};
+pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
+pub use transcript::Transcript;

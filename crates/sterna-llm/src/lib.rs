@@ -3,8 +3,16 @@
 //!
 //! Ring 1. This crate must never know a socket, a file, a clock, randomness or an executor.
 
+pub mod catalog;
+pub mod ladder;
 mod provider;
 mod request;
+pub mod scripted;
+pub mod sse;
+pub mod wire;
 
+pub use catalog::ModelOverride;
 pub use provider::*;
 pub use request::*;
+pub use scripted::Scripted;
+pub use wire::EncodeCache;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use sterna_model::{Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment};
 
-use crate::{Item, Request};
+use crate::{EncodeCache, Request};
 
 /// Something that answers requests. The runtime journals the encoded bytes before it hands them to `send`.
 pub trait Provider: Send + Sync {
@@ -64,30 +64,6 @@ impl Encoded {
             many => many.concat().into(),
         }
     }
-}
-
-/// Encoded history that the next request shares. Dropping it only costs time.
-///
-/// A wire keeps what it likes: `head` for the bytes before the messages with the request parts they came from, `items`
-/// for the bytes of each history item by identity, `prefix` for the hash state over both.
-#[derive(Default)]
-pub struct EncodeCache {
-    /// The part of the body before the messages, and whether it is still valid is judged by comparing `head_of`.
-    pub head: Option<(HeadOf, Bytes)>,
-    /// Encoded items, in the order of the request; an entry is valid while the `Arc` is the same.
-    pub items: Vec<(Arc<Item>, Bytes)>,
-    /// Hash state over the head and the first `n` items.
-    pub prefix: Option<(usize, blake3::Hasher)>,
-}
-
-/// What the head of a body was made from.
-#[derive(Clone)]
-pub struct HeadOf {
-    pub route: Route,
-    pub system: Arc<[crate::SystemPart]>,
-    pub tools: Arc<[sterna_model::ToolSpec]>,
-    pub tools_off: bool,
-    pub max_output: u32,
 }
 
 /// A piece of a live answer. Segments never overlap: a chunk that holds two kinds is split.

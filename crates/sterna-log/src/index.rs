@@ -111,7 +111,7 @@ impl IndexDelta {
             | Body::Intent(_)
             | Body::InDoubt { .. }
             | Body::CancelRequested { .. }
-            | Body::DeadlinePassed { .. }
+            | Body::LimitReached { .. }
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. } => {}

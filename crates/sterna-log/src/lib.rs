@@ -3,10 +3,27 @@
 //!
 //! Ring 1. This crate must never know a file, a database, a clock, randomness or an executor.
 
+// First, for its macro.
+#[macro_use]
+pub mod conformance;
+
+mod batch;
 mod blobs;
+mod codec;
+mod decide;
+mod history;
+pub mod fold;
 mod index;
 mod log;
+mod memory;
+mod text;
 
+pub use batch::*;
 pub use blobs::*;
+pub use codec::*;
+pub use decide::*;
+pub use history::*;
 pub use index::*;
 pub use log::*;
+pub use memory::*;
+pub use text::*;

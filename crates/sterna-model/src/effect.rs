@@ -58,6 +58,10 @@ pub struct CallModel {
     pub key: EffectKey,
     /// 1, or one more than the attempts in the log.
     pub attempt: u32,
+    /// Failed attempts in the log that were not our own death.
+    pub failures: u32,
+    /// What was waited for retries so far, in milliseconds.
+    pub waited_ms: u64,
     /// A recorded retry is due then.
     pub not_before: Option<Millis>,
     pub transition: Transition,

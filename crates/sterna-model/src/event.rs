@@ -186,6 +186,8 @@ pub enum EventKind {
     QuestionAsked { wait: WaitId, call_id: String, questions: Vec<QuestionRef> },
     #[serde(rename = "question.answered")]
     QuestionAnswered { wait: WaitId, ruling: Ruling, by: String },
+    #[serde(rename = "limit.reached")]
+    LimitReached { reason: StopReason },
     #[serde(rename = "cancel.requested")]
     CancelRequested { by: String, reason: String },
     #[serde(rename = "grant.given")]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, TodoItem, TurnNo,
-    TurnOutcome, Usage, WaitId,
+    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
+    TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -99,9 +99,11 @@ pub enum Body {
         by: String,
         reason: String,
     },
-    /// The turn's deadline has passed.
-    DeadlinePassed {
+    /// Something outside the machine found a bound of the turn reached: the clock its deadline, the price table
+    /// that the next call would pass a cap.
+    LimitReached {
         turn: TurnNo,
+        reason: StopReason,
     },
 
     GrantGiven {
@@ -253,6 +255,9 @@ pub struct Attempt {
     pub attempt: u32,
     pub route: Route,
     pub failure: ProviderFailure,
+    /// Milliseconds that are waited before the next attempt.
+    #[serde(default)]
+    pub wait_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Millis>,
 }

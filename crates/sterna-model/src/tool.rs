@@ -61,6 +61,19 @@ pub enum ToolStatus {
 }
 
 impl ToolStatus {
+    /// Whether a call with this ending was started.
+    pub fn ran(self) -> bool {
+        match self {
+            Self::Ok | Self::Failed | Self::Timeout | Self::Panicked | Self::OutcomeUnknown => true,
+            Self::InvalidArguments
+            | Self::NotRegistered
+            | Self::NotAvailable
+            | Self::TruncatedArguments
+            | Self::Denied
+            | Self::Cancelled => false,
+        }
+    }
+
     /// The word in events and results.
     pub fn word(self) -> &'static str {
         match self {

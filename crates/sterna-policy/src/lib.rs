@@ -1,1 +1,22 @@
+//! Permission: rules, modes, grants and what a command line would do. Only policy says yes.
+//!
+//! Ring 1. A decision is a function of its arguments. This crate must never know a file system, a clock, an
+//! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
+mod builtin;
+mod decide;
+mod effects;
+mod floor;
+mod git;
+mod lexer;
+mod paths;
+mod programs;
+mod rule;
+mod shell;
+mod wrappers;
+
+pub use builtin::builtin_rules;
+pub use decide::{Access, Ask, Met, Need, Verdict, decide};
+pub use git::QUIET_GIT;
+pub use rule::{Examples, Rule, RuleError, RuleErrorKind, check_examples};
+pub use shell::{Redirect, RedirectKind, ShellPlan, SimpleCommand, Word};

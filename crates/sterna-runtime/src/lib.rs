@@ -1,1 +1,27 @@
+//! The driver: sessions, the effect host, leases. It drives turn machines over a log.
+//!
+//! Ring 3. Whatever is not a pure decision happens here, under a stable key, with its outcome in the log before anyone
+//! acts on it. This crate must never bind a listener, handle a signal, write a PID file, read a clock or a file, or
+//! know which store, provider, tool or surface it works with.
 
+mod driver;
+mod effects;
+mod env;
+mod error;
+mod hub;
+mod observe;
+mod parts;
+mod replay;
+mod runtime;
+mod state;
+mod tools;
+
+pub use effects::pipeline::{explain, plan_context};
+pub use env::Env;
+pub use error::RuntimeError;
+pub use observe::Observer;
+pub use parts::{Parts, PromptSource, TurnConfig};
+pub use replay::{Difference, Replayed, replay};
+pub use runtime::{Accepted, Resolve, Runtime, Submit};
+pub use state::State;
+pub use tools::Toolbox;

@@ -1,1 +1,13 @@
+//! Tools for tests: a server that plays HTTP answers from a script.
+//!
+//! Dev only. This crate must never be a dependency of a crate that ships.
 
+mod exchange;
+mod replies;
+mod script_file;
+mod script_server;
+
+pub use exchange::{Chunk, Exchange, Framing};
+pub use replies::{Api, Reply};
+pub use script_file::{BadScript, read_script};
+pub use script_server::{Request, ScriptServer};

@@ -30,6 +30,11 @@ pub trait Tool: Send + Sync {
     /// system to resolve names. An error is the call's result, and nothing runs.
     fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError>;
 
+    /// Milliseconds after which the runtime gives a call up. 120 s unless a tool keeps a limit of its own.
+    fn timeout_ms(&self, _args: &Value) -> u64 {
+        120_000
+    }
+
     /// Runs the call. Dropping the future must leave nothing running.
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>>;
 }
@@ -84,6 +89,8 @@ pub struct ToolContext {
     pub key: EffectKey,
     /// From 1.
     pub attempt: u32,
+    /// What policy judged: the call touches nothing else, also when the file system has changed since.
+    pub plan: Arc<Plan>,
     pub cwd: PathBuf,
     pub roots: Vec<PathBuf>,
     pub cancel: Cancel,

@@ -1,1 +1,52 @@
+//! The built-in tools, one file each: `name.rs` is what it does, `name.md` is what the model reads of it.
+//!
+//! Ring 2. This crate must never know the runtime, a session's log, policy or a model. A tool judges its arguments,
+//! says what it would touch, and touches that: never another file that a symlink was swapped for.
 
+mod ask_user;
+mod edit;
+mod edit_match;
+mod file;
+mod glob;
+mod grep;
+mod list;
+pub mod paths;
+mod read;
+mod recall;
+mod schema;
+mod shell;
+mod support;
+mod todo;
+mod walk;
+mod write;
+
+use std::sync::Arc;
+
+use sterna_tool::SharedTool;
+
+/// All built-in tools, sorted by name.
+pub fn builtin() -> Vec<SharedTool> {
+    vec![
+        Arc::new(ask_user::AskUser::new()),
+        Arc::new(edit::Edit::new()),
+        Arc::new(glob::Glob::new()),
+        Arc::new(grep::Grep::new()),
+        Arc::new(list::List::new()),
+        Arc::new(read::Read::new()),
+        Arc::new(recall::Recall::new()),
+        Arc::new(shell::Shell::new()),
+        Arc::new(todo::Todo::new()),
+        Arc::new(write::Write::new()),
+    ]
+}
+
+/// The names of a profile's tools, sorted. `None` for a profile that does not exist.
+pub fn profile(name: &str) -> Option<&'static [&'static str]> {
+    match name {
+        "main" => Some(&[
+            "ask_user", "edit", "glob", "grep", "list", "read", "recall", "shell", "todo", "write",
+        ]),
+        "minimal" => Some(&["edit", "read", "shell", "write"]),
+        _ => None,
+    }
+}

@@ -1,1 +1,13 @@
+//! The turn machine: what to do next, as a pure function of the log.
+//!
+//! Ring 1. `apply` folds records, `next` asks for effects. Feed it the same records and it asks for the same effects,
+//! live, on resume and in replay. This crate must never know a clock, randomness, a file, an executor, a model wire,
+//! or what a tool does.
 
+mod batch;
+mod machine;
+mod progress;
+mod turn;
+
+pub use machine::{Next, TurnMachine, WrongRecord};
+pub use turn::{CallState, Turn, TurnCall};

@@ -1,0 +1,128 @@
+//! The derived request: the same function live, on resume, in replay and for the context ledger.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use sterna_llm::{Item, Request};
+use sterna_model::{Millis, Mode, Route, TodoStatus, Transition, TurnStarted};
+
+use sterna_log::fold::World;
+
+use crate::Prompt;
+
+/// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
+pub const CONTEXT_VERSION: u32 = 1;
+
+/// What the turn's first record says that the request shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnFacts {
+    pub now: Millis,
+    pub cwd: String,
+    pub mode: Mode,
+}
+
+impl TurnFacts {
+    pub fn of(started: &TurnStarted) -> Self {
+        Self { now: started.now, cwd: started.cwd.clone(), mode: started.mode }
+    }
+}
+
+/// Derives a request. `items` come from `Transcript::with`. Nothing volatile stands before the history.
+pub fn derive(
+    prompt: &Prompt,
+    items: Vec<Arc<Item>>,
+    world: &World,
+    facts: &TurnFacts,
+    route: &Route,
+    transition: Transition,
+    tools_off: bool,
+    max_output: u32,
+) -> Request {
+    let results_before = matches!(items.last().map(Arc::as_ref), Some(Item::Results(_)));
+    Request {
+        route: route.clone(),
+        system: prompt.system(),
+        tools: prompt.tools(),
+        tail: tail(prompt, world, facts, transition, results_before),
+        items,
+        tools_off,
+        max_output,
+        temperature: None,
+    }
+}
+
+fn tail(
+    prompt: &Prompt,
+    world: &World,
+    facts: &TurnFacts,
+    transition: Transition,
+    results_before: bool,
+) -> String {
+    let mut text = String::from("<environment>\n");
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "date: {} (UTC)\nworking directory: {}", date(facts.now), facts.cwd);
+    let _ = writeln!(text, "permission mode: {}", facts.mode.word());
+    text.push_str("</environment>");
+    let open = world.todos.values().filter(|item| item.status != TodoStatus::Completed).count();
+    if open > 0 {
+        text.push_str("\n<todo>\n");
+        for item in world.todos.values() {
+            let mark = match item.status {
+                TodoStatus::Pending => ' ',
+                TodoStatus::InProgress => '>',
+                TodoStatus::Completed => 'x',
+                TodoStatus::Deleted => continue,
+            };
+            let _ = writeln!(text, "[{mark}] {}: {}", item.id, item.subject);
+        }
+        text.push_str("</todo>");
+    }
+    let note = match transition {
+        Transition::Nudge if results_before => prompt.note("nudge_stalled"),
+        Transition::Nudge => prompt.note("nudge_empty"),
+        Transition::OutputContinue => prompt.note("output_continue"),
+        Transition::Grace => prompt.note("grace"),
+        Transition::Input | Transition::ToolResults | Transition::Steer => "",
+    };
+    let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
+    for note in [plan, note] {
+        if !note.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(note);
+        }
+    }
+    text
+}
+
+/// The civil date of a moment, in UTC: days since 1970-01-01 to year, month, day in the proleptic Gregorian calendar.
+fn date(at: Millis) -> String {
+    let days = (at / 86_400_000) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (at, expected) in [
+            (0, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (951_868_800_000, "2000-03-01"),
+            (1_795_260_103_000, "2026-11-21"),
+            (4_107_542_399_999, "2100-02-28"),
+            (4_107_542_400_000, "2100-03-01"),
+        ] {
+            assert_eq!(date(at), expected);
+        }
+    }
+}

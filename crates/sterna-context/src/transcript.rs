@@ -1,0 +1,179 @@
+//! The transcript: a fold of the log into the items of a request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sterna_llm::{CallResult, Item};
+use sterna_model::{
+    Body, EffectKey, EffectResult, InputPart, Intended, ModelOutcome, Part, Record, Seq, ToolCall,
+    ToolOutcome, ToolStatus,
+};
+
+/// What was said, in the order in which a model sees it. Items are shared, never copied.
+#[derive(Debug, Clone, Default)]
+pub struct Transcript {
+    items: Vec<Arc<Item>>,
+    /// Calls of the last answer; their results become an item at the next boundary.
+    open: Option<OpenStep>,
+    /// Inputs that no request has taken yet.
+    inputs: BTreeMap<Seq, Vec<InputPart>>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenStep {
+    /// Key of the model call that asked.
+    key: EffectKey,
+    calls: Vec<ToolCall>,
+    results: Vec<Option<CallResult>>,
+}
+
+impl Transcript {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Folds one record.
+    pub fn apply(&mut self, record: &Record) {
+        match &record.body {
+            Body::InputAccepted(input) => {
+                self.inputs.insert(record.seq, input.parts.clone());
+            }
+            Body::InputEdited { input, parts, .. } => {
+                if let Some(held) = self.inputs.get_mut(input) {
+                    held.clone_from(parts);
+                }
+            }
+            Body::InputWithdrawn { inputs, .. } => {
+                for input in inputs {
+                    self.inputs.remove(input);
+                }
+            }
+            Body::TurnStarted(started) => self.pass(&started.inputs),
+            Body::Intent(intent) => match &intent.what {
+                Intended::Model(model) => self.pass(&model.inputs),
+                Intended::Tool(_) => {}
+            },
+            Body::Outcome(outcome) => match &outcome.result {
+                EffectResult::Model(model) => self.answered(&outcome.key, model),
+                EffectResult::Tool(result) => self.result(&outcome.key, result),
+                EffectResult::ModelFailed(_) => {}
+            },
+            // A fork's opening: inputs that waited belong to the parent.
+            Body::SessionOpened(_) => self.inputs.clear(),
+            Body::TitleSet { .. }
+            | Body::SessionClosed { .. }
+            | Body::RouteChanged { .. }
+            | Body::ModeChanged { .. }
+            | Body::TurnCommitted(_)
+            | Body::Attempt(_)
+            | Body::InDoubt { .. }
+            | Body::WaitOpened(_)
+            | Body::WaitResolved { .. }
+            | Body::CancelRequested { .. }
+            | Body::LimitReached { .. }
+            | Body::GrantGiven { .. }
+            | Body::GrantRevoked { .. }
+            | Body::TodoSet { .. } => {}
+        }
+    }
+
+    /// The items of a request that takes these inputs now. Nothing changes: the intent's record does that.
+    pub fn with(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
+        let mut items = Vec::with_capacity(self.items.len() + 1 + inputs.len());
+        items.extend(self.items.iter().cloned());
+        items.extend(self.boundary(inputs));
+        items
+    }
+
+    /// The text of an input that no request has taken yet.
+    pub fn input(&self, seq: Seq) -> Option<&[InputPart]> {
+        self.inputs.get(&seq).map(Vec::as_slice)
+    }
+
+    /// Items so far, without what waits for the next boundary.
+    pub fn items(&self) -> &[Arc<Item>] {
+        &self.items
+    }
+
+    fn pass(&mut self, inputs: &[Seq]) {
+        let more = self.boundary(inputs);
+        self.items.extend(more);
+        self.open = None;
+        for input in inputs {
+            self.inputs.remove(input);
+        }
+    }
+
+    fn boundary(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
+        let results = self.open.iter().map(|open| Arc::new(Item::Results(open.close())));
+        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|parts| {
+            let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
+            Arc::new(Item::User(texts))
+        });
+        results.chain(heard).collect()
+    }
+
+    fn answered(&mut self, key: &EffectKey, model: &ModelOutcome) {
+        // A call of a cancelled answer never ran and is not shown: only whole calls have results.
+        let keep = |part: &&Part| !model.partial || matches!(part, Part::Text(_));
+        let parts: Vec<Part> =
+            model.parts.iter().filter(keep).filter(|part| !is_empty(part)).cloned().collect();
+        let calls: Vec<ToolCall> = parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::ToolCall(call) => Some(call.clone()),
+                Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
+            })
+            .collect();
+        let says_something = parts.iter().any(|part| matches!(part, Part::Text(_) | Part::ToolCall(_)));
+        if says_something {
+            self.items.push(Arc::new(Item::Assistant(parts)));
+        }
+        self.open = (!calls.is_empty()).then(|| OpenStep {
+            key: key.clone(),
+            results: vec![None; calls.len()],
+            calls,
+        });
+    }
+
+    fn result(&mut self, key: &EffectKey, result: &ToolOutcome) {
+        let Some(open) = &mut self.open else { return };
+        if (&key.session, key.turn, key.step) != (&open.key.session, open.key.turn, open.key.step) {
+            return;
+        }
+        let at = key.ordinal as usize;
+        if let (Some(call), Some(slot)) = (open.calls.get(at), open.results.get_mut(at)) {
+            *slot = Some(CallResult {
+                call_id: call.id.clone(),
+                name: call.name.clone(),
+                text: result.view.clone(),
+                failed: result.status != ToolStatus::Ok,
+            });
+        }
+    }
+}
+
+impl OpenStep {
+    /// Exactly one result for each call: a lost one says that it is lost.
+    fn close(&self) -> Vec<CallResult> {
+        let lost = |call: &ToolCall| CallResult {
+            call_id: call.id.clone(),
+            name: call.name.clone(),
+            text: OUTCOME_UNKNOWN.to_owned(),
+            failed: true,
+        };
+        self.calls
+            .iter()
+            .zip(&self.results)
+            .map(|(call, result)| result.clone().unwrap_or_else(|| lost(call)))
+            .collect()
+    }
+}
+
+fn is_empty(part: &Part) -> bool {
+    matches!(part, Part::Text(text) if text.is_empty())
+}
+
+/// What the model reads in place of a result that was lost.
+pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown: the result of this call was lost. It may or may not have \
+    happened. Look at the state of things before you do it again.";

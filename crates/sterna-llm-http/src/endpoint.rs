@@ -1,0 +1,231 @@
+//! Where models are served, and the table of providers that need no configuration but a key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sterna_llm::ModelOverride;
+use sterna_llm::ladder::Timeouts;
+use sterna_llm::wire::{self, Wire};
+
+/// One provider as it is configured.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The wire's name: `openai_chat` or `anthropic`.
+    pub wire: &'static str,
+    /// With the version for `openai_chat` (`https://host/v1`), without for `anthropic`.
+    pub base_url: String,
+    pub key: KeySource,
+    pub timeouts: Timeouts,
+    /// Sent after the wire's own headers.
+    pub headers: Vec<(String, String)>,
+    /// By model name.
+    pub models: BTreeMap<String, ModelOverride>,
+}
+
+impl Endpoint {
+    /// An endpoint without a key, with the default time limits.
+    pub fn new(wire: &'static str, base_url: impl Into<String>) -> Self {
+        Self {
+            wire,
+            base_url: base_url.into(),
+            key: KeySource::None,
+            timeouts: Timeouts::default(),
+            headers: Vec::new(),
+            models: BTreeMap::new(),
+        }
+    }
+
+    /// The endpoint of a built-in provider, with key and base URL as `get` gives them by the names of variables.
+    pub fn of_builtin(builtin: &Builtin, get: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &str| get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let base_url = match set(builtin.base_url_env) {
+            Some(text) if builtin.base_url_env == OLLAMA_HOST => ollama_url(&text),
+            Some(text) => text,
+            None => builtin.base_url.to_owned(),
+        };
+        let key = match builtin.key_env {
+            None => KeySource::None,
+            Some(name) => match set(name) {
+                Some(text) => KeySource::Value(Secret::new(text), format!("${name}")),
+                None => KeySource::Missing { hint: format!("set {name} to a key of {}", builtin.name) },
+            },
+        };
+        let timeouts = Timeouts::of_provider(builtin.name);
+        Self { key, timeouts, ..Self::new(builtin.wire, base_url) }
+    }
+
+    pub(crate) fn wire(&self) -> Result<&'static dyn Wire, String> {
+        wire::by_name(self.wire).ok_or_else(|| format!("there is no wire named `{}`", self.wire))
+    }
+}
+
+/// Where a key is.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// The endpoint wants none.
+    None,
+    /// The key, and where it was found, for people: `$OPENAI_API_KEY`.
+    Value(Secret, String),
+    /// There should be one. The hint says what to do.
+    Missing { hint: String },
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one header that carries it and for redaction.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A provider that is known without configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Builtin {
+    pub name: &'static str,
+    pub wire: &'static str,
+    pub base_url: &'static str,
+    /// The variable that holds the key; `None`: it needs none.
+    pub key_env: Option<&'static str>,
+    /// The variable that moves the base URL.
+    pub base_url_env: &'static str,
+}
+
+/// The built-in provider of that name.
+pub fn builtin(name: &str) -> Option<&'static Builtin> {
+    BUILTINS.iter().find(|builtin| builtin.name == name)
+}
+
+/// All of them, in the order of the documentation.
+pub fn builtins() -> &'static [Builtin] {
+    BUILTINS
+}
+
+/// Why a provider that people will ask for is not there yet.
+pub fn not_built(name: &str) -> Option<&'static str> {
+    match name {
+        "gemini" => Some(
+            "the gemini wire is not built yet: use openrouter/google/MODEL, or configure a provider with wire \
+             `openai_chat` and Google's OpenAI-compatible base URL",
+        ),
+        _ => None,
+    }
+}
+
+/// `OLLAMA_HOST` is a host, perhaps with a port, perhaps with a scheme; a server's bind address means this machine.
+fn ollama_url(host: &str) -> String {
+    let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
+    let rest = rest.trim_end_matches('/');
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+    let authority = match authority.strip_prefix("0.0.0.0") {
+        Some(port) => format!("127.0.0.1{port}"),
+        None if authority.starts_with(':') => format!("127.0.0.1{authority}"),
+        None => authority.to_owned(),
+    };
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| {
+        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let port = if has_port || scheme == "https" { "" } else { ":11434" };
+    match path {
+        Some(path) => format!("{scheme}://{authority}{port}/{path}"),
+        None => format!("{scheme}://{authority}{port}/v1"),
+    }
+}
+
+const fn chat(
+    name: &'static str,
+    base_url: &'static str,
+    key_env: Option<&'static str>,
+    base_url_env: &'static str,
+) -> Builtin {
+    Builtin { name, wire: "openai_chat", base_url, key_env, base_url_env }
+}
+
+const OLLAMA_HOST: &str = "OLLAMA_HOST";
+
+const BUILTINS: &[Builtin] = &[
+    Builtin {
+        name: "anthropic",
+        wire: "anthropic",
+        base_url: "https://api.anthropic.com",
+        key_env: Some("ANTHROPIC_API_KEY"),
+        base_url_env: "ANTHROPIC_BASE_URL",
+    },
+    chat("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY"), "OPENAI_BASE_URL"),
+    chat("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"), "OPENROUTER_BASE_URL"),
+    chat("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"), "GROQ_BASE_URL"),
+    chat("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY"), "TOGETHER_BASE_URL"),
+    chat(
+        "fireworks",
+        "https://api.fireworks.ai/inference/v1",
+        Some("FIREWORKS_API_KEY"),
+        "FIREWORKS_BASE_URL",
+    ),
+    chat("deepseek", "https://api.deepseek.com/v1", Some("DEEPSEEK_API_KEY"), "DEEPSEEK_BASE_URL"),
+    chat("mistral", "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"), "MISTRAL_BASE_URL"),
+    chat("xai", "https://api.x.ai/v1", Some("XAI_API_KEY"), "XAI_BASE_URL"),
+    chat("cerebras", "https://api.cerebras.ai/v1", Some("CEREBRAS_API_KEY"), "CEREBRAS_BASE_URL"),
+    chat("moonshot", "https://api.moonshot.ai/v1", Some("MOONSHOT_API_KEY"), "MOONSHOT_BASE_URL"),
+    chat("ollama", "http://127.0.0.1:11434/v1", None, OLLAMA_HOST),
+    chat("lmstudio", "http://127.0.0.1:1234/v1", None, "LMSTUDIO_BASE_URL"),
+    chat("llamacpp", "http://127.0.0.1:8080/v1", None, "LLAMACPP_BASE_URL"),
+    chat("vllm", "http://127.0.0.1:8000/v1", None, "VLLM_BASE_URL"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builtins_take_key_and_url_from_what_they_are_given() {
+        let get = |name: &str| match name {
+            "OPENAI_API_KEY" => Some(" sk-1 \n".to_owned()),
+            "GROQ_BASE_URL" => Some("http://127.0.0.1:9/v1".to_owned()),
+            "XAI_API_KEY" => Some(String::new()),
+            _ => None,
+        };
+        let of = |name: &str| Endpoint::of_builtin(builtin(name).unwrap(), get);
+        let openai = of("openai");
+        let KeySource::Value(secret, origin) = &openai.key else { panic!("{:?}", openai.key) };
+        assert_eq!((secret.expose(), origin.as_str()), ("sk-1", "$OPENAI_API_KEY"));
+        assert!(!format!("{openai:?}").contains("sk-1"));
+        assert_eq!(of("groq").base_url, "http://127.0.0.1:9/v1");
+        for name in ["groq", "xai", "anthropic"] {
+            assert!(matches!(of(name).key, KeySource::Missing { .. }), "{name}");
+        }
+        for name in ["ollama", "lmstudio", "llamacpp", "vllm"] {
+            assert!(matches!(of(name).key, KeySource::None), "{name}");
+        }
+        assert!(builtin("gemini").is_none() && not_built("gemini").is_some());
+        for builtin in builtins() {
+            assert!(wire::by_name(builtin.wire).is_some() && not_built(builtin.name).is_none());
+        }
+    }
+
+    #[test]
+    fn ollama_hosts() {
+        for (host, url) in [
+            ("127.0.0.1:11434", "http://127.0.0.1:11434/v1"),
+            ("box", "http://box:11434/v1"),
+            ("0.0.0.0", "http://127.0.0.1:11434/v1"),
+            (":9999", "http://127.0.0.1:9999/v1"),
+            ("http://box:80/", "http://box:80/v1"),
+            ("https://box", "https://box/v1"),
+            ("https://box/ollama/v1", "https://box/ollama/v1"),
+        ] {
+            assert_eq!(ollama_url(host), url, "{host}");
+        }
+    }
+}

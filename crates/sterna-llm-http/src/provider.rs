@@ -1,0 +1,107 @@
+//! `Provider` over HTTP: any number of endpoints, each with its wire, key and client.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+use sterna_llm::{
+    EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent, catalog,
+};
+use sterna_model::{Billed, ErrorClass, ProviderFailure, Route};
+
+use crate::call::{Call, failure};
+use crate::client::LazyClient;
+use crate::{Endpoint, KeySource, not_built};
+
+/// Serves the routes whose provider is among its endpoints.
+pub struct HttpProvider {
+    endpoints: BTreeMap<String, Served>,
+}
+
+struct Served {
+    endpoint: Endpoint,
+    client: LazyClient,
+}
+
+impl HttpProvider {
+    /// Endpoints by provider name. Builds no client and reads nothing.
+    pub fn new(endpoints: BTreeMap<String, Endpoint>) -> Self {
+        let serve = |endpoint| Served { endpoint, client: LazyClient::default() };
+        Self { endpoints: endpoints.into_iter().map(|(name, endpoint)| (name, serve(endpoint))).collect() }
+    }
+
+    /// Whether a request on this route could be sent: the provider is there and so is its key. The text says what to do.
+    pub fn ready(&self, route: &Route) -> Result<(), String> {
+        match &self.served(route)?.endpoint.key {
+            KeySource::Missing { hint } => Err(format!("no key for {}: {hint}", route.provider)),
+            KeySource::None | KeySource::Value(..) => Ok(()),
+        }
+    }
+
+    fn served(&self, route: &Route) -> Result<&Served, String> {
+        self.endpoints.get(&route.provider).ok_or_else(|| match not_built(&route.provider) {
+            Some(why) => why.to_owned(),
+            None => {
+                let known: Vec<&str> = self.endpoints.keys().map(String::as_str).collect();
+                format!("there is no provider `{}`; there are: {}", route.provider, known.join(", "))
+            }
+        })
+    }
+
+    async fn call(
+        &self,
+        route: &Route,
+        body: Encoded,
+        events: &mut (dyn FnMut(StreamEvent) + Send),
+    ) -> Result<ModelReply, ProviderFailure> {
+        let invalid = |message| failure(ErrorClass::InvalidRequest, message);
+        let Served { endpoint, client } = self.served(route).map_err(invalid)?;
+        self.ready(route).map_err(|message| failure(ErrorClass::Auth, message))?;
+        let connect = std::time::Duration::from_millis(endpoint.timeouts.connect_ms);
+        let client = client.get(&endpoint.base_url, connect).map_err(invalid)?;
+        let wire = endpoint.wire().map_err(invalid)?;
+        Call { client, endpoint, wire, route }.run(body, events).await
+    }
+}
+
+impl Provider for HttpProvider {
+    /// A missing key is no reason to know less: `ready` and `send` tell.
+    fn model(&self, route: &Route) -> Result<ModelInfo, String> {
+        let endpoint = &self.served(route)?.endpoint;
+        let info = catalog::lookup(route);
+        Ok(match endpoint.models.get(&route.model) {
+            Some(told) => told.over(info),
+            None => info,
+        })
+    }
+
+    fn encoder(&self, route: &Route) -> String {
+        match self.served(route).and_then(|served| served.endpoint.wire()) {
+            Ok(wire) => format!("{}/{}", wire.name(), wire.version()),
+            Err(_) => "none/0".into(),
+        }
+    }
+
+    fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {
+        match self.served(&request.route).and_then(|served| served.endpoint.wire()) {
+            Ok(wire) => wire.encode(request, cache),
+            // `model` refuses such a route before anything is encoded, and `send` refuses it again.
+            Err(_) => Encoded::of(Vec::new()),
+        }
+    }
+
+    fn send<'a>(
+        &'a self,
+        route: &'a Route,
+        body: Encoded,
+        events: &'a mut (dyn FnMut(StreamEvent) + Send),
+    ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>> {
+        Box::pin(async move {
+            let price = self.model(route).ok().and_then(|info| info.price);
+            let priced = |billed: Billed| Billed { cost: price.map(|p| catalog::cost(&p, &billed.usage)), ..billed };
+            match self.call(route, body, events).await {
+                Ok(reply) => Ok(ModelReply { billed: priced(reply.billed), ..reply }),
+                Err(failed) => Err(ProviderFailure { billed: priced(failed.billed), ..failed }),
+            }
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! What a provider's error means: one place for all wires, because their endpoints imitate one another.
+
+use serde_json::Value;
+use sterna_model::{Billed, ErrorClass, ProviderFailure};
+
+/// Characters of a provider's own words that are kept (design: "raw error <= 4,000 chars").
+pub const MAX_MESSAGE_CHARS: usize = 4_000;
+/// The same for a body that is not JSON.
+const MAX_RAW_CHARS: usize = 200;
+
+/// The failure behind an HTTP answer that is no success.
+pub fn classify_body(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> ProviderFailure {
+    let (words, said) = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => {
+            let words = Words::of(&value);
+            let said = if words.message.is_empty() { cut(&value.to_string(), MAX_MESSAGE_CHARS) } else { words.message.clone() };
+            (words, said)
+        }
+        Err(_) => (Words::default(), cut(String::from_utf8_lossy(body).trim(), MAX_RAW_CHARS)),
+    };
+    let message = match said.as_str() {
+        "" | "null" | "{}" => format!("the provider answered with status {status} and said nothing more"),
+        _ => said,
+    };
+    let class = class_of(Some(status), &words);
+    ProviderFailure { class, status: Some(status), message, retry_after_ms, billed: Billed::default() }
+}
+
+/// The failure behind an error event in the middle of a stream.
+pub(super) fn classify_event(event: &Value) -> ProviderFailure {
+    let words = Words::of(event);
+    let status = words.status;
+    let message =
+        if words.message.is_empty() { cut(&event.to_string(), MAX_MESSAGE_CHARS) } else { words.message.clone() };
+    ProviderFailure {
+        class: class_of(status, &words),
+        status,
+        message,
+        retry_after_ms: None,
+        billed: Billed::default(),
+    }
+}
+
+/// A failure of the stream itself.
+pub(super) fn cut_stream(message: impl Into<String>, billed: Billed) -> ProviderFailure {
+    ProviderFailure {
+        class: ErrorClass::StreamCut,
+        status: None,
+        message: message.into(),
+        retry_after_ms: None,
+        billed,
+    }
+}
+
+/// What an error object says, wherever it keeps it.
+#[derive(Debug, Default)]
+struct Words {
+    message: String,
+    /// `type`, `code` and `status` texts, joined and in lower case.
+    kind: String,
+    /// A numeric code.
+    status: Option<u16>,
+}
+
+impl Words {
+    fn of(value: &Value) -> Self {
+        let error = match value.get("error") {
+            Some(error) if !error.is_null() => error,
+            _ => value,
+        };
+        let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
+        let message = match error {
+            Value::String(text) => text.as_str(),
+            _ => ["message", "detail", "error", "msg"].into_iter().map(text).find(|t| !t.is_empty()).unwrap_or_default(),
+        };
+        let kind = [text("type"), text("code"), text("status")].join(" ").to_lowercase();
+        let status = ["code", "status"]
+            .into_iter()
+            .filter_map(|key| error.get(key).and_then(Value::as_u64))
+            .find_map(|code| u16::try_from(code).ok().filter(|code| (400..600).contains(code)));
+        Self { message: cut(message, MAX_MESSAGE_CHARS), kind, status }
+    }
+}
+
+fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
+    let message = words.message.to_lowercase();
+    let kind = |names: &[&str]| names.iter().any(|name| words.kind.contains(name));
+    let says = |names: &[&str]| names.iter().any(|name| message.contains(name));
+
+    // What the words say beats the status: providers reuse 400, 403 and 429 for different things.
+    if kind(&["insufficient_quota", "billing", "insufficient_credits"])
+        || says(&["credit balance is too low", "insufficient balance", "exceeded your current quota"])
+    {
+        return ErrorClass::Quota;
+    }
+    let too_long = kind(&["context_length_exceeded", "exceed_context_size", "request_too_large"])
+        || says(&["maximum context length", "prompt is too long", "available context size", "context window"]);
+    if too_long && !matches!(status, Some(401 | 403 | 404 | 429 | 500..)) {
+        return ErrorClass::ContextOverflow;
+    }
+    if kind(&["content_filter", "content_policy", "moderation"]) || (status == Some(403) && says(&["flagged"])) {
+        return ErrorClass::ContentFilter;
+    }
+    match status {
+        Some(401 | 403) => ErrorClass::Auth,
+        Some(402) => ErrorClass::Quota,
+        Some(404 | 410) => ErrorClass::ModelGone,
+        Some(408 | 504 | 524) => ErrorClass::Timeout,
+        Some(413) => ErrorClass::ContextOverflow,
+        Some(429) => ErrorClass::RateLimit,
+        Some(503 | 529) => ErrorClass::Overloaded,
+        Some(500..) if kind(&["overloaded"]) => ErrorClass::Overloaded,
+        Some(500..) => ErrorClass::Server,
+        Some(_) if kind(&["model_not_found"]) => ErrorClass::ModelGone,
+        Some(_) => ErrorClass::InvalidRequest,
+        None if kind(&["overloaded"]) => ErrorClass::Overloaded,
+        None if kind(&["rate_limit"]) => ErrorClass::RateLimit,
+        None if kind(&["authentication", "permission"]) => ErrorClass::Auth,
+        None if kind(&["not_found"]) => ErrorClass::ModelGone,
+        None if kind(&["timeout"]) => ErrorClass::Timeout,
+        None if kind(&["invalid_request"]) => ErrorClass::InvalidRequest,
+        None => ErrorClass::Server,
+    }
+}
+
+fn cut(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, body: &str, class: ErrorClass, message: &str) {
+        let failure = classify_body(status, None, body.as_bytes());
+        assert_eq!((failure.class, failure.message.as_str()), (class, message), "{status} {body}");
+    }
+
+    #[test]
+    fn http_errors() {
+        use ErrorClass::*;
+        let openai = |message: &str, kind: &str, code: &str| {
+            format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":{code}}}}}"#)
+        };
+        let anthropic = |kind: &str, message: &str| {
+            format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_1"}}"#)
+        };
+        check(429, &openai("slow down", "requests", "\"rate_limit_exceeded\""), RateLimit, "slow down");
+        check(429, &openai("pay", "insufficient_quota", "\"insufficient_quota\""), Quota, "pay");
+        check(401, &openai("bad key", "invalid_request_error", "\"invalid_api_key\""), Auth, "bad key");
+        check(404, &openai("no such", "invalid_request_error", "\"model_not_found\""), ModelGone, "no such");
+        check(400, &openai("no such", "invalid_request_error", "\"model_not_found\""), ModelGone, "no such");
+        let long = "This model's maximum context length is 8192 tokens";
+        check(400, &openai(long, "invalid_request_error", "\"context_length_exceeded\""), ContextOverflow, long);
+        check(400, &openai("bad", "invalid_request_error", "null"), InvalidRequest, "bad");
+        check(400, &openai("no", "invalid_request_error", "\"content_filter\""), ContentFilter, "no");
+        check(500, &openai("oops", "server_error", "null"), Server, "oops");
+        check(529, &anthropic("overloaded_error", "Overloaded"), Overloaded, "Overloaded");
+        check(429, &anthropic("rate_limit_error", "x tokens a minute"), RateLimit, "x tokens a minute");
+        let long = "prompt is too long: 210000 tokens > 200000 maximum";
+        check(400, &anthropic("invalid_request_error", long), ContextOverflow, long);
+        let poor = "Your credit balance is too low to access the API";
+        check(400, &anthropic("invalid_request_error", poor), Quota, poor);
+        check(413, &anthropic("request_too_large", "too large"), ContextOverflow, "too large");
+        check(403, &anthropic("permission_error", "not yours"), Auth, "not yours");
+        check(404, &anthropic("not_found_error", "model: x"), ModelGone, "model: x");
+        // llama.cpp: a numeric code, and a model that still loads.
+        let loading = r#"{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}"#;
+        check(503, loading, Overloaded, "Loading model");
+        let big = r#"{"error":{"code":400,"message":"too big","type":"exceed_context_size_error"}}"#;
+        check(400, big, ContextOverflow, "too big");
+        check(402, r#"{"error":"pay first"}"#, Quota, "pay first");
+        check(422, r#"{"detail":"field x"}"#, InvalidRequest, "field x");
+        check(504, "<html>gateway</html>", Timeout, "<html>gateway</html>");
+        check(502, "", Server, "the provider answered with status 502 and said nothing more");
+        check(301, "", InvalidRequest, "the provider answered with status 301 and said nothing more");
+    }
+
+    #[test]
+    fn long_words_are_cut() {
+        let json = format!(r#"{{"error":{{"message":"{}"}}}}"#, "ä".repeat(5_000));
+        assert_eq!(classify_body(500, None, json.as_bytes()).message, "ä".repeat(4_000));
+        let page = "<".repeat(5_000);
+        assert_eq!(classify_body(500, None, page.as_bytes()).message, "<".repeat(200));
+    }
+
+    #[test]
+    fn errors_within_a_stream() {
+        use ErrorClass::*;
+        let class = |text: &str| {
+            let failure = classify_event(&serde_json::from_str(text).unwrap());
+            (failure.class, failure.status)
+        };
+        for (kind, expect) in [
+            ("overloaded_error", Overloaded),
+            ("rate_limit_error", RateLimit),
+            ("api_error", Server),
+            ("authentication_error", Auth),
+            ("permission_error", Auth),
+            ("not_found_error", ModelGone),
+            ("timeout_error", Timeout),
+            ("invalid_request_error", InvalidRequest),
+            ("billing_error", Quota),
+            ("request_too_large", ContextOverflow),
+        ] {
+            let text = format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
+            assert_eq!(class(&text), (expect, None), "{kind}");
+        }
+        assert_eq!(class(r#"{"error":{"code":502,"message":"upstream"}}"#), (Server, Some(502)));
+        assert_eq!(class(r#"{"error":{"code":429,"message":"slow"}}"#), (RateLimit, Some(429)));
+    }
+}

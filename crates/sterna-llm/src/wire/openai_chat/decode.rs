@@ -1,0 +1,378 @@
+//! Streams of `chat/completions` chunks as live events and one reply.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sterna_model::{
+    Billed, ModelStop, Part, ProviderFailure, Reasoning, Segment, ToolCall, Usage,
+};
+
+use super::super::failure::{classify_event, cut_stream};
+use super::super::parts::{LiveSegments, MAX_CALLS, call_id, mark_truncated};
+use super::super::Decoder;
+use crate::sse::SseDecoder;
+use crate::{ModelReply, StreamEvent};
+
+/// The state of one answer.
+#[derive(Default)]
+pub(super) struct ChatDecoder {
+    sse: SseDecoder,
+    answer: Answer,
+}
+
+impl Decoder for ChatDecoder {
+    fn push(&mut self, bytes: &[u8], events: &mut dyn FnMut(StreamEvent)) -> Result<(), ProviderFailure> {
+        let answer = &mut self.answer;
+        let mut failure = None;
+        let taken = self.sse.push(bytes, &mut |event| {
+            if failure.is_none() && !answer.done {
+                failure = answer.take(&event.data, events).err();
+            }
+        });
+        match (failure, taken) {
+            (Some(failure), _) => Err(failure),
+            (None, Err(large)) => Err(cut_stream(large.to_string(), self.answer.billed(true))),
+            (None, Ok(())) => Ok(()),
+        }
+    }
+
+    fn done(&self) -> bool {
+        self.answer.done
+    }
+
+    fn finish(
+        self: Box<Self>,
+        complete_body: bool,
+        events: &mut dyn FnMut(StreamEvent),
+    ) -> Result<ModelReply, ProviderFailure> {
+        let mut answer = self.answer;
+        let ended = answer.done || (complete_body && answer.finish.is_some());
+        if !ended {
+            let message = match answer.finish {
+                Some(_) => "the stream broke off between its finish reason and its end",
+                None => "the stream ended before the answer did",
+            };
+            return Err(cut_stream(message, answer.billed(true)));
+        }
+        answer.live.close(events);
+        Ok(answer.reply())
+    }
+
+    fn partial(&self) -> Vec<Part> {
+        self.answer.parts.clone()
+    }
+}
+
+#[derive(Default)]
+struct Answer {
+    live: LiveSegments,
+    /// Text and reasoning, in the order in which they came.
+    parts: Vec<Part>,
+    calls: Vec<Call>,
+    finish: Option<ModelStop>,
+    refused: bool,
+    usage: Option<Box<RawValue>>,
+    /// The answer's own id, for calls that have none.
+    id: String,
+    /// `[DONE]` was seen.
+    done: bool,
+}
+
+/// A call as its deltas build it.
+#[derive(Debug, Default)]
+struct Call {
+    index: u64,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Answer {
+    fn take(&mut self, data: &str, events: &mut dyn FnMut(StreamEvent)) -> Result<(), ProviderFailure> {
+        if data.trim() == "[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk: Chunk = match serde_json::from_str(data) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                let message = format!("the stream sent a chunk that is not understood: {error}");
+                return Err(cut_stream(message, self.billed(true)));
+            }
+        };
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            let failure = classify_event(&serde_json::json!({ "error": error }));
+            return Err(ProviderFailure { billed: self.billed(true), ..failure });
+        }
+        if let (true, Some(id)) = (self.id.is_empty(), chunk.id) {
+            self.id = id;
+        }
+        if let Some(usage) = chunk.usage.filter(|usage| usage.get().starts_with('{')) {
+            self.usage = Some(usage);
+        }
+        // We ask for one choice; a server that sends others is not listened to.
+        let first = chunk.choices.unwrap_or_default().into_iter().find(|choice| choice.index.unwrap_or(0) == 0);
+        let Some(choice) = first else { return Ok(()) };
+        if let Some(delta) = choice.delta {
+            self.take_delta(delta, events)?;
+        }
+        match choice.finish_reason.as_deref() {
+            None | Some("") => {}
+            Some("error" | "insufficient_system_resource") => {
+                let event = serde_json::json!({ "error": {
+                    "type": "overloaded_error",
+                    "message": "the provider gave up in the middle of the answer",
+                } });
+                return Err(ProviderFailure { billed: self.billed(true), ..classify_event(&event) });
+            }
+            Some("length") => self.finish = Some(ModelStop::MaxOutput),
+            Some("content_filter") => self.finish = Some(ModelStop::Refused),
+            Some("tool_calls" | "function_call") => self.finish = Some(ModelStop::ToolCalls),
+            Some(_) => self.finish = Some(ModelStop::EndTurn),
+        }
+        Ok(())
+    }
+
+    fn take_delta(
+        &mut self,
+        delta: Delta,
+        events: &mut dyn FnMut(StreamEvent),
+    ) -> Result<(), ProviderFailure> {
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
+        if let Some(text) = text(&delta.reasoning_content).or_else(|| text(&delta.reasoning)) {
+            self.reasoning(&text, events);
+        }
+        match delta.content {
+            Some(Content::Text(text)) => self.text(&text, events),
+            Some(Content::Blocks(blocks)) => {
+                for block in blocks {
+                    self.block(&block, events);
+                }
+            }
+            Some(Content::Other(_)) | None => {}
+        }
+        if let Some(text) = delta.refusal.filter(|text| !text.is_empty()) {
+            self.refused = true;
+            self.text(&text, events);
+        }
+        for delta in delta.tool_calls.unwrap_or_default() {
+            self.call(delta, events);
+            if self.calls.len() > MAX_CALLS {
+                let message = format!("the answer holds more than {MAX_CALLS} tool calls");
+                return Err(cut_stream(message, self.billed(true)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Some providers send content as a list of blocks.
+    fn block(&mut self, block: &Value, events: &mut dyn FnMut(StreamEvent)) {
+        match block.get("type").and_then(Value::as_str) {
+            Some("thinking") => match block.get("thinking") {
+                Some(Value::String(text)) => self.reasoning(text, events),
+                Some(Value::Array(inner)) => {
+                    for text in inner.iter().filter_map(|part| part.get("text")?.as_str()) {
+                        self.reasoning(text, events);
+                    }
+                }
+                _ => {}
+            },
+            _ => {
+                if let Some(text) = block.get("text").and_then(Value::as_str) {
+                    self.text(text, events);
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, text: &str, events: &mut dyn FnMut(StreamEvent)) {
+        if text.is_empty() {
+            return;
+        }
+        match self.parts.last_mut() {
+            Some(Part::Text(last)) => last.push_str(text),
+            _ => self.parts.push(Part::Text(text.to_owned())),
+        }
+        self.live.delta(Segment::Text, 0, text, events);
+    }
+
+    fn reasoning(&mut self, text: &str, events: &mut dyn FnMut(StreamEvent)) {
+        if text.is_empty() {
+            return;
+        }
+        match self.parts.last_mut() {
+            Some(Part::Reasoning(last)) => last.text.push_str(text),
+            _ => self.parts.push(Part::Reasoning(Reasoning { text: text.to_owned(), opaque: None })),
+        }
+        self.live.delta(Segment::Reasoning, 0, text, events);
+    }
+
+    fn call(&mut self, delta: CallDelta, events: &mut dyn FnMut(StreamEvent)) {
+        let function = delta.function.unwrap_or_default();
+        let id = delta.id.unwrap_or_default();
+        let name = function.name.unwrap_or_default();
+        let at = self.slot(delta.index, &id, &name);
+        let call = &mut self.calls[at];
+        if !id.is_empty() {
+            call.id = id;
+        }
+        if !name.is_empty() {
+            call.name = name;
+        }
+        let more = function.arguments.map(Arguments::text).unwrap_or_default();
+        call.arguments.push_str(&more);
+        let known = |text: &'_ str| !text.is_empty();
+        let (id, name) = (call.id.as_str(), call.name.as_str());
+        let about = (known(id).then_some(id), known(name).then_some(name));
+        self.live.call_delta(Segment::ToolCall, at as u64, &more, about, events);
+    }
+
+    /// The call that a delta belongs to, made if it is new.
+    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> usize {
+        let found = match index {
+            Some(index) => self.calls.iter().rposition(|call| call.index == index),
+            None if !id.is_empty() => self.calls.iter().rposition(|call| call.id == id),
+            None if !name.is_empty() => None,
+            None => self.calls.len().checked_sub(1),
+        };
+        // Some servers give every call of an answer the index 0: another id and name after whole arguments is
+        // another call.
+        let other = |call: &Call| {
+            !id.is_empty()
+                && !name.is_empty()
+                && !call.id.is_empty()
+                && call.id != id
+                && serde_json::from_str::<serde::de::IgnoredAny>(&call.arguments).is_ok()
+        };
+        match found {
+            Some(at) if !other(&self.calls[at]) => at,
+            _ => {
+                let next = self.calls.iter().map(|call| call.index.saturating_add(1)).max().unwrap_or(0);
+                self.calls.push(Call { index: index.unwrap_or(next), ..Call::default() });
+                self.calls.len() - 1
+            }
+        }
+    }
+
+    fn billed(&self, estimated: bool) -> Billed {
+        match &self.usage {
+            Some(raw) => Billed {
+                usage: usage(&serde_json::from_str(raw.get()).unwrap_or_default()),
+                cost: None,
+                estimated,
+                raw: Some(raw.get().to_owned()),
+            },
+            None => Billed { estimated, ..Billed::default() },
+        }
+    }
+
+    fn reply(mut self) -> ModelReply {
+        let billed = self.billed(false);
+        // Deltas may come in any order of their indexes; the answer is in the order of the indexes.
+        self.calls.sort_by_key(|call| call.index);
+        let mut stop = self.finish.unwrap_or(ModelStop::EndTurn);
+        let mut parts = self.parts;
+        let mut ids: Vec<String> = Vec::new();
+        for call in self.calls.into_iter().filter(|call| !call.name.is_empty()) {
+            let id = call_id(&call.id, &self.id, &ids);
+            ids.push(id.clone());
+            let cut = stop == ModelStop::MaxOutput;
+            // A call of a tool without parameters may come with no text at all.
+            let arguments = if call.arguments.trim().is_empty() && !cut { "{}".into() } else { call.arguments };
+            parts.push(Part::ToolCall(ToolCall { id, name: call.name, arguments, truncated: false }));
+        }
+        stop = match stop {
+            ModelStop::EndTurn | ModelStop::ToolCalls if self.refused => ModelStop::Refused,
+            ModelStop::EndTurn | ModelStop::ToolCalls if ids.is_empty() => ModelStop::EndTurn,
+            ModelStop::EndTurn | ModelStop::ToolCalls => ModelStop::ToolCalls,
+            ModelStop::MaxOutput | ModelStop::Refused | ModelStop::Cancelled => stop,
+        };
+        mark_truncated(&mut parts, stop);
+        ModelReply { parts, stop, billed }
+    }
+}
+
+/// Tokens by class. The wire's prompt tokens include what was cached.
+fn usage(raw: &Value) -> Usage {
+    let number = |path: &str| raw.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let prompt = number("/prompt_tokens");
+    let cache_read =
+        number("/prompt_tokens_details/cached_tokens").max(number("/prompt_cache_hit_tokens")).min(prompt);
+    let cache_write_5m = number("/prompt_tokens_details/cache_write_tokens").min(prompt - cache_read);
+    let reasoning = number("/completion_tokens_details/reasoning_tokens");
+    let completion = number("/completion_tokens");
+    // A few providers count reasoning beside the completion; their total tells.
+    let beside = reasoning > 0 && number("/total_tokens") == prompt.saturating_add(completion).saturating_add(reasoning);
+    let output = if beside { completion.saturating_add(reasoning) } else { completion };
+    Usage {
+        input_uncached: prompt - cache_read - cache_write_5m,
+        cache_read,
+        cache_write_5m,
+        cache_write_1h: 0,
+        output,
+        reasoning: reasoning.min(output),
+    }
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    id: Option<String>,
+    choices: Option<Vec<Choice>>,
+    usage: Option<Box<RawValue>>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    index: Option<u64>,
+    delta: Option<Delta>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<Content>,
+    reasoning_content: Option<Value>,
+    reasoning: Option<Value>,
+    refusal: Option<String>,
+    tool_calls: Option<Vec<CallDelta>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Blocks(Vec<Value>),
+    Other(#[allow(dead_code)] serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct CallDelta {
+    index: Option<u64>,
+    id: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Deserialize, Default)]
+struct FunctionDelta {
+    name: Option<String>,
+    arguments: Option<Arguments>,
+}
+
+/// A string by the book; some servers send the object itself.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Arguments {
+    Text(String),
+    Value(Value),
+}
+
+impl Arguments {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Value(Value::Null) => String::new(),
+            Self::Value(value) => value.to_string(),
+        }
+    }
+}

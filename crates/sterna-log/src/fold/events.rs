@@ -1,0 +1,376 @@
+//! The event stream: a projection of records. The same live and when a session is shown again.
+
+use sterna_model::{
+    Body, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectResult, ErrorRef, Event, EventKind,
+    Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
+    ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
+};
+
+use super::Folded;
+
+/// What the projection remembers between records.
+#[derive(Debug, Clone, Default)]
+pub struct StepState {
+    root: String,
+    calls: Vec<ToolCall>,
+    /// Calls that have an intent: their start was shown.
+    started: Vec<bool>,
+    open: usize,
+    route: Option<Route>,
+    attempt: u32,
+    request: (String, u64),
+    wait_is_question: std::collections::BTreeMap<String, bool>,
+}
+
+impl StepState {
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    pub fn apply(&mut self, record: &Record) {
+        match &record.body {
+            Body::SessionOpened(opened) => self.root.clone_from(&opened.root),
+            Body::TurnStarted(started) => self.root.clone_from(&started.root),
+            Body::Intent(intent) => match &intent.what {
+                Intended::Model(model) => {
+                    self.route = Some(model.route.clone());
+                    self.request = (model.request.to_string(), model.bytes);
+                    self.attempt = 1;
+                    self.calls.clear();
+                    self.started.clear();
+                    self.open = 0;
+                }
+                Intended::Tool(_) => {
+                    if let Some(started) = self.started.get_mut(intent.key.ordinal as usize) {
+                        *started = true;
+                    }
+                }
+            },
+            Body::Attempt(attempt) => self.attempt = attempt.attempt + 1,
+            Body::Outcome(outcome) => match &outcome.result {
+                EffectResult::Model(model) => {
+                    self.calls = calls_of(model);
+                    self.started = vec![false; self.calls.len()];
+                    self.open = self.calls.len();
+                }
+                EffectResult::Tool(_) => self.open = self.open.saturating_sub(1),
+                EffectResult::ModelFailed(_) => {}
+            },
+            Body::WaitOpened(opened) => {
+                let question = matches!(opened.on, WaitOn::Questions(_));
+                self.wait_is_question.insert(opened.wait.clone(), question);
+            }
+            _ => {}
+        }
+    }
+
+    pub fn is_question(&self, wait: &str) -> bool {
+        self.wait_is_question.get(wait).copied().unwrap_or(false)
+    }
+
+    fn call(&self, key: &EffectKey) -> (String, String) {
+        let call = self.calls.get(key.ordinal as usize);
+        call.map_or_else(Default::default, |call| (call.id.clone(), call.name.clone()))
+    }
+}
+
+/// The name by which `model.reset` voids the deltas of an attempt.
+pub fn correlation(key: &EffectKey, attempt: u32) -> String {
+    format!("{key}#{attempt}")
+}
+
+pub fn of(folded: &Folded, record: &Record) -> Vec<Event> {
+    let Some(session) = &folded.session else { return Vec::new() };
+    let event = |kind: EventKind| Event {
+        v: EVENT_VERSION,
+        seq: record.seq,
+        session: session.clone(),
+        turn: record.turn,
+        step: record.step,
+        at: record.at,
+        kind,
+    };
+    kinds(folded, record).into_iter().map(event).collect()
+}
+
+fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
+    let state = &folded.steps;
+    match &record.body {
+        Body::SessionOpened(opened) => vec![EventKind::SessionOpened {
+            cwd: opened.cwd.clone(),
+            root: opened.root.clone(),
+            route: opened.route.clone(),
+            mode: opened.mode,
+            parent: opened.parent.as_ref().map(|p| ParentRef { session: p.session.clone(), seq: p.seq }),
+        }],
+        Body::TitleSet { title, by } => {
+            vec![EventKind::SessionTitled { title: title.clone(), by: by.clone() }]
+        }
+        Body::SessionClosed { by } => vec![EventKind::SessionClosed { by: by.clone() }],
+        Body::RouteChanged { route, cause } => {
+            vec![EventKind::RouteChanged { route: route.clone(), cause: cause.clone() }]
+        }
+        Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
+        Body::InputAccepted(input) => vec![EventKind::InputAccepted {
+            input: record.seq,
+            delivery: input.delivery,
+            text: input_text(&input.parts),
+            origin: input.origin.clone(),
+            key: input.key.clone(),
+        }],
+        Body::InputEdited { input, parts, by } => {
+            vec![EventKind::InputEdited { input: *input, text: input_text(parts), by: by.clone() }]
+        }
+        Body::InputWithdrawn { inputs, by } => {
+            vec![EventKind::InputWithdrawn { inputs: inputs.clone(), by: by.clone() }]
+        }
+        Body::TurnStarted(started) => vec![EventKind::TurnStarted {
+            inputs: started.inputs.clone(),
+            route: started.route.clone(),
+            mode: started.mode,
+            on_ask: started.on_ask,
+            limits: started.limits.clone(),
+        }],
+        Body::TurnCommitted(committed) => {
+            let (outcome, stop) = match &committed.outcome {
+                TurnOutcome::Finished { .. } => ("finished", None),
+                TurnOutcome::Stopped { reason, .. } => ("stopped", Some(*reason)),
+            };
+            let mut kinds = vec![EventKind::TurnCommitted { outcome, stop }];
+            let result = folded.result(record.turn.unwrap_or(0), committed);
+            kinds.extend(result.map(|result| EventKind::Result(Box::new(result))));
+            kinds
+        }
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(model) => {
+                let mut kinds = vec![EventKind::StepStarted { transition: model.transition }];
+                if !model.inputs.is_empty() {
+                    kinds.push(EventKind::InputSteered { inputs: model.inputs.clone() });
+                }
+                kinds.push(model_started(state, 1));
+                kinds
+            }
+            Intended::Tool(tool) => vec![EventKind::ToolStarted {
+                call_id: tool.call_id.clone(),
+                name: tool.name.clone(),
+                attempt: intent.attempt,
+                at_ms: record.at,
+            }],
+        },
+        Body::Attempt(attempt) => {
+            let failure = &attempt.failure;
+            let mut kinds = vec![EventKind::ModelReset {
+                correlation: correlation(&attempt.key, attempt.attempt),
+                attempt: attempt.attempt,
+                class: failure.class,
+                message: failure.message.clone(),
+            }];
+            kinds.extend(usage(folded));
+            if let Some(until) = attempt.retry_at {
+                let next = attempt.attempt + 1;
+                kinds.push(EventKind::RetryWaiting { attempt: next, class: failure.class, until });
+                kinds.push(model_started(state, next));
+            }
+            kinds
+        }
+        Body::Outcome(outcome) => match &outcome.result {
+            EffectResult::Model(model) => model_ended(folded, model),
+            EffectResult::ModelFailed(failure) => model_failed(folded, failure),
+            EffectResult::Tool(result) => tool_ended(folded, record, &outcome.key, result),
+        },
+        Body::InDoubt { key, resolution } => {
+            let (call_id, name) = state.call(key);
+            let message = format!("call {call_id} of `{name}` was running when Sterna died: {resolution:?}")
+                .to_lowercase();
+            vec![EventKind::Warning { code: "in_doubt".into(), message }]
+        }
+        Body::WaitOpened(opened) => {
+            let (call_id, _) = state.call(&opened.key);
+            let wait = opened.wait.clone();
+            vec![match &opened.on {
+                WaitOn::Approval(ask) => EventKind::ApprovalRequested {
+                    wait,
+                    call_id,
+                    tool: ask.tool.clone(),
+                    summary: ask.summary.clone(),
+                    reason: ask.reason.clone(),
+                    rule: ask.rule.clone(),
+                    source: ask.source.clone(),
+                    preview: ask.preview.clone(),
+                },
+                WaitOn::Questions(questions) => EventKind::QuestionAsked {
+                    wait,
+                    call_id,
+                    questions: questions
+                        .iter()
+                        .map(|q| QuestionRef {
+                            question: q.question.clone(),
+                            header: q.header.clone(),
+                            options: q.options.clone(),
+                            multi: q.multi,
+                        })
+                        .collect(),
+                },
+            }]
+        }
+        Body::WaitResolved { wait, ruling, by } => {
+            let question = state.wait_is_question.get(wait).copied().unwrap_or(false);
+            let (wait, by) = (wait.clone(), by.clone());
+            vec![match ruling {
+                _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },
+                Ruling::Deny { feedback } => {
+                    let feedback = feedback.clone();
+                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                }
+                Ruling::Timeout => {
+                    let feedback = "timeout".into();
+                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                }
+                Ruling::Allow | Ruling::Answers(_) => EventKind::ApprovalResolved {
+                    wait,
+                    decision: Decision::Allow,
+                    by,
+                    feedback: String::new(),
+                },
+            }]
+        }
+        Body::CancelRequested { by, reason, .. } => {
+            vec![EventKind::CancelRequested { by: by.clone(), reason: reason.clone() }]
+        }
+        Body::LimitReached { reason, .. } => vec![EventKind::LimitReached { reason: *reason }],
+        Body::GrantGiven { grant, by } => vec![EventKind::GrantGiven {
+            tool: grant.tool.clone(),
+            summary: grant.summary.clone(),
+            scope: grant.scope,
+            content: grant.content.to_string(),
+            expires: grant.expires,
+            by: by.clone(),
+        }],
+        Body::GrantRevoked { content, by } => {
+            vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
+        }
+        Body::TodoSet { .. } => vec![todo(folded)],
+    }
+}
+
+fn model_started(state: &StepState, attempt: u32) -> EventKind {
+    let route =
+        state.route.clone().unwrap_or_else(|| Route { provider: String::new(), model: String::new() });
+    EventKind::ModelStarted { route, attempt, request: state.request.0.clone(), bytes: state.request.1 }
+}
+
+fn model_ended(folded: &Folded, model: &ModelOutcome) -> Vec<EventKind> {
+    let reasoning = model
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::Reasoning(reasoning) => Some(reasoning.text.as_str()),
+            Part::Text(_) | Part::ToolCall(_) | Part::Opaque(_) => None,
+        })
+        .collect();
+    let mut kinds = vec![EventKind::ModelEnded {
+        text: answer_text(&model.parts),
+        reasoning,
+        stop: Some(model.stop),
+        error: None,
+        partial: model.partial,
+        duration_ms: model.duration_ms,
+    }];
+    kinds.extend(usage(folded));
+    let calls = calls_of(model);
+    if calls.is_empty() {
+        kinds.push(EventKind::StepEnded {});
+    }
+    kinds.extend(calls.into_iter().map(|call| EventKind::ToolProposed {
+        call_id: call.id,
+        name: call.name,
+        arguments: call.arguments,
+    }));
+    kinds
+}
+
+fn model_failed(folded: &Folded, failure: &ProviderFailure) -> Vec<EventKind> {
+    let error = ErrorRef { class: failure.class, status: failure.status, message: failure.message.clone() };
+    let mut kinds = vec![EventKind::ModelEnded {
+        text: String::new(),
+        reasoning: String::new(),
+        stop: None,
+        error: Some(error),
+        partial: false,
+        duration_ms: 0,
+    }];
+    kinds.extend(usage(folded));
+    kinds.push(EventKind::StepEnded {});
+    kinds
+}
+
+fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOutcome) -> Vec<EventKind> {
+    let state = &folded.steps;
+    let (call_id, name) = state.call(key);
+    let mut kinds = Vec::with_capacity(4);
+    let shown = state.started.get(key.ordinal as usize).copied().unwrap_or(true);
+    if !shown && result.status.ran() {
+        let (call_id, name, at_ms) = (call_id.clone(), name.clone(), result.started_at);
+        kinds.push(EventKind::ToolStarted { call_id, name, attempt: 1, at_ms });
+    }
+    let exit_code = result.facts.iter().find_map(|fact| match fact {
+        Fact::Command { exit_code, .. } => *exit_code,
+        Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::Todo(_) => None,
+    });
+    kinds.push(EventKind::ToolEnded {
+        call_id,
+        name,
+        status: result.status,
+        output: cut(&result.view, EVENT_OUTPUT_BYTES),
+        reference: format!("{}:{}", key.session, record.seq),
+        bytes: result.full.as_ref().map_or(result.view.len() as u64, |full| full.bytes),
+        exit_code,
+        duration_ms: result.duration_ms,
+    });
+    if result.facts.iter().any(|fact| matches!(fact, Fact::Todo(_))) {
+        kinds.push(todo(folded));
+    }
+    if state.open == 0 {
+        kinds.push(EventKind::StepEnded {});
+    }
+    kinds
+}
+
+fn todo(folded: &Folded) -> EventKind {
+    EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
+}
+
+/// The ledger row of the last record. Attempts that used nothing up have none to show.
+fn usage(folded: &Folded) -> Option<EventKind> {
+    let row = folded.ledger.last()?;
+    if row.billed.usage.total() == 0 && !row.billed.estimated {
+        return None;
+    }
+    Some(EventKind::Usage {
+        source: row.source.word(),
+        route: row.route.clone(),
+        usage: row.billed.usage,
+        cost: dollars(row.billed.cost),
+        estimated: row.billed.estimated,
+    })
+}
+
+fn calls_of(model: &ModelOutcome) -> Vec<ToolCall> {
+    if model.partial {
+        return Vec::new();
+    }
+    let call = |part: &Part| match part {
+        Part::ToolCall(call) => Some(call.clone()),
+        Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
+    };
+    model.parts.iter().filter_map(call).collect()
+}
+
+/// The first `max` bytes, at a character border.
+fn cut(text: &str, max: usize) -> String {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}

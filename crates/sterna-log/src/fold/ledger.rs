@@ -1,0 +1,160 @@
+//! The usage ledger: a row for each billed attempt, and sums by turn, model, source and day.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sterna_model::{
+    Billed, Body, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo, TurnNo, Usage, dollars,
+};
+
+/// Who spent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    Turn,
+}
+
+impl Source {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+        }
+    }
+}
+
+/// One billed attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerRow {
+    pub at: Millis,
+    pub turn: TurnNo,
+    pub step: StepNo,
+    pub source: Source,
+    pub route: Route,
+    pub billed: Billed,
+}
+
+/// Added-up rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub calls: u64,
+    pub usage: Usage,
+    spent: NanoUsd,
+    unpriced: bool,
+    pub estimated: bool,
+}
+
+impl Sum {
+    /// `None` when the price of a call that used tokens is not known.
+    pub fn cost(&self) -> Option<NanoUsd> {
+        (!self.unpriced).then_some(self.spent)
+    }
+
+    fn add(&mut self, billed: &Billed) {
+        self.calls += 1;
+        self.usage.add(&billed.usage);
+        self.estimated |= billed.estimated;
+        match billed.cost {
+            Some(cost) => self.spent = self.spent.saturating_add(cost),
+            None => self.unpriced |= billed.usage.total() > 0,
+        }
+    }
+}
+
+/// A fold of what model calls used.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    total: Sum,
+    by_model: BTreeMap<Route, Sum>,
+    by_source: BTreeMap<Source, Sum>,
+    /// Days since 1970-01-01, UTC.
+    by_day: BTreeMap<u64, Sum>,
+    turn: Sum,
+    turn_by_model: BTreeMap<Route, Sum>,
+    route: Option<Route>,
+    last: Option<LedgerRow>,
+}
+
+impl Ledger {
+    /// Folds one record.
+    pub fn apply(&mut self, record: &Record) {
+        self.last = None;
+        match &record.body {
+            // A fork's history was paid for by its parent: shown, not counted again.
+            Body::SessionOpened(_) => *self = Self::default(),
+            Body::TurnStarted(_) => {
+                self.turn = Sum::default();
+                self.turn_by_model.clear();
+            }
+            Body::Intent(intent) => match &intent.what {
+                sterna_model::Intended::Model(model) => self.route = Some(model.route.clone()),
+                sterna_model::Intended::Tool(_) => {}
+            },
+            Body::Attempt(attempt) => self.add(record, attempt.route.clone(), &attempt.failure.billed),
+            Body::Outcome(outcome) => {
+                let billed = match &outcome.result {
+                    EffectResult::Model(model) => &model.billed,
+                    EffectResult::ModelFailed(failure) => &failure.billed,
+                    EffectResult::Tool(_) => return,
+                };
+                if let Some(route) = self.route.clone() {
+                    self.add(record, route, billed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub fn total(&self) -> &Sum {
+        &self.total
+    }
+
+    pub fn by_model(&self) -> &BTreeMap<Route, Sum> {
+        &self.by_model
+    }
+
+    pub fn by_source(&self) -> &BTreeMap<Source, Sum> {
+        &self.by_source
+    }
+
+    pub fn by_day(&self) -> &BTreeMap<u64, Sum> {
+        &self.by_day
+    }
+
+    /// The last turn's sum.
+    pub fn turn(&self) -> &Sum {
+        &self.turn
+    }
+
+    /// The last turn's usage, as `result` shows it.
+    pub fn turn_by_model(&self) -> Vec<ModelUsage> {
+        let row = |(route, sum): (&Route, &Sum)| ModelUsage {
+            model: route.clone(),
+            calls: sum.calls,
+            usage: sum.usage,
+            cost: dollars(sum.cost()),
+        };
+        self.turn_by_model.iter().map(row).collect()
+    }
+
+    /// The row that the last record added.
+    pub fn last(&self) -> Option<&LedgerRow> {
+        self.last.as_ref()
+    }
+
+    fn add(&mut self, record: &Record, route: Route, billed: &Billed) {
+        self.total.add(billed);
+        self.by_model.entry(route.clone()).or_default().add(billed);
+        self.by_source.entry(Source::Turn).or_default().add(billed);
+        self.by_day.entry(record.at / 86_400_000).or_default().add(billed);
+        self.turn.add(billed);
+        self.turn_by_model.entry(route.clone()).or_default().add(billed);
+        self.last = Some(LedgerRow {
+            at: record.at,
+            turn: record.turn.unwrap_or(0),
+            step: record.step.unwrap_or(0),
+            source: Source::Turn,
+            route,
+            billed: billed.clone(),
+        });
+    }
+}

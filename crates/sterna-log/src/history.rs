@@ -1,0 +1,291 @@
+//! A session's whole history, through the logs it forks from, and the check of a log.
+
+use std::collections::{HashSet, VecDeque};
+
+use serde::Serialize;
+use sterna_model::{
+    Body, Digest, Draft, EffectResult, Intended, Manifest, Parent, RECORD_VERSION, Seq, SessionId,
+};
+
+use crate::{Blobs, Log, LogError, Sealed, prepare, prev_of_first, seal};
+
+/// Records that one page of a history holds at most.
+pub const HISTORY_PAGE: usize = 1024;
+
+/// Loads a session's history, oldest record first: those of the logs that it forks from, up to where it forks, then
+/// its own.
+///
+/// Reads only where the history begins; records come with `History::next_page`.
+pub async fn read_history<'a>(log: &'a dyn Log, session: &SessionId) -> Result<History<'a>, LogError> {
+    let mut pieces = VecDeque::from([Piece { session: session.clone(), next: 1, to: Seq::MAX }]);
+    let mut seen = HashSet::from([session.clone()]);
+    let mut at = session.clone();
+    while let Some(parent) = parent_of(log, &at).await? {
+        if !seen.insert(parent.session.clone()) {
+            let detail = format!("it forks from `{}`, which forks from it", parent.session);
+            return Err(LogError::Corrupt { session: at, seq: 1, detail });
+        }
+        at = parent.session.clone();
+        pieces.push_front(Piece { session: parent.session, next: 1, to: parent.seq });
+    }
+    Ok(History { log, pieces })
+}
+
+/// A history that is read page by page.
+pub struct History<'a> {
+    log: &'a dyn Log,
+    pieces: VecDeque<Piece>,
+}
+
+struct Piece {
+    session: SessionId,
+    next: Seq,
+    /// Inclusive.
+    to: Seq,
+}
+
+impl History<'_> {
+    /// The next records, at most `HISTORY_PAGE`; none at the end.
+    ///
+    /// At a damaged record the records before it come first, and then, with the next call, `LogError::Corrupt`.
+    pub async fn next_page(&mut self) -> Result<Vec<(SessionId, Sealed)>, LogError> {
+        while let Some(piece) = self.pieces.front_mut() {
+            if piece.next > piece.to {
+                self.pieces.pop_front();
+                continue;
+            }
+            let left = (piece.to - piece.next).saturating_add(1);
+            let limit = usize::try_from(left).unwrap_or(usize::MAX).min(HISTORY_PAGE);
+            let page = read_whole_prefix(self.log, &piece.session, piece.next, limit).await?;
+            let session = piece.session.clone();
+            let missing = piece.next;
+            piece.next += page.len() as u64;
+            if !page.is_empty() {
+                return Ok(page.into_iter().map(|sealed| (session.clone(), sealed)).collect());
+            }
+            if piece.to != Seq::MAX {
+                let detail = "it is missing, and a fork shares it".into();
+                return Err(LogError::Corrupt { session, seq: missing, detail });
+            }
+            self.pieces.pop_front();
+        }
+        Ok(Vec::new())
+    }
+
+    /// All records that are left.
+    pub async fn rest(mut self) -> Result<Vec<(SessionId, Sealed)>, LogError> {
+        let mut all = self.next_page().await?;
+        loop {
+            let page = self.next_page().await?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+}
+
+/// What the check of a log found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fsck {
+    /// Whole records, from the first on.
+    pub records: u64,
+    /// The first record that is not whole, and what is wrong with it.
+    pub first_bad: Option<(Seq, String)>,
+    /// Chain hash of the last whole record.
+    pub last_hash: Digest,
+}
+
+/// Checks a session's own log: chain, numbers, encoding, and that every blob it refers to is there with its hash.
+///
+/// Errors are those of a store that cannot be read at all; damage is in the answer.
+pub async fn verify(log: &dyn Log, blobs: &dyn Blobs, session: &SessionId) -> Result<Fsck, LogError> {
+    let mut found = Fsck { records: 0, first_bad: None, last_hash: Digest::ZERO };
+    let mut known = HashSet::new();
+    loop {
+        let next = found.records + 1;
+        let page = match read_whole_prefix(log, session, next, HISTORY_PAGE).await {
+            Ok(page) => page,
+            Err(LogError::Corrupt { seq, detail, .. }) => return Ok(found.bad(seq, detail)),
+            Err(error @ LogError::Newer { .. }) => return Ok(found.bad(next, error.to_string())),
+            Err(error) => return Err(error),
+        };
+        if page.is_empty() {
+            break;
+        }
+        for sealed in page {
+            let seq = found.records + 1;
+            if let Some(detail) = check_record(log, blobs, &found, &sealed, &mut known).await? {
+                return Ok(found.bad(seq, detail));
+            }
+            found.records = seq;
+            found.last_hash = sealed.hash;
+        }
+    }
+    let head = match log.head(session).await {
+        Ok(head) => head,
+        // What a fork keeps of a deleted session has no head.
+        Err(LogError::Tombstone(_)) => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    if head.seq != found.records || head.hash != found.last_hash {
+        let detail = format!("the session's head is record {}, and its log does not end there", head.seq);
+        let seq = found.records + 1;
+        return Ok(found.bad(seq, detail));
+    }
+    Ok(found)
+}
+
+/// The blobs that a record refers to, a spilled body aside. A manifest's own parts are not among them.
+pub fn blob_refs(body: &Body) -> Vec<Digest> {
+    match body {
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(model) => vec![model.manifest],
+            Intended::Tool(_) => Vec::new(),
+        },
+        Body::Outcome(outcome) => match &outcome.result {
+            EffectResult::Tool(tool) => tool.full.iter().map(|full| full.hash).collect(),
+            EffectResult::Model(_) | EffectResult::ModelFailed(_) => Vec::new(),
+        },
+        Body::SessionOpened(_)
+        | Body::TitleSet { .. }
+        | Body::SessionClosed { .. }
+        | Body::RouteChanged { .. }
+        | Body::ModeChanged { .. }
+        | Body::InputAccepted(_)
+        | Body::InputEdited { .. }
+        | Body::InputWithdrawn { .. }
+        | Body::TurnStarted(_)
+        | Body::TurnCommitted(_)
+        | Body::Attempt(_)
+        | Body::InDoubt { .. }
+        | Body::WaitOpened(_)
+        | Body::WaitResolved { .. }
+        | Body::CancelRequested { .. }
+        | Body::LimitReached { .. }
+        | Body::GrantGiven { .. }
+        | Body::GrantRevoked { .. }
+        | Body::TodoSet { .. } => Vec::new(),
+    }
+}
+
+impl Fsck {
+    fn bad(mut self, seq: Seq, detail: String) -> Self {
+        self.first_bad = Some((seq, detail));
+        self
+    }
+}
+
+async fn parent_of(log: &dyn Log, session: &SessionId) -> Result<Option<Parent>, LogError> {
+    let first = log.read(session, 1, 1).await?;
+    Ok(match first.into_iter().next().map(|sealed| sealed.record.body) {
+        Some(Body::SessionOpened(opened)) => opened.parent,
+        _ => None,
+    })
+}
+
+/// Reads a page, cut before its first damaged record; damage at its very beginning is the error.
+async fn read_whole_prefix(
+    log: &dyn Log,
+    session: &SessionId,
+    from: Seq,
+    limit: usize,
+) -> Result<Vec<Sealed>, LogError> {
+    match log.read(session, from, limit).await {
+        Err(LogError::Corrupt { seq, .. }) if seq > from => {
+            log.read(session, from, usize::try_from(seq - from).unwrap_or(limit)).await
+        }
+        other => other,
+    }
+}
+
+/// What is wrong with a record that could be read.
+async fn check_record(
+    log: &dyn Log,
+    blobs: &dyn Blobs,
+    before: &Fsck,
+    sealed: &Sealed,
+    known: &mut HashSet<Digest>,
+) -> Result<Option<String>, LogError> {
+    let record = &sealed.record;
+    let seq = before.records + 1;
+    if record.seq != seq {
+        return Ok(Some(format!("record {} stands in its place", record.seq)));
+    }
+    let prev = if seq == 1 { prev_of_first(record) } else { before.last_hash };
+    // The store has checked the bytes it holds. This is the second opinion, from the record alone; it can be had
+    // only of records that this version would write in the same way.
+    if record.v == RECORD_VERSION {
+        let draft =
+            Draft { at: record.at, turn: record.turn, step: record.step, body: record.body.clone() };
+        if seal(&prepare(&draft)?, seq, &prev).1 != sealed.hash {
+            return Ok(Some("its hash does not follow from the record before it and its content".into()));
+        }
+    }
+    if let Body::SessionOpened(opened) = &record.body
+        && let Some(parent) = &opened.parent
+    {
+        match log.read(&parent.session, parent.seq, 1).await {
+            Ok(found) if found.first().is_some_and(|found| found.hash == parent.hash) => {}
+            Ok(_) | Err(LogError::NotFound(_) | LogError::Tombstone(_) | LogError::Corrupt { .. }) => {
+                let Parent { session, seq, .. } = parent;
+                return Ok(Some(format!("record {seq} of `{session}`, where it forks, is not what it was")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for hash in blob_refs(&record.body) {
+        if let Some(detail) = check_blob(blobs, hash, known).await? {
+            return Ok(Some(detail));
+        }
+    }
+    if let Body::Intent(intent) = &record.body
+        && let Intended::Model(model) = &intent.what
+    {
+        return check_manifest(blobs, model.manifest, known).await;
+    }
+    Ok(None)
+}
+
+async fn check_manifest(
+    blobs: &dyn Blobs,
+    hash: Digest,
+    known: &mut HashSet<Digest>,
+) -> Result<Option<String>, LogError> {
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&blobs.get(&hash).await?) else {
+        return Ok(Some(format!("its prompt manifest, blob {hash}, cannot be decoded")));
+    };
+    let parts = manifest.parts.iter().map(|part| part.text.hash);
+    let tools = manifest.tools.iter().map(|tool| tool.spec.hash);
+    for hash in parts.chain(tools) {
+        if let Some(detail) = check_blob(blobs, hash, known).await? {
+            return Ok(Some(detail));
+        }
+    }
+    Ok(None)
+}
+
+/// What is wrong with a blob. Each is read once.
+async fn check_blob(
+    blobs: &dyn Blobs,
+    hash: Digest,
+    known: &mut HashSet<Digest>,
+) -> Result<Option<String>, LogError> {
+    if known.contains(&hash) {
+        return Ok(None);
+    }
+    match blobs.get(&hash).await {
+        Ok(_) => {
+            known.insert(hash);
+            Ok(None)
+        }
+        Err(LogError::BlobMissing(_)) => Ok(Some(format!("blob {hash} is missing"))),
+        Err(LogError::Damaged(detail)) => Ok(Some(detail)),
+        Err(LogError::Corrupt { detail, .. }) => Ok(Some(detail)),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

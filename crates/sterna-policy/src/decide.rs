@@ -1,0 +1,606 @@
+//! The decision: every access of a call is judged, and the strictest finding wins.
+//!
+//! Deny rule, safety floor, walls of the mode, ask rule, grant, allow rule, mode.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sterna_model::{Decision, Digest, Grant, Millis, Mode, Scope};
+
+use crate::effects::{Class, How, Reach};
+use crate::floor::{self, Protected};
+use crate::paths::{base_name, is_harmless_device, normalise, within};
+use crate::programs;
+use crate::rule::{Beneath, PathPattern, Places, Rule, Target, Text, host_matches, trusted_name};
+use crate::shell::{RedirectKind, ShellPlan, SimpleCommand, Word, joined};
+
+/// One thing that a call would touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    Read(PathBuf),
+    Write(PathBuf),
+    Delete(PathBuf),
+    /// A command line and where it would run.
+    Shell {
+        command: String,
+        cwd: PathBuf,
+    },
+    /// A host, with `:port` when it is not the usual one.
+    Web {
+        host: String,
+    },
+    Person,
+    /// The session's own state.
+    Session,
+    /// Known only by the tool's name.
+    Other,
+}
+
+/// A call to be judged, and everything that the answer depends on.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    pub tool: &'a str,
+    /// An empty list counts as `Access::Other`.
+    pub accesses: &'a [Access],
+    pub mode: Mode,
+    /// The rules of all scopes, in any order.
+    pub rules: &'a [Rule],
+    /// Grants that are in force; expiry is looked at here.
+    pub grants: &'a [&'a Grant],
+    /// Hash of the tool's name and normalised arguments.
+    pub content: Digest,
+    pub now: Millis,
+    /// The workspace and further folders, absolute, symlinks resolved. The first is where relative rules start too.
+    pub roots: &'a [PathBuf],
+    pub home: Option<&'a Path>,
+    /// Absolute. Relative paths start here.
+    pub cwd: &'a Path,
+    /// Folders of our own state and configuration.
+    pub state_dirs: &'a [PathBuf],
+    /// Resolves the symlinks of an absolute path component by component, `..` included, as far as it exists.
+    pub resolve: &'a dyn Fn(&Path) -> PathBuf,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    pub decision: Decision,
+    /// One sentence for people and the model.
+    pub reason: String,
+    /// The rule that decided, as it was written.
+    pub rule: Option<String>,
+    /// `file:line` of that rule.
+    pub source: Option<String>,
+    /// What the caller owes when the call runs.
+    pub needs: Vec<Need>,
+    /// Every rule that matched something of the call.
+    pub rules: Vec<Met>,
+    /// What was read from the command line, for calls with one.
+    #[serde(rename = "plan")]
+    pub shell: Option<ShellPlan>,
+}
+
+impl Verdict {
+    /// The object that `sterna policy explain --json` prints.
+    pub fn explain(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_else(|_| json!({"decision": self.decision.word(), "reason": self.reason}))
+    }
+}
+
+/// A rule that matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Met {
+    pub decision: Decision,
+    pub rule: String,
+    pub source: String,
+}
+
+/// A condition of the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// The command gets the environment `QUIET_GIT`.
+    QuietGit,
+}
+
+/// Judges a call.
+pub fn decide(ask: &Ask) -> Verdict {
+    let mut judge = Judge {
+        ask,
+        places: Places { roots: ask.roots, home: ask.home },
+        findings: Vec::new(),
+        met: Vec::new(),
+        needs: Vec::new(),
+        plan: None,
+        glimpsing: false,
+        tool_rule: None,
+    };
+    judge.tool();
+    for access in ask.accesses {
+        judge.access(access);
+    }
+    if ask.accesses.is_empty() {
+        judge.access(&Access::Other);
+    }
+    judge.verdict()
+}
+
+/// The texts of a command that deny and ask rules are held against: as written, by base name, with and without
+/// wrappers and variables.
+pub(crate) fn texts_to_restrict(command: &SimpleCommand) -> Vec<String> {
+    let mut texts = Vec::new();
+    for argv in command.via.iter().chain([&command.argv]) {
+        let Some((first, rest)) = argv.split_first() else { continue };
+        for program in [first.text.as_str(), base_name(&first.text)] {
+            let text = with_program(program, rest);
+            if !command.env_prefix.is_empty() {
+                texts.push(format!("{} {text}", command.env_prefix.join(" ")));
+            }
+            texts.push(text);
+        }
+    }
+    texts.dedup();
+    texts
+}
+
+/// The texts that an allow rule may cover. Variables that matter are part of it, and so is a wrapper that raises.
+pub(crate) fn texts_to_allow(command: &SimpleCommand) -> Vec<String> {
+    let mut texts = Vec::new();
+    let last = (command.raised.is_none()).then_some(&command.argv);
+    for argv in command.via.first().into_iter().chain(last) {
+        let Some((first, rest)) = argv.split_first() else { continue };
+        let text = with_program(trusted_name(&first.text), rest);
+        let missing = |v: &&String| !argv.iter().any(|w| w.text == **v);
+        let all: Vec<&String> = command.env_prefix.iter().filter(missing).collect();
+        let telling: Vec<&String> = all.iter().copied().filter(|v| !programs::is_harmless(v)).collect();
+        for variables in [telling, all] {
+            let words = variables.iter().map(|v| v.as_str()).chain([text.as_str()]);
+            texts.push(words.collect::<Vec<_>>().join(" "));
+        }
+    }
+    texts
+}
+
+fn with_program(program: &str, rest: &[Word]) -> String {
+    if rest.is_empty() { program.to_owned() } else { format!("{program} {}", joined(rest)) }
+}
+
+/// How strict a finding is, mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Allow,
+    AskByMode,
+    AskByRule,
+    Wall,
+    Floor,
+    Deny,
+}
+
+struct Finding {
+    rank: Rank,
+    reason: String,
+    rule: Option<usize>,
+}
+
+/// Who would touch a path or a host.
+#[derive(Clone, Copy)]
+enum By {
+    Tool,
+    /// A command, and the allow rule that covers it.
+    Command(Option<usize>),
+}
+
+struct Judge<'a> {
+    ask: &'a Ask<'a>,
+    places: Places<'a>,
+    findings: Vec<Finding>,
+    met: Vec<usize>,
+    needs: Vec<Need>,
+    plan: Option<ShellPlan>,
+    /// What is judged may not be what would run: only rules that restrict and the floor count.
+    glimpsing: bool,
+    /// The allow rule for the tool's name.
+    tool_rule: Option<usize>,
+}
+
+impl Judge<'_> {
+    fn find(&mut self, rank: Rank, reason: impl Into<String>, rule: Option<usize>) {
+        self.met.extend(rule);
+        let mild = matches!(rank, Rank::Allow | Rank::AskByMode | Rank::Wall);
+        if !(self.glimpsing && mild) {
+            self.findings.push(Finding { rank, reason: reason.into(), rule });
+        }
+    }
+
+    /// Asks, or refuses where the mode has a wall.
+    fn ask_or_wall(&mut self, reason: String) {
+        if self.ask.mode == Mode::Plan {
+            self.find(Rank::Wall, format!("plan mode: nothing that may write can run: {reason}"), None);
+        } else {
+            self.find(Rank::AskByMode, reason, None);
+        }
+    }
+
+    /// Holds the rules that restrict against something. Returns whether one denies.
+    fn restrict(&mut self, what: &str, matches: impl Fn(&Rule) -> bool) {
+        for (i, rule) in self.ask.rules.iter().enumerate() {
+            let rank = match rule.decision() {
+                Decision::Deny => Rank::Deny,
+                Decision::Ask => Rank::AskByRule,
+                Decision::Allow => continue,
+            };
+            if matches(rule) {
+                let verb = if rank == Rank::Deny { "denied" } else { "asked for" };
+                self.find(rank, format!("{what}: {verb} by {}", described(rule)), Some(i));
+            }
+        }
+    }
+
+    /// The strongest allow rule that fits.
+    fn allowed(&self, matches: impl Fn(&Rule) -> bool) -> Option<usize> {
+        let rules = self.ask.rules.iter().enumerate();
+        let fits = rules.filter(|(_, r)| r.decision() == Decision::Allow && matches(r));
+        fits.min_by_key(|(_, r)| r.scope()).map(|(i, _)| i)
+    }
+
+    fn tool(&mut self) {
+        let tool = self.ask.tool;
+        let named = |rule: &Rule| matches!(&rule.target, Target::Tool(name) if name.matches(tool));
+        self.restrict(&format!("the tool `{tool}`"), named);
+        self.tool_rule = self.allowed(named);
+    }
+
+    fn access(&mut self, access: &Access) {
+        match access {
+            Access::Read(path) => self.path(How::Read, &self.absolute(path), Reach::This, false, By::Tool),
+            Access::Write(path) => self.path(How::Write, &self.absolute(path), Reach::This, false, By::Tool),
+            Access::Delete(path) => self.path(How::Delete, &self.absolute(path), Reach::Tree, false, By::Tool),
+            Access::Shell { command, cwd } => self.shell(command, &self.absolute(cwd)),
+            Access::Web { host } => self.host(host, By::Tool),
+            Access::Person => self.find(Rank::Allow, "asks a person", None),
+            Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
+            Access::Other if self.ask.mode == Mode::Plan => {
+                self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool));
+            }
+            Access::Other => match self.tool_rule {
+                Some(i) => self.find(Rank::Allow, format!("allowed by {}", described(&self.ask.rules[i])), Some(i)),
+                None => self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool)),
+            },
+        }
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        self.ask.cwd.join(path)
+    }
+
+    /// The places that a path may mean: by name, by link, and by `..` on either side of a link.
+    fn real(&self, path: &Path) -> Vec<PathBuf> {
+        let mut real = vec![normalise(&(self.ask.resolve)(path)), normalise(&(self.ask.resolve)(&normalise(path)))];
+        real.dedup();
+        real
+    }
+
+    fn path(&mut self, how: How, path: &Path, reach: Reach, glob: bool, by: By) {
+        if is_harmless_device(&normalise(path)) {
+            return;
+        }
+        // Where a pattern begins nothing can be resolved: what is before it is, and the rest is text.
+        let (fixed, rest) = if glob { split_at_glob(path) } else { (path.to_owned(), PathBuf::new()) };
+        let real = self.real(&fixed);
+        let full = |p: &PathBuf| if glob { p.join(&rest) } else { p.clone() };
+        let mut all: Vec<PathBuf> = real.iter().map(full).collect();
+        all.push(full(&normalise(&fixed)));
+        all.sort();
+        all.dedup();
+        let shown = all.first().map(|p| p.display().to_string()).unwrap_or_default();
+        let what = format!("{} `{shown}`", verb(how));
+
+        self.restrict_path(how, &what, &all, &real, glob || reach == Reach::Tree, reach);
+        let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
+        let everything = glob && matches!(rest.to_str(), Some("*" | ".*" | "**"));
+        for place in if everything { &real } else { &all } {
+            if let Some(reason) = floor::forbids_path(how, place, reach, everything, protected) {
+                self.find(Rank::Floor, format!("safety floor: {reason}"), None);
+            }
+        }
+        if how == How::Named {
+            return;
+        }
+        if how != How::Read && self.ask.mode == Mode::Plan {
+            self.find(Rank::Wall, format!("plan mode: nothing that writes can run: {what}"), None);
+            return;
+        }
+        let covering = match by {
+            By::Tool => self.tool_rule,
+            By::Command(rule) => rule,
+        };
+        let places = self.places;
+        let covering = covering.or_else(|| {
+            let fits = |p: &Option<PathPattern>| {
+                p.as_ref().is_none_or(|p| !glob && reach != Reach::Tree && real.iter().all(|r| p.matches(r, places)))
+            };
+            self.allowed(|rule| match &rule.target {
+                Target::Read(p) => how == How::Read && fits(p),
+                Target::Write(p) => how != How::Read && fits(p),
+                Target::Shell(_) | Target::Web(_) | Target::Tool(_) => false,
+            })
+        });
+        if let Some(i) = covering {
+            self.find(Rank::Allow, format!("{what}: allowed by {}", described(&self.ask.rules[i])), Some(i));
+            return;
+        }
+        let inside = real.iter().all(|r| self.ask.roots.iter().any(|root| within(r, root)));
+        let by_command = matches!(by, By::Command(_));
+        match how {
+            _ if !inside => self.ask_or_wall_for_read(how, format!("{what}: outside the workspace")),
+            How::Read if glob && reach != Reach::Names => {
+                self.find(Rank::AskByMode, format!("{what}: a pattern may name links that lead out of the workspace"), None);
+            }
+            How::Read | How::Named => self.find(Rank::Allow, format!("{what}: reads in the workspace pass"), None),
+            How::Write | How::Delete if by_command => {
+                self.find(Rank::AskByMode, format!("{what}: commands that write ask where no sandbox holds them"), None);
+            }
+            How::Write | How::Delete => match self.ask.mode {
+                Mode::Ask => self.find(Rank::AskByMode, format!("{what}: mode `ask` asks for writes"), None),
+                Mode::Execute | Mode::AcceptEdits | Mode::NeverAsk | Mode::Bypass => {
+                    self.find(Rank::Allow, format!("{what}: file tools may write in the workspace"), None);
+                }
+                Mode::Plan => self.find(Rank::Wall, format!("plan mode: {what}"), None),
+            },
+        }
+    }
+
+    /// Reading changes nothing: outside the workspace it asks in every mode.
+    fn ask_or_wall_for_read(&mut self, how: How, reason: String) {
+        match how {
+            How::Read | How::Named => self.find(Rank::AskByMode, reason, None),
+            How::Write | How::Delete => self.ask_or_wall(reason),
+        }
+    }
+
+    fn restrict_path(&mut self, how: How, what: &str, all: &[PathBuf], real: &[PathBuf], many: bool, reach: Reach) {
+        let places = self.places;
+        let roots = self.ask.roots;
+        let about = |rule: &Rule| match (&rule.target, how) {
+            (Target::Read(p), How::Read | How::Named) | (Target::Write(p), How::Write | How::Delete) => Some(p.clone()),
+            _ => None,
+        };
+        let chosen_root = |rule: &Rule, p: &PathPattern| {
+            // A workspace in a system folder was chosen by a person.
+            let folder = p.absolute_folder().filter(|_| rule.scope() == Scope::Builtin);
+            let Some(folder) = folder else { return false };
+            roots.iter().any(|r| within(r, &folder) && all.iter().all(|path| within(path, r)))
+        };
+        self.restrict(what, |rule| match about(rule) {
+            None => false,
+            Some(None) => true,
+            Some(Some(p)) => all.iter().any(|path| p.matches_widely(path, places)) && !chosen_root(rule, &p),
+        });
+        if !many || reach == Reach::Names {
+            return;
+        }
+        // What lies beneath is not seen: a rule that may reach it at least asks, and denies where asking is off.
+        for (i, rule) in self.ask.rules.iter().enumerate().filter(|(_, r)| r.restricts()) {
+            let Some(Some(p)) = about(rule) else { continue };
+            let may = real.iter().any(|folder| match p.may_match_beneath(folder, places) {
+                Beneath::No => false,
+                Beneath::Anywhere => rule.scope() != Scope::Builtin,
+                Beneath::Here => true,
+            });
+            if may && !chosen_root(rule, &p) {
+                let certain = rule.decision() == Decision::Deny && self.ask.mode == Mode::Bypass;
+                let rank = if certain { Rank::Deny } else { Rank::AskByRule };
+                self.find(rank, format!("{what}: may reach what {} is about", described(rule)), Some(i));
+            }
+        }
+    }
+
+    fn host(&mut self, host: &str, by: By) {
+        let any = host == "*";
+        let what = if any { "reaches hosts that cannot be seen".to_owned() } else { format!("reaches `{host}`") };
+        let hits = |rule: &Rule| match &rule.target {
+            Target::Web(pattern) => pattern.as_ref().is_none_or(|p| p.is_everything() || (!any && host_matches(p, host))),
+            _ => false,
+        };
+        self.restrict(&what, |rule| hits(rule) || (any && matches!(&rule.target, Target::Web(_))));
+        let rule = match by {
+            By::Tool => self.tool_rule,
+            By::Command(_) => None,
+        };
+        match rule.or_else(|| self.allowed(hits)) {
+            Some(i) => self.find(Rank::Allow, format!("{what}: allowed by {}", described(&self.ask.rules[i])), Some(i)),
+            None => self.find(Rank::AskByMode, what, None),
+        }
+    }
+
+    fn shell(&mut self, line: &str, cwd: &Path) {
+        let plan = ShellPlan::read(line);
+        if floor::is_fork_bomb(line) {
+            self.find(Rank::Floor, "safety floor: a fork bomb", None);
+        }
+        self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
+        let mut cwds = vec![cwd.to_owned()];
+        if let Some(reason) = &plan.unknown {
+            self.unknown(format!("the command line is not understood: {reason}"));
+            self.glimpsing = true;
+            plan.glimpsed.iter().for_each(|c| self.command(c, &mut cwds));
+            self.glimpsing = false;
+        }
+        plan.commands.iter().for_each(|c| self.command(c, &mut cwds));
+        self.plan = Some(plan);
+    }
+
+    /// What is not understood asks, and meets every rule that restricts a whole capability.
+    fn unknown(&mut self, reason: String) {
+        self.restrict(&reason, |rule| match &rule.target {
+            Target::Shell(text) => text.is_everything(),
+            Target::Read(pattern) | Target::Write(pattern) => pattern.is_none(),
+            Target::Web(pattern) => pattern.as_ref().is_none_or(Text::is_everything),
+            Target::Tool(_) => false,
+        });
+        self.ask_or_wall(reason);
+    }
+
+    fn command(&mut self, command: &SimpleCommand, cwds: &mut Vec<PathBuf>) {
+        let effects = programs::effects(command);
+        let texts = texts_to_restrict(command);
+        let shown = joined(&command.argv);
+        let hit = |rule: &Rule| matches!(&rule.target, Target::Shell(p) if texts.iter().any(|t| p.matches(t)));
+        self.restrict(&format!("`{shown}`"), hit);
+        if let Some(reason) = floor::forbids_command(command) {
+            self.find(Rank::Floor, format!("safety floor: {reason}"), None);
+        }
+        let known = matches!(effects.class, Class::Known);
+        let covering = self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
+        match (&effects.class, covering) {
+            (Class::Unknown(reason), _) => self.unknown(format!("`{shown}`: {reason}")),
+            (Class::Arbitrary(reason), _) if self.ask.mode == Mode::Plan => self.ask_or_wall(format!("`{shown}`: {reason}")),
+            (Class::Arbitrary(_) | Class::Known, Some(i)) => {
+                self.find(Rank::Allow, format!("`{shown}`: allowed by {}", described(&self.ask.rules[i])), Some(i));
+            }
+            (Class::Arbitrary(reason), None) => self.ask_or_wall(format!("`{shown}`: {reason}")),
+            (Class::Known, None) if effects.only_reads() => {
+                self.find(Rank::Allow, format!("`{shown}`: only reads"), None);
+            }
+            (Class::Known, None) => {}
+        }
+        for touch in &effects.touches {
+            self.word(touch.how, &touch.word, touch.reach, By::Command(covering), cwds);
+        }
+        for redirect in &command.redirects {
+            let how = match redirect.kind {
+                RedirectKind::Read => How::Read,
+                RedirectKind::Write | RedirectKind::Append => How::Write,
+            };
+            self.word(how, &redirect.target, Reach::This, By::Command(None), cwds);
+        }
+        for host in &effects.hosts {
+            self.host(host, By::Command(covering));
+        }
+        if effects.git && !self.needs.contains(&Need::QuietGit) {
+            self.needs.push(Need::QuietGit);
+        }
+        if let Some(target) = &effects.enters {
+            // The `cd` may fail: what follows may run in any of these.
+            let more: Vec<PathBuf> = cwds.iter().filter_map(|cwd| self.word_path(target, cwd)).collect();
+            cwds.extend(more);
+            cwds.sort();
+            cwds.dedup();
+            if cwds.len() > MAX_FOLDERS {
+                cwds.truncate(MAX_FOLDERS);
+                self.unknown("too many changes of folder".into());
+            }
+        }
+    }
+
+    fn word(&mut self, how: How, word: &Word, reach: Reach, by: By, cwds: &[PathBuf]) {
+        for cwd in cwds {
+            match self.word_path(word, cwd) {
+                Some(path) => self.path(how, &path, reach, word.glob, by),
+                None => self.unknown("the home folder is not known".into()),
+            }
+        }
+    }
+
+    /// Where a word leads from a folder. Not normalised: `..` behind a link is the link's affair.
+    fn word_path(&self, word: &Word, cwd: &Path) -> Option<PathBuf> {
+        let text = word.text.as_str();
+        let home = |rest: &str| self.ask.home.map(|h| h.join(rest.trim_start_matches('/')));
+        if word.tilde {
+            return home(text.strip_prefix('~').unwrap_or(text));
+        }
+        if self.glimpsing {
+            if let Some(rest) = text.strip_prefix("$HOME") {
+                return home(rest);
+            }
+            if let Some(rest) = text.strip_prefix("$PWD") {
+                return Some(cwd.join(rest.trim_start_matches('/')));
+            }
+        }
+        Some(cwd.join(text))
+    }
+
+    fn verdict(mut self) -> Verdict {
+        let rules = self.ask.rules;
+        let ask = self.ask;
+        // The strictest; among equals the one of the strongest scope, else the first.
+        let scope = |f: &Finding| f.rule.map_or(Scope::Builtin, |i| rules[i].scope());
+        let order = |f: &Finding| (std::cmp::Reverse(f.rank), f.rule.is_none(), scope(f));
+        self.findings.sort_by_key(order);
+        self.met.sort_unstable();
+        self.met.dedup();
+        let (rank, why, rule) = match self.findings.first() {
+            Some(f) => (f.rank, f.reason.clone(), f.rule),
+            None => (Rank::AskByMode, "nothing is known of this call".to_owned(), None),
+        };
+        let grant = ask.grants.iter().find(|g| {
+            g.tool == ask.tool && g.content == ask.content && g.expires.is_none_or(|at| ask.now < at)
+        });
+        let (decision, reason) = match (rank, grant, ask.mode) {
+            (Rank::Deny | Rank::Floor | Rank::Wall, _, _) => (Decision::Deny, why),
+            (Rank::Allow, _, _) => (Decision::Allow, why),
+            (Rank::AskByMode | Rank::AskByRule, Some(_), _) => {
+                (Decision::Allow, format!("granted for this very content; {why}"))
+            }
+            (Rank::AskByMode | Rank::AskByRule, None, Mode::NeverAsk) => {
+                (Decision::Deny, format!("mode `never-ask` refuses what would ask; {why}"))
+            }
+            (Rank::AskByMode | Rank::AskByRule, None, Mode::Bypass) => {
+                (Decision::Allow, format!("mode `bypass` allows what would ask; {why}"))
+            }
+            (Rank::AskByMode | Rank::AskByRule, None, Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan) => {
+                (Decision::Ask, why)
+            }
+        };
+        let met = |i: &usize| {
+            let r = &rules[*i];
+            Met { decision: r.decision(), rule: r.text().to_owned(), source: r.source().to_owned() }
+        };
+        Verdict {
+            decision,
+            reason,
+            rule: rule.map(|i| rules[i].text().to_owned()),
+            source: rule.map(|i| rules[i].source().to_owned()),
+            needs: self.needs,
+            rules: self.met.iter().map(met).collect(),
+            shell: self.plan,
+        }
+    }
+}
+
+/// Whether an allow rule's pattern covers a command with its variables and wrappers. What can do anything must be
+/// named: a star does not name it.
+fn covers(pattern: &Text, command: &SimpleCommand, known: bool) -> bool {
+    let named = |argv: &[Word]| argv.first().is_some_and(|w| pattern.names(trusted_name(&w.text)));
+    let telling = command.env_prefix.iter().filter(|v| !programs::is_harmless(v));
+    let variables = telling.filter_map(|v| v.split_once('=')).all(|(name, _)| pattern.contains(&format!("{name}=")));
+    let raised = command.raised.is_none() || command.via.first().is_some_and(|argv| named(argv));
+    variables
+        && raised
+        && (known || named(&command.argv))
+        && texts_to_allow(command).iter().any(|text| pattern.matches(text))
+}
+
+fn described(rule: &Rule) -> String {
+    format!("`{} {}` ({})", rule.decision().word(), rule.text(), rule.source())
+}
+
+fn verb(how: How) -> &'static str {
+    match how {
+        How::Read => "reads",
+        How::Write => "writes",
+        How::Delete => "removes",
+        How::Named => "names",
+    }
+}
+
+/// The components before the first with a pattern, and the rest.
+fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
+    let glob = |c: &std::path::Component| c.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed: PathBuf = path.components().take_while(|c| !glob(c)).collect();
+    let rest = path.components().skip_while(|c| !glob(c)).collect();
+    (fixed, rest)
+}
+
+const MAX_FOLDERS: usize = 16;

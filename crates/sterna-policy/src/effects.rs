@@ -1,0 +1,171 @@
+//! What a simple command would touch, as far as it is known.
+
+use crate::shell::Word;
+
+/// The effects of one command.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Effects {
+    pub class: Class,
+    pub touches: Vec<Touch>,
+    /// Hosts it reaches; `*` is any host.
+    pub hosts: Vec<String>,
+    /// Changes the folder of the commands after it.
+    pub enters: Option<Word>,
+    /// Runs git, which reads configuration that can name programs.
+    pub git: bool,
+}
+
+/// How much of a program is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Everything it does is listed.
+    #[default]
+    Known,
+    /// Does more than can be listed; passes only by a rule that names it.
+    Arbitrary(String),
+    /// Not understood. Never passes by a rule.
+    Unknown(String),
+}
+
+/// A path that a command would touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Touch {
+    pub how: How,
+    pub word: Word,
+    pub reach: Reach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Read,
+    Write,
+    Delete,
+    /// An argument of a program that is not known: held against rules that forbid reading, no more.
+    Named,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The path itself. With a pattern in it: the files it names.
+    This,
+    /// Names and sizes only.
+    Names,
+    /// All beneath.
+    Tree,
+}
+
+impl Effects {
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+    pub(crate) fn arbitrary(why: impl Into<String>) -> Self {
+        Self { class: Class::Arbitrary(why.into()), ..Self::default() }
+    }
+    pub(crate) fn unknown(why: impl Into<String>) -> Self {
+        Self { class: Class::Unknown(why.into()), ..Self::default() }
+    }
+    pub(crate) fn touch(&mut self, how: How, word: &Word, reach: Reach) {
+        self.touches.push(Touch { how, word: word.clone(), reach });
+    }
+    pub(crate) fn with(mut self, how: How, words: &[&Word], reach: Reach) -> Self {
+        words.iter().for_each(|w| self.touch(how, w, reach));
+        self
+    }
+    /// Whether it provably changes nothing and reaches nobody.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.class == Class::Known && self.hosts.is_empty() && self.touches.iter().all(|t| t.how == How::Read)
+    }
+}
+
+/// What to know of a program's options.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    /// Short options with a value that is no path.
+    pub values: &'static str,
+    /// Short options with a value that is a file to read.
+    pub files: &'static str,
+    /// Short options that make the command not understood.
+    pub bad: &'static str,
+    /// The same for long options; abbreviations count.
+    pub bad_long: &'static [&'static str],
+    /// Long options whose value is the next word.
+    pub long_values: &'static [&'static str],
+    /// When set, any other short option is not understood, and neither is any long one but `only_long`.
+    pub only: Option<&'static str>,
+    pub only_long: &'static [&'static str],
+}
+
+/// Arguments told apart.
+#[derive(Debug, Default)]
+pub(crate) struct Parsed<'a> {
+    pub operands: Vec<&'a Word>,
+    pub short: String,
+    /// Long options without their values.
+    pub long: Vec<String>,
+    /// Values that are, or look like, files.
+    pub files: Vec<Word>,
+}
+
+impl Parsed<'_> {
+    pub(crate) fn has(&self, short: &str, long: &[&str]) -> bool {
+        self.short.contains(|c| short.contains(c)) || self.long.iter().any(|l| long.contains(&l.as_str()))
+    }
+}
+
+/// Tells options from operands. The error names the option that is not understood.
+pub(crate) fn parse<'a>(args: &'a [Word], options: &Options) -> Result<Parsed<'a>, String> {
+    let mut parsed = Parsed::default();
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let text = word.text.as_str();
+        if text == "--" {
+            parsed.operands.extend(words.by_ref());
+        } else if let Some(option) = text.strip_prefix("--") {
+            if word.glob {
+                return Err(format!("the option `{text}`"));
+            }
+            let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
+            let near = |bad: &&&str| bad.starts_with(key) || key.starts_with(**bad);
+            let closed = options.only.is_some() && !options.only_long.contains(&key);
+            if closed || options.bad_long.iter().any(|bad| near(&bad)) {
+                return Err(format!("the option `--{key}`"));
+            }
+            parsed.long.push(key.to_owned());
+            match value {
+                Some(value) if looks_like_a_path(value) => parsed.files.push(Word::literal(value)),
+                Some(_) => {}
+                None if options.long_values.contains(&key) => {
+                    words.next();
+                }
+                None => {}
+            }
+        } else if text.len() > 1 && text.starts_with('-') {
+            let letters = &text[1..];
+            if word.glob {
+                return Err(format!("the option `{text}`"));
+            }
+            for (i, c) in letters.char_indices() {
+                let takes_file = options.files.contains(c);
+                let closed = options.only.is_some_and(|only| !only.contains(c));
+                if options.bad.contains(c) || (closed && !takes_file && !options.values.contains(c)) {
+                    return Err(format!("the option `-{c}`"));
+                }
+                parsed.short.push(c);
+                if takes_file || options.values.contains(c) {
+                    let attached = &letters[i + c.len_utf8()..];
+                    let value = if attached.is_empty() { words.next().cloned() } else { Some(Word::literal(attached)) };
+                    parsed.files.extend(value.filter(|v| takes_file || v.tilde));
+                    break;
+                }
+            }
+        } else if text != "-" {
+            parsed.operands.push(word);
+        }
+    }
+    Ok(parsed)
+}
+
+/// Values of long options that may be files: held against the rules to be safe.
+fn looks_like_a_path(value: &str) -> bool {
+    value.starts_with(['/', '~', '.']) || value.contains("..") || value.contains("/.") || value.contains(".env")
+}

@@ -1,0 +1,190 @@
+//! What a git command would do: the reading ones by a list of what is safe, the rest only by rule.
+
+use crate::effects::{Effects, How, Options, Reach, parse};
+use crate::shell::Word;
+
+/// Environment that keeps git's reading commands from running programs that a repository's configuration
+/// names. Set it on every command whose verdict says `Need::QuietGit`.
+pub const QUIET_GIT: [(&str, &str); 14] = [
+    ("GIT_PAGER", "cat"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_CONFIG_COUNT", "5"),
+    ("GIT_CONFIG_KEY_0", "core.fsmonitor"),
+    ("GIT_CONFIG_VALUE_0", "false"),
+    ("GIT_CONFIG_KEY_1", "core.pager"),
+    ("GIT_CONFIG_VALUE_1", "cat"),
+    ("GIT_CONFIG_KEY_2", "diff.external"),
+    ("GIT_CONFIG_VALUE_2", ""),
+    ("GIT_CONFIG_KEY_3", "core.hooksPath"),
+    ("GIT_CONFIG_VALUE_3", "/dev/null"),
+    ("GIT_CONFIG_KEY_4", "log.showSignature"),
+    ("GIT_CONFIG_VALUE_4", "false"),
+];
+
+/// The effects of `git` with these arguments.
+pub(crate) fn effects(args: &[Word]) -> Effects {
+    let mut effects = reading(args);
+    effects.git = true;
+    effects
+}
+
+fn reading(args: &[Word]) -> Effects {
+    let mut at = 0;
+    let mut folder = Vec::new();
+    while let Some(word) = args.get(at) {
+        match word.text.as_str() {
+            "--no-pager" | "-P" | "--no-optional-locks" | "--literal-pathspecs" => at += 1,
+            "--version" | "--help" | "-v" | "-h" => return Effects::none(),
+            "-C" => {
+                folder.extend(args.get(at + 1));
+                at += 2;
+            }
+            option if option.starts_with('-') => {
+                return Effects::unknown(format!("`git {option}` changes how git runs"));
+            }
+            _ => break,
+        }
+    }
+    let Some(name) = args.get(at) else { return Effects::none() };
+    let rest = &args[at + 1..];
+    // git judges paths from the folder of `-C`; both are held against the rules.
+    let here = Word::literal(".");
+    let base = |effects: Effects| {
+        let folders = if folder.is_empty() { vec![&here] } else { folder.clone() };
+        effects.with(How::Read, &folders, Reach::Names)
+    };
+    match name.text.as_str() {
+        "status" | "log" | "diff" | "show" | "rev-parse" | "ls-files" | "ls-tree" | "blame" | "describe"
+        | "shortlog" | "rev-list" | "merge-base" | "cat-file" | "show-ref" | "name-rev" | "cherry" | "whatchanged"
+        | "count-objects" | "check-ignore" | "grep" | "diff-tree" | "range-diff" | "var" => {
+            if name.text == "var" && rest.iter().any(|w| w.text.contains("EDITOR")) {
+                return Effects::unknown("`git var` of an editor");
+            }
+            base(revisions(&name.text, rest, &folder))
+        }
+        "branch" | "tag" => listing(&name.text, rest).map_or_else(|e| by_rule(&name.text, e), base),
+        "remote" => {
+            let words: Vec<_> = rest.iter().map(|w| w.text.as_str()).collect();
+            match words.as_slice() {
+                [] | ["-v"] | ["--verbose"] | ["get-url", _] => base(Effects::none()),
+                _ => by_rule("remote", "it changes or reaches remotes".into()),
+            }
+        }
+        "stash" => match rest.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().as_slice() {
+            ["list"] => base(Effects::none()),
+            _ => by_rule("stash", "it changes the work tree".into()),
+        },
+        "worktree" if rest.len() == 1 && rest[0].text == "list" => base(Effects::none()),
+        "config" => config(rest),
+        "reflog" if rest.is_empty() || rest[0].text == "show" => {
+            base(revisions("log", rest.get(1..).unwrap_or_default(), &folder))
+        }
+        "version" => Effects::none(),
+        "clone" | "fetch" | "pull" | "push" | "ls-remote" | "submodule" | "archive" => reaching(&name.text, rest),
+        "filter-branch" | "difftool" | "mergetool" | "send-email" | "daemon" | "upload-pack" | "receive-pack" => {
+            Effects::unknown(format!("`git {}` runs programs that cannot be seen", name.text))
+        }
+        "bisect" | "rebase" if rest.iter().any(|w| w.text == "run" || w.text.starts_with("--exec") || w.text == "-x") => {
+            Effects::unknown(format!("`git {}` runs a program", name.text))
+        }
+        known if WRITERS.contains(&known) => {
+            by_rule(known, "it changes the repository and may run its hooks".into())
+        }
+        other => Effects::unknown(format!("`git {other}` is not known and may be an alias")),
+    }
+}
+
+fn by_rule(name: &str, why: String) -> Effects {
+    Effects::arbitrary(format!("`git {name}`: {why}"))
+}
+
+/// Revisions and paths cannot be told apart, so every operand counts as a path that is read.
+fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
+    let options = Options {
+        bad: if name == "grep" { "O" } else { "" },
+        bad_long: &["output", "ext-diff", "textconv", "open-files-in-pager", "show-signature", "filters", "batch-command"],
+        values: "nSGL",
+        files: if name == "grep" { "f" } else { "" },
+        ..Options::default()
+    };
+    // `--output-indicator-new` and `--no-textconv` fall with them; nobody misses them.
+    let parsed = match parse(rest, &options) {
+        Ok(parsed) => parsed,
+        Err(option) => return Effects::unknown(format!("{option} of `git {name}` may run or write something")),
+    };
+    if rest.iter().any(|w| w.text.contains("%G")) {
+        return Effects::unknown("a format with %G runs the signature checker that is configured");
+    }
+    let mut effects = Effects::none();
+    for word in parsed.operands.iter().copied().chain(&parsed.files) {
+        let mut texts = vec![word.text.clone()];
+        texts.extend(word.text.split_once(':').map(|(_, path)| path.to_owned()).filter(|p| !p.is_empty()));
+        for text in texts {
+            let word = Word { text, tilde: word.tilde, ..Word::default() };
+            effects.touch(How::Read, &word, Reach::Names);
+            for folder in folder {
+                let text = format!("{}/{}", folder.text, word.text);
+                let word = Word { text, tilde: folder.tilde, ..Word::default() };
+                effects.touch(How::Read, &word, Reach::Names);
+            }
+        }
+    }
+    effects
+}
+
+/// The forms of `branch` and `tag` that list.
+fn listing(name: &str, rest: &[Word]) -> Result<Effects, String> {
+    let lists = rest.iter().any(|w| ["-l", "--list"].contains(&w.text.as_str()));
+    for word in rest {
+        let text = word.text.as_str();
+        let flag = match name {
+            "branch" => {
+                ["-a", "-r", "-v", "-vv", "-l", "--all", "--remotes", "--list", "--show-current", "--no-color", "--verbose"]
+                    .contains(&text)
+                    || text.starts_with("--sort=")
+                    || text.starts_with("--format=")
+            }
+            _ => ["-l", "--list"].contains(&text) || text.starts_with("--sort="),
+        };
+        if !flag && (text.starts_with('-') || !lists) {
+            return Err("this form changes the repository".into());
+        }
+    }
+    Ok(Effects::none())
+}
+
+fn config(rest: &[Word]) -> Effects {
+    let words: Vec<_> = rest.iter().map(|w| w.text.as_str()).collect();
+    match words.as_slice() {
+        ["--list" | "-l" | "list"] | ["--get" | "--get-all" | "get", _] => {
+            Effects::none().with(How::Read, &[&Word::literal(".")], Reach::Names)
+        }
+        _ => Effects::unknown("`git config` that writes can make git run programs"),
+    }
+}
+
+/// Commands that talk to a remote. A URL names its host; a remote's name is in the repository.
+fn reaching(name: &str, rest: &[Word]) -> Effects {
+    const BAD: [&str; 9] =
+        ["--upload-pack", "--receive-pack", "--exec", "--config", "--template", "--remote", "--output", "-c", "-u"];
+    let bad = |w: &&Word| {
+        let text = w.text.split('=').next().unwrap_or_default();
+        let upstream = name == "push" && text == "-u";
+        let abbreviated = |b: &&str| text.len() > 3 && b.starts_with(text);
+        !upstream && (BAD.contains(&text) || BAD.iter().any(abbreviated)) || w.text.contains("ext::") || w.text == "foreach"
+    };
+    if let Some(word) = rest.iter().find(bad) {
+        return Effects::unknown(format!("`git {name} {}` may run a program", word.text));
+    }
+    let mut effects = by_rule(name, "it reaches a remote or changes the repository".into());
+    for word in rest.iter().filter(|w| !w.text.starts_with('-')) {
+        effects.hosts.extend(crate::programs::host_of(&word.text));
+    }
+    effects
+}
+
+const WRITERS: [&str; 24] = [
+    "add", "am", "apply", "bisect", "branch", "checkout", "cherry-pick", "clean", "commit", "format-patch", "gc", "init",
+    "merge", "mv", "notes", "prune", "rebase", "reset", "restore", "revert", "rm", "sparse-checkout", "switch", "worktree",
+];

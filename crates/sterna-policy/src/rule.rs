@@ -1,0 +1,420 @@
+//! Rules: parsed from `Tool` or `Tool(pattern)`, matched against commands, paths, hosts and tool names.
+
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use sterna_model::{Decision, RuleText, Scope};
+
+use crate::decide::{texts_to_allow, texts_to_restrict};
+use crate::paths::{base_name, normalise, within_any_case};
+use crate::shell::{ShellPlan, SimpleCommand};
+
+/// A rule that can be matched.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    pub(crate) written: RuleText,
+    pub(crate) target: Target,
+}
+
+/// What a rule is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// Commands, by their text after unquoting.
+    Shell(Text),
+    /// Reads by anyone; `None`: all.
+    Read(Option<PathPattern>),
+    /// Writes and removals by anyone.
+    Write(Option<PathPattern>),
+    /// Hosts reached by anyone.
+    Web(Option<Text>),
+    /// Calls of a tool, by its name.
+    Tool(Text),
+}
+
+impl Rule {
+    /// Parses a rule's text.
+    pub fn parse(written: &RuleText) -> Result<Self, RuleError> {
+        let text = written.text.as_str();
+        let error = |at, kind| RuleError { text: text.to_owned(), at, kind };
+        let name = text.split('(').next().unwrap_or_default();
+        if name.is_empty() {
+            return Err(error(0, RuleErrorKind::NoName));
+        }
+        if let Some((at, c)) = name.char_indices().find(|(_, c)| !is_name_char(*c)) {
+            return Err(error(at, RuleErrorKind::BadName(c)));
+        }
+        let pattern = match text.get(name.len()..).filter(|rest| !rest.is_empty()) {
+            None => None,
+            Some(rest) => {
+                let inner = rest.strip_prefix('(').and_then(|r| r.strip_suffix(')'));
+                let inner = inner.ok_or_else(|| error(text.len(), RuleErrorKind::NotClosed))?;
+                if inner.trim().is_empty() {
+                    return Err(error(name.len() + 1, RuleErrorKind::EmptyPattern));
+                }
+                Some(inner)
+            }
+        };
+        let at = name.len() + 1;
+        let path = || {
+            let pattern = pattern.map(|p| PathPattern::parse(p.trim())).transpose();
+            pattern.map_err(|kind| error(at, kind))
+        };
+        let target = match name.to_ascii_lowercase().as_str() {
+            "shell" => Target::Shell(Text::new(pattern.unwrap_or("*").trim())),
+            "read" => Target::Read(path()?),
+            "write" => Target::Write(path()?),
+            "web" => Target::Web(match pattern {
+                Some(p) => Some(host_pattern(p.trim()).map_err(|kind| error(at, kind))?),
+                None => None,
+            }),
+            _ if pattern.is_some() || name.starts_with(|c: char| c.is_ascii_uppercase()) => {
+                return Err(error(0, unknown_capability(name)));
+            }
+            _ => Target::Tool(Text::new(name)),
+        };
+        Ok(Self { written: written.clone(), target })
+    }
+
+    pub fn decision(&self) -> Decision {
+        self.written.decision
+    }
+
+    pub fn scope(&self) -> Scope {
+        self.written.scope
+    }
+
+    /// The rule as it was written, without its decision: `Shell(rm *)`.
+    pub fn text(&self) -> &str {
+        &self.written.text
+    }
+
+    /// `file:line`, or the flag that gave it.
+    pub fn source(&self) -> &str {
+        &self.written.source
+    }
+
+    /// Whether the rule only restricts: then it is matched as widely as it can be meant.
+    pub(crate) fn restricts(&self) -> bool {
+        self.written.decision != Decision::Allow
+    }
+}
+
+/// Text with `*` for anything; `\*` is a star and `\\` a backslash. A trailing ` *` also matches nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    /// `None` is a star.
+    symbols: Vec<Option<char>>,
+}
+
+impl Text {
+    pub(crate) fn new(pattern: &str) -> Self {
+        let mut symbols = Vec::new();
+        let mut chars = pattern.chars().peekable();
+        while let Some(c) = chars.next() {
+            symbols.push(match (c, chars.peek()) {
+                ('\\', Some(&next @ ('*' | '\\'))) => {
+                    chars.next();
+                    Some(next)
+                }
+                ('*', _) => None,
+                _ => Some(c),
+            });
+        }
+        Self { symbols }
+    }
+
+    /// Whether the pattern matches everything.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.symbols.iter().all(Option::is_none)
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        let text: Vec<char> = text.chars().collect();
+        let bare = self.symbols.strip_suffix(&[Some(' '), None]);
+        star_match(&self.symbols, &text) || bare.is_some_and(|symbols| star_match(symbols, &text))
+    }
+
+    /// Whether this text stands in the pattern without a star.
+    pub(crate) fn contains(&self, literal: &str) -> bool {
+        let want: Vec<Option<char>> = literal.chars().map(Some).collect();
+        want.is_empty() || self.symbols.windows(want.len()).any(|w| w == want)
+    }
+
+    /// Whether one of the pattern's words is this one, without a star in it.
+    pub(crate) fn names(&self, word: &str) -> bool {
+        self.symbols.split(|s| *s == Some(' ')).any(|symbols| {
+            let literal: Option<String> = symbols.iter().copied().collect();
+            literal.is_some_and(|l| l == word)
+        })
+    }
+}
+
+/// Linear in practice: a star is tried again only from its latest position.
+fn star_match(pattern: &[Option<char>], text: &[char]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(None) => {
+                retry = Some((p, t));
+                p += 1;
+            }
+            Some(Some(c)) if *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((star, from)) => {
+                    retry = Some((star, from + 1));
+                    p = star + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(Option::is_none)
+}
+
+/// A glob over paths and what it is relative to.
+#[derive(Debug, Clone)]
+pub(crate) struct PathPattern {
+    base: Base,
+    exact: GlobMatcher,
+    /// For rules that restrict: any case, and everything beneath.
+    wide: GlobMatcher,
+    wide_beneath: GlobMatcher,
+    /// The components before the first wildcard.
+    literal: PathBuf,
+    /// Begins with `**/`: matches at any depth.
+    floating: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Base {
+    Absolute,
+    Home,
+    Root,
+}
+
+/// Where patterns start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub roots: &'a [PathBuf],
+    pub home: Option<&'a Path>,
+}
+
+impl PathPattern {
+    fn parse(pattern: &str) -> Result<Self, RuleErrorKind> {
+        let (base, relative) = match pattern {
+            "*" => (Base::Absolute, "**"),
+            "~" => (Base::Home, ""),
+            _ if pattern.starts_with("~/") => (Base::Home, &pattern[2..]),
+            _ if pattern.starts_with('~') => return Err(RuleErrorKind::OtherHome),
+            _ if pattern.starts_with('/') => (Base::Absolute, pattern.trim_start_matches('/')),
+            _ => (Base::Root, pattern.strip_prefix("./").unwrap_or(pattern)),
+        };
+        let relative = relative.trim_end_matches('/');
+        if relative.split('/').any(|part| part == "..") {
+            return Err(RuleErrorKind::ParentInPattern);
+        }
+        let build = |glob: &str, any_case| {
+            let mut builder = GlobBuilder::new(glob);
+            builder.literal_separator(true).backslash_escape(true).case_insensitive(any_case);
+            builder.build().map(|g| g.compile_matcher()).map_err(|e| RuleErrorKind::BadGlob(e.kind().to_string()))
+        };
+        let beneath = if relative.is_empty() { "**".to_owned() } else { format!("{relative}/**") };
+        let wild = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
+        let literal: PathBuf = relative.split('/').take_while(wild).collect();
+        Ok(Self {
+            base,
+            exact: build(relative, false)?,
+            wide: build(relative, true)?,
+            wide_beneath: build(&beneath, true)?,
+            literal,
+            floating: relative.starts_with("**/"),
+        })
+    }
+
+    /// Matches as written.
+    pub(crate) fn matches(&self, path: &Path, places: Places) -> bool {
+        self.relative(path, places).iter().any(|r| self.exact.is_match(r))
+    }
+
+    /// Matches as widely as it can be meant: any case, all that lies beneath, `**/` anywhere.
+    pub(crate) fn matches_widely(&self, path: &Path, places: Places) -> bool {
+        let mut candidates = self.relative(path, places);
+        if self.floating {
+            candidates.extend(path.strip_prefix("/").map(Path::to_owned));
+        }
+        candidates.iter().any(|r| self.wide.is_match(r) || self.wide_beneath.is_match(r))
+    }
+
+    /// Whether something beneath `folder` might match. `None` when only because it floats.
+    pub(crate) fn may_match_beneath(&self, folder: &Path, places: Places) -> Beneath {
+        if self.floating {
+            return Beneath::Anywhere;
+        }
+        let starts = self.bases(places).into_iter().map(|base| base.join(&self.literal));
+        let meets = |start: PathBuf| within_any_case(&start, folder) || within_any_case(folder, &start);
+        if starts.map(meets).any(|yes| yes) { Beneath::Here } else { Beneath::No }
+    }
+
+    /// The fixed folder of an absolute pattern.
+    pub(crate) fn absolute_folder(&self) -> Option<PathBuf> {
+        (self.base == Base::Absolute && !self.floating).then(|| Path::new("/").join(&self.literal))
+    }
+
+    fn bases(&self, places: Places) -> Vec<PathBuf> {
+        match self.base {
+            Base::Absolute => vec![PathBuf::from("/")],
+            Base::Home => places.home.map(Path::to_owned).into_iter().collect(),
+            Base::Root => places.roots.to_vec(),
+        }
+    }
+
+    fn relative(&self, path: &Path, places: Places) -> Vec<PathBuf> {
+        let bases = self.bases(places);
+        bases.iter().filter_map(|base| path.strip_prefix(base).ok().map(Path::to_owned)).collect()
+    }
+}
+
+/// Whether a folder holds something that a pattern matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beneath {
+    No,
+    /// The pattern would match at any depth of any folder.
+    Anywhere,
+    Here,
+}
+
+/// Whether a host pattern covers a host, which may carry a port.
+pub(crate) fn host_matches(pattern: &Text, host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let bare = host.rsplit_once(':').filter(|(h, p)| !h.contains(':') && p.bytes().all(|b| b.is_ascii_digit()));
+    pattern.matches(&host) || bare.is_some_and(|(h, _)| pattern.matches(h.trim_end_matches('.')))
+}
+
+fn host_pattern(pattern: &str) -> Result<Text, RuleErrorKind> {
+    match pattern.chars().find(|c| c.is_whitespace() || c.is_control() || "/@?#".contains(*c)) {
+        Some(_) => Err(RuleErrorKind::NotAHost),
+        None => Ok(Text::new(&pattern.to_ascii_lowercase())),
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_-.:*/".contains(c)
+}
+
+fn unknown_capability(name: &str) -> RuleErrorKind {
+    let lower = name.to_ascii_lowercase();
+    // What other agents call these.
+    let nearest = match lower.as_str() {
+        "bash" | "exec" | "command" | "run" | "terminal" => "Shell",
+        "edit" | "multiedit" | "delete" | "notebookedit" | "apply_patch" => "Write",
+        "webfetch" | "websearch" | "fetch" | "domain" | "web_fetch" | "network" => "Web",
+        "grep" | "glob" | "ls" | "list" => "Read",
+        _ => {
+            let far = |c: &&&str| strsim::damerau_levenshtein(&lower, &c.to_ascii_lowercase());
+            CAPABILITIES.iter().min_by_key(far).map_or("Shell", |c| c)
+        }
+    };
+    RuleErrorKind::UnknownCapability { given: name.to_owned(), nearest }
+}
+
+const CAPABILITIES: [&str; 4] = ["Read", "Write", "Shell", "Web"];
+
+/// A rule that says nothing, and where it goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rule `{text}`, at character {}: {kind}", at + 1)]
+pub struct RuleError {
+    pub text: String,
+    /// Bytes before the place.
+    pub at: usize,
+    pub kind: RuleErrorKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleErrorKind {
+    #[error("no name; write Tool or Tool(pattern)")]
+    NoName,
+    #[error("`{0}` cannot be in a tool's name; write Tool or Tool(pattern), without allow, ask or deny before it")]
+    BadName(char),
+    #[error("the pattern is never closed; add `)`")]
+    NotClosed,
+    #[error("the pattern is empty; leave the brackets out to match everything")]
+    EmptyPattern,
+    #[error("unknown capability `{given}`, did you mean `{nearest}`? only Read, Write, Shell and Web take a pattern")]
+    UnknownCapability { given: String, nearest: &'static str },
+    #[error("`..` in a path pattern; write the path without it")]
+    ParentInPattern,
+    #[error("the home folder of another user; only `~/` is understood")]
+    OtherHome,
+    #[error("bad glob: {0}")]
+    BadGlob(String),
+    #[error("not a host; write it without scheme, path and user, such as `docs.rs` or `*.example.org`")]
+    NotAHost,
+    #[error("its `match` example `{0}` does not match")]
+    ExampleMissed(String),
+    #[error("its `not_match` example `{0}` matches")]
+    ExampleHit(String),
+}
+
+/// Examples that a rule carries.
+#[derive(Debug, Clone, Copy)]
+pub struct Examples<'a> {
+    pub matching: &'a [String],
+    pub not_matching: &'a [String],
+}
+
+/// Checks a rule's own examples: command lines for `Shell`, paths for `Read` and `Write`, hosts for `Web`, tool
+/// names for the rest. A rule that fails one must be refused.
+pub fn check_examples(rule: &Rule, examples: Examples) -> Result<(), RuleError> {
+    let error = |kind| Err(RuleError { text: rule.text().to_owned(), at: 0, kind });
+    if let Some(missed) = examples.matching.iter().find(|e| !example_matches(rule, e)) {
+        return error(RuleErrorKind::ExampleMissed(missed.clone()));
+    }
+    match examples.not_matching.iter().find(|e| example_matches(rule, e)) {
+        Some(hit) => error(RuleErrorKind::ExampleHit(hit.clone())),
+        None => Ok(()),
+    }
+}
+
+fn example_matches(rule: &Rule, example: &str) -> bool {
+    // Any root and home will do: examples and patterns are relative to the same ones.
+    let (root, home) = (PathBuf::from("/workspace"), PathBuf::from("/home/me"));
+    let roots = [root.clone()];
+    let places = Places { roots: &roots, home: Some(&home) };
+    let path = |pattern: &Option<PathPattern>| {
+        let path = match example.strip_prefix("~/") {
+            Some(rest) => home.join(rest),
+            None => root.join(example),
+        };
+        let path = normalise(&path);
+        pattern.as_ref().is_none_or(|p| {
+            if rule.restricts() { p.matches_widely(&path, places) } else { p.matches(&path, places) }
+        })
+    };
+    match &rule.target {
+        Target::Shell(text) => {
+            let plan = ShellPlan::read(example);
+            let restricted = |c: &SimpleCommand| texts_to_restrict(c).iter().any(|t| text.matches(t));
+            let allowed = |c: &SimpleCommand| texts_to_allow(c).iter().any(|t| text.matches(t));
+            if rule.restricts() {
+                plan.commands.iter().chain(&plan.glimpsed).any(restricted)
+            } else {
+                plan.unknown.is_none() && plan.commands.iter().all(allowed)
+            }
+        }
+        Target::Read(pattern) | Target::Write(pattern) => path(pattern),
+        Target::Web(host) => host.as_ref().is_none_or(|h| host_matches(h, example)),
+        Target::Tool(name) => name.matches(example),
+    }
+}
+
+/// A program's name as rules may write it: the base name for programs of the system, else as it was written.
+pub(crate) fn trusted_name(program: &str) -> &str {
+    let system = ["/bin/", "/usr/bin/", "/usr/local/bin/", "/sbin/", "/usr/sbin/"];
+    let base = base_name(program);
+    if system.iter().any(|s| program.strip_prefix(s) == Some(base)) { base } else { program }
+}

@@ -1,0 +1,222 @@
+//! Looks through programs that run another program: what counts is the program that runs in the end.
+
+use crate::paths::base_name;
+use crate::shell::{SimpleCommand, Word, read_at};
+
+/// Adds the commands that `command` would run to `out`, or says what was not understood.
+pub(crate) fn unwrap(mut command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> Result<(), String> {
+    for _ in 0..MAX_LAYERS {
+        let Some(first) = command.argv.first() else { return Err("a wrapper without a command".into()) };
+        let name = base_name(&first.text).to_owned();
+        if first.glob {
+            return Err("a pattern where a program's name should be".into());
+        }
+        if REFUSED.contains(&name.as_str()) {
+            return Err(format!("`{name}` runs what cannot be seen"));
+        }
+        if SHELLS.contains(&name.as_str()) {
+            return inner_shell(command, &name, depth, out);
+        }
+        if name == "find" {
+            return find(command, depth, out);
+        }
+        let args = &command.argv[1..];
+        let taken = match name.as_str() {
+            "command" if args.first().is_some_and(|w| ["-v", "-V"].contains(&w.text.as_str())) => break,
+            "command" => Some(options(&name, args, "p", "", &[])?),
+            "builtin" | "exec" | "nohup" => Some(options(&name, args, "", "", &[])?),
+            "setsid" => Some(options(&name, args, "cfw", "", &["fork", "wait", "ctty"])?),
+            "time" => Some(options(&name, args, "pv", "", &[])?),
+            "timeout" => {
+                let flags = ["preserve-status", "foreground", "verbose", "signal=", "kill-after="];
+                Some(options(&name, args, "v", "sk", &flags)? + 1)
+            }
+            "nice" => Some(nice(args)?),
+            "stdbuf" => Some(options(&name, args, "", "ioe", &["input=", "output=", "error="])?),
+            "env" => match env(args, &mut command.env_prefix)? {
+                None => break, // prints the environment
+                taken => taken,
+            },
+            "sudo" | "doas" => {
+                command.raised = Some(format!("`{name}` runs it as another user"));
+                Some(options(&name, args, "nHEk", "ugUC", &["non-interactive", "set-home", "user=", "group="])?)
+            }
+            "xargs" => {
+                command.raised = Some("`xargs` adds arguments that cannot be seen".into());
+                let flags = ["null", "no-run-if-empty", "verbose", "max-args=", "max-procs=", "delimiter=", "replace="];
+                let taken = options(&name, args, "0rtx", "nPILdsE", &flags)?;
+                if taken >= args.len() {
+                    break; // runs echo
+                }
+                Some(taken)
+            }
+            _ => None,
+        };
+        let Some(taken) = taken else { break };
+        if taken >= args.len() {
+            return Err(format!("`{name}` without a command"));
+        }
+        let rest = args[taken..].to_vec();
+        command.via.push(std::mem::replace(&mut command.argv, rest));
+    }
+    if command.argv.first().is_some_and(|w| is_wrapper(&w.text) && !harmless_alone(&command)) {
+        return Err("wrappers within wrappers, too deep".into());
+    }
+    out.push(command);
+    Ok(())
+}
+
+/// Whether a program runs another one that it is given.
+pub(crate) fn is_wrapper(program: &str) -> bool {
+    let name = base_name(program);
+    WRAPPERS.contains(&name) || SHELLS.contains(&name) || REFUSED.contains(&name)
+}
+
+/// `env`, `xargs` and `command -v` may stand alone.
+fn harmless_alone(command: &SimpleCommand) -> bool {
+    let name = base_name(command.program());
+    match name {
+        "command" => command.argv.get(1).is_some_and(|w| ["-v", "-V"].contains(&w.text.as_str())),
+        "env" | "xargs" => {
+            let rest = &command.argv[1..];
+            rest.iter().all(|w| w.text.starts_with('-') || w.assign.is_some() || w.text.bytes().all(|b| b.is_ascii_digit()))
+        }
+        "find" => true,
+        _ => false,
+    }
+}
+
+/// Counts the words of options before the operands. Unknown options are an error: one might take a value, or
+/// do something else altogether.
+fn options(name: &str, args: &[Word], flags: &str, values: &str, long: &[&str]) -> Result<usize, String> {
+    let mut at = 0;
+    while let Some(word) = args.get(at) {
+        let text = word.text.as_str();
+        let fail = || format!("the option `{text}` of `{name}`");
+        if text == "--" {
+            return Ok(at + 1);
+        }
+        if let Some(option) = text.strip_prefix("--") {
+            let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
+            match value {
+                None if long.contains(&key) => {}
+                Some(_) if long.contains(&format!("{key}=").as_str()) => {}
+                None if long.contains(&format!("{key}=").as_str()) => at += 1,
+                _ => return Err(fail()),
+            }
+        } else if let Some(letters) = text.strip_prefix('-').filter(|l| !l.is_empty()) {
+            for (i, c) in letters.char_indices() {
+                if values.contains(c) {
+                    at += usize::from(i + c.len_utf8() == letters.len());
+                    break;
+                }
+                if !flags.contains(c) {
+                    return Err(fail());
+                }
+            }
+        } else {
+            return Ok(at);
+        }
+        at += 1;
+    }
+    Ok(at)
+}
+
+/// `nice -n 5 x`, `nice -5 x`, `nice x`.
+fn nice(args: &[Word]) -> Result<usize, String> {
+    match args.first().and_then(|w| w.text.strip_prefix('-')) {
+        Some(number) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => Ok(1),
+        _ => options("nice", args, "", "n", &["adjustment="]),
+    }
+}
+
+/// Takes `env`'s options and assignments. `None`: no program follows.
+fn env(args: &[Word], prefix: &mut Vec<String>) -> Result<Option<usize>, String> {
+    let mut at = options("env", args, "i0", "u", &["ignore-environment", "null", "unset="])?;
+    at += usize::from(args.get(at).is_some_and(|w| w.text == "-"));
+    while let Some(word) = args.get(at) {
+        if !word.text.contains('=') {
+            return Ok(Some(at));
+        }
+        prefix.push(word.text.clone());
+        at += 1;
+    }
+    Ok(None)
+}
+
+/// `sh -c 'literal'` is read like the line itself; a script file stays as it is; anything else is not seen.
+fn inner_shell(command: SimpleCommand, name: &str, depth: usize, out: &mut Vec<SimpleCommand>) -> Result<(), String> {
+    let args = &command.argv[1..];
+    let letters = args.first().and_then(|w| w.text.strip_prefix('-')).unwrap_or("");
+    if args.first().is_some_and(|w| !w.text.starts_with('-')) {
+        out.push(command);
+        return Ok(());
+    }
+    let known = letters.contains('c') && letters.chars().all(|c| "ceuxl".contains(c));
+    let script = match args.get(1) {
+        Some(script) if known && !script.glob && !script.tilde => script.text.clone(),
+        _ => return Err(format!("`{name}` runs what cannot be seen")),
+    };
+    for mut inner in read_at(&script, depth + 1)? {
+        let mut via = command.via.clone();
+        via.push(command.argv.clone());
+        via.append(&mut inner.via);
+        inner.via = via;
+        let mut prefix = command.env_prefix.clone();
+        prefix.append(&mut inner.env_prefix);
+        inner.env_prefix = prefix;
+        inner.redirects.extend(command.redirects.iter().cloned());
+        inner.raised = inner.raised.or_else(|| command.raised.clone());
+        out.push(inner);
+    }
+    Ok(())
+}
+
+/// The search itself, and each program that it starts.
+fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> Result<(), String> {
+    let mut words = command.argv.iter().skip(1);
+    let mut inner = Vec::new();
+    while let Some(word) = words.next() {
+        if !["-exec", "-execdir", "-ok", "-okdir"].contains(&word.text.as_str()) {
+            continue;
+        }
+        let mut argv: Vec<Word> = Vec::new();
+        loop {
+            match words.next() {
+                None => return Err("a `find -exec` that never ends".into()),
+                Some(w) if w.text == ";" => break,
+                Some(w) if w.text == "+" && argv.last().is_some_and(|l| l.text == "{}") => break,
+                Some(w) => argv.push(w.clone()),
+            }
+        }
+        inner.push(argv);
+    }
+    let outer = command.argv.clone();
+    let via = command.via.clone();
+    let env_prefix = command.env_prefix.clone();
+    let raised = command.raised.clone();
+    out.push(command);
+    for argv in inner {
+        let mut via = via.clone();
+        via.push(outer.clone());
+        let raised = raised.clone().or_else(|| Some("`find` gives it names that cannot be seen".into()));
+        let command = SimpleCommand { argv, env_prefix: env_prefix.clone(), redirects: Vec::new(), via, raised };
+        if depth >= MAX_LAYERS {
+            return Err("wrappers within wrappers, too deep".into());
+        }
+        unwrap(command, depth + 1, out)?;
+    }
+    Ok(())
+}
+
+const MAX_LAYERS: usize = 12;
+const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
+/// Programs that change what later words mean, or run text that cannot be seen.
+const REFUSED: [&str; 18] = [
+    "eval", "source", ".", "alias", "unalias", "trap", "export", "declare", "typeset", "local", "readonly", "unset",
+    "hash", "enable", "pushd", "popd", "shopt", "busybox",
+];
+const WRAPPERS: [&str; 14] = [
+    "env", "command", "builtin", "exec", "nohup", "time", "timeout", "nice", "setsid", "stdbuf", "sudo", "doas",
+    "xargs", "find",
+];

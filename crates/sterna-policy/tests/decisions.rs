@@ -1,0 +1,98 @@
+//! Decisions as tables, written by hand.
+
+mod world;
+
+use sterna_model::{Decision, Mode};
+use world::{grant, judge, mode, rules};
+
+#[test]
+fn the_table_holds() {
+    let mut at = (Mode::Execute, Vec::new());
+    let mut rows = 0;
+    let mut wrong = Vec::new();
+    for line in include_str!("decisions.txt").lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        if let Some(head) = line.strip_prefix("== ") {
+            let (word, given) = head.split_once(" ; ").unwrap_or((head, ""));
+            at = (mode(word), rules(given));
+            continue;
+        }
+        let fields: Vec<&str> = line.split(" ¦").map(str::trim).collect();
+        let [want, call, part] = fields[..] else { panic!("bad row: {line}") };
+        rows += 1;
+        let got = judge(at.0, &at.1, &[], call);
+        if got.decision.word() != want || !got.reason.contains(part) {
+            wrong.push(format!("[{}] {line}\n    got {}: {}", at.0.word(), got.decision.word(), got.reason));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {rows} rows:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(rows >= 250, "the table has only {rows} rows");
+}
+
+#[test]
+fn no_hostile_line_is_allowed_without_asking() {
+    let plain = rules("");
+    let wide = rules("allow Read; allow Write(sub/**); allow Web(docs.rs); allow Shell(ls *)");
+    let mut wrong = Vec::new();
+    for line in include_str!("hostile.txt").lines() {
+        for mode in Mode::ALL.into_iter().filter(|m| *m != Mode::Bypass) {
+            let got = judge(mode, &plain, &[], &format!("$ {line}"));
+            if got.decision == Decision::Allow {
+                wrong.push(format!("[{}] {line}: {}", mode.word(), got.reason));
+            }
+        }
+        // Deny rules hold in bypass, understood or not.
+        let denied = rules("deny Shell; allow Shell(*)");
+        let got = judge(Mode::Bypass, &denied, &[], &format!("$ {line}"));
+        if got.decision != Decision::Deny {
+            wrong.push(format!("[bypass] {line}: {}", got.reason));
+        }
+        if line.contains("rm x") && judge(Mode::Execute, &wide, &[], &format!("$ {line}")).decision == Decision::Allow {
+            wrong.push(format!("[wide] {line}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_grant_covers_its_own_content_until_it_expires() {
+    let none = rules("");
+    let asking = rules("ask Shell(git status); deny Shell(rm *)");
+    let status = grant("$ git status", None);
+    let check = |rules: &[_], grant: &_, call: &str| judge(Mode::Execute, rules, &[grant], call).decision;
+    assert_eq!(check(&asking, &status, "$ git status"), Decision::Allow);
+    for other in ["$ git status && rm -rf x", "$ git status; curl h", "$ GIT_PAGER=x git status"] {
+        assert_eq!(check(&none, &status, other), Decision::Ask, "{other}");
+    }
+    // An unknown line may be granted as it is; a denied one may not.
+    assert_eq!(check(&none, &grant("$ echo $X", None), "$ echo $X"), Decision::Allow);
+    assert_eq!(check(&asking, &grant("$ rm x", None), "$ rm x"), Decision::Deny);
+    assert_eq!(check(&none, &grant("$ rm -rf /", None), "$ rm -rf /"), Decision::Deny);
+    let walled = judge(Mode::Plan, &none, &[&grant("write a", None)], "write a");
+    assert_eq!(walled.decision, Decision::Deny);
+    // The clock of the table stands at 1,000.
+    assert_eq!(check(&none, &grant("$ make", Some(1_001)), "$ make"), Decision::Allow);
+    assert_eq!(check(&none, &grant("$ make", Some(1_000)), "$ make"), Decision::Ask);
+    let mut foreign = grant("$ make", None);
+    foreign.tool = "other".into();
+    assert_eq!(check(&none, &foreign, "$ make"), Decision::Ask);
+}
+
+#[test]
+fn an_answer_can_be_printed() {
+    let rules = rules("deny Shell(rm *)");
+    let got = judge(Mode::Execute, &rules, &[], "$ git status | cat; A=1 rm -r x > y").explain();
+    let want = serde_json::json!({
+        "decision": "deny",
+        "reason": "`rm -r x`: denied by `deny Shell(rm *)` (rules.toml:1)",
+        "rule": "Shell(rm *)",
+        "source": "rules.toml:1",
+        "needs": ["quiet_git"],
+        "rules": [{"decision": "deny", "rule": "Shell(rm *)", "source": "rules.toml:1"}],
+        "plan": {"commands": [
+            {"argv": ["git", "status"]},
+            {"argv": ["cat"]},
+            {"argv": ["rm", "-r", "x"], "env_prefix": ["A=1"], "redirects": [{"kind": "write", "target": "y"}]},
+        ]},
+    });
+    assert_eq!(got, want);
+}

@@ -1,0 +1,117 @@
+//! A made-up machine for decisions: a workspace, a home, links, our own state. Nothing of it exists.
+
+#![allow(dead_code)]
+
+use std::path::{Component, Path, PathBuf};
+
+use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, Scope};
+use sterna_policy::{Access, Ask, Rule, Verdict, builtin_rules, decide};
+
+pub const ROOT: &str = "/w";
+pub const HOME: &str = "/home/me";
+pub const STATE: &str = "/home/me/.local/share/sterna";
+
+/// Links of this machine.
+const LINKS: [(&str, &str); 6] = [
+    ("/w/out", "/opt/elsewhere"),
+    ("/w/key", "/home/me/.ssh/id_ed25519"),
+    ("/w/in", "/w/src/deep"),
+    ("/w/harmless.txt", "/w/.env"),
+    ("/w/up", "/opt/elsewhere/deep"),
+    ("/w/state", STATE),
+];
+
+/// Resolves as a kernel does: component by component, `..` after the link.
+pub fn resolve(path: &Path) -> PathBuf {
+    let mut out = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                out.pop();
+            }
+            Component::Normal(name) => {
+                out.push(name);
+                if let Some((_, target)) = LINKS.iter().find(|(link, _)| out == Path::new(link)) {
+                    out = PathBuf::from(target);
+                }
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    out
+}
+
+pub fn mode(word: &str) -> Mode {
+    *Mode::ALL.iter().find(|m| m.word() == word).unwrap_or_else(|| panic!("no mode {word}"))
+}
+
+/// `deny Shell(rm *); allow Read` as rules of the session, each with its place.
+pub fn rules(text: &str) -> Vec<Rule> {
+    let mut rules = builtin_rules();
+    for (i, rule) in text.split(';').map(str::trim).filter(|r| !r.is_empty()).enumerate() {
+        let (decision, text) = rule.split_once(' ').unwrap();
+        let decision = match decision {
+            "allow" => Decision::Allow,
+            "ask" => Decision::Ask,
+            "deny" => Decision::Deny,
+            other => panic!("no decision {other}"),
+        };
+        let source = format!("rules.toml:{}", i + 1);
+        let written = RuleText { decision, text: text.into(), scope: Scope::User, source };
+        rules.push(Rule::parse(&written).unwrap());
+    }
+    rules
+}
+
+/// The tool and what it would touch: `$ ls`, `read a`, `write a`, `delete a`, `web h`, `session`, `person`, or a
+/// tool's name.
+pub fn call(text: &str) -> (String, Vec<Access>) {
+    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let access = match word {
+        "$" => Access::Shell { command: rest.replace("␤", "\n"), cwd: ROOT.into() },
+        "read" => Access::Read(rest.into()),
+        "write" => Access::Write(rest.into()),
+        "delete" => Access::Delete(rest.into()),
+        "web" => Access::Web { host: rest.into() },
+        "session" => return ("todo".into(), vec![Access::Session]),
+        "person" => return ("ask_user".into(), vec![Access::Person]),
+        tool => return (tool.into(), vec![Access::Other]),
+    };
+    let tool = match word {
+        "$" => "shell",
+        "web" => "web_fetch",
+        other => other,
+    };
+    (tool.into(), vec![access])
+}
+
+/// A stand-in for the hash of a call's content.
+pub fn content(text: &str) -> Digest {
+    let mut hash = [0u8; 32];
+    text.bytes().enumerate().for_each(|(i, b)| hash[i % 32] = hash[i % 32].wrapping_mul(31).wrapping_add(b));
+    Digest(hash)
+}
+
+pub fn grant(text: &str, expires: Option<u64>) -> Grant {
+    Grant { tool: call(text).0, summary: text.into(), scope: GrantScope::Session, content: content(text), expires }
+}
+
+pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
+    let (tool, accesses) = call(text);
+    let roots = [PathBuf::from(ROOT), PathBuf::from("/data")];
+    let state = [PathBuf::from(STATE)];
+    decide(&Ask {
+        tool: &tool,
+        accesses: &accesses,
+        mode,
+        rules,
+        grants,
+        content: content(text),
+        now: 1_000,
+        roots: &roots,
+        home: Some(Path::new(HOME)),
+        cwd: Path::new(ROOT),
+        state_dirs: &state,
+        resolve: &resolve,
+    })
+}

@@ -1,0 +1,98 @@
+//! Following: another process drives the session, and we show what it writes.
+
+use sterna_log::{Append, Expect, LogError};
+use sterna_model::{Record, Seq};
+use sterna_turn::Next;
+
+use super::{Driver, End, Msg};
+use crate::RuntimeError;
+use crate::state::for_each_record;
+
+/// Milliseconds between two looks at the log.
+const POLL_MS: u64 = 20;
+
+impl Driver {
+    /// Shows what the leader writes, until there is nothing left to do or the leader is gone.
+    pub(super) async fn follow(&mut self) -> Result<End, RuntimeError> {
+        loop {
+            let head = self.rt.parts.log.head(&self.id).await?;
+            if head.seq != self.state.head {
+                self.catch_up().await?;
+            }
+            if matches!(self.state.machine.next(), Next::Idle) {
+                return Ok(End::Idle);
+            }
+            let env = &self.rt.parts.env;
+            match &head.lease {
+                None => return Ok(End::Leaderless(None)),
+                Some(lease) if lease.released || lease.expires <= env.now() => {
+                    return Ok(End::Leaderless(None));
+                }
+                Some(lease) if env.is_dead(&lease.owner) => return Ok(End::Leaderless(Some(lease.fence))),
+                Some(_) => {}
+            }
+            let poll = env.sleep_until(env.now().saturating_add(POLL_MS));
+            tokio::select! {
+                () = poll => {}
+                msg = self.rx.recv() => match msg {
+                    Some(Msg::Append { id, records, reply }) => {
+                        let append = Append {
+                            session: self.id.clone(), expect: Expect::Any, id, records, blobs: Vec::new(),
+                        };
+                        // Whoever asked may have left.
+                        let _ = reply.send(self.rt.parts.log.append(append).await);
+                    }
+                    Some(Msg::Configure(config)) => self.config = *config,
+                    Some(Msg::Drain) | None => return Ok(End::Drained),
+                    // Left-overs of a lead that was lost.
+                    Some(Msg::Model { .. } | Msg::Passed { .. } | Msg::Tool { .. } | Msg::Deadline { .. }) => {}
+                },
+            }
+        }
+    }
+
+    /// Folds and shows what others wrote since.
+    pub(super) async fn catch_up(&mut self) -> Result<(), RuntimeError> {
+        loop {
+            let page = self.rt.parts.log.read(&self.id, self.state.head + 1, 512).await?;
+            if page.is_empty() {
+                break;
+            }
+            for sealed in page {
+                self.fold_durable(&sealed.record)?;
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Folds a record that is in the log already.
+    pub(super) fn fold_durable(&mut self, record: &Record) -> Result<(), RuntimeError> {
+        self.state.apply(record)?;
+        self.learn(record);
+        if self.shared.hub.is_active() {
+            self.staged_events.extend(self.state.folded.events(record));
+        }
+        Ok(())
+    }
+
+    /// Shows records after `before` that were folded without being shown.
+    pub(super) async fn show_from_log(&mut self, before: Seq) -> Result<(), RuntimeError> {
+        if self.shared.hub.is_active() {
+            let mut folded = sterna_log::fold::Folded::new();
+            let (mut events, own) = (Vec::new(), self.id.clone());
+            let read =
+                for_each_record(&self.rt.parts.log, &self.id, |owner, sealed| -> Result<(), LogError> {
+                    folded.apply(&sealed.record);
+                    if *owner == own && sealed.record.seq > before {
+                        events.extend(folded.events(&sealed.record));
+                    }
+                    Ok(())
+                });
+            read.await?;
+            self.staged_events = events;
+        }
+        self.publish();
+        Ok(())
+    }
+}

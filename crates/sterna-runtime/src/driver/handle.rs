@@ -1,0 +1,232 @@
+//! What comes back to the driver: outcomes of effects, and records of others.
+
+use sterna_llm::catalog;
+use sterna_llm::ladder::{self, Retry};
+use sterna_log::{Append, Expect, LogError, Receipt};
+use sterna_model::{
+    Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
+    OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, WaitOn, WaitOpened,
+};
+
+use super::want::Ready;
+use super::{Driver, End, Msg, Stage};
+use crate::RuntimeError;
+use crate::effects::model::ModelEnd;
+use crate::effects::pipeline::Passed;
+use crate::effects::tool::{ToolEnd, unrun};
+
+impl Driver {
+    pub(super) async fn handle(&mut self, msg: Msg) -> Result<Option<End>, RuntimeError> {
+        match msg {
+            Msg::Append { id, records, reply } => {
+                if !self.flush().await? {
+                    // Whoever sent it is told to send it again: to the log, now that we do not lead.
+                    drop(reply);
+                    return Ok(Some(End::Lost));
+                }
+                let appended = self.append_for_others(id, records).await;
+                // Whoever asked may have left.
+                let _ = reply.send(appended);
+            }
+            Msg::Configure(config) => {
+                self.config = *config;
+                if self.state.machine.turn().is_none() {
+                    self.prompt = None;
+                }
+            }
+            Msg::Drain => {
+                self.draining = true;
+                // A model call can be made again; what tools do must settle.
+                let calls: Vec<EffectKey> =
+                    self.inflight.keys().filter(|key| self.model_key(key)).cloned().collect();
+                for key in calls {
+                    if let Some(flight) = self.inflight.remove(&key) {
+                        flight.task.abort();
+                    }
+                }
+            }
+            Msg::Model { key, attempt, end } => {
+                // A call that was forgotten meanwhile was made again, or drained.
+                if self.inflight.remove(&key).is_some() {
+                    self.model_ended(key, attempt, end)?;
+                }
+            }
+            Msg::Passed { key, passed } => {
+                if self.inflight.remove(&key).is_some() {
+                    self.passed(key, passed)?;
+                }
+            }
+            Msg::Tool { key, end } => {
+                if self.inflight.remove(&key).is_some() {
+                    self.tool_ended(key, end)?;
+                }
+            }
+            Msg::Deadline { turn } => {
+                let running = self.state.machine.turn().is_some_and(|t| t.number == turn && !t.is_ending());
+                if running {
+                    self.stage(Body::LimitReached { turn, reason: StopReason::Deadline })?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Inputs, answers and the like: anyone may append them, and we are the one who is here.
+    async fn append_for_others(&mut self, id: String, records: Vec<Draft>) -> Result<Receipt, LogError> {
+        let append = Append {
+            session: self.id.clone(),
+            expect: Expect::Any,
+            id,
+            records: records.clone(),
+            blobs: Vec::new(),
+        };
+        let receipt = self.rt.parts.log.append(append).await?;
+        if !receipt.repeated {
+            let next = receipt.first == self.state.head + 1;
+            let mut folded = next;
+            if next {
+                for (draft, seq) in records.into_iter().zip(receipt.first..) {
+                    folded &= self.fold_durable(&draft.at_seq(seq)).is_ok();
+                }
+                self.publish();
+            }
+            if !folded {
+                // Somebody else wrote between: read it all, in order.
+                self.catch_up().await.map_err(|e| LogError::Io(e.to_string()))?;
+            }
+        }
+        Ok(receipt)
+    }
+
+    fn model_ended(&mut self, key: EffectKey, attempt: u32, end: ModelEnd) -> Result<(), RuntimeError> {
+        match end {
+            ModelEnd::Answered(mut outcome) => {
+                self.price(&mut outcome.billed);
+                outcome.classes = self.classes(&outcome);
+                let result = EffectResult::Model(outcome);
+                self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
+            }
+            ModelEnd::Failed(failure) => self.model_failed(key, attempt, failure),
+        }
+    }
+
+    /// The attempt is in the log whatever follows; the table says what does.
+    fn model_failed(
+        &mut self,
+        key: EffectKey,
+        attempt: u32,
+        mut failure: ProviderFailure,
+    ) -> Result<(), RuntimeError> {
+        self.price(&mut failure.billed);
+        let (failures, waited) = self.attempts_so_far();
+        let ending = self.state.machine.turn().is_none_or(|turn| turn.is_ending());
+        let seed = seed_of(&key, attempt);
+        let retry = match ladder::decide(failure.class, failures + 1, failure.retry_after_ms, waited, seed) {
+            Retry::After(_) if ending => Retry::End,
+            other => other,
+        };
+        let (wait_ms, retry_at) = match retry {
+            Retry::After(ms) => (ms, Some(self.rt.parts.env.now().saturating_add(ms))),
+            Retry::End => (0, None),
+        };
+        let route = self.route();
+        let attempt_record =
+            Attempt { key: key.clone(), attempt, route, failure: failure.clone(), wait_ms, retry_at };
+        self.stage(Body::Attempt(Box::new(attempt_record)))?;
+        if retry_at.is_none() {
+            // What it used up stands in the attempt already.
+            failure.billed = Billed::default();
+            let result = EffectResult::ModelFailed(failure);
+            self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))?;
+        }
+        Ok(())
+    }
+
+    fn passed(&mut self, key: EffectKey, passed: Passed) -> Result<(), RuntimeError> {
+        match passed {
+            Passed::Answer { status, text } => {
+                let outcome = unrun(status, text, self.rt.parts.env.now());
+                self.tool_outcome(key, outcome)
+            }
+            Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
+            Passed::Run { tool, args, plan, quiet_git, content } => {
+                let Some(call) = self.call(&key) else { return Ok(()) };
+                let (class, attempt) = (call.class, call.started + 1);
+                let intent = ToolIntent {
+                    call_id: call.call.id.clone(),
+                    name: call.call.name.clone(),
+                    input: content,
+                    sandbox: "none".into(),
+                };
+                if class != EffectClass::Pure {
+                    self.own.insert(key.clone());
+                    let what = Intended::Tool(intent);
+                    self.stage(Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what })))?;
+                }
+                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git });
+                Ok(())
+            }
+        }
+    }
+
+    fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
+        match end {
+            ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
+            ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
+        }
+    }
+
+    pub(super) fn tool_outcome(&mut self, key: EffectKey, outcome: ToolOutcome) -> Result<(), RuntimeError> {
+        let attempt = self.call(&key).map_or(1, |call| call.started.max(1));
+        let result = EffectResult::Tool(outcome);
+        self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
+    }
+
+    /// Opens a wait. Where nobody is, what an ask does is explicit, and it never hangs.
+    fn open_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<(), RuntimeError> {
+        let wait = key.to_string();
+        self.stage(Body::WaitOpened(Box::new(WaitOpened { wait: wait.clone(), key, on })))?;
+        let on_ask = self.state.turn.as_ref().map_or(OnAsk::Deny, |turn| turn.on_ask);
+        let feedback = match on_ask {
+            OnAsk::Prompt | OnAsk::Park => return Ok(()),
+            OnAsk::Deny => "nobody is at a terminal to allow it (--on-ask deny)",
+            OnAsk::Fail => "nobody is at a terminal to allow it (--on-ask fail)",
+        };
+        let ruling = Ruling::Deny { feedback: feedback.into() };
+        self.stage(Body::WaitResolved { wait, ruling, by: "on_ask".into() })
+    }
+
+    /// Fills in the cost where the provider told only tokens.
+    fn price(&self, billed: &mut Billed) {
+        if billed.cost.is_none() && billed.usage.total() > 0 {
+            let info = self.rt.parts.provider.model(&self.route());
+            billed.cost =
+                info.ok().and_then(|info| info.price).map(|price| catalog::cost(&price, &billed.usage));
+        }
+    }
+
+    fn classes(&self, outcome: &ModelOutcome) -> Vec<EffectClass> {
+        let class = |part: &Part| match part {
+            Part::ToolCall(call) => Some(self.rt.parts.tools.class(call)),
+            Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
+        };
+        outcome.parts.iter().filter_map(class).collect()
+    }
+
+    pub(super) fn call(&self, key: &EffectKey) -> Option<&sterna_turn::TurnCall> {
+        let turn = self.state.machine.turn()?;
+        turn.calls().get(key.ordinal as usize).filter(|_| turn.steps() == key.step)
+    }
+
+    pub(super) fn is_passing(&self, key: &EffectKey) -> bool {
+        self.inflight.get(key).is_some_and(|flight| flight.stage == Stage::Passing)
+    }
+}
+
+/// Spreads retries without randomness: the same attempt waits the same time when its turn is driven again.
+fn seed_of(key: &EffectKey, attempt: u32) -> u64 {
+    let hash = blake3::hash(format!("{key}#{attempt}").as_bytes());
+    let mut first = [0u8; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}

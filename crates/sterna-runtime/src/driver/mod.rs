@@ -1,0 +1,463 @@
+//! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
+//! process does. It is the only task that appends turn records.
+
+mod follow;
+mod handle;
+mod stage;
+mod want;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sterna_context::Prompt;
+use sterna_llm::{EncodeCache, Encoded};
+use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
+use sterna_model::{
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Millis, OnAsk, ResultEvent, Seq, SessionId,
+    TurnCommitted, TurnNo, TurnOutcome, TurnStarted,
+};
+use sterna_policy::Rule;
+use sterna_tool::{Cancel, SessionView};
+use sterna_turn::Next;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::effects::model::ModelEnd;
+use crate::effects::pipeline::{Passed, Rights};
+use crate::effects::tool::ToolEnd;
+use crate::runtime::{Inner, Shared};
+use crate::{RuntimeError, State, TurnConfig};
+
+/// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
+pub(crate) const LEASE_MS: u64 = 30_000;
+const RENEW_MS: u64 = 10_000;
+/// How long a model's outcome waits for the quick pure calls it asked for, so that they share its commit.
+const SHARE_COMMIT: Duration = Duration::from_millis(2);
+
+/// What the driver is told.
+pub(crate) enum Msg {
+    /// Records of others: inputs, answers, cancels, grants.
+    Append {
+        id: String,
+        records: Vec<Draft>,
+        reply: oneshot::Sender<Result<Receipt, LogError>>,
+    },
+    /// What the next turn is given.
+    Configure(Box<TurnConfig>),
+    /// No new step: let what runs settle, and leave the turn for later.
+    Drain,
+    Model {
+        key: EffectKey,
+        attempt: u32,
+        end: ModelEnd,
+    },
+    Passed {
+        key: EffectKey,
+        passed: Passed,
+    },
+    Tool {
+        key: EffectKey,
+        end: ToolEnd,
+    },
+    Deadline {
+        turn: TurnNo,
+    },
+}
+
+/// Why a lead or a follow ended.
+enum End {
+    /// Nothing is left to do.
+    Idle,
+    /// The turn waits for somebody, and nobody is here.
+    Parked,
+    Drained,
+    /// Another process drives the session.
+    Lost,
+    /// The other process is gone.
+    Leaderless(Option<Fence>),
+}
+
+/// What the machine's wish led to.
+enum Flow {
+    /// Records were staged or the state moved: ask again.
+    Again,
+    /// Effects or answers are under way.
+    Wait,
+    Stop(End),
+}
+
+struct InFlight {
+    cancel: Cancel,
+    task: tokio::task::AbortHandle,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Passing,
+    Running,
+}
+
+pub(crate) struct Driver {
+    rt: Arc<Inner>,
+    shared: Arc<Shared>,
+    id: SessionId,
+    config: TurnConfig,
+    rx: mpsc::UnboundedReceiver<Msg>,
+    tx: mpsc::UnboundedSender<Msg>,
+    state: State,
+    fence: Option<Fence>,
+    renew_at: Millis,
+    /// Records that are folded and not yet durable.
+    staged: Vec<Draft>,
+    staged_id: String,
+    staged_events: Vec<Event>,
+    staged_blobs: Vec<bytes::Bytes>,
+    staged_results: Vec<(Vec<Seq>, ResultEvent)>,
+    /// The last record whose events were shown.
+    shown: Seq,
+    inflight: HashMap<EffectKey, InFlight>,
+    /// Effects that this driver started: an intent without an outcome is in doubt only for others.
+    own: HashSet<EffectKey>,
+    /// Allowed calls whose intent is staged: they start when it is durable.
+    ready: Vec<want::Ready>,
+    request: Option<(EffectKey, Encoded)>,
+    prompt: Option<Prompt>,
+    rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
+    view: Arc<SessionView>,
+    cache: EncodeCache,
+    child_env: Arc<std::collections::BTreeMap<String, String>>,
+    deadline: Option<tokio::task::AbortHandle>,
+    deadline_of: TurnNo,
+    draining: bool,
+}
+
+impl Driver {
+    pub fn new(
+        rt: Arc<Inner>,
+        shared: Arc<Shared>,
+        config: TurnConfig,
+        rx: mpsc::UnboundedReceiver<Msg>,
+        tx: mpsc::UnboundedSender<Msg>,
+    ) -> Self {
+        let child_env = Arc::new(rt.parts.env.child_env());
+        Self {
+            id: shared.id.clone(),
+            rt,
+            shared,
+            config,
+            rx,
+            tx,
+            state: State::default(),
+            fence: None,
+            renew_at: 0,
+            staged: Vec::new(),
+            staged_id: String::new(),
+            staged_events: Vec::new(),
+            staged_blobs: Vec::new(),
+            staged_results: Vec::new(),
+            shown: 0,
+            inflight: HashMap::new(),
+            own: HashSet::new(),
+            ready: Vec::new(),
+            request: None,
+            prompt: None,
+            rules: None,
+            view: Arc::default(),
+            cache: EncodeCache::default(),
+            child_env,
+            deadline: None,
+            deadline_of: 0,
+            draining: false,
+        }
+    }
+
+    /// Drives until nothing is left to do. `state` and `lease` when the session was just opened here.
+    pub async fn run(mut self, opened: Option<(State, Lease)>) {
+        let ended = self.drive(opened).await;
+        self.stop_effects();
+        if let Some(fence) = self.fence.take() {
+            // A lease that cannot be let go expires, and its owner's death frees it at once.
+            let _ = self.rt.parts.log.release(&self.id, fence).await;
+        }
+        let turn = self.state.machine.turn().map(|turn| (turn.number, turn.steps()));
+        let unfinished = match &ended {
+            Ok(End::Parked) => Some(("parked", self.parked_on())),
+            Ok(End::Drained) => {
+                Some(("drained", "Sterna was asked to stop; `sterna resume` carries on".to_owned()))
+            }
+            Ok(End::Idle | End::Lost | End::Leaderless(_)) | Err(_) => None,
+        };
+        if let (Some((outcome, message)), Some((number, steps))) = (unfinished, turn) {
+            if let Some(result) = self.state.folded.unfinished(number, outcome, steps, message) {
+                let inputs = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
+                self.shared.finish(inputs, result.clone());
+                let now = self.rt.parts.env.now();
+                self.shared.hub.say(Some(number), now, EventKind::Result(Box::new(result)));
+            }
+        }
+        let error = ended.err();
+        self.rt.retire(&self.shared, self.rx, error, self.config).await;
+    }
+
+    async fn drive(&mut self, opened: Option<(State, Lease)>) -> Result<End, RuntimeError> {
+        let mut takeover = None;
+        match opened {
+            Some((state, lease)) => {
+                self.state = state;
+                self.take_lease(&lease);
+                self.refresh_view();
+            }
+            None => self.load().await?,
+        }
+        self.show_as_durable();
+        loop {
+            if self.fence.is_none() && !self.try_lease(takeover.take()).await? {
+                match self.follow().await? {
+                    End::Leaderless(fence) => {
+                        takeover = fence;
+                        continue;
+                    }
+                    end => return Ok(end),
+                }
+            }
+            match self.lead().await? {
+                End::Lost => {
+                    self.fence = None;
+                    self.stop_effects();
+                    let before = self.shown;
+                    self.load().await?;
+                    self.show_from_log(before).await?;
+                }
+                end => return Ok(end),
+            }
+        }
+    }
+
+    async fn lead(&mut self) -> Result<End, RuntimeError> {
+        loop {
+            while let Ok(msg) = self.rx.try_recv() {
+                if let Some(end) = self.handle(msg).await? {
+                    return Ok(end);
+                }
+            }
+            match self.step().await? {
+                Flow::Again => {}
+                Flow::Stop(end) => {
+                    if !self.flush().await? {
+                        return Ok(End::Lost);
+                    }
+                    return Ok(end);
+                }
+                Flow::Wait => {
+                    if let Some(end) = self.wait().await? {
+                        return Ok(end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for something to happen. Staged records wait a moment for company.
+    async fn wait(&mut self) -> Result<Option<End>, RuntimeError> {
+        let passing = self.inflight.values().any(|flight| flight.stage == Stage::Passing);
+        if !self.staged.is_empty() || !self.ready.is_empty() {
+            let quick = self.ready.is_empty() && !self.inflight.is_empty();
+            if quick || passing {
+                if let Ok(msg) = tokio::time::timeout(SHARE_COMMIT, self.rx.recv()).await {
+                    return match msg {
+                        Some(msg) => self.handle(msg).await,
+                        None => Ok(None),
+                    };
+                }
+            }
+            if !self.flush().await? {
+                return Ok(Some(End::Lost));
+            }
+            self.start_ready();
+            return Ok(None);
+        }
+        let renew = self.rt.parts.env.sleep_until(self.renew_at);
+        tokio::select! {
+            msg = self.rx.recv() => match msg {
+                Some(msg) => self.handle(msg).await,
+                None => Ok(Some(End::Drained)),
+            },
+            () = renew => match self.try_lease(None).await? {
+                true => Ok(None),
+                false => Ok(Some(End::Lost)),
+            },
+        }
+    }
+
+    /// Asks the machine, and does what it says.
+    async fn step(&mut self) -> Result<Flow, RuntimeError> {
+        self.start_pure();
+        match self.state.machine.next() {
+            Next::Idle => Ok(Flow::Stop(End::Idle)),
+            Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
+            Next::Start { turn, inputs } => {
+                self.start_turn(turn, inputs)?;
+                Ok(Flow::Again)
+            }
+            Next::Effects(effects) => {
+                self.arm_deadline();
+                let mut again = false;
+                for effect in effects {
+                    again |= self.want(effect).await?;
+                }
+                if again {
+                    return Ok(Flow::Again);
+                }
+                if self.draining && self.inflight.is_empty() && self.ready.is_empty() {
+                    return Ok(Flow::Stop(End::Drained));
+                }
+                Ok(Flow::Wait)
+            }
+            Next::Wait(_) if self.draining => Ok(Flow::Stop(End::Drained)),
+            Next::Wait(_) if self.config.on_ask == OnAsk::Prompt => Ok(Flow::Wait),
+            Next::Wait(_) => Ok(Flow::Stop(End::Parked)),
+            Next::Done(outcome) => {
+                self.commit(outcome).await?;
+                Ok(Flow::Again)
+            }
+        }
+    }
+
+    fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
+        let config = &self.config;
+        let text = |path: &std::path::Path| path.display().to_string();
+        let route = self.state.machine.route().filter(|_| config.route.provider.is_empty()).cloned();
+        let started = TurnStarted {
+            inputs,
+            route: route.unwrap_or_else(|| config.route.clone()),
+            mode: config.mode,
+            limits: config.limits.clone(),
+            rules: config.rules.clone(),
+            on_ask: config.on_ask,
+            in_doubt: config.in_doubt,
+            root: text(&config.root),
+            cwd: text(&config.cwd),
+            add_dirs: config.add_dirs.iter().map(|dir| text(dir)).collect(),
+            tools: config.tools.clone(),
+            now: self.rt.parts.env.now(),
+        };
+        self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
+    }
+
+    async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {
+        let Some(turn) = self.state.machine.turn() else { return Ok(()) };
+        let (number, committed) = (
+            turn.number,
+            TurnCommitted { outcome, steps: turn.steps(), usage: turn.usage(), cost: turn.cost() },
+        );
+        self.own.clear();
+        self.request = None;
+        if let Some(deadline) = self.deadline.take() {
+            deadline.abort();
+        }
+        self.stage_at(Some(number), None, Body::TurnCommitted(Box::new(committed)))?;
+        // The next turn's first records could share this commit, but whoever waits for this one waits now.
+        self.flush().await?;
+        Ok(())
+    }
+
+    fn arm_deadline(&mut self) {
+        let Some(turn) = self.state.machine.turn() else { return };
+        let number = turn.number;
+        if let (Some(at), true) = (turn.deadline(), self.deadline_of != number) {
+            self.deadline_of = number;
+            let (sleep, tx) = (self.rt.parts.env.sleep_until(at), self.tx.clone());
+            let task = tokio::spawn(async move {
+                sleep.await;
+                // A driver that is gone needs no deadline.
+                let _ = tx.send(Msg::Deadline { turn: number });
+            });
+            self.deadline = Some(task.abort_handle());
+        }
+    }
+
+    fn rights(&mut self) -> Result<Rights, RuntimeError> {
+        let turn = self.state.turn.clone().ok_or_else(|| RuntimeError::NoTurn(self.id.clone()))?;
+        let number = self.state.machine.turns();
+        let rules = match &self.rules {
+            Some((of, rules)) if *of == number => rules.clone(),
+            _ => {
+                let rules = self.rt.rules(&turn.rules)?;
+                self.rules = Some((number, rules.clone()));
+                rules
+            }
+        };
+        let grants = Arc::new(self.state.folded.world.grants.clone());
+        Ok(Rights { turn, rules, grants, env: self.rt.parts.env.clone() })
+    }
+
+    async fn load(&mut self) -> Result<(), RuntimeError> {
+        self.state = State::load(&self.rt.parts.log, &self.id).await?;
+        self.prompt = None;
+        self.rules = None;
+        self.request = None;
+        self.cache = EncodeCache::default();
+        self.refresh_view();
+        Ok(())
+    }
+
+    async fn try_lease(&mut self, takeover: Option<Fence>) -> Result<bool, RuntimeError> {
+        let env = &self.rt.parts.env;
+        let now = env.now();
+        let request =
+            LeaseRequest { owner: env.owner(), now, expires: now.saturating_add(LEASE_MS), takeover };
+        match self.rt.parts.log.lease(&self.id, request).await {
+            Ok(lease) => {
+                self.take_lease(&lease);
+                // Whoever held it before may have written since we read.
+                let head = self.rt.parts.log.head(&self.id).await?;
+                if self.staged.is_empty() && head.seq != self.state.head {
+                    self.catch_up().await?;
+                }
+                Ok(true)
+            }
+            Err(LogError::Held { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn take_lease(&mut self, lease: &Lease) {
+        self.fence = Some(lease.fence);
+        self.renew_at = self.rt.parts.env.now().saturating_add(RENEW_MS);
+    }
+
+    fn stop_effects(&mut self) {
+        for (_, flight) in self.inflight.drain() {
+            flight.cancel.cancel();
+            flight.task.abort();
+        }
+        self.ready.clear();
+        if let Some(deadline) = self.deadline.take() {
+            deadline.abort();
+        }
+        self.deadline_of = 0;
+    }
+
+    /// What was folded so far is in the log: observers read it there.
+    fn show_as_durable(&mut self) {
+        self.shown = self.state.head;
+        self.shared.hub.settle(Vec::new(), self.state.head, self.rt.parts.env.now());
+    }
+
+    fn refresh_view(&mut self) {
+        let world = &self.state.folded.world;
+        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+    }
+
+    fn parked_on(&self) -> String {
+        match self.state.machine.next() {
+            Next::Wait(waits) => format!("waits for {}", waits.join(", ")),
+            _ => "waits".to_owned(),
+        }
+    }
+
+    fn model_key(&self, key: &EffectKey) -> bool {
+        key.kind == EffectKind::Model
+    }
+}

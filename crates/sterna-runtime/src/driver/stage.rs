@@ -1,0 +1,165 @@
+//! Staging and flushing: records are folded at once, and shown when they are durable. A step of pure calls is one
+//! commit, others are two.
+
+use sterna_log::{Append, Expect, LogError};
+use sterna_model::{Body, Draft, EffectResult, Intended, Record, StepNo, TurnNo};
+
+use super::Driver;
+use crate::RuntimeError;
+
+impl Driver {
+    /// Stages a record of the running turn.
+    pub(super) fn stage(&mut self, body: Body) -> Result<(), RuntimeError> {
+        let turn = self.state.machine.turn().map(|turn| turn.number);
+        let step = match &body {
+            Body::Intent(intent) => Some(intent.key.step),
+            Body::Outcome(outcome) => Some(outcome.key.step),
+            Body::Attempt(attempt) => Some(attempt.key.step),
+            Body::WaitOpened(opened) => Some(opened.key.step),
+            Body::InDoubt { key, .. } => Some(key.step),
+            _ => self.state.machine.turn().map(|turn| turn.steps()).filter(|step| *step > 0),
+        };
+        self.stage_at(turn, step, body)
+    }
+
+    /// Stages a record: folds it now, and keeps it for the next flush.
+    pub(super) fn stage_at(
+        &mut self,
+        turn: Option<TurnNo>,
+        step: Option<StepNo>,
+        body: Body,
+    ) -> Result<(), RuntimeError> {
+        let at = self.rt.parts.env.now();
+        let record = Draft { at, turn, step, body }.at_seq(self.state.head + 1);
+        self.state.apply(&record)?;
+        self.learn(&record);
+        if self.staged.is_empty() {
+            self.staged_id = identity(&record);
+        }
+        if self.shared.hub.is_active() {
+            self.staged_events.extend(self.state.folded.events(&record));
+        }
+        let Record { at, turn, step, body, .. } = record;
+        self.staged.push(Draft { at, turn, step, body });
+        Ok(())
+    }
+
+    /// Makes what is staged durable, then shows it. `false`: another process drives now, and nothing was written.
+    pub(super) async fn flush(&mut self) -> Result<bool, RuntimeError> {
+        if self.staged.is_empty() {
+            return Ok(true);
+        }
+        let Some(fence) = self.fence else { return Ok(false) };
+        let records = std::mem::take(&mut self.staged);
+        let head = self.state.head - records.len() as u64;
+        let append = Append {
+            session: self.id.clone(),
+            expect: Expect::Head { head, fence },
+            id: std::mem::take(&mut self.staged_id),
+            records: records.clone(),
+            blobs: std::mem::take(&mut self.staged_blobs),
+        };
+        match self.rt.parts.log.append(append).await {
+            Ok(_) => {
+                self.publish();
+                Ok(true)
+            }
+            Err(LogError::StaleHead { .. }) => {
+                self.decide_again(records).await?;
+                Ok(true)
+            }
+            Err(LogError::Fenced { .. }) => {
+                self.forget_staged();
+                Ok(false)
+            }
+            Err(error) => {
+                self.forget_staged();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Somebody else's input or answer came first. What happened still happened; what was decided is decided again.
+    async fn decide_again(&mut self, records: Vec<Draft>) -> Result<(), RuntimeError> {
+        self.forget_staged();
+        self.ready.clear();
+        self.catch_up_from_start().await?;
+        for draft in records {
+            let fact = match &draft.body {
+                Body::Outcome(_) | Body::Attempt(_) | Body::WaitOpened(_) | Body::InDoubt { .. } => true,
+                Body::LimitReached { .. } | Body::WaitResolved { .. } => true,
+                Body::Intent(intent) => {
+                    self.own.remove(&intent.key);
+                    self.inflight.remove(&intent.key);
+                    false
+                }
+                _ => false,
+            };
+            if fact {
+                // A fact that no longer fits, such as the outcome of a call that was cancelled meanwhile, is dropped:
+                // the log has another answer to that call already.
+                let _ = self.stage_at(draft.turn, draft.step, draft.body);
+            }
+        }
+        Ok(())
+    }
+
+    async fn catch_up_from_start(&mut self) -> Result<(), RuntimeError> {
+        let before = self.shown;
+        self.load().await?;
+        self.show_from_log(before).await
+    }
+
+    fn forget_staged(&mut self) {
+        self.staged.clear();
+        self.staged_events.clear();
+        self.staged_results.clear();
+    }
+
+    /// Shows the events of records that are durable now.
+    pub(super) fn publish(&mut self) {
+        self.shown = self.state.head;
+        let now = self.rt.parts.env.now();
+        self.shared.hub.settle(std::mem::take(&mut self.staged_events), self.state.head, now);
+        for (inputs, result) in std::mem::take(&mut self.staged_results) {
+            self.shared.finish(inputs, result);
+        }
+    }
+
+    /// What the driver itself keeps of a record.
+    pub(super) fn learn(&mut self, record: &Record) {
+        match &record.body {
+            Body::Outcome(outcome) => match &outcome.result {
+                EffectResult::Tool(result) if !result.facts.is_empty() => self.refresh_view(),
+                EffectResult::Tool(_) | EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
+            },
+            Body::TodoSet { .. } => self.refresh_view(),
+            Body::TurnCommitted(committed) => {
+                let turn = record.turn.unwrap_or(0);
+                let inputs = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
+                if let Some(result) = self.state.folded.result(turn, committed) {
+                    self.staged_results.push((inputs, result));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The identity of an append: that of its first record.
+fn identity(record: &Record) -> String {
+    match &record.body {
+        Body::TurnStarted(_) => format!("turn:{}", record.turn.unwrap_or(0)),
+        Body::TurnCommitted(_) => format!("commit:{}", record.turn.unwrap_or(0)),
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(_) | Intended::Tool(_) => format!("intent:{}:{}", intent.key, intent.attempt),
+        },
+        Body::Attempt(attempt) => format!("attempt:{}:{}", attempt.key, attempt.attempt),
+        Body::Outcome(outcome) => format!("outcome:{}:{}", outcome.key, outcome.attempt),
+        Body::InDoubt { key, .. } => format!("in_doubt:{key}"),
+        Body::WaitOpened(opened) => format!("wait:{}", opened.wait),
+        Body::WaitResolved { wait, .. } => format!("resolved:{wait}"),
+        Body::LimitReached { turn, reason } => format!("limit:{turn}:{}", reason.word()),
+        _ => format!("record:{}", record.seq),
+    }
+}

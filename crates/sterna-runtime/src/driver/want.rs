@@ -1,0 +1,463 @@
+//! What the machine wants, done: derive and send a request, pass a call through the pipeline, settle what is in doubt.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
+use sterna_llm::catalog::cost;
+use sterna_llm::{Encoded, Request};
+use sterna_model::{
+    Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult, ErrorClass,
+    InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome, ProviderFailure,
+    Route, Ruling, StopReason, ToolStatus,
+};
+use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
+
+use super::{Driver, InFlight, Msg, Stage};
+use crate::RuntimeError;
+use crate::effects::model::{ModelCall, estimate};
+use crate::effects::tool::unrun;
+use crate::effects::{model, pipeline, tool};
+
+/// An allowed call that starts when its intent is durable.
+pub(super) struct Ready {
+    pub key: EffectKey,
+    pub attempt: u32,
+    pub tool: SharedTool,
+    pub args: Value,
+    pub plan: Arc<Plan>,
+    /// Git must run without its hooks, pagers and monitors.
+    pub quiet_git: bool,
+}
+
+impl Driver {
+    /// Sees to an effect. `true`: the state moved, ask the machine again.
+    pub(super) async fn want(&mut self, effect: Effect) -> Result<bool, RuntimeError> {
+        match effect {
+            Effect::CallModel(call) => self.want_model(call).await,
+            Effect::CallTool(call) => self.want_tool(call),
+        }
+    }
+
+    async fn want_model(&mut self, call: CallModel) -> Result<bool, RuntimeError> {
+        let ending = self.state.machine.turn().is_some_and(|turn| turn.is_ending());
+        if let Some(flight) = self.inflight.get(&call.key) {
+            if ending {
+                flight.cancel.cancel();
+            }
+            return Ok(false);
+        }
+        if ending {
+            let outcome = ModelOutcome {
+                parts: Vec::new(),
+                stop: ModelStop::Cancelled,
+                classes: Vec::new(),
+                billed: sterna_model::Billed::default(),
+                partial: true,
+                duration_ms: 0,
+            };
+            let (key, attempt) = (call.key, call.attempt);
+            self.stage(Body::Outcome(Box::new(Outcome {
+                key,
+                attempt,
+                result: EffectResult::Model(outcome),
+            })))?;
+            return Ok(true);
+        }
+        if self.draining {
+            return Ok(false);
+        }
+        match &call.intent {
+            None => self.first_attempt(call).await,
+            Some(_) if !self.own.contains(&call.key) => self.lost_attempt(call),
+            Some(intent) => {
+                let body = self.request_again(&call, intent).await?;
+                self.send(&call, body);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Derives the request, and sends it once its intent is durable.
+    async fn first_attempt(&mut self, call: CallModel) -> Result<bool, RuntimeError> {
+        let Some(turn) = self.state.turn.clone() else { return Ok(false) };
+        let route = turn.route.clone();
+        let info = match self.rt.parts.provider.model(&route) {
+            Ok(info) => info,
+            Err(why) => return Err(RuntimeError::Route(why)),
+        };
+        let prompt = self.current_prompt(&turn.tools).await?;
+        let facts = TurnFacts::of(&turn);
+        let items = self.state.transcript.with(&call.inputs);
+        let world = &self.state.folded.world;
+        let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
+        let request = |items, max_output| -> Request {
+            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
+        };
+        let mut body = self.rt.parts.provider.encode(&request(items.clone(), max_output), &mut self.cache);
+        match self.room(body.bytes, max_output, info.price.as_ref()) {
+            Ok(room) if room < max_output => {
+                max_output = room;
+                body = self.rt.parts.provider.encode(&request(items, max_output), &mut self.cache);
+            }
+            Ok(_) => {}
+            Err(reason) => {
+                let number = self.state.machine.turns();
+                self.stage(Body::LimitReached { turn: number, reason })?;
+                return Ok(true);
+            }
+        }
+        let intent = ModelIntent {
+            route: route.clone(),
+            transition: call.transition,
+            inputs: call.inputs.clone(),
+            history: self.state.history(),
+            manifest: prompt.hash(),
+            tools_off: call.tools_off,
+            max_output,
+            encoder: self.encoder(&route),
+            request: body.hash,
+            bytes: body.bytes,
+        };
+        if self.rt.first_use(prompt.hash()) && !self.rt.parts.blobs.has(&prompt.hash()).await? {
+            self.staged_blobs.extend(prompt.blobs().iter().map(|blob| bytes::Bytes::from(blob.clone())));
+        }
+        let key = call.key.clone();
+        self.own.insert(key.clone());
+        let what = Intended::Model(intent);
+        self.stage(Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what })))?;
+        self.request = Some((call.key.clone(), body.clone()));
+        let staged = self.staged.len();
+        if !self.flush().await? {
+            return Ok(true);
+        }
+        // Somebody's input came first, and the step was decided again without this call.
+        let stands = self.own.contains(&call.key) && staged > 0;
+        if stands {
+            self.send(&call, body);
+        }
+        Ok(!stands)
+    }
+
+    /// An intent of another life: its attempt is in the ledger as an estimate, and the call is made again.
+    fn lost_attempt(&mut self, call: CallModel) -> Result<bool, RuntimeError> {
+        self.own.insert(call.key.clone());
+        let now = self.rt.parts.env.now();
+        if call.not_before.is_some_and(|at| at > now) {
+            // It died while it waited for a retry: only the rest is waited.
+            return Ok(true);
+        }
+        let bytes = call.intent.as_ref().map_or(0, |intent| intent.bytes);
+        let failure = ProviderFailure {
+            class: ErrorClass::Interrupted,
+            status: None,
+            message: "Sterna was stopped while the call was in flight".into(),
+            retry_after_ms: None,
+            billed: estimate(bytes, 0),
+        };
+        let route = self.route();
+        let (key, attempt) = (call.key, call.attempt);
+        self.stage(Body::Attempt(Box::new(Attempt {
+            key,
+            attempt,
+            route,
+            failure,
+            wait_ms: 0,
+            retry_at: Some(now),
+        })))?;
+        Ok(true)
+    }
+
+    /// The request of an intent that is in the log: its stored parts, byte for byte.
+    async fn request_again(
+        &mut self,
+        call: &CallModel,
+        intent: &ModelIntent,
+    ) -> Result<Encoded, RuntimeError> {
+        if let Some((key, body)) = &self.request {
+            if *key == call.key {
+                return Ok(body.clone());
+            }
+        }
+        let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
+        let prompt = self.stored_prompt(&intent.manifest).await?;
+        let request = derive(
+            &prompt,
+            self.state.transcript.with(&[]),
+            &self.state.folded.world,
+            &TurnFacts::of(&turn),
+            &intent.route,
+            intent.transition,
+            intent.tools_off,
+            intent.max_output,
+        );
+        let body = self.rt.parts.provider.encode(&request, &mut self.cache);
+        self.prompt = Some(prompt);
+        self.request = Some((call.key.clone(), body.clone()));
+        Ok(body)
+    }
+
+    fn send(&mut self, call: &CallModel, body: Encoded) {
+        let cancel = Cancel::new();
+        let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
+        let run = model::run(ModelCall {
+            provider: self.rt.parts.provider.clone(),
+            env: self.rt.parts.env.clone(),
+            hub: self.shared.hub.clone(),
+            route: self.route(),
+            key: call.key.clone(),
+            attempt,
+            not_before: call.not_before,
+            body,
+            cancel: cancel.clone(),
+        });
+        let task = tokio::spawn(async move {
+            let end = run.await;
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Model { key, attempt, end });
+        });
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running };
+        self.inflight.insert(call.key.clone(), flight);
+    }
+
+    fn want_tool(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
+        let now = self.rt.parts.env.now();
+        if call.closed.is_some() && self.is_passing(&call.key) {
+            self.inflight.remove(&call.key);
+        }
+        if let Some(flight) = self.inflight.get(&call.key) {
+            if call.closed.is_some() {
+                flight.cancel.cancel();
+            }
+            return Ok(false);
+        }
+        if let Some(at) = self.ready.iter().position(|ready| ready.key == call.key) {
+            // Its intent is staged or durable, and it has not started.
+            if call.closed.is_none() {
+                return Ok(false);
+            }
+            self.ready.remove(at);
+        }
+        if let Some(closed) = call.closed {
+            let (status, text) = match closed {
+                Closed::Cancelled => {
+                    (ToolStatus::Cancelled, "cancelled: the turn was stopped before this call ran".to_owned())
+                }
+                Closed::ToolsOff => {
+                    let name = &call.call.name;
+                    (
+                        ToolStatus::NotAvailable,
+                        format!("tool not available: {name} (tools are off in this step)"),
+                    )
+                }
+            };
+            self.tool_outcome(call.key, unrun(status, text, now))?;
+            return Ok(true);
+        }
+        match &call.ruling {
+            Some(Ruling::Deny { feedback }) => {
+                let question = self.state.folded.is_question(&call.key.to_string());
+                let said = if feedback.is_empty() { String::new() } else { format!(": {feedback}") };
+                let (status, text) = if question {
+                    (ToolStatus::Failed, format!("the question was not answered{said}"))
+                } else {
+                    (ToolStatus::Denied, format!("denied{said}\nThe call was not run."))
+                };
+                self.tool_outcome(call.key, unrun(status, text, now))?;
+                return Ok(true);
+            }
+            Some(Ruling::Timeout) => {
+                let text = "timeout: nobody answered in time, and the call was not run".to_owned();
+                self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
+                return Ok(true);
+            }
+            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+        }
+        if self.draining {
+            return Ok(false);
+        }
+        if call.started > 0 && !self.own.contains(&call.key) {
+            return self.in_doubt(call);
+        }
+        self.pass(call)?;
+        Ok(false)
+    }
+
+    /// An intent of another life without an outcome: its class says what may be done.
+    fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
+        let policy = self.state.turn.as_ref().map_or(InDoubtPolicy::Report, |turn| turn.in_doubt);
+        let answered = matches!(call.ruling, Some(Ruling::Answers(_)));
+        match call.class {
+            // Running it again is harmless, or leaves the world as once would.
+            EffectClass::Pure | EffectClass::Idempotent => {
+                self.own.insert(call.key.clone());
+                Ok(true)
+            }
+            EffectClass::AtMostOnce | EffectClass::Compensable if answered => {
+                self.own.insert(call.key.clone());
+                Ok(true)
+            }
+            EffectClass::AtMostOnce | EffectClass::Compensable => {
+                let key = call.key;
+                self.stage(Body::InDoubt { key: key.clone(), resolution: policy })?;
+                match policy {
+                    InDoubtPolicy::Rerun => {
+                        self.own.insert(key);
+                    }
+                    InDoubtPolicy::Report | InDoubtPolicy::Stop => {
+                        let text = "outcome_unknown: Sterna was killed while this call was running. It may have \
+                            happened in whole, in part or not at all, and it may still be running. Look at the state \
+                            of things before you do it again.";
+                        let outcome = unrun(ToolStatus::OutcomeUnknown, text.into(), self.rt.parts.env.now());
+                        self.tool_outcome(key, outcome)?;
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
+    fn pass(&mut self, call: CallTool) -> Result<(), RuntimeError> {
+        let rights = self.rights()?;
+        let tools = self.rt.parts.tools.clone();
+        let (tx, key) = (self.tx.clone(), call.key.clone());
+        let task = tokio::spawn(async move {
+            let key = call.key.clone();
+            let checked = std::panic::AssertUnwindSafe(|| pipeline::pass(&call, &tools, &rights));
+            let passed = std::panic::catch_unwind(checked).unwrap_or_else(|_| pipeline::Passed::Answer {
+                status: ToolStatus::Panicked,
+                text: format!("`{}` panicked while its call was planned", call.call.name),
+            });
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Passed { key, passed });
+        });
+        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Passing };
+        self.inflight.insert(key, flight);
+        Ok(())
+    }
+
+    /// Starts the calls whose intents are durable, and pure ones, which need none.
+    pub(super) fn start_ready(&mut self) {
+        for ready in std::mem::take(&mut self.ready) {
+            self.start(ready);
+        }
+    }
+
+    pub(super) fn start_pure(&mut self) {
+        let (pure, rest): (Vec<Ready>, Vec<Ready>) = std::mem::take(&mut self.ready)
+            .into_iter()
+            .partition(|ready| self.call(&ready.key).is_some_and(|call| call.class == EffectClass::Pure));
+        self.ready = rest;
+        for ready in pure {
+            self.start(ready);
+        }
+    }
+
+    fn start(&mut self, ready: Ready) {
+        let Ready { key, attempt, tool, args, plan, quiet_git } = ready;
+        let Some(turn) = self.state.turn.clone() else { return };
+        let Some(call) = self.call(&key) else { return };
+        let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
+        let answers = match &call.ruling {
+            Some(Ruling::Answers(answers)) => Some(answers.clone()),
+            Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout) | None => None,
+        };
+        let env = self.rt.parts.env.clone();
+        let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
+        let cancel = Cancel::new();
+        let child_env = if quiet_git { self.rt.quiet_git(&self.child_env) } else { self.child_env.clone() };
+        let context = ToolContext {
+            key: key.clone(),
+            plan,
+            attempt,
+            cwd: PathBuf::from(&turn.cwd),
+            roots: pipeline::plan_context(&turn).roots,
+            cancel: cancel.clone(),
+            blobs: self.rt.parts.blobs.clone(),
+            progress: tool::progress(self.shared.hub.clone(), key.clone(), call_id, name, now.clone()),
+            now,
+            view: self.view.clone(),
+            env: child_env,
+            answers,
+        };
+        let (tx, sent) = (self.tx.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            let end = tool::run(tool, context, args).await;
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Tool { key: sent, end });
+        });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+    }
+
+    /// Tokens that may still be written under the turn's caps; an error names the cap that leaves none.
+    fn room(
+        &self,
+        bytes: u64,
+        max_output: u32,
+        price: Option<&sterna_llm::Price>,
+    ) -> Result<u32, StopReason> {
+        let Some(turn) = self.state.machine.turn() else { return Ok(max_output) };
+        let mut room = max_output;
+        // At worst a token is two bytes of the request.
+        let input = bytes / 2;
+        if let Some(cap) = turn.limits().max_tokens {
+            let left = cap.saturating_sub(turn.usage().total());
+            if left == 0 {
+                return Err(StopReason::BudgetTokens);
+            }
+            room = room.min(u32::try_from(left).unwrap_or(u32::MAX));
+        }
+        if let (Some(cap), Some(price)) = (turn.limits().max_cost, price) {
+            let left = cap.saturating_sub(turn.cost().unwrap_or(cap));
+            let worst = sterna_model::Usage { input_uncached: input, ..Default::default() };
+            let left = left.checked_sub(cost(price, &worst)).ok_or(StopReason::BudgetCost)?;
+            let million = sterna_model::Usage { output: 1_000_000, ..Default::default() };
+            let per_million = cost(price, &million).max(1);
+            let tokens = u128::from(left) * 1_000_000 / u128::from(per_million);
+            room = room.min(u32::try_from(tokens).unwrap_or(u32::MAX));
+            if room == 0 {
+                return Err(StopReason::BudgetCost);
+            }
+        }
+        Ok(room)
+    }
+
+    async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
+        if let Some(prompt) = &self.prompt {
+            return Ok(prompt.clone());
+        }
+        let made = self.config.prompt.prompt(&self.rt.parts.tools, tools);
+        let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
+        self.prompt = Some(prompt.clone());
+        Ok(prompt)
+    }
+
+    async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
+        crate::replay::load_prompt(&self.rt.parts.blobs, manifest)
+            .await
+            .map_err(|e: PromptError| RuntimeError::Refused(e.to_string()))
+    }
+
+    pub(super) fn encoder(&self, route: &Route) -> String {
+        format!("{}+context/{CONTEXT_VERSION}", self.rt.parts.provider.encoder(route))
+    }
+
+    /// The route of the open model call, or of the turn.
+    pub(super) fn route(&self) -> Route {
+        let turn = self.state.turn.as_ref().map(|turn| turn.route.clone());
+        turn.unwrap_or_else(|| self.config.route.clone())
+    }
+
+    /// Failed attempts of the open model call that were not our own death, and what was waited for them.
+    pub(super) fn attempts_so_far(&self) -> (u32, u64) {
+        match self.state.machine.next() {
+            sterna_turn::Next::Effects(effects) => match effects.into_iter().next() {
+                Some(Effect::CallModel(call)) => (call.failures, call.waited_ms),
+                Some(Effect::CallTool(_)) | None => (0, 0),
+            },
+            _ => (0, 0),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The model effect: wait for a retry's time, send the journalled bytes, stream deltas, report the whole answer.
+
+use std::sync::Arc;
+
+use sterna_llm::{Encoded, ModelReply, SharedProvider, StreamEvent};
+use sterna_log::fold::correlation;
+use sterna_model::{
+    Billed, EffectKey, EventKind, Millis, ModelOutcome, ModelStop, Part, Phase, ProviderFailure, Route,
+    Segment, Usage,
+};
+use sterna_tool::Cancel;
+
+use crate::Env;
+use crate::hub::Hub;
+
+/// What is to be sent, and where its deltas go.
+pub struct ModelCall {
+    pub provider: SharedProvider,
+    pub env: Arc<dyn Env>,
+    pub hub: Arc<Hub>,
+    pub route: Route,
+    pub key: EffectKey,
+    pub attempt: u32,
+    pub not_before: Option<Millis>,
+    pub body: Encoded,
+    pub cancel: Cancel,
+}
+
+/// How it ended.
+pub enum ModelEnd {
+    Answered(ModelOutcome),
+    Failed(ProviderFailure),
+}
+
+/// Runs one attempt.
+pub async fn run(call: ModelCall) -> ModelEnd {
+    if let Some(at) = call.not_before {
+        tokio::select! {
+            () = call.env.sleep_until(at) => {}
+            () = call.cancel.cancelled() => return ModelEnd::Answered(cut_off(String::new(), 0, 0)),
+        }
+    }
+    let started = call.env.now();
+    let mut said = String::new();
+    let correlation = correlation(&call.key, call.attempt);
+    let mut on_event = |event: StreamEvent| {
+        if event.segment == Segment::Text && event.phase == Phase::Delta {
+            said.push_str(&event.text);
+        }
+        call.hub.live(&call.key, call.env.now(), |delta| EventKind::ModelDelta {
+            delta,
+            correlation: correlation.clone(),
+            segment: event.segment,
+            phase: event.phase,
+            text: event.text,
+            call_id: event.call_id,
+            name: event.name,
+        });
+    };
+    let bytes = call.body.bytes;
+    let answer = tokio::select! {
+        biased;
+        () = call.cancel.cancelled() => None,
+        answer = call.provider.send(&call.route, call.body.clone(), &mut on_event) => Some(answer),
+    };
+    let duration_ms = call.env.now().saturating_sub(started);
+    match answer {
+        None => ModelEnd::Answered(cut_off(said, bytes, duration_ms)),
+        Some(Err(failure)) => ModelEnd::Failed(failure),
+        Some(Ok(reply)) => ModelEnd::Answered(whole(reply, duration_ms)),
+    }
+}
+
+fn whole(reply: ModelReply, duration_ms: u64) -> ModelOutcome {
+    let ModelReply { mut parts, stop, billed } = reply;
+    distinct_call_ids(&mut parts);
+    ModelOutcome { parts, stop, classes: Vec::new(), billed, partial: false, duration_ms }
+}
+
+/// The text so far is kept; half a call is not.
+fn cut_off(said: String, request_bytes: u64, duration_ms: u64) -> ModelOutcome {
+    let billed = estimate(request_bytes, said.len() as u64);
+    let parts = if said.is_empty() { Vec::new() } else { vec![Part::Text(said)] };
+    ModelOutcome {
+        parts,
+        stop: ModelStop::Cancelled,
+        classes: Vec::new(),
+        billed,
+        partial: true,
+        duration_ms,
+    }
+}
+
+/// Tokens of a call that nobody counted, at four bytes a token.
+pub fn estimate(request_bytes: u64, answer_bytes: u64) -> Billed {
+    let usage = Usage { input_uncached: request_bytes / 4, output: answer_bytes / 4, ..Usage::default() };
+    Billed { estimated: usage.total() > 0, usage, cost: None, raw: None }
+}
+
+/// Some models name all calls of an answer alike: each call needs a name of its own to have a result of its own.
+fn distinct_call_ids(parts: &mut [Part]) {
+    let mut seen = std::collections::BTreeSet::new();
+    for part in parts {
+        if let Part::ToolCall(call) = part {
+            let mut n = 1;
+            let given = call.id.clone();
+            while !seen.insert(call.id.clone()) {
+                n += 1;
+                call.id = format!("{given}-{n}");
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The tool effect: run what policy allowed, keep the whole output, project the view, report one outcome.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use serde_json::Value;
+use sterna_context::{project, project_ends};
+use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus};
+use sterna_tool::{Output, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
+
+use crate::hub::Hub;
+
+/// How a call ended.
+pub enum ToolEnd {
+    Done(ToolOutcome),
+    /// A person must answer first.
+    Ask(Vec<Question>),
+}
+
+/// Runs one allowed call to its end. A panic, a time-out and a cancel are outcomes like any other.
+pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
+    let started_at = (cx.now)();
+    let limit = tool.timeout_ms(&args);
+    let (cancel, blobs, now) = (cx.cancel.clone(), cx.blobs.clone(), cx.now.clone());
+    let name = tool.spec().name.clone();
+    let call = AssertUnwindSafe(async { tool.call(cx, args).await }).catch_unwind();
+    let ended = tokio::select! {
+        ended = call => ended.unwrap_or_else(|panic| Err(panicked(&name, &panic))),
+        () = tokio::time::sleep(std::time::Duration::from_millis(limit)) => Err(ToolError {
+            status: ToolStatus::Timeout,
+            message: format!("`{name}` gave no answer within {} s and was stopped", limit / 1000),
+        }),
+        () = given_up(&cancel) => Err(ToolError::cancelled()),
+    };
+    let since = |now: Millis| now.saturating_sub(started_at);
+    match ended {
+        Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
+        Ok(ToolReturn::Done(done)) => {
+            let mut outcome = finished(done, &blobs).await;
+            outcome.started_at = started_at;
+            outcome.duration_ms = since(now());
+            ToolEnd::Done(outcome)
+        }
+        Err(error) => {
+            let budget = ViewBudget { head_percent: 40, ..ViewBudget::default() };
+            let done =
+                ToolDone { output: Output::Text(error.message), budget, facts: Vec::new(), failed: true };
+            let mut outcome = finished(done, &blobs).await;
+            outcome.status = error.status;
+            outcome.started_at = started_at;
+            outcome.duration_ms = since(now());
+            ToolEnd::Done(outcome)
+        }
+    }
+}
+
+/// An answer to a call that was not run.
+pub fn unrun(status: ToolStatus, text: String, now: Millis) -> ToolOutcome {
+    let budget = ViewBudget::default();
+    let view = project(&text, None, budget.bytes, budget.lines, 100).view;
+    ToolOutcome { status, view, full: None, facts: Vec::new(), started_at: now, duration_ms: 0 }
+}
+
+/// Live progress of a call.
+pub fn progress(
+    hub: Arc<Hub>,
+    key: sterna_model::EffectKey,
+    call_id: String,
+    name: String,
+    now: Arc<dyn Fn() -> Millis + Send + Sync>,
+) -> Arc<dyn Fn(String) + Send + Sync> {
+    Arc::new(move |text: String| {
+        hub.live(&key, now(), |delta| EventKind::ToolProgress {
+            delta,
+            call_id: call_id.clone(),
+            name: name.clone(),
+            text,
+        });
+    })
+}
+
+async fn finished(done: ToolDone, blobs: &sterna_log::SharedBlobs) -> ToolOutcome {
+    let ToolDone { output, budget, facts, failed } = done;
+    let ViewBudget { bytes, lines, head_percent } = budget;
+    let (view, full) = match output {
+        Output::Text(text) => {
+            let projected = project(&text, None, bytes, lines, head_percent);
+            if projected.whole {
+                (projected.view, None)
+            } else {
+                match keep(&text, blobs).await {
+                    Ok(blob) => (project(&text, Some(&blob), bytes, lines, head_percent).view, Some(blob)),
+                    // The model is told less than there was, and told so.
+                    Err(error) => {
+                        (format!("{}\n[the whole output could not be kept: {error}]", projected.view), None)
+                    }
+                }
+            }
+        }
+        Output::Large { blob, head, tail, note } => {
+            (project_ends(&head, &tail, &note, &blob, bytes, lines, head_percent), Some(blob))
+        }
+    };
+    let status = if failed { ToolStatus::Failed } else { ToolStatus::Ok };
+    ToolOutcome { status, view, full, facts, started_at: 0, duration_ms: 0 }
+}
+
+async fn keep(text: &str, blobs: &sterna_log::SharedBlobs) -> Result<BlobRef, sterna_log::LogError> {
+    blobs.put(Bytes::copy_from_slice(text.as_bytes())).await
+}
+
+/// A cancelled tool is given time to stop its own children (TERM, 2 s, KILL) before it is dropped.
+async fn given_up(cancel: &sterna_tool::Cancel) {
+    cancel.cancelled().await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+}
+
+fn panicked(name: &str, panic: &(dyn std::any::Any + Send)) -> ToolError {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    let said = said.unwrap_or_else(|| "no message".into());
+    ToolError { status: ToolStatus::Panicked, message: format!("`{name}` panicked: {said}") }
+}

@@ -1,0 +1,38 @@
+//! What the host supplies beside log, provider and tools: the clock, names, and facts of the machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use futures::future::BoxFuture;
+use sterna_log::Owner;
+use sterna_model::{Millis, SessionId};
+
+/// The world outside. The SDK brings the real one; tests bring one whose clock they turn.
+pub trait Env: Send + Sync {
+    /// Wall-clock milliseconds.
+    fn now(&self) -> Millis;
+
+    /// Completes when `now() >= at`.
+    fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()>;
+
+    /// A name that no session has had.
+    fn new_session_id(&self) -> SessionId;
+
+    /// This process, by a name that no other process ever has.
+    fn owner(&self) -> Owner;
+
+    /// Whether that process is known to be dead. `false` when it cannot be known.
+    fn is_dead(&self, owner: &Owner) -> bool;
+
+    /// The environment of tools' children: an allow-list, without any key.
+    fn child_env(&self) -> BTreeMap<String, String>;
+
+    /// The person's home folder, for rules that name it.
+    fn home(&self) -> Option<PathBuf>;
+
+    /// A path with symlinks resolved as far as it exists.
+    fn resolve(&self, path: &Path) -> PathBuf;
+
+    /// Sterna's own state and configuration: no tool writes there.
+    fn state_dirs(&self) -> Vec<PathBuf>;
+}

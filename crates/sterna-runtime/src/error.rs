@@ -1,0 +1,43 @@
+//! What can go wrong between a surface and a session.
+
+use sterna_log::LogError;
+use sterna_model::{SessionId, TurnNo};
+
+/// An error of the runtime itself. A turn that stops is no error: it has an outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RuntimeError {
+    #[error(transparent)]
+    Log(std::sync::Arc<LogError>),
+    #[error("{0}")]
+    Route(String),
+    #[error("the log of session `{session}` cannot be folded: {detail}")]
+    Fold { session: SessionId, detail: String },
+    #[error("session `{0}` has no running turn")]
+    NoTurn(SessionId),
+    #[error("session `{session}` has no open question or approval `{wait}`")]
+    NoWait { session: SessionId, wait: String },
+    #[error("`{wait}` was already resolved")]
+    AlreadyResolved { wait: String },
+    #[error("input {input} of session `{session}` was already taken by a turn, or withdrawn")]
+    InputTaken { session: SessionId, input: u64 },
+    #[error("turn {turn} of session `{session}` was interrupted: {detail}")]
+    Interrupted { session: SessionId, turn: TurnNo, detail: String },
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<LogError> for RuntimeError {
+    fn from(error: LogError) -> Self {
+        Self::Log(std::sync::Arc::new(error))
+    }
+}
+
+impl RuntimeError {
+    /// The store's error, when it is one.
+    pub fn log(&self) -> Option<&LogError> {
+        match self {
+            Self::Log(error) => Some(error),
+            _ => None,
+        }
+    }
+}

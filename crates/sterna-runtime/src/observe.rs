@@ -1,0 +1,143 @@
+//! Observers: the log first, then live. What the ring has dropped is an explicit gap, then the settled state.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use sterna_log::fold::Folded;
+use sterna_log::{LogError, SharedLog};
+use sterna_model::{EVENT_VERSION, Event, EventKind, Seq, SessionId};
+use tokio::sync::watch;
+
+use crate::hub::{Hub, Read};
+use crate::runtime::Shared;
+use crate::state::for_each_record;
+
+/// A reader of one session's events. Slow readers cost nobody anything: they find a gap.
+pub struct Observer {
+    log: SharedLog,
+    session: SessionId,
+    /// Keeps the session's hub where others find it.
+    shared: Arc<Shared>,
+    moved: watch::Receiver<u64>,
+    cursor: u64,
+    /// The last record whose events were given.
+    seen: Seq,
+    /// The last record whose events came from the log: the ring may hold them too.
+    from_log: Seq,
+    backlog: VecDeque<Event>,
+    /// The log must be read before the ring.
+    behind: bool,
+}
+
+impl Observer {
+    /// Events of records after `seen`, and what is live.
+    pub(crate) fn new(log: SharedLog, session: SessionId, shared: Arc<Shared>, seen: Seq) -> Self {
+        let cursor = shared.hub.activate();
+        let moved = shared.hub.subscribe();
+        Self {
+            log,
+            session,
+            shared,
+            moved,
+            cursor,
+            seen,
+            from_log: seen,
+            backlog: VecDeque::new(),
+            behind: true,
+        }
+    }
+
+    /// The next event. Waits for ever when nothing happens any more: stop at `result`.
+    pub async fn next(&mut self) -> Result<Event, LogError> {
+        loop {
+            if let Some(event) = self.backlog.pop_front() {
+                return Ok(event);
+            }
+            if self.behind {
+                self.catch_up().await?;
+                self.behind = false;
+                continue;
+            }
+            self.moved.borrow_and_update();
+            match self.hub().read(self.cursor) {
+                Read::Events(events) if events.is_empty() => {
+                    // Records that were staged before anyone looked came without events.
+                    if self.hub().settled() > self.seen {
+                        self.behind = true;
+                    } else {
+                        // The hub lives as long as we do: the channel is never closed.
+                        let _ = self.moved.changed().await;
+                    }
+                }
+                Read::Events(events) => self.take(&events),
+                Read::Lost { missed, from } => {
+                    self.cursor = from;
+                    self.behind = true;
+                    self.backlog.push_back(self.gap(missed));
+                }
+            }
+        }
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    fn take(&mut self, events: &[Arc<Event>]) {
+        for event in events {
+            let unrecorded = match &event.kind {
+                // A parked or drained result carries the seq of the record before it.
+                EventKind::Result(result) => matches!(result.outcome, "parked" | "drained"),
+                kind => kind.is_live(),
+            };
+            if !unrecorded && event.seq > self.seen + 1 {
+                self.behind = true;
+                return;
+            }
+            self.cursor += 1;
+            // What the log gave already, and deltas of what is settled by now, are old.
+            let old = if unrecorded { event.seq < self.from_log } else { event.seq <= self.from_log };
+            if !old {
+                self.seen = self.seen.max(event.seq);
+                self.backlog.push_back(Event::clone(event));
+            }
+        }
+    }
+
+    fn gap(&self, missed: u64) -> Event {
+        Event {
+            v: EVENT_VERSION,
+            seq: self.seen,
+            session: self.session.clone(),
+            turn: None,
+            step: None,
+            at: 0,
+            kind: EventKind::Gap { missed },
+        }
+    }
+
+    async fn catch_up(&mut self) -> Result<(), LogError> {
+        let mut folded = Folded::new();
+        let (after, session) = (self.seen, self.session.clone());
+        let mut events = Vec::new();
+        let mut last = after;
+        let read = for_each_record(&self.log, &session, |owner, sealed| {
+            folded.apply(&sealed.record);
+            if *owner == session && sealed.record.seq > after {
+                last = sealed.record.seq;
+                events.extend(folded.events(&sealed.record));
+            }
+            Ok(())
+        });
+        match read.await {
+            Ok(()) => {}
+            // Asked before the session exists: it begins with the ring.
+            Err(LogError::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.seen = last;
+        self.from_log = last;
+        self.backlog.extend(events);
+        Ok(())
+    }
+}

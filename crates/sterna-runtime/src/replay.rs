@@ -1,0 +1,104 @@
+//! Replay: derive every request of a stored session again, without a model call, and compare.
+
+use serde::Serialize;
+use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
+use sterna_llm::EncodeCache;
+use sterna_log::SharedBlobs;
+use sterna_model::{Body, Digest, EffectKey, Intended, Manifest, Seq, SessionId};
+
+use crate::state::{State, for_each_record};
+use crate::{Parts, RuntimeError};
+
+/// What a replay found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Replayed {
+    pub session: SessionId,
+    /// Records folded, shared history included.
+    pub records: u64,
+    /// Requests derived again.
+    pub requests: u64,
+    /// The first one that is not what was sent.
+    pub difference: Option<Difference>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    pub seq: Seq,
+    pub key: EffectKey,
+    pub what: String,
+}
+
+/// Folds a session and derives each of its requests. Makes no model call, starts no tool, reads no clock.
+pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, RuntimeError> {
+    let mut records = Vec::new();
+    let read = for_each_record(&parts.log, session, |owner, sealed| {
+        records.push((owner.clone(), sealed.record));
+        Ok(())
+    });
+    read.await?;
+    let mut state = State::default();
+    let mut prompts: Option<(Digest, Prompt)> = None;
+    let mut cache = EncodeCache::default();
+    let mut found =
+        Replayed { session: session.clone(), records: records.len() as u64, requests: 0, difference: None };
+    for (owner, record) in &records {
+        if let Body::Intent(intent) = &record.body {
+            if let Intended::Model(model) = &intent.what {
+                let prompt = match &prompts {
+                    Some((hash, prompt)) if *hash == model.manifest => prompt.clone(),
+                    _ => {
+                        let loaded = load_prompt(&parts.blobs, &model.manifest).await;
+                        let prompt = loaded.map_err(|e| RuntimeError::Refused(e.to_string()))?;
+                        prompts = Some((model.manifest, prompt.clone()));
+                        prompt
+                    }
+                };
+                let Some(turn) = state.turn.clone() else {
+                    return Err(RuntimeError::NoTurn(owner.clone()));
+                };
+                let request = derive(
+                    &prompt,
+                    state.transcript.with(&model.inputs),
+                    &state.folded.world,
+                    &TurnFacts::of(&turn),
+                    &model.route,
+                    model.transition,
+                    model.tools_off,
+                    model.max_output,
+                );
+                let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
+                let body = parts.provider.encode(&request, &mut cache);
+                found.requests += 1;
+                if found.difference.is_none() && (body.hash, body.bytes) != (model.request, model.bytes) {
+                    let what = if encoder == model.encoder {
+                        format!(
+                            "the request has {} bytes and hash {}, the one that was sent {} bytes and {}",
+                            body.bytes, body.hash, model.bytes, model.request
+                        )
+                    } else {
+                        format!("it was encoded by {}, this Sterna encodes by {encoder}", model.encoder)
+                    };
+                    found.difference = Some(Difference { seq: record.seq, key: intent.key.clone(), what });
+                }
+            }
+        }
+        state.apply_of(owner == session, owner, record)?;
+    }
+    Ok(found)
+}
+
+/// Reads a stored prompt: the manifest and all that it names.
+pub(crate) async fn load_prompt(blobs: &SharedBlobs, manifest: &Digest) -> Result<Prompt, PromptError> {
+    let missing = |e: sterna_log::LogError| PromptError(e.to_string());
+    let bytes = blobs.get(manifest).await.map_err(missing)?;
+    let parsed: Manifest = serde_json::from_slice(&bytes).map_err(|e| PromptError(e.to_string()))?;
+    let mut held = std::collections::HashMap::from([(*manifest, bytes.to_vec())]);
+    for hash in parsed.parts.iter().map(|p| p.text.hash).chain(parsed.tools.iter().map(|t| t.spec.hash)) {
+        if let std::collections::hash_map::Entry::Vacant(slot) = held.entry(hash) {
+            slot.insert(blobs.get(&hash).await.map_err(missing)?.to_vec());
+        }
+    }
+    Prompt::load(manifest, |hash| {
+        held.get(hash).cloned().ok_or_else(|| PromptError(format!("blob {hash} is missing")))
+    })
+}

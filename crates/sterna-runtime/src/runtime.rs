@@ -1,0 +1,637 @@
+//! The runtime's face: identity lives outside the run. Submit, steer, cancel, answer and observe are O(1) and never
+//! wait for a running turn.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
+use sterna_model::{
+    Body, Delivery, Digest, Draft, Grant, GrantScope, InputAccepted, InputPart, Mode, Parent, ResultEvent,
+    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, WaitId, WaitOn,
+};
+use sterna_policy::Rule;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::driver::{Driver, Msg};
+use crate::hub::Hub;
+use crate::state::{State, for_each_record};
+use crate::{Observer, Parts, RuntimeError, TurnConfig};
+
+/// Results that a session keeps for those who wait: the log has them all.
+const KEPT_RESULTS: usize = 64;
+
+/// One process's runtime. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+/// An input on its way.
+pub struct Submit {
+    /// `None`: a new session.
+    pub session: Option<SessionId>,
+    /// Idempotency key: the same key in the same session makes one turn, however often it is sent.
+    pub key: Option<String>,
+    pub parts: Vec<InputPart>,
+    pub delivery: Delivery,
+    /// The surface it comes through.
+    pub origin: String,
+    /// What a turn is given that starts here.
+    pub config: TurnConfig,
+    /// Somebody will observe: live events are kept from the beginning.
+    pub live: bool,
+    /// Only accept; another call or process drives.
+    pub drive: bool,
+}
+
+/// A durable input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub session: SessionId,
+    /// The input's record.
+    pub input: Seq,
+    /// It was accepted before, under the same key.
+    pub repeated: bool,
+    /// This submission opened the session.
+    pub opened: bool,
+}
+
+/// An answer to a wait.
+pub struct Resolve {
+    pub session: SessionId,
+    pub wait: WaitId,
+    pub ruling: Ruling,
+    /// Allow the same content again without asking, for this long.
+    pub grant: Option<GrantScope>,
+    pub by: String,
+}
+
+/// What all who know a live session share.
+pub(crate) struct Shared {
+    pub id: SessionId,
+    pub hub: Arc<Hub>,
+    tx: Mutex<Option<mpsc::UnboundedSender<Msg>>>,
+    results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
+    error: Mutex<Option<RuntimeError>>,
+    changed: watch::Sender<u64>,
+}
+
+pub(crate) struct Inner {
+    pub parts: Parts,
+    sessions: Mutex<HashMap<SessionId, Weak<Shared>>>,
+    prompts: Mutex<HashSet<Digest>>,
+    rules: Mutex<Option<(Vec<RuleText>, Arc<Vec<Rule>>)>>,
+}
+
+impl Runtime {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner {
+            parts,
+            sessions: Mutex::default(),
+            prompts: Mutex::default(),
+            rules: Mutex::default(),
+        }))
+    }
+
+    pub fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    /// Makes an input durable, then drives its session. The input survives any crash from here on.
+    ///
+    /// Errors: `LogError::Conflict` when the key was used for other content, `LogError::Tombstone` for a deleted id.
+    pub async fn submit(&self, submit: Submit) -> Result<Accepted, RuntimeError> {
+        let env = &self.0.parts.env;
+        let (id, fresh) = match &submit.session {
+            Some(id) => (id.clone(), false),
+            None => (env.new_session_id(), true),
+        };
+        let shared = self.0.shared(&id);
+        if submit.live {
+            shared.hub.activate();
+        }
+        let nonce = || format!("once:{}", env.new_session_id());
+        let append_id = submit.key.as_ref().map_or_else(nonce, |key| format!("input:{key}"));
+        let input = Draft {
+            at: env.now(),
+            turn: None,
+            step: None,
+            body: Body::InputAccepted(InputAccepted {
+                key: submit.key.clone(),
+                delivery: submit.delivery,
+                parts: submit.parts.clone(),
+                origin: submit.origin.clone(),
+            }),
+        };
+        let mut opened = None;
+        let receipt = if fresh {
+            self.open(&id, &append_id, &input, &submit, &mut opened).await?
+        } else {
+            match self.append(&shared, &append_id, vec![input.clone()]).await {
+                Err(RuntimeError::Log(error)) if matches!(*error, LogError::NotFound(_)) => {
+                    match self.open(&id, &append_id, &input, &submit, &mut opened).await {
+                        // Creating an id that another just created is opening it.
+                        Err(RuntimeError::Log(error)) if matches!(*error, LogError::Exists(_)) => {
+                            self.append(&shared, &append_id, vec![input]).await?
+                        }
+                        other => other?,
+                    }
+                }
+                other => other?,
+            }
+        };
+        let accepted = Accepted {
+            session: id,
+            input: receipt.last,
+            repeated: receipt.repeated,
+            opened: opened.is_some(),
+        };
+        if submit.drive {
+            self.0.spawn(&shared, submit.config, opened);
+        }
+        Ok(accepted)
+    }
+
+    /// Drives a session on: an interrupted turn, or inputs that wait. Recovery runs first.
+    pub fn resume(&self, session: &SessionId, config: TurnConfig) {
+        let shared = self.0.shared(session);
+        self.0.spawn(&shared, config, None);
+    }
+
+    /// The result of the turn that took this input. Waits for it; `parked` and `drained` are results too.
+    pub async fn result(&self, session: &SessionId, input: Seq) -> Result<ResultEvent, RuntimeError> {
+        let shared = self.0.shared(session);
+        let mut changed = shared.changed.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if let Some(result) = shared.result_of(input) {
+                return Ok(result);
+            }
+            if let Some(error) = shared.lock_error().clone() {
+                return Err(error);
+            }
+            if !shared.is_driven() {
+                return self.settled_result(session, input).await;
+            }
+            // The sender lives as long as `shared`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Events of records after `seen`, then what is live. `seen` 0: from the beginning.
+    pub fn observe(&self, session: &SessionId, seen: Seq) -> Observer {
+        Observer::new(self.0.parts.log.clone(), session.clone(), self.0.shared(session), seen)
+    }
+
+    /// Asks the running turn to end. The first request counts; what was said so far is kept.
+    pub async fn cancel(&self, session: &SessionId, by: &str, reason: &str) -> Result<Receipt, RuntimeError> {
+        let state = State::load(&self.0.parts.log, session).await?;
+        let turn = state.machine.turn().ok_or_else(|| RuntimeError::NoTurn(session.clone()))?.number;
+        let request = self.0.parts.env.new_session_id().to_string();
+        let body = Body::CancelRequested { turn, request, by: by.into(), reason: reason.into() };
+        // The first of many cancels gives the receipt of all.
+        self.append(&self.0.shared(session), &format!("cancel:{turn}"), vec![self.draft(Some(turn), body)])
+            .await
+            .or_else(|error| self.first_cancel(error, &state))
+    }
+
+    /// Takes back inputs that no turn has taken.
+    pub async fn withdraw(
+        &self,
+        session: &SessionId,
+        inputs: Vec<Seq>,
+        by: &str,
+    ) -> Result<Receipt, RuntimeError> {
+        self.untaken(session, &inputs).await?;
+        let body = Body::InputWithdrawn { inputs, by: by.into() };
+        self.append_one(session, body).await
+    }
+
+    /// Replaces the text of an input that no turn has taken.
+    pub async fn edit(
+        &self,
+        session: &SessionId,
+        input: Seq,
+        parts: Vec<InputPart>,
+        by: &str,
+    ) -> Result<Receipt, RuntimeError> {
+        self.untaken(session, &[input]).await?;
+        self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await
+    }
+
+    /// Answers a wait. The first answer counts.
+    pub async fn resolve(&self, resolve: Resolve) -> Result<Receipt, RuntimeError> {
+        let Resolve { session, wait, ruling, grant, by } = resolve;
+        let mut opened = None;
+        let mut resolved = false;
+        let read = for_each_record(&self.0.parts.log, &session, |_, sealed| {
+            match sealed.record.body {
+                Body::WaitOpened(open) if open.wait == wait => opened = Some(open.on),
+                Body::WaitResolved { wait: done, .. } if done == wait => resolved = true,
+                _ => {}
+            }
+            Ok(())
+        });
+        read.await?;
+        let on =
+            opened.ok_or_else(|| RuntimeError::NoWait { session: session.clone(), wait: wait.clone() })?;
+        if resolved {
+            return Err(RuntimeError::AlreadyResolved { wait });
+        }
+        let mut drafts = Vec::new();
+        if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
+            let grant = Grant {
+                tool: approval.tool.clone(),
+                summary: approval.summary.clone(),
+                scope,
+                content: approval.content,
+                expires: None,
+            };
+            drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
+        }
+        drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by }));
+        let appended = self.append(&self.0.shared(&session), &format!("resolved:{wait}"), drafts).await;
+        match appended {
+            // Somebody else was faster, with other words.
+            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
+                Err(RuntimeError::AlreadyResolved { wait })
+            }
+            Ok(receipt) if receipt.repeated => Err(RuntimeError::AlreadyResolved { wait }),
+            other => other,
+        }
+    }
+
+    /// Changes the mode from the next turn on.
+    pub async fn set_mode(&self, session: &SessionId, mode: Mode, by: &str) -> Result<Receipt, RuntimeError> {
+        self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await
+    }
+
+    /// Changes the route from the next turn on.
+    pub async fn set_route(
+        &self,
+        session: &SessionId,
+        route: Route,
+        cause: &str,
+    ) -> Result<Receipt, RuntimeError> {
+        self.append_one(session, Body::RouteChanged { route, cause: cause.into() }).await
+    }
+
+    pub async fn set_title(
+        &self,
+        session: &SessionId,
+        title: &str,
+        by: &str,
+    ) -> Result<Receipt, RuntimeError> {
+        self.append_one(session, Body::TitleSet { title: title.into(), by: by.into() }).await
+    }
+
+    pub async fn close(&self, session: &SessionId, by: &str) -> Result<Receipt, RuntimeError> {
+        self.append_one(session, Body::SessionClosed { by: by.into() }).await
+    }
+
+    /// A new session that shares the history of `parent` up to `seq` (`None`: all of it). Nothing is copied.
+    pub async fn fork(
+        &self,
+        parent: &SessionId,
+        seq: Option<Seq>,
+        id: Option<SessionId>,
+    ) -> Result<SessionId, RuntimeError> {
+        let log = &self.0.parts.log;
+        let head = log.head(parent).await?;
+        let seq = seq.unwrap_or(head.seq);
+        if seq == 0 || seq > head.seq {
+            return Err(RuntimeError::Refused(format!(
+                "session `{parent}` has records 1 to {}, not {seq}",
+                head.seq
+            )));
+        }
+        let at = log.read(parent, seq, 1).await?;
+        let hash = at.first().map(|sealed| sealed.hash).ok_or_else(|| LogError::NotFound(parent.clone()))?;
+        let state = State::load(log, parent).await?;
+        let Some(opened) = state.machine.session().cloned() else {
+            return Err(LogError::NotFound(parent.clone()).into());
+        };
+        let id = id.unwrap_or_else(|| self.0.parts.env.new_session_id());
+        let fork = SessionOpened {
+            id: id.clone(),
+            parent: Some(Parent { session: parent.clone(), seq, hash }),
+            route: state.machine.route().cloned().unwrap_or(opened.route),
+            mode: state.machine.mode(),
+            root: opened.root,
+            cwd: opened.cwd,
+            sterna: VERSION.into(),
+        };
+        let append = Append {
+            session: id.clone(),
+            expect: Expect::New(None),
+            id: format!("open:{id}"),
+            records: vec![self.draft(None, Body::SessionOpened(fork))],
+            blobs: Vec::new(),
+        };
+        log.append(append).await?;
+        Ok(id)
+    }
+
+    /// Starts no new step anywhere, lets tools settle, and returns when every driver has stopped.
+    pub async fn drain(&self) {
+        let live: Vec<Arc<Shared>> = self.0.lock_sessions().values().filter_map(Weak::upgrade).collect();
+        for shared in live {
+            let mut changed = shared.changed.subscribe();
+            if let Some(tx) = &*shared.lock_tx() {
+                // A driver that is gone has drained.
+                let _ = tx.send(Msg::Drain);
+            }
+            while shared.is_driven() {
+                let _ = changed.changed().await;
+                changed.borrow_and_update();
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        id: &SessionId,
+        append_id: &str,
+        input: &Draft,
+        submit: &Submit,
+        opened: &mut Option<(State, Lease)>,
+    ) -> Result<Receipt, RuntimeError> {
+        let env = &self.0.parts.env;
+        let config = &submit.config;
+        let body = Body::SessionOpened(SessionOpened {
+            id: id.clone(),
+            parent: None,
+            root: config.root.display().to_string(),
+            cwd: config.cwd.display().to_string(),
+            route: config.route.clone(),
+            mode: config.mode,
+            sterna: VERSION.into(),
+        });
+        let records = vec![self.draft(None, body), input.clone()];
+        let now = env.now();
+        let lease = submit.drive.then(|| LeaseRequest {
+            owner: env.owner(),
+            now,
+            expires: now.saturating_add(crate::driver::LEASE_MS),
+            takeover: None,
+        });
+        let append = Append {
+            session: id.clone(),
+            expect: Expect::New(lease),
+            id: append_id.to_owned(),
+            records: records.clone(),
+            blobs: Vec::new(),
+        };
+        let receipt = self.0.parts.log.append(append).await?;
+        if let Some(lease) = receipt.lease.clone() {
+            let mut state = State::default();
+            for (draft, seq) in records.into_iter().zip(receipt.first..) {
+                state.apply(&draft.at_seq(seq))?;
+            }
+            *opened = Some((state, lease));
+        }
+        Ok(receipt)
+    }
+
+    async fn append_one(&self, session: &SessionId, body: Body) -> Result<Receipt, RuntimeError> {
+        let id = format!("once:{}", self.0.parts.env.new_session_id());
+        self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
+    }
+
+    /// Through the driver when it is here, else straight to the log.
+    async fn append(
+        &self,
+        shared: &Arc<Shared>,
+        id: &str,
+        records: Vec<Draft>,
+    ) -> Result<Receipt, RuntimeError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = match &*shared.lock_tx() {
+            Some(tx) => tx.send(Msg::Append { id: id.to_owned(), records: records.clone(), reply }).is_ok(),
+            None => false,
+        };
+        if sent {
+            if let Ok(appended) = answer.await {
+                return Ok(appended?);
+            }
+        }
+        let append = Append {
+            session: shared.id.clone(),
+            expect: Expect::Any,
+            id: id.to_owned(),
+            records,
+            blobs: Vec::new(),
+        };
+        Ok(self.0.parts.log.append(append).await?)
+    }
+
+    async fn untaken(&self, session: &SessionId, inputs: &[Seq]) -> Result<(), RuntimeError> {
+        let state = State::load(&self.0.parts.log, session).await?;
+        let waiting: HashSet<Seq> = state.machine.waiting().map(|(seq, _)| seq).collect();
+        match inputs.iter().find(|input| !waiting.contains(input)) {
+            Some(input) => Err(RuntimeError::InputTaken { session: session.clone(), input: *input }),
+            None => Ok(()),
+        }
+    }
+
+    /// The result from the log alone, when nobody drives the session here.
+    async fn settled_result(&self, session: &SessionId, input: Seq) -> Result<ResultEvent, RuntimeError> {
+        let log = &self.0.parts.log;
+        let mut folded = sterna_log::fold::Folded::new();
+        let mut taken_by = None;
+        let mut result = None;
+        let read = for_each_record(log, session, |owner, sealed| {
+            folded.apply(&sealed.record);
+            if owner == session {
+                match &sealed.record.body {
+                    Body::TurnStarted(started) if started.inputs.contains(&input) => {
+                        taken_by = sealed.record.turn
+                    }
+                    Body::Intent(intent) => match &intent.what {
+                        sterna_model::Intended::Model(model) if model.inputs.contains(&input) => {
+                            taken_by = sealed.record.turn;
+                        }
+                        _ => {}
+                    },
+                    Body::TurnCommitted(committed)
+                        if taken_by.is_some() && taken_by == sealed.record.turn =>
+                    {
+                        result = result
+                            .take()
+                            .or_else(|| folded.result(sealed.record.turn.unwrap_or(0), committed));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        read.await?;
+        result.ok_or_else(|| RuntimeError::Interrupted {
+            session: session.clone(),
+            turn: taken_by.unwrap_or(0),
+            detail: "nobody drives it; `sterna resume` carries on".into(),
+        })
+    }
+
+    fn first_cancel(&self, error: RuntimeError, state: &State) -> Result<Receipt, RuntimeError> {
+        match error.log() {
+            // Another cancel came first: this one has the same effect.
+            Some(LogError::Conflict { .. }) => Ok(Receipt {
+                first: state.head,
+                last: state.head,
+                hash: Digest::ZERO,
+                repeated: true,
+                lease: None,
+            }),
+            _ => Err(error),
+        }
+    }
+
+    fn draft(&self, turn: Option<u64>, body: Body) -> Draft {
+        Draft { at: self.0.parts.env.now(), turn, step: None, body }
+    }
+}
+
+impl Inner {
+    /// Rules parsed once for as long as they stay the same.
+    pub fn rules(&self, texts: &[RuleText]) -> Result<Arc<Vec<Rule>>, RuntimeError> {
+        let mut held = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, rules)) = &*held {
+            if of == texts {
+                return Ok(rules.clone());
+            }
+        }
+        let parse = |text: &RuleText| {
+            Rule::parse(text)
+                .map_err(|e| RuntimeError::Refused(format!("{}: rule `{}`: {e}", text.source, text.text)))
+        };
+        let rules: Vec<Rule> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        let rules = Arc::new(rules);
+        *held = Some((texts.to_vec(), rules.clone()));
+        Ok(rules)
+    }
+
+    /// The children's environment with git's own programs switched off.
+    pub fn quiet_git(&self, env: &BTreeMap<String, String>) -> Arc<BTreeMap<String, String>> {
+        let quiet =
+            sterna_policy::QUIET_GIT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Arc::new(env.iter().map(|(name, value)| (name.clone(), value.clone())).chain(quiet).collect())
+    }
+
+    /// Whether this process has not yet seen to it that the prompt is stored.
+    pub fn first_use(&self, prompt: Digest) -> bool {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).insert(prompt)
+    }
+
+    /// Ends a driver: messages that came too late are seen to, and a new driver starts if they brought work.
+    pub async fn retire(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        mut rx: mpsc::UnboundedReceiver<Msg>,
+        error: Option<RuntimeError>,
+        config: TurnConfig,
+    ) {
+        let failed = error.is_some();
+        *shared.lock_error() = error;
+        *shared.lock_tx() = None;
+        rx.close();
+        let mut more = false;
+        while let Some(msg) = rx.recv().await {
+            if let Msg::Append { id, records, reply } = msg {
+                let append = Append {
+                    session: shared.id.clone(),
+                    expect: Expect::Any,
+                    id,
+                    records,
+                    blobs: Vec::new(),
+                };
+                let appended = self.parts.log.append(append).await;
+                more |= appended.is_ok();
+                // Whoever asked may have left.
+                let _ = reply.send(appended);
+            }
+        }
+        if more && !failed {
+            self.spawn(shared, config, None);
+        }
+        shared.wake();
+        self.forget_unused();
+    }
+
+    fn shared(&self, id: &SessionId) -> Arc<Shared> {
+        let mut sessions = self.lock_sessions();
+        if let Some(shared) = sessions.get(id).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let shared = Arc::new(Shared {
+            id: id.clone(),
+            hub: Arc::new(Hub::new(id.clone())),
+            tx: Mutex::default(),
+            results: Mutex::default(),
+            error: Mutex::default(),
+            changed: watch::Sender::new(0),
+        });
+        sessions.insert(id.clone(), Arc::downgrade(&shared));
+        shared
+    }
+
+    fn spawn(self: &Arc<Self>, shared: &Arc<Shared>, config: TurnConfig, opened: Option<(State, Lease)>) {
+        let mut slot = shared.lock_tx();
+        if let Some(tx) = &*slot {
+            // The next turn is given what this submission says.
+            let _ = tx.send(Msg::Configure(Box::new(config)));
+            return;
+        }
+        *shared.lock_error() = None;
+        let (tx, rx) = mpsc::unbounded_channel();
+        *slot = Some(tx.clone());
+        let driver = Driver::new(self.clone(), shared.clone(), config, rx, tx);
+        tokio::spawn(driver.run(opened));
+    }
+
+    fn forget_unused(&self) {
+        let mut sessions = self.lock_sessions();
+        if sessions.len() > 64 {
+            sessions.retain(|_, shared| shared.strong_count() > 0);
+        }
+    }
+
+    fn lock_sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Weak<Shared>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Keeps a result for those who wait for it.
+    pub fn finish(&self, inputs: Vec<Seq>, result: ResultEvent) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.push_back((inputs, result));
+        if results.len() > KEPT_RESULTS {
+            results.pop_front();
+        }
+        drop(results);
+        self.wake();
+    }
+
+    fn result_of(&self, input: Seq) -> Option<ResultEvent> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.iter().rev().find(|(inputs, _)| inputs.contains(&input)).map(|(_, result)| result.clone())
+    }
+
+    fn is_driven(&self) -> bool {
+        self.lock_tx().is_some()
+    }
+
+    fn wake(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    fn lock_tx(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Msg>>> {
+        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_error(&self) -> MutexGuard<'_, Option<RuntimeError>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The version that is written into a session's first record.
+const VERSION: &str = env!("CARGO_PKG_VERSION");

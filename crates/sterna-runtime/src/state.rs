@@ -1,0 +1,107 @@
+//! The folded state of one session: what the driver, replay and surfaces work on. One way to it: `apply`.
+
+use std::sync::Arc;
+
+use sterna_context::Transcript;
+use sterna_log::fold::Folded;
+use sterna_log::{LogError, Sealed, SharedLog, read_history};
+use sterna_model::{Body, Record, Seq, SessionId, Span, TurnStarted};
+use sterna_turn::TurnMachine;
+
+use crate::RuntimeError;
+
+/// Machine, transcript and folds of a session, at the same record.
+#[derive(Clone, Default)]
+pub struct State {
+    pub machine: TurnMachine,
+    pub transcript: Transcript,
+    pub folded: Folded,
+    /// The first record of the last turn.
+    pub turn: Option<Arc<TurnStarted>>,
+    /// Shared history, oldest first: spans of other logs.
+    pub lineage: Vec<Span>,
+    /// The last record of the session's own log.
+    pub head: Seq,
+}
+
+impl State {
+    /// Folds a session's whole log, and the history that it shares.
+    pub async fn load(log: &SharedLog, session: &SessionId) -> Result<Self, RuntimeError> {
+        let mut state = Self::default();
+        let mut failed = None;
+        let read = for_each_record(log, session, |owner, sealed| {
+            if failed.is_none() {
+                failed = state.apply_of(owner == session, owner, &sealed.record).err();
+            }
+            Ok(())
+        });
+        read.await?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(state),
+        }
+    }
+
+    /// Folds one record of the session's own log.
+    pub fn apply(&mut self, record: &Record) -> Result<(), RuntimeError> {
+        if let Err(wrong) = self.machine.apply(record) {
+            let session = self.machine.session().map(|s| s.id.clone());
+            let session = session.or_else(|| SessionId::new("unknown").ok());
+            return Err(match session {
+                Some(session) => RuntimeError::Fold { session, detail: wrong.to_string() },
+                None => RuntimeError::Refused(wrong.to_string()),
+            });
+        }
+        self.transcript.apply(record);
+        self.folded.apply(record);
+        if let Body::TurnStarted(started) = &record.body {
+            self.turn = Some(Arc::new(TurnStarted::clone(started)));
+        }
+        self.head = record.seq;
+        Ok(())
+    }
+
+    /// Records whose content a request carries when it is derived at the head.
+    pub fn history(&self) -> Vec<Span> {
+        let mut spans = self.lineage.clone();
+        spans.push(Span { session: None, from: 1, to: self.head });
+        spans
+    }
+
+    pub(crate) fn apply_of(
+        &mut self,
+        own: bool,
+        owner: &SessionId,
+        record: &Record,
+    ) -> Result<(), RuntimeError> {
+        self.apply(record)?;
+        if !own {
+            match self.lineage.last_mut() {
+                Some(span) if span.session.as_ref() == Some(owner) => span.to = record.seq,
+                _ => {
+                    self.lineage.push(Span { session: Some(owner.clone()), from: record.seq, to: record.seq })
+                }
+            }
+            self.head = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a session's records in order, those of shared history first, each with the log it lies in.
+pub(crate) async fn for_each_record(
+    log: &SharedLog,
+    session: &SessionId,
+    mut each: impl FnMut(&SessionId, Sealed) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let mut history = read_history(&**log, session).await?;
+    loop {
+        let page = history.next_page().await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for (owner, sealed) in page {
+            each(&owner, sealed)?;
+        }
+    }
+}

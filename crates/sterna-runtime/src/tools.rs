@@ -1,0 +1,78 @@
+//! The tools of a process, by name, with their argument schemas ready to check.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+use sterna_model::{EffectClass, ToolCall, ToolSpec};
+use sterna_tool::SharedTool;
+
+/// A set of tools. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Toolbox(Arc<BTreeMap<String, Entry>>);
+
+struct Entry {
+    tool: SharedTool,
+    validator: OnceLock<Result<jsonschema::Validator, String>>,
+}
+
+impl Toolbox {
+    /// Takes tools. Of two with one name the later one counts.
+    pub fn new(tools: impl IntoIterator<Item = SharedTool>) -> Self {
+        let entry = |tool: SharedTool| (tool.spec().name.clone(), Entry { tool, validator: OnceLock::new() });
+        Self(Arc::new(tools.into_iter().map(entry).collect()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&SharedTool> {
+        self.0.get(name).map(|entry| &entry.tool)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// What the model is told of these tools; an empty list means all.
+    pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
+        let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+        self.0.iter().filter(|(name, _)| wanted(name)).map(|(_, entry)| entry.tool.spec().clone()).collect()
+    }
+
+    /// The class of a call as its tool judges it. A call that will not run is pure.
+    pub(crate) fn class(&self, call: &ToolCall) -> EffectClass {
+        let Some(entry) = self.0.get(&call.name).filter(|_| !call.truncated) else {
+            return EffectClass::Pure;
+        };
+        match entry.arguments(&call.arguments) {
+            Ok(args) => entry.tool.class(&args),
+            Err(_) => EffectClass::Pure,
+        }
+    }
+
+    /// The call's arguments, checked against the tool's schema. The error is for the model.
+    pub(crate) fn arguments(&self, name: &str, text: &str) -> Result<Value, String> {
+        match self.0.get(name) {
+            Some(entry) => entry.arguments(text),
+            None => Err(format!("tool not registered: {name}")),
+        }
+    }
+}
+
+impl Entry {
+    fn arguments(&self, text: &str) -> Result<Value, String> {
+        let args: Value =
+            serde_json::from_str(text).map_err(|e| format!("the arguments are not JSON: {e}"))?;
+        let compile = || jsonschema::validator_for(&self.tool.spec().schema).map_err(|e| e.to_string());
+        let validator = self.validator.get_or_init(compile).as_ref();
+        let validator = validator.map_err(|e| format!("the tool's own schema is not valid: {e}"))?;
+        let mut wrong = validator.iter_errors(&args).map(|error| {
+            let path = error.instance_path().to_string();
+            let path = if path.is_empty() { "the arguments".to_owned() } else { path };
+            // A message may quote the instance: cut it.
+            let message: String = error.to_string().chars().take(300).collect();
+            format!("{path}: {message}")
+        });
+        let first: Vec<String> = wrong.by_ref().take(5).collect();
+        drop(wrong);
+        if first.is_empty() { Ok(args) } else { Err(first.join("\n")) }
+    }
+}

@@ -1,0 +1,139 @@
+//! Starts the child: which shell, with which environment and limits, from which thread.
+
+use std::collections::BTreeMap;
+use std::io::{self, PipeWriter};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{OnceLock, mpsc};
+
+use rustix::process::{Resource, Rlimit, Signal};
+use tokio::process::Child;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::env::NEVER;
+use crate::group::Group;
+use crate::{Command, Limits, ShellError};
+
+/// Starts the command with both of its outputs in `output`.
+pub(crate) async fn spawn(command: &Command, output: PipeWriter) -> Result<(Group, Child), ShellError> {
+    if command.line.contains('\0') {
+        return Err(ShellError::Nul);
+    }
+    match tokio::fs::metadata(&command.cwd).await {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Err(cwd(command, io::ErrorKind::NotADirectory.into())),
+        Err(source) => return Err(cwd(command, source)),
+    }
+    let (shell, is_bash) = find_shell(&command.env).ok_or(ShellError::NoShell)?;
+    let mut child = tokio::process::Command::new(&shell);
+    // Messages of the shell begin with this name.
+    child.arg0(if is_bash { "bash" } else { "sh" });
+    if is_bash {
+        // A shell without a terminal reads no files, unless it believes that a remote shell daemon started it.
+        child.args(["--noprofile", "--norc"]);
+    }
+    child.args(["-c", "--", &command.line]).current_dir(&command.cwd).env_clear();
+    child.envs(command.env.iter().filter(|(name, _)| !NEVER.contains(&name.as_str())));
+    child.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    child.stdout(output.try_clone().map_err(ShellError::Start)?).stderr(output);
+    child.kill_on_drop(true);
+    prepare(&mut child, command.limits);
+    on_spawner(child).await.map_err(ShellError::Start)
+}
+
+fn cwd(command: &Command, source: io::Error) -> ShellError {
+    ShellError::Cwd { cwd: command.cwd.clone(), source }
+}
+
+/// The first `bash` on the child's PATH, else the first `sh`; and whether it is bash.
+fn find_shell(env: &BTreeMap<String, String>) -> Option<(PathBuf, bool)> {
+    let path = env.get("PATH").map_or(FALLBACK_PATH, String::as_str);
+    let find = |name: &str| {
+        let folders =
+            path.split(':').chain(FALLBACK_PATH.split(':')).filter(|folder| folder.starts_with('/'));
+        folders.map(|folder| Path::new(folder).join(name)).find(|file| is_executable(file))
+    };
+    find("bash").map(|file| (file, true)).or_else(|| find("sh").map(|file| (file, false)))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+const FALLBACK_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Has the child, before it becomes the shell, leave our session and take its limits.
+// `pre_exec` is unsafe because its closure runs between fork and exec, where only async-signal-safe calls are allowed.
+// This one makes plain system calls through rustix, allocates nothing and takes no lock. There is no safe way to call
+// `setsid` or to set a limit for the child alone.
+#[allow(unsafe_code)]
+fn prepare(child: &mut tokio::process::Command, limits: Limits) {
+    #[cfg(target_os = "linux")]
+    let parent = rustix::process::getpid();
+    let enter = move || -> io::Result<()> {
+        rustix::process::setsid()?;
+        #[cfg(target_os = "linux")]
+        {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // We died before the line above: nobody will send the signal.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+        }
+        let limit = |resource, value: Option<u64>| match value {
+            Some(value) => {
+                rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+            }
+            None => Ok(()),
+        };
+        limit(Resource::Core, Some(0))?;
+        limit(Resource::Cpu, limits.cpu_seconds)?;
+        limit(Resource::Fsize, limits.file_bytes)?;
+        limit(Resource::As, limits.address_space_bytes)?;
+        limit(Resource::Nproc, limits.processes)?;
+        Ok(())
+    };
+    // SAFETY: see above.
+    unsafe {
+        child.pre_exec(enter);
+    }
+}
+
+/// Starts the child from a thread that lives as long as the process.
+///
+/// The system sends the "parent died" signal when the *thread* that started the child ends, and threads of an
+/// executor come and go.
+async fn on_spawner(mut child: tokio::process::Command) -> io::Result<(Group, Child)> {
+    let (answer, started) = oneshot::channel();
+    let handle = Handle::current();
+    let job: Job = Box::new(move || {
+        let _context = handle.enter();
+        let result = child.spawn().map(|child| (Group::of(&child), child));
+        // Close our copies of the pipe before anyone waits for its end.
+        drop(child);
+        // Nobody there any more: the group's guard ends it.
+        drop(answer.send(result));
+    });
+    let gone = || io::Error::other("the thread that starts commands is gone");
+    spawner()?.send(job).map_err(|_| gone())?;
+    started.await.map_err(|_| gone())?
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+fn spawner() -> io::Result<mpsc::Sender<Job>> {
+    static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
+    if let Some(sender) = SPAWNER.get() {
+        return Ok(sender.clone());
+    }
+    let (sender, jobs) = mpsc::channel::<Job>();
+    // Of two threads that come here at once, one sees its channel closed and ends.
+    std::thread::Builder::new().name("sterna-spawn".into()).spawn(move || {
+        for job in jobs {
+            // A panic in one start must not end all later ones.
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)));
+        }
+    })?;
+    Ok(SPAWNER.get_or_init(|| sender).clone())
+}

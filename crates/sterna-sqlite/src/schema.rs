@@ -1,0 +1,191 @@
+//! The tables, and how a store's file is made and opened.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use sterna_blobs::io_error;
+use sterna_log::LogError;
+
+use crate::error::sql;
+use crate::queue::Queue;
+use crate::reserve::Reserve;
+use crate::{Options, place};
+
+/// The version of the tables. Kept in `user_version`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Makes the store if there is none, and opens the connection that writes.
+///
+/// An existing store costs an open and one read: no pragma here writes.
+pub fn open(dir: &Path, options: &Options) -> Result<(Connection, bool), LogError> {
+    if !dir.is_dir() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| io_error("create the folder", dir, &error))?;
+    }
+    place::check(dir)?;
+    let path = dir.join("sterna.db");
+    if !path.exists() {
+        // Made here, so that it is private from its first moment; SQLite gives its other files the same mode.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| io_error("create", &path, &error))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(dir, flags, options.busy)?;
+    let failed = |error: rusqlite::Error| sql(dir, &error);
+    let mut version = stamp(&connection, dir)?;
+    if version == 0 {
+        create(&connection, dir)?;
+        version = stamp(&connection, dir)?;
+    }
+    if version > SCHEMA_VERSION {
+        if !options.read_only_if_newer {
+            return Err(LogError::Newer { found: version, known: SCHEMA_VERSION });
+        }
+        return Ok((connection, true));
+    }
+    if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+        return Err(LogError::ReadOnly(path.display().to_string()));
+    }
+    if let Some(pages) = options.max_pages {
+        connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
+    }
+    Ok((connection, false))
+}
+
+/// A connection that only reads.
+pub fn open_reader(dir: &Path, busy: Duration) -> Result<Connection, LogError> {
+    connect(dir, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, busy)
+}
+
+fn connect(dir: &Path, flags: OpenFlags, busy: Duration) -> Result<Connection, LogError> {
+    let failed = |error: rusqlite::Error| sql(dir, &error);
+    let connection = Connection::open_with_flags(dir.join("sterna.db"), flags).map_err(failed)?;
+    connection.busy_timeout(busy).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // The store checkpoints by itself when that is cheap; the exit of a command is not the time for it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = OFF;").map_err(failed)?;
+    Ok(connection)
+}
+
+/// The version of the tables; 0 for an empty file.
+fn stamp(connection: &Connection, dir: &Path) -> Result<u32, LogError> {
+    let number = |pragma: &str| {
+        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(|error| sql(dir, &error))
+    };
+    let (version, application) = (number("user_version")?, number("application_id")?);
+    let tables = || {
+        let count = "SELECT count(*) FROM sqlite_schema";
+        connection.query_row(count, [], |row| row.get::<_, i64>(0)).map_err(|error| sql(dir, &error))
+    };
+    if application != APPLICATION_ID && (version != 0 || tables()? > 0) {
+        let path = dir.join("sterna.db");
+        return Err(LogError::Damaged(format!(
+            "{} is another program's database; move it away or set STERNA_HOME to another folder",
+            path.display()
+        )));
+    }
+    Ok(u32::try_from(version).unwrap_or(u32::MAX))
+}
+
+fn create(connection: &Connection, dir: &Path) -> Result<(), LogError> {
+    let failed = |error: rusqlite::Error| sql(dir, &error);
+    let io = |error: std::io::Error| io_error("lock", dir, &error);
+    let queue = Queue::open(dir).map_err(io)?;
+    let turn = queue.enter().map_err(io)?;
+    if stamp(connection, dir)? != 0 {
+        return Ok(());
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.execute_batch(SCHEMA).map_err(|error| {
+        let _ = connection.execute_batch("ROLLBACK");
+        failed(error)
+    })?;
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| io_error("sync", dir, &error))?;
+    if let Some(above) = fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_owned)) {
+        // The folder's own name; where we may not open what is above it, it was not us who made it.
+        let _ = File::open(above).and_then(|above| above.sync_all());
+    }
+    // Without room for it, the first input is refused with the reason.
+    let _ = Reserve::of(dir).hold();
+    drop(turn);
+    Ok(())
+}
+
+/// `STRN`
+const APPLICATION_ID: i64 = 0x5354_524E;
+
+/// `records` is the truth, with `sessions.{name, deleted, fence, owner}`; whatever else is here can be rebuilt.
+const SCHEMA: &str = "
+BEGIN IMMEDIATE;
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    head INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    fence INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    released INTEGER NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0,
+    parent TEXT,
+    parent_seq INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    title TEXT,
+    cwd TEXT NOT NULL,
+    route TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    turns INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    cost INTEGER
+) STRICT;
+CREATE INDEX sessions_by_cwd ON sessions(cwd, id) WHERE deleted = 0;
+CREATE INDEX sessions_by_parent ON sessions(parent) WHERE parent IS NOT NULL;
+CREATE TABLE records (
+    session INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    append_id TEXT,
+    hash BLOB NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (session, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE keys (
+    session INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (session, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshots (
+    session INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (session, version)
+) STRICT;
+CREATE TABLE blobs (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    data BLOB NOT NULL
+) STRICT;
+CREATE VIRTUAL TABLE search USING fts5(text, role UNINDEXED, tokenize = 'unicode61');
+PRAGMA application_id = 1398035022;
+PRAGMA user_version = 1;
+COMMIT;
+";

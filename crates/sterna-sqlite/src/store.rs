@@ -1,0 +1,278 @@
+//! The store itself: it takes calls on any executor and hands them to its threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sterna_blobs::{LocalBlobs, LocalWriter};
+use sterna_log::{
+    Append, Batch, BlobWriter, Blobs, Expect, Fence, Filter, Head, Hit, KeyEntry, KeyReceipt, Lease,
+    LeaseRequest, Log, LogError, Page, Receipt, Sealed, SessionRow, digest, input_id,
+};
+use sterna_model::{BlobRef, Digest, Seq, SessionId};
+
+use crate::error::Fail;
+use crate::pool::Pool;
+use crate::read::Tables;
+use crate::rebuild::Rebuilt;
+use crate::write::INLINE_BYTES;
+use crate::writer::{Need, Writer};
+use crate::{SCHEMA_VERSION, schema};
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads that read, at most.
+    pub readers: usize,
+    /// How long another program may hold the file before that is an error.
+    pub busy: Duration,
+    /// Open a store of a newer version for reading; every write is refused with `LogError::Newer`.
+    pub read_only_if_newer: bool,
+    /// The most pages the file may have; then it is full.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { readers: 4, busy: Duration::from_secs(15), read_only_if_newer: false, max_pages: None }
+    }
+}
+
+/// A store in a folder: `sterna.db`, and `blobs` beside it. Cheap to clone; the last clone to be dropped waits until
+/// everything that was sent is written.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    files: LocalBlobs,
+    pool: Pool,
+    /// `None` for a store of a newer version, of which this is the number.
+    writer: Result<Writer, u32>,
+}
+
+impl SqliteStore {
+    /// Opens the store in this folder, and makes it if there is none.
+    ///
+    /// Errors: `ReadOnly`, `Refused` (a network file system), `Damaged`, `Newer`, `DiskFull`.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, LogError> {
+        let (connection, newer) = schema::open(dir, &options)?;
+        let dir = dir.to_owned();
+        let files = LocalBlobs::open(dir.join("blobs"));
+        let writer = if newer {
+            let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
+            Err(version.map_err(|error| crate::error::sql(&dir, &error))?)
+        } else {
+            Ok(Writer::start(connection, dir.clone())?)
+        };
+        let pool = Pool::new(dir.clone(), files.clone(), options.busy, options.readers);
+        Ok(Self { inner: Arc::new(Inner { dir, files, pool, writer }) })
+    }
+
+    /// Whether the store was written by a newer version, and is open for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.writer.is_err()
+    }
+
+    /// Makes lists, totals, keys and the search index anew from the records.
+    pub async fn rebuild_indexes(&self) -> Result<Rebuilt, LogError> {
+        self.write(Need::Beginning, |tables| tables.rebuild()).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Tables<'_>) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        self.inner
+            .pool
+            .run(move |reader| {
+                let (dir, files) = (reader.dir.clone(), reader.files.clone());
+                let connection = reader.connection()?;
+                let failed = |error: rusqlite::Error| crate::error::sql(&dir, &error);
+                // All of one answer is of one moment.
+                let moment = connection.unchecked_transaction().map_err(failed)?;
+                let answer = work(Tables { connection, files: &files, dir: &dir });
+                moment.finish().map_err(failed)?;
+                answer
+            })
+            .await
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        need: Need,
+        mut work: impl FnMut(Tables<'_>) -> Result<T, Fail> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let (dir, files) = (self.inner.dir.clone(), self.inner.files.clone());
+        let work = move |connection: &rusqlite::Connection| work(Tables { connection, files: &files, dir: &dir });
+        self.writer_thread()?.run(need, work).await
+    }
+
+    fn writer_thread(&self) -> Result<&Writer, LogError> {
+        self.inner.writer.as_ref().map_err(|found| LogError::Newer { found: *found, known: SCHEMA_VERSION })
+    }
+
+    /// Large blobs become files, durable before any record refers to them.
+    async fn keep_large(&self, bytes: Bytes) -> Result<BlobRef, LogError> {
+        self.writer_thread()?;
+        self.inner.pool.run(move |reader| reader.files.keep(&bytes)).await
+    }
+}
+
+#[async_trait]
+impl Log for SqliteStore {
+    async fn append(&self, append: Append) -> Result<Receipt, LogError> {
+        let batch = Batch::prepare(append)?;
+        let need = match batch.expect {
+            Expect::Head { .. } => Need::Outcome,
+            Expect::New(_) | Expect::Any => Need::Beginning,
+        };
+        let large = batch.blobs.iter().filter(|(_, bytes)| bytes.len() > INLINE_BYTES);
+        for (_, bytes) in large {
+            self.keep_large(bytes.clone()).await?;
+        }
+        self.write(need, move |tables| tables.append(&batch)).await
+    }
+
+    async fn read(&self, session: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
+        let session = session.clone();
+        self.read(move |tables| tables.read(&session, from, limit)).await
+    }
+
+    async fn head(&self, session: &SessionId) -> Result<Head, LogError> {
+        let session = session.clone();
+        self.read(move |tables| {
+            let found = tables.living(&session)?;
+            Ok(Head { seq: found.row.head, hash: found.hash, lease: found.lease })
+        })
+        .await
+    }
+
+    async fn find_key(&self, session: &SessionId, key: &str) -> Result<Option<KeyReceipt>, LogError> {
+        let (session, key) = (session.clone(), input_id(key));
+        self.read(move |tables| match tables.living(&session) {
+            Ok(found) => Ok(tables.key(found.key, &key)?.as_ref().map(KeyEntry::receipt)),
+            Err(LogError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<SessionRow>, LogError> {
+        let filter = filter.clone();
+        self.read(move |tables| tables.list(&filter, &page)).await
+    }
+
+    async fn search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, LogError> {
+        let query = query.to_owned();
+        self.read(move |tables| tables.search(&query, limit)).await
+    }
+
+    async fn lease(&self, session: &SessionId, request: LeaseRequest) -> Result<Lease, LogError> {
+        let session = session.clone();
+        self.write(Need::Outcome, move |tables| tables.lease(&session, &request)).await
+    }
+
+    async fn release(&self, session: &SessionId, fence: Fence) -> Result<(), LogError> {
+        let session = session.clone();
+        self.write(Need::Outcome, move |tables| tables.release(&session, fence)).await
+    }
+
+    async fn snapshot_put(
+        &self,
+        session: &SessionId,
+        seq: Seq,
+        version: u32,
+        bytes: Bytes,
+    ) -> Result<(), LogError> {
+        let session = session.clone();
+        self.write(Need::Beginning, move |tables| tables.put_snapshot(&session, seq, version, &bytes)).await
+    }
+
+    async fn snapshot_get(
+        &self,
+        session: &SessionId,
+        version: u32,
+    ) -> Result<Option<(Seq, Bytes)>, LogError> {
+        let session = session.clone();
+        self.read(move |tables| tables.snapshot(tables.living(&session)?.key, version)).await
+    }
+
+    async fn delete(&self, session: &SessionId) -> Result<(), LogError> {
+        let session = session.clone();
+        self.write(Need::Outcome, move |tables| tables.delete(&session)).await
+    }
+}
+
+#[async_trait]
+impl Blobs for SqliteStore {
+    async fn put(&self, bytes: Bytes) -> Result<BlobRef, LogError> {
+        if bytes.len() > INLINE_BYTES {
+            return self.keep_large(bytes).await;
+        }
+        let reference = BlobRef { hash: digest(&bytes), bytes: bytes.len() as u64 };
+        let hash = reference.hash;
+        self.write(Need::Beginning, move |tables| tables.put_blob(&hash, &bytes)).await?;
+        Ok(reference)
+    }
+
+    async fn get(&self, hash: &Digest) -> Result<Bytes, LogError> {
+        let hash = *hash;
+        self.read(move |tables| tables.blob(&hash)).await
+    }
+
+    async fn get_range(&self, hash: &Digest, offset: u64, len: u64) -> Result<Bytes, LogError> {
+        let hash = *hash;
+        self.read(move |tables| tables.blob_range(&hash, offset, len)).await
+    }
+
+    async fn has(&self, hash: &Digest) -> Result<bool, LogError> {
+        let hash = *hash;
+        self.read(move |tables| tables.has_blob(&hash)).await
+    }
+
+    fn writer(&self) -> Result<Box<dyn BlobWriter>, LogError> {
+        self.writer_thread()?;
+        Ok(Box::new(Pending { store: self.clone(), small: Vec::new(), large: None }))
+    }
+}
+
+/// Bytes that stay in memory until they are too many for the database.
+struct Pending {
+    store: SqliteStore,
+    small: Vec<u8>,
+    large: Option<Box<LocalWriter>>,
+}
+
+impl BlobWriter for Pending {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        if let Some(large) = &mut self.large {
+            return large.write(bytes);
+        }
+        if self.small.len() + bytes.len() <= INLINE_BYTES {
+            self.small.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let large = self.large.insert(Box::new(self.store.inner.files.start()?));
+        large.write(&std::mem::take(&mut self.small))?;
+        large.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<BlobRef, LogError> {
+        let Self { store, small, large } = *self;
+        if let Some(large) = large {
+            return large.finish();
+        }
+        let bytes = Bytes::from(small);
+        let reference = BlobRef { hash: digest(&bytes), bytes: bytes.len() as u64 };
+        let (dir, files, hash) = (store.inner.dir.clone(), store.inner.files.clone(), reference.hash);
+        store.writer_thread()?.run_blocking(Need::Beginning, move |connection| {
+            Tables { connection, files: &files, dir: &dir }.put_blob(&hash, &bytes)
+        })?;
+        Ok(reference)
+    }
+}

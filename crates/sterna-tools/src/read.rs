@@ -1,0 +1,167 @@
+//! `read`: a text file with line numbers.
+
+use std::path::Path;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use sterna_model::{EffectClass, Fact, ToolSpec};
+use sterna_tool::{
+    Access, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget, shown,
+};
+
+use crate::file;
+use crate::support::{blocking, counted, key, number, parse, place, planned};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Args {
+    /// File to read, relative to the working directory or absolute.
+    path: String,
+    /// First line to show, from 1.
+    #[schemars(range(min = 1))]
+    offset: Option<u64>,
+    /// Lines to show, 2000 at most.
+    #[schemars(range(min = 1))]
+    limit: Option<u64>,
+}
+
+pub(crate) struct Read {
+    spec: ToolSpec,
+}
+
+impl Read {
+    pub(crate) fn new() -> Self {
+        Self { spec: crate::schema::spec::<Args>("read", include_str!("read.md")) }
+    }
+}
+
+impl Tool for Read {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn class(&self, _: &Value) -> EffectClass {
+        EffectClass::Pure
+    }
+
+    fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
+        let args: Args = parse(args)?;
+        let path = place(&cx.cwd, &args.path)?;
+        let summary = format!("read {}", shown(&path, &cx.cwd));
+        Ok(Plan { accesses: vec![Access::Read(path)], summary, preview: None })
+    }
+
+    fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
+        async move {
+            let args: Args = parse(&args)?;
+            let path = planned(&cx, &args.path)?;
+            let cancel = cx.cancel.clone();
+            blocking(&cancel, move |_| read(&args, &path, &cx.cwd)).await.map(ToolReturn::Done)
+        }
+        .boxed()
+    }
+}
+
+fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
+    let snapshot = file::read(path).map_err(|trouble| trouble.told(path, cwd))?;
+    let name = shown(path, cwd);
+    if let Some(kind) = binary_kind(&snapshot.bytes) {
+        return Err(ToolError::failed(format!(
+            "`{name}` is {kind} of {} bytes, not text; use shell with a program that knows this format",
+            number(snapshot.bytes.len() as u64)
+        )));
+    }
+    let text = String::from_utf8_lossy(&snapshot.bytes);
+    Ok(ToolDone {
+        output: Output::Text(page(&text, &name, snapshot.bytes.len(), args)?),
+        // The page keeps itself to the budget; the trailer has lines of its own.
+        budget: ViewBudget { bytes: MAX_VIEW_BYTES, lines: MAX_LINES + 2, head_percent: 100 },
+        facts: vec![Fact::FileRead { path: key(path), hash: snapshot.hash }],
+        failed: false,
+    })
+}
+
+/// The wanted lines with their numbers, and a trailer when these are not all.
+fn page(text: &str, name: &str, bytes: usize, args: &Args) -> Result<String, ToolError> {
+    if text.is_empty() {
+        return Ok(format!("`{name}` is empty (0 bytes)"));
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let total = text.lines().count();
+    let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let first = index(args.offset.unwrap_or(1));
+    let limit = index(args.limit.unwrap_or(MAX_LINES as u64)).min(MAX_LINES);
+    if first == 0 || limit == 0 {
+        return Err(ToolError::invalid("offset and limit count from 1"));
+    }
+    if first > total {
+        return Err(ToolError::failed(format!("`{name}` has {}; offset {first} is past its end", counted(total, "line"))));
+    }
+    let mut view = String::new();
+    let mut last = first - 1;
+    for (at, line) in text.lines().enumerate().skip(first - 1).take(limit) {
+        let before = view.len();
+        view.push_str(&format!("{}\t", at + 1));
+        match line.char_indices().nth(MAX_LINE_CHARS) {
+            None => view.push_str(line),
+            Some((cut, _)) => {
+                view.push_str(&line[..cut]);
+                view.push_str(&format!("… [{} more characters]", number(line[cut..].chars().count() as u64)));
+            }
+        }
+        view.push('\n');
+        if view.len() > MAX_VIEW_BYTES - TRAILER_BYTES {
+            view.truncate(before);
+            break;
+        }
+        last = at + 1;
+    }
+    if first > 1 || last < total {
+        view.push_str(&format!(
+            "[lines {}–{} of {}, {} bytes in all",
+            number(first as u64),
+            number(last as u64),
+            number(total as u64),
+            number(bytes as u64)
+        ));
+        let more = if last < total { format!("; offset {} reads on]", last + 1) } else { "]".into() };
+        view.push_str(&more);
+    }
+    Ok(view)
+}
+
+/// What the bytes are, when they are not text.
+fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
+    let start = &bytes[..bytes.len().min(SNIFFED)];
+    let lossy = String::from_utf8_lossy(start);
+    let broken = lossy.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count();
+    let is_text = !start.contains(&0) && broken * 10 <= lossy.chars().count();
+    if is_text && !start.starts_with(b"%PDF-") {
+        return None;
+    }
+    let known = SIGNATURES.iter().find(|(signature, _)| start.starts_with(signature));
+    Some(known.map_or("binary data", |(_, kind)| kind))
+}
+
+const MAX_LINES: usize = 2000;
+const MAX_LINE_CHARS: usize = 2000;
+const MAX_VIEW_BYTES: usize = 64 << 10;
+/// Room for the last line.
+const TRAILER_BYTES: usize = 160;
+const SNIFFED: usize = 8 << 10;
+const SIGNATURES: &[(&[u8], &str)] = &[
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF-", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"\x7fELF", "an ELF program"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+];

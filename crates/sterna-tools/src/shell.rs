@@ -1,0 +1,195 @@
+//! `shell`: a command line of the user's shell.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use sterna_log::SharedBlobs;
+use sterna_model::{EffectClass, Fact, ToolSpec, ToolStatus};
+use sterna_shell::{Captured, Command, Ended, lossy_head, lossy_tail};
+use sterna_tool::{
+    Access, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+};
+
+use crate::support::{cut, first_line, number, parse, place, planned};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Args {
+    /// Command line for bash.
+    command: String,
+    /// Folder to run in; the working directory when left out.
+    cwd: Option<String>,
+    /// Seconds until it is ended, 120 when left out.
+    #[schemars(range(min = 1, max = 600))]
+    timeout_s: Option<u64>,
+    /// Run it as a job that outlives the call.
+    background: Option<bool>,
+    /// Text for its input; empty when left out.
+    stdin: Option<String>,
+}
+
+impl Args {
+    fn cwd(&self) -> &str {
+        self.cwd.as_deref().unwrap_or(".")
+    }
+}
+
+pub(crate) struct Shell {
+    spec: ToolSpec,
+}
+
+impl Shell {
+    pub(crate) fn new() -> Self {
+        Self { spec: crate::schema::spec::<Args>("shell", include_str!("shell.md")) }
+    }
+}
+
+impl Tool for Shell {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn class(&self, _: &Value) -> EffectClass {
+        EffectClass::AtMostOnce
+    }
+
+    fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
+        let args = parse_checked(args)?;
+        let cwd = place(&cx.cwd, args.cwd())?;
+        let summary = format!("shell: {}", first_line(&args.command, SUMMARY_BYTES));
+        let mut preview = String::new();
+        if args.command.trim().contains('\n') || args.command.len() > SUMMARY_BYTES {
+            preview.push_str(&args.command);
+        }
+        if let Some(stdin) = &args.stdin {
+            preview.push_str(&format!("\ninput ({} bytes):\n{stdin}", number(stdin.len() as u64)));
+        }
+        let preview = (!preview.is_empty()).then(|| cut(&preview, PREVIEW_BYTES).to_owned());
+        Ok(Plan { accesses: vec![Access::Shell { command: args.command, cwd }], summary, preview })
+    }
+
+    fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
+        async move {
+            let args = parse_checked(&args)?;
+            let cwd = planned(&cx, args.cwd())?;
+            let blobs = cx.blobs.clone();
+            let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
+            let ended = sterna_shell::run(command(cx, args, cwd, seconds)).await.map_err(ToolError::failed)?;
+            result(ended, seconds, &blobs).await.map(ToolReturn::Done)
+        }
+        .boxed()
+    }
+}
+
+fn parse_checked(args: &Value) -> Result<Args, ToolError> {
+    let args: Args = parse(args)?;
+    if args.background == Some(true) {
+        return Err(ToolError::invalid("background jobs come with the effect shim; run it in the foreground"));
+    }
+    if args.command.trim().is_empty() {
+        return Err(ToolError::invalid("command is empty"));
+    }
+    if args.command.contains('\0') {
+        return Err(ToolError::invalid("command holds a NUL byte"));
+    }
+    if !args.timeout_s.is_none_or(|seconds| (1..=MAX_SECONDS).contains(&seconds)) {
+        return Err(ToolError::invalid(format!("timeout_s is 1 to {MAX_SECONDS}")));
+    }
+    Ok(args)
+}
+
+fn command(cx: ToolContext, args: Args, cwd: PathBuf, seconds: u64) -> Command {
+    let mut command = Command::new(args.command, cwd, (*cx.env).clone(), cx.blobs);
+    command.stdin = args.stdin;
+    command.timeout = Duration::from_secs(seconds);
+    command.cancel = cx.cancel;
+    command.progress = cx.progress;
+    command
+}
+
+async fn result(ended: Ended, seconds: u64, blobs: &SharedBlobs) -> Result<ToolDone, ToolError> {
+    let note = note(&ended, seconds);
+    let failed = !ended.succeeded();
+    let facts = vec![Fact::Command {
+        exit_code: ended.exit_code,
+        signal: ended.signal,
+        bytes: ended.output.bytes(),
+    }];
+    if ended.timed_out || ended.cancelled {
+        let status = if ended.cancelled { ToolStatus::Cancelled } else { ToolStatus::Timeout };
+        let message = joined(&excerpt(ended.output, blobs).await, &note);
+        return Err(ToolError { status, message });
+    }
+    let output = match ended.output {
+        Captured::Whole(bytes) => Output::Text(joined(&String::from_utf8_lossy(&bytes), &note)),
+        Captured::Large { blob, head, tail } => Output::Large { blob, head, tail, note },
+    };
+    Ok(ToolDone { output, budget: BUDGET, facts, failed })
+}
+
+/// How it ended, where that is not plain. Empty: exit code 0.
+fn note(ended: &Ended, seconds: u64) -> String {
+    let mut lines = Vec::new();
+    if ended.cancelled {
+        lines.push("cancelled: the command and what it started were ended".to_owned());
+    } else if ended.timed_out {
+        lines.push(format!("timed out after {seconds} s: the command and what it started were ended"));
+    } else if let Some(signal) = ended.signal {
+        lines.push(format!("ended by signal {signal}"));
+    } else if ended.exit_code != Some(0) {
+        lines.push(ended.exit_code.map_or("did not end".to_owned(), |code| format!("exit code {code}")));
+    }
+    if ended.left_behind && !ended.cancelled && !ended.timed_out {
+        lines.push("something that it started is still running; its further output is lost".to_owned());
+    }
+    lines.join("\n")
+}
+
+fn joined(output: &str, note: &str) -> String {
+    match (output.is_empty(), note.is_empty()) {
+        (true, true) => "(no output)".to_owned(),
+        (false, true) => output.to_owned(),
+        (true, false) => note.to_owned(),
+        (false, false) => format!("{output}{}{note}", if output.ends_with('\n') { "" } else { "\n" }),
+    }
+}
+
+/// Output for an error, which has no view budget of its own: the two ends, and where the rest is.
+async fn excerpt(output: Captured, blobs: &SharedBlobs) -> String {
+    let head_budget = BUDGET.bytes * usize::from(BUDGET.head_percent) / 100;
+    let tail_budget = BUDGET.bytes - head_budget - MARKER_BYTES;
+    let (blob, head, tail) = match output {
+        Captured::Whole(bytes) if bytes.len() <= head_budget + tail_budget => {
+            return String::from_utf8_lossy(&bytes).into_owned();
+        }
+        Captured::Whole(bytes) => {
+            let (head, tail) = (lossy_head(&bytes, head_budget), lossy_tail(&bytes, tail_budget));
+            (blobs.put(Bytes::from(bytes)).await.ok(), head, tail)
+        }
+        Captured::Large { blob, head, tail } => {
+            let (head, tail) = (lossy_head(head.as_bytes(), head_budget), lossy_tail(tail.as_bytes(), tail_budget));
+            (Some(blob), head, tail)
+        }
+    };
+    let marker = match blob {
+        Some(blob) => {
+            let hidden = blob.bytes.saturating_sub((head.len() + tail.len()) as u64);
+            format!("[… {} bytes not shown; recall{{\"ref\":\"blob:{}\"}} reads them]", number(hidden), blob.hash)
+        }
+        None => "[… the rest could not be kept]".to_owned(),
+    };
+    format!("{head}\n{marker}\n{tail}")
+}
+
+const BUDGET: ViewBudget = ViewBudget { bytes: 16 << 10, lines: 400, head_percent: 40 };
+const MARKER_BYTES: usize = 400;
+const DEFAULT_SECONDS: u64 = sterna_shell::DEFAULT_TIMEOUT.as_secs();
+const MAX_SECONDS: u64 = sterna_shell::MAX_TIMEOUT.as_secs();
+const SUMMARY_BYTES: usize = 200;
+const PREVIEW_BYTES: usize = 4 << 10;

@@ -1,0 +1,254 @@
+//! The machine's face: `apply` and `next`, and the part of its state that outlives a turn.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sterna_model::{
+    Body, Delivery, Effect, EffectKey, Mode, Record, Route, Seq, SessionId, SessionOpened, TurnNo,
+    TurnOutcome, WaitId,
+};
+
+use crate::turn::Turn;
+
+/// What is to be done now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Nothing: no turn, and no input that waits for one.
+    Idle,
+    /// A turn should start with these inputs: append `TurnStarted`.
+    Start { turn: TurnNo, inputs: Vec<Seq> },
+    /// These effects should be under way. Asking for one again, while it is, changes nothing.
+    Effects(Vec<Effect>),
+    /// Only these answers can move the turn on.
+    Wait(Vec<WaitId>),
+    /// The turn is over: append `TurnCommitted`.
+    Done(TurnOutcome),
+}
+
+/// The state of a session that decides, folded from its log. Serialises as a snapshot.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TurnMachine {
+    session: Option<SessionOpened>,
+    head: Seq,
+    route: Option<Route>,
+    mode: Mode,
+    closed: bool,
+    turns: TurnNo,
+    /// Accepted inputs that no turn has taken.
+    waiting: BTreeMap<Seq, Delivery>,
+    turn: Option<Turn>,
+}
+
+/// A record that cannot follow what is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongRecord {
+    pub seq: Seq,
+    pub why: String,
+}
+
+impl std::fmt::Display for WrongRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "record {} does not follow: {}", self.seq, self.why)
+    }
+}
+
+impl std::error::Error for WrongRecord {}
+
+impl TurnMachine {
+    /// The state before the first record.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Folds one record. An error leaves the state as it was.
+    pub fn apply(&mut self, record: &Record) -> Result<(), WrongRecord> {
+        let wrong = |why: String| WrongRecord { seq: record.seq, why };
+        match &record.body {
+            Body::SessionOpened(opened) => self.open(opened),
+            Body::TitleSet { .. }
+            | Body::GrantGiven { .. }
+            | Body::GrantRevoked { .. }
+            | Body::TodoSet { .. } => {}
+            Body::SessionClosed { .. } => self.closed = true,
+            Body::RouteChanged { route, .. } => self.route = Some(route.clone()),
+            Body::ModeChanged { mode, .. } => self.mode = *mode,
+            Body::InputAccepted(input) => {
+                self.closed = false;
+                self.waiting.insert(record.seq, input.delivery);
+            }
+            Body::InputEdited { .. } => {}
+            Body::InputWithdrawn { inputs, .. } => {
+                for input in inputs {
+                    self.waiting.remove(input);
+                }
+            }
+            Body::TurnStarted(started) => {
+                if self.turn.is_some() {
+                    return Err(wrong("a turn is running".into()));
+                }
+                let number = record.turn.ok_or_else(|| wrong("a turn without a number".into()))?;
+                if number <= self.turns {
+                    return Err(wrong(format!("turn {number} was already used")));
+                }
+                let session = self.session.as_ref().ok_or_else(|| wrong("no session yet".into()))?;
+                self.turns = number;
+                for input in &started.inputs {
+                    self.waiting.remove(input);
+                }
+                self.turn = Some(Turn::new(session.id.clone(), number, started));
+            }
+            Body::TurnCommitted(_) => {
+                self.turn.take().ok_or_else(|| wrong("no turn is running".into()))?;
+            }
+            // A request to cancel a turn that is over arrives too late, and is no error.
+            Body::CancelRequested { turn, by, reason, .. } => {
+                if let Some(running) = self.turn.as_mut().filter(|running| running.number == *turn) {
+                    running.cancel(by, reason);
+                }
+            }
+            Body::LimitReached { turn, reason } => {
+                if let Some(running) = self.turn.as_mut().filter(|running| running.number == *turn) {
+                    running.limit(*reason);
+                }
+            }
+            Body::WaitResolved { wait, ruling, .. } => {
+                if let Some(running) = &mut self.turn {
+                    running.wait_resolved(wait, ruling);
+                }
+            }
+            Body::Intent(intent) => {
+                let turn = running(&mut self.turn, &intent.key).map_err(wrong)?;
+                turn.intent(intent).map_err(wrong)?;
+                if let sterna_model::Intended::Model(model) = &intent.what {
+                    for input in &model.inputs {
+                        self.waiting.remove(input);
+                    }
+                }
+            }
+            Body::Attempt(attempt) => {
+                running(&mut self.turn, &attempt.key)
+                    .and_then(|turn| turn.attempt(attempt))
+                    .map_err(wrong)?;
+            }
+            Body::Outcome(outcome) => {
+                running(&mut self.turn, &outcome.key)
+                    .and_then(|turn| turn.outcome(outcome))
+                    .map_err(wrong)?;
+            }
+            Body::InDoubt { key, resolution } => {
+                running(&mut self.turn, key)
+                    .and_then(|turn| turn.in_doubt(key, *resolution))
+                    .map_err(wrong)?;
+            }
+            Body::WaitOpened(opened) => {
+                running(&mut self.turn, &opened.key)
+                    .and_then(|turn| turn.wait_opened(opened))
+                    .map_err(wrong)?;
+            }
+        }
+        self.head = record.seq;
+        Ok(())
+    }
+
+    /// What is to be done now. Pure: asking twice gives the same answer.
+    pub fn next(&self) -> Next {
+        match &self.turn {
+            Some(turn) => turn.next(&self.steering()),
+            None => match self.waiting.keys().next() {
+                Some(first) => Next::Start { turn: self.turns + 1, inputs: vec![*first] },
+                None => Next::Idle,
+            },
+        }
+    }
+
+    /// The last record that was applied.
+    pub fn head(&self) -> Seq {
+        self.head
+    }
+
+    pub fn session(&self) -> Option<&SessionOpened> {
+        self.session.as_ref()
+    }
+
+    /// The route that the next turn takes.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// The mode that the next turn has, unless it is given another.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The running turn.
+    pub fn turn(&self) -> Option<&Turn> {
+        self.turn.as_ref()
+    }
+
+    /// The number of the last turn that started.
+    pub fn turns(&self) -> TurnNo {
+        self.turns
+    }
+
+    /// Inputs that no turn has taken, in order.
+    pub fn waiting(&self) -> impl Iterator<Item = (Seq, Delivery)> {
+        self.waiting.iter().map(|(seq, delivery)| (*seq, *delivery))
+    }
+
+    fn open(&mut self, opened: &SessionOpened) {
+        // A fork's own opening comes after the history that it shares. What was running there is not ours: calls in
+        // flight are closed as unknown in the derived request, and inputs that waited belong to the parent.
+        self.turn = None;
+        self.waiting.clear();
+        self.route = Some(opened.route.clone());
+        self.mode = opened.mode;
+        self.closed = false;
+        self.session = Some(opened.clone());
+    }
+
+    /// Inputs that may enter the running turn, by when they may.
+    fn steering(&self) -> Steering {
+        let of = |wanted: Delivery| {
+            self.waiting.iter().filter(|(_, delivery)| **delivery == wanted).map(|(seq, _)| *seq).collect()
+        };
+        Steering { after_work: of(Delivery::AfterWork), before_completion: of(Delivery::BeforeCompletion) }
+    }
+}
+
+/// Steered inputs that wait for their boundary.
+pub(crate) struct Steering {
+    pub after_work: Vec<Seq>,
+    pub before_completion: Vec<Seq>,
+}
+
+impl Steering {
+    /// Everything that must be heard before the turn may end, in the order in which it came.
+    pub fn before_end(&self) -> Vec<Seq> {
+        let mut all = [self.after_work.as_slice(), self.before_completion.as_slice()].concat();
+        all.sort_unstable();
+        all
+    }
+}
+
+fn running<'a>(turn: &'a mut Option<Turn>, key: &EffectKey) -> Result<&'a mut Turn, String> {
+    let turn = turn.as_mut().ok_or_else(|| format!("{key} belongs to no running turn"))?;
+    if key.session != turn.session || key.turn != turn.number {
+        return Err(format!("{key} belongs to another turn than {}/{}", turn.session, turn.number));
+    }
+    Ok(turn)
+}
+
+/// Names an effect of this turn.
+pub(crate) fn key_of(
+    session: &SessionId,
+    turn: TurnNo,
+    step: u32,
+    kind: sterna_model::EffectKind,
+    ordinal: u32,
+) -> EffectKey {
+    EffectKey { session: session.clone(), turn, step, kind, ordinal }
+}

@@ -1,0 +1,562 @@
+//! One turn: its phases, budgets and endings.
+
+use serde::{Deserialize, Serialize};
+use sterna_model::{
+    Attempt, Billed, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectKind, EffectResult,
+    ErrorClass, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent, ModelOutcome, ModelStop,
+    NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Ruling, SessionId, StepNo, StopReason, ToolCall,
+    ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
+};
+
+use crate::batch::batches;
+use crate::machine::{Next, Steering, key_of};
+use crate::progress::{Progress, cut};
+
+/// The running turn, as far as it decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    pub session: SessionId,
+    pub number: TurnNo,
+    limits: Limits,
+    on_ask: OnAsk,
+    now: Millis,
+    /// The last step that has an intent; 0 before the first.
+    step: StepNo,
+    phase: Phase,
+    /// The calls of the current step, in their order.
+    calls: Vec<TurnCall>,
+    /// The last request had `tool_choice` none.
+    tools_off: bool,
+    grace: bool,
+    continuations: u32,
+    nudged_empty: bool,
+    nudged_at: u32,
+    progress: Progress,
+    denials_in_row: u32,
+    last_denial: String,
+    /// Texts of answers that were cut by the output limit: the beginning of the message.
+    cut_texts: Vec<String>,
+    usage: Usage,
+    cost: Option<NanoUsd>,
+    /// The turn is to end by this, as soon as nothing is open.
+    ending: Option<TurnOutcome>,
+}
+
+/// Where the turn stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Phase {
+    /// The next model call is to be decided.
+    Decide(Transition),
+    /// A model call has an intent.
+    Model(Box<ModelPhase>),
+    /// Calls are to be answered.
+    Tools,
+    /// The model has answered, and this is the message.
+    Answered(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ModelPhase {
+    intent: ModelIntent,
+    /// Attempts in the log.
+    attempts: u32,
+    failures: u32,
+    waited_ms: u64,
+    retry_at: Option<Millis>,
+}
+
+/// A call of the current step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnCall {
+    pub call: ToolCall,
+    pub class: EffectClass,
+    /// Attempts that have an intent.
+    pub started: u32,
+    pub state: CallState,
+    /// What a person said, once somebody was asked.
+    pub ruling: Option<Ruling>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallState {
+    Open,
+    /// Somebody is asked. `approval` is false for a question of the tool.
+    Waiting {
+        wait: WaitId,
+        approval: bool,
+    },
+    Ended,
+}
+
+impl Turn {
+    pub(crate) fn new(session: SessionId, number: TurnNo, started: &TurnStarted) -> Self {
+        Self {
+            session,
+            number,
+            limits: started.limits.clone(),
+            on_ask: started.on_ask,
+            now: started.now,
+            step: 0,
+            phase: Phase::Decide(Transition::Input),
+            calls: Vec::new(),
+            tools_off: false,
+            grace: false,
+            continuations: 0,
+            nudged_empty: false,
+            nudged_at: 0,
+            progress: Progress::default(),
+            denials_in_row: 0,
+            last_denial: String::new(),
+            cut_texts: Vec::new(),
+            usage: Usage::default(),
+            cost: Some(0),
+            ending: None,
+        }
+    }
+
+    /// Steps so far.
+    pub fn steps(&self) -> u32 {
+        self.step
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// `None` when a call's price is unknown.
+    pub fn cost(&self) -> Option<NanoUsd> {
+        self.cost
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn on_ask(&self) -> OnAsk {
+        self.on_ask
+    }
+
+    /// When the turn's deadline is, by the clock that `TurnStarted` recorded.
+    pub fn deadline(&self) -> Option<Millis> {
+        self.limits.deadline.map(|after| self.now.saturating_add(after))
+    }
+
+    /// The calls of the current step.
+    pub fn calls(&self) -> &[TurnCall] {
+        &self.calls
+    }
+
+    /// The turn was told to end: effects under way are to be stopped.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(crate) fn next(&self, steering: &Steering) -> Next {
+        match &self.phase {
+            Phase::Decide(transition) => self.decide(*transition, steering),
+            Phase::Model(model) => self.call_again(model),
+            Phase::Tools => self.run_calls(),
+            Phase::Answered(message) => {
+                if let Some(ending) = &self.ending {
+                    return Next::Done(ending.clone());
+                }
+                let heard = steering.before_end();
+                if heard.is_empty() {
+                    return Next::Done(TurnOutcome::Finished { message: message.clone(), value: None });
+                }
+                self.decide(Transition::Steer, steering)
+            }
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, by: &str, reason: &str) {
+        let detail = if reason.is_empty() { format!("cancelled by {by}") } else { reason.to_owned() };
+        self.end(StopReason::Cancelled, detail, Some(by.to_owned()));
+    }
+
+    pub(crate) fn limit(&mut self, reason: StopReason) {
+        let detail = match reason {
+            StopReason::Deadline => {
+                format!("the deadline of {} s has passed", self.limits.deadline.unwrap_or(0) / 1000)
+            }
+            StopReason::BudgetCost => "the next call could pass the cost cap".to_owned(),
+            StopReason::BudgetTokens => "the next call could pass the token cap".to_owned(),
+            StopReason::ContextOverflow => "the request does not fit the model's window".to_owned(),
+            other => format!("stopped: {}", other.word()),
+        };
+        self.end(reason, detail, None);
+    }
+
+    pub(crate) fn intent(&mut self, intent: &Intent) -> Result<(), String> {
+        match &intent.what {
+            Intended::Model(model) => {
+                let due = matches!(self.phase, Phase::Decide(_) | Phase::Answered(_));
+                if !due || intent.key.kind != EffectKind::Model || intent.key.step != self.step + 1 {
+                    return Err(format!("no model call is due as {}", intent.key));
+                }
+                self.step = intent.key.step;
+                self.tools_off = model.tools_off;
+                self.calls.clear();
+                match model.transition {
+                    Transition::Grace => self.grace = true,
+                    Transition::Nudge => self.nudged_at = self.progress.stalled(),
+                    Transition::Input
+                    | Transition::ToolResults
+                    | Transition::Steer
+                    | Transition::OutputContinue => {}
+                }
+                self.phase = Phase::Model(Box::new(ModelPhase {
+                    intent: model.clone(),
+                    attempts: 0,
+                    failures: 0,
+                    waited_ms: 0,
+                    retry_at: None,
+                }));
+                Ok(())
+            }
+            Intended::Tool(_) => {
+                let call = self.open_call(&intent.key)?;
+                call.started = intent.attempt;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn attempt(&mut self, attempt: &Attempt) -> Result<(), String> {
+        let Phase::Model(model) = &mut self.phase else {
+            return Err(format!("no model call is open for {}", attempt.key));
+        };
+        if attempt.key.step != self.step || attempt.attempt != model.attempts + 1 {
+            return Err(format!("attempt {} of {} is not due", attempt.attempt, attempt.key));
+        }
+        model.attempts = attempt.attempt;
+        match attempt.failure.class {
+            ErrorClass::Interrupted => {}
+            _ => model.failures += 1,
+        }
+        model.waited_ms = model.waited_ms.saturating_add(attempt.wait_ms);
+        model.retry_at = attempt.retry_at;
+        self.bill(&attempt.failure.billed);
+        Ok(())
+    }
+
+    pub(crate) fn outcome(&mut self, outcome: &Outcome) -> Result<(), String> {
+        match &outcome.result {
+            EffectResult::Model(model) => {
+                self.model_call(&outcome.key)?;
+                self.bill(&model.billed);
+                self.answered(model);
+                Ok(())
+            }
+            EffectResult::ModelFailed(failure) => {
+                self.model_call(&outcome.key)?;
+                self.bill(&failure.billed);
+                self.failed(failure);
+                Ok(())
+            }
+            EffectResult::Tool(result) => {
+                let call = self.open_call(&outcome.key)?;
+                call.state = CallState::Ended;
+                let call = call.call.clone();
+                self.progress.observe(&call, result);
+                match result.status {
+                    ToolStatus::Denied => {
+                        self.denials_in_row += 1;
+                        self.last_denial = cut(&result.view, 400);
+                    }
+                    ToolStatus::Ok => self.denials_in_row = 0,
+                    ToolStatus::Failed
+                    | ToolStatus::InvalidArguments
+                    | ToolStatus::NotRegistered
+                    | ToolStatus::NotAvailable
+                    | ToolStatus::TruncatedArguments
+                    | ToolStatus::Timeout
+                    | ToolStatus::Cancelled
+                    | ToolStatus::Panicked
+                    | ToolStatus::OutcomeUnknown => {}
+                }
+                if self.calls.iter().all(|call| call.state == CallState::Ended) {
+                    self.step_ended();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn in_doubt(&mut self, key: &EffectKey, resolution: InDoubtPolicy) -> Result<(), String> {
+        let name = self.open_call(key)?.call.name.clone();
+        match resolution {
+            InDoubtPolicy::Report | InDoubtPolicy::Rerun => {}
+            InDoubtPolicy::Stop => self.end(
+                StopReason::InDoubt,
+                format!("`{name}` was running when Sterna died; whether it finished is not known"),
+                None,
+            ),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn wait_opened(&mut self, opened: &WaitOpened) -> Result<(), String> {
+        let call = self.open_call(&opened.key)?;
+        let approval = match &opened.on {
+            WaitOn::Approval(_) => true,
+            WaitOn::Questions(_) => false,
+        };
+        call.state = CallState::Waiting { wait: opened.wait.clone(), approval };
+        Ok(())
+    }
+
+    /// The first answer counts; later ones find no wait.
+    pub(crate) fn wait_resolved(&mut self, wait: &WaitId, ruling: &Ruling) {
+        let waiting =
+            |call: &&mut TurnCall| matches!(&call.state, CallState::Waiting { wait: w, .. } if w == wait);
+        let Some(call) = self.calls.iter_mut().find(waiting) else { return };
+        let refused_approval = matches!(call.state, CallState::Waiting { approval: true, .. })
+            && matches!(ruling, Ruling::Deny { .. } | Ruling::Timeout);
+        call.state = CallState::Open;
+        call.ruling = Some(ruling.clone());
+        let name = call.call.name.clone();
+        if refused_approval && self.on_ask == OnAsk::Fail {
+            let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
+            self.end(StopReason::Denied, detail, None);
+        }
+    }
+
+    /// The first ending counts.
+    fn end(&mut self, reason: StopReason, detail: String, by: Option<String>) {
+        if self.ending.is_none() {
+            self.ending = Some(TurnOutcome::Stopped { reason, detail, by });
+        }
+    }
+
+    fn decide(&self, transition: Transition, steering: &Steering) -> Next {
+        if let Some(ending) = &self.ending {
+            return Next::Done(ending.clone());
+        }
+        if let Some((reason, detail)) = self.bound_reached() {
+            return Next::Done(TurnOutcome::Stopped { reason, detail, by: None });
+        }
+        let grace = self.step >= self.limits.max_steps;
+        let inputs = match transition {
+            Transition::Steer => steering.before_end(),
+            _ => steering.after_work.clone(),
+        };
+        let stalled = self.progress.stalled();
+        let nudge_at = self.limits.no_progress_steps / 2;
+        let transition = match transition {
+            _ if grace => Transition::Grace,
+            Transition::ToolResults if nudge_at > 0 && stalled == nudge_at && self.nudged_at != stalled => {
+                Transition::Nudge
+            }
+            same => same,
+        };
+        Next::Effects(vec![Effect::CallModel(CallModel {
+            key: key_of(&self.session, self.number, self.step + 1, EffectKind::Model, 0),
+            attempt: 1,
+            failures: 0,
+            waited_ms: 0,
+            not_before: None,
+            transition,
+            inputs,
+            tools_off: grace,
+            intent: None,
+        })])
+    }
+
+    /// A bound that forbids another step.
+    fn bound_reached(&self) -> Option<(StopReason, String)> {
+        let limits = &self.limits;
+        if self.grace {
+            return Some((StopReason::MaxSteps, self.max_steps_detail()));
+        }
+        if limits.no_progress_steps > 0 && self.progress.stalled() >= limits.no_progress_steps {
+            return Some((StopReason::NoProgress, self.progress.evidence()));
+        }
+        if limits.max_consecutive_denials > 0
+            && self.denials_in_row >= limits.max_consecutive_denials
+            && self.on_ask != OnAsk::Prompt
+        {
+            let n = self.denials_in_row;
+            return Some((
+                StopReason::Denied,
+                format!("{n} calls in a row were denied; the last: {}", self.last_denial),
+            ));
+        }
+        if let Some(cap) = limits.max_tokens.filter(|cap| self.usage.total() >= *cap) {
+            return Some((
+                StopReason::BudgetTokens,
+                format!("{} of {cap} tokens are used", self.usage.total()),
+            ));
+        }
+        match (limits.max_cost, self.cost) {
+            (Some(cap), Some(cost)) if cost >= cap => {
+                let usd = |nano: NanoUsd| nano as f64 / 1e9;
+                Some((StopReason::BudgetCost, format!("${:.4} of ${:.4} are spent", usd(cost), usd(cap))))
+            }
+            _ => None,
+        }
+    }
+
+    fn max_steps_detail(&self) -> String {
+        format!("the limit of {} steps is reached", self.limits.max_steps)
+    }
+
+    fn call_again(&self, model: &ModelPhase) -> Next {
+        Next::Effects(vec![Effect::CallModel(CallModel {
+            key: key_of(&self.session, self.number, self.step, EffectKind::Model, 0),
+            attempt: model.attempts + 1,
+            failures: model.failures,
+            waited_ms: model.waited_ms,
+            not_before: model.retry_at,
+            transition: model.intent.transition,
+            inputs: model.intent.inputs.clone(),
+            tools_off: model.intent.tools_off,
+            intent: Some(model.intent.clone()),
+        })])
+    }
+
+    fn run_calls(&self) -> Next {
+        let closed = if self.ending.is_some() {
+            Some(Closed::Cancelled)
+        } else if self.tools_off {
+            Some(Closed::ToolsOff)
+        } else {
+            None
+        };
+        let classes: Vec<EffectClass> = self.calls.iter().map(|call| call.class).collect();
+        let max = self.limits.max_parallel_tools as usize;
+        let ended = |i: usize| self.calls[i].state == CallState::Ended;
+        // A turn that ends answers all that is open at once.
+        let due: Vec<usize> = if closed.is_some() {
+            (0..self.calls.len()).filter(|i| !ended(*i)).collect()
+        } else {
+            let batch = batches(&classes, max).into_iter().find(|batch| !batch.clone().all(ended));
+            batch.unwrap_or(0..0).filter(|i| !ended(*i)).collect()
+        };
+        let mut effects = Vec::with_capacity(due.len());
+        let mut waits = Vec::new();
+        for i in due {
+            let call = &self.calls[i];
+            match &call.state {
+                CallState::Waiting { wait, .. } if closed.is_none() => waits.push(wait.clone()),
+                CallState::Waiting { .. } | CallState::Open => effects.push(Effect::CallTool(CallTool {
+                    key: key_of(&self.session, self.number, self.step, EffectKind::Tool, i as u32),
+                    call: call.call.clone(),
+                    class: call.class,
+                    started: call.started,
+                    ruling: call.ruling.clone(),
+                    closed,
+                })),
+                CallState::Ended => {}
+            }
+        }
+        if effects.is_empty() { Next::Wait(waits) } else { Next::Effects(effects) }
+    }
+
+    fn answered(&mut self, model: &ModelOutcome) {
+        let calls: Vec<ToolCall> = model
+            .parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::ToolCall(call) => Some(call.clone()),
+                Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
+            })
+            .collect();
+        let text = answer_text(&model.parts);
+        if model.partial || model.stop == ModelStop::Cancelled {
+            // Whoever stopped it has said why in a record before this one.
+            self.end(StopReason::Cancelled, "the model call was cancelled".into(), None);
+            self.phase = Phase::Decide(Transition::Input);
+        } else if !calls.is_empty() {
+            let classes = model.classes.iter().copied().chain(std::iter::repeat(EffectClass::AtMostOnce));
+            self.calls = calls
+                .into_iter()
+                .zip(classes)
+                .map(|(call, class)| TurnCall {
+                    call,
+                    class,
+                    started: 0,
+                    state: CallState::Open,
+                    ruling: None,
+                })
+                .collect();
+            self.phase = Phase::Tools;
+            self.cut_texts.clear();
+        } else if model.stop == ModelStop::Refused {
+            let said =
+                if text.is_empty() { "the model refused to answer".to_owned() } else { cut(&text, 1000) };
+            self.end(StopReason::Refused, said, None);
+            self.phase = Phase::Decide(Transition::Input);
+        } else if self.grace {
+            let said = if text.is_empty() {
+                String::new()
+            } else {
+                format!("; its last words: {}", cut(&text, 1000))
+            };
+            self.end(StopReason::MaxSteps, format!("{}{said}", self.max_steps_detail()), None);
+            self.phase = Phase::Decide(Transition::Input);
+        } else if model.stop == ModelStop::MaxOutput {
+            self.cut_texts.push(text);
+            if self.continuations < self.limits.max_output_continuations {
+                self.continuations += 1;
+                self.phase = Phase::Decide(Transition::OutputContinue);
+            } else {
+                let n = self.continuations + 1;
+                self.end(StopReason::MaxOutput, format!("{n} answers were cut by the output limit"), None);
+                self.phase = Phase::Decide(Transition::Input);
+            }
+        } else if text.trim().is_empty() {
+            if self.nudged_empty {
+                self.end(StopReason::NoProgress, "the model gave an empty answer twice".into(), None);
+                self.phase = Phase::Decide(Transition::Input);
+            } else {
+                self.nudged_empty = true;
+                self.phase = Phase::Decide(Transition::Nudge);
+            }
+        } else {
+            let mut message = std::mem::take(&mut self.cut_texts).concat();
+            message.push_str(&text);
+            self.phase = Phase::Answered(message);
+        }
+    }
+
+    fn failed(&mut self, failure: &ProviderFailure) {
+        let reason = match failure.class {
+            ErrorClass::ContextOverflow => StopReason::ContextOverflow,
+            ErrorClass::ContentFilter => StopReason::Refused,
+            _ => StopReason::ProviderFailed,
+        };
+        self.end(reason, format!("{}: {}", failure.class.word(), failure.message), None);
+        self.phase = Phase::Decide(Transition::Input);
+    }
+
+    fn step_ended(&mut self) {
+        self.progress.step_ended();
+        self.phase = Phase::Decide(Transition::ToolResults);
+        if self.grace {
+            self.end(StopReason::MaxSteps, self.max_steps_detail(), None);
+        }
+    }
+
+    fn bill(&mut self, billed: &Billed) {
+        self.usage.add(&billed.usage);
+        self.cost = match (self.cost, billed.cost) {
+            (Some(sum), Some(cost)) => Some(sum.saturating_add(cost)),
+            (sum, None) if billed.usage.total() == 0 => sum,
+            _ => None,
+        };
+    }
+
+    fn model_call(&self, key: &EffectKey) -> Result<(), String> {
+        let due =
+            matches!(self.phase, Phase::Model(_)) && key.kind == EffectKind::Model && key.step == self.step;
+        if due { Ok(()) } else { Err(format!("no model call is open for {key}")) }
+    }
+
+    fn open_call(&mut self, key: &EffectKey) -> Result<&mut TurnCall, String> {
+        let fits = self.phase == Phase::Tools && key.kind == EffectKind::Tool && key.step == self.step;
+        let call =
+            self.calls.get_mut(key.ordinal as usize).filter(|call| fits && call.state != CallState::Ended);
+        call.ok_or_else(|| format!("no call is open for {key}"))
+    }
+}
