@@ -276,7 +276,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let blobs = LocalBlobs::open(dir.path());
         let kept = blobs.keep(b"0123456789").unwrap();
-        let cases = [(0, 3, "012"), (8, 9, "89"), (10, 1, ""), (99, 1, ""), (2, 0, ""), (0, u64::MAX, "0123456789")];
+        let cases =
+            [(0, 3, "012"), (8, 9, "89"), (10, 1, ""), (99, 1, ""), (2, 0, ""), (0, u64::MAX, "0123456789")];
         for (offset, len, expected) in cases {
             assert_eq!(blobs.load_range(&kept.hash, offset, len).unwrap(), expected);
         }

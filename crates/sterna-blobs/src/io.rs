@@ -28,7 +28,9 @@ mod tests {
         let of = |kind: ErrorKind| io_error("write", Path::new("/x/y"), &Error::from(kind));
         for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::FileTooLarge] {
             let error = of(kind);
-            assert!(matches!(&error, LogError::DiskFull(text) if text.contains("/x/y") && text.contains("free some")));
+            assert!(
+                matches!(&error, LogError::DiskFull(text) if text.contains("/x/y") && text.contains("free some"))
+            );
         }
         for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied] {
             assert!(matches!(of(kind), LogError::ReadOnly(text) if text.starts_with("cannot write /x/y")));

@@ -48,7 +48,10 @@ impl Call<'_> {
         let base = self.endpoint.base_url.trim_end_matches('/');
         let mut request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
         let headers = self.wire.headers(key);
-        for (name, value) in headers.iter().chain(&self.endpoint.headers) {
+        // A configured header replaces the wire's.
+        let own = &self.endpoint.headers;
+        let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        for (name, value) in headers.iter().filter(|(name, _)| !replaced(name)).chain(own) {
             request = request.header(name, value);
         }
         // One piece, with its length: copying is cheaper than a frame for each chunk, and every server takes it.
@@ -92,12 +95,16 @@ impl Call<'_> {
                     decoder.push(&bytes, events)?;
                 }
                 Ok(Ok(None)) => return decoder.finish(framed, events),
-                Ok(Err(error)) => return broken(decoder, events, |failed| {
-                    failed.message = format!("the stream broke: {}", chain(&error));
-                }),
-                Err(timed_out) => return broken(decoder, events, |failed| {
-                    *failed = ProviderFailure { billed: failed.billed.clone(), ..timed_out };
-                }),
+                Ok(Err(error)) => {
+                    return broken(decoder, events, |failed| {
+                        failed.message = format!("the stream broke: {}", chain(&error));
+                    });
+                }
+                Err(timed_out) => {
+                    return broken(decoder, events, |failed| {
+                        *failed = ProviderFailure { billed: failed.billed.clone(), ..timed_out };
+                    });
+                }
             }
             if decoder.done() {
                 // What follows can only be the body's end; with it the connection serves the next request too.

@@ -16,8 +16,9 @@ impl LazyClient {
 }
 
 fn build(base_url: &str, connect: Duration) -> Result<reqwest::Client, String> {
-    let url = reqwest::Url::parse(base_url)
-        .map_err(|error| format!("`{base_url}` is not a base URL ({error}): write http://HOST or https://HOST"))?;
+    let url = reqwest::Url::parse(base_url).map_err(|error| {
+        format!("`{base_url}` is not a base URL ({error}): write http://HOST or https://HOST")
+    })?;
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("sterna/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect)
@@ -35,7 +36,9 @@ fn build(base_url: &str, connect: Duration) -> Result<reqwest::Client, String> {
         "http" => builder.tls_backend_preconfigured(trusting_nobody()?),
         other => return Err(format!("`{base_url}` has the scheme `{other}`: write http or https")),
     };
-    builder.build().map_err(|error| format!("the HTTP client cannot be built: {}", crate::call::chain(&error)))
+    builder
+        .build()
+        .map_err(|error| format!("the HTTP client cannot be built: {}", crate::call::chain(&error)))
 }
 
 /// TLS without a single root, because nothing may use it: reading the system's certificates takes milliseconds.

@@ -35,6 +35,11 @@ impl Endpoint {
         }
     }
 
+    /// The model server on this machine: no key, and patience for the first byte.
+    pub fn local(base_url: impl Into<String>) -> Self {
+        Self { timeouts: Timeouts::of_provider("local"), ..Self::new("openai_chat", base_url) }
+    }
+
     /// The endpoint of a built-in provider, with key and base URL as `get` gives them by the names of variables.
     pub fn of_builtin(builtin: &Builtin, get: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -134,9 +139,9 @@ fn ollama_url(host: &str) -> String {
         None if authority.starts_with(':') => format!("127.0.0.1{authority}"),
         None => authority.to_owned(),
     };
-    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| {
-        !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
-    });
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
     let port = if has_port || scheme == "https" { "" } else { ":11434" };
     match path {
         Some(path) => format!("{scheme}://{authority}{port}/{path}"),

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use sterna_llm::{
-    EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent, catalog,
-};
+use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent, catalog};
 use sterna_model::{Billed, ErrorClass, ProviderFailure, Route};
 
 use crate::call::{Call, failure};
@@ -97,7 +95,8 @@ impl Provider for HttpProvider {
     ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>> {
         Box::pin(async move {
             let price = self.model(route).ok().and_then(|info| info.price);
-            let priced = |billed: Billed| Billed { cost: price.map(|p| catalog::cost(&p, &billed.usage)), ..billed };
+            let priced =
+                |billed: Billed| Billed { cost: price.map(|p| catalog::cost(&p, &billed.usage)), ..billed };
             match self.call(route, body, events).await {
                 Ok(reply) => Ok(ModelReply { billed: priced(reply.billed), ..reply }),
                 Err(failed) => Err(ProviderFailure { billed: priced(failed.billed), ..failed }),

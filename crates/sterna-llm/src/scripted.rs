@@ -233,7 +233,8 @@ fn read_line(line: Line, reply_no: usize) -> Result<Take, String> {
         return Ok(Take::Play(play(Vec::new(), Err(failed)), false));
     }
     if let Some(text) = line.cut_after {
-        let failed = ProviderFailure { billed, ..failure(ErrorClass::StreamCut, "the script cut the stream") };
+        let failed =
+            ProviderFailure { billed, ..failure(ErrorClass::StreamCut, "the script cut the stream") };
         let deltas = vec![(Segment::Text, 0, DeltaOf::Text(text))];
         return Ok(Take::Play(play(deltas, Err(failed)), false));
     }
@@ -273,7 +274,8 @@ fn answer(
         parts.push(Part::Reasoning(Reasoning { text: reasoning, opaque: None }));
     }
     if !text.is_empty() {
-        deltas.extend(pieces(&text, chunks).into_iter().map(|piece| (Segment::Text, 0, DeltaOf::Text(piece))));
+        deltas
+            .extend(pieces(&text, chunks).into_iter().map(|piece| (Segment::Text, 0, DeltaOf::Text(piece))));
         parts.push(Part::Text(text));
     }
     for (at, call) in calls.into_iter().enumerate() {

@@ -192,7 +192,10 @@ mod tests {
             result = result.and_then(|()| decoder.push(&piece, &mut |_| {}));
         }
         assert_eq!(result, Err(EventTooLarge));
-        assert_eq!(decoder.push(b"\n\ndata: a\n\n", &mut |_| panic!("an event after the end")), Err(EventTooLarge));
+        assert_eq!(
+            decoder.push(b"\n\ndata: a\n\n", &mut |_| panic!("an event after the end")),
+            Err(EventTooLarge)
+        );
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! Recorded streams, whole, cut at every byte and in pieces of every size.
 
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use sterna_llm::wire::{self, Decoder};
 use sterna_llm::{ModelReply, StreamEvent};
@@ -87,7 +89,12 @@ fn text(text: &str) -> Part {
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into(), truncated: false })
+    Part::ToolCall(ToolCall {
+        id: id.into(),
+        name: name.into(),
+        arguments: arguments.into(),
+        truncated: false,
+    })
 }
 
 fn tokens(input_uncached: u64, output: u64) -> Usage {
@@ -192,7 +199,8 @@ fn chat_without_done_needs_a_whole_body() {
         ),
     );
     // Without a finish reason a whole body is not enough.
-    let (_, result) = decode("openai_chat", &[b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"], true);
+    let (_, result) =
+        decode("openai_chat", &[b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"], true);
     assert_eq!(result.unwrap_err().class, ErrorClass::StreamCut);
 }
 
@@ -239,14 +247,13 @@ fn messages_with_every_kind_of_block() {
     check(
         "anthropic",
         include_bytes!("recordings/anthropic-everything.sse"),
-        concat!(
-            r#"<R"Let me ""look."R><T"I read both."T>"#,
-            r#"<Cread"{\"path\": \"a"".rs\"}"C><CtodoC>"#
-        ),
+        concat!(r#"<R"Let me ""look."R><T"I read both."T>"#, r#"<Cread"{\"path\": \"a"".rs\"}"C><CtodoC>"#),
         &[
             Part::Reasoning(Reasoning {
                 text: "Let me look.".into(),
-                opaque: Some(opaque(r#"{"signature":"EqQBCg+/==","thinking":"Let me look.","type":"thinking"}"#)),
+                opaque: Some(opaque(
+                    r#"{"signature":"EqQBCg+/==","thinking":"Let me look.","type":"thinking"}"#,
+                )),
             }),
             Part::Reasoning(Reasoning {
                 text: String::new(),
@@ -275,7 +282,12 @@ fn messages_cut_by_the_output_limit_inside_arguments() {
         "anthropic",
         include_bytes!("recordings/anthropic-cut-in-call.sse"),
         r#"<Cwrite"{\"path\":\"a\",\"te"C>"#,
-        &[Part::ToolCall(ToolCall { id: "toolu_9".into(), name: "write".into(), arguments, truncated: true })],
+        &[Part::ToolCall(ToolCall {
+            id: "toolu_9".into(),
+            name: "write".into(),
+            arguments,
+            truncated: true,
+        })],
         ModelStop::MaxOutput,
         Usage { input_uncached: 10, cache_write_5m: 7, output: 16, ..Usage::default() },
         r#"{"cache_creation_input_tokens":7,"input_tokens":10,"output_tokens":16}"#,
@@ -304,7 +316,8 @@ fn errors_in_mid_stream_are_classified_and_billed() {
         assert_eq!(seen, (class, message, input));
         assert!(failure.billed.estimated);
     };
-    let start = r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":12,"output_tokens":1}}}"#;
+    let start =
+        r#"{"type":"message_start","message":{"id":"m","usage":{"input_tokens":12,"output_tokens":1}}}"#;
     let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
     let stream = format!("data: {start}\n\nevent: error\ndata: {error}\n\n");
     fails("anthropic", &stream, ErrorClass::Overloaded, "Overloaded", 12);
@@ -332,12 +345,16 @@ fn a_given_up_answer_keeps_text_and_reasoning_but_no_call() {
 #[test]
 fn hostile_streams_end_with_a_name() {
     let many: String = (0..1_100)
-        .map(|at| format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{at}}}]}}}}]}}\n\n"))
+        .map(|at| {
+            format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{at}}}]}}}}]}}\n\n")
+        })
         .collect();
     let (_, result) = decode("openai_chat", &[many.as_bytes()], true);
     assert_eq!(result.unwrap_err().message, "the answer holds more than 1024 tool calls");
     let many: String = (0..1_100)
-        .map(|at| format!("data: {{\"type\":\"content_block_start\",\"index\":{at},\"content_block\":{{}}}}\n\n"))
+        .map(|at| {
+            format!("data: {{\"type\":\"content_block_start\",\"index\":{at},\"content_block\":{{}}}}\n\n")
+        })
         .collect();
     let (_, result) = decode("anthropic", &[many.as_bytes()], true);
     assert_eq!(result.unwrap_err().message, "the answer holds more than 1024 blocks");

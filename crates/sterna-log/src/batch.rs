@@ -225,7 +225,17 @@ pub fn empty_row(id: &SessionId) -> SessionRow {
 /// Changes a session's row as an append's delta says.
 pub fn apply_delta(row: &mut SessionRow, delta: IndexDelta, head: Seq) {
     let IndexDelta {
-        opened, updated_at, status, title, route, turns, steps, tokens, cost, cost_unknown, texts: _,
+        opened,
+        updated_at,
+        status,
+        title,
+        route,
+        turns,
+        steps,
+        tokens,
+        cost,
+        cost_unknown,
+        texts: _,
     } = delta;
     if let Some(opened) = opened {
         row.cwd = opened.cwd;
@@ -264,10 +274,9 @@ fn check_shape(session: &SessionId, expect: &Expect, id: &str, records: &[Draft]
     let is_new = matches!(expect, Expect::New(_));
     for (at, draft) in records.iter().enumerate() {
         match &draft.body {
+            Body::SessionOpened(opened) if is_new && at == 0 && opened.id == *session => {}
             Body::SessionOpened(opened) if is_new && at == 0 => {
-                if opened.id != *session {
-                    return refuse(format!("session `{session}` cannot be opened as `{}`", opened.id));
-                }
+                return refuse(format!("session `{session}` cannot be opened as `{}`", opened.id));
             }
             Body::SessionOpened(_) => {
                 return refuse("a session is opened by the first record of its log alone".into());

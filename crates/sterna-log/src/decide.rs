@@ -2,9 +2,7 @@
 
 use sterna_model::{Digest, Parent, Seq};
 
-use crate::{
-    AppendKind, Batch, Expect, KeyEntry, Lease, LogError, Receipt, check_fence, next_lease,
-};
+use crate::{AppendKind, Batch, Expect, KeyEntry, Lease, LogError, Receipt, check_fence, next_lease};
 
 /// Where a session stands when the append's transaction has begun.
 #[derive(Debug, Clone, PartialEq, Eq)]

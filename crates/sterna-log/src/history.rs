@@ -184,18 +184,22 @@ async fn parent_of(log: &dyn Log, session: &SessionId) -> Result<Option<Parent>,
     })
 }
 
-/// Reads a page, cut before its first damaged record; damage at its very beginning is the error.
+/// Reads a page, cut before its first record that cannot be read; one at its very beginning is the error.
 async fn read_whole_prefix(
     log: &dyn Log,
     session: &SessionId,
     from: Seq,
-    limit: usize,
+    mut limit: usize,
 ) -> Result<Vec<Sealed>, LogError> {
-    match log.read(session, from, limit).await {
-        Err(LogError::Corrupt { seq, .. }) if seq > from => {
-            log.read(session, from, usize::try_from(seq - from).unwrap_or(limit)).await
+    loop {
+        match log.read(session, from, limit).await {
+            Err(LogError::Corrupt { seq, .. }) if seq > from => {
+                limit = usize::try_from(seq - from).unwrap_or(limit).min(limit);
+            }
+            // A newer record does not say where it is.
+            Err(LogError::Newer { .. }) if limit > 1 => limit /= 2,
+            other => return other,
         }
-        other => other,
     }
 }
 
@@ -216,8 +220,7 @@ async fn check_record(
     // The store has checked the bytes it holds. This is the second opinion, from the record alone; it can be had
     // only of records that this version would write in the same way.
     if record.v == RECORD_VERSION {
-        let draft =
-            Draft { at: record.at, turn: record.turn, step: record.step, body: record.body.clone() };
+        let draft = Draft { at: record.at, turn: record.turn, step: record.step, body: record.body.clone() };
         if seal(&prepare(&draft)?, seq, &prev).1 != sealed.hash {
             return Ok(Some("its hash does not follow from the record before it and its content".into()));
         }

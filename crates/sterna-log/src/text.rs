@@ -61,7 +61,10 @@ mod tests {
             for (before, after) in [(0, 3000), (3000, 0), (2000, 2000)] {
                 let text = format!("{} needle {}", pad.repeat(before), pad.repeat(after));
                 let cut = snippet(&text, &word);
-                assert!(cut.len() <= SNIPPET_BYTES && cut.contains("needle"), "{pad} {before} {after}: {cut}");
+                assert!(
+                    cut.len() <= SNIPPET_BYTES && cut.contains("needle"),
+                    "{pad} {before} {after}: {cut}"
+                );
                 assert_eq!((cut.starts_with('…'), cut.ends_with('…')), (before > 0, after > 0));
             }
         }

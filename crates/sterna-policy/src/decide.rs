@@ -14,6 +14,7 @@ use crate::paths::{base_name, is_harmless_device, normalise, within};
 use crate::programs;
 use crate::rule::{Beneath, PathPattern, Places, Rule, Target, Text, host_matches, trusted_name};
 use crate::shell::{RedirectKind, ShellPlan, SimpleCommand, Word, joined};
+use crate::variables::is_harmless;
 
 /// One thing that a call would touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +85,8 @@ pub struct Verdict {
 impl Verdict {
     /// The object that `sterna policy explain --json` prints.
     pub fn explain(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_else(|_| json!({"decision": self.decision.word(), "reason": self.reason}))
+        serde_json::to_value(self)
+            .unwrap_or_else(|_| json!({"decision": self.decision.word(), "reason": self.reason}))
     }
 }
 
@@ -153,7 +155,7 @@ pub(crate) fn texts_to_allow(command: &SimpleCommand) -> Vec<String> {
         let text = with_program(trusted_name(&first.text), rest);
         let missing = |v: &&String| !argv.iter().any(|w| w.text == **v);
         let all: Vec<&String> = command.env_prefix.iter().filter(missing).collect();
-        let telling: Vec<&String> = all.iter().copied().filter(|v| !programs::is_harmless(v)).collect();
+        let telling: Vec<&String> = all.iter().copied().filter(|v| !is_harmless(v)).collect();
         for variables in [telling, all] {
             let words = variables.iter().map(|v| v.as_str()).chain([text.as_str()]);
             texts.push(words.collect::<Vec<_>>().join(" "));
@@ -173,6 +175,8 @@ enum Rank {
     AskByMode,
     AskByRule,
     Wall,
+    /// A deny rule may be about something that is not seen.
+    MayDeny,
     Floor,
     Deny,
 }
@@ -255,7 +259,9 @@ impl Judge<'_> {
         match access {
             Access::Read(path) => self.path(How::Read, &self.absolute(path), Reach::This, false, By::Tool),
             Access::Write(path) => self.path(How::Write, &self.absolute(path), Reach::This, false, By::Tool),
-            Access::Delete(path) => self.path(How::Delete, &self.absolute(path), Reach::Tree, false, By::Tool),
+            Access::Delete(path) => {
+                self.path(How::Delete, &self.absolute(path), Reach::Tree, false, By::Tool)
+            }
             Access::Shell { command, cwd } => self.shell(command, &self.absolute(cwd)),
             Access::Web { host } => self.host(host, By::Tool),
             Access::Person => self.find(Rank::Allow, "asks a person", None),
@@ -264,7 +270,9 @@ impl Judge<'_> {
                 self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool));
             }
             Access::Other => match self.tool_rule {
-                Some(i) => self.find(Rank::Allow, format!("allowed by {}", described(&self.ask.rules[i])), Some(i)),
+                Some(i) => {
+                    self.find(Rank::Allow, format!("allowed by {}", described(&self.ask.rules[i])), Some(i))
+                }
                 None => self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool)),
             },
         }
@@ -276,7 +284,8 @@ impl Judge<'_> {
 
     /// The places that a path may mean: by name, by link, and by `..` on either side of a link.
     fn real(&self, path: &Path) -> Vec<PathBuf> {
-        let mut real = vec![normalise(&(self.ask.resolve)(path)), normalise(&(self.ask.resolve)(&normalise(path)))];
+        let mut real =
+            vec![normalise(&(self.ask.resolve)(path)), normalise(&(self.ask.resolve)(&normalise(path)))];
         real.dedup();
         real
     }
@@ -318,7 +327,9 @@ impl Judge<'_> {
         let places = self.places;
         let covering = covering.or_else(|| {
             let fits = |p: &Option<PathPattern>| {
-                p.as_ref().is_none_or(|p| !glob && reach != Reach::Tree && real.iter().all(|r| p.matches(r, places)))
+                p.as_ref().is_none_or(|p| {
+                    !glob && reach != Reach::Tree && real.iter().all(|r| p.matches(r, places))
+                })
             };
             self.allowed(|rule| match &rule.target {
                 Target::Read(p) => how == How::Read && fits(p),
@@ -335,11 +346,21 @@ impl Judge<'_> {
         match how {
             _ if !inside => self.ask_or_wall_for_read(how, format!("{what}: outside the workspace")),
             How::Read if glob && reach != Reach::Names => {
-                self.find(Rank::AskByMode, format!("{what}: a pattern may name links that lead out of the workspace"), None);
+                self.find(
+                    Rank::AskByMode,
+                    format!("{what}: a pattern may name links that lead out of the workspace"),
+                    None,
+                );
             }
-            How::Read | How::Named => self.find(Rank::Allow, format!("{what}: reads in the workspace pass"), None),
+            How::Read | How::Named => {
+                self.find(Rank::Allow, format!("{what}: reads in the workspace pass"), None)
+            }
             How::Write | How::Delete if by_command => {
-                self.find(Rank::AskByMode, format!("{what}: commands that write ask where no sandbox holds them"), None);
+                self.find(
+                    Rank::AskByMode,
+                    format!("{what}: commands that write ask where no sandbox holds them"),
+                    None,
+                );
             }
             How::Write | How::Delete => match self.ask.mode {
                 Mode::Ask => self.find(Rank::AskByMode, format!("{what}: mode `ask` asks for writes"), None),
@@ -359,38 +380,42 @@ impl Judge<'_> {
         }
     }
 
-    fn restrict_path(&mut self, how: How, what: &str, all: &[PathBuf], real: &[PathBuf], many: bool, reach: Reach) {
+    fn restrict_path(
+        &mut self,
+        how: How,
+        what: &str,
+        all: &[PathBuf],
+        real: &[PathBuf],
+        many: bool,
+        reach: Reach,
+    ) {
         let places = self.places;
         let roots = self.ask.roots;
-        let about = |rule: &Rule| match (&rule.target, how) {
-            (Target::Read(p), How::Read | How::Named) | (Target::Write(p), How::Write | How::Delete) => Some(p.clone()),
-            _ => None,
-        };
         let chosen_root = |rule: &Rule, p: &PathPattern| {
             // A workspace in a system folder was chosen by a person.
             let folder = p.absolute_folder().filter(|_| rule.scope() == Scope::Builtin);
             let Some(folder) = folder else { return false };
             roots.iter().any(|r| within(r, &folder) && all.iter().all(|path| within(path, r)))
         };
-        self.restrict(what, |rule| match about(rule) {
+        self.restrict(what, |rule| match about(rule, how) {
             None => false,
             Some(None) => true,
-            Some(Some(p)) => all.iter().any(|path| p.matches_widely(path, places)) && !chosen_root(rule, &p),
+            Some(Some(p)) => all.iter().any(|path| p.matches_widely(path, places)) && !chosen_root(rule, p),
         });
         if !many || reach == Reach::Names {
             return;
         }
         // What lies beneath is not seen: a rule that may reach it at least asks, and denies where asking is off.
         for (i, rule) in self.ask.rules.iter().enumerate().filter(|(_, r)| r.restricts()) {
-            let Some(Some(p)) = about(rule) else { continue };
+            let Some(Some(p)) = about(rule, how) else { continue };
             let may = real.iter().any(|folder| match p.may_match_beneath(folder, places) {
                 Beneath::No => false,
                 Beneath::Anywhere => rule.scope() != Scope::Builtin,
                 Beneath::Here => true,
             });
-            if may && !chosen_root(rule, &p) {
+            if may && !chosen_root(rule, p) {
                 let certain = rule.decision() == Decision::Deny && self.ask.mode == Mode::Bypass;
-                let rank = if certain { Rank::Deny } else { Rank::AskByRule };
+                let rank = if certain { Rank::MayDeny } else { Rank::AskByRule };
                 self.find(rank, format!("{what}: may reach what {} is about", described(rule)), Some(i));
             }
         }
@@ -398,9 +423,12 @@ impl Judge<'_> {
 
     fn host(&mut self, host: &str, by: By) {
         let any = host == "*";
-        let what = if any { "reaches hosts that cannot be seen".to_owned() } else { format!("reaches `{host}`") };
+        let what =
+            if any { "reaches hosts that cannot be seen".to_owned() } else { format!("reaches `{host}`") };
         let hits = |rule: &Rule| match &rule.target {
-            Target::Web(pattern) => pattern.as_ref().is_none_or(|p| p.is_everything() || (!any && host_matches(p, host))),
+            Target::Web(pattern) => {
+                pattern.as_ref().is_none_or(|p| p.is_everything() || (!any && host_matches(p, host)))
+            }
             _ => false,
         };
         self.restrict(&what, |rule| hits(rule) || (any && matches!(&rule.target, Target::Web(_))));
@@ -409,7 +437,11 @@ impl Judge<'_> {
             By::Command(_) => None,
         };
         match rule.or_else(|| self.allowed(hits)) {
-            Some(i) => self.find(Rank::Allow, format!("{what}: allowed by {}", described(&self.ask.rules[i])), Some(i)),
+            Some(i) => self.find(
+                Rank::Allow,
+                format!("{what}: allowed by {}", described(&self.ask.rules[i])),
+                Some(i),
+            ),
             None => self.find(Rank::AskByMode, what, None),
         }
     }
@@ -419,7 +451,6 @@ impl Judge<'_> {
         if floor::is_fork_bomb(line) {
             self.find(Rank::Floor, "safety floor: a fork bomb", None);
         }
-        self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
         let mut cwds = vec![cwd.to_owned()];
         if let Some(reason) = &plan.unknown {
             self.unknown(format!("the command line is not understood: {reason}"));
@@ -428,6 +459,7 @@ impl Judge<'_> {
             self.glimpsing = false;
         }
         plan.commands.iter().for_each(|c| self.command(c, &mut cwds));
+        self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
         self.plan = Some(plan);
     }
 
@@ -446,18 +478,26 @@ impl Judge<'_> {
         let effects = programs::effects(command);
         let texts = texts_to_restrict(command);
         let shown = joined(&command.argv);
-        let hit = |rule: &Rule| matches!(&rule.target, Target::Shell(p) if texts.iter().any(|t| p.matches(t)));
+        let hit =
+            |rule: &Rule| matches!(&rule.target, Target::Shell(p) if texts.iter().any(|t| p.matches(t)));
         self.restrict(&format!("`{shown}`"), hit);
         if let Some(reason) = floor::forbids_command(command) {
             self.find(Rank::Floor, format!("safety floor: {reason}"), None);
         }
         let known = matches!(effects.class, Class::Known);
-        let covering = self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
+        let covering =
+            self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
         match (&effects.class, covering) {
             (Class::Unknown(reason), _) => self.unknown(format!("`{shown}`: {reason}")),
-            (Class::Arbitrary(reason), _) if self.ask.mode == Mode::Plan => self.ask_or_wall(format!("`{shown}`: {reason}")),
+            (Class::Arbitrary(reason), _) if self.ask.mode == Mode::Plan => {
+                self.ask_or_wall(format!("`{shown}`: {reason}"))
+            }
             (Class::Arbitrary(_) | Class::Known, Some(i)) => {
-                self.find(Rank::Allow, format!("`{shown}`: allowed by {}", described(&self.ask.rules[i])), Some(i));
+                self.find(
+                    Rank::Allow,
+                    format!("`{shown}`: allowed by {}", described(&self.ask.rules[i])),
+                    Some(i),
+                );
             }
             (Class::Arbitrary(reason), None) => self.ask_or_wall(format!("`{shown}`: {reason}")),
             (Class::Known, None) if effects.only_reads() => {
@@ -538,7 +578,7 @@ impl Judge<'_> {
             g.tool == ask.tool && g.content == ask.content && g.expires.is_none_or(|at| ask.now < at)
         });
         let (decision, reason) = match (rank, grant, ask.mode) {
-            (Rank::Deny | Rank::Floor | Rank::Wall, _, _) => (Decision::Deny, why),
+            (Rank::Deny | Rank::Floor | Rank::MayDeny | Rank::Wall, _, _) => (Decision::Deny, why),
             (Rank::Allow, _, _) => (Decision::Allow, why),
             (Rank::AskByMode | Rank::AskByRule, Some(_), _) => {
                 (Decision::Allow, format!("granted for this very content; {why}"))
@@ -549,9 +589,11 @@ impl Judge<'_> {
             (Rank::AskByMode | Rank::AskByRule, None, Mode::Bypass) => {
                 (Decision::Allow, format!("mode `bypass` allows what would ask; {why}"))
             }
-            (Rank::AskByMode | Rank::AskByRule, None, Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan) => {
-                (Decision::Ask, why)
-            }
+            (
+                Rank::AskByMode | Rank::AskByRule,
+                None,
+                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan,
+            ) => (Decision::Ask, why),
         };
         let met = |i: &usize| {
             let r = &rules[*i];
@@ -573,13 +615,24 @@ impl Judge<'_> {
 /// named: a star does not name it.
 fn covers(pattern: &Text, command: &SimpleCommand, known: bool) -> bool {
     let named = |argv: &[Word]| argv.first().is_some_and(|w| pattern.names(trusted_name(&w.text)));
-    let telling = command.env_prefix.iter().filter(|v| !programs::is_harmless(v));
-    let variables = telling.filter_map(|v| v.split_once('=')).all(|(name, _)| pattern.contains(&format!("{name}=")));
+    let telling = command.env_prefix.iter().filter(|v| !is_harmless(v));
+    let variables =
+        telling.filter_map(|v| v.split_once('=')).all(|(name, _)| pattern.contains(&format!("{name}=")));
     let raised = command.raised.is_none() || command.via.first().is_some_and(|argv| named(argv));
     variables
         && raised
         && (known || named(&command.argv))
         && texts_to_allow(command).iter().any(|text| pattern.matches(text))
+}
+
+/// The pattern of a rule that is about doing this to a path; the inner `None` is every path.
+fn about(rule: &Rule, how: How) -> Option<Option<&PathPattern>> {
+    match (&rule.target, how) {
+        (Target::Read(p), How::Read | How::Named) | (Target::Write(p), How::Write | How::Delete) => {
+            Some(p.as_ref())
+        }
+        _ => None,
+    }
 }
 
 fn described(rule: &Rule) -> String {

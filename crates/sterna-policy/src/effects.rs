@@ -65,6 +65,10 @@ impl Effects {
         Self { class: Class::Unknown(why.into()), ..Self::default() }
     }
     pub(crate) fn touch(&mut self, how: How, word: &Word, reach: Reach) {
+        // Standard input and output.
+        if word.text == "-" {
+            return;
+        }
         self.touches.push(Touch { how, word: word.clone(), reach });
     }
     pub(crate) fn with(mut self, how: How, words: &[&Word], reach: Reach) -> Self {
@@ -78,7 +82,7 @@ impl Effects {
 }
 
 /// What to know of a program's options.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     /// Short options with a value that is no path.
     pub values: &'static str,
@@ -95,6 +99,10 @@ pub(crate) struct Options {
     pub only_long: &'static [&'static str],
 }
 
+/// Nothing known of any option.
+pub(crate) const NO_OPTIONS: Options =
+    Options { values: "", files: "", bad: "", bad_long: &[], long_values: &[], only: None, only_long: &[] };
+
 /// Arguments told apart.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed<'a> {
@@ -102,7 +110,7 @@ pub(crate) struct Parsed<'a> {
     pub short: String,
     /// Long options without their values.
     pub long: Vec<String>,
-    /// Values that are, or look like, files.
+    /// Values that are, or may be, files.
     pub files: Vec<Word>,
 }
 
@@ -134,9 +142,8 @@ pub(crate) fn parse<'a>(args: &'a [Word], options: &Options) -> Result<Parsed<'a
             match value {
                 Some(value) if looks_like_a_path(value) => parsed.files.push(Word::literal(value)),
                 Some(_) => {}
-                None if options.long_values.contains(&key) => {
-                    words.next();
-                }
+                // A separate value may after all be a file: it is held against the rules like one.
+                None if options.long_values.contains(&key) => parsed.files.extend(words.next().cloned()),
                 None => {}
             }
         } else if text.len() > 1 && text.starts_with('-') {
@@ -153,12 +160,15 @@ pub(crate) fn parse<'a>(args: &'a [Word], options: &Options) -> Result<Parsed<'a
                 parsed.short.push(c);
                 if takes_file || options.values.contains(c) {
                     let attached = &letters[i + c.len_utf8()..];
-                    let value = if attached.is_empty() { words.next().cloned() } else { Some(Word::literal(attached)) };
-                    parsed.files.extend(value.filter(|v| takes_file || v.tilde));
+                    if attached.is_empty() {
+                        parsed.files.extend(words.next().cloned());
+                    } else if takes_file {
+                        parsed.files.push(Word::literal(attached));
+                    }
                     break;
                 }
             }
-        } else if text != "-" {
+        } else {
             parsed.operands.push(word);
         }
     }
@@ -167,5 +177,8 @@ pub(crate) fn parse<'a>(args: &'a [Word], options: &Options) -> Result<Parsed<'a
 
 /// Values of long options that may be files: held against the rules to be safe.
 fn looks_like_a_path(value: &str) -> bool {
-    value.starts_with(['/', '~', '.']) || value.contains("..") || value.contains("/.") || value.contains(".env")
+    value.starts_with(['/', '~', '.'])
+        || value.contains("..")
+        || value.contains("/.")
+        || value.contains(".env")
 }

@@ -15,11 +15,19 @@ pub(crate) struct Protected<'a> {
 }
 
 /// Says why touching `path` like this is never allowed. `everything`: the path stands for all that is in it.
-pub(crate) fn forbids_path(how: How, path: &Path, reach: Reach, everything: bool, protected: Protected) -> Option<String> {
+pub(crate) fn forbids_path(
+    how: How,
+    path: &Path,
+    reach: Reach,
+    everything: bool,
+    protected: Protected,
+) -> Option<String> {
     let shown = path.display();
     match how {
         How::Read => None,
-        How::Named => own_state(path, protected).map(|_| format!("`{shown}` is Sterna's own state or configuration")),
+        How::Named => {
+            own_state(path, protected).map(|_| format!("`{shown}` is Sterna's own state or configuration"))
+        }
         How::Write => {
             if is_device(path) {
                 return Some(format!("`{shown}` is a device"));
@@ -29,13 +37,18 @@ pub(crate) fn forbids_path(how: How, path: &Path, reach: Reach, everything: bool
         How::Delete => {
             let over = |p: &Path| within_any_case(p, path);
             if over(Path::new("/")) || protected.home.is_some_and(over) {
-                return Some(format!("removal of `{shown}`, which holds the home folder or the whole system"));
+                return Some(format!(
+                    "removal of `{shown}`, which holds the home folder or the whole system"
+                ));
             }
             if protected.roots.iter().any(|r| over(r)) && (!everything || reach == Reach::Tree) {
                 return Some(format!("removal of `{shown}`, which is or holds the workspace"));
             }
             if let Some(state) = protected.state.iter().find(|s| over(s)) {
-                return Some(format!("removal of `{}`, Sterna's own state or configuration", state.display()));
+                return Some(format!(
+                    "removal of `{}`, Sterna's own state or configuration",
+                    state.display()
+                ));
             }
             if is_device(path) {
                 return Some(format!("`{shown}` is a device"));
@@ -89,7 +102,9 @@ fn own_state(path: &Path, protected: Protected) -> Option<String> {
             continue;
         }
         let second = inner.next().map(|c| c.as_os_str().to_string_lossy().to_lowercase());
-        if second.is_none_or(|s| ["config", "hooks", "policy", "trust", "mcp"].iter().any(|p| s.starts_with(p))) {
+        if second
+            .is_none_or(|s| ["config", "hooks", "policy", "trust", "mcp"].iter().any(|p| s.starts_with(p)))
+        {
             return refuse();
         }
     }

@@ -1,6 +1,6 @@
 //! What a git command would do: the reading ones by a list of what is safe, the rest only by rule.
 
-use crate::effects::{Effects, How, Options, Reach, parse};
+use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
 use crate::shell::Word;
 
 /// Environment that keeps git's reading commands from running programs that a repository's configuration
@@ -56,8 +56,8 @@ fn reading(args: &[Word]) -> Effects {
     };
     match name.text.as_str() {
         "status" | "log" | "diff" | "show" | "rev-parse" | "ls-files" | "ls-tree" | "blame" | "describe"
-        | "shortlog" | "rev-list" | "merge-base" | "cat-file" | "show-ref" | "name-rev" | "cherry" | "whatchanged"
-        | "count-objects" | "check-ignore" | "grep" | "diff-tree" | "range-diff" | "var" => {
+        | "shortlog" | "rev-list" | "merge-base" | "cat-file" | "show-ref" | "name-rev" | "cherry"
+        | "whatchanged" | "count-objects" | "check-ignore" | "grep" | "diff-tree" | "range-diff" | "var" => {
             if name.text == "var" && rest.iter().any(|w| w.text.contains("EDITOR")) {
                 return Effects::unknown("`git var` of an editor");
             }
@@ -81,11 +81,16 @@ fn reading(args: &[Word]) -> Effects {
             base(revisions("log", rest.get(1..).unwrap_or_default(), &folder))
         }
         "version" => Effects::none(),
-        "clone" | "fetch" | "pull" | "push" | "ls-remote" | "submodule" | "archive" => reaching(&name.text, rest),
-        "filter-branch" | "difftool" | "mergetool" | "send-email" | "daemon" | "upload-pack" | "receive-pack" => {
+        "clone" | "fetch" | "pull" | "push" | "ls-remote" | "submodule" | "archive" => {
+            reaching(&name.text, rest)
+        }
+        "filter-branch" | "difftool" | "mergetool" | "send-email" | "daemon" | "upload-pack"
+        | "receive-pack" => {
             Effects::unknown(format!("`git {}` runs programs that cannot be seen", name.text))
         }
-        "bisect" | "rebase" if rest.iter().any(|w| w.text == "run" || w.text.starts_with("--exec") || w.text == "-x") => {
+        "bisect" | "rebase"
+            if rest.iter().any(|w| w.text == "run" || w.text.starts_with("--exec") || w.text == "-x") =>
+        {
             Effects::unknown(format!("`git {}` runs a program", name.text))
         }
         known if WRITERS.contains(&known) => {
@@ -103,15 +108,25 @@ fn by_rule(name: &str, why: String) -> Effects {
 fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
     let options = Options {
         bad: if name == "grep" { "O" } else { "" },
-        bad_long: &["output", "ext-diff", "textconv", "open-files-in-pager", "show-signature", "filters", "batch-command"],
+        bad_long: &[
+            "output",
+            "ext-diff",
+            "textconv",
+            "open-files-in-pager",
+            "show-signature",
+            "filters",
+            "batch-command",
+        ],
         values: "nSGL",
         files: if name == "grep" { "f" } else { "" },
-        ..Options::default()
+        ..NO_OPTIONS
     };
     // `--output-indicator-new` and `--no-textconv` fall with them; nobody misses them.
     let parsed = match parse(rest, &options) {
         Ok(parsed) => parsed,
-        Err(option) => return Effects::unknown(format!("{option} of `git {name}` may run or write something")),
+        Err(option) => {
+            return Effects::unknown(format!("{option} of `git {name}` may run or write something"));
+        }
     };
     if rest.iter().any(|w| w.text.contains("%G")) {
         return Effects::unknown("a format with %G runs the signature checker that is configured");
@@ -140,8 +155,20 @@ fn listing(name: &str, rest: &[Word]) -> Result<Effects, String> {
         let text = word.text.as_str();
         let flag = match name {
             "branch" => {
-                ["-a", "-r", "-v", "-vv", "-l", "--all", "--remotes", "--list", "--show-current", "--no-color", "--verbose"]
-                    .contains(&text)
+                [
+                    "-a",
+                    "-r",
+                    "-v",
+                    "-vv",
+                    "-l",
+                    "--all",
+                    "--remotes",
+                    "--list",
+                    "--show-current",
+                    "--no-color",
+                    "--verbose",
+                ]
+                .contains(&text)
                     || text.starts_with("--sort=")
                     || text.starts_with("--format=")
             }
@@ -166,25 +193,58 @@ fn config(rest: &[Word]) -> Effects {
 
 /// Commands that talk to a remote. A URL names its host; a remote's name is in the repository.
 fn reaching(name: &str, rest: &[Word]) -> Effects {
-    const BAD: [&str; 9] =
-        ["--upload-pack", "--receive-pack", "--exec", "--config", "--template", "--remote", "--output", "-c", "-u"];
+    const BAD: [&str; 9] = [
+        "--upload-pack",
+        "--receive-pack",
+        "--exec",
+        "--config",
+        "--template",
+        "--remote",
+        "--output",
+        "-c",
+        "-u",
+    ];
     let bad = |w: &&Word| {
         let text = w.text.split('=').next().unwrap_or_default();
         let upstream = name == "push" && text == "-u";
         let abbreviated = |b: &&str| text.len() > 3 && b.starts_with(text);
-        !upstream && (BAD.contains(&text) || BAD.iter().any(abbreviated)) || w.text.contains("ext::") || w.text == "foreach"
+        !upstream && (BAD.contains(&text) || BAD.iter().any(abbreviated))
+            || w.text.contains("ext::")
+            || w.text == "foreach"
     };
     if let Some(word) = rest.iter().find(bad) {
         return Effects::unknown(format!("`git {name} {}` may run a program", word.text));
     }
     let mut effects = by_rule(name, "it reaches a remote or changes the repository".into());
     for word in rest.iter().filter(|w| !w.text.starts_with('-')) {
-        effects.hosts.extend(crate::programs::host_of(&word.text));
+        effects.hosts.extend(crate::network::host_of(&word.text));
     }
     effects
 }
 
 const WRITERS: [&str; 24] = [
-    "add", "am", "apply", "bisect", "branch", "checkout", "cherry-pick", "clean", "commit", "format-patch", "gc", "init",
-    "merge", "mv", "notes", "prune", "rebase", "reset", "restore", "revert", "rm", "sparse-checkout", "switch", "worktree",
+    "add",
+    "am",
+    "apply",
+    "bisect",
+    "branch",
+    "checkout",
+    "cherry-pick",
+    "clean",
+    "commit",
+    "format-patch",
+    "gc",
+    "init",
+    "merge",
+    "mv",
+    "notes",
+    "prune",
+    "rebase",
+    "reset",
+    "restore",
+    "revert",
+    "rm",
+    "sparse-checkout",
+    "switch",
+    "worktree",
 ];

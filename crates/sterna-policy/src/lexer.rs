@@ -304,7 +304,8 @@ impl Lexer {
                 while self.peek().is_some_and(|c| c.is_ascii_digit() || c == '-') {
                     self.at += 1;
                 }
-                let ended = matches!(self.peek(), None | Some(' ' | '\t' | '\n' | ';' | '|' | '&' | '>' | '<'));
+                let ended =
+                    matches!(self.peek(), None | Some(' ' | '\t' | '\n' | ';' | '|' | '&' | '>' | '<'));
                 if self.at == start || !ended {
                     return Err("a redirection that is not understood".into());
                 }

@@ -9,10 +9,13 @@ mod effects;
 mod floor;
 mod git;
 mod lexer;
+mod network;
 mod paths;
 mod programs;
+mod readers;
 mod rule;
 mod shell;
+mod variables;
 mod wrappers;
 
 pub use builtin::builtin_rules;

@@ -34,9 +34,9 @@ pub(crate) fn within(path: &Path, folder: &Path) -> bool {
 /// As `within`, taking upper and lower case for the same: some file systems do.
 pub(crate) fn within_any_case(path: &Path, folder: &Path) -> bool {
     let mut parts = path.components();
-    folder.components().all(|want| {
-        parts.next().is_some_and(|got| same_any_case(got.as_os_str(), want.as_os_str()))
-    })
+    folder
+        .components()
+        .all(|want| parts.next().is_some_and(|got| same_any_case(got.as_os_str(), want.as_os_str())))
 }
 
 fn same_any_case(a: &OsStr, b: &OsStr) -> bool {

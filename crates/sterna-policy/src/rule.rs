@@ -56,7 +56,9 @@ impl Rule {
         };
         let at = name.len() + 1;
         let path = || {
-            let pattern = pattern.map(|p| PathPattern::parse(p.trim())).transpose();
+            let pattern = pattern
+                .map(|p| PathPattern::parse(p.trim(), written.decision != Decision::Allow))
+                .transpose();
             pattern.map_err(|kind| error(at, kind))
         };
         let target = match name.to_ascii_lowercase().as_str() {
@@ -180,10 +182,8 @@ fn star_match(pattern: &[Option<char>], text: &[char]) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct PathPattern {
     base: Base,
-    exact: GlobMatcher,
-    /// For rules that restrict: any case, and everything beneath.
-    wide: GlobMatcher,
-    wide_beneath: GlobMatcher,
+    /// Takes any case for rules that restrict.
+    matcher: GlobMatcher,
     /// The components before the first wildcard.
     literal: PathBuf,
     /// Begins with `**/`: matches at any depth.
@@ -205,7 +205,7 @@ pub(crate) struct Places<'a> {
 }
 
 impl PathPattern {
-    fn parse(pattern: &str) -> Result<Self, RuleErrorKind> {
+    fn parse(pattern: &str, any_case: bool) -> Result<Self, RuleErrorKind> {
         let (base, relative) = match pattern {
             "*" => (Base::Absolute, "**"),
             "~" => (Base::Home, ""),
@@ -218,27 +218,17 @@ impl PathPattern {
         if relative.split('/').any(|part| part == "..") {
             return Err(RuleErrorKind::ParentInPattern);
         }
-        let build = |glob: &str, any_case| {
-            let mut builder = GlobBuilder::new(glob);
-            builder.literal_separator(true).backslash_escape(true).case_insensitive(any_case);
-            builder.build().map(|g| g.compile_matcher()).map_err(|e| RuleErrorKind::BadGlob(e.kind().to_string()))
-        };
-        let beneath = if relative.is_empty() { "**".to_owned() } else { format!("{relative}/**") };
+        let mut builder = GlobBuilder::new(relative);
+        builder.literal_separator(true).backslash_escape(true).case_insensitive(any_case);
+        let glob = builder.build().map_err(|e| RuleErrorKind::BadGlob(e.kind().to_string()))?;
         let wild = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
         let literal: PathBuf = relative.split('/').take_while(wild).collect();
-        Ok(Self {
-            base,
-            exact: build(relative, false)?,
-            wide: build(relative, true)?,
-            wide_beneath: build(&beneath, true)?,
-            literal,
-            floating: relative.starts_with("**/"),
-        })
+        Ok(Self { base, matcher: glob.compile_matcher(), literal, floating: relative.starts_with("**/") })
     }
 
     /// Matches as written.
     pub(crate) fn matches(&self, path: &Path, places: Places) -> bool {
-        self.relative(path, places).iter().any(|r| self.exact.is_match(r))
+        self.relative(path, places).iter().any(|r| self.matcher.is_match(r))
     }
 
     /// Matches as widely as it can be meant: any case, all that lies beneath, `**/` anywhere.
@@ -247,7 +237,7 @@ impl PathPattern {
         if self.floating {
             candidates.extend(path.strip_prefix("/").map(Path::to_owned));
         }
-        candidates.iter().any(|r| self.wide.is_match(r) || self.wide_beneath.is_match(r))
+        candidates.iter().any(|r| r.ancestors().any(|part| self.matcher.is_match(part)))
     }
 
     /// Whether something beneath `folder` might match. `None` when only because it floats.
@@ -255,9 +245,9 @@ impl PathPattern {
         if self.floating {
             return Beneath::Anywhere;
         }
-        let starts = self.bases(places).into_iter().map(|base| base.join(&self.literal));
+        let mut starts = self.bases(places).into_iter().map(|base| base.join(&self.literal));
         let meets = |start: PathBuf| within_any_case(&start, folder) || within_any_case(folder, &start);
-        if starts.map(meets).any(|yes| yes) { Beneath::Here } else { Beneath::No }
+        if starts.any(meets) { Beneath::Here } else { Beneath::No }
     }
 
     /// The fixed folder of an absolute pattern.
@@ -291,7 +281,8 @@ pub(crate) enum Beneath {
 /// Whether a host pattern covers a host, which may carry a port.
 pub(crate) fn host_matches(pattern: &Text, host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let bare = host.rsplit_once(':').filter(|(h, p)| !h.contains(':') && p.bytes().all(|b| b.is_ascii_digit()));
+    let bare =
+        host.rsplit_once(':').filter(|(h, p)| !h.contains(':') && p.bytes().all(|b| b.is_ascii_digit()));
     pattern.matches(&host) || bare.is_some_and(|(h, _)| pattern.matches(h.trim_end_matches('.')))
 }
 
@@ -338,13 +329,17 @@ pub struct RuleError {
 pub enum RuleErrorKind {
     #[error("no name; write Tool or Tool(pattern)")]
     NoName,
-    #[error("`{0}` cannot be in a tool's name; write Tool or Tool(pattern), without allow, ask or deny before it")]
+    #[error(
+        "`{0}` cannot be in a tool's name; write Tool or Tool(pattern), without allow, ask or deny before it"
+    )]
     BadName(char),
     #[error("the pattern is never closed; add `)`")]
     NotClosed,
     #[error("the pattern is empty; leave the brackets out to match everything")]
     EmptyPattern,
-    #[error("unknown capability `{given}`, did you mean `{nearest}`? only Read, Write, Shell and Web take a pattern")]
+    #[error(
+        "unknown capability `{given}`, did you mean `{nearest}`? only Read, Write, Shell and Web take a pattern"
+    )]
     UnknownCapability { given: String, nearest: &'static str },
     #[error("`..` in a path pattern; write the path without it")]
     ParentInPattern,

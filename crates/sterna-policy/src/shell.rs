@@ -130,7 +130,9 @@ pub(crate) fn read_at(line: &str, depth: usize) -> Result<Vec<SimpleCommand>, St
             Token::Separator(separator) => {
                 let empty = is_empty(&current);
                 match separator {
-                    Separator::Joining if empty => return Err("an operator without a command before it".into()),
+                    Separator::Joining if empty => {
+                        return Err("an operator without a command before it".into());
+                    }
                     Separator::Ending if empty && wanting => {} // a newline after `&&` or `|`
                     Separator::Ending | Separator::Joining => {
                         finish(&mut commands, std::mem::take(&mut current), depth)?;
@@ -243,10 +245,14 @@ fn glimpse(line: &str) -> Vec<SimpleCommand> {
             let tails = if wrapped { command.argv.len().min(32) } else { 1 };
             for skip in 0..tails {
                 let argv = command.argv.get(skip..).unwrap_or_default().to_vec();
-                found.push(SimpleCommand { argv, redirects: command.redirects.clone(), ..SimpleCommand::default() });
+                found.push(SimpleCommand {
+                    argv,
+                    redirects: command.redirects.clone(),
+                    ..SimpleCommand::default()
+                });
             }
         }
-        if found.len() > MAX_COMMANDS {
+        if found.len() > MAX_GLIMPSES {
             break;
         }
     }
@@ -254,9 +260,10 @@ fn glimpse(line: &str) -> Vec<SimpleCommand> {
 }
 
 const KEYWORDS: [&str; 22] = [
-    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "select",
-    "function", "coproc", "{", "}", "!", "[[", "]]", "return",
+    "if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in",
+    "select", "function", "coproc", "{", "}", "!", "[[", "]]", "return",
 ];
 const MAX_COMMANDS: usize = 256;
 const MAX_DEPTH: usize = 6;
-const MAX_GLIMPSED: usize = 64 << 10;
+const MAX_GLIMPSED: usize = 1 << 20;
+const MAX_GLIMPSES: usize = 4096;

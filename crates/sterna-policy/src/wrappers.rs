@@ -1,15 +1,24 @@
 //! Looks through programs that run another program: what counts is the program that runs in the end.
 
 use crate::paths::base_name;
+use crate::rule::trusted_name;
 use crate::shell::{SimpleCommand, Word, read_at};
 
 /// Adds the commands that `command` would run to `out`, or says what was not understood.
-pub(crate) fn unwrap(mut command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> Result<(), String> {
+pub(crate) fn unwrap(
+    mut command: SimpleCommand,
+    depth: usize,
+    out: &mut Vec<SimpleCommand>,
+) -> Result<(), String> {
     for _ in 0..MAX_LAYERS {
         let Some(first) = command.argv.first() else { return Err("a wrapper without a command".into()) };
         let name = base_name(&first.text).to_owned();
         if first.glob {
             return Err("a pattern where a program's name should be".into());
+        }
+        if is_wrapper(&name) && trusted_name(&first.text) != name {
+            // It has the name of a wrapper, and is a program of its own.
+            command.raised = Some(format!("the script `{}` runs it", first.text));
         }
         if REFUSED.contains(&name.as_str()) {
             return Err(format!("`{name}` runs what cannot be seen"));
@@ -39,11 +48,25 @@ pub(crate) fn unwrap(mut command: SimpleCommand, depth: usize, out: &mut Vec<Sim
             },
             "sudo" | "doas" => {
                 command.raised = Some(format!("`{name}` runs it as another user"));
-                Some(options(&name, args, "nHEk", "ugUC", &["non-interactive", "set-home", "user=", "group="])?)
+                Some(options(
+                    &name,
+                    args,
+                    "nHEk",
+                    "ugUC",
+                    &["non-interactive", "set-home", "user=", "group="],
+                )?)
             }
             "xargs" => {
                 command.raised = Some("`xargs` adds arguments that cannot be seen".into());
-                let flags = ["null", "no-run-if-empty", "verbose", "max-args=", "max-procs=", "delimiter=", "replace="];
+                let flags = [
+                    "null",
+                    "no-run-if-empty",
+                    "verbose",
+                    "max-args=",
+                    "max-procs=",
+                    "delimiter=",
+                    "replace=",
+                ];
                 let taken = options(&name, args, "0rtx", "nPILdsE", &flags)?;
                 if taken >= args.len() {
                     break; // runs echo
@@ -79,7 +102,9 @@ fn harmless_alone(command: &SimpleCommand) -> bool {
         "command" => command.argv.get(1).is_some_and(|w| ["-v", "-V"].contains(&w.text.as_str())),
         "env" | "xargs" => {
             let rest = &command.argv[1..];
-            rest.iter().all(|w| w.text.starts_with('-') || w.assign.is_some() || w.text.bytes().all(|b| b.is_ascii_digit()))
+            rest.iter().all(|w| {
+                w.text.starts_with('-') || w.assign.is_some() || w.text.bytes().all(|b| b.is_ascii_digit())
+            })
         }
         "find" => true,
         _ => false,
@@ -145,7 +170,12 @@ fn env(args: &[Word], prefix: &mut Vec<String>) -> Result<Option<usize>, String>
 }
 
 /// `sh -c 'literal'` is read like the line itself; a script file stays as it is; anything else is not seen.
-fn inner_shell(command: SimpleCommand, name: &str, depth: usize, out: &mut Vec<SimpleCommand>) -> Result<(), String> {
+fn inner_shell(
+    command: SimpleCommand,
+    name: &str,
+    depth: usize,
+    out: &mut Vec<SimpleCommand>,
+) -> Result<(), String> {
     let args = &command.argv[1..];
     let letters = args.first().and_then(|w| w.text.strip_prefix('-')).unwrap_or("");
     if args.first().is_some_and(|w| !w.text.starts_with('-')) {
@@ -200,7 +230,8 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
         let mut via = via.clone();
         via.push(outer.clone());
         let raised = raised.clone().or_else(|| Some("`find` gives it names that cannot be seen".into()));
-        let command = SimpleCommand { argv, env_prefix: env_prefix.clone(), redirects: Vec::new(), via, raised };
+        let command =
+            SimpleCommand { argv, env_prefix: env_prefix.clone(), redirects: Vec::new(), via, raised };
         if depth >= MAX_LAYERS {
             return Err("wrappers within wrappers, too deep".into());
         }
@@ -213,10 +244,10 @@ const MAX_LAYERS: usize = 12;
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
 /// Programs that change what later words mean, or run text that cannot be seen.
 const REFUSED: [&str; 18] = [
-    "eval", "source", ".", "alias", "unalias", "trap", "export", "declare", "typeset", "local", "readonly", "unset",
-    "hash", "enable", "pushd", "popd", "shopt", "busybox",
+    "eval", "source", ".", "alias", "unalias", "trap", "export", "declare", "typeset", "local", "readonly",
+    "unset", "hash", "enable", "pushd", "popd", "shopt", "busybox",
 ];
 const WRAPPERS: [&str; 14] = [
-    "env", "command", "builtin", "exec", "nohup", "time", "timeout", "nice", "setsid", "stdbuf", "sudo", "doas",
-    "xargs", "find",
+    "env", "command", "builtin", "exec", "nohup", "time", "timeout", "nice", "setsid", "stdbuf", "sudo",
+    "doas", "xargs", "find",
 ];

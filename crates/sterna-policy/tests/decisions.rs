@@ -32,8 +32,11 @@ fn the_table_holds() {
 fn no_hostile_line_is_allowed_without_asking() {
     let plain = rules("");
     let wide = rules("allow Read; allow Write(sub/**); allow Web(docs.rs); allow Shell(ls *)");
+    let denied = rules("deny Shell; allow Shell(*)");
     let mut wrong = Vec::new();
     for line in include_str!("hostile.txt").lines() {
+        // No-break space, zero-width space and right-to-left override, which an editor would hide.
+        let line = &line.replace('⍽', "\u{a0}").replace('⌷', "\u{200b}").replace('⮐', "\u{202e}");
         for mode in Mode::ALL.into_iter().filter(|m| *m != Mode::Bypass) {
             let got = judge(mode, &plain, &[], &format!("$ {line}"));
             if got.decision == Decision::Allow {
@@ -41,12 +44,13 @@ fn no_hostile_line_is_allowed_without_asking() {
             }
         }
         // Deny rules hold in bypass, understood or not.
-        let denied = rules("deny Shell; allow Shell(*)");
         let got = judge(Mode::Bypass, &denied, &[], &format!("$ {line}"));
         if got.decision != Decision::Deny {
             wrong.push(format!("[bypass] {line}: {}", got.reason));
         }
-        if line.contains("rm x") && judge(Mode::Execute, &wide, &[], &format!("$ {line}")).decision == Decision::Allow {
+        if line.contains("rm x")
+            && judge(Mode::Execute, &wide, &[], &format!("$ {line}")).decision == Decision::Allow
+        {
             wrong.push(format!("[wide] {line}"));
         }
     }

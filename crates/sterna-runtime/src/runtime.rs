@@ -503,7 +503,8 @@ impl Inner {
             Rule::parse(text)
                 .map_err(|e| RuntimeError::Refused(format!("{}: rule `{}`: {e}", text.source, text.text)))
         };
-        let rules: Vec<Rule> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        let mut rules: Vec<Rule> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        rules.extend(sterna_policy::builtin_rules());
         let rules = Arc::new(rules);
         *held = Some((texts.to_vec(), rules.clone()));
         Ok(rules)

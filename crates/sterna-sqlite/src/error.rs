@@ -11,7 +11,9 @@ pub fn sql(dir: &Path, error: &Error) -> LogError {
     let at = at.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => full(dir),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => LogError::ReadOnly(format!("{at} ({error})")),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            LogError::ReadOnly(format!("{at} ({error})"))
+        }
         Some(ErrorCode::CannotOpen) if !writable(dir) => {
             LogError::ReadOnly(format!("the folder {} cannot be written", dir.display()))
         }

@@ -18,3 +18,6 @@ mod writer;
 pub use rebuild::Rebuilt;
 pub use schema::SCHEMA_VERSION;
 pub use store::{Options, SqliteStore};
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,11 @@ use sterna_log::LogError;
 pub fn check(dir: &Path) -> Result<(), LogError> {
     let found = rustix::fs::statfs(dir).map_err(|error| io_error("look at", dir, &error.into()))?;
     let kind = found.f_type as u32;
-    let mounts = if kind == FUSE { fs::read_to_string("/proc/self/mountinfo").unwrap_or_default() } else { String::new() };
+    let mounts = if kind == FUSE {
+        fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+    } else {
+        String::new()
+    };
     let absolute = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     match network(kind, fuse_kind(&mounts, &absolute)) {
         None => Ok(()),

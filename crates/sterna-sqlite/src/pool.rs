@@ -80,9 +80,8 @@ impl Pool {
         if state.idle < state.tasks.len() && state.threads < self.most {
             let (shared, files) = (self.shared.clone(), self.files.clone());
             let mut reader = Reader { dir: self.dir.clone(), files, busy: self.busy, connection: None };
-            let started = thread::Builder::new()
-                .name("sterna-read".into())
-                .spawn(move || shared.work(&mut reader));
+            let started =
+                thread::Builder::new().name("sterna-read".into()).spawn(move || shared.work(&mut reader));
             match started {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => {
@@ -111,6 +110,7 @@ impl Shared {
     }
 
     fn work(&self, reader: &mut Reader) {
+        let _gone = Gone(self);
         let mut state = self.lock();
         loop {
             if let Some(task) = state.tasks.pop_front() {
@@ -125,5 +125,14 @@ impl Shared {
                 state.idle -= 1;
             }
         }
+    }
+}
+
+/// Makes room for another thread when this one ends, also by a panic in its work.
+struct Gone<'a>(&'a Shared);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
     }
 }

@@ -65,7 +65,9 @@ impl Tables<'_> {
         // One before, for the hash that the first is chained to.
         let before = u64::from(from > 1);
         let limit = limit.min(1 << 31) as u64;
-        let mut query = self.cached("SELECT seq, hash, data FROM records WHERE session = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3")?;
+        let mut query = self.cached(
+            "SELECT seq, hash, data FROM records WHERE session = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
+        )?;
         let mut rows = query
             .query(params![found.key, int(from - before), int(limit + before)])
             .map_err(|error| self.sql(&error))?;
@@ -118,7 +120,8 @@ impl Tables<'_> {
             .query_row(params![session, int(seq)], |row| row.get::<_, Vec<u8>>(0))
             .optional()
             .map_err(|error| self.sql(&error))?;
-        hash.map(|hash| digest_of(&hash).ok_or_else(|| corrupt(id, seq, "its hash has another length"))).transpose()
+        hash.map(|hash| digest_of(&hash).ok_or_else(|| corrupt(id, seq, "its hash has another length")))
+            .transpose()
     }
 
     pub fn blob(&self, hash: &Digest) -> Result<Bytes, LogError> {
@@ -136,8 +139,10 @@ impl Tables<'_> {
 
     pub fn blob_range(&self, hash: &Digest, offset: u64, len: u64) -> Result<Bytes, LogError> {
         let kept = self
-            .cached("SELECT substr(data, ?2, ?3) FROM blobs WHERE hash = ?1")?
-            .query_row(params![&hash.0[..], int(offset.saturating_add(1)), int(len)], |row| row.get::<_, Vec<u8>>(0))
+            .cached("SELECT coalesce(substr(data, ?2, ?3), zeroblob(0)) FROM blobs WHERE hash = ?1")?
+            .query_row(params![&hash.0[..], int(offset.saturating_add(1)), int(len)], |row| {
+                row.get::<_, Vec<u8>>(0)
+            })
             .optional()
             .map_err(|error| self.sql(&error))?;
         kept.map_or_else(|| self.files.load_range(hash, offset, len), |bytes| Ok(bytes.into()))
@@ -194,21 +199,33 @@ impl Tables<'_> {
              WHERE search MATCH ?1 ORDER BY rank, search.rowid DESC LIMIT ?2",
         )?;
         let rows = query.query_map(params![quoted.join(" "), int(limit as u64)], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, String>(3)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+            ))
         });
         rows.and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| self.sql(&error))?
             .into_iter()
             .map(|(seq, name, role, near)| {
                 // SQLite counts words, and a word may be long.
-                Ok(Hit { session: SessionId::new(&name)?, seq: uint(seq), role, snippet: snippet(&near, &wanted) })
+                Ok(Hit {
+                    session: SessionId::new(&name)?,
+                    seq: uint(seq),
+                    role,
+                    snippet: snippet(&near, &wanted),
+                })
             })
             .collect()
     }
 
     pub fn snapshot(&self, session: i64, version: u32) -> Result<Option<(Seq, Bytes)>, LogError> {
         self.cached("SELECT seq, data FROM snapshots WHERE session = ?1 AND version = ?2")?
-            .query_row(params![session, version], |row| Ok((uint(row.get(0)?), row.get::<_, Vec<u8>>(1)?.into())))
+            .query_row(params![session, version], |row| {
+                Ok((uint(row.get(0)?), row.get::<_, Vec<u8>>(1)?.into()))
+            })
             .optional()
             .map_err(|error| self.sql(&error))
     }

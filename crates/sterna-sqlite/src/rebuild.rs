@@ -8,6 +8,7 @@ use sterna_model::{Digest, Record, Seq, SessionId};
 
 use crate::error::Fail;
 use crate::read::{Found, Tables, int};
+use crate::schema::INDEXES;
 
 /// What a rebuild went through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,9 +27,7 @@ impl Tables<'_> {
             .prepare("SELECT name FROM sessions WHERE deleted = 0 ORDER BY id")?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        self.connection.execute_batch(
-            "DELETE FROM keys; INSERT INTO search(search) VALUES ('rebuild'); DELETE FROM search;",
-        )?;
+        self.connection.execute_batch(INDEXES)?;
         for name in names {
             let id = SessionId::new(&name).map_err(LogError::from)?;
             if let Some(found) = self.session(&id)? {
@@ -51,7 +50,11 @@ impl Tables<'_> {
                 Ok(page) => page,
                 Err(LogError::Corrupt { seq, detail, .. }) => {
                     damage = Some((seq, detail));
-                    if seq <= from { Vec::new() } else { self.read(id, from, usize::try_from(seq - from).unwrap_or(PAGE))? }
+                    if seq <= from {
+                        Vec::new()
+                    } else {
+                        self.read(id, from, usize::try_from(seq - from).unwrap_or(PAGE))?
+                    }
                 }
                 Err(error) => return Err(error.into()),
             };

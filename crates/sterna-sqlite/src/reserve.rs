@@ -29,12 +29,13 @@ impl Reserve {
         }
         let temporary = self.path.with_extension(std::process::id().to_string());
         // Written, not allocated: some file systems promise what they do not have.
-        let written = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary).and_then(
-            |mut file| {
-                file.write_all(&vec![0; RESERVE_BYTES])?;
-                file.sync_all()
-            },
-        );
+        let written =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary).and_then(
+                |mut file| {
+                    file.write_all(&vec![0; RESERVE_BYTES])?;
+                    file.sync_all()
+                },
+            );
         let held = written.and_then(|()| fs::rename(&temporary, &self.path));
         held.map_err(|error| {
             let _ = fs::remove_file(&temporary);

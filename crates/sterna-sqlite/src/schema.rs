@@ -83,7 +83,9 @@ fn connect(dir: &Path, flags: OpenFlags, busy: Duration) -> Result<Connection, L
 /// The version of the tables; 0 for an empty file.
 fn stamp(connection: &Connection, dir: &Path) -> Result<u32, LogError> {
     let number = |pragma: &str| {
-        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(|error| sql(dir, &error))
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+            .map_err(|error| sql(dir, &error))
     };
     let (version, application) = (number("user_version")?, number("application_id")?);
     let tables = || {
@@ -109,7 +111,8 @@ fn create(connection: &Connection, dir: &Path) -> Result<(), LogError> {
         return Ok(());
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    connection.execute_batch(SCHEMA).map_err(|error| {
+    let made = connection.execute_batch(SCHEMA).and_then(|()| connection.execute_batch(INDEXES));
+    made.and_then(|()| connection.execute_batch("COMMIT")).map_err(|error| {
         let _ = connection.execute_batch("ROLLBACK");
         failed(error)
     })?;
@@ -164,14 +167,6 @@ CREATE TABLE records (
     data BLOB NOT NULL,
     PRIMARY KEY (session, seq)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE keys (
-    session INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    content BLOB NOT NULL,
-    PRIMARY KEY (session, id)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshots (
     session INTEGER NOT NULL,
     version INTEGER NOT NULL,
@@ -184,8 +179,21 @@ CREATE TABLE blobs (
     hash BLOB NOT NULL UNIQUE,
     data BLOB NOT NULL
 ) STRICT;
-CREATE VIRTUAL TABLE search USING fts5(text, role UNINDEXED, tokenize = 'unicode61');
 PRAGMA application_id = 1398035022;
 PRAGMA user_version = 1;
-COMMIT;
+";
+
+/// Tables that are made anew, also where somebody dropped them.
+pub const INDEXES: &str = "
+DROP TABLE IF EXISTS keys;
+CREATE TABLE keys (
+    session INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (session, id)
+) STRICT, WITHOUT ROWID;
+DROP TABLE IF EXISTS search;
+CREATE VIRTUAL TABLE search USING fts5(text, role UNINDEXED, tokenize = 'unicode61');
 ";

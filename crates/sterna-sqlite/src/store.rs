@@ -108,7 +108,8 @@ impl SqliteStore {
         mut work: impl FnMut(Tables<'_>) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, LogError> {
         let (dir, files) = (self.inner.dir.clone(), self.inner.files.clone());
-        let work = move |connection: &rusqlite::Connection| work(Tables { connection, files: &files, dir: &dir });
+        let work =
+            move |connection: &rusqlite::Connection| work(Tables { connection, files: &files, dir: &dir });
         self.writer_thread()?.run(need, work).await
     }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use rusqlite::params;
 use sterna_log::{
-    AppendKind, Batch, Decision, Fence, IndexedText, KeyEntry, Lease, LeaseRequest, LogError, Lookup, Receipt,
-    SessionRow, Standing, apply_delta, content_from, decide, empty_row, next_lease, row_content, seal,
+    AppendKind, Batch, Decision, Fence, IndexedText, KeyEntry, Lease, LeaseRequest, LogError, Lookup,
+    Receipt, SessionRow, Standing, apply_delta, content_from, decide, empty_row, next_lease, row_content,
+    seal,
 };
 use sterna_model::{Digest, Parent, Seq, SessionId};
 
@@ -55,14 +56,18 @@ impl Tables<'_> {
         let found = self.living(id)?;
         let lease = next_lease(id, found.lease.as_ref(), request)?;
         self.connection
-            .prepare_cached("UPDATE sessions SET fence = ?2, owner = ?3, expires = ?4, released = 0 WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE sessions SET fence = ?2, owner = ?3, expires = ?4, released = 0 WHERE id = ?1",
+            )?
             .execute(params![found.key, int(lease.fence), lease.owner.0, lease.expires as i64])?;
         Ok(lease)
     }
 
     pub fn release(&self, id: &SessionId, fence: Fence) -> Result<(), Fail> {
         self.connection
-            .prepare_cached("UPDATE sessions SET released = 1 WHERE name = ?1 AND fence = ?2 AND released = 0")?
+            .prepare_cached(
+                "UPDATE sessions SET released = 1 WHERE name = ?1 AND fence = ?2 AND released = 0",
+            )?
             .execute(params![id.as_str(), int(fence)])?;
         Ok(())
     }
@@ -124,7 +129,19 @@ impl Tables<'_> {
 
     pub fn update_row(&self, key: i64, row: &SessionRow, hash: &Digest, whole: bool) -> Result<(), Fail> {
         let SessionRow {
-            id: _, status, title, cwd, route, parent, created_at, updated_at, head, turns, steps, tokens, cost,
+            id: _,
+            status,
+            title,
+            cwd,
+            route,
+            parent,
+            created_at,
+            updated_at,
+            head,
+            turns,
+            steps,
+            tokens,
+            cost,
         } = row;
         self.connection
             .prepare_cached(
@@ -153,9 +170,13 @@ impl Tables<'_> {
     }
 
     pub fn insert_key(&self, session: i64, entry: &KeyEntry) -> Result<(), Fail> {
-        self.connection
-            .prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![session, entry.id, int(entry.first), int(entry.last), &entry.content.0[..]])?;
+        self.connection.prepare_cached("INSERT INTO keys VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            session,
+            entry.id,
+            int(entry.first),
+            int(entry.last),
+            &entry.content.0[..]
+        ])?;
         Ok(())
     }
 

@@ -96,10 +96,12 @@ impl Exchange {
         self
     }
 
-    /// The first `bytes` of the body, and then something else.
+    /// The same answer with something in its body after that many bytes; what a cut leaves behind is still counted in
+    /// `content-length`.
     pub fn then_at(mut self, bytes: usize, then: Chunk) -> Self {
         let whole: Vec<u8> = self.bytes().copied().collect();
-        self.body = vec![Chunk::Bytes(whole[..bytes.min(whole.len())].to_vec()), then];
+        let (head, tail) = whole.split_at(bytes.min(whole.len()));
+        self.body = vec![Chunk::Bytes(head.to_vec()), then, Chunk::Bytes(tail.to_vec())];
         self
     }
 

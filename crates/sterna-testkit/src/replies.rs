@@ -44,7 +44,8 @@ impl Reply {
 
     /// Id, name and arguments of each call.
     pub fn calls(calls: &[(&str, &str, &str)]) -> Self {
-        let own = |(id, name, args): &(&str, &str, &str)| (id.to_string(), name.to_string(), args.to_string());
+        let own =
+            |(id, name, args): &(&str, &str, &str)| (id.to_string(), name.to_string(), args.to_string());
         Self { calls: calls.iter().map(own).collect(), ..Self::default() }
     }
 }

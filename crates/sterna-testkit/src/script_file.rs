@@ -151,10 +151,13 @@ mod tests {
         assert_eq!(exchanges[1].body, [Chunk::Bytes(b"{}".to_vec()), Chunk::DelayMs(5), Chunk::Cut]);
         let mut headers = exchanges[1].headers.clone();
         headers.sort();
-        assert_eq!(headers, [
-            ("Content-Type".to_owned(), "application/json".to_owned()),
-            ("retry-after".to_owned(), "1".to_owned()),
-        ]);
+        assert_eq!(
+            headers,
+            [
+                ("Content-Type".to_owned(), "application/json".to_owned()),
+                ("retry-after".to_owned(), "1".to_owned()),
+            ]
+        );
         assert!(read_script(r#"{"exchanges":[{"api":"x"}]}"#).is_err());
         assert!(read_script(r#"{"exchanges":[{}]}"#).is_err());
     }

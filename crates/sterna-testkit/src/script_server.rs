@@ -64,7 +64,9 @@ impl ScriptServer {
     }
 
     /// Asks `answer` for each exchange, with the request and its index in order of arrival.
-    pub fn start_with(answer: impl Fn(usize, &Request) -> Exchange + Send + Sync + 'static) -> io::Result<Self> {
+    pub fn start_with(
+        answer: impl Fn(usize, &Request) -> Exchange + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = StdListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -190,7 +192,11 @@ async fn read_request(
     Ok(Some(request))
 }
 
-async fn read_exact(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: usize) -> io::Result<Option<Vec<u8>>> {
+async fn read_exact(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    length: usize,
+) -> io::Result<Option<Vec<u8>>> {
     while buffer.len() < length {
         if !more(stream, buffer).await? {
             return Ok(None);

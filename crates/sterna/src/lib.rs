@@ -1,1 +1,46 @@
+//! Sterna in a product: a durable agent runtime with every seam replaceable and nothing mandatory.
+//!
+//! ```no_run
+//! # async fn hello() -> Result<(), sterna::Error> {
+//! use sterna::Sterna;
+//!
+//! let sterna = Sterna::builder().model("anthropic/claude-sonnet-4-5").build().await?;
+//! let reply = sterna.session("demo").turn("Fix the failing test").await?;
+//! println!("{}", reply.message());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Ring 4. This crate translates: it must never decide what a turn does, and it has no behaviour of its own beyond
+//! finding stores, models and configuration.
 
+mod builder;
+pub mod config;
+mod env;
+mod error;
+mod local;
+pub mod places;
+mod router;
+mod session;
+mod tool_fn;
+
+pub use builder::{Builder, Store, Sterna};
+pub use env::SystemEnv;
+pub use error::Error;
+pub use local::LocalModel;
+pub use router::Router;
+pub use session::{Reply, Session, Turn, TurnStream};
+pub use tool_fn::{FnTool, tool_fn};
+
+/// What most hosts need, in one line.
+pub mod prelude {
+    pub use crate::{Error, Reply, Session, Sterna, Store, tool_fn};
+    pub use sterna_llm::scripted::Scripted;
+    pub use sterna_model::{Event, EventKind, Limits, Mode, OnAsk, Route, StopReason};
+}
+
+pub use sterna_llm as llm;
+pub use sterna_log as log;
+pub use sterna_model as model;
+pub use sterna_runtime as runtime;
+pub use sterna_tool as tool;

@@ -57,7 +57,12 @@ pub(super) trait Layout {
 }
 
 /// Encodes a request; `extra` is added as it is after the suffix, before the body's last brace.
-pub(super) fn assemble(layout: &dyn Layout, request: &Request, cache: &mut EncodeCache, extra: &[u8]) -> Encoded {
+pub(super) fn assemble(
+    layout: &dyn Layout,
+    request: &Request,
+    cache: &mut EncodeCache,
+    extra: &[u8],
+) -> Encoded {
     refresh(layout, request, cache);
     let head = cache.head.as_ref().map(|head| head.bytes.clone()).unwrap_or_default();
     let marked = marked(cache, layout.marks(request));
@@ -122,9 +127,11 @@ pub(super) fn assemble(layout: &dyn Layout, request: &Request, cache: &mut Encod
 
 /// Makes the cache hold exactly this request's head and items.
 fn refresh(layout: &dyn Layout, request: &Request, cache: &mut EncodeCache) {
-    let ours = cache.owner.as_ref().is_some_and(|(name, route)| *name == layout.name() && *route == request.route);
+    let ours =
+        cache.owner.as_ref().is_some_and(|(name, route)| *name == layout.name() && *route == request.route);
     if !ours {
-        *cache = EncodeCache { owner: Some((layout.name(), request.route.clone())), ..EncodeCache::default() };
+        *cache =
+            EncodeCache { owner: Some((layout.name(), request.route.clone())), ..EncodeCache::default() };
     }
     let same_head = cache.head.as_ref().is_some_and(|head| {
         (Arc::ptr_eq(&head.system, &request.system) || head.system == request.system)
@@ -135,7 +142,8 @@ fn refresh(layout: &dyn Layout, request: &Request, cache: &mut EncodeCache) {
         cache.head = Some(Head { system: request.system.clone(), tools: request.tools.clone(), bytes });
         cache.prefix = None;
     }
-    let same = cache.items.iter().zip(&request.items).take_while(|((old, _), new)| Arc::ptr_eq(old, new)).count();
+    let same =
+        cache.items.iter().zip(&request.items).take_while(|((old, _), new)| Arc::ptr_eq(old, new)).count();
     cache.items.truncate(same);
     if cache.prefix.as_ref().is_some_and(|(items, _)| *items > same) {
         cache.prefix = None;

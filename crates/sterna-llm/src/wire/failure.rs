@@ -13,7 +13,11 @@ pub fn classify_body(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> P
     let (words, said) = match serde_json::from_slice::<Value>(body) {
         Ok(value) => {
             let words = Words::of(&value);
-            let said = if words.message.is_empty() { cut(&value.to_string(), MAX_MESSAGE_CHARS) } else { words.message.clone() };
+            let said = if words.message.is_empty() {
+                cut(&value.to_string(), MAX_MESSAGE_CHARS)
+            } else {
+                words.message.clone()
+            };
             (words, said)
         }
         Err(_) => (Words::default(), cut(String::from_utf8_lossy(body).trim(), MAX_RAW_CHARS)),
@@ -30,8 +34,11 @@ pub fn classify_body(status: u16, retry_after_ms: Option<u64>, body: &[u8]) -> P
 pub(super) fn classify_event(event: &Value) -> ProviderFailure {
     let words = Words::of(event);
     let status = words.status;
-    let message =
-        if words.message.is_empty() { cut(&event.to_string(), MAX_MESSAGE_CHARS) } else { words.message.clone() };
+    let message = if words.message.is_empty() {
+        cut(&event.to_string(), MAX_MESSAGE_CHARS)
+    } else {
+        words.message.clone()
+    };
     ProviderFailure {
         class: class_of(status, &words),
         status,
@@ -71,7 +78,11 @@ impl Words {
         let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
         let message = match error {
             Value::String(text) => text.as_str(),
-            _ => ["message", "detail", "error", "msg"].into_iter().map(text).find(|t| !t.is_empty()).unwrap_or_default(),
+            _ => ["message", "detail", "error", "msg"]
+                .into_iter()
+                .map(text)
+                .find(|t| !t.is_empty())
+                .unwrap_or_default(),
         };
         let kind = [text("type"), text("code"), text("status")].join(" ").to_lowercase();
         let status = ["code", "status"]
@@ -94,11 +105,18 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
         return ErrorClass::Quota;
     }
     let too_long = kind(&["context_length_exceeded", "exceed_context_size", "request_too_large"])
-        || says(&["maximum context length", "prompt is too long", "available context size", "context window"]);
+        || says(&[
+            "maximum context length",
+            "prompt is too long",
+            "available context size",
+            "context window",
+        ]);
     if too_long && !matches!(status, Some(401 | 403 | 404 | 429 | 500..)) {
         return ErrorClass::ContextOverflow;
     }
-    if kind(&["content_filter", "content_policy", "moderation"]) || (status == Some(403) && says(&["flagged"])) {
+    if kind(&["content_filter", "content_policy", "moderation"])
+        || (status == Some(403) && says(&["flagged"]))
+    {
         return ErrorClass::ContentFilter;
     }
     match status {
@@ -143,7 +161,9 @@ mod tests {
             format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":{code}}}}}"#)
         };
         let anthropic = |kind: &str, message: &str| {
-            format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_1"}}"#)
+            format!(
+                r#"{{"type":"error","error":{{"type":"{kind}","message":"{message}"}},"request_id":"req_1"}}"#
+            )
         };
         check(429, &openai("slow down", "requests", "\"rate_limit_exceeded\""), RateLimit, "slow down");
         check(429, &openai("pay", "insufficient_quota", "\"insufficient_quota\""), Quota, "pay");
@@ -151,7 +171,12 @@ mod tests {
         check(404, &openai("no such", "invalid_request_error", "\"model_not_found\""), ModelGone, "no such");
         check(400, &openai("no such", "invalid_request_error", "\"model_not_found\""), ModelGone, "no such");
         let long = "This model's maximum context length is 8192 tokens";
-        check(400, &openai(long, "invalid_request_error", "\"context_length_exceeded\""), ContextOverflow, long);
+        check(
+            400,
+            &openai(long, "invalid_request_error", "\"context_length_exceeded\""),
+            ContextOverflow,
+            long,
+        );
         check(400, &openai("bad", "invalid_request_error", "null"), InvalidRequest, "bad");
         check(400, &openai("no", "invalid_request_error", "\"content_filter\""), ContentFilter, "no");
         check(500, &openai("oops", "server_error", "null"), Server, "oops");

@@ -13,7 +13,13 @@ pub(crate) struct LiveSegments {
 
 impl LiveSegments {
     /// Text of a segment. Another kind or index closes the one that is open.
-    pub(crate) fn delta(&mut self, segment: Segment, index: u64, text: &str, events: &mut dyn FnMut(StreamEvent)) {
+    pub(crate) fn delta(
+        &mut self,
+        segment: Segment,
+        index: u64,
+        text: &str,
+        events: &mut dyn FnMut(StreamEvent),
+    ) {
         self.call_delta(segment, index, text, (None, None), events);
     }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sterna_model::{Body, Digest, Draft, Seq, StopReason, TodoItem, TodoStatus, TurnCommitted, TurnOutcome, Usage};
+use sterna_model::{
+    Body, Digest, Draft, Seq, StopReason, TodoItem, TodoStatus, TurnCommitted, TurnOutcome, Usage,
+};
 
 use super::*;
 use crate::{Head, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, chain, content_of, prepare, seal};
@@ -26,10 +28,16 @@ pub async fn appended_records_are_read_back(store: Store) {
     assert_eq!(receipt.hash, prev);
     let head = log.head(&id("s")).await.expect("head");
     assert_eq!(head, Head { seq: 3, hash: prev, lease: None });
-    let pages = [(2, 1, vec![2]), (2, 100, vec![2, 3]), (0, 1, vec![1]), (4, 10, vec![]), (u64::MAX, 10, vec![])];
+    let pages =
+        [(2, 1, vec![2]), (2, 100, vec![2, 3]), (0, 1, vec![1]), (4, 10, vec![]), (u64::MAX, 10, vec![])];
     for (from, limit, expected) in pages {
-        let seqs: Vec<Seq> =
-            log.read(&id("s"), from, limit).await.expect("read").iter().map(|sealed| sealed.record.seq).collect();
+        let seqs: Vec<Seq> = log
+            .read(&id("s"), from, limit)
+            .await
+            .expect("read")
+            .iter()
+            .map(|sealed| sealed.record.seq)
+            .collect();
         assert_eq!(seqs, expected, "from {from}, limit {limit}");
     }
     assert!(log.read(&id("s"), 1, 0).await.expect("read").is_empty());
@@ -41,12 +49,18 @@ pub async fn seq_is_gap_free_from_one(store: Store) {
     let mut head = receipt.last;
     for n in 1..=40u64 {
         let records = (0..n % 3 + 1).map(|i| note(&format!("{n}.{i}"))).collect();
-        let receipt = log.append(driven("s", head, fence, &format!("n{n}"), records)).await.expect("appended");
+        let receipt =
+            log.append(driven("s", head, fence, &format!("n{n}"), records)).await.expect("appended");
         assert_eq!((receipt.first, receipt.last), (head + 1, head + n % 3 + 1));
         head = receipt.last;
     }
-    let seqs: Vec<Seq> =
-        log.read(&id("s"), 1, usize::MAX).await.expect("read").iter().map(|sealed| sealed.record.seq).collect();
+    let seqs: Vec<Seq> = log
+        .read(&id("s"), 1, usize::MAX)
+        .await
+        .expect("read")
+        .iter()
+        .map(|sealed| sealed.record.seq)
+        .collect();
     assert_eq!(seqs, (1..=head).collect::<Vec<_>>());
 }
 
@@ -189,7 +203,8 @@ pub async fn other_content_under_an_id_is_a_conflict(store: Store) {
     let log = &*store.log;
     open(log, "s").await;
     open(log, "t").await;
-    let send = |session: &str, text: &str| append(session, Expect::Any, "input:k", vec![input(text, Some("k"))]);
+    let send =
+        |session: &str, text: &str| append(session, Expect::Any, "input:k", vec![input(text, Some("k"))]);
     log.append(send("s", "one")).await.expect("appended");
     refused!(
         log.append(send("s", "two")).await,
@@ -319,7 +334,18 @@ pub(super) fn note(text: &str) -> Draft {
 
 /// A commit that says how its turn stopped.
 pub(super) fn committed(at: Millis) -> Draft {
-    let outcome =
-        TurnOutcome::Stopped { reason: StopReason::MaxSteps, detail: "the limit is reached".into(), by: None };
-    draft(at, Body::TurnCommitted(Box::new(TurnCommitted { outcome, steps: 1, usage: Usage::default(), cost: None })))
+    let outcome = TurnOutcome::Stopped {
+        reason: StopReason::MaxSteps,
+        detail: "the limit is reached".into(),
+        by: None,
+    };
+    draft(
+        at,
+        Body::TurnCommitted(Box::new(TurnCommitted {
+            outcome,
+            steps: 1,
+            usage: Usage::default(),
+            cost: None,
+        })),
+    )
 }

@@ -30,7 +30,9 @@ pub async fn blobs_are_kept_by_content(store: Store) {
         assert_eq!(one, two);
         assert_eq!(blobs.get(&one.hash).await.expect("got"), bytes);
         let end = size as u64;
-        for (offset, len) in [(0, 10), (end / 2, 5), (end.saturating_sub(3), 10), (end, 1), (u64::MAX, 9), (0, u64::MAX)] {
+        for (offset, len) in
+            [(0, 10), (end / 2, 5), (end.saturating_sub(3), 10), (end, 1), (u64::MAX, 9), (0, u64::MAX)]
+        {
             let from = (offset.min(end)) as usize;
             let to = offset.min(end).saturating_add(len).min(end) as usize;
             let range = blobs.get_range(&one.hash, offset, len).await.expect("range");

@@ -87,10 +87,7 @@ pub async fn rows_go_with_the_last_fork(store: Store) {
     // The child goes before its own fork: its records stay, and so do those that it shares with its parent.
     log.delete(&id("child")).await.expect("deleted");
     log.delete(&id("p")).await.expect("deleted");
-    assert_eq!(
-        history(log, "grandchild").await,
-        ["p:1", "p:2", "p:3", "child:1", "child:2", "grandchild:1"]
-    );
+    assert_eq!(history(log, "grandchild").await, ["p:1", "p:2", "p:3", "child:1", "child:2", "grandchild:1"]);
     log.delete(&id("grandchild")).await.expect("deleted");
     for gone in ["grandchild", "child", "p"] {
         refused!(log.read(&id(gone), 1, 10).await, error if is_tombstone(&error));

@@ -18,7 +18,8 @@ pub async fn lists_are_newest_first_and_paged(store: Store) {
     let mut after = None;
     let mut pages = Vec::new();
     loop {
-        let page = log.list(&Filter::default(), Page { after: after.clone(), limit: 3 }).await.expect("listed");
+        let page =
+            log.list(&Filter::default(), Page { after: after.clone(), limit: 3 }).await.expect("listed");
         if page.is_empty() {
             break;
         }
@@ -43,7 +44,9 @@ pub async fn lists_are_newest_first_and_paged(store: Store) {
 pub async fn lists_are_filtered(store: Store) {
     let log = &*store.log;
     for (name, cwd) in [("a", "/one"), ("b", "/two"), ("c", "/one")] {
-        log.append(append(name, Expect::New(None), "open", vec![opened_in(name, cwd, None)])).await.expect("opened");
+        log.append(append(name, Expect::New(None), "open", vec![opened_in(name, cwd, None)]))
+            .await
+            .expect("opened");
     }
     let parent = log.read(&id("a"), 1, 1).await.expect("read")[0].hash;
     let parent = sterna_model::Parent { session: id("a"), seq: 1, hash: parent };
@@ -58,10 +61,7 @@ pub async fn lists_are_filtered(store: Store) {
         (Filter { status: Some(Status::Idle), ..Filter::default() }, vec!["d", "b", "a"]),
         (Filter { parent: Some(id("a")), ..Filter::default() }, vec!["d"]),
         (Filter { parent: Some(id("none")), ..Filter::default() }, vec![]),
-        (
-            Filter { cwd: Some("/two".into()), status: Some(Status::Idle), parent: Some(id("a")) },
-            vec!["d"],
-        ),
+        (Filter { cwd: Some("/two".into()), status: Some(Status::Idle), parent: Some(id("a")) }, vec!["d"]),
     ];
     for (filter, expected) in cases {
         let rows = log.list(&filter, Page { after: None, limit: 10 }).await.expect("listed");
@@ -108,15 +108,26 @@ pub async fn rows_follow_the_records(store: Store) {
     row = SessionRow { status: Status::Parked, updated_at: 2_600, head: 6, ..row };
     check_row(log, &row).await;
 
-    add(log, "t", vec![draft(2_700, Body::TitleSet { title: "Mine".into(), by: "user".into() }), committed(2_800)])
-        .await;
+    add(
+        log,
+        "t",
+        vec![draft(2_700, Body::TitleSet { title: "Mine".into(), by: "user".into() }), committed(2_800)],
+    )
+    .await;
     row = SessionRow { status: Status::Idle, title: Some("Mine".into()), updated_at: 2_800, head: 8, ..row };
     check_row(log, &row).await;
 
     let moved = Body::RouteChanged { route: route("anthropic/x"), cause: "user".into() };
     add(log, "r", vec![draft(2_900, moved), answer(2_900, 1, None)]).await;
-    row =
-        SessionRow { route: route("anthropic/x"), updated_at: 2_900, head: 10, steps: 3, tokens: 16, cost: None, ..row };
+    row = SessionRow {
+        route: route("anthropic/x"),
+        updated_at: 2_900,
+        head: 10,
+        steps: 3,
+        tokens: 16,
+        cost: None,
+        ..row
+    };
     check_row(log, &row).await;
 
     // Once unknown, it stays unknown; and a hostile count neither fails nor wraps.
@@ -134,7 +145,9 @@ pub async fn search_finds_words(store: Store) {
     open(log, "t").await;
     add(log, "1", vec![input("The quick brown fox", None)]).await;
     add(log, "2", vec![answer(2_500, 1, None)]).await;
-    log.append(append("t", Expect::Any, "3", vec![input("a QUICK note about Füchse", None)])).await.expect("appended");
+    log.append(append("t", Expect::Any, "3", vec![input("a QUICK note about Füchse", None)]))
+        .await
+        .expect("appended");
     let cases = [
         ("quick", vec!["s:2:user", "t:2:user"]),
         ("FOX quick", vec!["s:2:user"]),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, Part, Record, TodoItem, TodoStatus, ToolCall,
+    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, TodoItem, TodoStatus, ToolCall,
     ToolStatus,
 };
 
@@ -28,6 +28,7 @@ impl World {
             Body::TurnStarted(_) => {
                 self.turn_changed.clear();
                 self.turn_denials.clear();
+                self.grants.retain(|grant| grant.scope != GrantScope::Turn);
             }
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
@@ -48,6 +49,8 @@ impl World {
                 }
                 EffectResult::ModelFailed(_) => {}
             },
+            // A grant for once is the answer to its wait, and nothing more.
+            Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once => {}
             Body::GrantGiven { grant, .. } => self.grants.push(grant.clone()),
             Body::GrantRevoked { content, .. } => self.grants.retain(|grant| grant.content != *content),
             Body::TodoSet { items, .. } => {

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
 
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, Scope};
 use sterna_policy::{Access, Ask, Rule, Verdict, builtin_rules, decide};
@@ -47,9 +48,10 @@ pub fn mode(word: &str) -> Mode {
 
 /// `deny Shell(rm *); allow Read` as rules of the session, each with its place.
 pub fn rules(text: &str) -> Vec<Rule> {
-    let mut rules = builtin_rules();
+    static BUILTIN: LazyLock<Vec<Rule>> = LazyLock::new(builtin_rules);
+    let mut rules = BUILTIN.clone();
     for (i, rule) in text.split(';').map(str::trim).filter(|r| !r.is_empty()).enumerate() {
-        let (decision, text) = rule.split_once(' ').unwrap();
+        let (decision, text) = rule.split_once(' ').expect("a decision and a rule");
         let decision = match decision {
             "allow" => Decision::Allow,
             "ask" => Decision::Ask,
@@ -58,7 +60,7 @@ pub fn rules(text: &str) -> Vec<Rule> {
         };
         let source = format!("rules.toml:{}", i + 1);
         let written = RuleText { decision, text: text.into(), scope: Scope::User, source };
-        rules.push(Rule::parse(&written).unwrap());
+        rules.push(Rule::parse(&written).expect("the table's rules parse"));
     }
     rules
 }
@@ -93,7 +95,13 @@ pub fn content(text: &str) -> Digest {
 }
 
 pub fn grant(text: &str, expires: Option<u64>) -> Grant {
-    Grant { tool: call(text).0, summary: text.into(), scope: GrantScope::Session, content: content(text), expires }
+    Grant {
+        tool: call(text).0,
+        summary: text.into(),
+        scope: GrantScope::Session,
+        content: content(text),
+        expires,
+    }
 }
 
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {

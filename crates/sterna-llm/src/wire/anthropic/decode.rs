@@ -75,7 +75,9 @@ impl Decoder for MessagesDecoder {
             Kind::Thinking { text, .. } if !text.is_empty() => {
                 Some(Part::Reasoning(Reasoning { text: text.clone(), opaque: None }))
             }
-            Kind::Text(_) | Kind::Thinking { .. } | Kind::ToolUse { .. } | Kind::Redacted | Kind::Unknown => None,
+            Kind::Text(_) | Kind::Thinking { .. } | Kind::ToolUse { .. } | Kind::Redacted | Kind::Unknown => {
+                None
+            }
         };
         self.answer.blocks.iter().filter_map(part).collect()
     }
@@ -236,7 +238,8 @@ impl Answer {
     fn add_usage(&mut self, more: Option<Map<String, Value>>) {
         for (name, value) in more.unwrap_or_default() {
             let old = self.usage.get(&name).and_then(Value::as_u64);
-            let stays = value.is_null() || matches!((old, value.as_u64()), (Some(old), Some(new)) if new < old);
+            let stays =
+                value.is_null() || matches!((old, value.as_u64()), (Some(old), Some(new)) if new < old);
             if !stays || !self.usage.contains_key(&name) {
                 self.usage.insert(name, value);
             }

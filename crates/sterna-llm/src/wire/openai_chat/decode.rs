@@ -3,13 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sterna_model::{
-    Billed, ModelStop, Part, ProviderFailure, Reasoning, Segment, ToolCall, Usage,
-};
+use sterna_model::{Billed, ModelStop, Part, ProviderFailure, Reasoning, Segment, ToolCall, Usage};
 
+use super::super::Decoder;
 use super::super::failure::{classify_event, cut_stream};
 use super::super::parts::{LiveSegments, MAX_CALLS, call_id, mark_truncated};
-use super::super::Decoder;
 use crate::sse::SseDecoder;
 use crate::{ModelReply, StreamEvent};
 
@@ -111,7 +109,8 @@ impl Answer {
             self.usage = Some(usage);
         }
         // We ask for one choice; a server that sends others is not listened to.
-        let first = chunk.choices.unwrap_or_default().into_iter().find(|choice| choice.index.unwrap_or(0) == 0);
+        let first =
+            chunk.choices.unwrap_or_default().into_iter().find(|choice| choice.index.unwrap_or(0) == 0);
         let Some(choice) = first else { return Ok(()) };
         if let Some(delta) = choice.delta {
             self.take_delta(delta, events)?;
@@ -278,7 +277,8 @@ impl Answer {
             ids.push(id.clone());
             let cut = stop == ModelStop::MaxOutput;
             // A call of a tool without parameters may come with no text at all.
-            let arguments = if call.arguments.trim().is_empty() && !cut { "{}".into() } else { call.arguments };
+            let arguments =
+                if call.arguments.trim().is_empty() && !cut { "{}".into() } else { call.arguments };
             parts.push(Part::ToolCall(ToolCall { id, name: call.name, arguments, truncated: false }));
         }
         stop = match stop {
@@ -302,7 +302,8 @@ fn usage(raw: &Value) -> Usage {
     let reasoning = number("/completion_tokens_details/reasoning_tokens");
     let completion = number("/completion_tokens");
     // A few providers count reasoning beside the completion; their total tells.
-    let beside = reasoning > 0 && number("/total_tokens") == prompt.saturating_add(completion).saturating_add(reasoning);
+    let beside = reasoning > 0
+        && number("/total_tokens") == prompt.saturating_add(completion).saturating_add(reasoning);
     let output = if beside { completion.saturating_add(reasoning) } else { completion };
     Usage {
         input_uncached: prompt - cache_read - cache_write_5m,

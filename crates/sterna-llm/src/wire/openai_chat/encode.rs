@@ -46,7 +46,8 @@ impl Layout for Chat {
         let mut out = Vec::new();
         match item {
             Item::User(texts) => {
-                let texts: Vec<&str> = texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+                let texts: Vec<&str> =
+                    texts.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
                 if !texts.is_empty() {
                     message(&mut out, "user", &texts.join("\n"));
                 }

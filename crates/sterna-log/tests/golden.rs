@@ -1,0 +1,309 @@
+//! Every body of every version ever written, as a file: what is written today must be those bytes, and what was
+//! written then must be read today.
+
+#![allow(clippy::unwrap_used)] // The helpers of a test are tests.
+
+use serde_json::json;
+use sterna_log::{LogError, chain, open, prepare, seal};
+use sterna_model::*;
+
+/// The file of a body. A new body does not compile here before it has one.
+fn golden(body: &Body) -> &'static str {
+    macro_rules! file {
+        ($name:literal) => {
+            include_str!(concat!("golden/v1/", $name, ".json"))
+        };
+    }
+    match body {
+        Body::SessionOpened(_) => file!("session_opened"),
+        Body::TitleSet { .. } => file!("title_set"),
+        Body::SessionClosed { .. } => file!("session_closed"),
+        Body::RouteChanged { .. } => file!("route_changed"),
+        Body::ModeChanged { .. } => file!("mode_changed"),
+        Body::InputAccepted(_) => file!("input_accepted"),
+        Body::InputEdited { .. } => file!("input_edited"),
+        Body::InputWithdrawn { .. } => file!("input_withdrawn"),
+        Body::TurnStarted(_) => file!("turn_started"),
+        Body::TurnCommitted(committed) => match committed.outcome {
+            TurnOutcome::Finished { .. } => file!("turn_finished"),
+            TurnOutcome::Stopped { .. } => file!("turn_stopped"),
+        },
+        Body::Intent(intent) => match intent.what {
+            Intended::Model(_) => file!("intent_model"),
+            Intended::Tool(_) => file!("intent_tool"),
+        },
+        Body::Attempt(_) => file!("attempt"),
+        Body::Outcome(outcome) => match outcome.result {
+            EffectResult::Model(_) => file!("outcome_model"),
+            EffectResult::ModelFailed(_) => file!("outcome_model_failed"),
+            EffectResult::Tool(_) => file!("outcome_tool"),
+        },
+        Body::InDoubt { .. } => file!("in_doubt"),
+        Body::WaitOpened(wait) => match wait.on {
+            WaitOn::Approval(_) => file!("wait_approval"),
+            WaitOn::Questions(_) => file!("wait_questions"),
+        },
+        Body::WaitResolved { .. } => file!("wait_resolved"),
+        Body::CancelRequested { .. } => file!("cancel_requested"),
+        Body::LimitReached { .. } => file!("limit_reached"),
+        Body::GrantGiven { .. } => file!("grant_given"),
+        Body::GrantRevoked { .. } => file!("grant_revoked"),
+        Body::TodoSet { .. } => file!("todo_set"),
+    }
+}
+
+#[test]
+fn each_body_is_written_and_read_as_its_file_says() {
+    let session = SessionId::new("demo").unwrap();
+    let drafts = drafts();
+    let mut files: Vec<&str> = drafts.iter().map(|draft| golden(&draft.body)).collect();
+    for (draft, file) in drafts.into_iter().zip(files.clone()) {
+        let row = file.trim_end();
+        let (written, hash) = seal(&prepare(&draft).unwrap(), 7, &Digest::ZERO);
+        assert_eq!(String::from_utf8(written).unwrap(), row);
+        assert_eq!(hash, chain(&Digest::ZERO, row.as_bytes()));
+        let read = open(&session, 7, row.as_bytes(), |_| Err(LogError::Io("nothing is spilled".into())));
+        assert_eq!(read.unwrap(), draft.at_seq(7));
+    }
+    files.sort_unstable();
+    files.dedup();
+    assert_eq!(files.len(), 26, "each file has its draft below");
+}
+
+fn drafts() -> Vec<Draft> {
+    let key = |text: &str| text.parse::<EffectKey>().unwrap();
+    let route = || "anthropic/claude-x".parse::<Route>().unwrap();
+    let hash = |byte: u8| Digest([byte; 32]);
+    let blob = |byte: u8, bytes: u64| BlobRef { hash: hash(byte), bytes };
+    let by = || "user".to_owned();
+    let text = |text: &str| vec![InputPart::Text(text.into())];
+    let usage = Usage {
+        input_uncached: 1,
+        cache_read: 2,
+        cache_write_5m: 3,
+        cache_write_1h: 4,
+        output: 5,
+        reasoning: 6,
+    };
+    let billed = || Billed { usage, cost: Some(7), estimated: true, raw: Some("{\"in\":1}".into()) };
+    let failure = || ProviderFailure {
+        class: ErrorClass::RateLimit,
+        status: Some(429),
+        message: "slow down".into(),
+        retry_after_ms: Some(2000),
+        billed: billed(),
+    };
+    let limits =
+        Limits { max_tokens: Some(1000), max_cost: Some(5), deadline: Some(60_000), ..Limits::default() };
+    let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
+    let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
+    let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
+    let item = TodoItem {
+        id: "1".into(),
+        subject: "write".into(),
+        description: "the code".into(),
+        active_form: "writing".into(),
+        status: TodoStatus::InProgress,
+        owner: Some("main".into()),
+        blocks: vec!["2".into()],
+        blocked_by: vec!["0".into()],
+        metadata: Some(json!({"a": 0.1})),
+    };
+    vec![
+        session(Body::SessionOpened(SessionOpened {
+            id: SessionId::new("demo").unwrap(),
+            parent: Some(Parent { session: SessionId::new("first").unwrap(), seq: 3, hash: hash(1) }),
+            root: "/w".into(),
+            cwd: "/w/src".into(),
+            route: route(),
+            mode: Mode::AcceptEdits,
+            sterna: "0.1.0".into(),
+        })),
+        session(Body::TitleSet { title: "A \"title\"\n".into(), by: by() }),
+        session(Body::SessionClosed { by: by() }),
+        session(Body::RouteChanged { route: "scripted:a b.jsonl".parse().unwrap(), cause: "user".into() }),
+        session(Body::ModeChanged { mode: Mode::NeverAsk, by: by() }),
+        session(Body::InputAccepted(InputAccepted {
+            key: Some("k".into()),
+            delivery: Delivery::BeforeCompletion,
+            parts: text("größe"),
+            origin: "cli".into(),
+        })),
+        session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
+        session(Body::InputWithdrawn { inputs: vec![4, 5], by: by() }),
+        turn(Body::TurnStarted(Box::new(TurnStarted {
+            inputs: vec![4],
+            route: route(),
+            mode: Mode::Execute,
+            limits,
+            rules: vec![RuleText {
+                decision: Decision::Deny,
+                text: "Shell(rm *)".into(),
+                scope: Scope::ProjectLocal,
+                source: "config.toml:3".into(),
+            }],
+            on_ask: OnAsk::Park,
+            in_doubt: InDoubtPolicy::Report,
+            root: "/w".into(),
+            cwd: "/w".into(),
+            add_dirs: vec!["/x".into()],
+            tools: vec!["read".into()],
+            now: 1_700_000_000_001,
+        }))),
+        turn(Body::TurnCommitted(Box::new(TurnCommitted {
+            outcome: TurnOutcome::Finished { message: "done".into(), value: Some(json!({"ok": true})) },
+            steps: 2,
+            usage,
+            cost: Some(9),
+        }))),
+        turn(Body::TurnCommitted(Box::new(TurnCommitted {
+            outcome: TurnOutcome::Stopped {
+                reason: StopReason::Cancelled,
+                detail: "by hand".into(),
+                by: Some(by()),
+            },
+            steps: 0,
+            usage: Usage::default(),
+            cost: None,
+        }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/model/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Model(ModelIntent {
+                route: route(),
+                transition: Transition::ToolResults,
+                inputs: vec![6],
+                history: vec![
+                    Span { session: Some(SessionId::new("first").unwrap()), from: 1, to: 3 },
+                    Span { session: None, from: 1, to: 6 },
+                ],
+                manifest: hash(2),
+                tools_off: true,
+                max_output: 4096,
+                encoder: "anthropic/1".into(),
+                request: hash(3),
+                bytes: 1234,
+            }),
+        }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/tool/1"),
+            class: EffectClass::AtMostOnce,
+            attempt: 2,
+            what: Intended::Tool(ToolIntent {
+                call_id: "c1".into(),
+                name: "shell".into(),
+                input: hash(4),
+                sandbox: "none".into(),
+            }),
+        }))),
+        step(Body::Attempt(Box::new(Attempt {
+            key: key("demo/1/2/model/0"),
+            attempt: 1,
+            route: route(),
+            failure: failure(),
+            wait_ms: 1500,
+            retry_at: Some(1_700_000_001_500),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/model/0"),
+            attempt: 2,
+            result: EffectResult::Model(ModelOutcome {
+                parts: vec![
+                    Part::Reasoning(Reasoning {
+                        text: "hm".into(),
+                        opaque: Some(Opaque { route: route(), json: "{\"sig\":\"x\"}".into() }),
+                    }),
+                    Part::Text("I read.".into()),
+                    Part::ToolCall(ToolCall {
+                        id: "c1".into(),
+                        name: "read".into(),
+                        arguments: "{\"path\":".into(),
+                        truncated: true,
+                    }),
+                    Part::Opaque(Opaque { route: route(), json: "[]".into() }),
+                ],
+                stop: ModelStop::ToolCalls,
+                classes: vec![EffectClass::Pure],
+                billed: billed(),
+                partial: true,
+                duration_ms: 12,
+            }),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/model/0"),
+            attempt: 3,
+            result: EffectResult::ModelFailed(ProviderFailure {
+                class: ErrorClass::StreamCut,
+                status: None,
+                message: "cut".into(),
+                retry_after_ms: None,
+                billed: Billed::default(),
+            }),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/tool/0"),
+            attempt: 1,
+            result: EffectResult::Tool(ToolOutcome {
+                status: ToolStatus::Ok,
+                view: "seen".into(),
+                full: Some(blob(5, 100)),
+                facts: vec![
+                    Fact::FileRead { path: "/w/a".into(), hash: hash(6) },
+                    Fact::FileWritten { path: "/w/b".into(), before: None, after: hash(7) },
+                    Fact::Todo(item.clone()),
+                    Fact::Command { exit_code: Some(1), signal: None, bytes: 10 },
+                ],
+                started_at: 1_699_999_999_999,
+                duration_ms: 1,
+            }),
+        }))),
+        step(Body::InDoubt { key: key("demo/1/2/tool/1"), resolution: InDoubtPolicy::Rerun }),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w1".into(),
+            key: key("demo/1/2/tool/1"),
+            on: WaitOn::Approval(Approval {
+                tool: "shell".into(),
+                summary: "rm x".into(),
+                reason: "it writes".into(),
+                rule: Some("Shell(rm *)".into()),
+                source: Some("config.toml:3".into()),
+                preview: Some("- x".into()),
+                content: hash(8),
+            }),
+        }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w2".into(),
+            key: key("demo/1/2/tool/2"),
+            on: WaitOn::Questions(vec![Question {
+                question: "Which?".into(),
+                header: "Choice".into(),
+                options: vec![Choice {
+                    label: "A".into(),
+                    description: "the first".into(),
+                    preview: Some("a".into()),
+                }],
+                multi: true,
+            }]),
+        }))),
+        step(Body::WaitResolved {
+            wait: "w1".into(),
+            ruling: Ruling::Deny { feedback: "not that".into() },
+            by: by(),
+        }),
+        turn(Body::CancelRequested { turn: 1, request: "r1".into(), by: by(), reason: "enough".into() }),
+        turn(Body::LimitReached { turn: 1, reason: StopReason::Deadline }),
+        session(Body::GrantGiven {
+            grant: Grant {
+                tool: "shell".into(),
+                summary: "rm x".into(),
+                scope: GrantScope::Session,
+                content: hash(8),
+                expires: Some(1_700_000_100_000),
+            },
+            by: by(),
+        }),
+        session(Body::GrantRevoked { content: hash(8), by: by() }),
+        session(Body::TodoSet { items: vec![item], by: by() }),
+    ]
+}

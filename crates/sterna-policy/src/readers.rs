@@ -1,0 +1,191 @@
+//! The table of programs that only read, and how their arguments name what.
+
+use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
+use crate::shell::Word;
+
+/// The effects of a program that only reads; `None`: it is not one.
+pub(crate) fn effects(name: &str, args: &[Word]) -> Option<Result<Effects, String>> {
+    READERS.iter().find(|r| r.names.contains(&name)).map(|reader| read(reader, args))
+}
+
+/// A program that reads what it is given.
+struct Reader {
+    names: &'static [&'static str],
+    options: Options,
+    /// Operands before the files.
+    skip: usize,
+    /// Short options that give what would else be the first operand.
+    instead: &'static str,
+    /// Reads names and sizes, not content.
+    names_only: bool,
+    /// Goes into folders by itself, or with one of these options.
+    tree: Option<&'static str>,
+    /// Reads the current folder when no file is given.
+    here: bool,
+}
+
+const READER: Reader = Reader {
+    names: &[],
+    options: NO_OPTIONS,
+    skip: 0,
+    instead: "",
+    names_only: false,
+    tree: None,
+    here: false,
+};
+
+const READERS: &[Reader] = &[
+    Reader {
+        names: &["ls", "dir", "stat", "du", "readlink", "realpath"],
+        options: Options {
+            values: "IwTdtB",
+            bad_long: &["files0-from", "exclude-from"],
+            bad: "X",
+            ..NO_OPTIONS
+        },
+        names_only: true,
+        here: true,
+        ..READER
+    },
+    Reader { names: &["df"], names_only: true, ..READER },
+    Reader {
+        names: &["cat", "tac", "nl", "rev", "wc"],
+        options: Options { bad_long: &["files0-from"], ..NO_OPTIONS },
+        ..READER
+    },
+    Reader {
+        names: &["tree"],
+        options: Options {
+            values: "LPI",
+            bad: "oR",
+            bad_long: &["output", "fromfile", "fromtabfile"],
+            ..NO_OPTIONS
+        },
+        names_only: true,
+        here: true,
+        ..READER
+    },
+    Reader {
+        names: &["od", "hexdump", "strings", "cksum", "md5sum", "sha1sum", "sha256sum", "sha512sum", "b2sum"],
+        options: Options { bad: "c", bad_long: &["files0-from", "check"], ..NO_OPTIONS },
+        ..READER
+    },
+    Reader {
+        names: &[
+            "head", "tail", "cut", "fold", "fmt", "paste", "expand", "unexpand", "column", "comm", "join",
+        ],
+        options: Options { values: "cndfbwlst", bad: "r", bad_long: &["pid"], ..NO_OPTIONS },
+        ..READER
+    },
+    Reader {
+        names: &["sort"],
+        options: Options {
+            values: "kt",
+            bad: "oTS",
+            bad_long: &["output", "compress-program", "temporary-directory", "files0-from", "buffer-size"],
+            ..NO_OPTIONS
+        },
+        ..READER
+    },
+    Reader {
+        names: &["file"],
+        options: Options {
+            bad: "CmfzZS",
+            bad_long: &["compile", "magic-file", "files-from", "uncompress", "no-sandbox"],
+            ..NO_OPTIONS
+        },
+        ..READER
+    },
+    Reader {
+        names: &["diff", "cmp"],
+        options: Options {
+            values: "IUCWn",
+            bad: "lX",
+            bad_long: &["paginate", "exclude-from"],
+            ..NO_OPTIONS
+        },
+        ..READER
+    },
+    Reader {
+        names: &["grep", "egrep", "fgrep"],
+        options: Options {
+            values: "eABCm",
+            bad: "RdD",
+            bad_long: &["dereference-recursive", "directories", "devices"],
+            files: "f",
+            long_values: &["include", "exclude", "exclude-dir", "regexp", "max-count", "context"],
+            ..NO_OPTIONS
+        },
+        skip: 1,
+        instead: "ef",
+        tree: Some("rR"),
+        ..READER
+    },
+    Reader {
+        names: &["rg"],
+        options: Options {
+            values: "eABCgtTmMjrE",
+            files: "f",
+            bad: "zuL.",
+            bad_long: &[
+                "pre",
+                "hostname-bin",
+                "search-zip",
+                "hidden",
+                "unrestricted",
+                "no-ignore",
+                "follow",
+                "ignore-file",
+            ],
+            ..NO_OPTIONS
+        },
+        skip: 1,
+        instead: "ef",
+        tree: Some(""),
+        here: true,
+        ..READER
+    },
+    Reader {
+        names: &["jq"],
+        options: Options {
+            bad: "L",
+            files: "f",
+            bad_long: &["slurpfile", "rawfile", "argfile"],
+            long_values: &[],
+            ..NO_OPTIONS
+        },
+        skip: 1,
+        instead: "f",
+        ..READER
+    },
+];
+
+fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
+    let parsed = parse(args, &reader.options)?;
+    // Abbreviations count.
+    let long = |names: &[&str]| parsed.long.iter().any(|l| names.iter().any(|n| n.starts_with(l.as_str())));
+    let given = parsed.short.contains(|c| reader.instead.contains(c))
+        || long(&["regexp", "file", "files", "from-file"]);
+    let skip = if given { 0 } else { reader.skip };
+    let files = parsed.operands.get(skip..).unwrap_or_default();
+    let recursive = match reader.tree {
+        None => false,
+        Some("") => true,
+        Some(letters) => parsed.has(letters, &[]) || long(&["recursive"]),
+    };
+    let reach = if reader.names_only {
+        Reach::Names
+    } else if recursive {
+        Reach::Tree
+    } else {
+        Reach::This
+    };
+    let mut effects = Effects::none().with(How::Read, files, reach);
+    if files.is_empty() && (reader.here || recursive) {
+        effects.touch(How::Read, &Word::literal("."), reach);
+    }
+    for file in &parsed.files {
+        effects.touch(How::Read, file, Reach::This);
+    }
+    Ok(effects)
+}

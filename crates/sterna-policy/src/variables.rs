@@ -1,0 +1,105 @@
+//! Variables set before a command: what may change the code that runs, and what changes only looks.
+
+/// Whether a variable changes which code a program runs.
+pub(crate) fn is_loader(variable: &str) -> bool {
+    let name = variable.split(['=', '+']).next().unwrap_or_default();
+    LOADERS.contains(&name) || LOADER_PREFIXES.iter().any(|p| name.starts_with(p))
+}
+
+/// Whether a variable changes nothing but looks.
+pub(crate) fn is_harmless(variable: &str) -> bool {
+    HARMLESS.contains(&variable.split('=').next().unwrap_or_default())
+}
+
+/// Variables that change which code runs, or where programs find their configuration.
+const LOADERS: &[&str] = &[
+    "PATH",
+    "HOME",
+    "SHELL",
+    "ENV",
+    "BASH_ENV",
+    "IFS",
+    "PS4",
+    "PROMPT_COMMAND",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "CDPATH",
+    "PAGER",
+    "MANPAGER",
+    "EDITOR",
+    "VISUAL",
+    "BROWSER",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "LESS",
+    "GCONV_PATH",
+    "LOCPATH",
+    "GLIBC_TUNABLES",
+    "TMPDIR",
+    "RUSTC",
+    "RUSTDOC",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "RUSTDOCFLAGS",
+    "CC",
+    "CXX",
+    "LD",
+    "AR",
+    "MAKEFLAGS",
+    "GOFLAGS",
+    "TERMINFO",
+    "TERMCAP",
+    "TAR_OPTIONS",
+    "GREP_OPTIONS",
+    "RIPGREP_CONFIG_PATH",
+    "CURL_HOME",
+    "WGETRC",
+    "POSIXLY_CORRECT",
+    "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "HOSTALIASES",
+    "SUDO_ASKPASS",
+];
+const LOADER_PREFIXES: &[&str] = &[
+    "LD_",
+    "DYLD_",
+    "GIT_",
+    "PYTHON",
+    "PERL",
+    "RUBY",
+    "NODE_",
+    "NPM_",
+    "npm_",
+    "CARGO_",
+    "XDG_",
+    "SSH_",
+    "BASH_FUNC_",
+    "MALLOC_",
+    "http",
+    "HTTP",
+    "https",
+    "HTTPS",
+    "ALL_PROXY",
+    "all_proxy",
+    "JAVA_",
+    "LUA_",
+    "PHP_",
+    "DOTNET_",
+    "STERNA_",
+];
+const HARMLESS: &[&str] = &[
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+    "NO_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "FORCE_COLOR",
+    "CI",
+    "COLUMNS",
+    "LINES",
+    "LANG",
+    "LC_ALL",
+    "TERM",
+    "DEBIAN_FRONTEND",
+];

@@ -1,0 +1,74 @@
+//! What holds for every line, whatever it is.
+
+mod world;
+
+use proptest::prelude::*;
+use sterna_model::{Decision, Mode};
+use sterna_policy::ShellPlan;
+use world::{grant, judge, rules};
+
+/// Pieces that lines are made of, so that chance finds what is near the border.
+const PIECES: [&str; 40] = [
+    "ls", "cat", "rm", "git", "status", "touch", "sh", "-c", "env", "sudo", "find", "-exec", "{}", ";",
+    "\\;", "|", "||", "&&", "&", ">", ">>", "<", "2>&1", "'", "\"", "\\", "$", "`", "(", ")", "*", "~", "/",
+    "..", ".env", "A=1", "xargs", "\n", "#", "é",
+];
+
+fn line() -> impl Strategy<Value = String> {
+    let pieces = prop::collection::vec((0..PIECES.len(), any::<bool>()), 0..12).prop_map(|pieces| {
+        pieces
+            .iter()
+            .map(|(i, gap)| format!("{}{}", PIECES[*i], if *gap { " " } else { "" }))
+            .collect::<String>()
+    });
+    prop_oneof![3 => pieces, 1 => any::<String>()]
+}
+
+fn strictness(decision: Decision) -> u8 {
+    match decision {
+        Decision::Allow => 0,
+        Decision::Ask => 1,
+        Decision::Deny => 2,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reading_a_line_never_panics(text in any::<String>(), line in line()) {
+        for text in [text, line] {
+            let plan = ShellPlan::read(&text);
+            prop_assert!(plan.unknown.is_some() || plan.glimpsed.is_empty());
+            prop_assert!(plan.unknown.is_some() == plan.commands.is_empty());
+        }
+    }
+
+    #[test]
+    fn another_deny_rule_never_loosens(line in line(), mode in 0..6usize, which in 0..5usize) {
+        let denied = ["Shell(rm *)", "Read(**/.env)", "Write", "Web(*)", "Shell(*)"][which];
+        let base = "allow Shell(*); allow Write(sub/**)";
+        let (loose, strict) = (rules(base), rules(&format!("{base}; deny {denied}")));
+        let call = format!("$ {line}");
+        let mode = Mode::ALL[mode];
+        let before = judge(mode, &loose, &[], &call).decision;
+        let after = judge(mode, &strict, &[], &call).decision;
+        prop_assert!(strictness(after) >= strictness(before), "{call}: {before:?} to {after:?}");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_never_allowed_by_a_pattern(line in line(), mode in 0..6usize) {
+        if ShellPlan::read(&line).unknown.is_none() {
+            return Ok(());
+        }
+        let mode = Mode::ALL[mode];
+        let call = format!("$ {line}");
+        let wide = rules("allow Shell; allow Shell(*); allow Read; allow Write; allow Web; allow *");
+        let got = judge(mode, &wide, &[], &call).decision;
+        prop_assert!(mode == Mode::Bypass || got != Decision::Allow, "{call}");
+        let exact = grant(&call, None);
+        let mut other = exact.clone();
+        other.content.0[0] ^= 1;
+        prop_assert!(mode == Mode::Bypass || judge(mode, &wide, &[&other], &call).decision != Decision::Allow);
+    }
+}

@@ -1,0 +1,393 @@
+//! The builder: every part has a default that a careful person would choose.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sterna_blobs::LocalBlobs;
+use sterna_context::{Section, Template, builtin_sections};
+use sterna_llm::SharedProvider;
+use sterna_llm_http::HttpProvider;
+use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
+use sterna_model::{Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
+use sterna_runtime::{Env, Parts, PromptSource, Runtime, Toolbox, TurnConfig};
+use sterna_sqlite::SqliteStore;
+use sterna_tool::SharedTool;
+
+use crate::config::Settings;
+use crate::places::Places;
+use crate::{Error, LocalModel, Router, Session, SystemEnv};
+
+/// A running Sterna. Cheap to clone.
+#[derive(Clone)]
+pub struct Sterna {
+    runtime: Runtime,
+    config: Arc<TurnConfig>,
+    router: Option<Arc<Router>>,
+}
+
+/// Where sessions are kept.
+#[derive(Clone)]
+pub enum Store {
+    /// SQLite in this folder.
+    Folder(PathBuf),
+    /// Nothing is kept.
+    Memory,
+    /// The host's own.
+    Own(SharedLog, SharedBlobs),
+}
+
+/// Collects the parts of a `Sterna`.
+pub struct Builder {
+    model: Option<String>,
+    store: Option<Store>,
+    provider: Option<SharedProvider>,
+    providers: HashMap<String, SharedProvider>,
+    env: Option<Arc<dyn Env>>,
+    tools: Vec<SharedTool>,
+    builtin_tools: bool,
+    profile: Option<String>,
+    names: Vec<String>,
+    workspace: Option<PathBuf>,
+    cwd: Option<PathBuf>,
+    add_dirs: Vec<PathBuf>,
+    mode: Option<Mode>,
+    on_ask: Option<OnAsk>,
+    in_doubt: Option<InDoubtPolicy>,
+    limits: Option<Limits>,
+    max_output: Option<u32>,
+    rules: Vec<RuleText>,
+    sections: Vec<Section>,
+    settings: Option<Settings>,
+    places: Option<Places>,
+    notice: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Sterna {
+    /// A builder with the defaults: SQLite in the user's data folder, the built-in tools, the current folder.
+    pub fn builder() -> Builder {
+        Builder {
+            model: None,
+            store: None,
+            provider: None,
+            providers: HashMap::new(),
+            env: None,
+            tools: Vec::new(),
+            builtin_tools: true,
+            profile: None,
+            names: Vec::new(),
+            workspace: None,
+            cwd: None,
+            add_dirs: Vec::new(),
+            mode: None,
+            on_ask: None,
+            in_doubt: None,
+            limits: None,
+            max_output: None,
+            rules: Vec::new(),
+            sections: Vec::new(),
+            settings: None,
+            places: None,
+            notice: Arc::new(|_| {}),
+        }
+    }
+
+    /// A session by its name; its first turn makes it.
+    pub fn session(&self, name: &str) -> Session {
+        Session::new(self.clone(), Some(name))
+    }
+
+    /// A new session under a name of its own.
+    pub fn new_session(&self) -> Session {
+        Session::new(self.clone(), None)
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// What turns are given unless they say otherwise.
+    pub fn turn_config(&self) -> &TurnConfig {
+        &self.config
+    }
+
+    /// Whether a request on this route could be sent. The text says what to do.
+    pub fn ready(&self, route: &Route) -> Result<(), String> {
+        match &self.router {
+            Some(router) => router.ready(route),
+            None => self.runtime.parts().provider.model(route).map(|_| ()),
+        }
+    }
+}
+
+impl Builder {
+    /// `provider/model`, `local`, or `scripted:FILE`.
+    pub fn model(mut self, route: impl Into<String>) -> Self {
+        self.model = Some(route.into());
+        self
+    }
+
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Sessions live in memory: nothing is kept.
+    pub fn ephemeral(self) -> Self {
+        self.store(Store::Memory)
+    }
+
+    /// One provider for all routes.
+    pub fn provider(mut self, provider: SharedProvider) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// A provider for the routes `name/...`, beside the built-in ones.
+    pub fn provider_named(mut self, name: &str, provider: SharedProvider) -> Self {
+        self.providers.insert(name.to_owned(), provider);
+        self
+    }
+
+    pub fn env(mut self, env: Arc<dyn Env>) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// A tool beside the built-in ones; of two with one name the host's counts.
+    pub fn tool(mut self, tool: SharedTool) -> Self {
+        self.tools.push(tool);
+        self
+    }
+
+    /// Only the host's own tools.
+    pub fn without_builtin_tools(mut self) -> Self {
+        self.builtin_tools = false;
+        self
+    }
+
+    /// `main` or `minimal` (read, write, edit, shell).
+    pub fn profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+
+    /// Names of the tools that may be called.
+    pub fn only_tools<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.names = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// The folder that the agent works in, and may write in.
+    pub fn workspace(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.workspace = Some(dir.into());
+        self
+    }
+
+    /// Where relative paths start; the workspace unless it is said.
+    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(dir.into());
+        self
+    }
+
+    /// A further writable folder.
+    pub fn add_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.add_dirs.push(dir.into());
+        self
+    }
+
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// What an ask does where nobody answers. Default: the call is denied.
+    pub fn on_ask(mut self, on_ask: OnAsk) -> Self {
+        self.on_ask = Some(on_ask);
+        self
+    }
+
+    pub fn in_doubt(mut self, policy: InDoubtPolicy) -> Self {
+        self.in_doubt = Some(policy);
+        self
+    }
+
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Tokens that the model may write in one answer.
+    pub fn max_output(mut self, tokens: u32) -> Self {
+        self.max_output = Some(tokens);
+        self
+    }
+
+    /// A rule: `Shell(cargo test *)`.
+    pub fn allow(self, rule: &str) -> Self {
+        self.rule(Decision::Allow, rule, "Builder::allow")
+    }
+
+    pub fn deny(self, rule: &str) -> Self {
+        self.rule(Decision::Deny, rule, "Builder::deny")
+    }
+
+    pub fn rule(mut self, decision: Decision, rule: &str, source: &str) -> Self {
+        self.rules.push(RuleText { decision, text: rule.into(), scope: Scope::Session, source: source.into() });
+        self
+    }
+
+    /// A section of the prompt beside the built-in ones; of two with one name the host's counts.
+    pub fn section(mut self, section: Section) -> Self {
+        self.sections.push(section);
+        self
+    }
+
+    /// Configuration that was read by `config::load`. What the builder is told itself comes first.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    pub fn places(mut self, places: Places) -> Self {
+        self.places = Some(places);
+        self
+    }
+
+    /// Called with what takes long, such as starting the local model.
+    pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.notice = Arc::new(notice);
+        self
+    }
+
+    /// Opens the store and puts everything together. Reads the environment for keys, and no configuration file.
+    pub async fn build(self) -> Result<Sterna, Error> {
+        let get = |name: &str| std::env::var(name).ok();
+        let places = match self.places {
+            Some(places) => places,
+            None => Places::from_env(&get).map_err(|e| Error::setup(e.to_string(), "set HOME or STERNA_HOME"))?,
+        };
+        let settings = match self.settings {
+            Some(settings) => settings,
+            None => Settings::from_env(&get),
+        };
+        let root = real_dir(self.workspace.as_deref())?;
+        let cwd = match &self.cwd {
+            Some(dir) => real_dir(Some(dir))?,
+            None => root.clone(),
+        };
+        let add_dirs = self.add_dirs.iter().map(|dir| real_dir(Some(dir))).collect::<Result<Vec<_>, _>>()?;
+        let (log, blobs) = match self.store {
+            Some(Store::Memory) => memory(),
+            Some(Store::Folder(dir)) => sqlite(&dir)?,
+            Some(Store::Own(log, blobs)) => (log, blobs),
+            None => sqlite(&places.data)?,
+        };
+        let route = match (&self.model, &settings.model) {
+            (Some(text), _) => text.parse()?,
+            (None, Some(route)) => route.clone(),
+            // A host that brings its provider need not name a route.
+            (None, None) if self.provider.is_some() => "host/model".parse()?,
+            (None, None) => {
+                return Err(Error::setup(
+                    "no model is chosen",
+                    "name one with -m, STERNA_MODEL or `model = \"provider/model\"` in config.toml; \
+                     `local` needs no key",
+                ));
+            }
+        };
+        let (provider, router): (SharedProvider, _) = match self.provider {
+            Some(provider) => (provider, None),
+            None => {
+                let endpoints = settings.endpoints(&route.provider)?;
+                // A configured provider named `local` is somebody's own server.
+                let own_local = endpoints.contains_key("local");
+                let dir = settings.local.dir.clone().unwrap_or_else(|| places.local_model(&get));
+                let local = (!own_local).then(|| {
+                    let (threads, context) = (settings.local.threads, settings.local.context);
+                    Arc::new(LocalModel::new(dir, threads, context, self.notice.clone()))
+                });
+                let http = HttpProvider::new(endpoints);
+                let router = Arc::new(Router::new(http, self.providers, local, cwd.clone()));
+                (router.clone(), Some(router))
+            }
+        };
+        let profile = self.profile.or_else(|| settings.profile.clone());
+        // A small model needs few tools and a short prompt.
+        let small = route.provider == "local";
+        let profile = profile.unwrap_or_else(|| if small { "minimal" } else { "main" }.to_owned());
+        let Some(of_profile) = sterna_tools::profile(&profile) else {
+            return Err(Error::setup(format!("there is no profile `{profile}`"), "profiles are main and minimal"));
+        };
+        let template = if profile == "minimal" { Template::Minimal } else { Template::Main };
+        let mut sections = builtin_sections(template);
+        for section in self.sections {
+            sections.retain(|held| held.name != section.name);
+            sections.push(section);
+        }
+        let builtin = if self.builtin_tools { sterna_tools::builtin() } else { Vec::new() };
+        let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
+        let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
+        let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
+        let names = match names {
+            Some(names) => names,
+            None if self.builtin_tools => {
+                let mut names: Vec<String> = of_profile.iter().map(|name| (*name).to_owned()).collect();
+                names.extend(own);
+                names
+            }
+            None => own,
+        };
+        if let Some(unknown) = names.iter().find(|name| tools.get(name).is_none()) {
+            let known: Vec<&str> = tools.names().collect();
+            return Err(Error::setup(format!("there is no tool `{unknown}`"), format!("tools are {}", known.join(", "))));
+        }
+        let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
+        let env = self.env.unwrap_or_else(|| Arc::new(SystemEnv::new(&settings.env_pass, state_dirs)));
+        let rules = settings.rules.iter().cloned().chain(self.rules).collect();
+        let config = TurnConfig {
+            route,
+            mode: self.mode.or(settings.mode).unwrap_or_default(),
+            limits: self.limits.unwrap_or_else(|| settings.limits.clone()),
+            rules,
+            on_ask: self.on_ask.or(settings.on_ask).unwrap_or_default(),
+            in_doubt: self.in_doubt.or(settings.in_doubt).unwrap_or_default(),
+            root,
+            cwd,
+            add_dirs,
+            tools: names,
+            max_output: self.max_output.or(settings.max_output),
+            prompt: PromptSource::new(sections),
+        };
+        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools });
+        Ok(Sterna { runtime, config: Arc::new(config), router })
+    }
+}
+
+fn sqlite(dir: &Path) -> Result<(SharedLog, SharedBlobs), Error> {
+    let store = Arc::new(SqliteStore::open(dir, sterna_sqlite::Options::default())?);
+    Ok((store.clone(), store))
+}
+
+fn memory() -> (SharedLog, SharedBlobs) {
+    let log = Arc::new(MemoryLog::new());
+    (log.clone(), log)
+}
+
+/// A folder that exists, absolute, with symlinks resolved.
+fn real_dir(dir: Option<&Path>) -> Result<PathBuf, Error> {
+    let dir = dir.unwrap_or(Path::new("."));
+    let cannot = |e: std::io::Error| {
+        Error::setup(format!("cannot work in `{}`: {e}", dir.display()), "name a folder that exists")
+    };
+    let real = std::fs::canonicalize(dir).map_err(cannot)?;
+    if !real.is_dir() {
+        return Err(Error::setup(format!("`{}` is not a folder", dir.display()), "name a folder"));
+    }
+    Ok(real)
+}
+
+/// Blobs in a folder of their own, for hosts that bring a log without any.
+pub fn folder_blobs(dir: &Path) -> Result<SharedBlobs, Error> {
+    Ok(Arc::new(LocalBlobs::open(dir)?))
+}

@@ -1,0 +1,129 @@
+//! The real world, for hosts that do not bring one of their own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sterna_log::Owner;
+use sterna_model::{Millis, SessionId};
+use sterna_runtime::Env;
+
+/// The machine's clock, this process's name, and an environment for children that holds no key.
+pub struct SystemEnv {
+    child_env: BTreeMap<String, String>,
+    state_dirs: Vec<PathBuf>,
+    owner: Owner,
+}
+
+impl SystemEnv {
+    /// `pass`: further variables that children may see. `state_dirs`: where no tool may write.
+    pub fn new(pass: &[String], state_dirs: Vec<PathBuf>) -> Self {
+        let all = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let child_env = sterna_shell::allow_list(all, pass.iter().map(String::as_str));
+        let resolved = state_dirs.iter().map(|dir| resolve(dir));
+        let mut state_dirs: Vec<PathBuf> = resolved.chain(state_dirs.clone()).collect();
+        state_dirs.sort();
+        state_dirs.dedup();
+        Self { child_env, state_dirs, owner: Owner(owner_name(std::process::id())) }
+    }
+}
+
+impl Env for SystemEnv {
+    fn now(&self) -> Millis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()> {
+        let wait = at.saturating_sub(self.now());
+        tokio::time::sleep(Duration::from_millis(wait)).boxed()
+    }
+
+    fn new_session_id(&self) -> SessionId {
+        let id = uuid::Uuid::now_v7().to_string();
+        SessionId::new(&id).expect("a UUID is 36 characters of hex digits and dashes")
+    }
+
+    fn owner(&self) -> Owner {
+        self.owner.clone()
+    }
+
+    fn is_dead(&self, owner: &Owner) -> bool {
+        let mut fields = owner.0.split(':');
+        let (Some(boot), Some(pid)) = (fields.next(), fields.next().and_then(|pid| pid.parse::<u32>().ok())) else {
+            return false;
+        };
+        // Another machine, or this one before it was started again: only its lease's end tells.
+        if boot != boot_id() {
+            return false;
+        }
+        owner_name(pid) != owner.0
+    }
+
+    fn child_env(&self) -> BTreeMap<String, String> {
+        self.child_env.clone()
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+    }
+
+    fn resolve(&self, path: &Path) -> PathBuf {
+        resolve(path)
+    }
+
+    fn state_dirs(&self) -> Vec<PathBuf> {
+        self.state_dirs.clone()
+    }
+}
+
+/// Boot id, process id and process start time: a name that no other process ever has on this machine.
+fn owner_name(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The program's name stands in parentheses and may hold spaces; the start time is the 20th field after it.
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let mut fields = after_name.split(' ');
+    let state = fields.next().unwrap_or("gone");
+    let started = fields.nth(18).unwrap_or("gone");
+    // A zombie runs nothing any more.
+    let started = if state == "Z" || state == "X" { "gone" } else { started };
+    format!("{}:{pid}:{started}", boot_id())
+}
+
+fn boot_id() -> &'static str {
+    static BOOT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        if id.trim().is_empty() { "unknown".into() } else { id.trim().to_owned() }
+    })
+}
+
+/// Symlinks resolved component by component, as far as the path exists; the rest is appended by name.
+fn resolve(path: &Path) -> PathBuf {
+    sterna_tools::paths::resolve(Path::new("/"), &path.display().to_string()).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_owner_is_known_and_a_living_one_is_not_taken_for_dead() {
+        let env = SystemEnv::new(&[], Vec::new());
+        assert!(!env.is_dead(&env.owner()));
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let owner = Owner(owner_name(child.id()));
+        assert!(!env.is_dead(&owner));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(env.is_dead(&owner));
+        // Another boot, or another machine: not known.
+        assert!(!env.is_dead(&Owner("other:1:1".into())));
+        // The same process id with another start time is another process.
+        let mine = env.owner().0;
+        let (name, _) = mine.rsplit_once(':').unwrap();
+        assert!(env.is_dead(&Owner(format!("{name}:1"))));
+    }
+}

@@ -1,0 +1,221 @@
+//! Handles: cheap, hold no lock, and outlive nothing. A session is its log, not its handle.
+
+use std::future::IntoFuture;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sterna_model::{
+    Delivery, Event, EventKind, InputPart, Limits, Mode, OnAsk, ResultEvent, Seq, SessionId, StopReason,
+};
+use sterna_runtime::{Accepted, Observer, Resolve, Runtime, State, Submit, TurnConfig};
+
+use crate::{Error, Sterna};
+
+/// A session by its name. It is made by its first turn.
+#[derive(Clone)]
+pub struct Session {
+    sterna: Sterna,
+    /// The error of a name that is none comes with the first call.
+    id: Result<Option<SessionId>, sterna_model::BadId>,
+}
+
+/// A turn that is about to be sent.
+pub struct Turn {
+    session: Session,
+    parts: Vec<InputPart>,
+    key: Option<String>,
+    delivery: Delivery,
+    config: TurnConfig,
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply(ResultEvent);
+
+/// A running turn's events.
+pub struct TurnStream {
+    runtime: Runtime,
+    accepted: Accepted,
+    observer: Observer,
+    done: bool,
+}
+
+impl Session {
+    pub(crate) fn new(sterna: Sterna, id: Option<&str>) -> Self {
+        Self { sterna, id: id.map(SessionId::new).transpose() }
+    }
+
+    /// A turn with this input: await it, or `stream` it.
+    pub fn turn(&self, input: impl Into<String>) -> Turn {
+        Turn {
+            session: self.clone(),
+            parts: vec![InputPart::Text(input.into())],
+            key: None,
+            delivery: Delivery::NextTurn,
+            config: self.sterna.turn_config().clone(),
+        }
+    }
+
+    /// Asks the running turn to end.
+    pub async fn cancel(&self, reason: &str) -> Result<(), Error> {
+        let id = self.named()?;
+        self.sterna.runtime().cancel(&id, "sdk", reason).await?;
+        Ok(())
+    }
+
+    /// Answers an approval or a question.
+    pub async fn resolve(&self, wait: &str, ruling: sterna_model::Ruling) -> Result<(), Error> {
+        let session = self.named()?;
+        let resolve = Resolve { session, wait: wait.into(), ruling, grant: None, by: "sdk".into() };
+        self.sterna.runtime().resolve(resolve).await?;
+        Ok(())
+    }
+
+    /// Drives an interrupted turn, or inputs that wait, to their end.
+    pub async fn resume(&self) -> Result<Option<Reply>, Error> {
+        let id = self.named()?;
+        let state = self.view().await?;
+        let running = state.turn.as_ref().filter(|_| state.machine.turn().is_some());
+        let first = running.and_then(|turn| turn.inputs.first().copied());
+        let Some(input) = first.or_else(|| state.machine.waiting().next().map(|(seq, _)| seq)) else {
+            return Ok(None);
+        };
+        self.sterna.runtime().resume(&id, self.sterna.turn_config().clone());
+        Ok(Some(Reply(self.sterna.runtime().result(&id, input).await?)))
+    }
+
+    /// The folded state of the session, as its log tells it.
+    pub async fn view(&self) -> Result<State, Error> {
+        Ok(State::load(&self.sterna.runtime().parts().log, &self.named()?).await?)
+    }
+
+    /// Events of records after `seen`, then what is live.
+    pub fn observe(&self, seen: Seq) -> Result<Observer, Error> {
+        Ok(self.sterna.runtime().observe(&self.named()?, seen))
+    }
+
+    fn named(&self) -> Result<SessionId, Error> {
+        match &self.id {
+            Ok(Some(id)) => Ok(id.clone()),
+            Ok(None) => Err(Error::setup("this session has no name yet", "name it with Sterna::session")),
+            Err(error) => Err(error.clone().into()),
+        }
+    }
+}
+
+impl Turn {
+    /// Idempotency key: the same key makes one turn, however often it is sent.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Where the input enters: a turn of its own (default), or the running one.
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.delivery = delivery;
+        self
+    }
+
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.config.mode = mode;
+        self
+    }
+
+    pub fn on_ask(mut self, on_ask: OnAsk) -> Self {
+        self.config.on_ask = on_ask;
+        self
+    }
+
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Makes the input durable, and returns without waiting for the turn.
+    pub async fn send(self) -> Result<Accepted, Error> {
+        self.submit(false).await
+    }
+
+    /// Makes the input durable, and gives its events as they come. The last one is `result`.
+    pub async fn stream(self) -> Result<TurnStream, Error> {
+        let runtime = self.session.sterna.runtime().clone();
+        let accepted = self.submit(true).await?;
+        let seen = if accepted.opened { 0 } else { accepted.input - 1 };
+        let observer = runtime.observe(&accepted.session, seen);
+        Ok(TurnStream { runtime, accepted, observer, done: false })
+    }
+
+    async fn submit(self, live: bool) -> Result<Accepted, Error> {
+        let session = self.session.id.clone()?;
+        let submit = Submit {
+            session,
+            key: self.key,
+            parts: self.parts,
+            delivery: self.delivery,
+            origin: "sdk".into(),
+            config: self.config,
+            live,
+            drive: true,
+        };
+        Ok(self.session.sterna.runtime().submit(submit).await?)
+    }
+}
+
+impl IntoFuture for Turn {
+    type Output = Result<Reply, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        async move {
+            let runtime = self.session.sterna.runtime().clone();
+            let accepted = self.submit(false).await?;
+            Ok(Reply(runtime.result(&accepted.session, accepted.input).await?))
+        }
+        .boxed()
+    }
+}
+
+impl TurnStream {
+    /// The next event; `None` after `result`.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        if self.done {
+            return Ok(None);
+        }
+        let event = self.observer.next().await?;
+        if let EventKind::Result(_) = &event.kind {
+            self.done = true;
+        }
+        Ok(Some(event))
+    }
+
+    pub fn accepted(&self) -> &Accepted {
+        &self.accepted
+    }
+
+    /// The turn's reply. Events that were not read are passed over.
+    pub async fn reply(self) -> Result<Reply, Error> {
+        Ok(Reply(self.runtime.result(&self.accepted.session, self.accepted.input).await?))
+    }
+}
+
+impl Reply {
+    /// The answer, or what stopped the turn.
+    pub fn message(&self) -> &str {
+        self.0.message.as_deref().unwrap_or("")
+    }
+
+    /// The turn ended by itself, with an answer.
+    pub fn is_finished(&self) -> bool {
+        self.0.outcome == "finished"
+    }
+
+    /// Why it stopped, when it did.
+    pub fn stop(&self) -> Option<StopReason> {
+        self.0.stop
+    }
+
+    /// Everything, as the `result` event has it.
+    pub fn result(&self) -> &ResultEvent {
+        &self.0
+    }
+}
