@@ -193,8 +193,8 @@ async fn read_whole_prefix(
 ) -> Result<Vec<Sealed>, LogError> {
     loop {
         match log.read(session, from, limit).await {
-            Err(LogError::Corrupt { seq, .. }) if seq > from => {
-                limit = usize::try_from(seq - from).unwrap_or(limit).min(limit);
+            Err(LogError::Corrupt { seq, .. }) if seq > from && seq - from < limit as u64 => {
+                limit = usize::try_from(seq - from).unwrap_or(limit / 2);
             }
             // A newer record does not say where it is.
             Err(LogError::Newer { .. }) if limit > 1 => limit /= 2,

@@ -58,14 +58,13 @@ async fn an_answer_cut_by_the_output_limit_is_continued_three_times() {
 
 #[tokio::test]
 async fn a_call_whose_arguments_were_cut_is_not_run() {
-    let mut half = ToolCall { id: "c".into(), name: "look".into(), arguments: r#"{"n": "#.into(), truncated: true };
-    let cut = reply(vec![Part::ToolCall(half.clone())], ModelStop::MaxOutput);
+    let half = ToolCall { id: "c".into(), name: "look".into(), arguments: r#"{"n": "#.into(), truncated: true };
+    let cut = reply(vec![Part::ToolCall(half)], ModelStop::MaxOutput);
     let world = World::new(TestModel::new([Say::Reply(cut), Say::Text("ok")]), vec![echo("look", EffectClass::Pure)]);
     let result = world.run(world.submit("s", "go")).await;
     assert_eq!(result.outcome, "finished");
     assert!(world.bodies("s").await.contains(&"outcome 1/tool/0 truncated_arguments".to_owned()));
     assert!(said(&world.model.body(1), "tool")[0].starts_with("truncated_arguments"));
-    half.truncated = false;
 }
 
 #[tokio::test]
@@ -442,7 +441,7 @@ async fn retries_wait_and_are_billed_and_the_last_failure_ends_the_turn() {
     let bodies = world.bodies("s").await;
     assert_eq!(bodies[4..7], ["attempt 1/model/0 1 rate_limit", "attempt 1/model/0 2 stream_cut", "outcome 1/model/0"]);
     let slept = world.env.slept.lock().unwrap().clone();
-    let long: Vec<&u64> = slept.iter().filter(|ms| **ms >= 750).collect();
+    let long: Vec<&u64> = slept.iter().filter(|ms| (750..5_000).contains(*ms)).collect();
     assert!(long.len() == 2 && *long[0] <= 1_250 && (1_500..=2_500).contains(long[1]), "{slept:?}");
 
     let model = TestModel::new((0..4).map(|_| fail(ErrorClass::Overloaded)));

@@ -184,7 +184,8 @@ pub(crate) fn replace(
         Ok(())
     });
     if done.is_err() {
-        drop(rustix::fs::unlinkat(&parent, temp.as_str(), AtFlags::empty()));
+        // It may not have come that far.
+        let _ = rustix::fs::unlinkat(&parent, temp.as_str(), AtFlags::empty());
     }
     done
 }

@@ -74,8 +74,6 @@ mod tests {
 
     use serde_json::json;
 
-    use super::*;
-
     #[test]
     fn every_tool_has_a_small_plain_schema() {
         for tool in crate::builtin() {

@@ -28,9 +28,9 @@ async fn read_shows_lines_with_numbers() {
         (json!({"path": "a.txt"}), "1\tone\n2\ttwo\n3\t\n4\tfour\n".to_owned()),
         (
             json!({"path": "a.txt", "offset": 2, "limit": 1}),
-            "2\ttwo\n[lines 2–2 of 4, 15 bytes in all; offset 3 reads on]".into(),
+            "2\ttwo\n[lines 2–2 of 4, 14 bytes in all; offset 3 reads on]".into(),
         ),
-        (json!({"path": "a.txt", "offset": 4}), "4\tfour\n[lines 4–4 of 4, 15 bytes in all]".into()),
+        (json!({"path": "a.txt", "offset": 4}), "4\tfour\n[lines 4–4 of 4, 14 bytes in all]".into()),
         (json!({"path": "bom.txt"}), "1\tx\n".into()),
         (json!({"path": "empty"}), "`empty` is empty (0 bytes)".into()),
         (json!({"path": "long"}), format!("1\t{}… [10 more characters]\n2\tend\n", "é".repeat(2000))),

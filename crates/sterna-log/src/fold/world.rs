@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, TodoItem, TodoStatus, ToolCall,
-    ToolStatus,
+    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, TodoItem,
+    TodoStatus, ToolCall, ToolStatus,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.

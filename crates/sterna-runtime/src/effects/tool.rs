@@ -27,7 +27,7 @@ pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
     let name = tool.spec().name.clone();
     let call = AssertUnwindSafe(async { tool.call(cx, args).await }).catch_unwind();
     let ended = tokio::select! {
-        ended = call => ended.unwrap_or_else(|panic| Err(panicked(&name, &panic))),
+        ended = call => ended.unwrap_or_else(|panic| Err(panicked(&name, &*panic))),
         () = tokio::time::sleep(std::time::Duration::from_millis(limit)) => Err(ToolError {
             status: ToolStatus::Timeout,
             message: format!("`{name}` gave no answer within {} s and was stopped", limit / 1000),

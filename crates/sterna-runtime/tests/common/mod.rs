@@ -249,11 +249,24 @@ impl World {
     }
 
     pub fn over(log: Arc<MemoryLog>, env: TestEnv, model: TestModel, tools: Vec<SharedTool>) -> Self {
-        let (shared, blobs): (SharedLog, SharedBlobs) = (log.clone(), log.clone());
+        let provider = Arc::new(model.clone());
+        Self::with(log.clone(), log, env, model, provider, tools)
+    }
+
+    /// Over a log that may fail, and any provider.
+    pub fn with(
+        shared: SharedLog,
+        log: Arc<MemoryLog>,
+        env: TestEnv,
+        model: TestModel,
+        provider: Arc<dyn Provider>,
+        tools: Vec<SharedTool>,
+    ) -> Self {
+        let blobs: SharedBlobs = log.clone();
         let parts = Parts {
             log: shared,
             blobs,
-            provider: Arc::new(model.clone()),
+            provider,
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
         };
