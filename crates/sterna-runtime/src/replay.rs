@@ -42,44 +42,44 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
     let mut found =
         Replayed { session: session.clone(), records: records.len() as u64, requests: 0, difference: None };
     for (owner, record) in &records {
-        if let Body::Intent(intent) = &record.body {
-            if let Intended::Model(model) = &intent.what {
-                let prompt = match &prompts {
-                    Some((hash, prompt)) if *hash == model.manifest => prompt.clone(),
-                    _ => {
-                        let loaded = load_prompt(&parts.blobs, &model.manifest).await;
-                        let prompt = loaded.map_err(|e| RuntimeError::Refused(e.to_string()))?;
-                        prompts = Some((model.manifest, prompt.clone()));
-                        prompt
-                    }
-                };
-                let Some(turn) = state.turn.clone() else {
-                    return Err(RuntimeError::NoTurn(owner.clone()));
-                };
-                let request = derive(
-                    &prompt,
-                    state.transcript.with(&model.inputs),
-                    &state.folded.world,
-                    &TurnFacts::of(&turn),
-                    &model.route,
-                    model.transition,
-                    model.tools_off,
-                    model.max_output,
-                );
-                let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
-                let body = parts.provider.encode(&request, &mut cache);
-                found.requests += 1;
-                if found.difference.is_none() && (body.hash, body.bytes) != (model.request, model.bytes) {
-                    let what = if encoder == model.encoder {
-                        format!(
-                            "the request has {} bytes and hash {}, the one that was sent {} bytes and {}",
-                            body.bytes, body.hash, model.bytes, model.request
-                        )
-                    } else {
-                        format!("it was encoded by {}, this Sterna encodes by {encoder}", model.encoder)
-                    };
-                    found.difference = Some(Difference { seq: record.seq, key: intent.key.clone(), what });
+        if let Body::Intent(intent) = &record.body
+            && let Intended::Model(model) = &intent.what
+        {
+            let prompt = match &prompts {
+                Some((hash, prompt)) if *hash == model.manifest => prompt.clone(),
+                _ => {
+                    let loaded = load_prompt(&parts.blobs, &model.manifest).await;
+                    let prompt = loaded.map_err(|e| RuntimeError::Refused(e.to_string()))?;
+                    prompts = Some((model.manifest, prompt.clone()));
+                    prompt
                 }
+            };
+            let Some(turn) = state.turn.clone() else {
+                return Err(RuntimeError::NoTurn(owner.clone()));
+            };
+            let request = derive(
+                &prompt,
+                state.transcript.with(&model.inputs),
+                &state.folded.world,
+                &TurnFacts::of(&turn),
+                &model.route,
+                model.transition,
+                model.tools_off,
+                model.max_output,
+            );
+            let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
+            let body = parts.provider.encode(&request, &mut cache);
+            found.requests += 1;
+            if found.difference.is_none() && (body.hash, body.bytes) != (model.request, model.bytes) {
+                let what = if encoder == model.encoder {
+                    format!(
+                        "the request has {} bytes and hash {}, the one that was sent {} bytes and {}",
+                        body.bytes, body.hash, model.bytes, model.request
+                    )
+                } else {
+                    format!("it was encoded by {}, this Sterna encodes by {encoder}", model.encoder)
+                };
+                found.difference = Some(Difference { seq: record.seq, key: intent.key.clone(), what });
             }
         }
         state.apply_of(owner == session, owner, record)?;

@@ -408,10 +408,8 @@ impl Runtime {
             Some(tx) => tx.send(Msg::Append { id: id.to_owned(), records: records.clone(), reply }).is_ok(),
             None => false,
         };
-        if sent {
-            if let Ok(appended) = answer.await {
-                return Ok(appended?);
-            }
+        if sent && let Ok(appended) = answer.await {
+            return Ok(appended?);
         }
         let append = Append {
             session: shared.id.clone(),
@@ -494,10 +492,10 @@ impl Inner {
     /// Rules parsed once for as long as they stay the same.
     pub fn rules(&self, texts: &[RuleText]) -> Result<Arc<Vec<Rule>>, RuntimeError> {
         let mut held = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, rules)) = &*held {
-            if of == texts {
-                return Ok(rules.clone());
-            }
+        if let Some((of, rules)) = &*held
+            && of == texts
+        {
+            return Ok(rules.clone());
         }
         let parse = |text: &RuleText| {
             Rule::parse(text)

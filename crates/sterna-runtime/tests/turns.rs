@@ -58,9 +58,11 @@ async fn an_answer_cut_by_the_output_limit_is_continued_three_times() {
 
 #[tokio::test]
 async fn a_call_whose_arguments_were_cut_is_not_run() {
-    let half = ToolCall { id: "c".into(), name: "look".into(), arguments: r#"{"n": "#.into(), truncated: true };
+    let half =
+        ToolCall { id: "c".into(), name: "look".into(), arguments: r#"{"n": "#.into(), truncated: true };
     let cut = reply(vec![Part::ToolCall(half)], ModelStop::MaxOutput);
-    let world = World::new(TestModel::new([Say::Reply(cut), Say::Text("ok")]), vec![echo("look", EffectClass::Pure)]);
+    let world =
+        World::new(TestModel::new([Say::Reply(cut), Say::Text("ok")]), vec![echo("look", EffectClass::Pure)]);
     let result = world.run(world.submit("s", "go")).await;
     assert_eq!(result.outcome, "finished");
     assert!(world.bodies("s").await.contains(&"outcome 1/tool/0 truncated_arguments".to_owned()));
@@ -118,7 +120,8 @@ async fn a_loop_is_nudged_after_six_stalled_steps_and_stopped_after_twelve() {
     assert_eq!(nudged, [7]);
 
     let new = (0..40).map(|n| Say::Calls(vec![("look", json!({ "n": n }))]));
-    let world = World::new(TestModel::new(new.chain([Say::Text("done")])), vec![echo("look", EffectClass::Pure)]);
+    let world =
+        World::new(TestModel::new(new.chain([Say::Text("done")])), vec![echo("look", EffectClass::Pure)]);
     let result = world.run(world.submit("s", "go")).await;
     assert_eq!(result.outcome, "finished");
     assert!((0..41).all(|n| !tail(&world.model.body(n)).contains("brought nothing new")));
@@ -303,7 +306,12 @@ async fn pure_calls_overlap_and_a_writing_call_waits_for_them() {
     });
     let name = |n: &str| json!({ "name": n });
     let model = TestModel::new([
-        Say::Calls(vec![("look", name("A")), ("look", name("B")), ("change", name("C")), ("look", name("D"))]),
+        Say::Calls(vec![
+            ("look", name("A")),
+            ("look", name("B")),
+            ("change", name("C")),
+            ("look", name("D")),
+        ]),
         Say::Text("done"),
     ]);
     let world = World::new(model, vec![look, change]);
@@ -312,7 +320,10 @@ async fn pure_calls_overlap_and_a_writing_call_waits_for_them() {
     assert_eq!(order[2..], ["end B", "end A", "C", "start D", "end D"]);
     let bodies = world.bodies("s").await;
     let ended: Vec<&String> = bodies.iter().filter(|b| b.starts_with("outcome 1/tool")).collect();
-    assert_eq!(ended, ["outcome 1/tool/1 ok", "outcome 1/tool/0 ok", "outcome 1/tool/2 ok", "outcome 1/tool/3 ok"]);
+    assert_eq!(
+        ended,
+        ["outcome 1/tool/1 ok", "outcome 1/tool/0 ok", "outcome 1/tool/2 ok", "outcome 1/tool/3 ok"]
+    );
     assert_eq!(said(&world.model.body(1), "tool"), ["A", "B", "C", "D"]);
 }
 
@@ -434,12 +445,16 @@ async fn three_denials_in_a_row_stop_a_turn_without_a_person() {
 #[tokio::test]
 async fn retries_wait_and_are_billed_and_the_last_failure_ends_the_turn() {
     let fail = |class| Say::Fail(class);
-    let model = TestModel::new([fail(ErrorClass::RateLimit), fail(ErrorClass::StreamCut), Say::Text("third time")]);
+    let model =
+        TestModel::new([fail(ErrorClass::RateLimit), fail(ErrorClass::StreamCut), Say::Text("third time")]);
     let world = World::new(model, vec![]);
     let result = world.run(world.submit("s", "go")).await;
     assert_eq!(result.message.as_deref(), Some("third time"));
     let bodies = world.bodies("s").await;
-    assert_eq!(bodies[4..7], ["attempt 1/model/0 1 rate_limit", "attempt 1/model/0 2 stream_cut", "outcome 1/model/0"]);
+    assert_eq!(
+        bodies[4..7],
+        ["attempt 1/model/0 1 rate_limit", "attempt 1/model/0 2 stream_cut", "outcome 1/model/0"]
+    );
     let slept = world.env.slept.lock().unwrap().clone();
     let long: Vec<&u64> = slept.iter().filter(|ms| (750..5_000).contains(*ms)).collect();
     assert!(long.len() == 2 && *long[0] <= 1_250 && (1_500..=2_500).contains(long[1]), "{slept:?}");
@@ -484,7 +499,9 @@ async fn sessions_side_by_side_do_not_see_each_other() {
     let scripts: Vec<&str> = vec!["a", "b"];
     let mut all = Vec::new();
     for name in scripts {
-        let model = TestModel::new((0..20).flat_map(|n| [Say::Calls(vec![("look", json!({ "n": n }))]), Say::Text("ok")]));
+        let model = TestModel::new(
+            (0..20).flat_map(|n| [Say::Calls(vec![("look", json!({ "n": n }))]), Say::Text("ok")]),
+        );
         let own = World::over(world.log.clone(), TestEnv::new(name), model, tools());
         all.push(tokio::spawn(async move {
             for turn in 0..20 {
@@ -528,8 +545,11 @@ async fn a_hundred_steps_of_three_calls_replay_byte_for_byte() {
             .flatten()
             .map(|call| call["id"].as_str().unwrap())
             .collect();
-        let results: Vec<&str> =
-            messages.iter().filter(|m| m["role"] == "tool").map(|m| m["tool_call_id"].as_str().unwrap()).collect();
+        let results: Vec<&str> = messages
+            .iter()
+            .filter(|m| m["role"] == "tool")
+            .map(|m| m["tool_call_id"].as_str().unwrap())
+            .collect();
         assert_eq!(calls, results);
         assert_eq!(calls.len(), 3 * n);
     }

@@ -89,10 +89,7 @@ enum End {
 }
 
 /// Drives `main` to its end, and `pump` beside it.
-async fn beside<T>(
-    mut pump: Pin<&mut impl FusedFuture<Output = ()>>,
-    main: impl Future<Output = T>,
-) -> T {
+async fn beside<T>(mut pump: Pin<&mut impl FusedFuture<Output = ()>>, main: impl Future<Output = T>) -> T {
     let mut main = std::pin::pin!(main);
     poll_fn(|cx| {
         if !pump.is_terminated() {

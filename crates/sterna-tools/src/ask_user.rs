@@ -97,7 +97,8 @@ fn questions(args: &Value) -> Result<Vec<Question>, ToolError> {
         if !(2..=4).contains(&asked.options.len()) {
             return wrong("a question has 2 to 4 options; the person may always answer in own words");
         }
-        let labels: std::collections::BTreeSet<&str> = asked.options.iter().map(|option| option.label.trim()).collect();
+        let labels: std::collections::BTreeSet<&str> =
+            asked.options.iter().map(|option| option.label.trim()).collect();
         if labels.contains("") || labels.len() < asked.options.len() {
             return wrong("each option needs a label of its own");
         }

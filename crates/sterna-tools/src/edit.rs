@@ -11,9 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::digest;
 use sterna_model::{EffectClass, Fact, ToolSpec};
-use sterna_tool::{
-    Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
-};
+use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
 
 use crate::edit_match::{Found, find, replaced};
 use crate::file::{self, Snapshot};
@@ -77,10 +75,14 @@ impl Tool for Edit {
 fn parse_checked(args: &Value) -> Result<Args, ToolError> {
     let args: Args = parse(args)?;
     if args.old_string.is_empty() {
-        return Err(ToolError::invalid("old_string is empty; give the text to replace, or make a file with write"));
+        return Err(ToolError::invalid(
+            "old_string is empty; give the text to replace, or make a file with write",
+        ));
     }
     if args.old_string == args.new_string {
-        return Err(ToolError::invalid("old_string and new_string are identical; there is nothing to change"));
+        return Err(ToolError::invalid(
+            "old_string and new_string are identical; there is nothing to change",
+        ));
     }
     Ok(args)
 }
@@ -105,11 +107,17 @@ async fn edit(cx: &ToolContext, args: Arc<Args>, path: PathBuf) -> Result<ToolDo
     check_seen(&name, seen, before.hash)?;
     let (before, change) = {
         let (args, name) = (args.clone(), name.clone());
-        blocking(&cx.cancel, move |_| changed(&before.bytes, &args, &name).map(|change| (before, change))).await?
+        blocking(&cx.cancel, move |_| changed(&before.bytes, &args, &name).map(|change| (before, change)))
+            .await?
     };
-    let fact = Fact::FileWritten { path: key(&path), before: Some(before.hash), after: digest(&change.bytes) };
+    let fact =
+        Fact::FileWritten { path: key(&path), before: Some(before.hash), after: digest(&change.bytes) };
     let kept = cx.blobs.put(Bytes::from(before.bytes.clone())).await;
-    kept.map_err(|error| ToolError::failed(format!("the old version of `{name}` could not be kept, so nothing was changed: {error}")))?;
+    kept.map_err(|error| {
+        ToolError::failed(format!(
+            "the old version of `{name}` could not be kept, so nothing was changed: {error}"
+        ))
+    })?;
     swap(cx, path, before, change.bytes).await?;
     Ok(ToolDone { facts: vec![fact], ..ToolDone::text(change.told) })
 }
@@ -142,10 +150,17 @@ fn changed(before: &[u8], args: &Args, name: &str) -> Result<Change, ToolError> 
     let all = args.replace_all.unwrap_or(false);
     let (bytes, told) = match find(text, &old, &new, all) {
         Found::Exact { at } => {
-            let first = text.as_bytes()[..at.first().map_or(0, |at| at.start)].iter().filter(|b| **b == b'\n').count() + 1;
+            let first = text.as_bytes()[..at.first().map_or(0, |at| at.start)]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1;
             let told = match at.len() {
                 1 => format!("edited `{name}` at line {first}"),
-                n => format!("edited `{name}`: {} replaced, the first at line {first}", counted(n, "occurrence")),
+                n => format!(
+                    "edited `{name}`: {} replaced, the first at line {first}",
+                    counted(n, "occurrence")
+                ),
             };
             (replaced(text, &at, &new), told)
         }
@@ -184,7 +199,9 @@ fn changed(before: &[u8], args: &Args, name: &str) -> Result<Change, ToolError> 
         }
     };
     if bytes.as_bytes() == before {
-        return Err(ToolError::failed(format!("`{name}` already is as the edit would make it; nothing was changed")));
+        return Err(ToolError::failed(format!(
+            "`{name}` already is as the edit would make it; nothing was changed"
+        )));
     }
     Ok(Change { bytes: bytes.into_bytes(), told })
 }

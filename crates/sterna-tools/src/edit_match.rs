@@ -22,7 +22,10 @@ pub(crate) fn find(text: &str, old: &str, new: &str, all: bool) -> Found {
         let mut starts = starts(text, old);
         starts.dedup();
         if !all && starts.len() > 1 {
-            return Found::Many { lines: starts.iter().map(|from| line_at(text, *from)).collect(), exact: true };
+            return Found::Many {
+                lines: starts.iter().map(|from| line_at(text, *from)).collect(),
+                exact: true,
+            };
         }
         return Found::Exact { at };
     }
@@ -79,7 +82,10 @@ fn tolerant(text: &str, old: &str) -> Vec<Range<usize>> {
     lines
         .windows(wanted.len())
         .filter(|window| {
-            window.iter().zip(&wanted).all(|((_, line), words)| line.split_whitespace().eq(words.iter().copied()))
+            window
+                .iter()
+                .zip(&wanted)
+                .all(|((_, line), words)| line.split_whitespace().eq(words.iter().copied()))
         })
         .filter_map(|window| {
             let (first, (last, line)) = (window.first()?.0, window.last()?);

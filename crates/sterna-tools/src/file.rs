@@ -107,7 +107,9 @@ impl Trouble {
 
 /// The message for a file that is not as this session has seen it.
 pub(crate) fn stale(name: &str) -> String {
-    format!("stale_file: `{name}` was changed since this session last saw it; read it again, then repeat the change")
+    format!(
+        "stale_file: `{name}` was changed since this session last saw it; read it again, then repeat the change"
+    )
 }
 
 /// Opens a regular file for reading.
@@ -278,8 +280,7 @@ fn is_symlink(at: impl AsFd, name: &OsStr) -> bool {
     rustix::fs::readlinkat(at, name, Vec::new()).is_ok()
 }
 
-const FOLDER: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// A handle that needs no right to list the folder.
 #[cfg(target_os = "linux")]
 const NAMED_FOLDER: OFlags = FOLDER.union(OFlags::PATH);

@@ -9,9 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
-use sterna_tool::{
-    Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
-};
+use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
 
 use crate::support::{Stop, blocking, number, parse, place, planned};
 use crate::walk::{Filters, check_folder, names_hidden, pattern, walk};
@@ -94,7 +92,8 @@ fn glob(args: &Args, root: &Path, cwd: &Path, stop: &Stop) -> Result<ToolDone, T
             capped = true;
             break;
         }
-        let changed = entry.metadata().ok().and_then(|meta| meta.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let changed =
+            entry.metadata().ok().and_then(|meta| meta.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH);
         found.push((changed, entry.into_path()));
     }
     found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));

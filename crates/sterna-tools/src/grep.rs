@@ -16,13 +16,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
-use sterna_tool::{
-    Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
-};
+use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
 
 use crate::file;
 use crate::support::{Stop, blocking, counted, number, parse, place, planned};
-use crate::walk::{Filters, names_hidden, pattern, walk};
+use crate::walk::{Filters, pattern, walk};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -167,7 +165,8 @@ fn grep(args: &Args, root: &Path, cwd: &Path, stop: &Stop) -> Result<ToolDone, T
             Mode::Files | Mode::Count => {
                 matches += 1;
                 if page.take() {
-                    let count = if mode == Mode::Count { format!(":{}", lines.matches) } else { String::new() };
+                    let count =
+                        if mode == Mode::Count { format!(":{}", lines.matches) } else { String::new() };
                     text.push_str(&format!("{name}{count}\n"));
                 }
             }
@@ -176,16 +175,28 @@ fn grep(args: &Args, root: &Path, cwd: &Path, stop: &Stop) -> Result<ToolDone, T
             break;
         }
     }
-    let skipped = if skipped == 0 { String::new() } else { format!(", {} skipped", counted(skipped, "binary file")) };
+    let skipped =
+        if skipped == 0 { String::new() } else { format!(", {} skipped", counted(skipped, "binary file")) };
     let what = if mode == Mode::Content { "match" } else { "file" };
     if text.is_empty() && matches == 0 {
-        text = format!("no match for `{}` in `{}` ({} searched{skipped})", args.pattern, shown(root, cwd), counted(searched, "file"));
+        text = format!(
+            "no match for `{}` in `{}` ({} searched{skipped})",
+            args.pattern,
+            shown(root, cwd),
+            counted(searched, "file")
+        );
     } else if text.is_empty() {
         text = format!("[nothing from offset {offset} on: there are {} to show]", number(matches as u64));
     } else if page.more {
         let next = offset.saturating_add(limit);
         let plural = if what == "match" { "matches" } else { "files" };
-        text.insert_str(0, &format!("[the first {} {plural} after offset {offset}; there are more, offset {next} shows them]\n", number(limit as u64)));
+        text.insert_str(
+            0,
+            &format!(
+                "[the first {} {plural} after offset {offset}; there are more, offset {next} shows them]\n",
+                number(limit as u64)
+            ),
+        );
     }
     Ok(ToolDone::text(text))
 }
@@ -208,12 +219,14 @@ fn files(args: &Args, root: &Path, cwd: &Path, stop: &Stop) -> Result<Vec<PathBu
         Err(trouble) => return Err(trouble.told(root, cwd)),
     }
     let glob = args.glob.as_deref().map(pattern).transpose()?;
-    let hidden = !args.glob.as_deref().is_some_and(names_hidden);
-    let mut walk = walk(root, Filters { hidden, ignored: true });
+    // Hidden files only by `path`: then policy has seen their names.
+    let mut walk = walk(root, Filters { hidden: true, ignored: true });
     if let Some(kind) = &args.kind {
         let mut types = TypesBuilder::new();
         types.add_defaults().select(kind);
-        let types = types.build().map_err(|_| ToolError::invalid(format!("`{kind}` is not a known file type; use glob")))?;
+        let types = types
+            .build()
+            .map_err(|_| ToolError::invalid(format!("`{kind}` is not a known file type; use glob")))?;
         walk.types(types);
     }
     let mut found: Vec<(Option<SystemTime>, PathBuf)> = Vec::new();
@@ -230,7 +243,7 @@ fn files(args: &Args, root: &Path, cwd: &Path, stop: &Stop) -> Result<Vec<PathBu
         }
     }
     // Stable: the walk's order stays where no times were asked for.
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(changed, _)| std::cmp::Reverse(*changed));
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 

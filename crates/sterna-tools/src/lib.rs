@@ -43,9 +43,9 @@ pub fn builtin() -> Vec<SharedTool> {
 /// The names of a profile's tools, sorted. `None` for a profile that does not exist.
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "main" => Some(&[
-            "ask_user", "edit", "glob", "grep", "list", "read", "recall", "shell", "todo", "write",
-        ]),
+        "main" => {
+            Some(&["ask_user", "edit", "glob", "grep", "list", "read", "recall", "shell", "todo", "write"])
+        }
         "minimal" => Some(&["edit", "read", "shell", "write"]),
         _ => None,
     }

@@ -8,9 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
-use sterna_tool::{
-    Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
-};
+use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
 
 use crate::support::{Stop, blocking, number, parse, place, planned};
 use crate::walk::{Filters, check_folder, walk};
@@ -76,7 +74,8 @@ impl Tool for List {
 fn list(args: &Args, path: &Path, cwd: &Path, stop: &Stop) -> Result<ToolDone, ToolError> {
     check_folder(path, cwd)?;
     let depth = usize::try_from(args.depth.unwrap_or(1)).unwrap_or(usize::MAX);
-    let limit = usize::try_from(args.limit.unwrap_or(MAX_ENTRIES)).unwrap_or(usize::MAX).min(MAX_ENTRIES as usize);
+    let limit =
+        usize::try_from(args.limit.unwrap_or(MAX_ENTRIES)).unwrap_or(usize::MAX).min(MAX_ENTRIES as usize);
     if !(1..=MAX_DEPTH).contains(&depth) || limit == 0 {
         return Err(ToolError::invalid("depth is 1 to 5, limit 1 to 1000"));
     }
@@ -100,9 +99,16 @@ fn list(args: &Args, path: &Path, cwd: &Path, stop: &Stop) -> Result<ToolDone, T
     if found == 0 {
         text = format!("`{name}` has nothing to show");
     } else if found > limit {
-        let many = if found > MAX_COUNTED { format!("more than {}", number(MAX_COUNTED as u64)) } else { number(found as u64) };
+        let many = if found > MAX_COUNTED {
+            format!("more than {}", number(MAX_COUNTED as u64))
+        } else {
+            number(found as u64)
+        };
         // First, because the end of a long result is what a view leaves out.
-        text.insert_str(0, &format!("[{} of {many} entries; list a folder below, or use glob]\n", number(limit as u64)));
+        text.insert_str(
+            0,
+            &format!("[{} of {many} entries; list a folder below, or use glob]\n", number(limit as u64)),
+        );
     }
     Ok(ToolDone::text(text))
 }

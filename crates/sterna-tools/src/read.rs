@@ -98,7 +98,10 @@ fn page(text: &str, name: &str, bytes: usize, args: &Args) -> Result<String, Too
         return Err(ToolError::invalid("offset and limit count from 1"));
     }
     if first > total {
-        return Err(ToolError::failed(format!("`{name}` has {}; offset {first} is past its end", counted(total, "line"))));
+        return Err(ToolError::failed(format!(
+            "`{name}` has {}; offset {first} is past its end",
+            counted(total, "line")
+        )));
     }
     let mut view = String::new();
     let mut last = first - 1;

@@ -79,7 +79,12 @@ mod tests {
         for tool in crate::builtin() {
             let spec = tool.spec();
             let keys: BTreeSet<&str> = spec.schema.as_object().unwrap().keys().map(String::as_str).collect();
-            assert_eq!(keys, ["additionalProperties", "properties", "required", "type"].into(), "{}", spec.name);
+            assert_eq!(
+                keys,
+                ["additionalProperties", "properties", "required", "type"].into(),
+                "{}",
+                spec.name
+            );
             assert_eq!(spec.schema["additionalProperties"], json!(false), "{}", spec.name);
             assert_eq!(spec.schema["type"], json!("object"), "{}", spec.name);
             let text = spec.schema.to_string();

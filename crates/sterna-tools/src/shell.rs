@@ -80,7 +80,8 @@ impl Tool for Shell {
             let cwd = planned(&cx, args.cwd())?;
             let blobs = cx.blobs.clone();
             let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
-            let ended = sterna_shell::run(command(cx, args, cwd, seconds)).await.map_err(ToolError::failed)?;
+            let ended =
+                sterna_shell::run(command(cx, args, cwd, seconds)).await.map_err(ToolError::failed)?;
             result(ended, seconds, &blobs).await.map(ToolReturn::Done)
         }
         .boxed()
@@ -90,7 +91,9 @@ impl Tool for Shell {
 fn parse_checked(args: &Value) -> Result<Args, ToolError> {
     let args: Args = parse(args)?;
     if args.background == Some(true) {
-        return Err(ToolError::invalid("background jobs come with the effect shim; run it in the foreground"));
+        return Err(ToolError::invalid(
+            "background jobs come with the effect shim; run it in the foreground",
+        ));
     }
     if args.command.trim().is_empty() {
         return Err(ToolError::invalid("command is empty"));
@@ -116,11 +119,8 @@ fn command(cx: ToolContext, args: Args, cwd: PathBuf, seconds: u64) -> Command {
 async fn result(ended: Ended, seconds: u64, blobs: &SharedBlobs) -> Result<ToolDone, ToolError> {
     let note = note(&ended, seconds);
     let failed = !ended.succeeded();
-    let facts = vec![Fact::Command {
-        exit_code: ended.exit_code,
-        signal: ended.signal,
-        bytes: ended.output.bytes(),
-    }];
+    let facts =
+        vec![Fact::Command { exit_code: ended.exit_code, signal: ended.signal, bytes: ended.output.bytes() }];
     if ended.timed_out || ended.cancelled {
         let status = if ended.cancelled { ToolStatus::Cancelled } else { ToolStatus::Timeout };
         let message = joined(&excerpt(ended.output, blobs).await, &note);
@@ -173,14 +173,19 @@ async fn excerpt(output: Captured, blobs: &SharedBlobs) -> String {
             (blobs.put(Bytes::from(bytes)).await.ok(), head, tail)
         }
         Captured::Large { blob, head, tail } => {
-            let (head, tail) = (lossy_head(head.as_bytes(), head_budget), lossy_tail(tail.as_bytes(), tail_budget));
+            let (head, tail) =
+                (lossy_head(head.as_bytes(), head_budget), lossy_tail(tail.as_bytes(), tail_budget));
             (Some(blob), head, tail)
         }
     };
     let marker = match blob {
         Some(blob) => {
             let hidden = blob.bytes.saturating_sub((head.len() + tail.len()) as u64);
-            format!("[… {} bytes not shown; recall{{\"ref\":\"blob:{}\"}} reads them]", number(hidden), blob.hash)
+            format!(
+                "[… {} bytes not shown; recall{{\"ref\":\"blob:{}\"}} reads them]",
+                number(hidden),
+                blob.hash
+            )
         }
         None => "[… the rest could not be kept]".to_owned(),
     };

@@ -133,7 +133,8 @@ fn todo(args: Args, items: &Items) -> Result<ToolDone, ToolError> {
 }
 
 fn change(verb: &str, mut item: TodoItem, args: Args, items: &Items) -> Result<ToolDone, ToolError> {
-    let Args { op: _, id: _, subject, description, active_form, status, owner, blocks, blocked_by, metadata } = args;
+    let Args { op: _, id: _, subject, description, active_form, status, owner, blocks, blocked_by, metadata } =
+        args;
     if let Some(subject) = subject {
         item.subject = subject;
     }
@@ -160,10 +161,14 @@ fn change(verb: &str, mut item: TodoItem, args: Args, items: &Items) -> Result<T
         link(&mut after, &id, others, Side::BlockedBy)?;
     }
     if let Some(circle) = circle(&after, &id) {
-        return Err(ToolError::invalid(format!("items would wait for each other in a circle: {}", circle.join(" → "))));
+        return Err(ToolError::invalid(format!(
+            "items would wait for each other in a circle: {}",
+            circle.join(" → ")
+        )));
     }
     let text = after.get(&id).map(|item| format!("{verb} {}", line(item))).unwrap_or_default();
-    let facts = after.into_iter().filter(|(id, item)| items.get(id) != Some(item)).map(|(_, item)| Fact::Todo(item));
+    let facts =
+        after.into_iter().filter(|(id, item)| items.get(id) != Some(item)).map(|(_, item)| Fact::Todo(item));
     Ok(ToolDone { facts: facts.collect(), ..ToolDone::text(text) })
 }
 
@@ -222,7 +227,9 @@ fn circle(items: &Items, start: &str) -> Option<Vec<String>> {
     let mut ways = vec![vec![start.to_owned()]];
     let mut seen = BTreeSet::new();
     while let Some(way) = ways.pop() {
-        for next in way.last().and_then(|last| items.get(last)).map(|item| item.blocks.as_slice()).unwrap_or_default() {
+        for next in
+            way.last().and_then(|last| items.get(last)).map(|item| item.blocks.as_slice()).unwrap_or_default()
+        {
             let mut longer = way.clone();
             longer.push(next.clone());
             if next == start {
@@ -243,7 +250,11 @@ fn wanted<'a>(args: &Args, items: &'a Items) -> Result<&'a TodoItem, ToolError> 
 
 fn unknown(id: &str, items: &Items) -> ToolError {
     let known: Vec<&str> = visible(items).map(|item| item.id.as_str()).collect();
-    let known = if known.is_empty() { "the list is empty".to_owned() } else { format!("there are {}", known.join(", ")) };
+    let known = if known.is_empty() {
+        "the list is empty".to_owned()
+    } else {
+        format!("there are {}", known.join(", "))
+    };
     ToolError::failed(format!("there is no item `{id}`; {known}"))
 }
 

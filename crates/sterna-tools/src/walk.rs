@@ -28,7 +28,8 @@ pub(crate) fn walk(root: &Path, leave_out: Filters) -> WalkBuilder {
         .follow_links(false)
         .sort_by_file_name(Ord::cmp)
         .filter_entry(|entry| {
-            let inside_git = entry.path().parent().is_some_and(|parent| parent.file_name() == Some(".git".as_ref()));
+            let inside_git =
+                entry.path().parent().is_some_and(|parent| parent.file_name() == Some(".git".as_ref()));
             entry.depth() < 2 || !inside_git
         });
     walk
@@ -55,10 +56,15 @@ pub(crate) fn pattern(glob: &str) -> Result<GlobMatcher, ToolError> {
     let glob = glob.strip_prefix("./").unwrap_or(glob);
     let anywhere = if glob.contains('/') { glob.to_owned() } else { format!("**/{glob}") };
     let built = GlobBuilder::new(&anywhere).literal_separator(true).build();
-    built.map(|glob| glob.compile_matcher()).map_err(|error| ToolError::invalid(format!("pattern `{glob}`: {}", error.kind())))
+    built
+        .map(|glob| glob.compile_matcher())
+        .map_err(|error| ToolError::invalid(format!("pattern `{glob}`: {}", error.kind())))
 }
 
 /// Whether a pattern itself names something hidden.
 pub(crate) fn names_hidden(glob: &str) -> bool {
-    glob.strip_prefix("./").unwrap_or(glob).split(['/', '{', ',']).any(|part| part.starts_with('.') && part.len() > 1)
+    glob.strip_prefix("./")
+        .unwrap_or(glob)
+        .split(['/', '{', ','])
+        .any(|part| part.starts_with('.') && part.len() > 1)
 }

@@ -10,9 +10,7 @@ use serde_json::Value;
 use similar::TextDiff;
 use sterna_log::digest;
 use sterna_model::{Digest, EffectClass, EffectKey, Fact, ToolSpec};
-use sterna_tool::{
-    Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
-};
+use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
 
 use crate::file::{self, Snapshot, Trouble, stale};
 use crate::support::{Stop, blocking, counted, cut, key, number, parse, place, planned};

@@ -1,5 +1,8 @@
 //! read, write and edit.
 
+// Helpers of tests may unwrap too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -56,7 +59,11 @@ async fn read_keeps_to_its_budget() {
     let view = world.told("read", json!({"path": "wide"})).await;
     assert!(view.len() <= 64 << 10 && view.len() > 63 << 10, "{}", view.len());
     // 9 lines of 1,002 bytes, 55 of 1,003
-    assert!(view.ends_with("[lines 1–65 of 200, 200,000 bytes in all; offset 66 reads on]"), "{}", &view[view.len() - 99..]);
+    assert!(
+        view.ends_with("[lines 1–65 of 200, 200,000 bytes in all; offset 66 reads on]"),
+        "{}",
+        &view[view.len() - 99..]
+    );
 }
 
 #[tokio::test]
@@ -71,7 +78,11 @@ async fn read_says_what_is_wrong_and_what_to_do() {
     std::process::Command::new("mkfifo").arg(world.cwd.join("pipe")).status().unwrap();
     let cases = [
         (json!({"path": "src/mian.rs"}), Failed, "`src/mian.rs` does not exist; did you mean `src/main.rs`?"),
-        (json!({"path": "src/makefile"}), Failed, "`src/makefile` does not exist; did you mean `src/Makefile`?"),
+        (
+            json!({"path": "src/makefile"}),
+            Failed,
+            "`src/makefile` does not exist; did you mean `src/Makefile`?",
+        ),
         (json!({"path": "no/such"}), Failed, "`no/such` does not exist"),
         (json!({"path": "src"}), Failed, "`src` is a folder; use list to see what is in it"),
         (json!({"path": "/"}), Failed, "`/` is a folder; use list to see what is in it"),
@@ -96,7 +107,11 @@ async fn read_says_what_is_wrong_and_what_to_do() {
             Failed,
             "`latin` is binary data of 40 bytes, not text; use shell with a program that knows this format",
         ),
-        (json!({"path": "src/main.rs", "offset": 3}), Failed, "`src/main.rs` has 1 line; offset 3 is past its end"),
+        (
+            json!({"path": "src/main.rs", "offset": 3}),
+            Failed,
+            "`src/main.rs` has 1 line; offset 3 is past its end",
+        ),
         (json!({"path": "src/main.rs", "offset": 0}), InvalidArguments, "offset and limit count from 1"),
         (json!({"path": "src/main.rs", "limit": 0}), InvalidArguments, "offset and limit count from 1"),
         (json!({"path": ""}), InvalidArguments, "the path is empty"),
@@ -124,7 +139,10 @@ async fn plans_name_the_real_place() {
     let plan = world.plan("read", &json!({"path": "link/../link/f"})).unwrap();
     assert_eq!((plan.accesses, plan.summary.as_str()), (vec![Access::Read(file.clone())], "read real/f"));
     let plan = world.plan("write", &json!({"path": "link/f", "content": "a\nc\n"})).unwrap();
-    assert_eq!((plan.accesses, plan.summary.as_str()), (vec![Access::Write(file.clone())], "write real/f (4 bytes)"));
+    assert_eq!(
+        (plan.accesses, plan.summary.as_str()),
+        (vec![Access::Write(file.clone())], "write real/f (4 bytes)")
+    );
     let diff = "--- real/f\n+++ real/f\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n";
     assert_eq!(plan.preview.as_deref(), Some(diff));
     let edit = json!({"path": "link/f", "old_string": "b", "new_string": "c"});
@@ -176,7 +194,8 @@ async fn write_makes_and_replaces() {
     assert_eq!(told, "wrote `dos` (2 lines, 6 bytes); line endings kept as CRLF");
     assert_eq!(world.text("dos"), "x\r\ny\r\n");
     // Nothing else is left in the folder.
-    let names: Vec<_> = tree(&world.cwd).into_keys().map(|p| p.strip_prefix(&world.cwd).unwrap().to_owned()).collect();
+    let names: Vec<_> =
+        tree(&world.cwd).into_keys().map(|p| p.strip_prefix(&world.cwd).unwrap().to_owned()).collect();
     assert_eq!(names, ["dos", "new", "new/deep", "new/deep/f"].map(std::path::PathBuf::from));
 }
 
@@ -192,7 +211,9 @@ async fn write_refuses_what_it_has_not_seen() {
     world.refuses("write", args("unread"), Failed, unread).await;
     let stale = "stale_file: `stale` was changed since this session last saw it; read it again, then repeat the change";
     world.refuses("write", args("stale"), Failed, stale).await;
-    world.refuses("write", args("folder"), Failed, "`folder` is a folder; use list to see what is in it").await;
+    world
+        .refuses("write", args("folder"), Failed, "`folder` is a folder; use list to see what is in it")
+        .await;
     world.told("read", json!({"path": "stale"})).await;
     assert_eq!(world.told("write", args("stale")).await, "wrote `stale` (1 line, 2 bytes)");
     world.cancel.cancel();
@@ -233,7 +254,10 @@ async fn a_second_attempt_finds_its_own_work_done() {
     other.told("write", json!({"path": "x", "content": "1"})).await;
     let mark = &digest(b"demo/1/1/tool/0").to_string()[..16];
     other.file(&format!(".sterna-{mark}.tmp"), "half");
-    assert_eq!(other.told("write", json!({"path": "x", "content": "2"})).await, "wrote `x` (1 line, 1 bytes)");
+    assert_eq!(
+        other.told("write", json!({"path": "x", "content": "2"})).await,
+        "wrote `x` (1 line, 1 bytes)"
+    );
     assert_eq!(tree(&other.cwd).into_values().collect::<Vec<_>>(), [b"2"]);
 }
 
@@ -243,7 +267,14 @@ async fn edit_replaces_one_or_all() {
     // file before, old, new, all, file after, told
     let cases = [
         ("a\nb\n", "b", "c", false, "a\nc\n", "edited `f` at line 2"),
-        ("b b\nb\n", "b", "cc", true, "cc cc\ncc\n", "edited `f`: 3 occurrences replaced, the first at line 1"),
+        (
+            "b b\nb\n",
+            "b",
+            "cc",
+            true,
+            "cc cc\ncc\n",
+            "edited `f`: 3 occurrences replaced, the first at line 1",
+        ),
         ("a\r\nb\r\n", "a\nb", "x\ny\nz", false, "x\r\ny\r\nz\r\n", "edited `f` at line 1"),
         ("a\r\nb\r\n", "a", "x\ny", false, "x\r\ny\r\nb\r\n", "edited `f` at line 1"),
         (
@@ -307,7 +338,11 @@ async fn edit_has_an_error_for_each_case() {
             "old_string and new_string are identical; there is nothing to change",
         ),
         (args("f", "y = 3", "b"), Failed, "old_string is not in `f`; the nearest line is 2: `y = 2`"),
-        (args("f", "########", "b"), Failed, "old_string is not in `f`; nothing in it is alike; read the file again"),
+        (
+            args("f", "########", "b"),
+            Failed,
+            "old_string is not in `f`; nothing in it is alike; read the file again",
+        ),
         (
             args("f", "x = 1\n", "b"),
             Failed,
@@ -355,7 +390,10 @@ async fn a_swapped_folder_leads_nowhere() {
         let before = tree(&world.outside());
         let error = world.call_planned(name, args, plan).await.unwrap_err();
         assert_eq!(error.status, Failed, "{name}");
-        assert!(error.message.contains("leads to another place than when this call was checked"), "{name}: {error}");
+        assert!(
+            error.message.contains("leads to another place than when this call was checked"),
+            "{name}: {error}"
+        );
         assert_eq!(tree(&world.outside()), before, "{name}");
     }
 }

@@ -1,5 +1,8 @@
 //! shell, ask_user, todo and recall.
 
+// Helpers of tests may unwrap too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;
@@ -41,7 +44,8 @@ async fn shell_tells_output_and_end() {
 #[tokio::test]
 async fn shell_says_what_is_wrong() {
     let mut world = World::new();
-    let nowhere = format!("cannot run in {}: No such file or directory (os error 2)", world.cwd.join("no").display());
+    let nowhere =
+        format!("cannot run in {}: No such file or directory (os error 2)", world.cwd.join("no").display());
     let cases = [
         (
             json!({"command": "ls", "background": true}),
@@ -139,16 +143,23 @@ async fn ask_user_asks_first_and_tells_the_answers_then() {
     let mut world = World::new();
     let options = json!([{"label": "red", "description": "warm"}, {"label": "blue", "preview": "#00f"}]);
     let asked = |n: usize| -> Value {
-        let question = json!({"question": "Which colour?", "header": "Colour", "options": options, "multi": true});
+        let question =
+            json!({"question": "Which colour?", "header": "Colour", "options": options, "multi": true});
         json!({"questions": vec![question; n]})
     };
     let questions = world.ask(asked(2)).await.unwrap();
     assert_eq!(questions.len(), 2);
     let question = &questions[0];
     assert_eq!((question.header.as_str(), question.multi, question.options.len()), ("Colour", true, 2));
-    assert_eq!((question.options[0].description.as_str(), question.options[1].preview.as_deref()), ("warm", Some("#00f")));
+    assert_eq!(
+        (question.options[0].description.as_str(), question.options[1].preview.as_deref()),
+        ("warm", Some("#00f"))
+    );
     let plan = world.plan("ask_user", &asked(2)).unwrap();
-    assert_eq!((plan.accesses, plan.summary.as_str()), (vec![Access::Person], "ask 2 questions: Which colour?"));
+    assert_eq!(
+        (plan.accesses, plan.summary.as_str()),
+        (vec![Access::Person], "ask 2 questions: Which colour?")
+    );
     world.answers = Some(vec!["green, please".into()]);
     assert_eq!(world.told("ask_user", asked(2)).await, "Colour: green, please\nColour: (no answer)");
 
@@ -175,15 +186,24 @@ async fn todo_keeps_a_list() {
     let steps = [
         (json!({"op": "list"}), "the list is empty"),
         (json!({"op": "create", "subject": "plan"}), "created t1 [pending] plan"),
-        (json!({"op": "create", "subject": "build", "blocked_by": ["t1"]}), "created t2 [pending] build (waits for t1)"),
+        (
+            json!({"op": "create", "subject": "build", "blocked_by": ["t1"]}),
+            "created t2 [pending] build (waits for t1)",
+        ),
         (json!({"op": "create", "subject": "test", "owner": "ann"}), "created t3 [pending] test (owner ann)"),
         (json!({"op": "update", "id": "t2", "blocks": ["t3"]}), "updated t2 [pending] build (waits for t1)"),
         (
             json!({"op": "update", "id": "t3", "blocks": ["t1"]}),
             "invalid_arguments: items would wait for each other in a circle: t3 → t1 → t2 → t3",
         ),
-        (json!({"op": "update", "id": "t1", "blocked_by": ["t1"]}), "invalid_arguments: `t1` cannot wait for itself"),
-        (json!({"op": "update", "id": "t1", "blocks": ["t9"]}), "failed: there is no item `t9`; there are t1, t2, t3"),
+        (
+            json!({"op": "update", "id": "t1", "blocked_by": ["t1"]}),
+            "invalid_arguments: `t1` cannot wait for itself",
+        ),
+        (
+            json!({"op": "update", "id": "t1", "blocks": ["t9"]}),
+            "failed: there is no item `t9`; there are t1, t2, t3",
+        ),
         (json!({"op": "update", "id": "t1", "status": "in_progress"}), "updated t1 [in progress] plan"),
         (
             json!({"op": "list"}),
@@ -192,7 +212,10 @@ async fn todo_keeps_a_list() {
         (json!({"op": "update", "id": "t3", "status": "deleted", "owner": ""}), "updated t3 [deleted] test"),
         (json!({"op": "list"}), "t1 [in progress] plan\nt2 [pending] build (waits for t1)"),
         (json!({"op": "create", "subject": "ship"}), "created t4 [pending] ship"),
-        (json!({"op": "update", "id": "t4", "metadata": {"n": 1}, "description": "d", "active_form": "shipping"}), "updated t4 [pending] ship"),
+        (
+            json!({"op": "update", "id": "t4", "metadata": {"n": 1}, "description": "d", "active_form": "shipping"}),
+            "updated t4 [pending] ship",
+        ),
         (
             json!({"op": "get", "id": "t4"}),
             "t4 [pending] ship\ndescription: d\nactive form: shipping\nmetadata: {\"n\":1}",
@@ -200,7 +223,10 @@ async fn todo_keeps_a_list() {
         (json!({"op": "get", "id": "x"}), "failed: there is no item `x`; there are t1, t2, t4"),
         (json!({"op": "get"}), "invalid_arguments: this op needs an id"),
         (json!({"op": "create"}), "invalid_arguments: create needs a subject"),
-        (json!({"op": "create", "id": "t9", "subject": "x"}), "invalid_arguments: create gives the id itself; leave it out"),
+        (
+            json!({"op": "create", "id": "t9", "subject": "x"}),
+            "invalid_arguments: create gives the id itself; leave it out",
+        ),
         (json!({"op": "update", "id": "t4", "subject": " "}), "invalid_arguments: the subject is empty"),
     ];
     for (args, want) in steps {

@@ -1,5 +1,8 @@
 //! list, glob and grep.
 
+// Helpers of tests may unwrap too.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::os::unix::fs::symlink;
@@ -35,7 +38,10 @@ async fn list_shows_a_folder() {
         (json!({}), "a.rs\t28\nbin\t12\nlink -> /etc\nout/\nsrc/\n"),
         (json!({"path": "src", "depth": 2}), "b.rs\t23\ndeep/\ndeep/c.txt\t12\n"),
         (json!({"depth": 2}), "a.rs\t28\nbin\t12\nlink -> /etc\nsrc/\nsrc/b.rs\t23\nsrc/deep/\n"),
-        (json!({"hidden": true, "limit": 2}), "[2 of 7 entries; list a folder below, or use glob]\n.env\t11\n.gitignore\t5\n"),
+        (
+            json!({"hidden": true, "limit": 2}),
+            "[2 of 7 entries; list a folder below, or use glob]\n.env\t11\n.gitignore\t5\n",
+        ),
         (json!({"path": "no"}), "failed: `no` does not exist"),
         (json!({"path": "a.rs"}), "failed: `a.rs` is not a folder"),
         (json!({"depth": 6}), "invalid_arguments: depth is 1 to 5, limit 1 to 1000"),
@@ -59,7 +65,10 @@ async fn glob_finds_files_newest_first() {
         (json!({"pattern": "**/*.{rs,txt}"}), "src/deep/c.txt\nsrc/b.rs\na.rs"),
         (json!({"pattern": "src/*"}), "src/b.rs"),
         (json!({"pattern": "*.txt", "path": "src"}), "src/deep/c.txt"),
-        (json!({"pattern": "**/*.{rs,txt}", "limit": 1}), "[files 1–1 of 3; offset 1 shows more]\nsrc/deep/c.txt"),
+        (
+            json!({"pattern": "**/*.{rs,txt}", "limit": 1}),
+            "[files 1–1 of 3; offset 1 shows more]\nsrc/deep/c.txt",
+        ),
         (json!({"pattern": "**/*.{rs,txt}", "offset": 2}), "[files 3–3 of 3]\na.rs"),
         (json!({"pattern": "*.rs", "offset": 9}), "[2 files match; offset 9 is past the last]"),
         (json!({"pattern": ".env"}), ".env"),
@@ -85,7 +94,10 @@ async fn grep_finds_lines() {
         (json!({"pattern": "fn", "mode": "files"}), "a.rs\nsrc/b.rs\n"),
         (json!({"pattern": "fn", "mode": "count"}), "a.rs:1\nsrc/b.rs:2\n"),
         (json!({"pattern": "x =", "context": 1}), "a.rs\n1-fn a() {}\n2:let x = 1;\n3-// end\n"),
-        (json!({"pattern": "fn", "path": "src", "context": 1}), "src/b.rs\n1:fn b() {}\n2-\n--\n4-\n5:fn c() {}\n"),
+        (
+            json!({"pattern": "fn", "path": "src", "context": 1}),
+            "src/b.rs\n1:fn b() {}\n2-\n--\n4-\n5:fn c() {}\n",
+        ),
         (json!({"pattern": "fn", "path": "src/b.rs"}), "src/b.rs\n1:fn b() {}\n5:fn c() {}\n"),
         (json!({"pattern": "f", "glob": "*.txt"}), "src/deep/c.txt\n1:no function\n"),
         (json!({"pattern": "f", "type": "txt"}), "src/deep/c.txt\n1:no function\n"),
@@ -102,13 +114,25 @@ async fn grep_finds_lines() {
             "[the first 1 files after offset 0; there are more, offset 1 shows them]\na.rs\n",
         ),
         (json!({"pattern": "secret", "path": ".env"}), ".env\n1:KEY=secret\n"),
+        // Policy judged the folder, not this file.
+        (json!({"pattern": "secret", "glob": ".env"}), "no match for `secret` in `.` (0 files searched)"),
         (json!({"pattern": "fn", "path": "no"}), "failed: `no` does not exist"),
-        (json!({"pattern": "fn", "type": "no"}), "invalid_arguments: `no` is not a known file type; use glob"),
+        (
+            json!({"pattern": "fn", "type": "no"}),
+            "invalid_arguments: `no` is not a known file type; use glob",
+        ),
     ];
     check(&mut world, "grep", &cases).await;
     let told = world.told("grep", json!({"pattern": "("})).await;
     assert!(told.starts_with("invalid_arguments: pattern: ") && told.contains("unclosed group"), "{told}");
-    world.refuses("grep", json!({"pattern": "a", "mode": "all"}), InvalidArguments, "unknown variant `all`, expected one of `content`, `files`, `count`").await;
+    world
+        .refuses(
+            "grep",
+            json!({"pattern": "a", "mode": "all"}),
+            InvalidArguments,
+            "unknown variant `all`, expected one of `content`, `files`, `count`",
+        )
+        .await;
     world.refuses("list", json!({"path": "bin/x"}), Failed, "`bin/x` is not a folder").await;
 }
 
@@ -129,11 +153,9 @@ async fn grep_is_bounded_in_lines_and_width() {
 async fn a_cancelled_search_stops() {
     let mut world = world();
     world.cancel.cancel();
-    for (tool, args) in [
-        ("list", json!({})),
-        ("glob", json!({"pattern": "*"})),
-        ("grep", json!({"pattern": "a"})),
-    ] {
+    for (tool, args) in
+        [("list", json!({})), ("glob", json!({"pattern": "*"})), ("grep", json!({"pattern": "a"}))]
+    {
         assert_eq!(world.told(tool, args).await, "cancelled: cancelled");
     }
 }

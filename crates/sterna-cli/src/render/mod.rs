@@ -17,7 +17,12 @@ pub use words::{Open, brief, money, seconds};
 pub struct Output {
     form: Form,
     last: Seq,
-    /// Whoever read our stdout has closed it.
+    stdout: Stdout,
+}
+
+/// Our stdout, until whoever read it has closed it.
+#[derive(Default)]
+struct Stdout {
     gone: bool,
 }
 
@@ -38,7 +43,7 @@ impl Output {
     }
 
     fn with(form: Form) -> Self {
-        Self { form, last: 0, gone: false }
+        Self { form, last: 0, stdout: Stdout::default() }
     }
 
     pub fn is_json(&self) -> bool {
@@ -48,17 +53,13 @@ impl Output {
     /// Shows an event. The `result` it is given must be the last.
     pub fn event(&mut self, event: &Event) {
         self.last = self.last.max(event.seq);
-        let mut out = Vec::new();
         match &mut self.form {
             Form::Json => {
-                // Events are plain data: maps with text keys.
-                if serde_json::to_writer(&mut out, event).is_ok() {
-                    out.push(b'\n');
-                }
+                let line = serde_json::to_string(event).expect("events are maps with text keys");
+                self.stdout.write(&(line + "\n"));
             }
-            Form::Text(text) => out = text.event(event).into_bytes(),
+            Form::Text(text) => text.event(event, &mut self.stdout),
         }
-        self.write(&out);
     }
 
     /// The seq of the last event that was shown.
@@ -96,18 +97,26 @@ impl Output {
 
     /// Clears what moves, so that a person can be asked.
     pub fn pause(&mut self) {
-        let rest = match &mut self.form {
-            Form::Json => String::new(),
-            Form::Text(text) => text.pause(),
-        };
-        self.write(rest.as_bytes());
+        if let Form::Text(text) = &mut self.form {
+            text.pause(&mut self.stdout);
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        if self.gone || bytes.is_empty() {
+    /// Shows a line for people, on stderr.
+    pub fn note(&mut self, line: &str) {
+        match &mut self.form {
+            Form::Json => Print::from_env().note(line),
+            Form::Text(text) => text.note(line, &mut self.stdout),
+        }
+    }
+}
+
+impl Stdout {
+    fn write(&mut self, text: &str) {
+        if self.gone || text.is_empty() {
             return;
         }
         let mut out = io::stdout().lock();
-        self.gone = out.write_all(bytes).and_then(|()| out.flush()).is_err();
+        self.gone = out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err();
     }
 }

@@ -188,13 +188,13 @@ impl Driver {
             }
             Ok(End::Idle | End::Lost | End::Leaderless(_)) | Err(_) => None,
         };
-        if let (Some((outcome, message)), Some((number, steps))) = (unfinished, turn) {
-            if let Some(result) = self.state.folded.unfinished(number, outcome, steps, message) {
-                let inputs = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
-                self.shared.finish(inputs, result.clone());
-                let now = self.rt.parts.env.now();
-                self.shared.hub.say(Some(number), now, EventKind::Result(Box::new(result)));
-            }
+        if let (Some((outcome, message)), Some((number, steps))) = (unfinished, turn)
+            && let Some(result) = self.state.folded.unfinished(number, outcome, steps, message)
+        {
+            let inputs = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
+            self.shared.finish(inputs, result.clone());
+            let now = self.rt.parts.env.now();
+            self.shared.hub.say(Some(number), now, EventKind::Result(Box::new(result)));
         }
         let error = ended.err();
         self.rt.retire(&self.shared, self.rx, error, self.config).await;
@@ -263,13 +263,13 @@ impl Driver {
         let passing = self.inflight.values().any(|flight| flight.stage == Stage::Passing);
         if !self.staged.is_empty() || !self.ready.is_empty() {
             let quick = self.ready.is_empty() && !self.inflight.is_empty();
-            if quick || passing {
-                if let Ok(msg) = tokio::time::timeout(SHARE_COMMIT, self.rx.recv()).await {
-                    return match msg {
-                        Some(msg) => self.handle(msg).await,
-                        None => Ok(None),
-                    };
-                }
+            if (quick || passing)
+                && let Ok(msg) = tokio::time::timeout(SHARE_COMMIT, self.rx.recv()).await
+            {
+                return match msg {
+                    Some(msg) => self.handle(msg).await,
+                    None => Ok(None),
+                };
             }
             if !self.flush().await? {
                 return Ok(Some(End::Lost));

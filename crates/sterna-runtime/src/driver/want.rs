@@ -175,10 +175,10 @@ impl Driver {
         call: &CallModel,
         intent: &ModelIntent,
     ) -> Result<Encoded, RuntimeError> {
-        if let Some((key, body)) = &self.request {
-            if *key == call.key {
-                return Ok(body.clone());
-            }
+        if let Some((key, body)) = &self.request
+            && *key == call.key
+        {
+            return Ok(body.clone());
         }
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;

@@ -16,14 +16,16 @@ use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request,
 use sterna_log::{MemoryLog, Owner, SharedBlobs, SharedLog};
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{Access, Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{
+    Access, Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 use tokio::sync::Notify;
 
 /// A clock that moves when it is slept on, and by the test's hand.
 #[derive(Clone)]
 pub struct TestEnv {
     pub now: Arc<AtomicU64>,
-    ids: Arc<AtomicU64>,
+    pub ids: Arc<AtomicU64>,
     pub name: String,
     /// Owners that are known to be dead.
     pub dead: Arc<Mutex<Vec<String>>>,
@@ -125,7 +127,12 @@ pub fn reply(parts: Vec<Part>, stop: ModelStop) -> ModelReply {
 }
 
 pub fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into(), truncated: false })
+    Part::ToolCall(ToolCall {
+        id: id.into(),
+        name: name.into(),
+        arguments: arguments.into(),
+        truncated: false,
+    })
 }
 
 impl Provider for TestModel {
@@ -165,7 +172,9 @@ impl Provider for TestModel {
                     Ok(reply(vec![Part::Text(text.into())], ModelStop::EndTurn))
                 }
                 Some(Say::Calls(calls)) => {
-                    let part = |(i, (name, args)): (usize, (&str, Value))| call(&format!("c{n}_{i}"), name, &args.to_string());
+                    let part = |(i, (name, args)): (usize, (&str, Value))| {
+                        call(&format!("c{n}_{i}"), name, &args.to_string())
+                    };
                     Ok(reply(calls.into_iter().enumerate().map(part).collect(), ModelStop::ToolCalls))
                 }
                 Some(Say::Reply(reply)) => Ok(reply),

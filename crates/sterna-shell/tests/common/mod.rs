@@ -1,5 +1,8 @@
 //! Stores and looks at the process table, for the tests.
 
+// These are tests, though no function here is one.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A folder, a session's view and a store, and tools called as the runtime would call them.
 
 // Each test program uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

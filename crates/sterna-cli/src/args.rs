@@ -1,0 +1,128 @@
+//! The command line: what can be said, and nothing about what it does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// A durable agent for your folder: it survives crashes, asks before it does harm, and carries on where it was.
+#[derive(Debug, Parser)]
+#[command(name = "sterna", version, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs one turn, then exits
+    Run(RunArgs),
+    /// Talks at the terminal
+    Chat(ChatArgs),
+    /// Drives an interrupted turn to its end
+    Resume(ResumeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What to do; read from stdin when absent or `-`
+    pub prompt: Option<String>,
+    /// Idempotency key: the same key makes one turn, however often it is sent
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    #[command(flatten)]
+    pub pick: PickArgs,
+    #[command(flatten)]
+    pub turn: TurnArgs,
+    /// One event a line on stdout, and nothing else there
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub pick: PickArgs,
+    #[command(flatten)]
+    pub turn: TurnArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The session; without it the one of this folder that was interrupted
+    pub id: Option<String>,
+    #[command(flatten)]
+    pub turn: TurnArgs,
+    /// All events of the turn from its start, one a line on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which session.
+#[derive(Debug, Args)]
+pub struct PickArgs {
+    /// Continue this session, or create it under this id
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Continue the newest session of this folder
+    #[arg(long = "continue", conflicts_with_all = ["session", "fork", "ephemeral"])]
+    pub newest: bool,
+    /// A new session from that point of another
+    #[arg(long, value_name = "ID[@SEQ]", conflicts_with = "ephemeral")]
+    pub fork: Option<String>,
+    /// Keep nothing
+    #[arg(long)]
+    pub ephemeral: bool,
+}
+
+/// What a turn is given. The same for run, chat and resume.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TurnArgs {
+    /// Model: provider/model, local, or scripted:FILE
+    #[arg(short, long, value_name = "ROUTE")]
+    pub model: Option<String>,
+    /// Work in this folder
+    #[arg(short = 'C', long = "cd", value_name = "DIR")]
+    pub cd: Option<PathBuf>,
+    /// A further writable folder
+    #[arg(long, value_name = "DIR")]
+    pub add_dir: Vec<PathBuf>,
+    /// execute, accept-edits, ask, never-ask, bypass or plan
+    #[arg(long)]
+    pub mode: Option<String>,
+    /// What an ask does where nobody is at a terminal
+    #[arg(long, value_name = "WHAT")]
+    pub on_ask: Option<OnAskArg>,
+    /// Steps (model calls) that a turn may take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_steps: Option<u32>,
+    /// US dollars that a turn may cost
+    #[arg(long, value_name = "USD")]
+    pub max_cost: Option<f64>,
+    /// Seconds that a turn may take
+    #[arg(long, value_name = "SECONDS")]
+    pub deadline: Option<f64>,
+    /// Allow what this rule matches, for example "Shell(cargo test *)"
+    #[arg(long, value_name = "RULE")]
+    pub allow: Vec<String>,
+    /// Deny what this rule matches
+    #[arg(long, value_name = "RULE")]
+    pub deny: Vec<String>,
+    /// How commands are confined: none (landlock and bubblewrap are not built yet)
+    #[arg(long, value_name = "LEVEL")]
+    pub sandbox: Option<String>,
+    /// Refuse to run without a sandbox
+    #[arg(long)]
+    pub require_sandbox: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnAskArg {
+    /// The call is refused and the turn goes on
+    Deny,
+    /// The turn stops, exit code 4
+    Fail,
+    /// The turn waits for an answer from another process, exit code 8
+    Park,
+}

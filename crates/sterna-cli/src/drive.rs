@@ -1,0 +1,392 @@
+//! Follows one turn to its `result`: shows its events, passes signals on, and asks the person where there is one.
+//!
+//! It must never decide what the turn does. Whatever happens, the last thing it shows is a result.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use sterna::Sterna;
+use sterna_model::{
+    Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo,
+};
+use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::person::{Answer, Line, Person, chosen};
+use crate::print::{Print, Style, harmless, one_line};
+use crate::render::{Open, Output};
+use crate::signals::{Signal, Signals};
+
+/// How long the events of a turn that is over may take to reach us, before its result is shown without them.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+const FRAME: Duration = Duration::from_millis(100);
+
+/// What a turn came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    pub result: ResultEvent,
+    pub code: u8,
+    /// The person wants to leave at once.
+    pub left: bool,
+}
+
+/// Which turn to follow, and for whom.
+pub struct Follow<'a> {
+    pub sterna: &'a Sterna,
+    pub session: &'a SessionId,
+    /// The input that the turn took, or will take.
+    pub input: Seq,
+    /// Events up to this record are not shown.
+    pub seen: Seq,
+    /// Somebody who can be asked.
+    pub person: Option<&'a Person>,
+}
+
+/// Drives the session on, and prints its events after `seen` until the `result` of the turn that took `input`.
+pub async fn drive(
+    _cx: &Context,
+    sterna: &Sterna,
+    session: &SessionId,
+    input: Seq,
+    seen: Seq,
+    mut out: Output,
+) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new()?;
+    sterna.runtime().resume(session, sterna.turn_config().clone());
+    let follow = Follow { sterna, session, input, seen, person: None };
+    Ok(ExitCode::from(follow.to_end(&mut out, &mut signals).await.code))
+}
+
+/// The exit code of a command that ends with this result.
+pub fn exit_code(result: &ResultEvent) -> u8 {
+    match result.outcome {
+        "finished" => 0,
+        "parked" => 8,
+        "drained" => 143,
+        _ => result.stop.map_or(1, StopReason::exit_code),
+    }
+}
+
+impl Follow<'_> {
+    /// Shows everything up to the result, which is always shown.
+    pub async fn to_end(self, out: &mut Output, signals: &mut Signals) -> Ended {
+        let runtime = self.sterna.runtime();
+        // The turn is told by its first record, which may be older than what is to be shown.
+        let from = self.seen.min(self.input.saturating_sub(1));
+        let watch = Watch {
+            observer: runtime.observe(self.session, from),
+            runtime,
+            follow: &self,
+            turn: None,
+            wants_cancel: false,
+            signalled: None,
+            open: VecDeque::new(),
+        };
+        watch.run(out, signals).await
+    }
+}
+
+struct Watch<'a> {
+    follow: &'a Follow<'a>,
+    runtime: &'a Runtime,
+    observer: Observer,
+    /// The turn that took our input.
+    turn: Option<TurnNo>,
+    /// Cancel it as soon as it has started.
+    wants_cancel: bool,
+    /// The first signal that came.
+    signalled: Option<Signal>,
+    /// Who waits for a person's word.
+    open: VecDeque<Open>,
+}
+
+/// What a person said, or that they want to stop.
+enum Said {
+    Ruled { wait: String, ruling: Ruling, grant: Option<GrantScope> },
+    Interrupt,
+}
+
+type Asking<'a> = Pin<Box<dyn Future<Output = Said> + 'a>>;
+
+impl<'a> Watch<'a> {
+    async fn run(mut self, out: &mut Output, signals: &mut Signals) -> Ended {
+        let runtime = self.runtime;
+        let mut result = pin!(runtime.result(self.follow.session, self.follow.input));
+        let mut settled: Option<Result<ResultEvent, RuntimeError>> = None;
+        let mut late = pin!(tokio::time::sleep(LAST_EVENTS));
+        let mut frames = tokio::time::interval(FRAME);
+        frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut asking: Option<Asking<'a>> = None;
+        loop {
+            let can_ask = self.follow.person.is_some() && asking.is_none() && !self.open.is_empty();
+            let animated = asking.is_none() && out.is_animated();
+            tokio::select! {
+                biased;
+                signal = signals.next() => {
+                    if let Some(ended) = self.signal(signal, out).await {
+                        return ended;
+                    }
+                }
+                event = self.observer.next() => match event {
+                    Ok(event) => {
+                        if let Some(ended) = self.event(event, out).await {
+                            return ended;
+                        }
+                    }
+                    Err(error) => return self.without_event(Err(error.into()), out).await,
+                },
+                ended = &mut result, if settled.is_none() => {
+                    settled = Some(ended);
+                    late.as_mut().reset(tokio::time::Instant::now() + LAST_EVENTS);
+                    if matches!(settled, Some(Err(_))) {
+                        // Nothing more comes by itself: what is in the log already has been shown.
+                        late.as_mut().reset(tokio::time::Instant::now() + LAST_EVENTS / 10);
+                    }
+                }
+                () = &mut late, if settled.is_some() => {
+                    let settled = settled.take().unwrap_or_else(|| Err(RuntimeError::Refused(String::new())));
+                    return self.without_event(settled, out).await;
+                }
+                said = poll(&mut asking), if asking.is_some() => {
+                    asking = None;
+                    match said {
+                        Said::Ruled { wait, ruling, grant } => self.resolve(wait, ruling, grant, out).await,
+                        Said::Interrupt => {
+                            if let Some(ended) = self.signal(Signal::Interrupt, out).await {
+                                return ended;
+                            }
+                        }
+                    }
+                }
+                () = std::future::ready(()), if can_ask => {
+                    if let (Some(person), Some(open)) = (self.follow.person, self.open.pop_front()) {
+                        out.pause();
+                        asking = Some(Box::pin(ask(person, open)));
+                    }
+                }
+                _ = frames.tick(), if animated => out.tick(),
+            }
+        }
+    }
+
+    /// Shows an event. The turn's result ends it.
+    async fn event(&mut self, event: Event, out: &mut Output) -> Option<Ended> {
+        let ours = |inputs: &[Seq]| inputs.contains(&self.follow.input);
+        match &event.kind {
+            EventKind::TurnStarted { inputs, .. } | EventKind::InputSteered { inputs } if ours(inputs) => {
+                self.turn = event.turn;
+            }
+            EventKind::Result(result) => {
+                if self.turn.is_none() || event.turn != self.turn {
+                    return None;
+                }
+                let result = ResultEvent::clone(result);
+                out.event(&event);
+                let left = self.signalled == Some(Signal::Terminate);
+                return Some(Ended { code: exit_code(&result), result, left });
+            }
+            kind => {
+                if let Some(closed) = Open::closed_by(kind) {
+                    self.open.retain(|open| open.wait() != closed);
+                }
+                self.open.extend(Open::of(kind));
+            }
+        }
+        if event.seq > self.follow.seen || event.kind.is_live() {
+            out.event(&event);
+        }
+        if self.wants_cancel && self.turn.is_some() {
+            self.wants_cancel = false;
+            self.cancel(out).await;
+        }
+        match &event.kind {
+            EventKind::InputWithdrawn { inputs, .. } if self.turn.is_none() && ours(inputs) => {
+                let error = RuntimeError::Refused("the input was taken back before its turn started".into());
+                Some(self.without_event(Err(error), out).await)
+            }
+            _ => None,
+        }
+    }
+
+    async fn signal(&mut self, signal: Signal, out: &mut Output) -> Option<Ended> {
+        let first = self.signalled.replace(signal).is_none();
+        if !first {
+            let mut result = self.empty(StopReason::Cancelled, "left before the turn had settled");
+            if signal == Signal::Terminate {
+                (result.outcome, result.stop) = ("drained", None);
+            }
+            out.result(self.now(), result.clone());
+            return Some(Ended { code: signal.exit_code(), result, left: true });
+        }
+        match signal {
+            Signal::Terminate => {
+                let runtime = self.runtime.clone();
+                // The second signal must be heard while what runs settles.
+                tokio::spawn(async move { runtime.drain().await });
+            }
+            Signal::Interrupt if self.turn.is_some() => self.cancel(out).await,
+            Signal::Interrupt => {
+                self.wants_cancel = true;
+                // Taken by a turn meanwhile: then that turn is cancelled when its start is seen.
+                let _ = self.runtime.withdraw(self.follow.session, vec![self.follow.input], "person").await;
+            }
+        }
+        None
+    }
+
+    async fn cancel(&mut self, out: &mut Output) {
+        match self.runtime.cancel(self.follow.session, "person", "interrupted at the terminal").await {
+            // A turn that is over needs no cancelling.
+            Ok(_) | Err(RuntimeError::NoTurn(_)) => {}
+            Err(error) => out.note(&format!("cannot cancel: {error}")),
+        }
+    }
+
+    async fn resolve(&mut self, wait: String, ruling: Ruling, grant: Option<GrantScope>, out: &mut Output) {
+        let session = self.follow.session.clone();
+        match self.runtime.resolve(Resolve { session, wait, ruling, grant, by: "person".into() }).await {
+            Ok(_) => {}
+            Err(RuntimeError::AlreadyResolved { .. }) => out.note("somebody else has answered it already"),
+            Err(error) => out.note(&format!("the answer was not taken: {error}")),
+        }
+    }
+
+    /// The turn is over, and its result did not come as an event: it is shown all the same.
+    async fn without_event(&self, settled: Result<ResultEvent, RuntimeError>, out: &mut Output) -> Ended {
+        let result = match settled {
+            Ok(result) => result,
+            Err(error) => self.broken(&error).await,
+        };
+        out.result(self.now(), result.clone());
+        Ended { code: exit_code(&result), left: self.signalled == Some(Signal::Terminate), result }
+    }
+
+    /// The result of a turn that the runtime could not go on with.
+    async fn broken(&self, error: &RuntimeError) -> ResultEvent {
+        let (outcome, stop) = match (self.signalled, error) {
+            (Some(Signal::Terminate), RuntimeError::Interrupted { .. }) => ("drained", None),
+            (Some(Signal::Interrupt), RuntimeError::Refused(_) | RuntimeError::Interrupted { .. }) => {
+                ("stopped", Some(StopReason::Cancelled))
+            }
+            _ => ("stopped", Some(StopReason::RuntimeError)),
+        };
+        let folded = State::load(&self.runtime.parts().log, self.follow.session).await.ok();
+        let of_turn = folded.and_then(|state| {
+            let turn = state.machine.turn().filter(|turn| Some(turn.number) == self.turn)?;
+            state.folded.unfinished(turn.number, outcome, turn.steps(), error.to_string())
+        });
+        let empty = || self.empty(StopReason::RuntimeError, &error.to_string());
+        ResultEvent { outcome, stop, ..of_turn.unwrap_or_else(empty) }
+    }
+
+    fn empty(&self, stop: StopReason, message: &str) -> ResultEvent {
+        ResultEvent {
+            outcome: "stopped",
+            stop: Some(stop),
+            message: Some(message.to_owned()),
+            value: None,
+            usage: Vec::new(),
+            cost: None,
+            steps: 0,
+            session: self.follow.session.clone(),
+            turn: self.turn.unwrap_or(0),
+            denials: Vec::new(),
+            changed_files: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.runtime.parts().env.now()
+    }
+}
+
+async fn poll(asking: &mut Option<Asking<'_>>) -> Said {
+    match asking {
+        Some(asking) => asking.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Shows what would happen, and asks.
+async fn ask(person: &Person, open: Open) -> Said {
+    let print = Print::from_env();
+    match open {
+        Open::Approval { wait, tool, summary, reason, rule, preview } => {
+            let title = format!("{} wants: {}", one_line(&tool, 80), one_line(&summary, 500));
+            print.note(&print.paint_err(&title, Style::Bold));
+            if let Some(preview) = preview {
+                show_preview(&print, &preview);
+            }
+            let rule = rule.map_or_else(String::new, |rule| format!(" · rule {}", one_line(&rule, 200)));
+            let why = format!("  asks because: {}{rule}", one_line(&reason, 300));
+            print.note(&print.paint_err(&why, Style::Dim));
+            let (ruling, grant) = loop {
+                match person.read("allow it? [y]es once, [s]ession, [n]o: ", false).await {
+                    Line::Interrupt => return Said::Interrupt,
+                    Line::End => break (Ruling::Deny { feedback: String::new() }, None),
+                    Line::Text(text) => match Answer::read(&text) {
+                        Answer::Once => break (Ruling::Allow, None),
+                        Answer::Session => break (Ruling::Allow, Some(GrantScope::Session)),
+                        Answer::No(feedback) => break (Ruling::Deny { feedback }, None),
+                        Answer::WhyNot => match person.read("why not? (Enter: say nothing) ", false).await {
+                            Line::Interrupt => return Said::Interrupt,
+                            Line::End => break (Ruling::Deny { feedback: String::new() }, None),
+                            Line::Text(why) => break (Ruling::Deny { feedback: why.trim().to_owned() }, None),
+                        },
+                        Answer::Unclear => print.note("answer y, s or n; `n use the other file` says why"),
+                    },
+                }
+            };
+            Said::Ruled { wait, ruling, grant }
+        }
+        Open::Questions { wait, questions } => {
+            let mut answers = Vec::new();
+            for question in &questions {
+                print.note(&print.paint_err(&harmless(&question.question), Style::Bold));
+                for (at, option) in question.options.iter().enumerate() {
+                    let about = if option.description.is_empty() { "" } else { "  " };
+                    let about = print.paint_err(&format!("{about}{}", one_line(&option.description, 200)), Style::Dim);
+                    print.note(&format!("  {}. {}{about}", at + 1, one_line(&option.label, 100)));
+                    if let Some(preview) = &option.preview {
+                        show_preview(&print, preview);
+                    }
+                }
+                let several = if question.multi { ", several with commas" } else { "" };
+                let prompt = format!("number{several}, or your own words: ");
+                let answer = loop {
+                    match person.read(&prompt, false).await {
+                        Line::Interrupt => return Said::Interrupt,
+                        Line::End => {
+                            let ruling = Ruling::Deny { feedback: "the person did not want to answer".into() };
+                            return Said::Ruled { wait, ruling, grant: None };
+                        }
+                        Line::Text(text) => {
+                            if let Some(answer) = chosen(question, &text) {
+                                break answer;
+                            }
+                        }
+                    }
+                };
+                answers.push(answer);
+            }
+            Said::Ruled { wait, ruling: Ruling::Answers(answers), grant: None }
+        }
+    }
+}
+
+/// A diff in its colours, or any other text, indented.
+fn show_preview(print: &Print, preview: &str) {
+    for line in harmless(preview).lines() {
+        let style = match line.as_bytes().first() {
+            Some(b'+') => Style::Green,
+            Some(b'-') => Style::Red,
+            Some(b'@') => Style::Cyan,
+            _ => Style::Dim,
+        };
+        print.note(&format!("    {}", print.paint_err(line, style)));
+    }
+}

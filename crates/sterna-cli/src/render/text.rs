@@ -1,0 +1,354 @@
+//! Text for people: the message on stdout, everything else on stderr.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Instant;
+
+use sterna_model::{Event, EventKind, Phase, ResultEvent, Segment, StopReason, TodoStatus, ToolStatus};
+
+use super::Stdout;
+use super::markdown::Markdown;
+use super::words::{self, Open};
+use crate::print::{Print, Style, harmless, one_line};
+
+/// Lines of a result that are shown when it went well, and when it failed (design: tool cards).
+const OK_LINES: usize = 5;
+const FAILED_LINES: usize = 10;
+const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+
+pub struct Text {
+    print: Print,
+    /// Results are shown too.
+    chat: bool,
+    markdown: Markdown,
+    /// Text of the current model call, as it was streamed.
+    streamed: String,
+    /// The text that stands on stdout whole: the final message is not shown twice.
+    shown: String,
+    /// Calls that were proposed and have not ended.
+    calls: HashMap<String, Call>,
+    open: Vec<Open>,
+    spinner: Spinner,
+    since: Instant,
+}
+
+struct Call {
+    brief: String,
+    started: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Spinner {
+    what: Option<(String, Option<Instant>)>,
+    frame: usize,
+    drawn: bool,
+}
+
+impl Text {
+    pub fn new(print: Print, chat: bool) -> Self {
+        let width = if print.live { columns() } else { 0 };
+        Self {
+            print,
+            chat,
+            markdown: Markdown::new(print.live && print.color, width),
+            streamed: String::new(),
+            shown: String::new(),
+            calls: HashMap::new(),
+            open: Vec::new(),
+            spinner: Spinner::default(),
+            since: Instant::now(),
+        }
+    }
+
+    pub fn is_animated(&self) -> bool {
+        self.print.live_err
+    }
+
+    /// Draws the spinner, unless text stands in its line.
+    pub fn tick(&mut self) {
+        if !self.print.live_err || self.markdown.is_open() {
+            return;
+        }
+        let Some((what, since)) = &self.spinner.what else { return };
+        let frame = FRAMES[self.spinner.frame % FRAMES.len()];
+        let time = since.map_or_else(String::new, |since| format!(" {}", words::seconds(elapsed(since) / 100 * 100)));
+        let room = columns().saturating_sub(time.chars().count() + 4);
+        let line = format!("{} {}{}", self.print.paint_err(frame, Style::Cyan), one_line(what, room.max(8)), time);
+        // A terminal that is gone needs no spinner.
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{line}");
+        self.spinner.frame += 1;
+        self.spinner.drawn = true;
+    }
+
+    pub fn pause(&mut self, out: &mut Stdout) {
+        self.clear();
+        out.write(&self.markdown.end());
+    }
+
+    /// A line on stderr, between whatever else is shown.
+    pub fn note(&mut self, line: &str, out: &mut Stdout) {
+        self.pause(out);
+        self.print.note(line);
+    }
+
+    pub fn event(&mut self, event: &Event, out: &mut Stdout) {
+        match &event.kind {
+            EventKind::TurnStarted { .. } => {
+                self.since = Instant::now();
+                self.shown.clear();
+            }
+            EventKind::ModelStarted { .. } => {
+                self.streamed.clear();
+                self.spin("thinking", Some(Instant::now()));
+            }
+            EventKind::ModelDelta { segment: Segment::Text, phase: Phase::Delta, text, .. } => {
+                self.streamed.push_str(text);
+                if self.print.live {
+                    self.clear();
+                    out.write(&self.markdown.push(&harmless(text)));
+                }
+            }
+            EventKind::ModelDelta { segment: Segment::ToolCall, name: Some(name), .. } => {
+                self.spin(&format!("preparing {name}"), None);
+            }
+            EventKind::ModelReset { message, .. } => {
+                let line = format!("the call failed: {}", one_line(message, 300));
+                self.note(&self.print.paint_err(&line, Style::Yellow), out);
+                self.streamed.clear();
+            }
+            EventKind::RetryWaiting { until, .. } => {
+                let wait = words::seconds(until.saturating_sub(event.at));
+                self.note(&self.print.paint_err(&format!("trying again in {wait}"), Style::Dim), out);
+            }
+            EventKind::ModelEnded { text, partial, .. } => self.model_ended(text, *partial, out),
+            EventKind::ToolProposed { call_id, name, arguments } => {
+                let call = Call { brief: words::brief(name, arguments), started: None };
+                self.calls.insert(call_id.clone(), call);
+                self.spin_calls();
+            }
+            EventKind::ToolStarted { call_id, .. } => {
+                if let Some(call) = self.calls.get_mut(call_id) {
+                    call.started = Some(Instant::now());
+                }
+                self.spin_calls();
+            }
+            EventKind::ToolEnded { call_id, name, status, output, exit_code, duration_ms, .. } => {
+                let call = self.calls.remove(call_id);
+                let brief = call.map_or_else(|| name.clone(), |call| call.brief);
+                self.tool_ended(&brief, *status, output, *exit_code, *duration_ms, out);
+                self.spin_calls();
+            }
+            EventKind::TodoChanged { items } => {
+                let done = items.iter().filter(|item| item.status == TodoStatus::Completed).count();
+                let now = items.iter().find(|item| item.status == TodoStatus::InProgress);
+                let now = now.map_or_else(String::new, |item| format!(": {}", one_line(&item.subject, 80)));
+                let line = format!("  todo {done}/{}{now}", items.len());
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
+            EventKind::CancelRequested { .. } => {
+                self.note(&self.print.paint_err("cancelling the turn", Style::Yellow), out);
+            }
+            EventKind::Warning { message, .. } => {
+                self.pause(out);
+                self.print.warning(&one_line(message, 500));
+            }
+            EventKind::Gap { missed } => {
+                let line = format!("({missed} live events were missed)");
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
+            EventKind::ApprovalRequested { .. } | EventKind::QuestionAsked { .. } => {
+                self.open.extend(Open::of(&event.kind));
+                self.spinner.what = None;
+            }
+            EventKind::ApprovalResolved { wait, .. } | EventKind::QuestionAnswered { wait, .. } => {
+                self.open.retain(|open| open.wait() != wait);
+            }
+            EventKind::Result(result) => self.result(result, out),
+            EventKind::ModelDelta { .. }
+            | EventKind::ToolProgress { .. }
+            | EventKind::SessionOpened { .. }
+            | EventKind::SessionTitled { .. }
+            | EventKind::SessionClosed { .. }
+            | EventKind::RouteChanged { .. }
+            | EventKind::ModeChanged { .. }
+            | EventKind::InputAccepted { .. }
+            | EventKind::InputEdited { .. }
+            | EventKind::InputWithdrawn { .. }
+            | EventKind::InputSteered { .. }
+            | EventKind::TurnCommitted { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::StepEnded {}
+            | EventKind::Usage { .. }
+            | EventKind::LimitReached { .. }
+            | EventKind::GrantGiven { .. }
+            | EventKind::GrantRevoked { .. } => {}
+        }
+    }
+
+    fn model_ended(&mut self, text: &str, partial: bool, out: &mut Stdout) {
+        self.clear();
+        self.spinner.what = None;
+        if !self.print.live {
+            return;
+        }
+        if self.streamed.is_empty() && !partial {
+            out.write(&self.markdown.push(&harmless(text)));
+        }
+        out.write(&self.markdown.end());
+        text.clone_into(&mut self.shown);
+    }
+
+    fn tool_ended(
+        &mut self,
+        brief: &str,
+        status: ToolStatus,
+        output: &str,
+        exit_code: Option<i32>,
+        duration_ms: u64,
+        out: &mut Stdout,
+    ) {
+        let good = status == ToolStatus::Ok && exit_code.is_none_or(|code| code == 0);
+        let (mark, style) = if good { ("✓", Style::Green) } else { ("✗", Style::Red) };
+        let how = match (status, exit_code) {
+            (ToolStatus::Ok, None | Some(0)) => String::new(),
+            (ToolStatus::Ok | ToolStatus::Failed, Some(code)) => format!("exit {code}, "),
+            (other, _) => format!("{}, ", other.word().replace('_', " ")),
+        };
+        let how = self.print.paint_err(&format!("{how}{}", words::seconds(duration_ms)), Style::Dim);
+        let line = format!("  {} {brief}  {how}", self.print.paint_err(mark, style));
+        self.note(&line, out);
+        let most = match (self.chat, good) {
+            (true, true) => OK_LINES,
+            (true, false) => FAILED_LINES,
+            (false, true) => 0,
+            (false, false) => 1,
+        };
+        self.excerpt(output, most);
+    }
+
+    /// The beginning of a result, dim.
+    fn excerpt(&self, output: &str, most: usize) {
+        let shown = harmless(output);
+        let lines: Vec<&str> = shown.lines().filter(|line| !line.trim().is_empty()).collect();
+        let width = if self.print.live_err { columns().saturating_sub(6).max(20) } else { 200 };
+        for line in lines.iter().take(most) {
+            let line: String = line.replace('\t', "    ").chars().take(width).collect();
+            self.print.note(&self.print.paint_err(&format!("    {line}"), Style::Dim));
+        }
+        if most > 1 && lines.len() > most {
+            let more = format!("    … {} more", words::counted((lines.len() - most) as u64, "line"));
+            self.print.note(&self.print.paint_err(&more, Style::Dim));
+        }
+    }
+
+    fn result(&mut self, result: &ResultEvent, out: &mut Stdout) {
+        self.spinner.what = None;
+        self.pause(out);
+        let message = result.message.as_deref().unwrap_or("");
+        match result.outcome {
+            "finished" if self.shown != message || message.is_empty() => {
+                let mut text = harmless(message);
+                if self.print.live {
+                    text = self.markdown.push(&text) + &self.markdown.end();
+                } else if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                out.write(&text);
+            }
+            "finished" => {}
+            "parked" => self.parked(result),
+            "drained" => self.print.note(&harmless(message)),
+            _ => self.stopped(result, message),
+        }
+        self.shown.clear();
+        self.calls.clear();
+        self.summary(result);
+    }
+
+    fn stopped(&self, result: &ResultEvent, message: &str) {
+        let Some(stop) = result.stop else { return self.print.error(&harmless(message)) };
+        let said = if message.is_empty() { String::new() } else { format!(": {}", harmless(message)) };
+        self.print.error(&format!("stopped ({}){said}", stop.word()));
+        let session = &result.session;
+        let hint = match stop {
+            StopReason::MaxSteps => format!("`sterna run --session {session} \"go on\"` carries on; --max-steps sets the limit"),
+            StopReason::Denied => "allow what it needs with --allow, or answer at a terminal".to_owned(),
+            StopReason::ProviderFailed => {
+                format!("`sterna run --session {session} \"go on\"` tries again; `sterna doctor` looks at the provider")
+            }
+            StopReason::RuntimeError => format!("`sterna resume {session}` carries on when the cause is mended"),
+            StopReason::Cancelled => return,
+            _ => format!("`sterna sessions show {session}` shows what happened"),
+        };
+        self.print.hint(&hint);
+    }
+
+    fn parked(&mut self, result: &ResultEvent) {
+        let session = &result.session;
+        if self.open.is_empty() {
+            self.print.note(&format!("parked: {}", harmless(result.message.as_deref().unwrap_or(""))));
+            self.print.hint(&format!("`sterna approve {session}` or `sterna answer {session}`"));
+        }
+        for open in std::mem::take(&mut self.open) {
+            match open {
+                Open::Approval { summary, reason, .. } => {
+                    self.print.note(&format!("parked: waits for an approval of `{}` ({})", one_line(&summary, 200), one_line(&reason, 200)));
+                    self.print.hint(&format!("`sterna approve {session}` allows it, `sterna deny {session}` does not"));
+                }
+                Open::Questions { questions, .. } => {
+                    for question in questions {
+                        self.print.note(&format!("parked: asks `{}`", one_line(&question.question, 300)));
+                    }
+                    self.print.hint(&format!("`sterna answer {session} TEXT` answers it"));
+                }
+            }
+        }
+    }
+
+    fn summary(&self, result: &ResultEvent) {
+        let mut facts = vec![words::counted(result.steps.into(), "step")];
+        let input: u64 = result.usage.iter().map(|row| row.usage.input()).sum();
+        let output: u64 = result.usage.iter().map(|row| row.usage.output).sum();
+        if input + output > 0 {
+            facts.push(format!("{} in, {} out", words::tokens(input), words::tokens(output)));
+            facts.push(words::money(result.cost));
+        }
+        if !result.changed_files.is_empty() {
+            facts.push(format!("{} changed", words::counted(result.changed_files.len() as u64, "file")));
+        }
+        facts.push(words::seconds(elapsed(self.since)));
+        if !self.chat {
+            facts.push(format!("session {}", result.session));
+        }
+        self.print.note(&self.print.paint_err(&facts.join(" · "), Style::Dim));
+    }
+
+    fn spin(&mut self, what: &str, since: Option<Instant>) {
+        self.spinner.what = Some((what.to_owned(), since));
+    }
+
+    /// The spinner names the call that runs, and how many more there are.
+    fn spin_calls(&mut self) {
+        let running = self.calls.values().filter(|call| call.started.is_some()).min_by_key(|call| call.started);
+        let more = self.calls.len().saturating_sub(1);
+        self.spinner.what = running.or_else(|| self.calls.values().next()).map(|call| {
+            let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+            (format!("{}{more}", call.brief), call.started)
+        });
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.spinner.drawn) {
+            // A terminal that is gone needs no clearing.
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[2K");
+        }
+    }
+}
+
+fn elapsed(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn columns() -> usize {
+    crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns))
+}

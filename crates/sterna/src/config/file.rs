@@ -1,0 +1,229 @@
+//! The file's form as types, for its JSON Schema. A test holds that the reader knows the same keys.
+#![expect(dead_code, reason = "only the schema of these types is used; `read` takes the file with its lines")]
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::Value;
+
+/// The JSON Schema of `config.toml`.
+pub fn schema() -> Value {
+    SchemaGenerator::from(SchemaSettings::draft2020_12()).into_root_schema_for::<ConfigFile>().to_value()
+}
+
+/// Sterna's configuration file.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Sterna configuration")]
+struct ConfigFile {
+    /// `provider/model`, `local`, or `scripted:FILE`.
+    model: Option<String>,
+    /// Further routes, tried in order. Not built yet: accepted, and not used.
+    fallback: Option<Vec<String>>,
+    /// How far an agent may go before it has to ask.
+    mode: Option<ModeWord>,
+    /// What happens when policy asks and nobody is at a terminal.
+    on_ask: Option<OnAskWord>,
+    /// What to do with a call whose outcome a crash took.
+    in_doubt: Option<InDoubtWord>,
+    /// Steps of a turn; 100 by default.
+    #[schemars(range(min = 1))]
+    max_steps: Option<u32>,
+    /// Tool calls that run at once; 10 by default.
+    #[schemars(range(min = 1))]
+    max_parallel_tools: Option<u32>,
+    /// Times an answer that was cut is gone on with, in one turn; 3 by default.
+    max_output_continuations: Option<u32>,
+    /// Steps without progress after which a turn stops; 12 by default.
+    #[schemars(range(min = 1))]
+    no_progress_steps: Option<u32>,
+    /// Refused calls in a row after which a turn stops; 3 by default.
+    #[schemars(range(min = 1))]
+    max_consecutive_denials: Option<u32>,
+    /// Tokens of a turn.
+    #[schemars(range(min = 1))]
+    max_tokens: Option<u64>,
+    /// US dollars of a turn.
+    #[schemars(range(min = 0))]
+    max_cost: Option<f64>,
+    /// Seconds of a turn.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    deadline: Option<f64>,
+    /// Tokens that the model may write in one answer; the model's own limit by default.
+    #[schemars(range(min = 1))]
+    max_output: Option<u32>,
+    /// The set of tools and the prompt that goes with it; `minimal` for small models.
+    profile: Option<ProfileWord>,
+    /// Names of the tools that may be called; those of the profile by default.
+    tools: Option<Vec<String>>,
+    /// Further environment variables that tools may see.
+    env_pass: Option<Vec<String>>,
+    /// The level that confines tools; `required`: nothing runs without one.
+    sandbox: Option<SandboxWord>,
+    /// How sessions get their titles.
+    title: Option<TitleWord>,
+    policy: Option<Policy>,
+    /// Providers beside the built-in ones, or changes of those, by name.
+    providers: Option<BTreeMap<String, Provider>>,
+    local: Option<Local>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum ModeWord {
+    Execute,
+    AcceptEdits,
+    Ask,
+    NeverAsk,
+    Bypass,
+    Plan,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum OnAskWord {
+    Deny,
+    Fail,
+    Park,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum InDoubtWord {
+    Report,
+    Rerun,
+    Stop,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum ProfileWord {
+    Main,
+    Minimal,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum SandboxWord {
+    None,
+    Landlock,
+    Bubblewrap,
+    Required,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum TitleWord {
+    /// The first words of the first input.
+    Words,
+}
+
+/// Rules. Those of all files are joined; a deny wins over an ask, an ask over an allow.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Policy {
+    allow: Option<Vec<RuleEntry>>,
+    ask: Option<Vec<RuleEntry>>,
+    deny: Option<Vec<RuleEntry>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum RuleEntry {
+    /// `Tool` or `Tool(pattern)`, for example `Shell(cargo test *)`.
+    Text(String),
+    WithExamples(RuleWithExamples),
+}
+
+/// A rule that is refused unless its examples hold.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct RuleWithExamples {
+    rule: String,
+    /// What the rule must match.
+    r#match: Option<Vec<String>>,
+    /// What the rule must not match.
+    not_match: Option<Vec<String>>,
+}
+
+/// Where models are served. At most one of the three keys' places.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Provider {
+    /// The form of requests and answers. Needed unless the provider is built in.
+    wire: Option<WireWord>,
+    /// With the version for `openai_chat` (`https://host/v1`), without for `anthropic`.
+    base_url: Option<String>,
+    /// The variable that holds the key.
+    key_env: Option<String>,
+    /// A file of mode 0600 that holds the key.
+    key_file: Option<String>,
+    /// A command that prints the key. It runs when the provider is used, and not before.
+    key_command: Option<KeyCommand>,
+    timeouts: Option<Timeouts>,
+    /// Sent with each request.
+    headers: Option<BTreeMap<String, String>>,
+    /// What is known of models, by name.
+    models: Option<BTreeMap<String, Model>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum WireWord {
+    OpenaiChat,
+    Anthropic,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum KeyCommand {
+    /// A line for `sh`.
+    Line(String),
+    /// A program and its arguments.
+    Argv(Vec<String>),
+}
+
+/// Seconds.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Timeouts {
+    connect_s: Option<f64>,
+    /// Up to the first byte of the answer.
+    first_byte_s: Option<f64>,
+    /// Between two pieces of the answer.
+    idle_s: Option<f64>,
+    /// The whole call.
+    total_s: Option<f64>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Model {
+    /// Tokens that the model can read and write together.
+    context: Option<u32>,
+    /// Tokens that it may write in one answer.
+    max_output: Option<u32>,
+    price: Option<Price>,
+}
+
+/// US dollars per million tokens. What is not said of the cache costs what input costs.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Price {
+    input: f64,
+    output: f64,
+    cache_read: Option<f64>,
+    cache_write_5m: Option<f64>,
+    cache_write_1h: Option<f64>,
+}
+
+/// The local model.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Local {
+    /// Where it is installed.
+    dir: Option<String>,
+    threads: Option<u32>,
+    /// Tokens of context.
+    #[schemars(range(min = 512))]
+    context: Option<u32>,
+}

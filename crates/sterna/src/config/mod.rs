@@ -1,0 +1,212 @@
+//! Configuration: the managed file, the user's file and the environment as one `Settings` that knows where each value
+//! comes from.
+//!
+//! It reads and never runs anything, a provider's key command aside, and that only for the provider that is chosen.
+
+mod document;
+mod error;
+mod file;
+mod provider;
+mod read;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use sterna_llm_http::{Endpoint, KeySource, builtins};
+use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
+
+use crate::places::Places;
+
+pub use error::ConfigError;
+pub use file::schema;
+pub use provider::{KeyWish, ProviderSettings};
+pub use show::Shown;
+
+/// What is configured. `None`: nothing was said, and the default holds.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub model: Option<Route>,
+    pub mode: Option<Mode>,
+    pub on_ask: Option<OnAsk>,
+    pub in_doubt: Option<InDoubtPolicy>,
+    pub limits: Limits,
+    /// Tokens that the model may write in one answer.
+    pub max_output: Option<u32>,
+    /// Rules of all files, the managed ones first.
+    pub rules: Vec<RuleText>,
+    /// `main` or `minimal`.
+    pub profile: Option<String>,
+    /// Names of the tools that may be called; empty: those of the profile.
+    pub tools: Vec<String>,
+    /// Further variables that tools' children may see.
+    pub env_pass: Vec<String>,
+    pub sandbox: SandboxWish,
+    /// Built-in providers and those of the files, by name.
+    pub providers: BTreeMap<String, ProviderSettings>,
+    pub local: LocalSettings,
+    /// Keys that the managed file sets. Flags and other files do not override them.
+    pub locked: BTreeSet<String>,
+    /// Where each key's value comes from: `file:line` or a variable. Keys that are not here have their default.
+    pub sources: BTreeMap<String, String>,
+    /// For people: what was read and is not used.
+    pub notices: Vec<String>,
+}
+
+/// Which confinement is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SandboxWish {
+    /// `none`, `landlock` or `bubblewrap`; `None`: the best there is.
+    pub level: Option<String>,
+    /// Without one, nothing runs.
+    pub required: bool,
+}
+
+/// How the local model is run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalSettings {
+    pub dir: Option<PathBuf>,
+    pub threads: Option<u32>,
+    /// Tokens of context.
+    pub context: Option<u32>,
+}
+
+/// Reads the managed file, the user's file and the environment.
+///
+/// Files of a project are noticed and not applied: trust is not built yet.
+pub fn load(
+    places: &Places,
+    cwd: &Path,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    let mut settings = Settings::with_builtins(get);
+    let user = places.config_file();
+    if let Some(text) = read_file(&user)? {
+        read::apply(&mut settings, &user, &text, Scope::User, get)?;
+    }
+    if let Some(text) = variable(get, MODEL_ENV) {
+        let route = text.parse().map_err(|error| ConfigError::new(format!("{MODEL_ENV}: {error}")))?;
+        settings.model = Some(route);
+        settings.sources.insert("model".into(), format!("${MODEL_ENV}"));
+    }
+    if let Some(text) = read_file(&places.managed)? {
+        read::apply(&mut settings, &places.managed, &text, Scope::Managed, get)?;
+    }
+    settings.notices.extend(project_files(cwd, &user).into_iter().map(|file| {
+        format!("{} is not used: project configuration needs trust, which is not built yet", file.display())
+    }));
+    Ok(settings)
+}
+
+impl Settings {
+    /// What the environment alone says.
+    pub fn from_env(get: &dyn Fn(&str) -> Option<String>) -> Self {
+        let mut settings = Self::with_builtins(get);
+        if let Some(text) = variable(get, MODEL_ENV) {
+            match text.parse() {
+                Ok(route) => {
+                    settings.model = Some(route);
+                    settings.sources.insert("model".into(), format!("${MODEL_ENV}"));
+                }
+                Err(error) => settings.notices.push(format!("{MODEL_ENV} is not used: {error}")),
+            }
+        }
+        settings
+    }
+
+    /// Refuses a flag for a key that the managed file has set.
+    pub fn check_flag(&self, key: &str) -> Result<(), ConfigError> {
+        if !self.locked.contains(key) {
+            return Ok(());
+        }
+        let place = self.sources.get(key).map_or("the managed configuration", String::as_str);
+        let message = format!("`{key}` is set by {place} and cannot be changed");
+        Err(ConfigError::new(message).hint("leave the flag out, or ask whoever runs this machine"))
+    }
+
+    /// A provider with its key. `None`: there is no such provider.
+    ///
+    /// The only place where a key command runs or a key file is read.
+    pub fn endpoint(&self, name: &str) -> Result<Option<Endpoint>, ConfigError> {
+        self.providers.get(name).map(|provider| provider.endpoint(name)).transpose()
+    }
+
+    /// All providers: the chosen one with its key, or the error of it; the others with the keys that cost nothing.
+    pub fn endpoints(&self, chosen: &str) -> Result<BTreeMap<String, Endpoint>, ConfigError> {
+        let of = |(name, provider): (&String, &ProviderSettings)| {
+            let endpoint =
+                if name == chosen { provider.endpoint(name)? } else { provider.endpoint_if_cheap(name) };
+            Ok((name.clone(), endpoint))
+        };
+        self.providers.iter().map(of).collect()
+    }
+
+    /// All providers, for work that sends nothing.
+    pub fn endpoints_without_keys(&self) -> BTreeMap<String, Endpoint> {
+        let of = |(name, provider): (&String, &ProviderSettings)| {
+            (name.clone(), Endpoint { key: KeySource::None, ..provider.endpoint.clone() })
+        };
+        self.providers.iter().map(of).collect()
+    }
+
+    fn with_builtins(get: &dyn Fn(&str) -> Option<String>) -> Self {
+        let providers = builtins().iter().map(|builtin| {
+            (builtin.name.to_owned(), ProviderSettings::of_builtin(builtin, get))
+        });
+        Self { providers: providers.collect(), ..Self::default() }
+    }
+}
+
+/// A file's text; `None` when there is no file.
+fn read_file(path: &Path) -> Result<Option<String>, ConfigError> {
+    let cannot = |why: &dyn std::fmt::Display| {
+        let message = format!("cannot read {}: {why}", path.display());
+        ConfigError::new(message).hint("mend the file, or move it away")
+    };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(cannot(&error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| cannot(&error))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(cannot(&"it is larger than 1 MiB"));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| cannot(&"it is not UTF-8"))
+}
+
+/// Configuration files of the folders from `cwd` upwards, without the user's own.
+fn project_files(cwd: &Path, user: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for dir in cwd.ancestors() {
+        let dir = dir.join(".sterna");
+        for name in ["config.toml", "config.local.toml"] {
+            let file = dir.join(name);
+            if file.is_file() && file != user && !same_file(&file, user) {
+                found.push(file);
+            }
+        }
+    }
+    found
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+fn variable(get: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+const MODEL_ENV: &str = "STERNA_MODEL";
+const MAX_BYTES: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests;

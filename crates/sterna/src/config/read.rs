@@ -1,0 +1,251 @@
+//! One file's keys, laid over what was there before.
+
+use std::path::{Path, PathBuf};
+
+use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, Scope};
+use sterna_policy::{Examples, Rule, check_examples};
+
+use super::document::{Node, Source};
+use super::{ConfigError, Settings, provider};
+
+/// Keys at the top of a file.
+pub(super) const KEYS: &[&str] = &[
+    "model",
+    "fallback",
+    "mode",
+    "on_ask",
+    "in_doubt",
+    "max_steps",
+    "max_parallel_tools",
+    "max_output_continuations",
+    "no_progress_steps",
+    "max_consecutive_denials",
+    "max_tokens",
+    "max_cost",
+    "deadline",
+    "max_output",
+    "profile",
+    "tools",
+    "env_pass",
+    "sandbox",
+    "title",
+    "policy",
+    "providers",
+    "local",
+];
+pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
+pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
+pub(super) const LOCAL_KEYS: &[&str] = &["dir", "threads", "context"];
+
+/// What a file's values are read with.
+pub(super) struct Reader<'a> {
+    pub scope: Scope,
+    /// The folder that relative paths in the file start from.
+    pub folder: PathBuf,
+    pub get: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Lays a file over the settings. A managed file locks what it sets.
+pub(super) fn apply(
+    settings: &mut Settings,
+    path: &Path,
+    text: &str,
+    scope: Scope,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), ConfigError> {
+    let source = Source { path, text };
+    let document = source.parse()?;
+    let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+    let reader = Reader { scope, folder, get };
+    for (key, node) in source.top(&document).known(KEYS)? {
+        match key {
+            "policy" => reader.policy(settings, &node)?,
+            "providers" => reader.providers(settings, &node)?,
+            "local" => reader.local(settings, &node)?,
+            key => {
+                reader.plain(settings, key, &node)?;
+                reader.note(settings, &node);
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Reader<'_> {
+    /// Says where a key's value comes from, and locks it if the file may do so.
+    pub fn note(&self, settings: &mut Settings, node: &Node<'_>) {
+        settings.sources.insert(node.key.clone(), node.place());
+        if self.scope == Scope::Managed {
+            settings.locked.insert(node.key.clone());
+        }
+    }
+
+    /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.
+    pub fn path(&self, node: &Node<'_>) -> Result<PathBuf, ConfigError> {
+        let text = node.filled()?;
+        match text.strip_prefix("~/") {
+            Some(rest) => match (self.get)("HOME").filter(|home| !home.is_empty()) {
+                Some(home) => Ok(Path::new(&home).join(rest)),
+                None => Err(node.error(format!("`{}` begins with `~/`, and HOME is not set", node.key))),
+            },
+            None => Ok(self.folder.join(text)),
+        }
+    }
+
+    fn plain(&self, settings: &mut Settings, key: &str, node: &Node<'_>) -> Result<(), ConfigError> {
+        let limits = &mut settings.limits;
+        match key {
+            "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
+            "fallback" => {
+                for route in node.texts()? {
+                    route.parse::<sterna_model::Route>().map_err(|error| node.error(error))?;
+                }
+                settings.notices.push(format!(
+                    "{}: fallback routes are not built yet, and are not used",
+                    node.place()
+                ));
+            }
+            "mode" => settings.mode = Some(node.word(&Mode::ALL.map(|mode| (mode.word(), mode)))?),
+            "on_ask" => {
+                let words = [("deny", OnAsk::Deny), ("fail", OnAsk::Fail), ("park", OnAsk::Park)];
+                settings.on_ask = Some(node.word(&words)?);
+            }
+            "in_doubt" => {
+                let words = [
+                    ("report", InDoubtPolicy::Report),
+                    ("rerun", InDoubtPolicy::Rerun),
+                    ("stop", InDoubtPolicy::Stop),
+                ];
+                settings.in_doubt = Some(node.word(&words)?);
+            }
+            "max_steps" => limits.max_steps = node.whole32(1)?,
+            "max_parallel_tools" => limits.max_parallel_tools = node.whole32(1)?,
+            "max_output_continuations" => limits.max_output_continuations = node.whole32(0)?,
+            "no_progress_steps" => limits.no_progress_steps = node.whole32(1)?,
+            "max_consecutive_denials" => limits.max_consecutive_denials = node.whole32(1)?,
+            "max_tokens" => limits.max_tokens = Some(node.whole(1, u64::MAX)?),
+            // More than anybody has is cut to what fits.
+            "max_cost" => limits.max_cost = Some((node.number()? * 1e9).round() as u64),
+            "deadline" => limits.deadline = Some(seconds(node)?),
+            "max_output" => settings.max_output = Some(node.whole32(1)?),
+            "profile" => {
+                let word = node.word(&[("main", "main"), ("minimal", "minimal")])?;
+                settings.profile = Some(word.to_owned());
+            }
+            "tools" => settings.tools = node.texts()?,
+            "env_pass" => settings.env_pass = variables(node)?,
+            "sandbox" => {
+                let levels = [("none", 0), ("landlock", 1), ("bubblewrap", 2), ("required", 3)];
+                let level = node.word(&levels)?;
+                settings.sandbox.required = level == 3;
+                settings.sandbox.level =
+                    levels.iter().find(|(_, n)| *n == level && level < 3).map(|(word, _)| (*word).to_owned());
+            }
+            // The only way that is built: the first words of the first input.
+            "title" => node.word(&[("words", ())])?,
+            // Tables are not plain; `KEYS` holds nothing else.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn policy(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        let mut rules = Vec::new();
+        for (key, list) in node.table()?.known(POLICY_KEYS)? {
+            let decision = match key {
+                "allow" => Decision::Allow,
+                "ask" => Decision::Ask,
+                _ => Decision::Deny,
+            };
+            for item in list.items()? {
+                rules.push(self.rule(decision, &item)?);
+            }
+            self.note(settings, &list);
+        }
+        // Managed rules come first, as they do in the decision.
+        if self.scope == Scope::Managed {
+            rules.append(&mut settings.rules);
+            settings.rules = rules;
+        } else {
+            settings.rules.extend(rules);
+        }
+        Ok(())
+    }
+
+    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<RuleText, ConfigError> {
+        let (mut text, mut matching, mut not_matching) = (None, Vec::new(), Vec::new());
+        match item.as_table() {
+            Some(table) => {
+                for (key, value) in table.known(RULE_KEYS)? {
+                    match key {
+                        "rule" => text = Some(value.filled()?.to_owned()),
+                        "match" => matching = value.texts()?,
+                        _ => not_matching = value.texts()?,
+                    }
+                }
+            }
+            None => {
+                let expected = || {
+                    let what = format!(
+                        "an entry of `{}` must be a rule, \"Shell(cargo test *)\", or {{rule = \"…\", match = […], not_match = […]}}",
+                        item.key
+                    );
+                    item.error(what)
+                };
+                text = Some(item.text().map_err(|_| expected())?.to_owned());
+            }
+        }
+        let text = text.ok_or_else(|| item.error(format!("an entry of `{}` has no `rule`", item.key)))?;
+        let written = RuleText { decision, text, scope: self.scope, source: item.place() };
+        let rule = Rule::parse(&written).map_err(|error| item.error(error))?;
+        let examples = Examples { matching: &matching, not_matching: &not_matching };
+        check_examples(&rule, examples).map_err(|error| item.error(error))?;
+        Ok(written)
+    }
+
+    fn providers(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        for (name, table) in node.table()?.named() {
+            let before = settings.providers.get(&name);
+            let read = provider::read(self, &name, &table, before)?;
+            settings.providers.insert(name, read);
+            self.note(settings, &table);
+        }
+        Ok(())
+    }
+
+    fn local(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        for (key, value) in node.table()?.known(LOCAL_KEYS)? {
+            match key {
+                "dir" => settings.local.dir = Some(self.path(&value)?),
+                "threads" => settings.local.threads = Some(value.whole32(1)?),
+                _ => settings.local.context = Some(value.whole32(512)?),
+            }
+            self.note(settings, &value);
+        }
+        Ok(())
+    }
+}
+
+/// A time in seconds, as milliseconds; at least one.
+pub(super) fn seconds(node: &Node<'_>) -> Result<u64, ConfigError> {
+    let ms = (node.number()? * 1e3).round();
+    if ms < 1.0 {
+        return Err(node.error(format!("`{}` must be a number of seconds greater than 0", node.key)));
+    }
+    Ok(ms as u64)
+}
+
+fn variables(node: &Node<'_>) -> Result<Vec<String>, ConfigError> {
+    let names = node.texts()?;
+    let valid = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    match names.iter().find(|name| !valid(name)) {
+        Some(name) => Err(node
+            .error(format!("`{name}` in `{}` is not the name of a variable", node.key))
+            .hint("write names of environment variables, without `$` and without `*`")),
+        None => Ok(names),
+    }
+}

@@ -1,0 +1,111 @@
+//! Every key with its value and where that comes from; of a key to a provider only where it is.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sterna_model::OnAsk;
+
+use super::{ProviderSettings, Settings};
+
+/// One row of `config show`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown {
+    pub key: String,
+    /// `null`: nothing is set, and the program decides.
+    pub value: Value,
+    /// `file:line`, a variable, or `default`.
+    pub source: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+}
+
+impl Settings {
+    /// All keys in the order of the documentation; providers that are configured or have a key, by name.
+    pub fn shown(&self) -> Vec<Shown> {
+        let limits = &self.limits;
+        let mut rows = vec![
+            self.row("model", json!(self.model)),
+            self.row("mode", json!(self.mode.unwrap_or_default())),
+            self.row("on_ask", json!(self.on_ask.unwrap_or(OnAsk::Deny))),
+            self.row("in_doubt", json!(self.in_doubt.unwrap_or_default())),
+            self.row("max_steps", json!(limits.max_steps)),
+            self.row("max_parallel_tools", json!(limits.max_parallel_tools)),
+            self.row("max_output_continuations", json!(limits.max_output_continuations)),
+            self.row("no_progress_steps", json!(limits.no_progress_steps)),
+            self.row("max_consecutive_denials", json!(limits.max_consecutive_denials)),
+            self.row("max_tokens", json!(limits.max_tokens)),
+            self.row("max_cost", json!(sterna_model::dollars(limits.max_cost))),
+            self.row("deadline", json!(limits.deadline.map(|ms| ms as f64 / 1e3))),
+            self.row("max_output", json!(self.max_output)),
+            self.row("profile", json!(self.profile)),
+            self.row("tools", json!(self.tools)),
+            self.row("env_pass", json!(self.env_pass)),
+            self.row("sandbox", json!(self.sandbox_word())),
+            self.row("title", json!("words")),
+        ];
+        rows.extend(self.rules.iter().map(|rule| Shown {
+            key: format!("policy.{}", rule.decision.word()),
+            value: json!(rule.text),
+            source: rule.source.clone(),
+            locked: rule.scope == sterna_model::Scope::Managed,
+        }));
+        let told = |(_, provider): &(&String, &ProviderSettings)| provider.is_told();
+        rows.extend(self.providers.iter().filter(told).map(|(name, provider)| {
+            let key = format!("providers.{name}");
+            let locked = self.locked.contains(&key);
+            Shown { key, value: provider.shown(), source: provider.source(), locked }
+        }));
+        rows.push(self.row("local.dir", json!(self.local.dir)));
+        rows.push(self.row("local.threads", json!(self.local.threads)));
+        rows.push(self.row("local.context", json!(self.local.context)));
+        rows
+    }
+
+    fn row(&self, key: &str, value: Value) -> Shown {
+        let source = self.sources.get(key).map_or("default", String::as_str).to_owned();
+        Shown { key: key.to_owned(), value, source, locked: self.locked.contains(key) }
+    }
+
+    fn sandbox_word(&self) -> Option<&str> {
+        if self.sandbox.required { Some("required") } else { self.sandbox.level.as_deref() }
+    }
+}
+
+impl ProviderSettings {
+    /// Configured, or ready because its key is there.
+    fn is_told(&self) -> bool {
+        self.place.is_some() || matches!(&self.key, super::KeyWish::Env { value: Some(_), .. })
+    }
+
+    fn source(&self) -> String {
+        self.place.clone().unwrap_or_else(|| "built in".into())
+    }
+
+    fn shown(&self) -> Value {
+        let (key, set) = self.key.describe();
+        let mut shown = json!({
+            "wire": self.endpoint.wire,
+            "base_url": without_password(&self.endpoint.base_url),
+            "key": key,
+            "key_set": set,
+        });
+        // A header may carry a key.
+        let headers: Vec<&str> = self.endpoint.headers.iter().map(|(name, _)| name.as_str()).collect();
+        if !headers.is_empty() {
+            shown["headers"] = json!(headers);
+        }
+        if !self.endpoint.models.is_empty() {
+            shown["models"] = json!(self.endpoint.models.keys().collect::<Vec<_>>());
+        }
+        shown
+    }
+}
+
+/// A URL with what stands before `@` in its host taken out.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://…@{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
