@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands;
+
 
 /// A durable agent for your folder: it survives crashes, asks before it does harm, and carries on where it was.
 #[derive(Debug, Parser)]

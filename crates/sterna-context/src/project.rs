@@ -158,7 +158,7 @@ mod tests {
     fn head_and_tail_are_those_of_the_output() {
         let text: String = (1..=1000).map(|n| format!("line {n}\n")).collect();
         let shown = project(&text, None, 16 << 10, 11, 40);
-        let expected = "line 1\nline 2\nline 3\nline 4\n[... 9829 bytes, 990 lines not shown]\nline 995\nline 996\n\
+        let expected = "line 1\nline 2\nline 3\nline 4\n[... 8810 bytes, 990 lines not shown]\nline 995\nline 996\n\
             line 997\nline 998\nline 999\nline 1000\n";
         assert_eq!(shown.view, expected);
     }

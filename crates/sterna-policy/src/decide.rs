@@ -20,6 +20,8 @@ use crate::variables::is_harmless;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     Read(PathBuf),
+    /// A folder and whatever lies beneath it.
+    ReadTree(PathBuf),
     Write(PathBuf),
     Delete(PathBuf),
     /// A command line and where it would run.
@@ -258,6 +260,7 @@ impl Judge<'_> {
     fn access(&mut self, access: &Access) {
         match access {
             Access::Read(path) => self.path(How::Read, &self.absolute(path), Reach::This, false, By::Tool),
+            Access::ReadTree(path) => self.path(How::Read, &self.absolute(path), Reach::Tree, false, By::Tool),
             Access::Write(path) => self.path(How::Write, &self.absolute(path), Reach::This, false, By::Tool),
             Access::Delete(path) => {
                 self.path(How::Delete, &self.absolute(path), Reach::Tree, false, By::Tool)

@@ -59,8 +59,9 @@ impl Toolbox {
 
 impl Entry {
     fn arguments(&self, text: &str) -> Result<Value, String> {
-        let args: Value =
+        let mut args: Value =
             serde_json::from_str(text).map_err(|e| format!("the arguments are not JSON: {e}"))?;
+        self.drop_nulls(&mut args);
         let compile = || jsonschema::validator_for(&self.tool.spec().schema).map_err(|e| e.to_string());
         let validator = self.validator.get_or_init(compile).as_ref();
         let validator = validator.map_err(|e| format!("the tool's own schema is not valid: {e}"))?;
@@ -74,5 +75,21 @@ impl Entry {
         let first: Vec<String> = wrong.by_ref().take(5).collect();
         drop(wrong);
         if first.is_empty() { Ok(args) } else { Err(first.join("\n")) }
+    }
+
+    /// Many models write `null` for an optional argument that they leave out.
+    fn drop_nulls(&self, args: &mut Value) {
+        let properties = self.tool.spec().schema.get("properties");
+        let takes_null = |name: &str| {
+            let of = properties.and_then(|all| all.get(name)).and_then(|property| property.get("type"));
+            match of {
+                Some(Value::Array(types)) => types.iter().any(|t| t == "null"),
+                Some(one) => one == "null",
+                None => true,
+            }
+        };
+        if let Value::Object(members) = args {
+            members.retain(|name, value| !value.is_null() || takes_null(name));
+        }
     }
 }

@@ -2,6 +2,8 @@
 //! one, in another process as far as it can tell, takes over. Points come from the trace; what must hold is written
 //! here by hand.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Whole turns over an in-memory log: what is recorded, what the model is asked, how it ends.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::{Arc, Mutex};

@@ -65,6 +65,8 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     Read(PathBuf),
+    /// A folder and whatever lies beneath it.
+    ReadTree(PathBuf),
     Write(PathBuf),
     /// A command line for the shell, and where it would run. Policy reads it.
     Shell {

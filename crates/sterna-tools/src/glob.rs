@@ -58,7 +58,7 @@ impl Tool for Glob {
         pattern(&args.pattern)?;
         let path = place(&cx.cwd, args.path())?;
         let summary = format!("glob {} in {}", args.pattern, shown(&path, &cx.cwd));
-        Ok(Plan { accesses: vec![Access::Read(path)], summary, preview: None })
+        Ok(Plan { accesses: vec![Access::ReadTree(path)], summary, preview: None })
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

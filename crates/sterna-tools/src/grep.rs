@@ -94,7 +94,7 @@ impl Tool for Grep {
         matcher(&args)?;
         let path = place(&cx.cwd, args.path())?;
         let summary = format!("grep {} in {}", args.pattern.escape_debug(), shown(&path, &cx.cwd));
-        Ok(Plan { accesses: vec![Access::Read(path)], summary, preview: None })
+        Ok(Plan { accesses: vec![Access::ReadTree(path)], summary, preview: None })
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

@@ -63,6 +63,7 @@ impl TurnMachine {
     /// Folds one record. An error leaves the state as it was.
     pub fn apply(&mut self, record: &Record) -> Result<(), WrongRecord> {
         let wrong = |why: String| WrongRecord { seq: record.seq, why };
+        self.follows(record).map_err(wrong)?;
         match &record.body {
             Body::SessionOpened(opened) => self.open(opened),
             Body::TitleSet { .. }
@@ -197,6 +198,19 @@ impl TurnMachine {
     /// Inputs that no turn has taken, in order.
     pub fn waiting(&self) -> impl Iterator<Item = (Seq, Delivery)> {
         self.waiting.iter().map(|(seq, delivery)| (*seq, *delivery))
+    }
+
+    /// Whether the record's place is the next one. A fork's own log begins with 1 after the history that it shares.
+    fn follows(&self, record: &Record) -> Result<(), String> {
+        let due = match &record.body {
+            Body::SessionOpened(opened) if self.session.is_some() && opened.parent.is_none() => {
+                return Err("the session is open already".into());
+            }
+            Body::SessionOpened(_) => 1,
+            _ if self.session.is_none() => return Err("no session yet".into()),
+            _ => self.head + 1,
+        };
+        if record.seq == due { Ok(()) } else { Err(format!("record {due} is due")) }
     }
 
     fn open(&mut self, opened: &SessionOpened) {

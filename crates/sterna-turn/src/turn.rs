@@ -30,7 +30,6 @@ pub struct Turn {
     grace: bool,
     continuations: u32,
     nudged_empty: bool,
-    nudged_at: u32,
     progress: Progress,
     denials_in_row: u32,
     last_denial: String,
@@ -103,7 +102,6 @@ impl Turn {
             grace: false,
             continuations: 0,
             nudged_empty: false,
-            nudged_at: 0,
             progress: Progress::default(),
             denials_in_row: 0,
             last_denial: String::new(),
@@ -197,14 +195,7 @@ impl Turn {
                 self.step = intent.key.step;
                 self.tools_off = model.tools_off;
                 self.calls.clear();
-                match model.transition {
-                    Transition::Grace => self.grace = true,
-                    Transition::Nudge => self.nudged_at = self.progress.stalled(),
-                    Transition::Input
-                    | Transition::ToolResults
-                    | Transition::Steer
-                    | Transition::OutputContinue => {}
-                }
+                self.grace |= model.transition == Transition::Grace;
                 self.phase = Phase::Model(Box::new(ModelPhase {
                     intent: model.clone(),
                     attempts: 0,
@@ -216,6 +207,9 @@ impl Turn {
             }
             Intended::Tool(_) => {
                 let call = self.open_call(&intent.key)?;
+                if call.state != CallState::Open || intent.attempt != call.started + 1 {
+                    return Err(format!("attempt {} of {} is not due", intent.attempt, intent.key));
+                }
                 call.started = intent.attempt;
                 Ok(())
             }
@@ -223,10 +217,11 @@ impl Turn {
     }
 
     pub(crate) fn attempt(&mut self, attempt: &Attempt) -> Result<(), String> {
+        self.model_call(&attempt.key)?;
         let Phase::Model(model) = &mut self.phase else {
             return Err(format!("no model call is open for {}", attempt.key));
         };
-        if attempt.key.step != self.step || attempt.attempt != model.attempts + 1 {
+        if attempt.attempt != model.attempts + 1 {
             return Err(format!("attempt {} of {} is not due", attempt.attempt, attempt.key));
         }
         model.attempts = attempt.attempt;
@@ -298,6 +293,9 @@ impl Turn {
 
     pub(crate) fn wait_opened(&mut self, opened: &WaitOpened) -> Result<(), String> {
         let call = self.open_call(&opened.key)?;
+        if call.state != CallState::Open {
+            return Err(format!("somebody is asked about {} already", opened.key));
+        }
         let approval = match &opened.on {
             WaitOn::Approval(_) => true,
             WaitOn::Questions(_) => false,
@@ -345,9 +343,8 @@ impl Turn {
         let nudge_at = self.limits.no_progress_steps / 2;
         let transition = match transition {
             _ if grace => Transition::Grace,
-            Transition::ToolResults if nudge_at > 0 && stalled == nudge_at && self.nudged_at != stalled => {
-                Transition::Nudge
-            }
+            // Each stalled step moves the count, so a stall is nudged once, and another stall again.
+            Transition::ToolResults if nudge_at > 0 && stalled == nudge_at => Transition::Nudge,
             same => same,
         };
         Next::Effects(vec![Effect::CallModel(CallModel {

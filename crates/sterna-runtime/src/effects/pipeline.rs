@@ -137,6 +137,7 @@ fn verdict(
 fn access(access: &Access) -> sterna_policy::Access {
     match access {
         Access::Read(path) => sterna_policy::Access::Read(path.clone()),
+        Access::ReadTree(path) => sterna_policy::Access::ReadTree(path.clone()),
         Access::Write(path) => sterna_policy::Access::Write(path.clone()),
         Access::Shell { command, cwd } => {
             sterna_policy::Access::Shell { command: command.clone(), cwd: cwd.clone() }

@@ -1,0 +1,5 @@
+//! One file for each command.
+
+pub mod chat;
+pub mod resume;
+pub mod run;

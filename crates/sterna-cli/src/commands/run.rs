@@ -1,0 +1,171 @@
+//! `sterna run`: one turn, then exit.
+
+use std::io::{IsTerminal, Read};
+use std::process::ExitCode;
+
+use sterna_log::{LogError, SharedLog};
+use sterna_model::{Delivery, InputPart, Route, Seq, SessionId};
+use sterna_runtime::{Accepted, Runtime, RuntimeError, Submit, TurnConfig};
+
+use crate::args::{PickArgs, RunArgs};
+use crate::context::Context;
+use crate::drive::Follow;
+pub use crate::drive::drive;
+use crate::failure::Failure;
+use crate::person::Person;
+use crate::render::Output;
+use crate::setup;
+use crate::signals::Signals;
+
+/// Where the turn goes.
+pub enum Pick {
+    New,
+    /// A session that exists, or is made under this id.
+    Named(SessionId),
+    Fork { parent: SessionId, seq: Option<Seq>, id: Option<SessionId> },
+}
+
+pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let cx = setup::context(&args.turn)?;
+    let text = prompt(args.prompt.as_deref())?;
+    let mut signals = Signals::new()?;
+    let (store, log) = setup::store(&cx, args.pick.ephemeral)?;
+    let (pick, route) = pick(&cx, &log, &args.pick, args.key.as_deref(), args.turn.model.is_none()).await?;
+    let may_ask = !args.json && setup::has_person(&cx);
+    let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), may_ask).await?;
+    setup::ready(&sterna)?;
+    let person = (may_ask && args.turn.on_ask.is_none()).then(|| Person::new(None));
+    let session = open(sterna.runtime(), pick).await?;
+    let accepted = submit(sterna.runtime(), session, args.key, text, sterna.turn_config().clone()).await?;
+    let mut out = Output::of(&cx, args.json);
+    let (session, input) = (&accepted.session, accepted.input);
+    let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
+    Ok(ExitCode::from(follow.to_end(&mut out, &mut signals).await.code))
+}
+
+/// Makes an input durable, and drives its session.
+pub async fn submit(
+    runtime: &Runtime,
+    session: Option<SessionId>,
+    key: Option<String>,
+    text: String,
+    config: TurnConfig,
+) -> Result<Accepted, Failure> {
+    let submit = Submit {
+        session,
+        key,
+        parts: vec![InputPart::Text(text)],
+        delivery: Delivery::NextTurn,
+        origin: "cli".into(),
+        config,
+        live: true,
+        drive: true,
+    };
+    Ok(runtime.submit(submit).await?)
+}
+
+/// The last record before those that this input's run shows: a session's opening belongs to its first input.
+pub fn beginning(input: Seq) -> Seq {
+    if input <= 2 { 0 } else { input - 1 }
+}
+
+/// Which session is meant, and the route that it used last where that matters.
+pub async fn pick(
+    cx: &Context,
+    log: &SharedLog,
+    args: &PickArgs,
+    key: Option<&str>,
+    needs_route: bool,
+) -> Result<(Pick, Option<Route>), Failure> {
+    let named = args.session.as_deref().map(SessionId::new).transpose()?;
+    let of_key = || key.map(|key| key_session(cx, key)).transpose();
+    if let Some(point) = &args.fork {
+        let (parent, seq) = point_of(point)?;
+        let Some(state) = setup::state(log, &parent).await? else { return Err(LogError::NotFound(parent).into()) };
+        let id = match named {
+            Some(id) => Some(id),
+            None => of_key()?,
+        };
+        return Ok((Pick::Fork { parent, seq, id }, state.machine.route().cloned()));
+    }
+    if args.newest {
+        let Some(row) = setup::sessions_here(cx, log, None, 50).await?.into_iter().next() else {
+            return Err(Failure::usage(format!("there is no session of {} to continue", cx.cwd.display()))
+                .hint("leave --continue out to begin one; `sterna sessions list` shows those of other folders"));
+        };
+        return Ok((Pick::Named(row.id), Some(row.route)));
+    }
+    if let Some(id) = named {
+        let Some(state) = setup::state(log, &id).await? else { return Ok((Pick::Named(id), None)) };
+        if state.machine.closed() {
+            return Err(Failure::usage(format!("session `{id}` is closed"))
+                .hint(format!("`sterna run --fork {id} …` goes on from it in a new session")));
+        }
+        return Ok((Pick::Named(id), state.machine.route().cloned()));
+    }
+    let Some(id) = of_key()? else { return Ok((Pick::New, None)) };
+    let state = if needs_route { setup::state(log, &id).await? } else { None };
+    Ok((Pick::Named(id), state.and_then(|state| state.machine.route().cloned())))
+}
+
+/// The session to submit to; `None` for a new one. A fork is made here.
+pub async fn open(runtime: &Runtime, pick: Pick) -> Result<Option<SessionId>, Failure> {
+    match pick {
+        Pick::New => Ok(None),
+        Pick::Named(id) => Ok(Some(id)),
+        Pick::Fork { parent, seq, id } => match runtime.fork(&parent, seq, id.clone()).await {
+            Ok(id) => Ok(Some(id)),
+            // The same key again: its fork was made before.
+            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Exists(_)) && id.is_some() => Ok(id),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// `ID` or `ID@SEQ`.
+fn point_of(text: &str) -> Result<(SessionId, Option<Seq>), Failure> {
+    let (id, at) = match text.split_once('@') {
+        Some((id, at)) => (id, Some(at)),
+        None => (text, None),
+    };
+    let number = |at: &str| {
+        at.parse::<Seq>().map_err(|_| {
+            Failure::usage(format!("`{at}` is not a record's number"))
+                .hint("write ID@SEQ with a seq of `sterna sessions show ID --json`")
+        })
+    };
+    Ok((SessionId::new(id)?, at.map(number).transpose()?))
+}
+
+/// A key without a session names one of its own, in this folder.
+fn key_session(cx: &Context, key: &str) -> Result<SessionId, Failure> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(cx.cwd.as_os_str().as_encoded_bytes());
+    hasher.update(b"\0");
+    hasher.update(key.as_bytes());
+    let hex = hasher.finalize().to_hex();
+    Ok(SessionId::new(&format!("k-{}", &hex[..32]))?)
+}
+
+fn prompt(given: Option<&str>) -> Result<String, Failure> {
+    let hint = "say what to do: sterna run \"fix the failing test\", or pipe it in";
+    let text = match given {
+        Some(text) if text != "-" => text.to_owned(),
+        _ => {
+            let mut stdin = std::io::stdin();
+            if given.is_none() && stdin.is_terminal() {
+                return Err(Failure::usage("there is no prompt").hint(hint));
+            }
+            let mut bytes = Vec::new();
+            stdin
+                .read_to_end(&mut bytes)
+                .map_err(|e| Failure::usage(format!("cannot read the prompt from stdin: {e}")).hint(hint))?;
+            String::from_utf8(bytes)
+                .map_err(|_| Failure::usage("the prompt on stdin is not UTF-8").hint("send text"))?
+        }
+    };
+    if text.trim().is_empty() {
+        return Err(Failure::usage("the prompt is empty").hint(hint));
+    }
+    Ok(text)
+}

@@ -1,0 +1,58 @@
+//! `sessions delete`.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use sterna_log::Log;
+use sterna_model::SessionId;
+use sterna_runtime::Env;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::table::now;
+
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The sessions
+    #[arg(required = true, num_args = 1..)]
+    ids: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure> {
+    let ids = args.ids.iter().map(|id| SessionId::new(id)).collect::<Result<Vec<_>, _>>()?;
+    for id in ids {
+        let store = cx.store_of(&id)?;
+        let head = store.head(&id).await?;
+        let env = sterna::SystemEnv::new(&[], Vec::new());
+        let held = head.lease.filter(|lease| !lease.released && lease.expires > now() && !env.is_dead(&lease.owner));
+        if held.is_some() {
+            return Err(Failure::usage(format!("session `{id}` is being driven by another process"))
+                .hint("end that process, or wait until its turn is over"));
+        }
+        if !args.yes && !confirmed(&id, head.seq)? {
+            cx.print.note(&format!("session `{id}` was kept"));
+            continue;
+        }
+        store.delete(&id).await?;
+        cx.print.note(&format!("session `{id}` is deleted"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(id: &SessionId, records: u64) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::usage(format!("deleting session `{id}` needs a yes, and nobody is at a terminal"))
+            .hint("--yes deletes without asking"));
+    }
+    // Nobody to read the question is nobody to say yes.
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "delete session `{id}` with its {records} records for good? [y/N] ");
+    let _ = err.flush();
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

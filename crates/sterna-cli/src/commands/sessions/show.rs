@@ -1,0 +1,168 @@
+//! `sessions show`: a session's settled events again, as JSON lines or as a transcript.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use sterna_log::fold::Folded;
+use sterna_log::read_history;
+use sterna_model::{Event, EventKind, SessionId, ToolStatus};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::print::{Print, Style, harmless, one_line};
+use crate::render::{brief, money, seconds};
+use crate::table::moment;
+
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The session
+    id: String,
+    /// The events, one a line, as `run --json` printed them, deltas aside
+    #[arg(long)]
+    json: bool,
+}
+
+pub async fn show(cx: &Context, args: ShowArgs) -> Result<ExitCode, Failure> {
+    let id = SessionId::new(&args.id)?;
+    let store = cx.store_of(&id)?;
+    let mut history = read_history(&store, &id).await?;
+    let mut folded = Folded::new();
+    loop {
+        // What is whole is shown before a damage is told.
+        let page = history.next_page().await?;
+        if page.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut text = String::new();
+        for (owner, sealed) in page {
+            folded.apply(&sealed.record);
+            if owner != id {
+                continue;
+            }
+            for event in folded.events(&sealed.record) {
+                if args.json {
+                    let line = serde_json::to_string(&event)
+                        .map_err(|error| Failure::failed(format!("cannot show it as JSON: {error}")))?;
+                    text.push_str(&line);
+                    text.push('\n');
+                } else {
+                    text.push_str(&told(&cx.print, &event));
+                }
+            }
+        }
+        cx.print.out(&text)?;
+    }
+}
+
+/// An event as people read it; empty for those that say nothing new.
+fn told(print: &Print, event: &Event) -> String {
+    let dim = |text: String| print.paint(&text, Style::Dim) + "\n";
+    match &event.kind {
+        EventKind::SessionOpened { cwd, route, mode, parent, .. } => {
+            let head = format!("session {}", event.session);
+            let mut text = print.paint(&head, Style::Bold) + "\n";
+            let facts = [moment(event.at), route.to_string(), mode.word().to_owned(), harmless(cwd)];
+            text.push_str(&dim(facts.join(" · ")));
+            if let Some(parent) = parent {
+                text.push_str(&dim(format!("forks from {} at record {}", parent.session, parent.seq)));
+            }
+            text
+        }
+        EventKind::SessionTitled { title, .. } => dim(format!("title: {}", one_line(title, 200))),
+        EventKind::SessionClosed { by } => dim(format!("closed by {}", one_line(by, 50))),
+        EventKind::RouteChanged { route, .. } => dim(format!("model: {route}")),
+        EventKind::ModeChanged { mode, .. } => dim(format!("mode: {}", mode.word())),
+        EventKind::InputAccepted { text, .. } => {
+            let lines: Vec<String> = harmless(text).lines().map(|line| format!("> {line}")).collect();
+            format!("\n{}\n\n", print.paint(&lines.join("\n"), Style::Cyan))
+        }
+        EventKind::InputEdited { input, text, .. } => dim(format!("input {input} is now: {}", one_line(text, 500))),
+        EventKind::InputWithdrawn { inputs, .. } => dim(format!("inputs taken back: {inputs:?}")),
+        EventKind::ModelEnded { text, error, .. } => match error {
+            Some(error) => {
+                let line = format!("the model failed ({}): {}", error.class.word(), one_line(&error.message, 500));
+                print.paint(&line, Style::Red) + "\n"
+            }
+            None if text.trim().is_empty() => String::new(),
+            None => format!("{}\n", harmless(text.trim_end())),
+        },
+        EventKind::ModelReset { class, message, .. } => {
+            dim(format!("attempt failed ({}): {}", class.word(), one_line(message, 200)))
+        }
+        EventKind::ToolProposed { name, arguments, .. } => {
+            print.paint(&format!("• {}", brief(name, arguments)), Style::Bold) + "\n"
+        }
+        EventKind::ToolEnded { status, output, bytes, duration_ms, .. } => {
+            tool_ended(print, *status, output, *bytes, *duration_ms)
+        }
+        EventKind::ApprovalRequested { summary, reason, .. } => {
+            let line = format!("? asks for: {} ({})", one_line(summary, 200), one_line(reason, 200));
+            print.paint(&line, Style::Yellow) + "\n"
+        }
+        EventKind::ApprovalResolved { decision, by, feedback, .. } => {
+            let why = if feedback.is_empty() { String::new() } else { format!(": {}", one_line(feedback, 200)) };
+            dim(format!("  {} by {}{why}", decision.word(), one_line(by, 50)))
+        }
+        EventKind::QuestionAsked { questions, .. } => questions
+            .iter()
+            .map(|question| print.paint(&format!("? {}", one_line(&question.question, 500)), Style::Yellow) + "\n")
+            .collect(),
+        EventKind::QuestionAnswered { ruling, .. } => match ruling {
+            sterna_model::Ruling::Answers(answers) => dim(format!("  {}", one_line(&answers.join("; "), 500))),
+            sterna_model::Ruling::Deny { feedback } => dim(format!("  not answered. {}", one_line(feedback, 200))),
+            sterna_model::Ruling::Allow | sterna_model::Ruling::Timeout => dim("  not answered".into()),
+        },
+        EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
+        EventKind::CancelRequested { by, reason } => {
+            dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))
+        }
+        EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
+        EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
+        EventKind::Warning { message, .. } => {
+            print.paint(&format!("warning: {}", one_line(message, 500)), Style::Yellow) + "\n"
+        }
+        EventKind::Result(result) => {
+            let stop = result.stop.map_or_else(String::new, |stop| format!(": {}", stop.word()));
+            let cost = money(result.cost);
+            let detail = match (&result.message, result.stop) {
+                (Some(message), Some(_)) => format!("{}\n", one_line(message, 500)),
+                _ => String::new(),
+            };
+            format!("{detail}{}", dim(format!("turn {} {}{stop} · {} steps · {cost}", result.turn, result.outcome, result.steps)))
+        }
+        EventKind::TodoChanged { items } => {
+            items.iter().map(|item| dim(format!("  [{:?}] {}", item.status, one_line(&item.subject, 200)))).collect()
+        }
+        // They repeat what others say, or are live and never stored.
+        EventKind::InputSteered { .. }
+        | EventKind::TurnStarted { .. }
+        | EventKind::TurnCommitted { .. }
+        | EventKind::StepStarted { .. }
+        | EventKind::StepEnded {}
+        | EventKind::ModelStarted { .. }
+        | EventKind::ModelDelta { .. }
+        | EventKind::RetryWaiting { .. }
+        | EventKind::Usage { .. }
+        | EventKind::ToolStarted { .. }
+        | EventKind::ToolProgress { .. }
+        | EventKind::Gap { .. } => String::new(),
+    }
+}
+
+/// How a call ended, with its first lines: five when it went well, ten when not.
+fn tool_ended(print: &Print, status: ToolStatus, output: &str, bytes: u64, duration_ms: u64) -> String {
+    let good = status == ToolStatus::Ok;
+    let lines = if good { 5 } else { 10 };
+    let style = if good { Style::Green } else { Style::Red };
+    let mut text = format!("  {} {}\n", print.paint(status.word(), style), seconds(duration_ms));
+    let output = harmless(output.trim_end());
+    for line in output.lines().take(lines) {
+        text.push_str(&print.paint(&format!("    {}", one_line(line, 200)), Style::Dim));
+        text.push('\n');
+    }
+    if output.lines().count() > lines || bytes > output.len() as u64 + 16 {
+        text.push_str(&print.paint(&format!("    … {bytes} bytes in all"), Style::Dim));
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,204 @@
+//! From flags and configuration to a `Sterna` that can send its first request. What is wrong is said here, before any
+//! session is made.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use sterna::{Sterna, Store};
+use sterna_log::{Filter, LogError, Page, SessionRow, SharedLog, Status};
+use sterna_model::{Decision, Limits, Mode, OnAsk, Route, RuleText, Scope, SessionId};
+use sterna_policy::Rule;
+use sterna_runtime::State;
+
+use crate::args::{OnAskArg, TurnArgs};
+use crate::context::Context;
+use crate::failure::{Failure, USAGE};
+
+/// The exit code when a sandbox is required and there is none.
+const NO_SANDBOX: u8 = 7;
+const NANO: f64 = 1e9;
+
+/// A person sits at this terminal: they can be asked, and see what they are asked.
+pub fn has_person(cx: &Context) -> bool {
+    cx.print.live_err && std::io::stdin().is_terminal()
+}
+
+/// Reads configuration, says what was read and is not used, and refuses flags that cannot hold.
+pub fn context(args: &TurnArgs) -> Result<Context, Failure> {
+    mode(args)?;
+    let cx = Context::load(args.cd.as_deref())?;
+    let flags = [
+        ("model", args.model.is_some()),
+        ("mode", args.mode.is_some()),
+        ("on_ask", args.on_ask.is_some()),
+        ("max_steps", args.max_steps.is_some()),
+        ("max_cost", args.max_cost.is_some()),
+        ("deadline", args.deadline.is_some()),
+        ("sandbox", args.sandbox.is_some()),
+    ];
+    for (key, _) in flags.into_iter().filter(|(_, given)| *given) {
+        cx.settings.check_flag(key)?;
+    }
+    sandbox(args, &cx)?;
+    for notice in &cx.settings.notices {
+        cx.print.warning(notice);
+    }
+    Ok(cx)
+}
+
+/// The user's store, or one that keeps nothing.
+pub fn store(cx: &Context, ephemeral: bool) -> Result<(Store, SharedLog), Failure> {
+    if ephemeral {
+        let log = Arc::new(sterna_log::MemoryLog::new());
+        return Ok((Store::Own(log.clone(), log.clone()), log));
+    }
+    let store = Arc::new(cx.store()?);
+    Ok((Store::Own(store.clone(), store.clone()), store))
+}
+
+/// Puts everything together. `route`: what an existing session used last; a flag comes before it.
+pub async fn sterna(
+    cx: &Context,
+    args: &TurnArgs,
+    store: Store,
+    route: Option<&Route>,
+    person: bool,
+) -> Result<Sterna, Failure> {
+    let print = cx.print;
+    let mut builder = Sterna::builder()
+        .places(cx.places.clone())
+        .settings(cx.settings.clone())
+        .store(store)
+        .workspace(&cx.cwd)
+        .limits(limits(args, &cx.settings.limits)?)
+        .on_ask(on_ask(args, cx, person))
+        .on_notice(move |text| print.note(text));
+    if let Some(route) = args.model.clone().or_else(|| route.map(Route::to_string)) {
+        builder = builder.model(route);
+    }
+    if let Some(mode) = mode(args)? {
+        builder = builder.mode(mode);
+    }
+    for dir in &args.add_dir {
+        builder = builder.add_dir(dir);
+    }
+    for (decision, flag, texts) in
+        [(Decision::Allow, "--allow", &args.allow), (Decision::Deny, "--deny", &args.deny)]
+    {
+        for text in texts {
+            let rule = RuleText { decision, text: text.clone(), scope: Scope::Session, source: flag.into() };
+            Rule::parse(&rule).map_err(|e| {
+                Failure::usage(format!("{flag} `{text}`: {e}"))
+                    .hint("write Tool or Tool(pattern), for example --allow \"Shell(cargo test *)\"")
+            })?;
+            builder = builder.rule(decision, text, flag);
+        }
+    }
+    Ok(builder.build().await?)
+}
+
+/// Whether its turns could send a request, and their limits hold.
+pub fn ready(sterna: &Sterna) -> Result<(), Failure> {
+    let config = sterna.turn_config();
+    sterna.ready(&config.route).map_err(|why| not_ready(&why))?;
+    let priced = || sterna.runtime().parts().provider.model(&config.route).is_ok_and(|info| info.price.is_some());
+    if config.limits.max_cost.is_some() && !priced() {
+        let message = format!("the price of {} is not known, so --max-cost cannot hold", config.route);
+        return Err(Failure::usage(message).hint("use a model whose price is known, or --max-steps"));
+    }
+    Ok(())
+}
+
+/// The folded state of a session that exists.
+pub async fn state(log: &SharedLog, id: &SessionId) -> Result<Option<State>, Failure> {
+    match State::load(log, id).await {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if matches!(error.log(), Some(LogError::NotFound(_))) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sessions of this folder, newest first. Without a status: those that are not closed.
+pub async fn sessions_here(
+    cx: &Context,
+    log: &SharedLog,
+    status: Option<Status>,
+    limit: usize,
+) -> Result<Vec<SessionRow>, Failure> {
+    let filter = Filter { cwd: Some(cx.cwd.display().to_string()), status, parent: None };
+    let mut rows = log.list(&filter, Page { after: None, limit }).await?;
+    rows.retain(|row| status.is_some() || row.status != Status::Closed);
+    Ok(rows)
+}
+
+/// The mode that is asked for, if it is one that is built.
+pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
+    let Some(word) = &args.mode else { return Ok(None) };
+    if let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.word() == word) {
+        return Ok(Some(mode));
+    }
+    let words = Mode::ALL.map(Mode::word).join(", ");
+    let message = match word.as_str() {
+        "auto" | "pair" => format!("mode `{word}` is not built yet"),
+        _ => format!("there is no mode `{word}`"),
+    };
+    Err(Failure::usage(message).hint(format!("modes are {words}")))
+}
+
+fn sandbox(args: &TurnArgs, cx: &Context) -> Result<(), Failure> {
+    let wish = &cx.settings.sandbox;
+    if args.require_sandbox || wish.required {
+        let by = if args.require_sandbox { "--require-sandbox" } else { "the configuration" };
+        let message = format!("{by} wants a sandbox, and no level of it is built in this version");
+        let hint = "without one, commands that write ask first: leave it out, and allow what you trust with --allow";
+        return Err(Failure { code: NO_SANDBOX, ..Failure::usage(message).hint(hint) });
+    }
+    match args.sandbox.as_deref().or(wish.level.as_deref()) {
+        None | Some("none") => Ok(()),
+        Some(level @ ("landlock" | "bubblewrap")) => {
+            Err(Failure::usage(format!("sandbox level `{level}` is not built yet")).hint("use --sandbox none"))
+        }
+        Some(level) => Err(Failure::usage(format!("there is no sandbox level `{level}`"))
+            .hint("levels are none, landlock and bubblewrap; only none is built yet")),
+    }
+}
+
+/// At a terminal a person is asked, whatever is configured for where there is none.
+fn on_ask(args: &TurnArgs, cx: &Context, person: bool) -> OnAsk {
+    match args.on_ask {
+        Some(OnAskArg::Deny) => OnAsk::Deny,
+        Some(OnAskArg::Fail) => OnAsk::Fail,
+        Some(OnAskArg::Park) => OnAsk::Park,
+        None if person => OnAsk::Prompt,
+        None => cx.settings.on_ask.unwrap_or_default(),
+    }
+}
+
+fn limits(args: &TurnArgs, configured: &Limits) -> Result<Limits, Failure> {
+    let mut limits = configured.clone();
+    limits.max_steps = args.max_steps.unwrap_or(limits.max_steps);
+    if let Some(cost) = args.max_cost {
+        limits.max_cost = Some(positive("--max-cost", cost, NANO, "US dollars, for example 0.50")?);
+    }
+    if let Some(seconds) = args.deadline {
+        limits.deadline = Some(positive("--deadline", seconds, 1e3, "seconds, for example 600")?);
+    }
+    Ok(limits)
+}
+
+fn positive(flag: &str, value: f64, scale: f64, what: &str) -> Result<u64, Failure> {
+    let scaled = value * scale;
+    if value > 0.0 && (1.0..1e18).contains(&scaled) {
+        // In range by the line above.
+        return Ok(scaled as u64);
+    }
+    Err(Failure::usage(format!("{flag} {value} is no bound")).hint(format!("give {what}")))
+}
+
+/// A provider's "not ready" says what happened, and after a semicolon what to do.
+fn not_ready(why: &str) -> Failure {
+    match why.split_once("; ") {
+        Some((message, hint)) => Failure { message: message.into(), hint: Some(hint.into()), code: USAGE },
+        None => Failure::usage(why).hint("`sterna doctor` shows which providers are set up"),
+    }
+}
