@@ -96,7 +96,9 @@ fn bench(args: &[String]) -> Result<()> {
     if !root.join("bench/Cargo.toml").exists() {
         bail!("there is no bench here: the crate `sterna-bench` in bench/ is not part of this checkout");
     }
-    let mut all = vec!["run", "--release", "--package", "sterna-bench", "--"];
+    // The floor and the binary under test are programs beside the bench.
+    cargo(&["build", "--release", "--package", "sterna-bench", "--package", "sterna-cli"], &[])?;
+    let mut all = vec!["run", "--release", "--package", "sterna-bench", "--bin", "sterna-bench", "--"];
     all.extend(args.iter().map(String::as_str));
     cargo(&all, &[])
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands;
+
 
 
 /// A durable agent for your folder: it survives crashes, asks before it does harm, and carries on where it was.
@@ -22,6 +24,24 @@ pub enum Command {
     Chat(ChatArgs),
     /// Drives an interrupted turn to its end
     Resume(ResumeArgs),
+    /// Lists, shows, forks, checks and removes sessions
+    Sessions(commands::sessions::SessionsArgs),
+    /// Allows what a parked turn asks for, and drives it on
+    Approve(commands::resolve::ApproveArgs),
+    /// Refuses what a parked turn asks for, and drives it on
+    Deny(commands::resolve::DenyArgs),
+    /// Answers what a parked turn asks, and drives it on
+    Answer(commands::resolve::AnswerArgs),
+    /// Shows what model calls used and cost
+    Usage(commands::usage::UsageArgs),
+    /// Derives each request of a session again and compares, without a model call
+    Replay(commands::replay::ReplayArgs),
+    /// Shows the configuration, or the schema of its file
+    Config(commands::config::ConfigArgs),
+    /// Looks at what is there and what works
+    Doctor(commands::doctor::DoctorArgs),
+    /// Prints what a shell needs to complete commands
+    Completions(commands::completions::CompletionsArgs),
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use sterna::Sterna;
@@ -14,8 +13,6 @@ use sterna_model::{
 };
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
 
-use crate::context::Context;
-use crate::failure::Failure;
 use crate::person::{Answer, Line, Person, chosen};
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::{Open, Output};
@@ -44,21 +41,6 @@ pub struct Follow<'a> {
     pub seen: Seq,
     /// Somebody who can be asked.
     pub person: Option<&'a Person>,
-}
-
-/// Drives the session on, and prints its events after `seen` until the `result` of the turn that took `input`.
-pub async fn drive(
-    _cx: &Context,
-    sterna: &Sterna,
-    session: &SessionId,
-    input: Seq,
-    seen: Seq,
-    mut out: Output,
-) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::new()?;
-    sterna.runtime().resume(session, sterna.turn_config().clone());
-    let follow = Follow { sterna, session, input, seen, person: None };
-    Ok(ExitCode::from(follow.to_end(&mut out, &mut signals).await.code))
 }
 
 /// The exit code of a command that ends with this result.

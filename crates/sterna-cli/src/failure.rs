@@ -63,11 +63,13 @@ impl From<&LogError> for Failure {
                 Self::usage(message).hint("`sterna sessions list` shows the sessions that there are")
             }
             LogError::Exists(_) => Self::usage(message).hint("choose another id"),
-            LogError::Tombstone(_) => Self::usage(message).hint("choose another id"),
             LogError::Conflict { .. } => {
                 Self::usage(message).hint("the same key always means the same input; choose another key")
             }
-            LogError::BadId(_) | LogError::Refused(_) | LogError::TooLarge { .. } => Self::usage(message),
+            LogError::Tombstone(_)
+            | LogError::BadId(_)
+            | LogError::Refused(_)
+            | LogError::TooLarge { .. } => Self::usage(message),
             LogError::Corrupt { session, .. } => {
                 Self::failed(message).hint(format!("`sterna sessions fsck {session}` says what is whole"))
             }

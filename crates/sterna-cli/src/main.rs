@@ -6,10 +6,12 @@ mod context;
 mod drive;
 mod failure;
 mod person;
+mod point;
 mod print;
 mod render;
 mod setup;
 mod signals;
+mod table;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use args::{Cli, Command};
+use context::Context;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -46,5 +49,15 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(args) => commands::run::run(args).await,
         Command::Chat(args) => commands::chat::run(args).await,
         Command::Resume(args) => commands::resume::run(args).await,
+        Command::Sessions(args) => commands::sessions::sessions(&Context::load(None)?, args).await,
+        Command::Approve(args) => commands::resolve::approve(&Context::load(None)?, args).await,
+        Command::Deny(args) => commands::resolve::deny(&Context::load(None)?, args).await,
+        Command::Answer(args) => commands::resolve::answer(&Context::load(None)?, args).await,
+        Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
+        Command::Replay(args) => commands::replay::replay(&Context::load(None)?, args).await,
+        // They help with a configuration that cannot be read.
+        Command::Config(args) => commands::config::config(&Context::lenient(None)?, args).await,
+        Command::Doctor(args) => commands::doctor::doctor(&Context::lenient(None)?, args).await,
+        Command::Completions(args) => commands::completions::completions(args),
     }
 }

@@ -38,12 +38,11 @@ pub fn derive(
     tools_off: bool,
     max_output: u32,
 ) -> Request {
-    let results_before = matches!(items.last().map(Arc::as_ref), Some(Item::Results(_)));
     Request {
         route: route.clone(),
         system: prompt.system(),
         tools: prompt.tools(),
-        tail: tail(prompt, world, facts, transition, results_before),
+        tail: tail(prompt, world, facts, transition),
         items,
         tools_off,
         max_output,
@@ -56,7 +55,6 @@ fn tail(
     world: &World,
     facts: &TurnFacts,
     transition: Transition,
-    results_before: bool,
 ) -> String {
     let mut text = String::from("<environment>\n");
     // Writing to a String cannot fail.
@@ -78,7 +76,7 @@ fn tail(
         text.push_str("</todo>");
     }
     let note = match transition {
-        Transition::Nudge if results_before => prompt.note("nudge_stalled"),
+        Transition::Nudge if world.last_answer_called() => prompt.note("nudge_stalled"),
         Transition::Nudge => prompt.note("nudge_empty"),
         Transition::OutputContinue => prompt.note("output_continue"),
         Transition::Grace => prompt.note("grace"),

@@ -171,7 +171,7 @@ impl OpenStep {
 }
 
 fn is_empty(part: &Part) -> bool {
-    matches!(part, Part::Text(text) if text.is_empty())
+    matches!(part, Part::Text(text) if text.trim().is_empty())
 }
 
 /// What the model reads in place of a result that was lost.

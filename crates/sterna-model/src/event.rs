@@ -250,7 +250,11 @@ pub struct ResultEvent {
     /// US dollars; `null` when the price of a call is not known.
     pub cost: Option<f64>,
     pub steps: u32,
+    /// In JSON it stands in the envelope.
+    #[serde(skip_serializing)]
     pub session: SessionId,
+    /// In JSON it stands in the envelope.
+    #[serde(skip_serializing)]
     pub turn: TurnNo,
     pub denials: Vec<Denial>,
     /// Relative to the session's root where they lie in it.

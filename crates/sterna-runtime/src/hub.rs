@@ -8,6 +8,8 @@ use tokio::sync::watch;
 
 /// Events that the ring holds at most (design: 2,048).
 const RING_EVENTS: usize = 2_048;
+/// Events that one read takes, and the rest of the last one's record.
+const READ_EVENTS: usize = 256;
 /// Milliseconds that an event stays in the ring (design: 120 s).
 const RING_MS: u64 = 120_000;
 
@@ -103,7 +105,15 @@ impl Hub {
             return Read::Lost { missed: first - cursor, from: first };
         }
         let skip = usize::try_from(cursor - first).unwrap_or(usize::MAX);
-        Read::Events(ring.events.iter().skip(skip).take(256).map(|(_, event)| event.clone()).collect())
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        for (_, event) in ring.events.iter().skip(skip) {
+            // Never a part of a record's events: the rest could be dropped before the next read.
+            if events.len() >= READ_EVENTS && events.last().is_some_and(|last| last.seq != event.seq) {
+                break;
+            }
+            events.push(event.clone());
+        }
+        Read::Events(events)
     }
 
     /// The last record that is durable and shown.

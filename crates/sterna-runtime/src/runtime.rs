@@ -188,9 +188,14 @@ impl Runtime {
         let request = self.0.parts.env.new_session_id().to_string();
         let body = Body::CancelRequested { turn, request, by: by.into(), reason: reason.into() };
         // The first of many cancels gives the receipt of all.
-        self.append(&self.0.shared(session), &format!("cancel:{turn}"), vec![self.draft(Some(turn), body)])
-            .await
-            .or_else(|error| self.first_cancel(error, &state))
+        let id = format!("cancel:{turn}");
+        match self.append(&self.0.shared(session), &id, vec![self.draft(Some(turn), body)]).await {
+            // Another cancel came first: this one has the same effect.
+            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
+                self.first_cancel(session, turn).await?.ok_or(RuntimeError::Log(error))
+            }
+            other => other,
+        }
     }
 
     /// Takes back inputs that no turn has taken.
@@ -469,18 +474,18 @@ impl Runtime {
         })
     }
 
-    fn first_cancel(&self, error: RuntimeError, state: &State) -> Result<Receipt, RuntimeError> {
-        match error.log() {
-            // Another cancel came first: this one has the same effect.
-            Some(LogError::Conflict { .. }) => Ok(Receipt {
-                first: state.head,
-                last: state.head,
-                hash: Digest::ZERO,
-                repeated: true,
-                lease: None,
-            }),
-            _ => Err(error),
-        }
+    async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
+        let mut first = None;
+        let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
+            let cancels = matches!(&sealed.record.body, Body::CancelRequested { turn, .. } if *turn == of);
+            if cancels && owner == session && first.is_none() {
+                let seq = sealed.record.seq;
+                first = Some(Receipt { first: seq, last: seq, hash: sealed.hash, repeated: true, lease: None });
+            }
+            Ok(())
+        });
+        read.await?;
+        Ok(first)
     }
 
     fn draft(&self, turn: Option<u64>, body: Body) -> Draft {
@@ -515,9 +520,14 @@ impl Inner {
         Arc::new(env.iter().map(|(name, value)| (name.clone(), value.clone())).chain(quiet).collect())
     }
 
-    /// Whether this process has not yet seen to it that the prompt is stored.
-    pub fn first_use(&self, prompt: Digest) -> bool {
-        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).insert(prompt)
+    /// Whether this process knows the prompt to be in the store.
+    pub fn is_stored(&self, prompt: &Digest) -> bool {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).contains(prompt)
+    }
+
+    /// The prompt's parts are durable: nobody needs to send them again.
+    pub fn stored(&self, prompt: Digest) {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).insert(prompt);
     }
 
     /// Ends a driver: messages that came too late are seen to, and a new driver starts if they brought work.
@@ -526,7 +536,7 @@ impl Inner {
         shared: &Arc<Shared>,
         mut rx: mpsc::UnboundedReceiver<Msg>,
         error: Option<RuntimeError>,
-        config: TurnConfig,
+        mut config: TurnConfig,
     ) {
         let failed = error.is_some();
         *shared.lock_error() = error;
@@ -534,18 +544,30 @@ impl Inner {
         rx.close();
         let mut more = false;
         while let Some(msg) = rx.recv().await {
-            if let Msg::Append { id, records, reply } = msg {
-                let append = Append {
-                    session: shared.id.clone(),
-                    expect: Expect::Any,
-                    id,
-                    records,
-                    blobs: Vec::new(),
-                };
-                let appended = self.parts.log.append(append).await;
-                more |= appended.is_ok();
-                // Whoever asked may have left.
-                let _ = reply.send(appended);
+            match msg {
+                Msg::Append { id, records, reply } => {
+                    let append = Append {
+                        session: shared.id.clone(),
+                        expect: Expect::Any,
+                        id,
+                        records,
+                        blobs: Vec::new(),
+                    };
+                    let appended = self.parts.log.append(append).await;
+                    more |= appended.is_ok();
+                    // Whoever asked may have left.
+                    let _ = reply.send(appended);
+                }
+                // Somebody wants the session driven on, and with this.
+                Msg::Configure(newer) => {
+                    config = *newer;
+                    more = true;
+                }
+                Msg::Drain
+                | Msg::Model { .. }
+                | Msg::Passed { .. }
+                | Msg::Tool { .. }
+                | Msg::Deadline { .. } => {}
             }
         }
         if more && !failed {

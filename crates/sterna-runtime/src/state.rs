@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
-use sterna_model::{Body, Record, Seq, SessionId, Span, TurnStarted};
+use sterna_model::{Body, Intended, Record, Seq, SessionId, Span, TurnStarted};
 use sterna_turn::TurnMachine;
 
 use crate::RuntimeError;
@@ -18,6 +18,8 @@ pub struct State {
     pub folded: Folded,
     /// The first record of the last turn.
     pub turn: Option<Arc<TurnStarted>>,
+    /// Inputs that the last turn took: those it started with, and those that were steered into it.
+    pub heard: Vec<Seq>,
     /// Shared history, oldest first: spans of other logs.
     pub lineage: Vec<Span>,
     /// The last record of the session's own log.
@@ -54,8 +56,17 @@ impl State {
         }
         self.transcript.apply(record);
         self.folded.apply(record);
-        if let Body::TurnStarted(started) = &record.body {
-            self.turn = Some(Arc::new(TurnStarted::clone(started)));
+        match &record.body {
+            Body::TurnStarted(started) => {
+                self.heard.clone_from(&started.inputs);
+                self.turn = Some(Arc::new(TurnStarted::clone(started)));
+            }
+            Body::Intent(intent) => {
+                if let Intended::Model(model) = &intent.what {
+                    self.heard.extend_from_slice(&model.inputs);
+                }
+            }
+            _ => {}
         }
         self.head = record.seq;
         Ok(())

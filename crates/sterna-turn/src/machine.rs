@@ -203,10 +203,13 @@ impl TurnMachine {
     /// Whether the record's place is the next one. A fork's own log begins with 1 after the history that it shares.
     fn follows(&self, record: &Record) -> Result<(), String> {
         let due = match &record.body {
-            Body::SessionOpened(opened) if self.session.is_some() && opened.parent.is_none() => {
-                return Err("the session is open already".into());
+            Body::SessionOpened(opened) => {
+                let again = |session: &SessionOpened| session.id == opened.id || opened.parent.is_none();
+                if self.session.as_ref().is_some_and(again) {
+                    return Err("a session is open already".into());
+                }
+                1
             }
-            Body::SessionOpened(_) => 1,
             _ if self.session.is_none() => return Err("no session yet".into()),
             _ => self.head + 1,
         };

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna_blobs::LocalBlobs;
 use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
@@ -233,7 +232,12 @@ impl Builder {
     }
 
     pub fn rule(mut self, decision: Decision, rule: &str, source: &str) -> Self {
-        self.rules.push(RuleText { decision, text: rule.into(), scope: Scope::Session, source: source.into() });
+        self.rules.push(RuleText {
+            decision,
+            text: rule.into(),
+            scope: Scope::Session,
+            source: source.into(),
+        });
         self
     }
 
@@ -265,7 +269,9 @@ impl Builder {
         let get = |name: &str| std::env::var(name).ok();
         let places = match self.places {
             Some(places) => places,
-            None => Places::from_env(&get).map_err(|e| Error::setup(e.to_string(), "set HOME or STERNA_HOME"))?,
+            None => {
+                Places::from_env(&get).map_err(|e| Error::setup(e.to_string(), "set HOME or STERNA_HOME"))?
+            }
         };
         let settings = match self.settings {
             Some(settings) => settings,
@@ -317,7 +323,10 @@ impl Builder {
         let small = route.provider == "local";
         let profile = profile.unwrap_or_else(|| if small { "minimal" } else { "main" }.to_owned());
         let Some(of_profile) = sterna_tools::profile(&profile) else {
-            return Err(Error::setup(format!("there is no profile `{profile}`"), "profiles are main and minimal"));
+            return Err(Error::setup(
+                format!("there is no profile `{profile}`"),
+                "profiles are main and minimal",
+            ));
         };
         let template = if profile == "minimal" { Template::Minimal } else { Template::Main };
         let mut sections = builtin_sections(template);
@@ -340,7 +349,10 @@ impl Builder {
         };
         if let Some(unknown) = names.iter().find(|name| tools.get(name).is_none()) {
             let known: Vec<&str> = tools.names().collect();
-            return Err(Error::setup(format!("there is no tool `{unknown}`"), format!("tools are {}", known.join(", "))));
+            return Err(Error::setup(
+                format!("there is no tool `{unknown}`"),
+                format!("tools are {}", known.join(", ")),
+            ));
         }
         let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
         let env = self.env.unwrap_or_else(|| Arc::new(SystemEnv::new(&settings.env_pass, state_dirs)));
@@ -385,9 +397,4 @@ fn real_dir(dir: Option<&Path>) -> Result<PathBuf, Error> {
         return Err(Error::setup(format!("`{}` is not a folder", dir.display()), "name a folder"));
     }
     Ok(real)
-}
-
-/// Blobs in a folder of their own, for hosts that bring a log without any.
-pub fn folder_blobs(dir: &Path) -> Result<SharedBlobs, Error> {
-    Ok(Arc::new(LocalBlobs::open(dir)?))
 }

@@ -20,7 +20,8 @@ pub struct SystemEnv {
 impl SystemEnv {
     /// `pass`: further variables that children may see. `state_dirs`: where no tool may write.
     pub fn new(pass: &[String], state_dirs: Vec<PathBuf>) -> Self {
-        let all = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let all =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let child_env = sterna_shell::allow_list(all, pass.iter().map(String::as_str));
         let resolved = state_dirs.iter().map(|dir| resolve(dir));
         let mut state_dirs: Vec<PathBuf> = resolved.chain(state_dirs.clone()).collect();
@@ -52,7 +53,8 @@ impl Env for SystemEnv {
 
     fn is_dead(&self, owner: &Owner) -> bool {
         let mut fields = owner.0.split(':');
-        let (Some(boot), Some(pid)) = (fields.next(), fields.next().and_then(|pid| pid.parse::<u32>().ok())) else {
+        let (Some(boot), Some(pid)) = (fields.next(), fields.next().and_then(|pid| pid.parse::<u32>().ok()))
+        else {
             return false;
         };
         // Another machine, or this one before it was started again: only its lease's end tells.
@@ -102,7 +104,8 @@ fn boot_id() -> &'static str {
 
 /// Symlinks resolved component by component, as far as the path exists; the rest is appended by name.
 fn resolve(path: &Path) -> PathBuf {
-    sterna_tools::paths::resolve(Path::new("/"), &path.display().to_string()).unwrap_or_else(|_| path.to_path_buf())
+    sterna_tools::paths::resolve(Path::new("/"), &path.display().to_string())
+        .unwrap_or_else(|_| path.to_path_buf())
 }
 
 #[cfg(test)]

@@ -24,13 +24,13 @@ mod router;
 mod session;
 mod tool_fn;
 
-pub use builder::{Builder, Store, Sterna};
+pub use builder::{Builder, Sterna, Store};
 pub use env::SystemEnv;
 pub use error::Error;
 pub use local::LocalModel;
 pub use router::Router;
 pub use session::{Reply, Session, Turn, TurnStream};
-pub use tool_fn::{FnTool, tool_fn};
+pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
 
 /// What most hosts need, in one line.
 pub mod prelude {

@@ -50,7 +50,12 @@ struct Ready {
 
 impl LocalModel {
     /// `dir`: where `scripts/local-model install` put it. `notice` tells a person what takes long.
-    pub fn new(dir: PathBuf, threads: Option<u32>, context: Option<u32>, notice: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(
+        dir: PathBuf,
+        threads: Option<u32>,
+        context: Option<u32>,
+        notice: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         Self {
             dir,
@@ -67,13 +72,21 @@ impl LocalModel {
         let missing = [self.python(), self.script()].into_iter().find(|path| !path.exists());
         match (missing, self.weights()) {
             (None, Some(_)) => Ok(()),
-            _ => Err(format!("no local model is installed in {}; run scripts/local-model install", self.dir.display())),
+            _ => Err(format!(
+                "no local model is installed in {}; run scripts/local-model install",
+                self.dir.display()
+            )),
         }
     }
 
     pub fn info(&self) -> ModelInfo {
         let free = Price::default();
-        ModelInfo { context: self.context, max_output: MAX_OUTPUT.min(self.context / 2), price: Some(free), assumed: false }
+        ModelInfo {
+            context: self.context,
+            max_output: MAX_OUTPUT.min(self.context / 2),
+            price: Some(free),
+            assumed: false,
+        }
     }
 
     fn python(&self) -> PathBuf {
@@ -112,7 +125,8 @@ impl LocalModel {
 
     async fn start(&self) -> Result<Running, String> {
         let weights = self.weights().ok_or("the local model's weights are gone")?;
-        let log = std::fs::File::create(self.dir.join("server.log")).map_or_else(|_| Stdio::null(), Stdio::from);
+        let log =
+            std::fs::File::create(self.dir.join("server.log")).map_or_else(|_| Stdio::null(), Stdio::from);
         let mut child = Command::new(self.python())
             .arg(self.script())
             .arg("--model")

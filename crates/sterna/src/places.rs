@@ -103,10 +103,13 @@ mod tests {
     fn one_folder_or_the_usual_ones() {
         let own = ["/s", "/s/data", "/s/state", "/s/cache"].map(str::to_owned);
         assert_eq!(places(&[("STERNA_HOME", "/s"), ("HOME", "/h"), ("XDG_DATA_HOME", "/d")]), Ok(own));
-        let usual = ["/h/.config/sterna", "/h/.local/share/sterna", "/h/.local/state/sterna", "/h/.cache/sterna"];
+        let usual =
+            ["/h/.config/sterna", "/h/.local/share/sterna", "/h/.local/state/sterna", "/h/.cache/sterna"];
         assert_eq!(places(&[("HOME", "/h"), ("STERNA_HOME", "")]), Ok(usual.map(str::to_owned)));
-        let some = ["/c/sterna", "/d/sterna", "/h/.local/state/sterna", "/h/.cache/sterna"].map(str::to_owned);
-        let env = [("HOME", "/h"), ("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "x")];
+        let some =
+            ["/c/sterna", "/d/sterna", "/h/.local/state/sterna", "/h/.cache/sterna"].map(str::to_owned);
+        let env =
+            [("HOME", "/h"), ("XDG_CONFIG_HOME", "/c"), ("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "x")];
         assert_eq!(places(&env), Ok(some));
     }
 

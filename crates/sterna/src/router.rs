@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_llm::scripted::Scripted;
-use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, SharedProvider, StreamEvent};
+use sterna_llm::{
+    EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, SharedProvider, StreamEvent,
+};
 use sterna_llm_http::HttpProvider;
 use sterna_model::{Billed, ErrorClass, ProviderFailure, Route};
 
@@ -27,8 +29,14 @@ pub struct Router {
 }
 
 impl Router {
-    pub fn new(http: HttpProvider, own: HashMap<String, SharedProvider>, local: Option<Arc<LocalModel>>, cwd: PathBuf) -> Self {
-        let blank = Scripted::parse("", sleeper()).unwrap_or_else(|_| unreachable!("an empty script is a script"));
+    pub fn new(
+        http: HttpProvider,
+        own: HashMap<String, SharedProvider>,
+        local: Option<Arc<LocalModel>>,
+        cwd: PathBuf,
+    ) -> Self {
+        let blank =
+            Scripted::parse("", sleeper()).unwrap_or_else(|_| unreachable!("an empty script is a script"));
         Self { http, own, local, scripts: Mutex::default(), blank, cwd }
     }
 
@@ -46,7 +54,8 @@ impl Router {
         let mut scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
         let read = || {
             let path = self.cwd.join(file);
-            let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read the script `{file}`: {e}"))?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| format!("cannot read the script `{file}`: {e}"))?;
             Scripted::parse(&text, sleeper()).map(Arc::new).map_err(|e| format!("{file}: {e}"))
         };
         scripts.entry(file.to_owned()).or_insert_with(read).clone()

@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{
+    Access, Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 
 /// A tool that calls a function of the host.
 pub struct FnTool<F> {
@@ -79,7 +81,9 @@ where
     fn plan(&self, _cx: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let accesses = match self.class {
             EffectClass::Pure => vec![Access::Session],
-            EffectClass::Idempotent | EffectClass::AtMostOnce | EffectClass::Compensable => vec![Access::Other],
+            EffectClass::Idempotent | EffectClass::AtMostOnce | EffectClass::Compensable => {
+                vec![Access::Other]
+            }
         };
         let shown: String = args.to_string().chars().take(200).collect();
         Ok(Plan { accesses, summary: format!("{} {shown}", self.spec.name), preview: None })

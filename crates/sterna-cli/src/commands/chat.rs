@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::drive::{Ended, Follow};
 use crate::failure::Failure;
 use crate::person::{Line, Person};
+use crate::point::Point;
 use crate::print::{Style, one_line};
 use crate::render::{Output, money};
 use crate::setup;
@@ -199,7 +200,7 @@ impl Chat {
                 let parent = self.here()?;
                 let seq = match rest {
                     "" => None,
-                    seq => Some(seq.parse().map_err(|_| Failure::usage(format!("`{seq}` is not a record's number")))?),
+                    at => Point::parse(&format!("{parent}@{at}"))?.seq(&*self.log).await?,
                 };
                 let id = self.sterna.runtime().fork(&parent, seq, None).await?;
                 self.note(&format!("session {id}, a fork of {parent}"));

@@ -1,5 +1,12 @@
 //! One file for each command.
 
 pub mod chat;
+pub mod completions;
+pub mod config;
+pub mod doctor;
+pub mod replay;
+pub mod resolve;
 pub mod resume;
 pub mod run;
+pub mod sessions;
+pub mod usage;

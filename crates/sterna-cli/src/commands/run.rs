@@ -10,9 +10,9 @@ use sterna_runtime::{Accepted, Runtime, RuntimeError, Submit, TurnConfig};
 use crate::args::{PickArgs, RunArgs};
 use crate::context::Context;
 use crate::drive::Follow;
-pub use crate::drive::drive;
 use crate::failure::Failure;
 use crate::person::Person;
+use crate::point::Point;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
@@ -80,13 +80,15 @@ pub async fn pick(
     let named = args.session.as_deref().map(SessionId::new).transpose()?;
     let of_key = || key.map(|key| key_session(cx, key)).transpose();
     if let Some(point) = &args.fork {
-        let (parent, seq) = point_of(point)?;
-        let Some(state) = setup::state(log, &parent).await? else { return Err(LogError::NotFound(parent).into()) };
+        let point = Point::parse(point)?;
+        let seq = point.seq(&**log).await?;
+        let parent = point.session;
+        let route = setup::state(log, &parent).await?.and_then(|state| state.machine.route().cloned());
         let id = match named {
             Some(id) => Some(id),
             None => of_key()?,
         };
-        return Ok((Pick::Fork { parent, seq, id }, state.machine.route().cloned()));
+        return Ok((Pick::Fork { parent, seq, id }, route));
     }
     if args.newest {
         let Some(row) = setup::sessions_here(cx, log, None, 50).await?.into_iter().next() else {
@@ -120,21 +122,6 @@ pub async fn open(runtime: &Runtime, pick: Pick) -> Result<Option<SessionId>, Fa
             Err(error) => Err(error.into()),
         },
     }
-}
-
-/// `ID` or `ID@SEQ`.
-fn point_of(text: &str) -> Result<(SessionId, Option<Seq>), Failure> {
-    let (id, at) = match text.split_once('@') {
-        Some((id, at)) => (id, Some(at)),
-        None => (text, None),
-    };
-    let number = |at: &str| {
-        at.parse::<Seq>().map_err(|_| {
-            Failure::usage(format!("`{at}` is not a record's number"))
-                .hint("write ID@SEQ with a seq of `sterna sessions show ID --json`")
-        })
-    };
-    Ok((SessionId::new(id)?, at.map(number).transpose()?))
 }
 
 /// A key without a session names one of its own, in this folder.

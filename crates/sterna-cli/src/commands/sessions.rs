@@ -37,7 +37,7 @@ enum SessionsCommand {
     Search(list::SearchArgs),
     /// Gives a session another title
     Rename(RenameArgs),
-    /// Closes a session; a new input opens it again
+    /// Closes a session: it stays readable, and takes no further turn
     Close(IdArgs),
     /// Removes a session for good
     Delete(delete::DeleteArgs),

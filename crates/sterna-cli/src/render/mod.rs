@@ -46,10 +46,6 @@ impl Output {
         Self { form, last: 0, stdout: Stdout::default() }
     }
 
-    pub fn is_json(&self) -> bool {
-        matches!(self.form, Form::Json)
-    }
-
     /// Shows an event. The `result` it is given must be the last.
     pub fn event(&mut self, event: &Event) {
         self.last = self.last.max(event.seq);
@@ -60,11 +56,6 @@ impl Output {
             }
             Form::Text(text) => text.event(event, &mut self.stdout),
         }
-    }
-
-    /// The seq of the last event that was shown.
-    pub fn last(&self) -> Seq {
-        self.last
     }
 
     /// Shows the result as the last event.

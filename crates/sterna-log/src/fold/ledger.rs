@@ -93,6 +93,8 @@ impl Ledger {
             Body::Outcome(outcome) => {
                 let billed = match &outcome.result {
                     EffectResult::Model(model) => &model.billed,
+                    // Its last attempt has a row already, unless this outcome says that there was more.
+                    EffectResult::ModelFailed(failure) if failure.billed == Billed::default() => return,
                     EffectResult::ModelFailed(failure) => &failure.billed,
                     EffectResult::Tool(_) => return,
                 };

@@ -76,6 +76,11 @@ impl World {
         }
     }
 
+    /// Whether the last answer asked for calls.
+    pub fn last_answer_called(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     fn learn(&mut self, fact: &Fact) {
         match fact {
             Fact::FileRead { path, hash } => {

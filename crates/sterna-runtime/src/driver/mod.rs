@@ -110,7 +110,6 @@ pub(crate) struct Driver {
     renew_at: Millis,
     /// Records that are folded and not yet durable.
     staged: Vec<Draft>,
-    staged_id: String,
     staged_events: Vec<Event>,
     staged_blobs: Vec<bytes::Bytes>,
     staged_results: Vec<(Vec<Seq>, ResultEvent)>,
@@ -152,7 +151,6 @@ impl Driver {
             fence: None,
             renew_at: 0,
             staged: Vec::new(),
-            staged_id: String::new(),
             staged_events: Vec::new(),
             staged_blobs: Vec::new(),
             staged_results: Vec::new(),
@@ -224,10 +222,7 @@ impl Driver {
             match self.lead().await? {
                 End::Lost => {
                     self.fence = None;
-                    self.stop_effects();
-                    let before = self.shown;
-                    self.load().await?;
-                    self.show_from_log(before).await?;
+                    self.start_over().await?;
                 }
                 end => return Ok(end),
             }
@@ -240,6 +235,10 @@ impl Driver {
                 if let Some(end) = self.handle(msg).await? {
                     return Ok(end);
                 }
+            }
+            if self.fence.is_none() {
+                // A flush found another driver: what was folded since is in no log.
+                return Ok(End::Lost);
             }
             match self.step().await? {
                 Flow::Again => {}
@@ -351,14 +350,15 @@ impl Driver {
             turn.number,
             TurnCommitted { outcome, steps: turn.steps(), usage: turn.usage(), cost: turn.cost() },
         );
-        self.own.clear();
-        self.request = None;
-        if let Some(deadline) = self.deadline.take() {
-            deadline.abort();
-        }
         self.stage_at(Some(number), None, Body::TurnCommitted(Box::new(committed)))?;
         // The next turn's first records could share this commit, but whoever waits for this one waits now.
-        self.flush().await?;
+        if self.flush().await? && self.state.machine.turn().is_none() {
+            self.own.clear();
+            self.request = None;
+            if let Some(deadline) = self.deadline.take() {
+                deadline.abort();
+            }
+        }
         Ok(())
     }
 
@@ -409,7 +409,12 @@ impl Driver {
             LeaseRequest { owner: env.owner(), now, expires: now.saturating_add(LEASE_MS), takeover };
         match self.rt.parts.log.lease(&self.id, request).await {
             Ok(lease) => {
+                let led_between = self.fence.is_some_and(|ours| lease.fence != ours + 1);
                 self.take_lease(&lease);
+                if led_between {
+                    self.start_over().await?;
+                    return Ok(true);
+                }
                 // Whoever held it before may have written since we read.
                 let head = self.rt.parts.log.head(&self.id).await?;
                 if self.staged.is_empty() && head.seq != self.state.head {
@@ -425,6 +430,16 @@ impl Driver {
     fn take_lease(&mut self, lease: &Lease) {
         self.fence = Some(lease.fence);
         self.renew_at = self.rt.parts.env.now().saturating_add(RENEW_MS);
+    }
+
+    /// Somebody else led since: nothing that was under way or staged here counts, and nothing of it is ours.
+    async fn start_over(&mut self) -> Result<(), RuntimeError> {
+        self.stop_effects();
+        self.forget_staged();
+        self.own.clear();
+        let before = self.shown;
+        self.load().await?;
+        self.show_from_log(before).await
     }
 
     fn stop_effects(&mut self) {

@@ -33,9 +33,6 @@ impl Driver {
         let record = Draft { at, turn, step, body }.at_seq(self.state.head + 1);
         self.state.apply(&record)?;
         self.learn(&record);
-        if self.staged.is_empty() {
-            self.staged_id = identity(&record);
-        }
         if self.shared.hub.is_active() {
             self.staged_events.extend(self.state.folded.events(&record));
         }
@@ -46,37 +43,39 @@ impl Driver {
 
     /// Makes what is staged durable, then shows it. `false`: another process drives now, and nothing was written.
     pub(super) async fn flush(&mut self) -> Result<bool, RuntimeError> {
-        if self.staged.is_empty() {
-            return Ok(true);
+        let mut records = std::mem::take(&mut self.staged);
+        let mut blobs = std::mem::take(&mut self.staged_blobs);
+        while !records.is_empty() {
+            let Some(fence) = self.fence else { return Ok(false) };
+            let head = self.state.head - records.len() as u64;
+            let rest = records.split_off(records.len().min(APPEND_RECORDS));
+            let append = Append {
+                session: self.id.clone(),
+                expect: Expect::Head { head, fence },
+                id: records.first().map(|first| identity(&first.clone().at_seq(head + 1))).unwrap_or_default(),
+                records: records.clone(),
+                blobs: std::mem::take(&mut blobs),
+            };
+            match self.rt.parts.log.append(append).await {
+                Ok(_) => records = rest,
+                Err(LogError::StaleHead { .. }) => {
+                    records.extend(rest);
+                    self.decide_again(records).await?;
+                    return Ok(true);
+                }
+                Err(LogError::Fenced { .. }) => {
+                    self.fence = None;
+                    self.forget_staged();
+                    return Ok(false);
+                }
+                Err(error) => {
+                    self.forget_staged();
+                    return Err(error.into());
+                }
+            }
         }
-        let Some(fence) = self.fence else { return Ok(false) };
-        let records = std::mem::take(&mut self.staged);
-        let head = self.state.head - records.len() as u64;
-        let append = Append {
-            session: self.id.clone(),
-            expect: Expect::Head { head, fence },
-            id: std::mem::take(&mut self.staged_id),
-            records: records.clone(),
-            blobs: std::mem::take(&mut self.staged_blobs),
-        };
-        match self.rt.parts.log.append(append).await {
-            Ok(_) => {
-                self.publish();
-                Ok(true)
-            }
-            Err(LogError::StaleHead { .. }) => {
-                self.decide_again(records).await?;
-                Ok(true)
-            }
-            Err(LogError::Fenced { .. }) => {
-                self.forget_staged();
-                Ok(false)
-            }
-            Err(error) => {
-                self.forget_staged();
-                Err(error.into())
-            }
-        }
+        self.publish();
+        Ok(true)
     }
 
     /// Somebody else's input or answer came first. What happened still happened; what was decided is decided again.
@@ -110,8 +109,9 @@ impl Driver {
         self.show_from_log(before).await
     }
 
-    fn forget_staged(&mut self) {
+    pub(super) fn forget_staged(&mut self) {
         self.staged.clear();
+        self.staged_blobs.clear();
         self.staged_events.clear();
         self.staged_results.clear();
     }
@@ -136,15 +136,18 @@ impl Driver {
             Body::TodoSet { .. } => self.refresh_view(),
             Body::TurnCommitted(committed) => {
                 let turn = record.turn.unwrap_or(0);
-                let inputs = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
                 if let Some(result) = self.state.folded.result(turn, committed) {
-                    self.staged_results.push((inputs, result));
+                    self.staged_results.push((self.state.heard.clone(), result));
                 }
             }
             _ => {}
         }
     }
 }
+
+/// Records that one append carries at most. The store takes more, but not more than 1 MiB: a step of hundreds of
+/// calls is appended in several pieces, each of which recovery can go on from.
+const APPEND_RECORDS: usize = 48;
 
 /// The identity of an append: that of its first record.
 fn identity(record: &Record) -> String {

@@ -120,7 +120,7 @@ impl Driver {
             request: body.hash,
             bytes: body.bytes,
         };
-        if self.rt.first_use(prompt.hash()) && !self.rt.parts.blobs.has(&prompt.hash()).await? {
+        if !self.rt.is_stored(&prompt.hash()) && !self.rt.parts.blobs.has(&prompt.hash()).await? {
             self.staged_blobs.extend(prompt.blobs().iter().map(|blob| bytes::Bytes::from(blob.clone())));
         }
         let key = call.key.clone();
@@ -135,6 +135,7 @@ impl Driver {
         // Somebody's input came first, and the step was decided again without this call.
         let stands = self.own.contains(&call.key) && staged > 0;
         if stands {
+            self.rt.stored(prompt.hash());
             self.send(&call, body);
         }
         Ok(!stands)

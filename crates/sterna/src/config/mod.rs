@@ -22,7 +22,7 @@ use crate::places::Places;
 pub use error::ConfigError;
 pub use file::schema;
 pub use provider::{KeyWish, ProviderSettings};
-pub use show::Shown;
+pub use show::{Shown, without_password};
 
 /// What is configured. `None`: nothing was said, and the default holds.
 #[derive(Debug, Clone, Default)]
@@ -151,9 +151,9 @@ impl Settings {
     }
 
     fn with_builtins(get: &dyn Fn(&str) -> Option<String>) -> Self {
-        let providers = builtins().iter().map(|builtin| {
-            (builtin.name.to_owned(), ProviderSettings::of_builtin(builtin, get))
-        });
+        let providers = builtins()
+            .iter()
+            .map(|builtin| (builtin.name.to_owned(), ProviderSettings::of_builtin(builtin, get)));
         Self { providers: providers.collect(), ..Self::default() }
     }
 }

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sterna_llm::{ModelOverride, Price};
 use sterna_llm::ladder::Timeouts;
+use sterna_llm::{ModelOverride, Price};
 use sterna_llm_http::{Builtin, Endpoint, KeySource, Secret, builtin, not_built};
 use sterna_model::Scope;
 
@@ -38,10 +38,19 @@ pub enum KeyWish {
     /// It wants none.
     None,
     /// In a variable; the value as the environment had it.
-    Env { name: String, value: Option<Secret> },
-    File { path: PathBuf, place: String },
+    Env {
+        name: String,
+        value: Option<Secret>,
+    },
+    File {
+        path: PathBuf,
+        place: String,
+    },
     /// Run only when the provider is chosen and used.
-    Command { argv: Vec<String>, place: String },
+    Command {
+        argv: Vec<String>,
+        place: String,
+    },
 }
 
 impl ProviderSettings {
@@ -85,7 +94,9 @@ impl ProviderSettings {
                 Err(error) => KeySource::Missing { hint: error.message },
             },
             KeyWish::Command { place, .. } => KeySource::Missing {
-                hint: format!("the key command of {place} runs only for the model that a command is started with; name it with -m"),
+                hint: format!(
+                    "the key command of {place} runs only for the model that a command is started with; name it with -m"
+                ),
             },
         }
     }
@@ -164,8 +175,14 @@ pub(super) fn read(
         return Err(node.error(format!("`{}` has both `{first}` and `{second}`; keep one", node.key)));
     }
     for (missing, what) in [
-        (fresh && provider.endpoint.wire.is_empty(), "`wire`; write wire = \"openai_chat\" or wire = \"anthropic\""),
-        (fresh && provider.endpoint.base_url.is_empty(), "`base_url`; for openai_chat it ends with the version, as in http://127.0.0.1:8080/v1"),
+        (
+            fresh && provider.endpoint.wire.is_empty(),
+            "`wire`; write wire = \"openai_chat\" or wire = \"anthropic\"",
+        ),
+        (
+            fresh && provider.endpoint.base_url.is_empty(),
+            "`base_url`; for openai_chat it ends with the version, as in http://127.0.0.1:8080/v1",
+        ),
     ] {
         if missing {
             let (key, hint) = what.split_once("; ").unwrap_or((what, ""));
@@ -204,7 +221,9 @@ fn base_url(node: &Node<'_>) -> Result<String, ConfigError> {
     let text = node.filled()?;
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let good = rest.is_some_and(|rest| {
-        !rest.is_empty() && !rest.starts_with('/') && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
     });
     if !good {
         let message = format!("`{}` is not a URL", node.key);
@@ -285,7 +304,9 @@ fn price(node: &Node<'_>) -> Result<Price, ConfigError> {
 
 fn from_file(path: &Path, place: &str) -> Result<Secret, ConfigError> {
     let shown = path.display();
-    let cannot = |error: std::io::Error| ConfigError::new(format!("{place}: cannot read the key file {shown}: {error}"));
+    let cannot = |error: std::io::Error| {
+        ConfigError::new(format!("{place}: cannot read the key file {shown}: {error}"))
+    };
     let mut file = std::fs::File::open(path).map_err(cannot)?;
     let mode = file.metadata().map_err(cannot)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -332,9 +353,12 @@ fn from_command(argv: &[String], place: &str, provider: &str) -> Result<Secret, 
     };
     let status = child.wait().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
     if !status.success() {
-        let complaint = err.recv_timeout(Duration::from_millis(200)).ok().and_then(Result::ok).unwrap_or_default();
+        let complaint =
+            err.recv_timeout(Duration::from_millis(200)).ok().and_then(Result::ok).unwrap_or_default();
         let first: String = complaint.lines().next().unwrap_or_default().chars().take(200).collect();
-        let ended = status.code().map_or_else(|| "was killed".to_owned(), |code| format!("ended with exit code {code}"));
+        let ended = status
+            .code()
+            .map_or_else(|| "was killed".to_owned(), |code| format!("ended with exit code {code}"));
         return Err(failed(if first.is_empty() { ended } else { format!("{ended}: {first}") }));
     }
     let text = said.map_err(|error| failed(format!("printed no text: {error}")))?;

@@ -100,10 +100,9 @@ impl Reader<'_> {
                 for route in node.texts()? {
                     route.parse::<sterna_model::Route>().map_err(|error| node.error(error))?;
                 }
-                settings.notices.push(format!(
-                    "{}: fallback routes are not built yet, and are not used",
-                    node.place()
-                ));
+                settings
+                    .notices
+                    .push(format!("{}: fallback routes are not built yet, and are not used", node.place()));
             }
             "mode" => settings.mode = Some(node.word(&Mode::ALL.map(|mode| (mode.word(), mode)))?),
             "on_ask" => {

@@ -92,8 +92,8 @@ fn told(print: &Print, event: &Event) -> String {
         EventKind::ToolProposed { name, arguments, .. } => {
             print.paint(&format!("• {}", brief(name, arguments)), Style::Bold) + "\n"
         }
-        EventKind::ToolEnded { status, output, bytes, duration_ms, .. } => {
-            tool_ended(print, *status, output, *bytes, *duration_ms)
+        EventKind::ToolEnded { name, status, output, bytes, duration_ms, .. } => {
+            tool_ended(print, name, *status, output, *bytes, *duration_ms)
         }
         EventKind::ApprovalRequested { summary, reason, .. } => {
             let line = format!("? asks for: {} ({})", one_line(summary, 200), one_line(reason, 200));
@@ -150,11 +150,12 @@ fn told(print: &Print, event: &Event) -> String {
 }
 
 /// How a call ended, with its first lines: five when it went well, ten when not.
-fn tool_ended(print: &Print, status: ToolStatus, output: &str, bytes: u64, duration_ms: u64) -> String {
+fn tool_ended(print: &Print, name: &str, status: ToolStatus, output: &str, bytes: u64, duration_ms: u64) -> String {
     let good = status == ToolStatus::Ok;
     let lines = if good { 5 } else { 10 };
     let style = if good { Style::Green } else { Style::Red };
-    let mut text = format!("  {} {}\n", print.paint(status.word(), style), seconds(duration_ms));
+    let (name, how) = (one_line(name, 50), print.paint(status.word(), style));
+    let mut text = format!("  {name}: {how}, {}\n", seconds(duration_ms));
     let output = harmless(output.trim_end());
     for line in output.lines().take(lines) {
         text.push_str(&print.paint(&format!("    {}", one_line(line, 200)), Style::Dim));

@@ -1,0 +1,195 @@
+//! `sterna approve`, `deny` and `answer`: a person's word for a turn that waits, from any process.
+//!
+//! The word is durable first; then the turn is driven to its end, or followed where another process drives it.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use sterna_log::SharedLog;
+use sterna_log::fold::Folded;
+use sterna_model::{EffectKey, EventKind, GrantScope, Ruling, SessionId};
+use sterna_runtime::Resolve;
+
+use crate::args::{ResumeArgs, TurnArgs};
+use crate::commands::resume;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::person::chosen;
+use crate::print::one_line;
+use crate::render::Open;
+
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// Also allow the same thing again, without asking
+    #[arg(long = "for", value_name = "HOW LONG", default_value = "once")]
+    scope: ScopeArg,
+}
+
+#[derive(Debug, Args)]
+pub struct DenyArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// What the model is told
+    #[arg(long, value_name = "TEXT")]
+    feedback: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// The answer; with several questions one text for each. A number names an option
+    #[arg(required = true, num_args = 1..)]
+    text: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct WhichArgs {
+    /// A session that waits for one thing, or the wait itself: SESSION/TURN/STEP/tool/N
+    id: String,
+    /// Only write it down; `sterna resume` or another process carries on
+    #[arg(long)]
+    no_drive: bool,
+    /// The turn's events, one a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ScopeArg {
+    Once,
+    Turn,
+    Session,
+}
+
+pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failure> {
+    let (session, open) = find(cx, &args.which.id).await?;
+    let Open::Approval { wait, .. } = open else {
+        return Err(Failure::usage(format!("`{}` is a question, and not an approval", open.wait()))
+            .hint("sterna answer ID TEXT"));
+    };
+    let grant = match args.scope {
+        ScopeArg::Once => None,
+        ScopeArg::Turn => Some(GrantScope::Turn),
+        ScopeArg::Session => Some(GrantScope::Session),
+    };
+    settle(cx, args.which, Resolve { session, wait, ruling: Ruling::Allow, grant, by: BY.into() }).await
+}
+
+pub async fn deny(cx: &Context, args: DenyArgs) -> Result<ExitCode, Failure> {
+    let (session, open) = find(cx, &args.which.id).await?;
+    // A question may be refused as well as an approval.
+    let ruling = Ruling::Deny { feedback: args.feedback.unwrap_or_default() };
+    let resolve = Resolve { session, wait: open.wait().clone(), ruling, grant: None, by: BY.into() };
+    settle(cx, args.which, resolve).await
+}
+
+pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure> {
+    let (session, open) = find(cx, &args.which.id).await?;
+    let Open::Questions { wait, questions } = &open else {
+        return Err(Failure::usage(format!("`{}` waits for an approval, not for an answer", open.wait()))
+            .hint("sterna approve, or sterna deny"));
+    };
+    let texts = match questions.len() {
+        // One answer may be given in several words.
+        1 => vec![args.text.join(" ")],
+        _ => args.text,
+    };
+    if texts.len() != questions.len() {
+        let asked: Vec<String> = questions.iter().map(|q| format!("\n  {}", one_line(&q.question, 200))).collect();
+        let message =
+            format!("there are {} questions and {} answers:{}", questions.len(), texts.len(), asked.concat());
+        return Err(Failure::usage(message).hint("give one answer for each, in quotes, in this order"));
+    }
+    let mut answers = Vec::new();
+    for (question, text) in questions.iter().zip(&texts) {
+        answers.push(chosen(question, text).ok_or_else(|| Failure::usage("an answer is empty"))?);
+    }
+    let wait = wait.clone();
+    settle(cx, args.which, Resolve { session, wait, ruling: Ruling::Answers(answers), grant: None, by: BY.into() })
+        .await
+}
+
+/// Writes the word down, and carries on.
+async fn settle(cx: &Context, which: WhichArgs, resolve: Resolve) -> Result<ExitCode, Failure> {
+    let session = resolve.session.clone();
+    cx.quiet_runtime(cx.store_of(&session)?).resolve(resolve).await?;
+    if which.no_drive {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let args = ResumeArgs { id: Some(session.to_string()), turn: TurnArgs::default(), json: which.json };
+    resume::run(args).await
+}
+
+/// The wait that is meant: by its own id, or the only one of a session.
+async fn find(cx: &Context, id: &str) -> Result<(SessionId, Open), Failure> {
+    let by_wait = id.parse::<EffectKey>().ok().map(|key| key.session);
+    let session = match &by_wait {
+        Some(session) => session.clone(),
+        None => SessionId::new(id)?,
+    };
+    let store = cx.store_of(&session)?;
+    let log: SharedLog = std::sync::Arc::new(store);
+    let mut open = open_waits(&log, &session).await?;
+    if by_wait.is_some() {
+        // What was answered before is told by `resolve`, with the name that was given.
+        return match open.into_iter().find(|open| open.wait() == id) {
+            Some(found) => Ok((session, found)),
+            None => Err(Failure::usage(format!("session `{session}` does not wait for `{id}`"))
+                .hint("it was answered already, or its turn is over; `sterna sessions show` tells")),
+        };
+    }
+    match open.len() {
+        0 => Err(Failure::usage(format!("session `{session}` waits for nobody"))
+            .hint("`sterna sessions list --status parked` shows those that wait")),
+        1 => Ok((session, open.remove(0))),
+        several => {
+            let lines: Vec<String> = open.iter().map(|open| format!("\n  {}", described(open))).collect();
+            let message = format!("session `{session}` waits for {several} answers:{}", lines.concat());
+            Err(Failure::usage(message).hint("name one of them in place of the session"))
+        }
+    }
+}
+
+/// The waits of the running turn that nobody has answered.
+async fn open_waits(log: &SharedLog, session: &SessionId) -> Result<Vec<Open>, Failure> {
+    let mut history = sterna_log::read_history(&**log, session).await?;
+    let mut folded = Folded::new();
+    let mut open: Vec<Open> = Vec::new();
+    loop {
+        let page = history.next_page().await?;
+        if page.is_empty() {
+            return Ok(open);
+        }
+        for (_, sealed) in page {
+            folded.apply(&sealed.record);
+            for event in folded.events(&sealed.record) {
+                if let Some(closed) = Open::closed_by(&event.kind) {
+                    open.retain(|open| open.wait() != closed);
+                }
+                open.extend(Open::of(&event.kind));
+                // A turn that is over, and a fork, wait for nothing of what came before.
+                if matches!(event.kind, EventKind::TurnCommitted { .. } | EventKind::SessionOpened { .. }) {
+                    open.clear();
+                }
+            }
+        }
+    }
+}
+
+fn described(open: &Open) -> String {
+    match open {
+        Open::Approval { wait, tool, summary, .. } => {
+            format!("{wait}  {}: {}", one_line(tool, 50), one_line(summary, 200))
+        }
+        Open::Questions { wait, questions } => {
+            let first = questions.first().map_or("", |question| question.question.as_str());
+            format!("{wait}  {}", one_line(first, 200))
+        }
+    }
+}
+
+/// Who did it, in the records that these commands write.
+const BY: &str = "person";

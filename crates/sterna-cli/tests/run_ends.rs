@@ -1,0 +1,239 @@
+//! How `sterna run` ends: an exit code for each ending, the result last, and messages that say what to do.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::World;
+
+const LOOK: &str = r#"{"text":"I look.","calls":[{"name":"list","arguments":{"path":"."}}],"usage":{"input":100,"output":20}}
+{"text":"One file.","usage":{"input":150,"output":12}}"#;
+const TOUCH: &str = r#"{"calls":[{"name":"shell","arguments":{"command":"touch made"}}]}
+{"text":"done"}"#;
+
+/// Runs a script, and compares exit code, outcome and stop.
+fn check(script: &str, args: &[&str], code: i32, outcome: &str, stop: Option<&str>) -> Value {
+    let world = World::new(script);
+    let done = world.run(args);
+    let result = done.result();
+    assert_eq!(done.code, code, "{args:?}: {}\n{}", done.out, done.err);
+    assert_eq!((result["outcome"].as_str(), result["stop"].as_str()), (Some(outcome), stop), "{args:?}");
+    result
+}
+
+#[test]
+fn every_ending_has_its_exit_code() {
+    let result = check(LOOK, &["look"], 0, "finished", None);
+    assert_eq!(
+        support::essence(&result),
+        json!({
+            "type": "result", "outcome": "finished", "message": "One file.", "turn": 1, "steps": 2, "cost": null,
+            "denials": [], "changed_files": [],
+            "usage": [{"model": "scripted:s.jsonl", "calls": 2, "input_uncached": 250, "output": 32, "cost": null}],
+        })
+    );
+    check(r#"{"text":"no","stop":"refused"}"#, &["x"], 1, "stopped", Some("refused"));
+    check(LOOK, &["--max-steps", "1", "x"], 3, "stopped", Some("max_steps"));
+    check(r#"{"delay_ms":60000,"text":"late"}"#, &["--deadline", "0.05", "x"], 3, "stopped", Some("deadline"));
+    check(TOUCH, &["--on-ask", "fail", "x"], 4, "stopped", Some("denied"));
+    let down = r#"{"error":{"class":"auth","status":401,"message":"no such key"}}"#;
+    let result = check(down, &["x"], 5, "stopped", Some("provider_failed"));
+    assert!(result["message"].as_str().unwrap().contains("no such key"), "{result}");
+    check(TOUCH, &["--on-ask", "park", "x"], 8, "parked", None);
+    check(TOUCH, &["--ephemeral", "x"], 0, "finished", None);
+    let priced = r#"{"model":{"price":{"input":1000,"output":1000}}}
+{"text":"x","calls":[{"name":"list","arguments":{"path":"."}}],"usage":{"input":1000,"output":1000}}
+{"text":"y"}"#;
+    check(priced, &["--max-cost", "0.02", "x"], 3, "stopped", Some("budget_cost"));
+}
+
+#[test]
+fn wrong_input_says_what_to_do_and_makes_no_session() {
+    let world = World::new(LOOK);
+    let check = |args: &[&str], input: &[u8], code: i32, message: &str| {
+        let done = world.with_stdin(args, input);
+        assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (code, "", message), "{args:?}");
+    };
+    let m = "scripted:s.jsonl";
+    check(
+        &["run", "-m", m],
+        b" \n",
+        2,
+        "error: the prompt is empty\nhint: say what to do: sterna run \"fix the failing test\", or pipe it in\n",
+    );
+    check(&["run", "-m", m, "-"], b"\xff\xfe", 2, "error: the prompt on stdin is not UTF-8\nhint: send text\n");
+    check(
+        &["run", "x"],
+        b"",
+        2,
+        "error: no model is chosen\nhint: name one with -m, STERNA_MODEL or `model = \"provider/model\"` in config.toml; \
+         `local` needs no key\n",
+    );
+    check(
+        &["run", "-m", m, "--mode", "auto", "x"],
+        b"",
+        2,
+        "error: mode `auto` is not built yet\nhint: modes are execute, accept-edits, ask, never-ask, bypass, plan\n",
+    );
+    check(
+        &["run", "-m", m, "--mode", "fast", "x"],
+        b"",
+        2,
+        "error: there is no mode `fast`\nhint: modes are execute, accept-edits, ask, never-ask, bypass, plan\n",
+    );
+    check(
+        &["run", "-m", m, "--sandbox", "landlock", "x"],
+        b"",
+        2,
+        "error: sandbox level `landlock` is not built yet\nhint: use --sandbox none\n",
+    );
+    check(
+        &["run", "-m", m, "--json", "--require-sandbox", "x"],
+        b"",
+        7,
+        "error: --require-sandbox wants a sandbox, and no level of it is built in this version\nhint: without one, \
+         commands that write ask first: leave it out, and allow what you trust with --allow\n",
+    );
+    check(
+        &["run", "-m", m, "--max-cost", "1", "x"],
+        b"",
+        2,
+        "error: the price of scripted:s.jsonl is not known, so --max-cost cannot hold\nhint: use a model whose price \
+         is known, or --max-steps\n",
+    );
+    check(
+        &["run", "-m", m, "--max-cost", "0", "x"],
+        b"",
+        2,
+        "error: --max-cost 0 is no bound\nhint: give US dollars, for example 0.50\n",
+    );
+    check(
+        &["run", "-m", m, "-C", "nowhere", "x"],
+        b"",
+        2,
+        "error: cannot work in `nowhere`: No such file or directory (os error 2)\nhint: name a folder that exists\n",
+    );
+    check(
+        &["run", "-m", m, "--continue", "x"],
+        b"",
+        2,
+        &format!(
+            "error: there is no session of {} to continue\nhint: leave --continue out to begin one; `sterna sessions \
+             list` shows those of other folders\n",
+            world.work().display()
+        ),
+    );
+    check(
+        &["run", "-m", m, "--fork", "nobody@3", "x"],
+        b"",
+        2,
+        "error: session `nobody` does not exist\nhint: `sterna sessions list` shows the sessions that there are\n",
+    );
+    check(
+        &["run", "-m", m, "--fork", "a@b", "x"],
+        b"",
+        2,
+        "error: `a@b` names no point of a session\nhint: write ID@SEQ, the number of a record, or ID@TURN.STEP\n",
+    );
+    check(
+        &["resume"],
+        b"",
+        2,
+        &format!(
+            "error: nothing was interrupted in {}\nhint: `sterna sessions list` shows the sessions of all folders\n",
+            world.work().display()
+        ),
+    );
+    // Messages of other crates: what matters is the code, the hint, and that nothing was begun.
+    for args in [
+        &["run", "-m", "scripted:gone.jsonl", "x"][..],
+        &["run", "-m", "nobody/model", "x"],
+        &["run", "-m", "anthropic/claude-sonnet-4-5", "x"],
+        &["run", "-m", m, "--allow", "((", "x"],
+        &["run", "-m", m, "--session", "a/b", "x"],
+        &["run", "-m", m, "--frobnicate", "x"],
+        &["frobnicate"],
+        &[],
+    ] {
+        let done = world.sterna(args);
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{args:?}: {}", done.err);
+    }
+    for args in [&["run", "-m", "nobody/model", "x"], &["run", "-m", "anthropic/claude-sonnet-4-5", "x"]] {
+        let done = world.sterna(args);
+        assert!(done.err.contains("\nhint: "), "{args:?}: {}", done.err);
+    }
+    // Nothing of all this left a session.
+    assert_eq!(world.run(&["--continue", "x"]).code, 2);
+}
+
+#[test]
+fn text_goes_to_stdout_and_the_rest_to_stderr() {
+    let world = World::new(LOOK);
+    let done = world.sterna(&["run", "-m", "scripted:s.jsonl", "look"]);
+    assert_eq!((done.code, done.out.as_str()), (0, "One file.\n"));
+    let lines: Vec<&str> = done.err.lines().collect();
+    assert!(lines[0].starts_with("  ✓ list .  "), "{lines:?}");
+    assert!(lines[1].starts_with("2 steps · 250 in, 32 out · price not known · "), "{lines:?}");
+    assert!(!done.err.contains('\x1b'), "{lines:?}");
+    let colored = world.command(&["run", "-m", "scripted:s.jsonl", "look"]).env("CLICOLOR_FORCE", "1").spawn();
+    let colored = support::Done::of(colored.unwrap());
+    assert_eq!(colored.out, "One file.\n");
+    assert!(colored.err.contains("\x1b[32m✓\x1b[0m"), "{}", colored.err);
+
+    world.script(r#"{"text":"no","stop":"refused"}"#);
+    let done = world.sterna(&["run", "-m", "scripted:s.jsonl", "look"]);
+    assert_eq!((done.code, done.out.as_str()), (1, ""));
+    assert!(done.err.starts_with("error: stopped (refused)"), "{}", done.err);
+}
+
+#[test]
+fn a_reader_that_leaves_costs_no_turn() {
+    let world = World::new(LOOK);
+    let mut child = world.command(&["run", "-m", "scripted:s.jsonl", "--json", "--session", "s", "x"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let done = support::Done::of(child);
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    let again = world.sterna(&["resume", "s", "--json"]);
+    assert_eq!(again.result()["message"], "One file.");
+}
+
+#[test]
+fn the_prompt_may_come_from_stdin() {
+    let world = World::new(r#"{"text":"ok"}"#);
+    for args in [&["run", "-m", "scripted:s.jsonl", "--json"][..], &["run", "-m", "scripted:s.jsonl", "--json", "-"]] {
+        let done = world.with_stdin(args, "täglich\nzwei".as_bytes());
+        let text = done.events().into_iter().find(|event| event["type"] == "input.accepted").unwrap();
+        assert_eq!((done.code, text["text"].as_str()), (0, Some("täglich\nzwei")));
+    }
+}
+
+#[test]
+fn sessions_go_on_and_fork() {
+    let world = World::new("{\"text\":\"one\"}\n{\"text\":\"two\"}\n{\"text\":\"three\"}");
+    let message = |args: &[&str]| {
+        let done = world.run(args);
+        assert_eq!(done.code, 0, "{args:?}: {}", done.err);
+        let result = done.result();
+        (result["session"].as_str().unwrap().to_owned(), result["message"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(message(&["--session", "a", "x"]), ("a".into(), "one".into()));
+    assert_eq!(message(&["--session", "a", "x"]), ("a".into(), "two".into()));
+    // A fork has the history up to its point: here only the first turn.
+    let first_end = 6;
+    let (fork, said) = message(&["--fork", &format!("a@{first_end}"), "x"]);
+    assert!(fork != "a" && said == "two", "{fork} {said}");
+    assert_eq!(message(&["--fork", "a", "--session", "b", "x"]), ("b".into(), "three".into()));
+    let (newest, _) = message(&["--session", "c", "x"]);
+    assert_eq!(message(&["--continue", "x"]), (newest, "two".into()));
+    // Without -m a session goes on with the model that it has.
+    let done = world.sterna(&["run", "--json", "--session", "c", "x"]);
+    assert_eq!(done.result()["message"], "three", "{}", done.err);
+}
+
+#[test]
+fn chat_takes_prompts_from_a_pipe() {
+    let world = World::new("{\"text\":\"one\"}\n{\"text\":\"two\"}");
+    let done = world.with_stdin(&["chat", "-m", "scripted:s.jsonl", "--session", "c"], b"hi\n\n/titel x\n/title T\nho\n");
+    assert_eq!((done.code, done.out.as_str()), (0, "one\ntwo\n"), "{}", done.err);
+    let unknown = "error: there is no command /titel\nhint: did you mean /title?\n";
+    assert!(done.err.contains(unknown), "{}", done.err);
+}

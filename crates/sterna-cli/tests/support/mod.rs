@@ -1,0 +1,160 @@
+//! A folder, a home and the binary: what the tests of the command line stand on.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+pub struct World {
+    dir: tempfile::TempDir,
+}
+
+/// A command that ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// A command that runs with its stdout read line by line.
+pub struct Running {
+    pub child: Child,
+    lines: BufReader<ChildStdout>,
+    pub seen: String,
+}
+
+impl World {
+    /// A fresh home and working folder, with this script in `s.jsonl`.
+    pub fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = Self { dir };
+        std::fs::create_dir_all(world.work()).unwrap();
+        std::fs::create_dir_all(world.home()).unwrap();
+        world.script(script);
+        world
+    }
+
+    pub fn script(&self, script: &str) {
+        std::fs::write(self.work().join("s.jsonl"), script).unwrap();
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join("work")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join("home")
+    }
+
+    pub fn config(&self, text: &str) {
+        std::fs::write(self.home().join("config.toml"), text).unwrap();
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sterna"));
+        command.args(args).current_dir(self.work()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.dir.path()).env("STERNA_HOME", self.home());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn sterna(&self, args: &[&str]) -> Done {
+        Done::of(self.command(args).spawn().unwrap())
+    }
+
+    /// `sterna run -m scripted:s.jsonl --json …`
+    pub fn run(&self, args: &[&str]) -> Done {
+        self.sterna(&[&["run", "-m", "scripted:s.jsonl", "--json"], args].concat())
+    }
+
+    pub fn with_stdin(&self, args: &[&str], input: &[u8]) -> Done {
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        Done::of(child)
+    }
+
+    pub fn start(&self, args: &[&str]) -> Running {
+        let mut child = self.command(args).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines, seen: String::new() }
+    }
+}
+
+impl Done {
+    pub fn of(child: Child) -> Self {
+        let output = child.wait_with_output().unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The events on stdout: JSON lines, `seq` never decreasing, one `result`, last.
+    pub fn events(&self) -> Vec<Value> {
+        events(&self.out)
+    }
+
+    pub fn result(&self) -> Value {
+        self.events().pop().unwrap()
+    }
+}
+
+impl Running {
+    /// Reads on until an event of this type came.
+    pub fn until(&mut self, kind: &str) -> Value {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "ended before {kind}: {}", self.seen);
+            self.seen.push_str(&line);
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["type"] == kind {
+                return event;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn end(mut self) -> Done {
+        self.lines.read_to_string(&mut self.seen).unwrap();
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        Done { code, out: self.seen, err: String::new() }
+    }
+}
+
+pub fn events(out: &str) -> Vec<Value> {
+    let events: Vec<Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+    let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert!(seqs.is_sorted(), "{seqs:?}");
+    let results: Vec<usize> =
+        events.iter().enumerate().filter(|(_, event)| event["type"] == "result").map(|(at, _)| at).collect();
+    assert_eq!(results, [events.len() - 1], "one result, and it is last: {out}");
+    events
+}
+
+/// Events of settled records, without what differs between two runs of the same.
+pub fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).filter(|kind| *kind != "model.delta").collect()
+}
+
+/// A result without names and times.
+pub fn essence(result: &Value) -> Value {
+    let mut result = result.clone();
+    for field in ["session", "seq", "at", "v"] {
+        result.as_object_mut().unwrap().remove(field);
+    }
+    result
+}
+
+pub fn lines_of(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap_or_default().lines().count()
+}
