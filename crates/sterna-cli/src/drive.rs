@@ -298,7 +298,9 @@ async fn ask(person: &Person, open: Open) -> Said {
     let print = Print::from_env();
     match open {
         Open::Approval { wait, tool, summary, reason, rule, preview } => {
-            let title = format!("{} wants: {}", one_line(&tool, 80), one_line(&summary, 500));
+            // A summary that begins with the tool's name needs it no second time.
+            let tool = if summary.starts_with(&tool) { String::new() } else { format!("{} ", one_line(&tool, 80)) };
+            let title = format!("? {tool}{}", one_line(&summary, 500));
             print.note(&print.paint_err(&title, Style::Bold));
             if let Some(preview) = preview {
                 show_preview(&print, &preview);

@@ -50,7 +50,7 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
     std::fs::create_dir_all(&work).unwrap();
     std::fs::write(work.join("a.txt"), "first\n").unwrap();
     let config = format!(
-        "model = \"mine/m\"\n[providers.mine]\nwire = \"openai_chat\"\nbase_url = \"{}/v1\"\n[policy]\nallow = [\"Shell(echo *)\", \"Shell(sleep *)\"]\n",
+        "model = \"mine/m\"\n[providers.mine]\nwire = \"openai_chat\"\nbase_url = \"{}/v1\"\n[policy]\nallow = [\"Shell(echo *)\", \"Shell(sleep *)\", \"Write(count.txt)\"]\n",
         server.url()
     );
     std::fs::write(home.join("config.toml"), config).unwrap();

@@ -93,6 +93,28 @@ fn the_second_interrupt_leaves_at_once() {
 }
 
 #[test]
+fn a_session_that_is_lost_under_its_turn_still_ends_with_a_result() {
+    use sterna_log::Log;
+    let world = World::new(
+        r#"{"calls":[{"name":"shell","arguments":{"command":"while [ ! -e go ]; do sleep 0.02; done"}}]}
+{"text":"done"}"#,
+    );
+    let args = ["run", "-m", "scripted:s.jsonl", "--json", "--mode", "bypass", "--session", "s", "x"];
+    let mut run = world.start(&args);
+    run.until("tool.started");
+    let store = sterna_sqlite::SqliteStore::open(&world.home().join("data"), Default::default()).unwrap();
+    futures::executor::block_on(store.delete(&sterna_model::SessionId::new("s").unwrap())).unwrap();
+    std::fs::write(world.work().join("go"), "").unwrap();
+    let done = run.end();
+    let result = done.result();
+    assert_eq!((done.code, result["stop"].as_str()), (1, Some("runtime_error")), "{}", done.out);
+    // The id is not used again.
+    let again = world.run(&["--session", "s", "x"]);
+    assert_eq!((again.code, again.out.as_str()), (2, ""));
+    assert!(again.err.contains("was deleted") && again.err.contains("hint: "), "{}", again.err);
+}
+
+#[test]
 fn a_terminated_run_is_resumed_to_the_same_result() {
     let reference = {
         let world = World::new(r#"{"text":"on time"}"#);

@@ -12,6 +12,7 @@ mod hub;
 mod observe;
 mod parts;
 mod replay;
+mod resident;
 mod runtime;
 mod state;
 mod tools;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::driver::{Driver, Msg};
 use crate::hub::Hub;
+use crate::resident::Residents;
 use crate::state::{State, for_each_record};
 use crate::{Observer, Parts, RuntimeError, TurnConfig};
 
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub parts: Parts,
     sessions: Mutex<HashMap<SessionId, Weak<Shared>>>,
     prompts: Mutex<HashSet<Digest>>,
+    pub residents: Residents,
     rules: Mutex<Option<(Vec<RuleText>, Arc<Vec<Rule>>)>>,
 }
 
@@ -87,6 +89,7 @@ impl Runtime {
             parts,
             sessions: Mutex::default(),
             prompts: Mutex::default(),
+            residents: Residents::default(),
             rules: Mutex::default(),
         }))
     }
@@ -125,12 +128,13 @@ impl Runtime {
         let receipt = if fresh {
             self.open(&id, &append_id, &input, &submit, &mut opened).await?
         } else {
-            match self.append(&shared, &append_id, vec![input.clone()]).await {
+            let config = submit.drive.then_some(&submit.config);
+            match self.append_with(&shared, &append_id, vec![input.clone()], config).await {
                 Err(RuntimeError::Log(error)) if matches!(*error, LogError::NotFound(_)) => {
                     match self.open(&id, &append_id, &input, &submit, &mut opened).await {
                         // Creating an id that another just created is opening it.
                         Err(RuntimeError::Log(error)) if matches!(*error, LogError::Exists(_)) => {
-                            self.append(&shared, &append_id, vec![input]).await?
+                            self.append_with(&shared, &append_id, vec![input], config).await?
                         }
                         other => other?,
                     }
@@ -401,16 +405,29 @@ impl Runtime {
         self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
     }
 
-    /// Through the driver when it is here, else straight to the log.
     async fn append(
         &self,
         shared: &Arc<Shared>,
         id: &str,
         records: Vec<Draft>,
     ) -> Result<Receipt, RuntimeError> {
+        self.append_with(shared, id, records, None).await
+    }
+
+    /// Through the driver when it is here, else straight to the log. With what a turn that starts of it is given.
+    async fn append_with(
+        &self,
+        shared: &Arc<Shared>,
+        id: &str,
+        records: Vec<Draft>,
+        config: Option<&TurnConfig>,
+    ) -> Result<Receipt, RuntimeError> {
         let (reply, answer) = oneshot::channel();
         let sent = match &*shared.lock_tx() {
-            Some(tx) => tx.send(Msg::Append { id: id.to_owned(), records: records.clone(), reply }).is_ok(),
+            Some(tx) => {
+                let (id, records, config) = (id.to_owned(), records.clone(), config.cloned().map(Box::new));
+                tx.send(Msg::Append { id, records, config, reply }).is_ok()
+            }
             None => false,
         };
         if sent && let Ok(appended) = answer.await {
@@ -480,7 +497,8 @@ impl Runtime {
             let cancels = matches!(&sealed.record.body, Body::CancelRequested { turn, .. } if *turn == of);
             if cancels && owner == session && first.is_none() {
                 let seq = sealed.record.seq;
-                first = Some(Receipt { first: seq, last: seq, hash: sealed.hash, repeated: true, lease: None });
+                first =
+                    Some(Receipt { first: seq, last: seq, hash: sealed.hash, repeated: true, lease: None });
             }
             Ok(())
         });
@@ -545,7 +563,7 @@ impl Inner {
         let mut more = false;
         while let Some(msg) = rx.recv().await {
             match msg {
-                Msg::Append { id, records, reply } => {
+                Msg::Append { id, records, config: newer, reply } => {
                     let append = Append {
                         session: shared.id.clone(),
                         expect: Expect::Any,
@@ -555,6 +573,9 @@ impl Inner {
                     };
                     let appended = self.parts.log.append(append).await;
                     more |= appended.is_ok();
+                    if let (Ok(_), Some(newer)) = (&appended, newer) {
+                        config = *newer;
+                    }
                     // Whoever asked may have left.
                     let _ = reply.send(appended);
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
-use sterna_model::{Body, Intended, Record, Seq, SessionId, Span, TurnStarted};
+use sterna_model::{Body, EffectResult, Intended, Part, Record, Seq, SessionId, Span, TurnStarted};
 use sterna_turn::TurnMachine;
 
 use crate::RuntimeError;
@@ -24,6 +24,8 @@ pub struct State {
     pub lineage: Vec<Span>,
     /// The last record of the session's own log.
     pub head: Seq,
+    /// About how many bytes it holds.
+    pub weight: usize,
 }
 
 impl State {
@@ -55,6 +57,7 @@ impl State {
             });
         }
         self.transcript.apply(record);
+        self.weight += weight_of(&record.body);
         self.folded.apply(record);
         match &record.body {
             Body::TurnStarted(started) => {
@@ -96,6 +99,31 @@ impl State {
             self.head = 0;
         }
         Ok(())
+    }
+}
+
+/// Twice the text, for what is encoded of it, and a little for the rest.
+fn weight_of(body: &Body) -> usize {
+    let text = match body {
+        Body::InputAccepted(input) => sterna_model::input_text(&input.parts).len(),
+        Body::Outcome(outcome) => match &outcome.result {
+            EffectResult::Model(model) => model.parts.iter().map(weight_of_part).sum(),
+            EffectResult::Tool(tool) => tool.view.len(),
+            EffectResult::ModelFailed(_) => 0,
+        },
+        _ => 0,
+    };
+    2 * text + 256
+}
+
+fn weight_of_part(part: &Part) -> usize {
+    match part {
+        Part::Text(text) => text.len(),
+        Part::Reasoning(reasoning) => {
+            reasoning.text.len() + reasoning.opaque.as_ref().map_or(0, |opaque| opaque.json.len())
+        }
+        Part::ToolCall(call) => call.arguments.len() + call.name.len() + call.id.len(),
+        Part::Opaque(opaque) => opaque.json.len(),
     }
 }
 

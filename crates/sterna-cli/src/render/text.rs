@@ -214,7 +214,15 @@ impl Text {
             (ToolStatus::Ok | ToolStatus::Failed, Some(code)) => format!("exit {code}, "),
             (other, _) => format!("{}, ", other.word().replace('_', " ")),
         };
-        let how = self.print.paint_err(&format!("{how}{}", words::seconds(duration_ms)), Style::Dim);
+        let how = match status.ran() {
+            true => format!("{how}{}", words::seconds(duration_ms)),
+            false => how.trim_end_matches(", ").to_owned(),
+        };
+        let brief = match self.print.live_err {
+            true => one_line(brief, columns().saturating_sub(how.chars().count() + 7).max(20)),
+            false => brief.to_owned(),
+        };
+        let how = self.print.paint_err(&how, Style::Dim);
         let line = format!("  {} {brief}  {how}", self.print.paint_err(mark, style));
         self.note(&line, out);
         let most = match (self.chat, good) {
@@ -229,14 +237,16 @@ impl Text {
     /// The beginning of a result, dim.
     fn excerpt(&self, output: &str, most: usize) {
         let shown = harmless(output);
-        let lines: Vec<&str> = shown.lines().filter(|line| !line.trim().is_empty()).collect();
+        // The exit code stands in the line above.
+        let tells = |line: &&str| !line.trim().is_empty() && !line.starts_with("exit code ");
+        let lines: Vec<&str> = shown.lines().filter(tells).collect();
         let width = if self.print.live_err { columns().saturating_sub(6).max(20) } else { 200 };
         for line in lines.iter().take(most) {
             let line: String = line.replace('\t', "    ").chars().take(width).collect();
             self.print.note(&self.print.paint_err(&format!("    {line}"), Style::Dim));
         }
         if most > 1 && lines.len() > most {
-            let more = format!("    … {} more", words::counted((lines.len() - most) as u64, "line"));
+            let more = format!("    … and {} more", words::counted((lines.len() - most) as u64, "line"));
             self.print.note(&self.print.paint_err(&more, Style::Dim));
         }
     }
@@ -263,6 +273,11 @@ impl Text {
         self.shown.clear();
         self.calls.clear();
         self.summary(result);
+        if !self.chat && !result.denials.is_empty() {
+            let denied = words::counted(result.denials.len() as u64, "call");
+            let hint = format!("denied {denied}: --allow RULE allows it, --on-ask park lets you answer later");
+            self.print.hint(&hint);
+        }
     }
 
     fn stopped(&self, result: &ResultEvent, message: &str) {

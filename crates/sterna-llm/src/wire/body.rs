@@ -1,11 +1,11 @@
 //! Puts a request's body together from cached pieces: each request costs what is new, not what is old.
 //!
-//! A body is head, then the items with glue between them, then a tail. Head and items are kept as bytes, and so is
-//! the state of the hash over those that will not change; the tail holds whatever may change without the history.
+//! A body is head, then the items with glue between them, then a tail. The bytes of head and items that will not
+//! change are kept as one piece, with the state of the hash over them: an old item costs a copy of its bytes and
+//! nothing else. The tail holds whatever may change without the history.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Serialize;
 use sterna_model::{Digest, Route, ToolSpec};
 
@@ -16,15 +16,28 @@ use crate::{Encoded, Item, Request, SystemPart};
 pub struct EncodeCache {
     owner: Option<(&'static str, Route)>,
     head: Option<Head>,
-    items: Vec<(Arc<Item>, Bytes)>,
-    /// Hash state over the head and the first items, this many.
-    prefix: Option<(usize, blake3::Hasher)>,
+    /// The last request's items, to know them again.
+    items: Vec<Arc<Item>>,
+    /// The head and the first items as they are sent.
+    prefix: Prefix,
+    /// The bytes of the items after the prefix.
+    rest: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Default)]
+struct Prefix {
+    /// How many items it holds.
+    items: usize,
+    bytes: Vec<u8>,
+    hasher: blake3::Hasher,
+    /// Whose message its last piece is.
+    last: Option<Role>,
 }
 
 struct Head {
     system: Arc<[SystemPart]>,
     tools: Arc<[ToolSpec]>,
-    bytes: Bytes,
+    bytes: Vec<u8>,
 }
 
 /// Whose message a piece belongs to.
@@ -64,65 +77,78 @@ pub(super) fn assemble(
     extra: &[u8],
 ) -> Encoded {
     refresh(layout, request, cache);
-    let head = cache.head.as_ref().map(|head| head.bytes.clone()).unwrap_or_default();
-    let marked = marked(cache, layout.marks(request));
+    let marks = layout.marks(request);
+    let mut marked = marked(cache, marks);
+    if marked.len() < marks && cache.prefix.items > 0 {
+        // A mark may belong into what was thought to be stable.
+        cache.forget_prefix(layout, request);
+        marked = self::marked(cache, marks);
+    }
     let stable = marked.iter().min().copied().unwrap_or(cache.items.len());
+    settle(layout, cache, stable);
 
-    let (hashed, mut hasher) = match cache.prefix.take() {
-        Some((items, hasher)) if items <= stable => (items, hasher),
-        _ => {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&head);
-            (0, hasher)
-        }
-    };
-    let mut chunks = Vec::with_capacity(cache.items.len() * 2 + 4);
-    chunks.push(head);
-    let mut before = has_system(request).then_some(Role::System);
-    for (at, (item, bytes)) in cache.items.iter().enumerate() {
-        if at == stable {
-            cache.prefix = Some((at, hasher.clone()));
-        }
+    let EncodeCache { items, prefix, rest, .. } = cache;
+    let more: usize = rest.iter().map(|bytes| bytes.len() + layout.mark().len() + 8).sum();
+    let mut body = Vec::with_capacity(prefix.bytes.len() + more + request.tail.len() * 2 + extra.len() + 512);
+    body.extend_from_slice(&prefix.bytes);
+    let mut before = prefix.last;
+    for (at, (item, bytes)) in (prefix.items..).zip(items[prefix.items..].iter().zip(&*rest)) {
         if bytes.is_empty() {
             continue;
         }
-        let first = chunks.len();
         let role = role(item);
-        let glue = layout.glue(before, role);
-        if !glue.is_empty() {
-            chunks.push(Bytes::from_static(glue));
-        }
+        body.extend_from_slice(layout.glue(before, role));
         if marked.contains(&at) {
-            chunks.push(bytes.slice(..bytes.len() - 1));
-            chunks.push(Bytes::from_static(layout.mark()));
-            chunks.push(Bytes::from_static(b"}"));
+            body.extend_from_slice(&bytes[..bytes.len() - 1]);
+            body.extend_from_slice(layout.mark());
+            body.push(b'}');
         } else {
-            chunks.push(bytes.clone());
-        }
-        if at >= hashed {
-            for chunk in &chunks[first..] {
-                hasher.update(chunk);
-            }
+            body.extend_from_slice(bytes);
         }
         before = Some(role);
     }
-    if stable == cache.items.len() {
-        cache.prefix = Some((stable, hasher.clone()));
-    }
-
-    let mut end = Vec::new();
     if !request.tail.trim().is_empty() {
-        end.extend_from_slice(layout.glue(before, Role::User));
-        end.extend_from_slice(&layout.tail(&request.tail));
+        body.extend_from_slice(layout.glue(before, Role::User));
+        body.extend_from_slice(&layout.tail(&request.tail));
         before = Some(Role::User);
     }
-    end.extend_from_slice(layout.close(before));
-    end.extend_from_slice(&layout.suffix(request));
-    end.extend_from_slice(extra);
-    end.push(b'}');
-    hasher.update(&end);
-    chunks.push(end.into());
-    Encoded::with_hash(chunks, Digest(*hasher.finalize().as_bytes()))
+    body.extend_from_slice(layout.close(before));
+    body.extend_from_slice(&layout.suffix(request));
+    body.extend_from_slice(extra);
+    body.push(b'}');
+    let mut hasher = prefix.hasher.clone();
+    hasher.update(&body[prefix.bytes.len()..]);
+    Encoded::with_hash(vec![body.into()], Digest(*hasher.finalize().as_bytes()))
+}
+
+impl EncodeCache {
+    /// Begins the prefix anew, with the head alone.
+    fn forget_prefix(&mut self, layout: &dyn Layout, request: &Request) {
+        let bytes = self.head.as_ref().map(|head| head.bytes.clone()).unwrap_or_default();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes);
+        let last = has_system(request).then_some(Role::System);
+        self.prefix = Prefix { items: 0, bytes, hasher, last };
+        self.rest = self.items.iter().map(|item| layout.item(item, &request.route)).collect();
+    }
+}
+
+/// Moves items that will not change into the prefix, until it holds this many.
+fn settle(layout: &dyn Layout, cache: &mut EncodeCache, stable: usize) {
+    let EncodeCache { items, prefix, rest, .. } = cache;
+    let from = prefix.items.min(stable);
+    let hashed = prefix.bytes.len();
+    for (item, bytes) in items[from..stable].iter().zip(rest.drain(..stable - from)) {
+        if bytes.is_empty() {
+            continue;
+        }
+        let role = role(item);
+        prefix.bytes.extend_from_slice(layout.glue(prefix.last, role));
+        prefix.bytes.extend_from_slice(&bytes);
+        prefix.last = Some(role);
+    }
+    prefix.items = stable;
+    prefix.hasher.update(&prefix.bytes[hashed..]);
 }
 
 /// Makes the cache hold exactly this request's head and items.
@@ -138,27 +164,37 @@ fn refresh(layout: &dyn Layout, request: &Request, cache: &mut EncodeCache) {
             && (Arc::ptr_eq(&head.tools, &request.tools) || head.tools == request.tools)
     });
     if !same_head {
-        let bytes = layout.head(request).into();
+        let bytes = layout.head(request);
         cache.head = Some(Head { system: request.system.clone(), tools: request.tools.clone(), bytes });
-        cache.prefix = None;
     }
-    let same =
-        cache.items.iter().zip(&request.items).take_while(|((old, _), new)| Arc::ptr_eq(old, new)).count();
+    // The same content under another address was a preview of the history when it was last seen.
+    let known = |(old, new): &(&Arc<Item>, &Arc<Item>)| Arc::ptr_eq(old, new) || old == new;
+    let same = cache.items.iter().zip(&request.items).take_while(known).count();
     cache.items.truncate(same);
-    if cache.prefix.as_ref().is_some_and(|(items, _)| *items > same) {
-        cache.prefix = None;
+    for (old, new) in cache.items.iter_mut().zip(&request.items[..same]).rev() {
+        if Arc::ptr_eq(old, new) {
+            break;
+        }
+        *old = new.clone();
     }
+    if !same_head || cache.prefix.items > same {
+        cache.forget_prefix(layout, request);
+    }
+    cache.rest.truncate(same - cache.prefix.items);
     for item in &request.items[same..] {
-        cache.items.push((item.clone(), layout.item(item, &request.route).into()));
+        cache.items.push(item.clone());
+        cache.rest.push(layout.item(item, &request.route));
     }
 }
 
-/// The items that carry a mark: the last `count` of a user that are sent.
+/// The items that carry a mark: the last `count` of a user that are sent and lie after the prefix.
 fn marked(cache: &EncodeCache, count: usize) -> Vec<usize> {
-    let sent = |(at, (item, bytes)): (usize, &(Arc<Item>, Bytes))| {
+    let sent = |(at, (item, bytes)): (usize, (&Arc<Item>, &Vec<u8>))| {
         (role(item) == Role::User && bytes.ends_with(b"}")).then_some(at)
     };
-    cache.items.iter().enumerate().rev().filter_map(sent).take(count).collect()
+    let first = cache.prefix.items;
+    let rest = cache.items[first..].iter().zip(&cache.rest).enumerate().rev();
+    rest.map(|(at, piece)| (first + at, piece)).filter_map(sent).take(count).collect()
 }
 
 /// Whether the head holds a system prompt.

@@ -35,12 +35,16 @@ impl Driver {
             tokio::select! {
                 () = poll => {}
                 msg = self.rx.recv() => match msg {
-                    Some(Msg::Append { id, records, reply }) => {
+                    Some(Msg::Append { id, records, config, reply }) => {
                         let append = Append {
                             session: self.id.clone(), expect: Expect::Any, id, records, blobs: Vec::new(),
                         };
+                        let appended = self.rt.parts.log.append(append).await;
+                        if let (Ok(_), Some(config)) = (&appended, config) {
+                            self.config = *config;
+                        }
                         // Whoever asked may have left.
-                        let _ = reply.send(self.rt.parts.log.append(append).await);
+                        let _ = reply.send(appended);
                     }
                     Some(Msg::Configure(config)) => self.config = *config,
                     Some(Msg::Drain) | None => return Ok(End::Drained),

@@ -10,30 +10,28 @@ use sterna_model::{
 
 use super::want::Ready;
 use super::{Driver, End, Msg, Stage};
-use crate::RuntimeError;
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::Passed;
 use crate::effects::tool::{ToolEnd, unrun};
+use crate::{RuntimeError, TurnConfig};
 
 impl Driver {
     pub(super) async fn handle(&mut self, msg: Msg) -> Result<Option<End>, RuntimeError> {
         match msg {
-            Msg::Append { id, records, reply } => {
+            Msg::Append { id, records, config, reply } => {
                 if !self.flush().await? {
                     // Whoever sent it is told to send it again: to the log, now that we do not lead.
                     drop(reply);
                     return Ok(Some(End::Lost));
                 }
                 let appended = self.append_for_others(id, records).await;
+                if let (Ok(_), Some(config)) = (&appended, config) {
+                    self.configure(*config);
+                }
                 // Whoever asked may have left.
                 let _ = reply.send(appended);
             }
-            Msg::Configure(config) => {
-                self.config = *config;
-                if self.state.machine.turn().is_none() {
-                    self.prompt = None;
-                }
-            }
+            Msg::Configure(config) => self.configure(*config),
             Msg::Drain => {
                 self.draining = true;
                 // A model call can be made again; what tools do must settle.
@@ -69,6 +67,13 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    fn configure(&mut self, config: TurnConfig) {
+        self.config = config;
+        if self.state.machine.turn().is_none() {
+            self.prompt = None;
+        }
     }
 
     /// Inputs, answers and the like: anyone may append them, and we are the one who is here.

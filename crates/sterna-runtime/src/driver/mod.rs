@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::ToolEnd;
+use crate::resident::Rested;
 use crate::runtime::{Inner, Shared};
 use crate::{RuntimeError, State, TurnConfig};
 
@@ -40,6 +41,8 @@ pub(crate) enum Msg {
     Append {
         id: String,
         records: Vec<Draft>,
+        /// What a turn that these records start is given.
+        config: Option<Box<TurnConfig>>,
         reply: oneshot::Sender<Result<Receipt, LogError>>,
     },
     /// What the next turn is given.
@@ -194,6 +197,10 @@ impl Driver {
             let now = self.rt.parts.env.now();
             self.shared.hub.say(Some(number), now, EventKind::Result(Box::new(result)));
         }
+        if matches!(ended, Ok(End::Idle)) {
+            let (state, cache) = (std::mem::take(&mut self.state), std::mem::take(&mut self.cache));
+            self.rt.residents.keep(self.id.clone(), Rested { state, cache });
+        }
         let error = ended.err();
         self.rt.retire(&self.shared, self.rx, error, self.config).await;
     }
@@ -206,7 +213,16 @@ impl Driver {
                 self.take_lease(&lease);
                 self.refresh_view();
             }
-            None => self.load().await?,
+            None => match self.rt.residents.take(&self.id) {
+                Some(rested) => {
+                    self.state = rested.state;
+                    self.cache = rested.cache;
+                    self.refresh_view();
+                    self.shown = self.state.head;
+                    self.catch_up().await?;
+                }
+                None => self.load().await?,
+            },
         }
         self.show_as_durable();
         loop {
@@ -326,10 +342,9 @@ impl Driver {
     fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
         let config = &self.config;
         let text = |path: &std::path::Path| path.display().to_string();
-        let route = self.state.machine.route().filter(|_| config.route.provider.is_empty()).cloned();
         let started = TurnStarted {
             inputs,
-            route: route.unwrap_or_else(|| config.route.clone()),
+            route: config.route.clone(),
             mode: config.mode,
             limits: config.limits.clone(),
             rules: config.rules.clone(),
@@ -411,13 +426,12 @@ impl Driver {
             Ok(lease) => {
                 let led_between = self.fence.is_some_and(|ours| lease.fence != ours + 1);
                 self.take_lease(&lease);
-                if led_between {
-                    self.start_over().await?;
-                    return Ok(true);
-                }
                 // Whoever held it before may have written since we read.
                 let head = self.rt.parts.log.head(&self.id).await?;
-                if self.staged.is_empty() && head.seq != self.state.head {
+                let ours = self.state.head - self.staged.len() as u64;
+                if led_between && head.seq != ours {
+                    self.start_over().await?;
+                } else if self.staged.is_empty() && head.seq != ours {
                     self.catch_up().await?;
                 }
                 Ok(true)

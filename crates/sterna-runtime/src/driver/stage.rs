@@ -52,7 +52,10 @@ impl Driver {
             let append = Append {
                 session: self.id.clone(),
                 expect: Expect::Head { head, fence },
-                id: records.first().map(|first| identity(&first.clone().at_seq(head + 1))).unwrap_or_default(),
+                id: records
+                    .first()
+                    .map(|first| identity(&first.clone().at_seq(head + 1)))
+                    .unwrap_or_default(),
                 records: records.clone(),
                 blobs: std::mem::take(&mut blobs),
             };

@@ -217,6 +217,9 @@ fn suggest(given: &str, known: &[&str], outer: &str) -> String {
 pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let given = given.to_ascii_lowercase().replace('-', "_");
     let distance = |word: &str| strsim::damerau_levenshtein(&given, &word.replace('-', "_"));
-    let (far, word) = known.iter().map(|word| (distance(word), *word)).min()?;
+    // Of two that are as near, the one of the same length: letters are swapped more often than left out.
+    let apart = |word: &str| (distance(word), word.chars().count().abs_diff(given.chars().count()));
+    let word = known.iter().copied().min_by_key(|word| apart(word))?;
+    let (far, _) = apart(word);
     (far <= 2.max(given.chars().count() / 3)).then_some(word)
 }

@@ -1,1 +1,326 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use sterna_llm::Price;
+use sterna_model::Decision;
+
+use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS};
+use super::provider::{MODEL_KEYS, PRICE_KEYS, PROVIDER_KEYS, TIMEOUT_KEYS};
 use super::*;
+
+const USER: &str = "/u/config.toml";
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "HOME" => Some("/home/me".into()),
+        "MINE_API_KEY" => Some(" sk-mine\n".into()),
+        "OPENAI_API_KEY" => Some("sk-openai".into()),
+        "GROQ_BASE_URL" => Some("http://127.0.0.1:7/v1".into()),
+        _ => None,
+    }
+}
+
+fn read(text: &str) -> Result<Settings, ConfigError> {
+    let mut settings = Settings::with_builtins(&env);
+    read::apply(&mut settings, Path::new(USER), text, Scope::User, &env)?;
+    Ok(settings)
+}
+
+/// The error of a file that holds this text: what happened, and the hint.
+fn error(text: &str) -> (String, String) {
+    let error = read(text).err().unwrap_or_else(|| panic!("accepted: {text}"));
+    (error.message, error.hint.unwrap_or_default())
+}
+
+#[test]
+fn every_key_reaches_its_setting() {
+    let settings = read(
+        r#"
+model = "anthropic/claude-sonnet-4-5"
+fallback = ["openai/gpt-5"]
+mode = "accept-edits"
+on_ask = "park"
+in_doubt = "stop"
+max_steps = 7
+max_parallel_tools = 2
+max_output_continuations = 0
+no_progress_steps = 5
+max_consecutive_denials = 9
+max_tokens = 1_000_000
+max_cost = 0.25
+deadline = 1.5
+max_output = 0x1000
+profile = "minimal"
+tools = ["read", "shell"]
+env_pass = ["RUSTUP_HOME"]
+sandbox = "landlock"
+title = "words"
+[policy]
+allow = ["Shell(cargo test *)"]
+deny = [{ rule = "Shell(rm *)", match = ["rm -rf x"], not_match = ["ls"] }, "Write(secrets/**)"]
+[local]
+dir = "~/models"
+threads = 1
+context = 4096
+"#,
+    )
+    .unwrap();
+    assert_eq!(settings.model.as_ref().unwrap().to_string(), "anthropic/claude-sonnet-4-5");
+    assert_eq!(settings.mode, Some(Mode::AcceptEdits));
+    assert_eq!(settings.on_ask, Some(OnAsk::Park));
+    assert_eq!(settings.in_doubt, Some(InDoubtPolicy::Stop));
+    let limits = Limits {
+        max_steps: 7,
+        max_parallel_tools: 2,
+        max_output_continuations: 0,
+        no_progress_steps: 5,
+        max_consecutive_denials: 9,
+        max_tokens: Some(1_000_000),
+        max_cost: Some(250_000_000),
+        deadline: Some(1_500),
+    };
+    assert_eq!(settings.limits, limits);
+    assert_eq!(settings.max_output, Some(4_096));
+    assert_eq!(settings.profile.as_deref(), Some("minimal"));
+    assert_eq!(settings.tools, ["read", "shell"]);
+    assert_eq!(settings.env_pass, ["RUSTUP_HOME"]);
+    assert_eq!(settings.sandbox, SandboxWish { level: Some("landlock".into()), required: false });
+    let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
+    assert_eq!(settings.local, local);
+    let rule = |decision, text: &str, line| RuleText {
+        decision,
+        text: text.into(),
+        scope: Scope::User,
+        source: format!("{USER}:{line}"),
+    };
+    let rules = [
+        rule(Decision::Allow, "Shell(cargo test *)", 22),
+        rule(Decision::Deny, "Shell(rm *)", 23),
+        rule(Decision::Deny, "Write(secrets/**)", 23),
+    ];
+    assert_eq!(settings.rules, rules);
+    assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
+    assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:26"));
+    assert!(settings.locked.is_empty());
+    // Nothing said, nothing changed.
+    assert_eq!(read("").unwrap().limits, Limits::default());
+    assert_eq!(read("sandbox = \"required\"").unwrap().sandbox, SandboxWish { level: None, required: true });
+}
+
+#[test]
+fn complaints_name_the_place_and_what_to_do() {
+    let keys = "model, fallback, mode, on_ask, in_doubt, max_steps, max_parallel_tools, \
+                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, deadline, \
+                max_output, profile, tools, env_pass, sandbox, title, policy, providers, local";
+    let here = format!("keys here are {keys}");
+    for (text, message, hint) in [
+        ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
+        ("max-steps = 3", "1: unknown key `max-steps`", "did you mean `max_steps`?"),
+        ("frobnicate = 1", "1: unknown key `frobnicate`", here.as_str()),
+        ("[local]\n\nthread = 1", "3: unknown key `local.thread`", "did you mean `local.threads`?"),
+        ("[providers.mine]\nurl = \"\"", "2: unknown key `providers.mine.url`", "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models"),
+        ("model = 3", "1: `model` must be a string, not a whole number", ""),
+        ("model = \"\"", "1: `model` is empty", ""),
+        ("model = \"a b\"", "1: `a b` is not a model route: write provider/model, for example anthropic/claude-sonnet-4-5, or local, or scripted:FILE", ""),
+        ("mode = \"axecute\"", "1: `mode` cannot be `axecute`", "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan"),
+        ("on_ask = \"prompt\"", "1: `on_ask` cannot be `prompt`", "it is one of deny, fail, park"),
+        ("max_steps = 0", "1: `max_steps` must be a whole number of at least 1, not 0", ""),
+        ("max_steps = -1", "1: `max_steps` must be a whole number of at least 1, not -1", ""),
+        ("max_steps = 99999999999", "1: `max_steps` must be a whole number of at least 1, not 99999999999", ""),
+        ("max_steps = \"9\"", "1: `max_steps` must be a whole number of at least 1, not a string", ""),
+        ("max_cost = -0.5", "1: `max_cost` must be a number that is not negative, not -0.5", ""),
+        ("max_cost = nan", "1: `max_cost` must be a number that is not negative, not nan", ""),
+        ("max_cost = true", "1: `max_cost` must be a number that is not negative, not true or false", ""),
+        ("deadline = 0", "1: `deadline` must be a number of seconds greater than 0", ""),
+        ("tools = [\n\"read\",\n3]", "3: `tools` must be an array of strings, not a whole number", ""),
+        ("tools = \"read\"", "1: `tools` must be an array of strings, not a string", ""),
+        ("env_pass = [\"A=B\"]", "1: `A=B` in `env_pass` is not the name of a variable", "write names of environment variables, without `$` and without `*`"),
+        ("title = \"model\"", "1: `title` cannot be `model`", "it is one of words"),
+        ("policy = 1", "1: `policy` must be a table, not a whole number", ""),
+        ("[policy]\nallow = [\n  \"Shell(\",\n]", "3: rule `Shell(`, at character 7: the pattern is never closed; add `)`", ""),
+        ("[policy]\nallow = [3]", "2: an entry of `policy.allow` must be a rule, \"Shell(cargo test *)\", or {rule = \"…\", match = […], not_match = […]}", ""),
+        ("[policy]\ndeny = [{match = [\"ls\"]}]", "2: an entry of `policy.deny` has no `rule`", ""),
+        ("[policy]\ndeny = [{rule = \"Shell(rm *)\", match = [\"ls\"]}]", "2: rule `Shell(rm *)`, at character 1: its `match` example `ls` does not match", ""),
+        ("[policy]\ndeny = [{rule = \"Shell(rm *)\", not_match = [\"rm x\"]}]", "2: rule `Shell(rm *)`, at character 1: its `not_match` example `rm x` matches", ""),
+        ("[providers.scripted]", "1: `scripted` cannot be the name of a provider", "use letters, digits, `.`, `_` and `-`; `scripted` is taken"),
+        ("[providers.\"a/b\"]", "1: `a/b` cannot be the name of a provider", "use letters, digits, `.`, `_` and `-`; `scripted` is taken"),
+        ("[providers.mine]\nbase_url = \"http://h/v1\"", "1: `providers.mine` has no `wire`", "write wire = \"openai_chat\" or wire = \"anthropic\""),
+        ("[providers.mine]\nwire = \"openai_chat\"", "1: `providers.mine` has no `base_url`", "for openai_chat it ends with the version, as in http://127.0.0.1:8080/v1"),
+        ("[providers.mine]\nwire = \"openai\"", "2: there is no wire `openai`", "it is one of openai_chat, anthropic"),
+        ("[providers.mine]\nwire = \"openai_responses\"", "2: the wire `openai_responses` is not built yet", "use `openai_chat`, which most providers have too"),
+        ("[providers.openai]\nbase_url = \"api.openai.com\"", "2: `providers.openai.base_url` is not a URL", "write it with its scheme, as in http://127.0.0.1:8080/v1"),
+        ("[providers.openai]\nkey_env = \"A\"\nkey_file = \"b\"", "1: `providers.openai` has both `key_env` and `key_file`; keep one", ""),
+        ("[providers.openai.headers]\n\"a b\" = \"c\"", "2: `providers.openai.headers.a b` is not an HTTP header", ""),
+        ("[providers.openai.timeouts]\nidle_s = 0", "2: `providers.openai.timeouts.idle_s` must be a number of seconds greater than 0", ""),
+        ("[providers.openai.models.x.price]\ninput = 1", "1: `providers.openai.models.x.price` needs `input` and `output`", ""),
+    ] {
+        assert_eq!(error(text), (format!("{USER}:{message}"), hint.to_owned()), "{text}");
+    }
+    // What is no TOML at all is told in the parser's words, with the line.
+    let (message, hint) = error("a = 1\nb = = 2");
+    assert!(message.starts_with("/u/config.toml:2: "), "{message}");
+    assert_eq!(hint, "the file must be valid TOML");
+}
+
+#[test]
+fn providers_are_laid_over_the_built_in_ones() {
+    let settings = read(
+        r#"
+[providers.mine]
+wire = "openai_chat"
+base_url = "http://user:pw@127.0.0.1:8080/v1/"
+key_env = "MINE_API_KEY"
+headers = { X-Team = "secret-team" }
+timeouts = { first_byte_s = 600, idle_s = 0.5 }
+[providers.mine.models."org/m.1"]
+context = 4096
+price = { input = 1, output = 2.5, cache_read = 0 }
+[providers.openai]
+base_url = "http://127.0.0.1:1/v1"
+[providers.groq]
+base_url = "http://127.0.0.1:2/v1"
+[providers.free]
+wire = "anthropic"
+base_url = "http://h"
+"#,
+    )
+    .unwrap();
+    let mine = settings.endpoint("mine").unwrap().unwrap();
+    assert_eq!((mine.wire, mine.base_url.as_str()), ("openai_chat", "http://user:pw@127.0.0.1:8080/v1"));
+    let KeySource::Value(secret, origin) = &mine.key else { panic!("{:?}", mine.key) };
+    assert_eq!((secret.expose(), origin.as_str()), ("sk-mine", "$MINE_API_KEY"));
+    assert_eq!(mine.headers, [("X-Team".to_owned(), "secret-team".to_owned())]);
+    let timeouts = [mine.timeouts.connect_ms, mine.timeouts.first_byte_ms, mine.timeouts.idle_ms];
+    assert_eq!(timeouts, [15_000, 600_000, 500]);
+    let price = Price { input: 1.0, output: 2.5, cache_read: 0.0, cache_write_5m: 1.0, cache_write_1h: 1.0 };
+    let told = &mine.models["org/m.1"];
+    assert_eq!((told.context, told.max_output, told.price), (Some(4_096), None, Some(price)));
+    // The file moves a built-in provider, and its key stays where it was; a variable comes before the file.
+    let openai = settings.endpoint("openai").unwrap().unwrap();
+    assert_eq!((openai.wire, openai.base_url.as_str()), ("openai_chat", "http://127.0.0.1:1/v1"));
+    assert!(matches!(openai.key, KeySource::Value(..)));
+    assert_eq!(settings.endpoint("groq").unwrap().unwrap().base_url, "http://127.0.0.1:7/v1");
+    assert!(matches!(settings.endpoint("free").unwrap().unwrap().key, KeySource::None));
+    assert!(settings.endpoint("nobody").unwrap().is_none());
+    let KeySource::Missing { hint } = settings.endpoint("anthropic").unwrap().unwrap().key else { panic!() };
+    assert_eq!(hint, "set ANTHROPIC_API_KEY to a key of anthropic");
+    // Nothing that is shown holds a secret.
+    let shown = serde_json::to_string(&settings.shown()).unwrap();
+    for secret in ["sk-mine", "sk-openai", "secret-team", "user:pw"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    assert!(shown.contains("$MINE_API_KEY") && shown.contains("http://…@127.0.0.1:8080/v1"), "{shown}");
+}
+
+#[test]
+fn keys_from_files_and_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, ran) = (dir.path().join("key"), dir.path().join("ran"));
+    fs::write(&file, "sk-file\n").unwrap();
+    let text = format!(
+        "[providers.f]\nwire = \"anthropic\"\nbase_url = \"http://h\"\nkey_file = \"key\"\n\
+         [providers.c]\nwire = \"anthropic\"\nbase_url = \"http://h\"\nkey_command = \"touch {0}; echo sk-command\"\n\
+         [providers.bad]\nwire = \"anthropic\"\nbase_url = \"http://h\"\nkey_command = [\"sh\", \"-c\", \"echo no vault >&2; exit 3\"]\n",
+        ran.display()
+    );
+    let path = dir.path().join("config.toml");
+    let mut settings = Settings::default();
+    read::apply(&mut settings, &path, &text, Scope::User, &env).unwrap();
+    let (at, key) = (path.display(), file.display());
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = settings.endpoint("f").unwrap_err();
+    assert_eq!(open.message, format!("{at}:4: the key file {key} has mode 0644, so others can read it"));
+    assert_eq!(open.hint, Some(format!("chmod 600 {key}")));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let KeySource::Value(secret, origin) = settings.endpoint("f").unwrap().unwrap().key else { panic!() };
+    assert_eq!((secret.expose(), origin), ("sk-file", key.to_string()));
+
+    // A command runs for the provider that is chosen, and for no other.
+    let others = settings.endpoints("f").unwrap();
+    assert!(matches!(others["c"].key, KeySource::Missing { .. }) && !ran.exists());
+    settings.shown();
+    assert!(settings.endpoints_without_keys().values().all(|e| matches!(e.key, KeySource::None)) && !ran.exists());
+    let KeySource::Value(secret, _) = &settings.endpoints("c").unwrap()["c"].key else { panic!() };
+    assert_eq!((secret.expose(), ran.exists()), ("sk-command", true));
+    let failed = settings.endpoints("bad").unwrap_err();
+    assert_eq!(failed.message, format!("{at}:12: the key command of `bad` ended with exit code 3: no vault"));
+    assert_eq!(failed.hint.as_deref(), Some("run it by hand; it must print the key and nothing else"));
+}
+
+#[test]
+fn managed_wins_and_locks_and_the_project_is_only_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = fs::canonicalize(dir.path()).unwrap();
+    let places = Places {
+        config: dir.join("user"),
+        data: dir.join("data"),
+        state: dir.join("state"),
+        cache: dir.join("cache"),
+        managed: dir.join("managed.toml"),
+    };
+    let work = dir.join("project/deep/down");
+    for folder in [&work, &places.config, &dir.join("project/.sterna")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let load_with = |model: Option<&str>| {
+        let get = |name: &str| if name == "STERNA_MODEL" { model.map(str::to_owned) } else { env(name) };
+        load(&places, &work, &get)
+    };
+    assert!(load_with(None).unwrap().model.is_none());
+
+    fs::write(places.config_file(), "model = \"openai/gpt-5\"\nmax_steps = 9\n[policy]\nallow = [\"Shell(ls *)\"]\n[providers.openai]\nbase_url = \"http://user/v1\"").unwrap();
+    fs::write(dir.join("project/.sterna/config.toml"), "this is not even = = toml").unwrap();
+    let user = load_with(None).unwrap();
+    assert_eq!((user.model.unwrap().to_string(), user.limits.max_steps), ("openai/gpt-5".into(), 9));
+    let file = dir.join("project/.sterna/config.toml");
+    let notice = format!("{} is not used: project configuration needs trust, which is not built yet", file.display());
+    assert_eq!(user.notices, [notice]);
+    let from_env = load_with(Some("local")).unwrap();
+    assert_eq!(from_env.model.unwrap().to_string(), "local");
+    assert_eq!(from_env.sources["model"], "$STERNA_MODEL");
+
+    fs::write(&places.managed, "max_steps = 5\nmodel = \"anthropic/claude-opus-4-5\"\n[policy]\ndeny = [\"Shell(ls *)\"]\n[providers.openai]\nkey_env = \"CORP\"").unwrap();
+    let managed = load_with(Some("local")).unwrap();
+    assert_eq!((managed.model.as_ref().unwrap().to_string(), managed.limits.max_steps), ("anthropic/claude-opus-4-5".into(), 5));
+    let scopes: Vec<Scope> = managed.rules.iter().map(|rule| rule.scope).collect();
+    assert_eq!(scopes, [Scope::Managed, Scope::User]);
+    // The user's base URL is gone with the user's say in this provider.
+    assert_eq!(managed.endpoint("openai").unwrap().unwrap().base_url, "https://api.openai.com/v1");
+    managed.check_flag("mode").unwrap();
+    let locked = managed.check_flag("max_steps").unwrap_err();
+    assert_eq!(locked.message, format!("`max_steps` is set by {}:1 and cannot be changed", places.managed.display()));
+    let row = managed.shown().into_iter().find(|row| row.key == "max_steps").unwrap();
+    assert_eq!((row.value, row.source, row.locked), (5.into(), format!("{}:1", places.managed.display()), true));
+
+    let wrong = load_with(Some("no route")).unwrap_err().message;
+    assert!(wrong.starts_with("STERNA_MODEL: `no route` is not a model route"), "{wrong}");
+    fs::write(places.config_file(), [0xFF, 0xFE]).unwrap();
+    let broken = load_with(None).unwrap_err().message;
+    assert_eq!(broken, format!("cannot read {}: it is not UTF-8", places.config_file().display()));
+}
+
+#[test]
+fn the_schema_knows_the_keys_that_the_reader_knows() {
+    let schema = schema();
+    let keys = |pointer: &str| -> Vec<String> {
+        let object = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer} in {schema}"));
+        object["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    for (pointer, known) in [
+        ("", KEYS),
+        ("/$defs/Policy", POLICY_KEYS),
+        ("/$defs/RuleWithExamples", RULE_KEYS),
+        ("/$defs/Local", LOCAL_KEYS),
+        ("/$defs/Provider", PROVIDER_KEYS),
+        ("/$defs/Timeouts", TIMEOUT_KEYS),
+        ("/$defs/Model", MODEL_KEYS),
+        ("/$defs/Price", PRICE_KEYS),
+    ] {
+        let mut known: Vec<&str> = known.to_vec();
+        known.sort_unstable();
+        assert_eq!(keys(pointer), known, "{pointer}");
+        assert_eq!(schema.pointer(pointer).unwrap()["additionalProperties"], false, "{pointer}");
+    }
+}

@@ -1,0 +1,98 @@
+//! A person's word for a turn that waits, from another process.
+
+mod support;
+
+use support::{World, lines_of};
+
+const ASKS: &str = r#"{"calls":[{"name":"shell","arguments":{"command":"echo x >> made"}}]}
+{"text":"done"}"#;
+const QUESTIONS: &str = r#"{"calls":[{"name":"ask_user","arguments":{"questions":[{"question":"Which colour?","header":"Colour","options":[{"label":"red","description":"warm"},{"label":"blue","description":"cold"}],"multi":false},{"question":"How many?","header":"Count","options":[{"label":"one","description":"1"},{"label":"two","description":"2"}],"multi":false}]}}]}
+{"text":"done"}"#;
+
+fn parked(script: &str) -> (World, String) {
+    let world = World::new(script);
+    let run = world.run(&["--on-ask", "park", "--session", "p", "go"]);
+    assert_eq!(run.code, 8, "{}", run.err);
+    let wait = run.events().iter().find_map(|event| event["wait"].as_str().map(str::to_owned)).unwrap();
+    (world, wait)
+}
+
+#[test]
+fn an_approval_drives_the_turn_to_its_end() {
+    let (world, wait) = parked(ASKS);
+    let done = world.sterna(&["approve", "p", "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_eq!((done.result()["message"].as_str(), lines_of(&world.work().join("made"))), (Some("done"), 1));
+    // It is answered once.
+    for args in [["approve", "p"], ["deny", "p"], ["approve", wait.as_str()]] {
+        assert_eq!(world.sterna(&args).code, 2);
+    }
+    assert_eq!(lines_of(&world.work().join("made")), 1);
+}
+
+#[test]
+fn a_refusal_is_told_to_the_model() {
+    let (world, wait) = parked(ASKS);
+    let done = world.sterna(&["deny", &wait, "--feedback", "use the other file", "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let ended = done.events().into_iter().find(|event| event["type"] == "tool.ended").unwrap();
+    assert_eq!(ended["status"], "denied");
+    assert!(ended["output"].as_str().unwrap().contains("use the other file"), "{ended}");
+    assert_eq!(done.result()["denials"][0]["tool"], "shell");
+    assert!(!world.work().join("made").exists());
+}
+
+#[test]
+fn a_word_may_be_written_down_only() {
+    let (world, wait) = parked(ASKS);
+    let done = world.sterna(&["approve", &wait, "--no-drive"]);
+    assert_eq!((done.code, done.out.as_str()), (0, ""));
+    assert!(!world.work().join("made").exists());
+    // Now it waits for nobody, and whoever resumes it carries on.
+    assert_eq!(world.sterna(&["approve", "p"]).code, 2);
+    assert_eq!(world.sterna(&["resume", "p", "--json"]).result()["outcome"], "finished");
+    assert_eq!(lines_of(&world.work().join("made")), 1);
+}
+
+#[test]
+fn a_grant_for_the_session_is_not_asked_for_again() {
+    let script = r#"{"calls":[{"name":"shell","arguments":{"command":"echo x >> made"}}]}
+{"calls":[{"name":"shell","arguments":{"command":"echo x >> made"}}]}
+{"text":"done"}"#;
+    let (world, _) = parked(script);
+    let done = world.sterna(&["approve", "p", "--for", "session", "--json"]);
+    assert_eq!((done.code, lines_of(&world.work().join("made"))), (0, 2), "{}", done.out);
+}
+
+#[test]
+fn questions_want_as_many_answers() {
+    let (world, wait) = parked(QUESTIONS);
+    let few = world.sterna(&["answer", "p", "red"]);
+    assert_eq!(few.code, 2);
+    let message = "error: there are 2 questions and 1 answers:\n  Which colour?\n  How many?\nhint: ";
+    assert!(few.err.starts_with(message), "{}", few.err);
+    let approved = world.sterna(&["approve", &wait]);
+    assert_eq!(approved.code, 2);
+    assert!(approved.err.contains("is a question, and not an approval"), "{}", approved.err);
+    let done = world.sterna(&["answer", &wait, "2", "a dozen", "--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let answered = done.events().into_iter().find(|event| event["type"] == "question.answered").unwrap();
+    assert_eq!(answered["ruling"], serde_json::json!({"answers": ["blue", "a dozen"]}));
+    assert_eq!(done.result()["outcome"], "finished");
+}
+
+#[test]
+fn nobody_waits() {
+    let world = World::new(r#"{"text":"done"}"#);
+    world.run(&["--session", "s", "go"]);
+    for (args, message) in [
+        (["approve", "s"], "session `s` waits for nobody"),
+        (["approve", "s/1/1/tool/0"], "session `s` does not wait for `s/1/1/tool/0`"),
+        (["deny", "no"], "session `no` does not exist"),
+        (["approve", "a b"], "`a b` is not a session id"),
+    ] {
+        let done = world.sterna(&args);
+        assert_eq!(done.code, 2);
+        assert!(done.err.starts_with(&format!("error: {message}")), "{}", done.err);
+    }
+}
