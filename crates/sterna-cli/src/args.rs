@@ -6,8 +6,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 
-
-
 /// A durable agent for your folder: it survives crashes, asks before it does harm, and carries on where it was.
 #[derive(Debug, Parser)]
 #[command(name = "sterna", version, arg_required_else_help = true, disable_help_subcommand = true)]

@@ -40,11 +40,13 @@ impl Context {
     /// The same, for commands that help with a broken configuration: they get the defaults and the reason.
     pub fn lenient(cd: Option<&Path>) -> Result<Self, Failure> {
         let get = |name: &str| std::env::var(name).ok();
-        let places = Places::from_env(&get)
-            .map_err(|error| Failure::usage(error.to_string()).hint("set HOME, or STERNA_HOME to an absolute path"))?;
+        let places = Places::from_env(&get).map_err(|error| {
+            Failure::usage(error.to_string()).hint("set HOME, or STERNA_HOME to an absolute path")
+        })?;
         let wanted = cd.unwrap_or(Path::new("."));
         let cwd = std::fs::canonicalize(wanted).map_err(|error| {
-            Failure::usage(format!("cannot work in `{}`: {error}", wanted.display())).hint("name a folder that exists")
+            Failure::usage(format!("cannot work in `{}`: {error}", wanted.display()))
+                .hint("name a folder that exists")
         })?;
         if !cwd.is_dir() {
             let message = format!("`{}` is not a folder", wanted.display());
@@ -99,4 +101,3 @@ impl Context {
         })
     }
 }
-

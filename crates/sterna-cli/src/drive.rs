@@ -8,9 +8,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use sterna::Sterna;
-use sterna_model::{
-    Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo,
-};
+use sterna_model::{Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo};
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
 
 use crate::person::{Answer, Line, Person, chosen};
@@ -299,7 +297,8 @@ async fn ask(person: &Person, open: Open) -> Said {
     match open {
         Open::Approval { wait, tool, summary, reason, rule, preview } => {
             // A summary that begins with the tool's name needs it no second time.
-            let tool = if summary.starts_with(&tool) { String::new() } else { format!("{} ", one_line(&tool, 80)) };
+            let tool =
+                if summary.starts_with(&tool) { String::new() } else { format!("{} ", one_line(&tool, 80)) };
             let title = format!("? {tool}{}", one_line(&summary, 500));
             print.note(&print.paint_err(&title, Style::Bold));
             if let Some(preview) = preview {
@@ -319,7 +318,9 @@ async fn ask(person: &Person, open: Open) -> Said {
                         Answer::WhyNot => match person.read("why not? (Enter: say nothing) ", false).await {
                             Line::Interrupt => return Said::Interrupt,
                             Line::End => break (Ruling::Deny { feedback: String::new() }, None),
-                            Line::Text(why) => break (Ruling::Deny { feedback: why.trim().to_owned() }, None),
+                            Line::Text(why) => {
+                                break (Ruling::Deny { feedback: why.trim().to_owned() }, None);
+                            }
                         },
                         Answer::Unclear => print.note("answer y, s or n; `n use the other file` says why"),
                     },
@@ -333,7 +334,8 @@ async fn ask(person: &Person, open: Open) -> Said {
                 print.note(&print.paint_err(&harmless(&question.question), Style::Bold));
                 for (at, option) in question.options.iter().enumerate() {
                     let about = if option.description.is_empty() { "" } else { "  " };
-                    let about = print.paint_err(&format!("{about}{}", one_line(&option.description, 200)), Style::Dim);
+                    let about = print
+                        .paint_err(&format!("{about}{}", one_line(&option.description, 200)), Style::Dim);
                     print.note(&format!("  {}. {}{about}", at + 1, one_line(&option.label, 100)));
                     if let Some(preview) = &option.preview {
                         show_preview(&print, preview);
@@ -345,7 +347,8 @@ async fn ask(person: &Person, open: Open) -> Said {
                     match person.read(&prompt, false).await {
                         Line::Interrupt => return Said::Interrupt,
                         Line::End => {
-                            let ruling = Ruling::Deny { feedback: "the person did not want to answer".into() };
+                            let ruling =
+                                Ruling::Deny { feedback: "the person did not want to answer".into() };
                             return Said::Ruled { wait, ruling, grant: None };
                         }
                         Line::Text(text) => {

@@ -101,7 +101,9 @@ impl From<RuntimeError> for Failure {
         let message = error.to_string();
         match &error {
             RuntimeError::Log(error) => Self::from(&**error),
-            RuntimeError::Route(_) => Self::usage(message).hint("`sterna doctor` shows which providers are set up"),
+            RuntimeError::Route(_) => {
+                Self::usage(message).hint("`sterna doctor` shows which providers are set up")
+            }
             RuntimeError::Fold { session, .. } => {
                 Self::failed(message).hint(format!("`sterna sessions fsck {session}` says what is whole"))
             }

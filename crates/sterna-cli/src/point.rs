@@ -26,7 +26,9 @@ impl Point {
             return Ok(Self { session: SessionId::new(text)?, at: None });
         };
         let at = match at.split_once('.') {
-            Some((turn, step)) => turn.parse().ok().zip(step.parse().ok()).map(|(turn, step)| At::Step(turn, step)),
+            Some((turn, step)) => {
+                turn.parse().ok().zip(step.parse().ok()).map(|(turn, step)| At::Step(turn, step))
+            }
             None => at.parse().ok().map(At::Seq),
         };
         let at = at.ok_or_else(|| {
@@ -53,12 +55,14 @@ impl Point {
                     let page = log.read(session, from, HISTORY_PAGE).await?;
                     let Some(last) = page.last() else { break };
                     from = last.record.seq + 1;
-                    let of_step = page.iter().rev().find(|sealed| {
-                        sealed.record.turn == Some(turn) && sealed.record.step == Some(step)
-                    });
+                    let of_step = page
+                        .iter()
+                        .rev()
+                        .find(|sealed| sealed.record.turn == Some(turn) && sealed.record.step == Some(step));
                     found = of_step.map(|sealed| sealed.record.seq).or(found);
                 }
-                let missing = || Failure::usage(format!("session `{session}` has no step {step} in turn {turn}"));
+                let missing =
+                    || Failure::usage(format!("session `{session}` has no step {step} in turn {turn}"));
                 found.map(Some).ok_or_else(missing)
             }
         }

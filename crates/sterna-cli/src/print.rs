@@ -33,11 +33,7 @@ pub enum Style {
 impl Print {
     /// As `NO_COLOR`, `CLICOLOR_FORCE`, `TERM` and the streams themselves say.
     pub fn from_env() -> Self {
-        Self::decide(
-            &|name| std::env::var(name).ok(),
-            io::stdout().is_terminal(),
-            io::stderr().is_terminal(),
-        )
+        Self::decide(&|name| std::env::var(name).ok(), io::stdout().is_terminal(), io::stderr().is_terminal())
     }
 
     /// `NO_COLOR` wins over `CLICOLOR_FORCE`, which wins over what the streams are.

@@ -101,7 +101,8 @@ pub async fn sterna(
 pub fn ready(sterna: &Sterna) -> Result<(), Failure> {
     let config = sterna.turn_config();
     sterna.ready(&config.route).map_err(|why| not_ready(&why))?;
-    let priced = || sterna.runtime().parts().provider.model(&config.route).is_ok_and(|info| info.price.is_some());
+    let priced =
+        || sterna.runtime().parts().provider.model(&config.route).is_ok_and(|info| info.price.is_some());
     if config.limits.max_cost.is_some() && !priced() {
         let message = format!("the price of {} is not known, so --max-cost cannot hold", config.route);
         return Err(Failure::usage(message).hint("use a model whose price is known, or --max-steps"));
@@ -150,13 +151,15 @@ fn sandbox(args: &TurnArgs, cx: &Context) -> Result<(), Failure> {
     if args.require_sandbox || wish.required {
         let by = if args.require_sandbox { "--require-sandbox" } else { "the configuration" };
         let message = format!("{by} wants a sandbox, and no level of it is built in this version");
-        let hint = "without one, commands that write ask first: leave it out, and allow what you trust with --allow";
+        let hint =
+            "without one, commands that write ask first: leave it out, and allow what you trust with --allow";
         return Err(Failure { code: NO_SANDBOX, ..Failure::usage(message).hint(hint) });
     }
     match args.sandbox.as_deref().or(wish.level.as_deref()) {
         None | Some("none") => Ok(()),
         Some(level @ ("landlock" | "bubblewrap")) => {
-            Err(Failure::usage(format!("sandbox level `{level}` is not built yet")).hint("use --sandbox none"))
+            Err(Failure::usage(format!("sandbox level `{level}` is not built yet"))
+                .hint("use --sandbox none"))
         }
         Some(level) => Err(Failure::usage(format!("there is no sandbox level `{level}`"))
             .hint("levels are none, landlock and bubblewrap; only none is built yet")),

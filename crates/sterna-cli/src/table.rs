@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn ages_and_columns() {
-        for (ms, text) in [(0, "0 s"), (59_999, "59 s"), (61_000, "1 min"), (7_200_000, "2 h"), (200_000_000, "2 d")] {
+        for (ms, text) in
+            [(0, "0 s"), (59_999, "59 s"), (61_000, "1 min"), (7_200_000, "2 h"), (200_000_000, "2 d")]
+        {
             assert_eq!(age(ms, 0), text);
         }
         assert_eq!(age(1, 5), "0 s");

@@ -33,7 +33,10 @@ fn every_value_says_where_it_comes_from() {
 fn a_broken_file_stops_what_needs_it_and_nothing_else() {
     let world = World::new(r#"{"text":"x"}"#);
     world.config("\nmodle = \"local\"\n");
-    let message = format!("error: {}:2: unknown key `modle`\nhint: did you mean `model`?\n", world.home().join("config.toml").display());
+    let message = format!(
+        "error: {}:2: unknown key `modle`\nhint: did you mean `model`?\n",
+        world.home().join("config.toml").display()
+    );
     for args in [&["config", "show"][..], &["sessions", "list"], &["run", "-m", "scripted:s.jsonl", "go"]] {
         let done = world.sterna(args);
         assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (2, "", message.as_str()), "{args:?}");
@@ -55,5 +58,9 @@ fn a_relative_home_is_refused() {
     command.env("STERNA_HOME", "~/sterna");
     let done = Done::of(command.spawn().unwrap());
     assert_eq!(done.code, 2);
-    assert!(done.err.starts_with("error: STERNA_HOME is `~/sterna`, which is not an absolute path"), "{}", done.err);
+    assert!(
+        done.err.starts_with("error: STERNA_HOME is `~/sterna`, which is not an absolute path"),
+        "{}",
+        done.err
+    );
 }

@@ -32,8 +32,18 @@ fn a_fresh_home_is_well_and_stays_empty() {
 fn a_model_without_its_key_is_a_problem() {
     let world = World::new("");
     for (model, key, what, hint) in [
-        ("openai/gpt-5", None, "the model is openai/gpt-5, and its key is not set", "put a key into $OPENAI_API_KEY"),
-        ("acme/x", None, "there is no provider `acme`", "add [providers.acme] to config.toml, or choose another model"),
+        (
+            "openai/gpt-5",
+            None,
+            "the model is openai/gpt-5, and its key is not set",
+            "put a key into $OPENAI_API_KEY",
+        ),
+        (
+            "acme/x",
+            None,
+            "there is no provider `acme`",
+            "add [providers.acme] to config.toml, or choose another model",
+        ),
         ("openai/gpt-5", Some("sk-secret"), "", ""),
     ] {
         let mut command = world.command(&["doctor", "--json"]);
@@ -53,7 +63,11 @@ fn a_model_without_its_key_is_a_problem() {
 fn a_store_that_is_no_store_is_a_problem() {
     let world = World::new("");
     std::fs::create_dir_all(world.home().join("data")).unwrap();
-    std::fs::write(world.home().join("data/sterna.db"), "not a database, and long enough to be looked at: ".repeat(40)).unwrap();
+    std::fs::write(
+        world.home().join("data/sterna.db"),
+        "not a database, and long enough to be looked at: ".repeat(40),
+    )
+    .unwrap();
     let done = world.sterna(&["doctor", "--json"]);
     let found = report(&done);
     assert_eq!(done.code, 1);

@@ -15,7 +15,8 @@ use sterna_testkit::{Api, Exchange, Reply, ScriptServer};
 fn model() -> ScriptServer {
     ScriptServer::start_with(|_, request| {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let answers = body["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "assistant").count();
+        let answers =
+            body["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "assistant").count();
         let reply = match answers {
             0 => Reply::calls(&[
                 ("c1", "read", r#"{"path":"a.txt"}"#),
@@ -72,14 +73,21 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
         let started = std::time::Instant::now();
         let resumed = sterna(&home, &work, &["resume", "s", "--json"]).output().unwrap();
         let text = String::from_utf8(resumed.stdout).unwrap();
-        let last = events(&text).pop().unwrap_or_else(|| panic!("{at:?}: {}", String::from_utf8_lossy(&resumed.stderr)));
-        assert_eq!((&last["type"], &last["message"]), (&"result".into(), &"all done".into()), "{at:?}: {last}");
+        let last = events(&text)
+            .pop()
+            .unwrap_or_else(|| panic!("{at:?}: {}", String::from_utf8_lossy(&resumed.stderr)));
+        assert_eq!(
+            (&last["type"], &last["message"]),
+            (&"result".into(), &"all done".into()),
+            "{at:?}: {last}"
+        );
         assert_eq!(resumed.status.code(), Some(0));
         // A dead owner is taken over at once: nothing waits for a lease to expire.
         assert!(started.elapsed().as_secs() < 20);
     }
     // The same input again is the same turn: nothing is doubled.
-    let again = sterna(&home, &work, &["run", "--json", "--session", "s", "--key", "k", "do it"]).output().unwrap();
+    let again =
+        sterna(&home, &work, &["run", "--json", "--session", "s", "--key", "k", "do it"]).output().unwrap();
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
     let fsck = sterna(&home, &work, &["sessions", "fsck", "s"]).output().unwrap();
     assert_eq!(fsck.status.code(), Some(0), "{at:?}: {}", String::from_utf8_lossy(&fsck.stdout));
@@ -104,7 +112,10 @@ fn a_kill_at_any_record_loses_and_doubles_nothing() {
             *count.entry(event["type"].as_str().unwrap()).or_default() += 1;
         }
         let of = |name: &str| count.get(name).copied().unwrap_or(0);
-        assert_eq!((of("input.accepted"), of("turn.started"), of("turn.committed"), of("result")), (1, 1, 1, 1));
+        assert_eq!(
+            (of("input.accepted"), of("turn.started"), of("turn.committed"), of("result")),
+            (1, 1, 1, 1)
+        );
         // Each call has one outcome; the command ran once, or is declared unknown.
         assert_eq!(of("tool.ended"), 4, "killed at {at}");
         let shell = events.iter().find(|e| e["type"] == "tool.ended" && e["name"] == "shell").unwrap();

@@ -37,7 +37,8 @@ fn eight_processes_on_one_store_lose_no_turn() {
     let children: Vec<_> = (0..PROCESSES).map(start).collect();
     for (n, child) in children.into_iter().enumerate() {
         let done = child.wait_with_output().unwrap();
-        let (said, complained) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        let (said, complained) =
+            (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         assert_eq!(done.status.code(), Some(0), "process {n}: {complained}");
         for turn in 0..TURNS {
             assert!(said.contains(&format!("answer {turn}")), "process {n} lost turn {turn}: {complained}");

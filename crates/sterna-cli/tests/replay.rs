@@ -19,7 +19,10 @@ fn requests_come_out_as_they_were_sent() {
     let done = world.sterna(&["replay", "s", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let found: Value = serde_json::from_str(&done.out).unwrap();
-    assert_eq!((&found["session"], &found["requests"], &found["difference"]), (&json!("s"), &json!(3), &json!(null)));
+    assert_eq!(
+        (&found["session"], &found["requests"], &found["difference"]),
+        (&json!("s"), &json!(3), &json!(null))
+    );
     let text = world.sterna(&["replay", "s"]);
     assert!(text.out.starts_with("s  the same  3 requests derived again"), "{}", text.out);
     assert_eq!(world.sterna(&["replay", "nobody"]).code, 2);
@@ -34,6 +37,10 @@ fn a_difference_is_told_and_fails() {
     store.execute("DELETE FROM blobs", []).unwrap();
     let done = world.sterna(&["replay", "s"]);
     assert_eq!((done.code, done.out.as_str()), (1, ""));
-    assert!(done.err.contains("is not in the store") && done.err.contains("sterna sessions fsck s"), "{}", done.err);
+    assert!(
+        done.err.contains("is not in the store") && done.err.contains("sterna sessions fsck s"),
+        "{}",
+        done.err
+    );
     assert_eq!(world.sterna(&["sessions", "fsck", "s"]).code, 1);
 }

@@ -33,7 +33,13 @@ fn every_ending_has_its_exit_code() {
     );
     check(r#"{"text":"no","stop":"refused"}"#, &["x"], 1, "stopped", Some("refused"));
     check(LOOK, &["--max-steps", "1", "x"], 3, "stopped", Some("max_steps"));
-    check(r#"{"delay_ms":60000,"text":"late"}"#, &["--deadline", "0.05", "x"], 3, "stopped", Some("deadline"));
+    check(
+        r#"{"delay_ms":60000,"text":"late"}"#,
+        &["--deadline", "0.05", "x"],
+        3,
+        "stopped",
+        Some("deadline"),
+    );
     check(TOUCH, &["--on-ask", "fail", "x"], 4, "stopped", Some("denied"));
     let down = r#"{"error":{"class":"auth","status":401,"message":"no such key"}}"#;
     let result = check(down, &["x"], 5, "stopped", Some("provider_failed"));
@@ -60,7 +66,12 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
         2,
         "error: the prompt is empty\nhint: say what to do: sterna run \"fix the failing test\", or pipe it in\n",
     );
-    check(&["run", "-m", m, "-"], b"\xff\xfe", 2, "error: the prompt on stdin is not UTF-8\nhint: send text\n");
+    check(
+        &["run", "-m", m, "-"],
+        b"\xff\xfe",
+        2,
+        "error: the prompt on stdin is not UTF-8\nhint: send text\n",
+    );
     check(
         &["run", "x"],
         b"",
@@ -174,7 +185,8 @@ fn text_goes_to_stdout_and_the_rest_to_stderr() {
     assert!(lines[0].starts_with("  ✓ list .  "), "{lines:?}");
     assert!(lines[1].starts_with("2 steps · 250 in, 32 out · price not known · "), "{lines:?}");
     assert!(!done.err.contains('\x1b'), "{lines:?}");
-    let colored = world.command(&["run", "-m", "scripted:s.jsonl", "look"]).env("CLICOLOR_FORCE", "1").spawn();
+    let colored =
+        world.command(&["run", "-m", "scripted:s.jsonl", "look"]).env("CLICOLOR_FORCE", "1").spawn();
     let colored = support::Done::of(colored.unwrap());
     assert_eq!(colored.out, "One file.\n");
     assert!(colored.err.contains("\x1b[32m✓\x1b[0m"), "{}", colored.err);
@@ -188,7 +200,8 @@ fn text_goes_to_stdout_and_the_rest_to_stderr() {
 #[test]
 fn a_reader_that_leaves_costs_no_turn() {
     let world = World::new(LOOK);
-    let mut child = world.command(&["run", "-m", "scripted:s.jsonl", "--json", "--session", "s", "x"]).spawn().unwrap();
+    let mut child =
+        world.command(&["run", "-m", "scripted:s.jsonl", "--json", "--session", "s", "x"]).spawn().unwrap();
     drop(child.stdout.take());
     let done = support::Done::of(child);
     assert_eq!((done.code, done.err.as_str()), (0, ""));
@@ -199,7 +212,9 @@ fn a_reader_that_leaves_costs_no_turn() {
 #[test]
 fn the_prompt_may_come_from_stdin() {
     let world = World::new(r#"{"text":"ok"}"#);
-    for args in [&["run", "-m", "scripted:s.jsonl", "--json"][..], &["run", "-m", "scripted:s.jsonl", "--json", "-"]] {
+    for args in
+        [&["run", "-m", "scripted:s.jsonl", "--json"][..], &["run", "-m", "scripted:s.jsonl", "--json", "-"]]
+    {
         let done = world.with_stdin(args, "täglich\nzwei".as_bytes());
         let text = done.events().into_iter().find(|event| event["type"] == "input.accepted").unwrap();
         assert_eq!((done.code, text["text"].as_str()), (0, Some("täglich\nzwei")));
@@ -232,7 +247,8 @@ fn sessions_go_on_and_fork() {
 #[test]
 fn chat_takes_prompts_from_a_pipe() {
     let world = World::new("{\"text\":\"one\"}\n{\"text\":\"two\"}");
-    let done = world.with_stdin(&["chat", "-m", "scripted:s.jsonl", "--session", "c"], b"hi\n\n/titel x\n/title T\nho\n");
+    let done = world
+        .with_stdin(&["chat", "-m", "scripted:s.jsonl", "--session", "c"], b"hi\n\n/titel x\n/title T\nho\n");
     assert_eq!((done.code, done.out.as_str()), (0, "one\ntwo\n"), "{}", done.err);
     let unknown = "error: there is no command /titel\nhint: did you mean /title?\n";
     assert!(done.err.contains(unknown), "{}", done.err);

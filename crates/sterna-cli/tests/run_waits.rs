@@ -39,8 +39,10 @@ fn an_ask_under_a_pipe_is_denied_fails_or_parks() {
 
 #[test]
 fn a_key_makes_one_turn_however_often_it_is_sent() {
-    let world = World::new(r#"{"calls":[{"name":"write","arguments":{"path":"once","content":"1"}}]}
-{"delay_ms":50,"text":"done"}"#);
+    let world = World::new(
+        r#"{"calls":[{"name":"write","arguments":{"path":"once","content":"1"}}]}
+{"delay_ms":50,"text":"done"}"#,
+    );
     let args = ["run", "-m", "scripted:s.jsonl", "--json", "--key", "k1", "x"];
     let all: Vec<_> = (0..12).map(|_| world.command(&args).spawn().unwrap()).collect();
     let all: Vec<_> = all.into_iter().map(support::Done::of).collect();

@@ -20,11 +20,23 @@ fn ids(done: &Done) -> Vec<String> {
 #[test]
 fn looking_makes_nothing() {
     let world = World::new("");
-    for args in [&["sessions"][..], &["sessions", "list", "--json"], &["sessions", "search", "x"], &["sessions", "fsck"]] {
+    for args in [
+        &["sessions"][..],
+        &["sessions", "list", "--json"],
+        &["sessions", "search", "x"],
+        &["sessions", "fsck"],
+    ] {
         let done = world.sterna(args);
         assert_eq!((done.code, done.out.as_str()), (0, ""), "{args:?} {}", done.err);
     }
-    for args in [&["sessions", "show", "x"][..], &["sessions", "delete", "-y", "x"], &["sessions", "export", "x"], &["sessions", "fork", "x"], &["sessions", "fsck", "x"], &["sessions", "rename", "x", "y"]] {
+    for args in [
+        &["sessions", "show", "x"][..],
+        &["sessions", "delete", "-y", "x"],
+        &["sessions", "export", "x"],
+        &["sessions", "fork", "x"],
+        &["sessions", "fsck", "x"],
+        &["sessions", "rename", "x", "y"],
+    ] {
         let done = world.sterna(args);
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{args:?}");
         assert!(done.err.starts_with("error: session `x` does not exist\nhint: "), "{}", done.err);
@@ -73,11 +85,20 @@ fn a_list_has_all_newest_first() {
 fn show_gives_the_events_of_the_run_again() {
     let world = World::new(WRITES);
     let run = world.run(&["--session", "s", "go"]);
-    let settled: Vec<Value> = run.events().into_iter().filter(|event| event["type"] != "model.delta").collect();
+    let settled: Vec<Value> =
+        run.events().into_iter().filter(|event| event["type"] != "model.delta").collect();
     let shown = world.sterna(&["sessions", "show", "s", "--json"]);
     assert_eq!(shown.events(), settled);
     let text = world.sterna(&["sessions", "show", "s"]).out;
-    for line in ["session s", "> go", "I will.", "• write a.txt", "  write: ok,", "The zebra is there.", "turn 1 finished · 2 steps"] {
+    for line in [
+        "session s",
+        "> go",
+        "I will.",
+        "• write a.txt",
+        "  write: ok,",
+        "The zebra is there.",
+        "turn 1 finished · 2 steps",
+    ] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line} in {text}");
     }
     // What a model says cannot drive the terminal.
@@ -129,7 +150,8 @@ fn a_fork_shares_the_past_and_shows_its_own_part() {
     let world = World::new(WRITES);
     world.run(&["--session", "s", "go"]);
     let events = world.sterna(&["sessions", "show", "s", "--json"]).events();
-    let end_of_step = events.iter().filter(|event| event["step"] == 1).map(|event| event["seq"].as_u64()).max();
+    let end_of_step =
+        events.iter().filter(|event| event["step"] == 1).map(|event| event["seq"].as_u64()).max();
     let forked = world.sterna(&["sessions", "fork", "s@1.1", "--id", "f", "--json"]);
     let parent = json!({"session": "s", "seq": end_of_step});
     assert_eq!(rows(&forked), [json!({"session": "f", "parent": parent})]);
@@ -166,7 +188,10 @@ fn an_export_carries_its_own_proof() {
     assert_eq!(head["records"], records.len());
     let mut prev = json!("0".repeat(64));
     for (record, seq) in records.iter().zip(1..) {
-        assert_eq!((&record["seq"], &record["record"]["seq"], &record["prev"]), (&json!(seq), &json!(seq), &prev));
+        assert_eq!(
+            (&record["seq"], &record["record"]["seq"], &record["prev"]),
+            (&json!(seq), &json!(seq), &prev)
+        );
         prev = record["hash"].clone();
     }
     assert_eq!(head["hash"], prev);
@@ -188,7 +213,9 @@ fn fsck_names_the_first_bad_record() {
     let find = format!("SELECT min(seq) FROM records WHERE {of_bad}");
     let seq: i64 = store.query_row(&find, [], |row| row.get(0)).unwrap();
     let changed = "CAST(replace(CAST(data AS TEXT), 'zebra', 'zebrA') AS BLOB)";
-    store.execute(&format!("UPDATE records SET data = {changed} WHERE seq = {seq} AND {of_bad}"), []).unwrap();
+    store
+        .execute(&format!("UPDATE records SET data = {changed} WHERE seq = {seq} AND {of_bad}"), [])
+        .unwrap();
     let found = world.sterna(&["sessions", "fsck", "--json"]);
     assert_eq!(found.code, 1);
     let rows: Vec<Value> = found.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -203,7 +230,10 @@ fn fsck_names_the_first_bad_record() {
     // What comes before the damage is shown, and the damage is told.
     let shown = world.sterna(&["sessions", "show", "bad"]);
     assert_eq!(shown.code, 1);
-    assert!(shown.out.contains("• write a.txt") && shown.err.contains("hint: `sterna sessions fsck bad`"), "{shown:?}");
+    assert!(
+        shown.out.contains("• write a.txt") && shown.err.contains("hint: `sterna sessions fsck bad`"),
+        "{shown:?}"
+    );
     assert_eq!(world.sterna(&["replay", "bad"]).code, 1);
 }
 

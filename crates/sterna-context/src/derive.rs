@@ -50,20 +50,16 @@ pub fn derive(
     }
 }
 
-fn tail(
-    prompt: &Prompt,
-    world: &World,
-    facts: &TurnFacts,
-    transition: Transition,
-) -> String {
-    let mut text = String::from("<environment>\n");
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "date: {} (UTC)\nworking directory: {}", date(facts.now), facts.cwd);
-    let _ = writeln!(text, "permission mode: {}", facts.mode.word());
-    text.push_str("</environment>");
+fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transition) -> String {
+    let mut text = prompt
+        .note("environment")
+        .replace("{date}", &date(facts.now))
+        .replace("{mode}", facts.mode.word())
+        // Last, so that a folder's name is never read as a slot.
+        .replace("{cwd}", &facts.cwd);
     let open = world.todos.values().filter(|item| item.status != TodoStatus::Completed).count();
     if open > 0 {
-        text.push_str("\n<todo>\n");
+        text.push_str(if text.is_empty() { "<todo>\n" } else { "\n<todo>\n" });
         for item in world.todos.values() {
             let mark = match item.status {
                 TodoStatus::Pending => ' ',
@@ -85,7 +81,7 @@ fn tail(
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     for note in [plan, note] {
         if !note.is_empty() {
-            text.push_str("\n\n");
+            text.push_str(if text.is_empty() { "" } else { "\n\n" });
             text.push_str(note);
         }
     }

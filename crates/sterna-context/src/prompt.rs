@@ -163,6 +163,7 @@ pub fn builtin_sections(template: Template) -> Vec<Section> {
             section("identity", Stability::Stable, include_str!("prompts/identity.md")),
             section("rules", Stability::Stable, include_str!("prompts/rules.md")),
             section("tool_use", Stability::Stable, include_str!("prompts/tool_use.md")),
+            section("environment", Stability::Tail, include_str!("prompts/environment.md")),
         ],
         Template::Minimal => vec![section("minimal", Stability::Stable, include_str!("prompts/minimal.md"))],
     };

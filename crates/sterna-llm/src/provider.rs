@@ -32,7 +32,7 @@ pub trait Provider: Send + Sync {
 /// A shared provider.
 pub type SharedProvider = Arc<dyn Provider>;
 
-/// A request's bytes. The chunks in order are the body; chunks of unchanged history are shared between requests.
+/// A request's bytes. The chunks in order are the body. The encoders here give one chunk: that is what HTTP sends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoded {
     pub chunks: Vec<Bytes>,

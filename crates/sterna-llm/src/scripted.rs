@@ -23,6 +23,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -328,15 +329,27 @@ fn says_something(parts: &[Part]) -> bool {
 
 /// Hash of the prompt and the first item: what all requests of a conversation have in common.
 fn beginning(body: &Encoded) -> Digest {
-    let items = body.chunks.len().saturating_sub(1);
-    let first = body.chunks[..items].iter().filter(|chunk| chunk.len() > 1).take(2);
-    Encoded::of(first.cloned().collect()).hash
+    #[derive(Deserialize)]
+    struct Sent<'a> {
+        #[serde(borrow, default)]
+        tools: Option<&'a RawValue>,
+        #[serde(borrow)]
+        messages: Vec<&'a RawValue>,
+    }
+    let bytes = body.body();
+    let Ok(sent) = serde_json::from_slice::<Sent<'_>>(&bytes) else { return body.hash };
+    let system = sent.messages.first().is_some_and(|first| first.get().starts_with("{\"role\":\"system\""));
+    let first = sent.messages.iter().take(if system { 2 } else { 1 });
+    let pieces = sent.tools.iter().chain(first).map(|raw| Bytes::copy_from_slice(raw.get().as_bytes()));
+    Encoded::of(pieces.collect()).hash
 }
 
 /// The number that `encode` put at the body's end.
 fn answers(body: &Encoded) -> Option<usize> {
-    let last = std::str::from_utf8(body.chunks.last()?).ok()?;
-    let (_, number) = last.strip_suffix('}')?.rsplit_once(ANSWERS)?;
+    let bytes = body.body();
+    // Only the end is looked at, wherever that cuts a character.
+    let end = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(64)..]);
+    let (_, number) = end.strip_suffix('}')?.rsplit_once(ANSWERS)?;
     number.parse().ok()
 }
 

@@ -43,9 +43,14 @@ struct Running {
     http: Arc<HttpProvider>,
 }
 
+/// The line that the server prints when it answers, or when it cannot.
 #[derive(Deserialize)]
 struct Ready {
+    ready: bool,
+    #[serde(default)]
     port: u16,
+    #[serde(default)]
+    error: String,
 }
 
 impl LocalModel {
@@ -145,8 +150,13 @@ impl LocalModel {
         let hint = format!("; see {}", self.dir.join("server.log").display());
         let ready = async {
             while let Ok(Some(line)) = lines.next_line().await {
-                if let Ok(ready) = serde_json::from_str::<Ready>(&line) {
-                    return Ok(ready);
+                match serde_json::from_str::<Ready>(&line) {
+                    Ok(ready) if ready.ready => return Ok(ready),
+                    Ok(ready) => {
+                        return Err(format!("the local model's server cannot start: {}{hint}", ready.error));
+                    }
+                    // Not the line that counts.
+                    Err(_) => {}
                 }
             }
             Err(format!("the local model's server ended before it was ready{hint}"))
@@ -171,7 +181,9 @@ impl Provider for LocalModel {
     }
 
     fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {
-        self.encoder.encode(request, cache)
+        // A small model is at its best when it does not guess.
+        let request = Request { temperature: Some(0.0), ..request.clone() };
+        self.encoder.encode(&request, cache)
     }
 
     fn send<'a>(

@@ -229,10 +229,19 @@ impl Chat {
                 let total = state.folded.ledger.total();
                 let row = |name: &str, sum: &sterna_log::fold::Sum| {
                     let (input, output) = (sum.usage.input(), sum.usage.output);
-                    format!("  {name}: {} calls, {input} in, {output} out, {}", sum.calls, money(dollars(sum.cost())))
+                    format!(
+                        "  {name}: {} calls, {input} in, {output} out, {}",
+                        sum.calls,
+                        money(dollars(sum.cost()))
+                    )
                 };
-                let mut rows: Vec<String> =
-                    state.folded.ledger.by_model().iter().map(|(route, sum)| row(&route.to_string(), sum)).collect();
+                let mut rows: Vec<String> = state
+                    .folded
+                    .ledger
+                    .by_model()
+                    .iter()
+                    .map(|(route, sum)| row(&route.to_string(), sum))
+                    .collect();
                 rows.push(row("all", total));
                 rows.iter().for_each(|row| self.note(row));
             }
@@ -293,7 +302,8 @@ impl Chat {
 
     fn here(&self) -> Result<SessionId, Failure> {
         self.session.clone().ok_or_else(|| {
-            Failure::usage("there is no session yet").hint("the first prompt begins one; /sessions shows others")
+            Failure::usage("there is no session yet")
+                .hint("the first prompt begins one; /sessions shows others")
         })
     }
 

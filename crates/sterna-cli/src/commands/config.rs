@@ -66,7 +66,8 @@ fn show(cx: &Context, json: bool) -> Result<(), Failure> {
         .collect();
     cx.print.out(&table(&cx.print, &["key", "value", "from"], &cells))?;
     if !user.exists() {
-        cx.print.note(&format!("{} is not there: it would be the place for your own settings", user.display()));
+        cx.print
+            .note(&format!("{} is not there: it would be the place for your own settings", user.display()));
     }
     for notice in &cx.settings.notices {
         cx.print.warning(notice);

@@ -136,7 +136,10 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
             notices: cx.settings.notices.clone(),
         },
         store,
-        sandbox: Sandbox { level: "none", note: "no sandbox is built in this version: commands that write ask first" },
+        sandbox: Sandbox {
+            level: "none",
+            note: "no sandbox is built in this version: commands that write ask first",
+        },
         providers: providers(cx),
         local_servers,
         local_model: local_model(cx),
@@ -256,7 +259,10 @@ fn problems(cx: &Context, report: &Report) -> Vec<Problem> {
     }
     for place in report.places.iter().filter(|place| !place.writable && place.name == "data") {
         let what = format!("{} cannot be written", place.path);
-        problems.push(Problem { what, hint: Some("make it writable, or set STERNA_HOME to a folder that is".into()) });
+        problems.push(Problem {
+            what,
+            hint: Some("make it writable, or set STERNA_HOME to a folder that is".into()),
+        });
     }
     for place in report.places.iter().filter(|place| place.name == "data") {
         if let Some(free) = place.free_bytes.filter(|free| *free < LITTLE) {
@@ -295,7 +301,10 @@ fn model_problem(cx: &Context, report: &Report, route: &Route) -> Option<Problem
         None => {
             let why = sterna_llm_http::not_built(&route.provider).map(str::to_owned);
             let hint = format!("add [providers.{}] to config.toml, or choose another model", route.provider);
-            Some(Problem { what: format!("there is no provider `{}`", route.provider), hint: why.or(Some(hint)) })
+            Some(Problem {
+                what: format!("there is no provider `{}`", route.provider),
+                hint: why.or(Some(hint)),
+            })
         }
     }
 }
@@ -309,7 +318,10 @@ impl Report {
         };
         let head = |text: &str| format!("{}\n", print.paint(text, Style::Bold));
         let mut text = head(&format!("sterna {}", self.sterna));
-        text += &format!("  records of version {}, store of version {}\n", self.record_version, self.store_version);
+        text += &format!(
+            "  records of version {}, store of version {}\n",
+            self.record_version, self.store_version
+        );
         match &self.model {
             Some(route) => text += &format!("  model: {route}\n"),
             None => text += "  model: none is configured; name one with -m, STERNA_MODEL or in config.toml\n",
@@ -328,7 +340,9 @@ impl Report {
         match (&self.config.error, self.config.exists) {
             (Some(error), _) => text += &good(false, &one_line(error, 500)),
             (None, true) => text += &good(true, &self.config.file),
-            (None, false) => text += &good(true, &format!("{} is not there; the defaults hold", self.config.file)),
+            (None, false) => {
+                text += &good(true, &format!("{} is not there; the defaults hold", self.config.file))
+            }
         }
         if self.config.managed {
             text += &good(true, &format!("{} is in force", cx.places.managed.display()));
@@ -345,7 +359,10 @@ impl Report {
         };
         text += &good(store.error.is_none() && !store.read_only, &state);
         for session in &self.interrupted {
-            let line = format!("{0} was interrupted: its process is dead; `sterna resume {0}` carries on", session.session);
+            let line = format!(
+                "{0} was interrupted: its process is dead; `sterna resume {0}` carries on",
+                session.session
+            );
             text += &good(false, &line);
         }
         text += &head("sandbox");

@@ -26,8 +26,9 @@ pub async fn replay(cx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure>
     let runtime = cx.quiet_runtime(store);
     let found = sterna_runtime::replay(runtime.parts(), &id).await.map_err(|error| match error {
         // What is stored cannot be derived from: nobody asked for anything wrong.
-        RuntimeError::Refused(message) => Failure::failed(message)
-            .hint(format!("`sterna sessions fsck {id}` says what is whole")),
+        RuntimeError::Refused(message) => {
+            Failure::failed(message).hint(format!("`sterna sessions fsck {id}` says what is whole"))
+        }
         other => other.into(),
     })?;
     let Replayed { records, requests, difference, .. } = &found;
@@ -37,7 +38,9 @@ pub async fn replay(cx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure>
         let line = match difference {
             None => {
                 let same = cx.print.paint("the same", Style::Green);
-                format!("{id}  {same}  {requests} requests derived again from {records} records, byte for byte")
+                format!(
+                    "{id}  {same}  {requests} requests derived again from {records} records, byte for byte"
+                )
             }
             Some(difference) => {
                 let other = cx.print.paint("different", Style::Red);

@@ -98,7 +98,8 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
         _ => args.text,
     };
     if texts.len() != questions.len() {
-        let asked: Vec<String> = questions.iter().map(|q| format!("\n  {}", one_line(&q.question, 200))).collect();
+        let asked: Vec<String> =
+            questions.iter().map(|q| format!("\n  {}", one_line(&q.question, 200))).collect();
         let message =
             format!("there are {} questions and {} answers:{}", questions.len(), texts.len(), asked.concat());
         return Err(Failure::usage(message).hint("give one answer for each, in quotes, in this order"));
@@ -108,8 +109,12 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
         answers.push(chosen(question, text).ok_or_else(|| Failure::usage("an answer is empty"))?);
     }
     let wait = wait.clone();
-    settle(cx, args.which, Resolve { session, wait, ruling: Ruling::Answers(answers), grant: None, by: BY.into() })
-        .await
+    settle(
+        cx,
+        args.which,
+        Resolve { session, wait, ruling: Ruling::Answers(answers), grant: None, by: BY.into() },
+    )
+    .await
 }
 
 /// Writes the word down, and carries on.

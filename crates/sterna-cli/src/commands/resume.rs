@@ -83,13 +83,16 @@ impl Work {
 /// The surroundings of the session's own folder.
 fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
     let opened = state.machine.session().map(|session| session.cwd.as_str());
-    let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else { return Ok(cx.clone()) };
+    let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else {
+        return Ok(cx.clone());
+    };
     let cwd = std::path::Path::new(cwd);
     if cwd == cx.cwd {
         return Ok(cx.clone());
     }
-    Context::load(Some(cwd)).map_err(|failure| {
-        Failure { hint: Some("the session's folder is gone; give another one with -C".into()), ..failure }
+    Context::load(Some(cwd)).map_err(|failure| Failure {
+        hint: Some("the session's folder is gone; give another one with -C".into()),
+        ..failure
     })
 }
 

@@ -22,7 +22,11 @@ pub enum Pick {
     New,
     /// A session that exists, or is made under this id.
     Named(SessionId),
-    Fork { parent: SessionId, seq: Option<Seq>, id: Option<SessionId> },
+    Fork {
+        parent: SessionId,
+        seq: Option<Seq>,
+        id: Option<SessionId>,
+    },
 }
 
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -93,7 +97,9 @@ pub async fn pick(
     if args.newest {
         let Some(row) = setup::sessions_here(cx, log, None, 50).await?.into_iter().next() else {
             return Err(Failure::usage(format!("there is no session of {} to continue", cx.cwd.display()))
-                .hint("leave --continue out to begin one; `sterna sessions list` shows those of other folders"));
+                .hint(
+                    "leave --continue out to begin one; `sterna sessions list` shows those of other folders",
+                ));
         };
         return Ok((Pick::Named(row.id), Some(row.route)));
     }

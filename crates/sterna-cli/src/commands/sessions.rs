@@ -9,7 +9,7 @@ mod show;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use sterna_log::Log;
+use sterna_log::{Log, LogError};
 use sterna_model::SessionId;
 use sterna_runtime::State;
 
@@ -127,7 +127,12 @@ async fn fork(cx: &Context, args: ForkArgs) -> Result<ExitCode, Failure> {
     let new = args.new.as_deref().map(SessionId::new).transpose()?;
     let store = cx.store_of(&point.session)?;
     let seq = point.seq(&store).await?;
-    let id = cx.quiet_runtime(store.clone()).fork(&point.session, seq, new).await?;
+    let forked = cx.quiet_runtime(store.clone()).fork(&point.session, seq, new.clone()).await;
+    let id = forked.map_err(|error| match (error.log(), new) {
+        // The same fork again is the same session; another one cannot have its id.
+        (Some(LogError::Conflict { .. }), Some(id)) => LogError::Exists(id).into(),
+        _ => Failure::from(error),
+    })?;
     if args.json {
         let at = match seq {
             Some(seq) => seq,

@@ -168,8 +168,7 @@ impl Totals {
             By::Source => ("source", named(&self.by_source)),
             By::Day => ("day", self.days()),
         };
-        let head =
-            [name, "calls", "input", "cache read", "cache write", "output", "of it reasoning", "cost"];
+        let head = [name, "calls", "input", "cache read", "cache write", "output", "of it reasoning", "cost"];
         let mut cells: Vec<Vec<String>> = rows.into_iter().map(|(value, row)| row.cells(value)).collect();
         cells.push(self.total.cells("total".into()));
         let mut text = table(&cx.print, &head, &cells);
@@ -200,7 +199,8 @@ impl Row {
     }
 
     fn json(&self, name: Option<(&str, String)>) -> Map<String, Value> {
-        let Usage { input_uncached, cache_read, cache_write_5m, cache_write_1h, output, reasoning } = self.usage;
+        let Usage { input_uncached, cache_read, cache_write_5m, cache_write_1h, output, reasoning } =
+            self.usage;
         let mut object = Map::new();
         if let Some((name, value)) = name {
             object.insert(name.to_owned(), json!(value));
@@ -224,7 +224,8 @@ impl Row {
     fn cells(&self, name: String) -> Vec<String> {
         let usage = &self.usage;
         let written = usage.cache_write_5m.saturating_add(usage.cache_write_1h);
-        let counts = [self.calls, usage.input_uncached, usage.cache_read, written, usage.output, usage.reasoning];
+        let counts =
+            [self.calls, usage.input_uncached, usage.cache_read, written, usage.output, usage.reasoning];
         let mut cells = vec![name];
         cells.extend(counts.map(|count| count.to_string()));
         cells.push(money(dollars(self.cost)));
@@ -234,4 +235,35 @@ impl Row {
 
 fn named(rows: &BTreeMap<String, Row>) -> Vec<(String, &Row)> {
     rows.iter().map(|(name, row)| (name.clone(), row)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sterna_model::{Attempt, Billed, Body, ErrorClass, ProviderFailure, Record};
+
+    use super::*;
+
+    fn ledger(cost: Option<NanoUsd>) -> Ledger {
+        let usage = Usage { input_uncached: 5, ..Usage::default() };
+        let billed = Billed { usage, cost, ..Billed::default() };
+        let (class, message) = (ErrorClass::Server, String::new());
+        let failure = ProviderFailure { class, status: None, message, retry_after_ms: None, billed };
+        let (key, route) = ("s/1/1/model/0".parse().unwrap(), "acme/x".parse().unwrap());
+        let attempt = Attempt { key, attempt: 1, route, failure, wait_ms: 0, retry_at: None };
+        let mut ledger = Ledger::default();
+        let body = Body::Attempt(Box::new(attempt));
+        ledger.apply(&Record { v: 1, seq: 1, at: 0, turn: Some(1), step: Some(1), body });
+        ledger
+    }
+
+    #[test]
+    fn a_price_that_is_not_known_makes_the_sum_unknown() {
+        let mut totals = Totals::default();
+        totals.add(&ledger(Some(2_000_000_000)));
+        assert_eq!(totals.json(None)["total"]["cost"], 2.0);
+        totals.add(&ledger(None));
+        let shown = totals.json(None);
+        assert_eq!((&shown["total"]["cost"], &shown["total"]["input_uncached"]), (&Value::Null, &json!(10)));
+        assert_eq!(shown["by_model"][0]["cost"], Value::Null);
+    }
 }

@@ -34,7 +34,11 @@ enum Form {
 impl Output {
     /// What `run` and its like print: JSON lines, or the final message with a line for each call on stderr.
     pub fn of(cx: &Context, json: bool) -> Self {
-        if json { Self::with(Form::Json) } else { Self::with(Form::Text(Box::new(Text::new(cx.print, false)))) }
+        if json {
+            Self::with(Form::Json)
+        } else {
+            Self::with(Form::Text(Box::new(Text::new(cx.print, false))))
+        }
     }
 
     /// What `chat` shows: the same with results, and without a line about the session at each turn's end.

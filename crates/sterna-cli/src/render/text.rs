@@ -71,9 +71,11 @@ impl Text {
         }
         let Some((what, since)) = &self.spinner.what else { return };
         let frame = FRAMES[self.spinner.frame % FRAMES.len()];
-        let time = since.map_or_else(String::new, |since| format!(" {}", words::seconds(elapsed(since) / 100 * 100)));
+        let time = since
+            .map_or_else(String::new, |since| format!(" {}", words::seconds(elapsed(since) / 100 * 100)));
         let room = columns().saturating_sub(time.chars().count() + 4);
-        let line = format!("{} {}{}", self.print.paint_err(frame, Style::Cyan), one_line(what, room.max(8)), time);
+        let line =
+            format!("{} {}{}", self.print.paint_err(frame, Style::Cyan), one_line(what, room.max(8)), time);
         // A terminal that is gone needs no spinner.
         let _ = write!(std::io::stderr().lock(), "\r\x1b[2K{line}");
         self.spinner.frame += 1;
@@ -275,7 +277,8 @@ impl Text {
         self.summary(result);
         if !self.chat && !result.denials.is_empty() {
             let denied = words::counted(result.denials.len() as u64, "call");
-            let hint = format!("denied {denied}: --allow RULE allows it, --on-ask park lets you answer later");
+            let hint =
+                format!("denied {denied}: --allow RULE allows it, --on-ask park lets you answer later");
             self.print.hint(&hint);
         }
     }
@@ -286,12 +289,18 @@ impl Text {
         self.print.error(&format!("stopped ({}){said}", stop.word()));
         let session = &result.session;
         let hint = match stop {
-            StopReason::MaxSteps => format!("`sterna run --session {session} \"go on\"` carries on; --max-steps sets the limit"),
+            StopReason::MaxSteps => {
+                format!("`sterna run --session {session} \"go on\"` carries on; --max-steps sets the limit")
+            }
             StopReason::Denied => "allow what it needs with --allow, or answer at a terminal".to_owned(),
             StopReason::ProviderFailed => {
-                format!("`sterna run --session {session} \"go on\"` tries again; `sterna doctor` looks at the provider")
+                format!(
+                    "`sterna run --session {session} \"go on\"` tries again; `sterna doctor` looks at the provider"
+                )
             }
-            StopReason::RuntimeError => format!("`sterna resume {session}` carries on when the cause is mended"),
+            StopReason::RuntimeError => {
+                format!("`sterna resume {session}` carries on when the cause is mended")
+            }
             StopReason::Cancelled => return,
             _ => format!("`sterna sessions show {session}` shows what happened"),
         };
@@ -307,8 +316,14 @@ impl Text {
         for open in std::mem::take(&mut self.open) {
             match open {
                 Open::Approval { summary, reason, .. } => {
-                    self.print.note(&format!("parked: waits for an approval of `{}` ({})", one_line(&summary, 200), one_line(&reason, 200)));
-                    self.print.hint(&format!("`sterna approve {session}` allows it, `sterna deny {session}` does not"));
+                    self.print.note(&format!(
+                        "parked: waits for an approval of `{}` ({})",
+                        one_line(&summary, 200),
+                        one_line(&reason, 200)
+                    ));
+                    self.print.hint(&format!(
+                        "`sterna approve {session}` allows it, `sterna deny {session}` does not"
+                    ));
                 }
                 Open::Questions { questions, .. } => {
                     for question in questions {
@@ -344,7 +359,8 @@ impl Text {
 
     /// The spinner names the call that runs, and how many more there are.
     fn spin_calls(&mut self) {
-        let running = self.calls.values().filter(|call| call.started.is_some()).min_by_key(|call| call.started);
+        let running =
+            self.calls.values().filter(|call| call.started.is_some()).min_by_key(|call| call.started);
         let more = self.calls.len().saturating_sub(1);
         self.spinner.what = running.or_else(|| self.calls.values().next()).map(|call| {
             let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };

@@ -20,7 +20,10 @@ pub enum Open {
         rule: Option<String>,
         preview: Option<String>,
     },
-    Questions { wait: WaitId, questions: Vec<QuestionRef> },
+    Questions {
+        wait: WaitId,
+        questions: Vec<QuestionRef>,
+    },
 }
 
 impl Open {
@@ -120,6 +123,9 @@ mod tests {
         assert_eq!(money(Some(0.001_234)), "$0.00123");
         assert_eq!(money(Some(1.5)), "$1.50");
         assert_eq!(money(None), "price not known");
-        assert_eq!((tokens(9_999), tokens(12_345), tokens(2_340_000)), ("9999".into(), "12k".into(), "2.3M".into()));
+        assert_eq!(
+            (tokens(9_999), tokens(12_345), tokens(2_340_000)),
+            ("9999".into(), "12k".into(), "2.3M".into())
+        );
     }
 }

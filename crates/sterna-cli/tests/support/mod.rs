@@ -131,8 +131,10 @@ impl Running {
 }
 
 pub fn events(out: &str) -> Vec<Value> {
-    let events: Vec<Value> =
-        out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+    let events: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
     let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert!(seqs.is_sorted(), "{seqs:?}");
     let results: Vec<usize> =

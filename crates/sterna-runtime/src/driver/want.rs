@@ -89,17 +89,17 @@ impl Driver {
         };
         let prompt = self.current_prompt(&turn.tools).await?;
         let facts = TurnFacts::of(&turn);
-        let items = self.state.transcript.with(&call.inputs);
+        let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let mut body = self.rt.parts.provider.encode(&request(items.clone(), max_output), &mut self.cache);
+        let mut body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
         match self.room(body.bytes, max_output, info.price.as_ref()) {
             Ok(room) if room < max_output => {
                 max_output = room;
-                body = self.rt.parts.provider.encode(&request(items, max_output), &mut self.cache);
+                body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
             }
             Ok(_) => {}
             Err(reason) => {

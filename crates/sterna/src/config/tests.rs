@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use sterna_llm::Price;
 use sterna_model::Decision;
 
-use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS};
 use super::provider::{MODEL_KEYS, PRICE_KEYS, PROVIDER_KEYS, TIMEOUT_KEYS};
+use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS};
 use super::*;
 
 const USER: &str = "/u/config.toml";
@@ -119,15 +119,31 @@ fn complaints_name_the_place_and_what_to_do() {
         ("max-steps = 3", "1: unknown key `max-steps`", "did you mean `max_steps`?"),
         ("frobnicate = 1", "1: unknown key `frobnicate`", here.as_str()),
         ("[local]\n\nthread = 1", "3: unknown key `local.thread`", "did you mean `local.threads`?"),
-        ("[providers.mine]\nurl = \"\"", "2: unknown key `providers.mine.url`", "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models"),
+        (
+            "[providers.mine]\nurl = \"\"",
+            "2: unknown key `providers.mine.url`",
+            "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models",
+        ),
         ("model = 3", "1: `model` must be a string, not a whole number", ""),
         ("model = \"\"", "1: `model` is empty", ""),
-        ("model = \"a b\"", "1: `a b` is not a model route: write provider/model, for example anthropic/claude-sonnet-4-5, or local, or scripted:FILE", ""),
-        ("mode = \"axecute\"", "1: `mode` cannot be `axecute`", "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan"),
+        (
+            "model = \"a b\"",
+            "1: `a b` is not a model route: write provider/model, for example anthropic/claude-sonnet-4-5, or local, or scripted:FILE",
+            "",
+        ),
+        (
+            "mode = \"axecute\"",
+            "1: `mode` cannot be `axecute`",
+            "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan",
+        ),
         ("on_ask = \"prompt\"", "1: `on_ask` cannot be `prompt`", "it is one of deny, fail, park"),
         ("max_steps = 0", "1: `max_steps` must be a whole number of at least 1, not 0", ""),
         ("max_steps = -1", "1: `max_steps` must be a whole number of at least 1, not -1", ""),
-        ("max_steps = 99999999999", "1: `max_steps` must be a whole number of at least 1, not 99999999999", ""),
+        (
+            "max_steps = 99999999999",
+            "1: `max_steps` must be a whole number of at least 1, not 99999999999",
+            "",
+        ),
         ("max_steps = \"9\"", "1: `max_steps` must be a whole number of at least 1, not a string", ""),
         ("max_cost = -0.5", "1: `max_cost` must be a number that is not negative, not -0.5", ""),
         ("max_cost = nan", "1: `max_cost` must be a number that is not negative, not nan", ""),
@@ -135,25 +151,89 @@ fn complaints_name_the_place_and_what_to_do() {
         ("deadline = 0", "1: `deadline` must be a number of seconds greater than 0", ""),
         ("tools = [\n\"read\",\n3]", "3: `tools` must be an array of strings, not a whole number", ""),
         ("tools = \"read\"", "1: `tools` must be an array of strings, not a string", ""),
-        ("env_pass = [\"A=B\"]", "1: `A=B` in `env_pass` is not the name of a variable", "write names of environment variables, without `$` and without `*`"),
+        (
+            "env_pass = [\"A=B\"]",
+            "1: `A=B` in `env_pass` is not the name of a variable",
+            "write names of environment variables, without `$` and without `*`",
+        ),
         ("title = \"model\"", "1: `title` cannot be `model`", "it is one of words"),
         ("policy = 1", "1: `policy` must be a table, not a whole number", ""),
-        ("[policy]\nallow = [\n  \"Shell(\",\n]", "3: rule `Shell(`, at character 7: the pattern is never closed; add `)`", ""),
-        ("[policy]\nallow = [3]", "2: an entry of `policy.allow` must be a rule, \"Shell(cargo test *)\", or {rule = \"…\", match = […], not_match = […]}", ""),
+        (
+            "[policy]\nallow = [\n  \"Shell(\",\n]",
+            "3: rule `Shell(`, at character 7: the pattern is never closed; add `)`",
+            "",
+        ),
+        (
+            "[policy]\nallow = [3]",
+            "2: an entry of `policy.allow` must be a rule, \"Shell(cargo test *)\", or {rule = \"…\", match = […], not_match = […]}",
+            "",
+        ),
         ("[policy]\ndeny = [{match = [\"ls\"]}]", "2: an entry of `policy.deny` has no `rule`", ""),
-        ("[policy]\ndeny = [{rule = \"Shell(rm *)\", match = [\"ls\"]}]", "2: rule `Shell(rm *)`, at character 1: its `match` example `ls` does not match", ""),
-        ("[policy]\ndeny = [{rule = \"Shell(rm *)\", not_match = [\"rm x\"]}]", "2: rule `Shell(rm *)`, at character 1: its `not_match` example `rm x` matches", ""),
-        ("[providers.scripted]", "1: `scripted` cannot be the name of a provider", "use letters, digits, `.`, `_` and `-`; `scripted` is taken"),
-        ("[providers.\"a/b\"]", "1: `a/b` cannot be the name of a provider", "use letters, digits, `.`, `_` and `-`; `scripted` is taken"),
-        ("[providers.mine]\nbase_url = \"http://h/v1\"", "1: `providers.mine` has no `wire`", "write wire = \"openai_chat\" or wire = \"anthropic\""),
-        ("[providers.mine]\nwire = \"openai_chat\"", "1: `providers.mine` has no `base_url`", "for openai_chat it ends with the version, as in http://127.0.0.1:8080/v1"),
-        ("[providers.mine]\nwire = \"openai\"", "2: there is no wire `openai`", "it is one of openai_chat, anthropic"),
-        ("[providers.mine]\nwire = \"openai_responses\"", "2: the wire `openai_responses` is not built yet", "use `openai_chat`, which most providers have too"),
-        ("[providers.openai]\nbase_url = \"api.openai.com\"", "2: `providers.openai.base_url` is not a URL", "write it with its scheme, as in http://127.0.0.1:8080/v1"),
-        ("[providers.openai]\nkey_env = \"A\"\nkey_file = \"b\"", "1: `providers.openai` has both `key_env` and `key_file`; keep one", ""),
-        ("[providers.openai.headers]\n\"a b\" = \"c\"", "2: `providers.openai.headers.a b` is not an HTTP header", ""),
-        ("[providers.openai.timeouts]\nidle_s = 0", "2: `providers.openai.timeouts.idle_s` must be a number of seconds greater than 0", ""),
-        ("[providers.openai.models.x.price]\ninput = 1", "1: `providers.openai.models.x.price` needs `input` and `output`", ""),
+        (
+            "[policy]\ndeny = [{rule = \"Shell(rm *)\", match = [\"ls\"]}]",
+            "2: rule `Shell(rm *)`, at character 1: its `match` example `ls` does not match",
+            "",
+        ),
+        (
+            "[policy]\ndeny = [{rule = \"Shell(rm *)\", not_match = [\"rm x\"]}]",
+            "2: rule `Shell(rm *)`, at character 1: its `not_match` example `rm x` matches",
+            "",
+        ),
+        (
+            "[providers.scripted]",
+            "1: `scripted` cannot be the name of a provider",
+            "use letters, digits, `.`, `_` and `-`; `scripted` is taken",
+        ),
+        (
+            "[providers.\"a/b\"]",
+            "1: `a/b` cannot be the name of a provider",
+            "use letters, digits, `.`, `_` and `-`; `scripted` is taken",
+        ),
+        (
+            "[providers.mine]\nbase_url = \"http://h/v1\"",
+            "1: `providers.mine` has no `wire`",
+            "write wire = \"openai_chat\" or wire = \"anthropic\"",
+        ),
+        (
+            "[providers.mine]\nwire = \"openai_chat\"",
+            "1: `providers.mine` has no `base_url`",
+            "for openai_chat it ends with the version, as in http://127.0.0.1:8080/v1",
+        ),
+        (
+            "[providers.mine]\nwire = \"openai\"",
+            "2: there is no wire `openai`",
+            "it is one of openai_chat, anthropic",
+        ),
+        (
+            "[providers.mine]\nwire = \"openai_responses\"",
+            "2: the wire `openai_responses` is not built yet",
+            "use `openai_chat`, which most providers have too",
+        ),
+        (
+            "[providers.openai]\nbase_url = \"api.openai.com\"",
+            "2: `providers.openai.base_url` is not a URL",
+            "write it with its scheme, as in http://127.0.0.1:8080/v1",
+        ),
+        (
+            "[providers.openai]\nkey_env = \"A\"\nkey_file = \"b\"",
+            "1: `providers.openai` has both `key_env` and `key_file`; keep one",
+            "",
+        ),
+        (
+            "[providers.openai.headers]\n\"a b\" = \"c\"",
+            "2: `providers.openai.headers.a b` is not an HTTP header",
+            "",
+        ),
+        (
+            "[providers.openai.timeouts]\nidle_s = 0",
+            "2: `providers.openai.timeouts.idle_s` must be a number of seconds greater than 0",
+            "",
+        ),
+        (
+            "[providers.openai.models.x.price]\ninput = 1",
+            "1: `providers.openai.models.x.price` needs `input` and `output`",
+            "",
+        ),
     ] {
         assert_eq!(error(text), (format!("{USER}:{message}"), hint.to_owned()), "{text}");
     }
@@ -241,7 +321,9 @@ fn keys_from_files_and_commands() {
     let others = settings.endpoints("f").unwrap();
     assert!(matches!(others["c"].key, KeySource::Missing { .. }) && !ran.exists());
     settings.shown();
-    assert!(settings.endpoints_without_keys().values().all(|e| matches!(e.key, KeySource::None)) && !ran.exists());
+    assert!(
+        settings.endpoints_without_keys().values().all(|e| matches!(e.key, KeySource::None)) && !ran.exists()
+    );
     let KeySource::Value(secret, _) = &settings.endpoints("c").unwrap()["c"].key else { panic!() };
     assert_eq!((secret.expose(), ran.exists()), ("sk-command", true));
     let failed = settings.endpoints("bad").unwrap_err();
@@ -275,7 +357,8 @@ fn managed_wins_and_locks_and_the_project_is_only_noticed() {
     let user = load_with(None).unwrap();
     assert_eq!((user.model.unwrap().to_string(), user.limits.max_steps), ("openai/gpt-5".into(), 9));
     let file = dir.join("project/.sterna/config.toml");
-    let notice = format!("{} is not used: project configuration needs trust, which is not built yet", file.display());
+    let notice =
+        format!("{} is not used: project configuration needs trust, which is not built yet", file.display());
     assert_eq!(user.notices, [notice]);
     let from_env = load_with(Some("local")).unwrap();
     assert_eq!(from_env.model.unwrap().to_string(), "local");
@@ -283,16 +366,25 @@ fn managed_wins_and_locks_and_the_project_is_only_noticed() {
 
     fs::write(&places.managed, "max_steps = 5\nmodel = \"anthropic/claude-opus-4-5\"\n[policy]\ndeny = [\"Shell(ls *)\"]\n[providers.openai]\nkey_env = \"CORP\"").unwrap();
     let managed = load_with(Some("local")).unwrap();
-    assert_eq!((managed.model.as_ref().unwrap().to_string(), managed.limits.max_steps), ("anthropic/claude-opus-4-5".into(), 5));
+    assert_eq!(
+        (managed.model.as_ref().unwrap().to_string(), managed.limits.max_steps),
+        ("anthropic/claude-opus-4-5".into(), 5)
+    );
     let scopes: Vec<Scope> = managed.rules.iter().map(|rule| rule.scope).collect();
     assert_eq!(scopes, [Scope::Managed, Scope::User]);
     // The user's base URL is gone with the user's say in this provider.
     assert_eq!(managed.endpoint("openai").unwrap().unwrap().base_url, "https://api.openai.com/v1");
     managed.check_flag("mode").unwrap();
     let locked = managed.check_flag("max_steps").unwrap_err();
-    assert_eq!(locked.message, format!("`max_steps` is set by {}:1 and cannot be changed", places.managed.display()));
+    assert_eq!(
+        locked.message,
+        format!("`max_steps` is set by {}:1 and cannot be changed", places.managed.display())
+    );
     let row = managed.shown().into_iter().find(|row| row.key == "max_steps").unwrap();
-    assert_eq!((row.value, row.source, row.locked), (5.into(), format!("{}:1", places.managed.display()), true));
+    assert_eq!(
+        (row.value, row.source, row.locked),
+        (5.into(), format!("{}:1", places.managed.display()), true)
+    );
 
     let wrong = load_with(Some("no route")).unwrap_err().message;
     assert!(wrong.starts_with("STERNA_MODEL: `no route` is not a model route"), "{wrong}");

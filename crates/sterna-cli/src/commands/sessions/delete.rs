@@ -28,7 +28,8 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
         let store = cx.store_of(&id)?;
         let head = store.head(&id).await?;
         let env = sterna::SystemEnv::new(&[], Vec::new());
-        let held = head.lease.filter(|lease| !lease.released && lease.expires > now() && !env.is_dead(&lease.owner));
+        let held =
+            head.lease.filter(|lease| !lease.released && lease.expires > now() && !env.is_dead(&lease.owner));
         if held.is_some() {
             return Err(Failure::usage(format!("session `{id}` is being driven by another process"))
                 .hint("end that process, or wait until its turn is over"));
@@ -45,14 +46,19 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
 
 fn confirmed(id: &SessionId, records: u64) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage(format!("deleting session `{id}` needs a yes, and nobody is at a terminal"))
-            .hint("--yes deletes without asking"));
+        return Err(Failure::usage(format!(
+            "deleting session `{id}` needs a yes, and nobody is at a terminal"
+        ))
+        .hint("--yes deletes without asking"));
     }
     // Nobody to read the question is nobody to say yes.
     let mut err = io::stderr().lock();
     let _ = write!(err, "delete session `{id}` with its {records} records for good? [y/N] ");
     let _ = err.flush();
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
     Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

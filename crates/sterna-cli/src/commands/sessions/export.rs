@@ -35,16 +35,20 @@ pub async fn export(cx: &Context, args: ExportArgs) -> Result<ExitCode, Failure>
     let mut file = match &args.output {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            Some(made.map_err(|error| match error.kind() {
-                ErrorKind::AlreadyExists => Failure::usage(format!("{} exists already", path.display()))
-                    .hint("name another file, or remove that one"),
-                _ => Failure::usage(format!("cannot write {}: {error}", path.display())),
+            Some(made.map_err(|error| {
+                match error.kind() {
+                    ErrorKind::AlreadyExists => Failure::usage(format!("{} exists already", path.display()))
+                        .hint("name another file, or remove that one"),
+                    _ => Failure::usage(format!("cannot write {}: {error}", path.display())),
+                }
             })?)
         }
         None => None,
     };
     let mut put = |text: String| match &mut file {
-        Some(file) => file.write_all(text.as_bytes()).map_err(|error| Failure::failed(format!("cannot write: {error}"))),
+        Some(file) => {
+            file.write_all(text.as_bytes()).map_err(|error| Failure::failed(format!("cannot write: {error}")))
+        }
         None => cx.print.out(&text),
     };
     let header = json!({
@@ -77,7 +81,8 @@ pub async fn export(cx: &Context, args: ExportArgs) -> Result<ExitCode, Failure>
         }
     }
     if let (Some(file), Some(path)) = (file, &args.output) {
-        file.sync_all().map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
+        file.sync_all()
+            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
         cx.print.note(&format!("{} records written to {}", head.seq, path.display()));
     }
     Ok(ExitCode::SUCCESS)

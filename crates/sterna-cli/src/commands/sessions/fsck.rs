@@ -79,14 +79,18 @@ fn report(
 ) -> Result<(), Failure> {
     if json {
         let bad = first_bad.as_ref().map(|(seq, detail)| json!({"seq": seq, "detail": detail}));
-        let row = json!({"session": id, "ok": bad.is_none(), "records": records, "first_bad": bad, "hash": hash});
+        let row =
+            json!({"session": id, "ok": bad.is_none(), "records": records, "first_bad": bad, "hash": hash});
         return cx.print.json(&row);
     }
     let line = match first_bad {
         None => format!("{id}  {}  {records} records", cx.print.paint("whole", Style::Green)),
         Some((seq, detail)) => {
             let what = cx.print.paint("damaged", Style::Red);
-            format!("{id}  {what} at record {seq}: {}; {records} records before it are whole", one_line(&detail, 500))
+            format!(
+                "{id}  {what} at record {seq}: {}; {records} records before it are whole",
+                one_line(&detail, 500)
+            )
         }
     };
     cx.print.line(&line)

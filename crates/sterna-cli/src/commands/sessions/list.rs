@@ -106,7 +106,9 @@ pub async fn list(cx: &Context, args: ListArgs) -> Result<ExitCode, Failure> {
 pub async fn search(cx: &Context, args: SearchArgs) -> Result<ExitCode, Failure> {
     let query = args.query.join(" ");
     if sterna_log::words(&query).next().is_none() {
-        return Err(Failure::usage("there is no word to search for").hint("search looks for letters and digits"));
+        return Err(
+            Failure::usage("there is no word to search for").hint("search looks for letters and digits")
+        );
     }
     let hits = match cx.store_if_there()? {
         Some(store) => store.search(&query, args.limit).await?,
@@ -153,7 +155,11 @@ fn text_of(row: &SessionRow, now: u64) -> Vec<String> {
         Status::Parked => "parked",
         Status::Closed => "closed",
     };
-    let cost = if row.tokens == 0 { "-".to_owned() } else { row.cost.map_or("?".into(), |_| money(dollars(row.cost))) };
+    let cost = if row.tokens == 0 {
+        "-".to_owned()
+    } else {
+        row.cost.map_or("?".into(), |_| money(dollars(row.cost)))
+    };
     vec![
         row.id.to_string(),
         status.to_owned(),

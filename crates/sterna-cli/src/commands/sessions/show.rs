@@ -76,11 +76,14 @@ fn told(print: &Print, event: &Event) -> String {
             let lines: Vec<String> = harmless(text).lines().map(|line| format!("> {line}")).collect();
             format!("\n{}\n\n", print.paint(&lines.join("\n"), Style::Cyan))
         }
-        EventKind::InputEdited { input, text, .. } => dim(format!("input {input} is now: {}", one_line(text, 500))),
+        EventKind::InputEdited { input, text, .. } => {
+            dim(format!("input {input} is now: {}", one_line(text, 500)))
+        }
         EventKind::InputWithdrawn { inputs, .. } => dim(format!("inputs taken back: {inputs:?}")),
         EventKind::ModelEnded { text, error, .. } => match error {
             Some(error) => {
-                let line = format!("the model failed ({}): {}", error.class.word(), one_line(&error.message, 500));
+                let line =
+                    format!("the model failed ({}): {}", error.class.word(), one_line(&error.message, 500));
                 print.paint(&line, Style::Red) + "\n"
             }
             None if text.trim().is_empty() => String::new(),
@@ -100,16 +103,23 @@ fn told(print: &Print, event: &Event) -> String {
             print.paint(&line, Style::Yellow) + "\n"
         }
         EventKind::ApprovalResolved { decision, by, feedback, .. } => {
-            let why = if feedback.is_empty() { String::new() } else { format!(": {}", one_line(feedback, 200)) };
+            let why =
+                if feedback.is_empty() { String::new() } else { format!(": {}", one_line(feedback, 200)) };
             dim(format!("  {} by {}{why}", decision.word(), one_line(by, 50)))
         }
         EventKind::QuestionAsked { questions, .. } => questions
             .iter()
-            .map(|question| print.paint(&format!("? {}", one_line(&question.question, 500)), Style::Yellow) + "\n")
+            .map(|question| {
+                print.paint(&format!("? {}", one_line(&question.question, 500)), Style::Yellow) + "\n"
+            })
             .collect(),
         EventKind::QuestionAnswered { ruling, .. } => match ruling {
-            sterna_model::Ruling::Answers(answers) => dim(format!("  {}", one_line(&answers.join("; "), 500))),
-            sterna_model::Ruling::Deny { feedback } => dim(format!("  not answered. {}", one_line(feedback, 200))),
+            sterna_model::Ruling::Answers(answers) => {
+                dim(format!("  {}", one_line(&answers.join("; "), 500)))
+            }
+            sterna_model::Ruling::Deny { feedback } => {
+                dim(format!("  not answered. {}", one_line(feedback, 200)))
+            }
             sterna_model::Ruling::Allow | sterna_model::Ruling::Timeout => dim("  not answered".into()),
         },
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
@@ -128,11 +138,18 @@ fn told(print: &Print, event: &Event) -> String {
                 (Some(message), Some(_)) => format!("{}\n", one_line(message, 500)),
                 _ => String::new(),
             };
-            format!("{detail}{}", dim(format!("turn {} {}{stop} · {} steps · {cost}", result.turn, result.outcome, result.steps)))
+            format!(
+                "{detail}{}",
+                dim(format!(
+                    "turn {} {}{stop} · {} steps · {cost}",
+                    result.turn, result.outcome, result.steps
+                ))
+            )
         }
-        EventKind::TodoChanged { items } => {
-            items.iter().map(|item| dim(format!("  [{:?}] {}", item.status, one_line(&item.subject, 200)))).collect()
-        }
+        EventKind::TodoChanged { items } => items
+            .iter()
+            .map(|item| dim(format!("  [{:?}] {}", item.status, one_line(&item.subject, 200))))
+            .collect(),
         // They repeat what others say, or are live and never stored.
         EventKind::InputSteered { .. }
         | EventKind::TurnStarted { .. }
@@ -150,7 +167,14 @@ fn told(print: &Print, event: &Event) -> String {
 }
 
 /// How a call ended, with its first lines: five when it went well, ten when not.
-fn tool_ended(print: &Print, name: &str, status: ToolStatus, output: &str, bytes: u64, duration_ms: u64) -> String {
+fn tool_ended(
+    print: &Print,
+    name: &str,
+    status: ToolStatus,
+    output: &str,
+    bytes: u64,
+    duration_ms: u64,
+) -> String {
     let good = status == ToolStatus::Ok;
     let lines = if good { 5 } else { 10 };
     let style = if good { Style::Green } else { Style::Red };

@@ -1,0 +1,279 @@
+//! Whatever a crash leaves of a log, the request that is derived from it is one that the wires take.
+
+#[path = "../../sterna-turn/tests/world/mod.rs"]
+mod world;
+
+use std::sync::{Arc, LazyLock};
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sterna_context::{Prompt, Template, Transcript, TurnFacts, builtin_sections, derive};
+use sterna_llm::{EncodeCache, Item, Request, wire};
+use sterna_log::fold::World;
+use sterna_model::*;
+use world::*;
+
+/// The messages of `chat/completions`, from its public reference.
+static CHAT: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let text = json!({"type": "string", "pattern": "\\S"});
+    validator(json!({
+        "type": "array", "minItems": 2,
+        "prefixItems": [{"properties": {"role": {"const": "system"}}}],
+        "items": {"oneOf": [
+            {"properties": {"role": {"const": "user"}, "content": text}, "required": ["role", "content"], "additionalProperties": false},
+            {"properties": {"role": {"const": "system"}, "content": text}, "required": ["role", "content"], "additionalProperties": false},
+            {"properties": {"role": {"const": "assistant"}, "content": text}, "required": ["role", "content"], "additionalProperties": false},
+            {
+                "properties": {
+                    "role": {"const": "assistant"},
+                    "content": {"oneOf": [text, {"type": "null"}]},
+                    "tool_calls": {"type": "array", "minItems": 1, "items": {
+                        "type": "object",
+                        "properties": {
+                            "id": {"type": "string", "minLength": 1},
+                            "type": {"const": "function"},
+                            "function": {
+                                "type": "object",
+                                "properties": {"name": {"type": "string", "minLength": 1}, "arguments": {"type": "string"}},
+                                "required": ["name", "arguments"], "additionalProperties": false
+                            }
+                        },
+                        "required": ["id", "type", "function"], "additionalProperties": false
+                    }}
+                },
+                "required": ["role", "content", "tool_calls"], "additionalProperties": false
+            },
+            {
+                "properties": {"role": {"const": "tool"}, "tool_call_id": {"type": "string", "minLength": 1}, "content": {"type": "string"}},
+                "required": ["role", "tool_call_id", "content"], "additionalProperties": false
+            }
+        ]}
+    }))
+});
+
+/// The messages of Messages, from its public reference.
+static MESSAGES: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+    let text = json!({
+        "properties": {"type": {"const": "text"}, "text": {"type": "string", "pattern": "\\S"}, "cache_control": {}},
+        "required": ["type", "text"], "additionalProperties": false
+    });
+    let blocks = |kinds: Vec<Value>| json!({"type": "array", "minItems": 1, "items": {"oneOf": kinds}});
+    let id = json!({"type": "string", "pattern": "^[a-zA-Z0-9_-]+$"});
+    let result = json!({
+        "properties": {
+            "type": {"const": "tool_result"}, "tool_use_id": id, "content": {"type": "string", "minLength": 1},
+            "is_error": {"type": "boolean"}, "cache_control": {}
+        },
+        "required": ["type", "tool_use_id"], "additionalProperties": false
+    });
+    let call = json!({
+        "properties": {"type": {"const": "tool_use"}, "id": id, "name": {"type": "string"}, "input": {"type": "object"}},
+        "required": ["type", "id", "name", "input"], "additionalProperties": false
+    });
+    let message = |role: &str, content: Value| {
+        json!({"properties": {"role": {"const": role}, "content": content}, "required": ["role", "content"], "additionalProperties": false})
+    };
+    validator(json!({
+        "type": "array", "minItems": 1,
+        "prefixItems": [{"properties": {"role": {"const": "user"}}}],
+        "items": {"oneOf": [
+            message("user", blocks(vec![text.clone(), result])),
+            message("assistant", blocks(vec![text, call]))
+        ]}
+    }))
+});
+
+fn validator(schema: Value) -> jsonschema::Validator {
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+fn prompt() -> Prompt {
+    let spec = ToolSpec { name: "tool".into(), description: "d".into(), schema: json!({"type": "object"}) };
+    Prompt::assemble(builtin_sections(Template::Main), vec![spec]).unwrap()
+}
+
+fn request(prompt: &Prompt, items: Vec<Arc<Item>>, world: &World, transition: Transition) -> Request {
+    let facts = TurnFacts { now: 0, cwd: "/w".into(), mode: Mode::Execute };
+    derive(prompt, items, world, &facts, &route(), transition, false, 100)
+}
+
+/// Calls of each answer are followed by their results, in order, one each, and by nothing else before them.
+fn check_items(items: &[Arc<Item>]) {
+    let mut due: Option<Vec<String>> = None;
+    for item in items {
+        match (&**item, due.take()) {
+            (Item::Results(results), Some(calls)) => {
+                let answered: Vec<String> = results.iter().map(|result| result.call_id.clone()).collect();
+                assert_eq!(answered, calls);
+            }
+            (other, Some(calls)) => panic!("{other:?} stands before the results of {calls:?}"),
+            (Item::Results(results), None) => panic!("{results:?} answer nothing"),
+            (Item::User(texts), None) => assert!(!texts.is_empty()),
+            (Item::Assistant(parts), None) => {
+                assert!(!parts.is_empty());
+                let calls: Vec<String> = parts
+                    .iter()
+                    .filter_map(|part| match part {
+                        Part::ToolCall(call) => Some(call.id.clone()),
+                        Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
+                    })
+                    .collect();
+                due = Some(calls).filter(|calls| !calls.is_empty());
+            }
+        }
+    }
+    assert_eq!(due, None);
+}
+
+fn messages(name: &str, request: &Request) -> Value {
+    let body = wire::by_name(name).unwrap().encode(request, &mut EncodeCache::default());
+    let body: Value = serde_json::from_slice(&body.body()).unwrap();
+    body["messages"].clone()
+}
+
+fn check_chat(request: &Request) {
+    let all = messages("openai_chat", request);
+    if let Err(error) = CHAT.validate(&all) {
+        panic!("{error}\n{all:#}");
+    }
+    let mut due: Vec<String> = Vec::new();
+    for message in all.as_array().unwrap() {
+        match message["role"].as_str().unwrap() {
+            "tool" => assert_eq!(due.remove(0), message["tool_call_id"].as_str().unwrap()),
+            _ => assert!(due.is_empty(), "{due:?} lack their results: {all:#}"),
+        }
+        for call in message["tool_calls"].as_array().into_iter().flatten() {
+            due.push(call["id"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(due.is_empty());
+}
+
+fn check_messages(request: &Request) {
+    let all = messages("anthropic", request);
+    if let Err(error) = MESSAGES.validate(&all) {
+        panic!("{error}\n{all:#}");
+    }
+    let mut due: Vec<String> = Vec::new();
+    let mut before = "";
+    for message in all.as_array().unwrap() {
+        let role = message["role"].as_str().unwrap();
+        assert_ne!(role, before, "{all:#}");
+        before = role;
+        let blocks = message["content"].as_array().unwrap();
+        let ids = |kind: &str, id: &str| -> Vec<String> {
+            let of = blocks.iter().filter(|block| block["type"] == kind);
+            of.map(|block| block[id].as_str().unwrap().to_owned()).collect()
+        };
+        // Results come first, and are those of the message before.
+        let results = ids("tool_result", "tool_use_id");
+        assert_eq!(results, due, "{all:#}");
+        assert!(blocks[..results.len()].iter().all(|block| block["type"] == "tool_result"));
+        due = ids("tool_use", "id");
+    }
+    assert!(due.is_empty());
+}
+
+fn check(prompt: &Prompt, items: Vec<Arc<Item>>, world: &World) {
+    check_items(&items);
+    for transition in [Transition::Input, Transition::Nudge, Transition::Grace] {
+        let request = request(prompt, items.clone(), world, transition);
+        check_chat(&request);
+        check_messages(&request);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_truncated_log_gives_a_request_that_the_wires_take(
+        bytes in prop::collection::vec(any::<u8>(), 0..160),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 4),
+    ) {
+        let prompt = prompt();
+        let records = random_log(&bytes);
+        for cut in cuts {
+            let kept = &records[..=cut.index(records.len())];
+            let (mut transcript, mut world) = (Transcript::new(), World::default());
+            for record in kept {
+                transcript.apply(record);
+                world.apply(record);
+            }
+            check(&prompt, transcript.with(&[]), &world);
+            // With whatever waits.
+            let waiting: Vec<Seq> = kept.iter().map(|r| r.seq).filter(|seq| transcript.input(*seq).is_some()).collect();
+            check(&prompt, transcript.with(&waiting), &world);
+            // As a fork, with an input of its own: what was open is closed, and what waited is the parent's.
+            let parent = Parent { session: SessionId::new(SESSION).unwrap(), seq: kept.len() as u64, hash: Digest::ZERO };
+            let own = [
+                opened("child", Some(parent)),
+                input("from the child", Delivery::NextTurn),
+                started(vec![2], Limits::default(), OnAsk::Deny),
+            ];
+            for (body, seq) in own.into_iter().zip(1..) {
+                transcript.apply(&record(seq, None, body));
+            }
+            let items = transcript.with(&waiting);
+            prop_assert_eq!(items.last().map(Arc::as_ref), Some(&Item::User(vec!["from the child".into()])));
+            check(&prompt, items, &world);
+        }
+    }
+}
+
+fn fold(records: impl IntoIterator<Item = Body>) -> (Transcript, World) {
+    let (mut transcript, mut world) = (Transcript::new(), World::default());
+    for (body, seq) in records.into_iter().zip(1..) {
+        let record = record(seq, Some(1), body);
+        transcript.apply(&record);
+        world.apply(&record);
+    }
+    (transcript, world)
+}
+
+fn model_key(step: u32) -> EffectKey {
+    EffectKey { session: SessionId::new(SESSION).unwrap(), turn: 1, step, kind: EffectKind::Model, ordinal: 0 }
+}
+
+fn asks(step: u32) -> Body {
+    model_intent(&CallModel {
+        key: model_key(step),
+        attempt: 1,
+        failures: 0,
+        waited_ms: 0,
+        not_before: None,
+        transition: Transition::ToolResults,
+        inputs: vec![],
+        tools_off: false,
+        intent: None,
+    })
+}
+
+#[test]
+fn a_nudge_says_what_it_is_about() {
+    let called = || {
+        let key = EffectKey { kind: EffectKind::Tool, ..model_key(1) };
+        vec![
+            opened(SESSION, None),
+            input("go", Delivery::NextTurn),
+            started(vec![2], Limits::default(), OnAsk::Deny),
+            asks(1),
+            answered(&model_key(1), vec![call("a", "{}")], vec![EffectClass::Pure], ModelStop::ToolCalls),
+            tool_outcome(&key, ToolStatus::Ok, "same"),
+        ]
+    };
+    let empty = |parts: Vec<Part>| [asks(2), answered(&model_key(2), parts, vec![], ModelStop::EndTurn)];
+    let tail = |records: Vec<Body>, inputs: &[Seq]| {
+        let (transcript, world) = fold(records);
+        let request = request(&prompt(), transcript.with(inputs), &world, Transition::Nudge);
+        check_chat(&request);
+        check_messages(&request);
+        (request.tail.contains("brought nothing new"), request.tail.contains("answer was empty"))
+    };
+    let (stalled, silent) = ((true, false), (false, true));
+    assert_eq!(tail(called(), &[]), stalled);
+    let steered = [called(), vec![input("listen", Delivery::AfterWork)]].concat();
+    assert_eq!(tail(steered, &[7]), stalled);
+    assert_eq!(tail([called(), empty(vec![]).into()].concat(), &[]), silent);
+    assert_eq!(tail([called(), empty(vec![Part::Text(" \n".into())]).into()].concat(), &[]), silent);
+}
