@@ -71,7 +71,8 @@ struct Server {
 
 impl Server {
     fn start() -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?).arg("_serve").stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            Command::new(std::env::current_exe()?).arg("_serve").stdout(Stdio::piped()).spawn()?;
         let out = child.stdout.take().context("the server's stdout is a pipe")?;
         let mut port = String::new();
         BufReader::new(out).read_line(&mut port)?;

@@ -7,11 +7,11 @@ use anyhow::{Context, Result, ensure};
 use sterna_log::read_history;
 use sterna_model::{Body, EffectClass, EffectResult, Part};
 
+use crate::Options;
 use crate::floor::{Growing, Kept, ask, client};
 use crate::report::{Report, quantile};
 use crate::server::{Say, Seen, TimedServer, call_reply, text_reply};
 use crate::world::{Keep, World};
-use crate::Options;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

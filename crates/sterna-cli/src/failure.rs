@@ -66,10 +66,8 @@ impl From<&LogError> for Failure {
             LogError::Conflict { .. } => {
                 Self::usage(message).hint("the same key always means the same input; choose another key")
             }
-            LogError::Tombstone(_)
-            | LogError::BadId(_)
-            | LogError::Refused(_)
-            | LogError::TooLarge { .. } => Self::usage(message),
+            LogError::Tombstone(_) => Self::usage(message).hint("choose another id for a new session"),
+            LogError::BadId(_) | LogError::Refused(_) | LogError::TooLarge { .. } => Self::usage(message),
             LogError::Corrupt { session, .. } => {
                 Self::failed(message).hint(format!("`sterna sessions fsck {session}` says what is whole"))
             }

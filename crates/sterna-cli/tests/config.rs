@@ -1,5 +1,7 @@
 //! The configuration as the binary reads and shows it.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};

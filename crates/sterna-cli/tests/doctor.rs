@@ -1,5 +1,7 @@
 //! What is there, what works, and what to do about the rest.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::io::{Read, Write};

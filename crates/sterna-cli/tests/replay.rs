@@ -1,5 +1,7 @@
 //! Each request of a session again, without a model.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};

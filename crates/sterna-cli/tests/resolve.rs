@@ -1,5 +1,7 @@
 //! A person's word for a turn that waits, from another process.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use support::{World, lines_of};

@@ -1,5 +1,7 @@
 //! How `sterna run` ends: an exit code for each ending, the result last, and messages that say what to do.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! What asks do where nobody is, keys, signals and crashes: nothing hangs, nothing is done twice.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use rustix::process::Signal;

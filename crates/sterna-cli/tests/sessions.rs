@@ -1,5 +1,7 @@
 //! What can be done with sessions as a whole.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Whatever a crash leaves of a log, the request that is derived from it is one that the wires take.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../sterna-turn/tests/world/mod.rs"]
 mod world;
 
@@ -70,9 +72,7 @@ static MESSAGES: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
         "properties": {"type": {"const": "tool_use"}, "id": id, "name": {"type": "string"}, "input": {"type": "object"}},
         "required": ["type", "id", "name", "input"], "additionalProperties": false
     });
-    let message = |role: &str, content: Value| {
-        json!({"properties": {"role": {"const": role}, "content": content}, "required": ["role", "content"], "additionalProperties": false})
-    };
+    let message = |role: &str, content: Value| json!({"properties": {"role": {"const": role}, "content": content}, "required": ["role", "content"], "additionalProperties": false});
     validator(json!({
         "type": "array", "minItems": 1,
         "prefixItems": [{"properties": {"role": {"const": "user"}}}],
@@ -232,7 +232,13 @@ fn fold(records: impl IntoIterator<Item = Body>) -> (Transcript, World) {
 }
 
 fn model_key(step: u32) -> EffectKey {
-    EffectKey { session: SessionId::new(SESSION).unwrap(), turn: 1, step, kind: EffectKind::Model, ordinal: 0 }
+    EffectKey {
+        session: SessionId::new(SESSION).unwrap(),
+        turn: 1,
+        step,
+        kind: EffectKind::Model,
+        ordinal: 0,
+    }
 }
 
 fn asks(step: u32) -> Body {

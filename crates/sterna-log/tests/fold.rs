@@ -1,6 +1,8 @@
 //! Folds: events of every record, the ledger, the world. Expectations are written by hand; the events' form is the
 //! committed schema's.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../sterna-turn/tests/world/mod.rs"]
 mod world;
 
@@ -65,7 +67,8 @@ fn asks(step: u32, inputs: Vec<Seq>) -> Body {
 }
 
 fn says(step: u32, parts: Vec<Part>, classes: Vec<EffectClass>, billed: Billed) -> Body {
-    let model = ModelOutcome { parts, stop: ModelStop::EndTurn, classes, billed, partial: false, duration_ms: 3 };
+    let model =
+        ModelOutcome { parts, stop: ModelStop::EndTurn, classes, billed, partial: false, duration_ms: 3 };
     outcome(&key(step, EffectKind::Model, 0), EffectResult::Model(model))
 }
 
@@ -93,7 +96,8 @@ fn todo(id: &str, status: TodoStatus) -> TodoItem {
 }
 
 fn grant(scope: GrantScope) -> Body {
-    let grant = Grant { tool: "tool".into(), summary: "s".into(), scope, content: Digest([9; 32]), expires: None };
+    let grant =
+        Grant { tool: "tool".into(), summary: "s".into(), scope, content: Digest([9; 32]), expires: None };
     Body::GrantGiven { grant, by: "p".into() }
 }
 
@@ -133,7 +137,10 @@ fn every_body_has_its_events() {
     check(Body::RouteChanged { route: route(), cause: "c".into() }, &["route.changed"]);
     check(Body::ModeChanged { mode: Mode::Plan, by: by() }, &["mode.changed"]);
     check(input("more", Delivery::AfterWork), &["input.accepted"]);
-    check(Body::InputEdited { input: 2, parts: vec![InputPart::Text("e".into())], by: by() }, &["input.edited"]);
+    check(
+        Body::InputEdited { input: 2, parts: vec![InputPart::Text("e".into())], by: by() },
+        &["input.edited"],
+    );
     check(Body::InputWithdrawn { inputs: vec![2], by: by() }, &["input.withdrawn"]);
     check(asks(2, vec![2]), &["step.started", "input.steered", "model.started"]);
     check(tool_intent(&k(1), EffectClass::AtMostOnce, 1), &["tool.started"]);
@@ -174,8 +181,14 @@ fn steps_end_once_whatever_ends_them() {
     for (then, expected) in [
         (says(1, text("a"), vec![], billed(5)), vec!["model.ended", "usage", "step.ended"]),
         (says(1, text("a"), vec![], Billed::default()), vec!["model.ended", "step.ended"]),
-        (answered(&m, vec![call("x", "{}")], vec![], ModelStop::Cancelled), vec!["model.ended", "usage", "step.ended"]),
-        (attempt(&m, 1, ErrorClass::Server, Some(5)), vec!["model.reset", "usage", "retry.waiting", "model.started"]),
+        (
+            answered(&m, vec![call("x", "{}")], vec![], ModelStop::Cancelled),
+            vec!["model.ended", "usage", "step.ended"],
+        ),
+        (
+            attempt(&m, 1, ErrorClass::Server, Some(5)),
+            vec!["model.reset", "usage", "retry.waiting", "model.started"],
+        ),
         (attempt(&m, 1, ErrorClass::Auth, None), vec!["model.reset", "usage"]),
         (
             outcome(&m, EffectResult::ModelFailed(failure(ErrorClass::Auth, 0))),
@@ -194,11 +207,15 @@ fn steps_end_once_whatever_ends_them() {
 
 #[test]
 fn the_event_copy_of_an_output_is_cut_at_a_character() {
-    for (view, bytes) in [("x".repeat(2_048), 2_048), ("x".repeat(2_049), 2_048), ("é".repeat(1_025), 2_048)] {
+    for (view, bytes) in [("x".repeat(2_048), 2_048), ("x".repeat(2_049), 2_048), ("é".repeat(1_025), 2_048)]
+    {
         let (_, events) = fold(beginning().into_iter().chain([ended(2, ToolStatus::Ok, &view, vec![])]));
         let event = serde_json::to_value(&events[5][1]).unwrap();
         assert_eq!(event["output"].as_str().unwrap().len(), bytes);
-        assert_eq!((event["bytes"].as_u64(), event["reference"].as_str()), (Some(view.len() as u64), Some("s:6")));
+        assert_eq!(
+            (event["bytes"].as_u64(), event["reference"].as_str()),
+            (Some(view.len() as u64), Some("s:6"))
+        );
     }
     let odd = format!("x{}", "é".repeat(1_100));
     let (_, events) = fold(beginning().into_iter().chain([ended(2, ToolStatus::Ok, &odd, vec![])]));
@@ -211,7 +228,12 @@ fn a_result_has_its_fields_and_no_others() {
     let turn = |outcome: TurnOutcome| {
         let more = vec![
             tool_outcome(&key(1, EffectKind::Tool, 0), ToolStatus::Denied, "not that"),
-            ended(1, ToolStatus::Ok, "w", vec![written("/w/src/a.rs"), written("/w/src/a.rs"), written("/other/b")]),
+            ended(
+                1,
+                ToolStatus::Ok,
+                "w",
+                vec![written("/w/src/a.rs"), written("/w/src/a.rs"), written("/other/b")],
+            ),
             ended(2, ToolStatus::Ok, "w", vec![written("/workshop/c")]),
             asks(2, vec![]),
             says(2, text("done"), vec![], billed(7)),
@@ -225,7 +247,8 @@ fn a_result_has_its_fields_and_no_others() {
         }
         value
     };
-    let usage = json!([{"model": "test/model", "calls": 2, "input_uncached": 12, "output": 12, "cost": 1.2e-7}]);
+    let usage =
+        json!([{"model": "test/model", "calls": 2, "input_uncached": 12, "output": 12, "cost": 1.2e-7}]);
     let common = json!({
         "usage": usage, "cost": 1.2e-7, "steps": 1, "session": "s", "turn": 1,
         "denials": [{"call_id": "a", "tool": "tool", "reason": "not that"}],
@@ -240,7 +263,8 @@ fn a_result_has_its_fields_and_no_others() {
     assert_eq!(turn(finished(None)), with(json!({"outcome": "finished", "message": "done"})));
     let valued = with(json!({"outcome": "finished", "message": "done", "value": {"a": 1}}));
     assert_eq!(turn(finished(Some(json!({"a": 1})))), valued);
-    let stopped = TurnOutcome::Stopped { reason: StopReason::Cancelled, detail: "enough".into(), by: Some("p".into()) };
+    let stopped =
+        TurnOutcome::Stopped { reason: StopReason::Cancelled, detail: "enough".into(), by: Some("p".into()) };
     assert_eq!(turn(stopped), with(json!({"outcome": "stopped", "stop": "cancelled", "message": "enough"})));
 }
 
@@ -289,7 +313,8 @@ fn the_ledger_adds_up() {
     let parent = Parent { session: SessionId::new(SESSION).unwrap(), seq: 8, hash: Digest::ZERO };
     let mut forked = Folded::new();
     let history = first.iter().cloned().zip(1..).map(|(body, seq)| record(seq, Some(1), body));
-    let own = [opened("child", Some(parent)), second(), asks(1, vec![]), says(1, text("a"), vec![], billed(2))];
+    let own =
+        [opened("child", Some(parent)), second(), asks(1, vec![]), says(1, text("a"), vec![], billed(2))];
     let own = own.into_iter().zip(1..).map(|(body, seq)| record(seq, Some(2), body));
     for record in history.chain(own) {
         forked.apply(&record);
@@ -306,7 +331,11 @@ fn files_todos_grants_and_denials_are_those_of_the_facts() {
     let write = |path: &str, n| Fact::FileWritten { path: path.into(), before: None, after: hash(n) };
     let items = ["1", "2", "3"].map(|id| Fact::Todo(todo(id, TodoStatus::Pending)));
     let facts = [vec![read("/w/a", 1), write("/w/b", 2), read("/w/b", 3)], items.into()].concat();
-    let change = vec![write("/w/a", 4), Fact::Todo(todo("2", TodoStatus::Deleted)), Fact::Todo(todo("3", TodoStatus::Completed))];
+    let change = vec![
+        write("/w/a", 4),
+        Fact::Todo(todo("2", TodoStatus::Deleted)),
+        Fact::Todo(todo("3", TodoStatus::Completed)),
+    ];
     let all = beginning().into_iter().chain([
         ended(0, ToolStatus::Ok, "x", facts),
         ended(1, ToolStatus::Ok, "x", change),
@@ -317,7 +346,8 @@ fn files_todos_grants_and_denials_are_those_of_the_facts() {
     let (mut folded, _) = fold(all);
     let expected = BTreeMap::from([("/w/a".to_owned(), hash(4)), ("/w/b".to_owned(), hash(3))]);
     assert_eq!(folded.world.files, expected);
-    let todos: Vec<(&str, TodoStatus)> = folded.world.todos.values().map(|item| (item.id.as_str(), item.status)).collect();
+    let todos: Vec<(&str, TodoStatus)> =
+        folded.world.todos.values().map(|item| (item.id.as_str(), item.status)).collect();
     assert_eq!(todos, [("1", TodoStatus::Pending), ("3", TodoStatus::Completed)]);
     let scopes = |folded: &Folded| folded.world.grants.iter().map(|grant| grant.scope).collect::<Vec<_>>();
     // What was granted once was the answer to its wait; what was granted for the turn ends with it.
@@ -325,7 +355,11 @@ fn files_todos_grants_and_denials_are_those_of_the_facts() {
     folded.apply(&record(11, Some(2), started(vec![2], Limits::default(), OnAsk::Deny)));
     assert_eq!(scopes(&folded), [GrantScope::Session]);
     assert!(folded.world.turn_changed.is_empty() && folded.world.turn_denials.is_empty());
-    folded.apply(&record(12, None, Body::TodoSet { items: vec![todo("9", TodoStatus::Pending)], by: "p".into() }));
+    folded.apply(&record(
+        12,
+        None,
+        Body::TodoSet { items: vec![todo("9", TodoStatus::Pending)], by: "p".into() },
+    ));
     assert_eq!(folded.world.todos.keys().collect::<Vec<_>>(), ["9"]);
     folded.apply(&record(13, None, Body::GrantRevoked { content: hash(9), by: "p".into() }));
     assert!(folded.world.grants.is_empty());

@@ -260,7 +260,9 @@ impl Judge<'_> {
     fn access(&mut self, access: &Access) {
         match access {
             Access::Read(path) => self.path(How::Read, &self.absolute(path), Reach::This, false, By::Tool),
-            Access::ReadTree(path) => self.path(How::Read, &self.absolute(path), Reach::Tree, false, By::Tool),
+            Access::ReadTree(path) => {
+                self.path(How::Read, &self.absolute(path), Reach::Tree, false, By::Tool)
+            }
             Access::Write(path) => self.path(How::Write, &self.absolute(path), Reach::This, false, By::Tool),
             Access::Delete(path) => {
                 self.path(How::Delete, &self.absolute(path), Reach::Tree, false, By::Tool)

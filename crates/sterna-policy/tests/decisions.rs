@@ -1,5 +1,7 @@
 //! Decisions as tables, written by hand.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use sterna_model::{Decision, Mode};

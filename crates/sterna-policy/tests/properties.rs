@@ -1,5 +1,7 @@
 //! What holds for every line, whatever it is.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use proptest::prelude::*;

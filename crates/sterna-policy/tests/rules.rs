@@ -1,5 +1,7 @@
 //! Rules as they are written, and what is wrong with those that are not.
 
+#![allow(clippy::unwrap_used)]
+
 use sterna_model::{Decision, RuleText, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
 

@@ -1,5 +1,7 @@
 //! Observers: from the beginning, in the middle, coming back, too late. What they are told is what the log says.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -264,7 +266,12 @@ async fn an_observer_of_a_follower_and_one_that_came_before_the_session() {
     let id = SessionId::new("s").unwrap();
     let mut early = one.runtime.observe(&id, 0);
     let accepted = one.runtime.submit(one.submit("s", "go")).await.unwrap();
-    let two = World::over(one.log.clone(), TestEnv { name: "two".into(), ..one.env.clone() }, TestModel::default(), vec![]);
+    let two = World::over(
+        one.log.clone(),
+        TestEnv { name: "two".into(), ..one.env.clone() },
+        TestModel::default(),
+        vec![],
+    );
     let mut there = two.runtime.observe(&id, 0);
     two.runtime.resume(&id, two.config());
     gate.add_permits(2);

@@ -1,5 +1,7 @@
 //! Several runtimes on one log: as far as they can tell, several processes.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 #[path = "common/hook.rs"]
 mod hook;

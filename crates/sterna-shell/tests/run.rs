@@ -1,5 +1,7 @@
 //! Real commands, real processes.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;

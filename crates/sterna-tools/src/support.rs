@@ -23,7 +23,10 @@ pub(crate) fn place(cwd: &Path, given: &str) -> Result<PathBuf, ToolError> {
 pub(crate) fn planned(cx: &ToolContext, given: &str) -> Result<PathBuf, ToolError> {
     let path = place(&cx.cwd, given)?;
     let judged = cx.plan.accesses.iter().any(|access| match access {
-        Access::Read(judged) | Access::ReadTree(judged) | Access::Write(judged) | Access::Shell { cwd: judged, .. } => *judged == path,
+        Access::Read(judged)
+        | Access::ReadTree(judged)
+        | Access::Write(judged)
+        | Access::Shell { cwd: judged, .. } => *judged == path,
         Access::Web { .. } | Access::Person | Access::Session | Access::Other => false,
     });
     if judged { Ok(path) } else { Err(moved(given)) }

@@ -1,5 +1,7 @@
 //! Tables: what has happened, and what the machine then wants. Expectations are written by hand.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use Do::*;
@@ -158,7 +160,11 @@ fn short(next: &Next) -> String {
         Next::Wait(waits) => format!("wait {}", waits.join(" ")),
         Next::Done(TurnOutcome::Finished { message, .. }) => format!("finished {message}"),
         Next::Done(TurnOutcome::Stopped { reason, by, .. }) => {
-            format!("stopped {}{}", reason.word(), by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default())
+            format!(
+                "stopped {}{}",
+                reason.word(),
+                by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default()
+            )
         }
         Next::Effects(effects) => {
             let one = |effect: &Effect| match effect {
@@ -181,7 +187,10 @@ fn short(next: &Next) -> String {
                         text.push_str(&format!(" started {}", call.started));
                     }
                     if let Some(ruling) = &call.ruling {
-                        text.push_str(&format!(" {}", format!("{ruling:?}").split([' ', '(']).next().unwrap()));
+                        text.push_str(&format!(
+                            " {}",
+                            format!("{ruling:?}").split([' ', '(']).next().unwrap()
+                        ));
                     }
                     if let Some(closed) = call.closed {
                         text.push_str(&format!(" {closed:?}"));
@@ -402,7 +411,10 @@ fn denials_in_a_row_stop_a_turn_that_has_nobody_to_ask() {
     for other in [ToolStatus::Failed, ToolStatus::InvalidArguments, ToolStatus::Timeout] {
         check(&[&two[..], &[Calls(&[A]), End(0, other)], &step].concat(), "stopped denied");
     }
-    check(&[Calls(&[A, A, A]), no.clone(), End(1, ToolStatus::Denied), End(2, ToolStatus::Denied)], "stopped denied");
+    check(
+        &[Calls(&[A, A, A]), no.clone(), End(1, ToolStatus::Denied), End(2, ToolStatus::Denied)],
+        "stopped denied",
+    );
     check(&[Calls(&[A, A, A]), no.clone(), End(1, ToolStatus::Denied), New(2)], "model 2 tool_results");
     let one = with(|l| l.max_consecutive_denials = 1);
     check_as(&one, OnAsk::Deny, &step, "stopped denied");
@@ -509,7 +521,10 @@ fn waits_and_their_answers() {
     prompt(&[Calls(&[P, P]), Wait(0)], "tool 1");
     prompt(&[Calls(&[P, P]), Wait(0), New(1)], "wait s/1/1/tool/0");
     prompt(&[Calls(&[P, P]), Wait(0), Wait(1), Rule(1, Ruling::Allow)], "tool 1 Allow");
-    prompt(&[Calls(&[P, P]), Wait(0), Wait(1), Rule(0, deny()), Rule(1, Ruling::Allow)], "tool 0 Deny, tool 1 Allow");
+    prompt(
+        &[Calls(&[P, P]), Wait(0), Wait(1), Rule(0, deny()), Rule(1, Ruling::Allow)],
+        "tool 0 Deny, tool 1 Allow",
+    );
     prompt(&[Calls(&[A]), Wait(0), Rule(0, deny()), End(0, ToolStatus::Denied)], "model 2 tool_results");
     prompt(&[Calls(&[A]), Wait(0), Rule(0, Ruling::Timeout)], "tool 0 Timeout");
     prompt(&[Calls(&[A]), Question(0), Rule(0, Ruling::Answers(vec![]))], "tool 0 Answers");
@@ -552,8 +567,11 @@ fn a_fork_begins_without_what_was_running() {
     ] {
         let mut play = Play::new(Limits::default(), OnAsk::Deny);
         before.iter().for_each(|what| play.act(what));
-        let parent =
-            Parent { session: SessionId::new(SESSION).unwrap(), seq: play.machine.head(), hash: Digest::ZERO };
+        let parent = Parent {
+            session: SessionId::new(SESSION).unwrap(),
+            seq: play.machine.head(),
+            hash: Digest::ZERO,
+        };
         play.machine.apply(&record(1, None, opened("child", Some(parent)))).unwrap();
         assert_eq!((short(&play.machine.next()).as_str(), play.machine.head()), ("idle", 1), "{before:?}");
         // Turn numbers go on where the parent's were.

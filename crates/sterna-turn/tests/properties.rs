@@ -1,5 +1,7 @@
 //! What holds for every log that the machine's own wishes make.
 
+#![allow(clippy::unwrap_used)]
+
 mod world;
 
 use std::collections::BTreeMap;

@@ -81,11 +81,16 @@ pub fn correlation(key: &EffectKey, attempt: u32) -> String {
 
 pub fn of(folded: &Folded, record: &Record) -> Vec<Event> {
     let Some(session) = &folded.session else { return Vec::new() };
+    // A cancel may be appended from outside its turn; it says which turn it means.
+    let named_turn = match &record.body {
+        Body::CancelRequested { turn, .. } => Some(*turn),
+        _ => None,
+    };
     let event = |kind: EventKind| Event {
         v: EVENT_VERSION,
         seq: record.seq,
         session: session.clone(),
-        turn: record.turn,
+        turn: record.turn.or(named_turn),
         step: record.step,
         at: record.at,
         kind,

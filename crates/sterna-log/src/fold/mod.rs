@@ -6,6 +6,8 @@ mod world;
 
 pub use events::correlation;
 pub use ledger::{Ledger, LedgerRow, Source, Sum};
+use std::collections::BTreeSet;
+
 use sterna_model::{Event, Record, ResultEvent, SessionId, TurnCommitted, TurnNo, TurnOutcome};
 pub use world::World;
 
@@ -81,6 +83,8 @@ impl Folded {
             Some(inner) if !root.is_empty() => inner.to_owned(),
             _ => path.clone(),
         };
+        // By the name that is told, which is not the order of the absolute paths.
+        let changed_files: BTreeSet<String> = self.world.turn_changed.iter().map(inside).collect();
         Some(ResultEvent {
             outcome,
             stop,
@@ -92,7 +96,7 @@ impl Folded {
             session: self.session.clone()?,
             turn,
             denials: self.world.turn_denials.clone(),
-            changed_files: self.world.turn_changed.iter().map(inside).collect(),
+            changed_files: changed_files.into_iter().collect(),
         })
     }
 }

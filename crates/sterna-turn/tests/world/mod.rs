@@ -154,8 +154,7 @@ pub fn outcome(key: &EffectKey, result: EffectResult) -> Body {
 
 pub fn tool_outcome(key: &EffectKey, status: ToolStatus, view: &str) -> Body {
     let facts = Vec::new();
-    let result =
-        ToolOutcome { status, view: view.into(), full: None, facts, started_at: 1, duration_ms: 1 };
+    let result = ToolOutcome { status, view: view.into(), full: None, facts, started_at: 1, duration_ms: 1 };
     outcome(key, EffectResult::Tool(result))
 }
 
@@ -280,7 +279,8 @@ impl RandomWorld<'_> {
         let end_turn = ModelStop::EndTurn;
         match self.dice.below(12) {
             1 | 2 if wanted.attempt < 4 => {
-                let class = if self.dice.below(2) == 0 { ErrorClass::RateLimit } else { ErrorClass::Interrupted };
+                let class =
+                    if self.dice.below(2) == 0 { ErrorClass::RateLimit } else { ErrorClass::Interrupted };
                 self.push(attempt(key, wanted.attempt, class, Some(2_000)));
             }
             3 => {
