@@ -53,7 +53,7 @@ pub fn exit_code(result: &ResultEvent) -> u8 {
 
 impl Follow<'_> {
     /// Shows everything up to the result, which is always shown.
-    pub async fn to_end(self, out: &mut Output, signals: &mut Signals) -> Ended {
+    pub async fn until_end(self, out: &mut Output, signals: &mut Signals) -> Ended {
         let runtime = self.sterna.runtime();
         // The turn is told by its first record, which may be older than what is to be shown.
         let from = self.seen.min(self.input.saturating_sub(1));

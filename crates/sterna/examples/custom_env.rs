@@ -1,4 +1,5 @@
 //! An environment of the host: its own clock and its own names, so that a run can be repeated to the letter.
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! A log of the host: here one that counts appends and keeps everything in memory. A store of your own implements the
 //! same methods, and proves itself with `sterna_log::conformance`.
+#![allow(clippy::print_stdout)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
 //! A tool from a function, called by a scripted model: runs without a network and keeps nothing.
+#![allow(clippy::print_stdout)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The five lines of the documentation. Needs `ANTHROPIC_API_KEY`, or `STERNA_MODEL` naming another route.
+#![allow(clippy::print_stdout)]
 
 use sterna::Sterna;
 

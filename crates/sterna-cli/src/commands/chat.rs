@@ -139,7 +139,7 @@ impl Chat {
     async fn follow(&mut self, session: &SessionId, input: Seq, seen: Seq) -> Flow {
         let person = self.lines.person();
         let follow = Follow { sterna: &self.sterna, session, input, seen, person };
-        let Ended { code, left, .. } = follow.to_end(&mut self.out, &mut self.signals).await;
+        let Ended { code, left, .. } = follow.until_end(&mut self.out, &mut self.signals).await;
         self.code = code;
         if left { Flow::Leave(code) } else { Flow::On }
     }

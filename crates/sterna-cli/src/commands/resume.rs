@@ -52,7 +52,7 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let seen = if args.json { beginning(work.input) } else { state.head };
     let mut out = Output::of(&cx, args.json);
     let follow = Follow { sterna: &sterna, session: &id, input: work.input, seen, person: person.as_ref() };
-    Ok(ExitCode::from(follow.to_end(&mut out, &mut signals).await.code))
+    Ok(ExitCode::from(follow.until_end(&mut out, &mut signals).await.code))
 }
 
 /// What there is to drive.

@@ -44,7 +44,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut out = Output::of(&cx, args.json);
     let (session, input) = (&accepted.session, accepted.input);
     let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
-    Ok(ExitCode::from(follow.to_end(&mut out, &mut signals).await.code))
+    Ok(ExitCode::from(follow.until_end(&mut out, &mut signals).await.code))
 }
 
 /// Makes an input durable, and drives its session.

@@ -84,8 +84,7 @@ fn styled(line: &str, code: bool) -> String {
 fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
-    loop {
-        let Some(at) = rest.find(['`', '*']) else { break };
+    while let Some(at) = rest.find(['`', '*']) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         let marked = [("`", "\x1b[36m"), ("**", "\x1b[1m")].into_iter().find_map(|(mark, on)| {

@@ -85,7 +85,7 @@ pub fn seconds(ms: u64) -> String {
 /// Dollars, with as many digits as matter.
 pub fn money(cost: Option<f64>) -> String {
     match cost {
-        Some(cost) if cost == 0.0 => "$0".to_owned(),
+        Some(0.0) => "$0".to_owned(),
         Some(cost) if cost < 0.01 => format!("${cost:.5}"),
         Some(cost) => format!("${cost:.2}"),
         None => "price not known".to_owned(),
