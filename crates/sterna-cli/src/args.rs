@@ -47,7 +47,7 @@ pub struct RunArgs {
     /// What to do; read from stdin when absent or `-`
     pub prompt: Option<String>,
     /// Idempotency key: the same key makes one turn, however often it is sent
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub key: Option<String>,
     #[command(flatten)]
     pub pick: PickArgs,
@@ -113,13 +113,13 @@ pub struct TurnArgs {
     #[arg(long, value_name = "WHAT")]
     pub on_ask: Option<OnAskArg>,
     /// Steps (model calls) that a turn may take
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_steps: Option<u32>,
     /// US dollars that a turn may cost
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
     pub max_cost: Option<f64>,
     /// Seconds that a turn may take
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub deadline: Option<f64>,
     /// Allow what this rule matches, for example "Shell(cargo test *)"
     #[arg(long, value_name = "RULE")]

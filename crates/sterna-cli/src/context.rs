@@ -64,12 +64,12 @@ impl Context {
         Ok(SqliteStore::open(&self.places.data, Options::default())?)
     }
 
-    /// The store, if there is one. Nothing is made; a store of a newer version is opened for reading.
+    /// The store, if there is one. Nothing is made; a store that cannot be written is opened for reading.
     pub fn store_if_there(&self) -> Result<Option<SqliteStore>, Failure> {
         if !self.places.store_file().exists() {
             return Ok(None);
         }
-        let options = Options { read_only_if_newer: true, ..Options::default() };
+        let options = Options { may_be_read_only: true, ..Options::default() };
         Ok(Some(SqliteStore::open(&self.places.data, options)?))
     }
 

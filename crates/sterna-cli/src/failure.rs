@@ -38,6 +38,17 @@ impl Failure {
         self
     }
 
+    /// Errors of a store say what happened, and after a semicolon what to do: that becomes the hint.
+    fn with_way_out(mut self, otherwise: Option<&str>) -> Self {
+        match self.message.split_once("; ") {
+            Some((what, way_out)) => {
+                (self.hint, self.message) = (Some(way_out.to_owned()), what.to_owned());
+            }
+            None => self.hint = otherwise.map(str::to_owned),
+        }
+        self
+    }
+
     /// Whoever read our output has closed it: nothing to say, and no failure of ours.
     pub fn reader_gone() -> Self {
         Self { message: String::new(), hint: None, code: 0 }
@@ -67,7 +78,9 @@ impl From<&LogError> for Failure {
                 Self::usage(message).hint("the same key always means the same input; choose another key")
             }
             LogError::Tombstone(_) => Self::usage(message).hint("choose another id for a new session"),
-            LogError::BadId(_) | LogError::Refused(_) | LogError::TooLarge { .. } => Self::usage(message),
+            LogError::BadId(error) => Self::from(error.clone()),
+            LogError::Refused(_) => Self::usage(message).with_way_out(None),
+            LogError::TooLarge { .. } => Self::usage(message),
             LogError::Corrupt { session, .. } => {
                 Self::failed(message).hint(format!("`sterna sessions fsck {session}` says what is whole"))
             }
@@ -77,13 +90,15 @@ impl From<&LogError> for Failure {
             LogError::ReadOnly(_) => {
                 Self::failed(message).hint("make it writable, or set STERNA_HOME to a folder that is")
             }
-            LogError::StaleHead { .. }
-            | LogError::Fenced { .. }
-            | LogError::Held { .. }
-            | LogError::Damaged(_)
-            | LogError::Newer { .. }
-            | LogError::DiskFull(_)
-            | LogError::Io(_) => Self::failed(message),
+            LogError::Newer { .. } => Self::failed(message)
+                .with_way_out(None)
+                .hint("upgrade Sterna; until then `sterna sessions show` and `export` can read it"),
+            LogError::Damaged(_) | LogError::DiskFull(_) => Self::failed(message).with_way_out(None),
+            LogError::Io(_) => Self::failed(message)
+                .with_way_out(Some("`sterna doctor` looks at the folders and at the store")),
+            LogError::StaleHead { .. } | LogError::Fenced { .. } | LogError::Held { .. } => {
+                Self::failed(message).hint("another process drives it; try again when that one is through")
+            }
         }
     }
 }
@@ -137,6 +152,12 @@ impl From<sterna::Error> for Failure {
 
 impl From<BadId> for Failure {
     fn from(error: BadId) -> Self {
-        Self::usage(error.to_string())
+        let failure = Self::usage(error.to_string());
+        match error.what {
+            "session id" => failure
+                .hint("an id looks like `fix-login.2`; `sterna sessions list` shows those that there are"),
+            // Its rule says how it is written.
+            _ => failure,
+        }
     }
 }

@@ -23,11 +23,18 @@ use context::Context;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    if let Some(ended) = commands::shim::if_asked() {
+        return ended;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // A closed stream is no reason to fail.
             let _ = error.print();
+            if is_unquoted_prompt(&error) {
+                print::Print::from_env()
+                    .hint("a prompt of several words stands in quotes: sterna run \"fix the test\"");
+            }
             return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
         }
     };
@@ -42,6 +49,17 @@ fn main() -> ExitCode {
     // Tasks that are left are dropped, and with them the processes that they run.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended.unwrap_or_else(|failure| failure.report(&print::Print::from_env()))
+}
+
+/// `sterna run fix the test`: the second word is one too many.
+fn is_unquoted_prompt(error: &clap::Error) -> bool {
+    let extra = match error.get(clap::error::ContextKind::InvalidArg) {
+        Some(clap::error::ContextValue::String(extra)) => extra,
+        _ => return false,
+    };
+    error.kind() == clap::error::ErrorKind::UnknownArgument
+        && !extra.starts_with('-')
+        && std::env::args().nth(1).is_some_and(|command| command == "run")
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {

@@ -100,7 +100,7 @@ pub async fn sterna(
 /// Whether its turns could send a request, and their limits hold.
 pub fn ready(sterna: &Sterna) -> Result<(), Failure> {
     let config = sterna.turn_config();
-    sterna.ready(&config.route).map_err(|why| not_ready(&why))?;
+    sterna.ready(&config.route).map_err(|why| not_ready(&config.route, &why))?;
     let priced =
         || sterna.runtime().parts().provider.model(&config.route).is_ok_and(|info| info.price.is_some());
     if config.limits.max_cost.is_some() && !priced() {
@@ -199,9 +199,13 @@ fn positive(flag: &str, value: f64, scale: f64, what: &str) -> Result<u64, Failu
 }
 
 /// A provider's "not ready" says what happened, and after a semicolon what to do.
-fn not_ready(why: &str) -> Failure {
-    match why.split_once("; ") {
-        Some((message, hint)) => Failure { message: message.into(), hint: Some(hint.into()), code: USAGE },
-        None => Failure::usage(why).hint("`sterna doctor` shows which providers are set up"),
+fn not_ready(route: &Route, why: &str) -> Failure {
+    if let Some((message, hint)) = why.split_once("; ") {
+        return Failure { message: message.into(), hint: Some(hint.into()), code: USAGE };
     }
+    let hint = match route.provider.as_str() {
+        "scripted" => "a script is a file of replies, one JSON object a line, named from the working folder",
+        _ => "`sterna doctor` shows which providers are set up; `-m local` needs no key",
+    };
+    Failure::usage(why).hint(hint)
 }

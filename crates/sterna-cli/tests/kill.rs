@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -10,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use sterna_testkit::{Api, Exchange, Reply, ScriptServer};
+use support::{event, event_lines};
 
 /// The model answers by what it is asked, so that asking again gives the same answer.
 fn model() -> ScriptServer {
@@ -38,10 +41,6 @@ fn sterna(home: &Path, work: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn events(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// Runs the turn, kills it when record `at` is shown, resumes it. Gives the session's settled events.
 fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
     let server = model();
@@ -61,7 +60,7 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
         .spawn()
         .unwrap();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let event = event(&line.unwrap());
         let seen = event["seq"].as_u64().unwrap();
         if at.is_some_and(|at| seen >= at) {
             child.kill().unwrap();
@@ -73,7 +72,7 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
         let started = std::time::Instant::now();
         let resumed = sterna(&home, &work, &["resume", "s", "--json"]).output().unwrap();
         let text = String::from_utf8(resumed.stdout).unwrap();
-        let last = events(&text)
+        let last = event_lines(&text)
             .pop()
             .unwrap_or_else(|| panic!("{at:?}: {}", String::from_utf8_lossy(&resumed.stderr)));
         assert_eq!(
@@ -96,7 +95,7 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
     let shown = sterna(&home, &work, &["sessions", "show", "s", "--json"]).output().unwrap();
     let ran = std::fs::read_to_string(work.join("count.txt")).unwrap_or_default().lines().count();
     assert_eq!(std::fs::read_to_string(work.join("b.txt")).unwrap(), "made\n");
-    (events(&String::from_utf8(shown.stdout).unwrap()), ran)
+    (event_lines(&String::from_utf8(shown.stdout).unwrap()), ran)
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
+
+use support::event_lines;
 
 const PROCESSES: usize = 8;
 const TURNS: usize = 250;
@@ -54,7 +58,7 @@ fn eight_processes_on_one_store_lose_no_turn() {
         let name = format!("s{n}");
         assert_eq!(run(&["sessions", "fsck", &name]).status.code(), Some(0));
         let shown = String::from_utf8(run(&["sessions", "show", &name, "--json"]).stdout).unwrap();
-        let committed = shown.lines().filter(|line| line.contains("\"type\":\"turn.committed\"")).count();
+        let committed = event_lines(&shown).iter().filter(|event| event["type"] == "turn.committed").count();
         assert_eq!(committed, TURNS);
     }
 }

@@ -54,6 +54,69 @@ fn every_ending_has_its_exit_code() {
     check(priced, &["--max-cost", "0.02", "x"], 3, "stopped", Some("budget_cost"));
 }
 
+/// SC-80: a code for each ending of a turn, with the stop's name in the result; stdout has events alone, and stderr no
+/// event. 6, 130 and 143 need a process that is killed or signalled: see `run_waits`.
+#[test]
+fn every_stop_has_its_exit_code() {
+    let cut = r#"{"text":"and so on","stop":"max_output"}"#;
+    let asks = r#"{"calls":[{"name":"shell","arguments":{"command":"touch made"}}]}"#;
+    let again = r#"{"calls":[{"name":"list","arguments":{"path":"."}}]}"#;
+    let error = |class: &str| format!(r#"{{"error":{{"class":"{class}","message":"so it is"}}}}"#);
+    let table: [(&str, String, &[&str], i32, &str, Option<&str>); 15] = [
+        ("", r#"{"text":"done"}"#.into(), &[], 0, "finished", None),
+        ("", r#"{"text":"no","stop":"refused"}"#.into(), &[], 1, "stopped", Some("refused")),
+        ("", error("content_filter"), &[], 1, "stopped", Some("refused")),
+        ("", error("context_overflow"), &[], 1, "stopped", Some("context_overflow")),
+        ("", LOOK.into(), &["--max-steps", "1"], 3, "stopped", Some("max_steps")),
+        ("", [cut; 4].join("\n"), &[], 3, "stopped", Some("max_output")),
+        ("", "{\"text\":\"\"}\n{\"text\":\"\"}".into(), &[], 3, "stopped", Some("no_progress")),
+        ("", [again; 20].join("\n"), &[], 3, "stopped", Some("no_progress")),
+        ("max_tokens = 50\n", LOOK.into(), &[], 3, "stopped", Some("budget_tokens")),
+        ("", asks.into(), &["--on-ask", "fail"], 4, "stopped", Some("denied")),
+        ("", [asks; 5].join("\n"), &[], 4, "stopped", Some("denied")),
+        ("", error("auth"), &[], 5, "stopped", Some("provider_failed")),
+        ("", error("model_gone"), &[], 5, "stopped", Some("provider_failed")),
+        ("", String::new(), &[], 5, "stopped", Some("provider_failed")),
+        ("on_ask = \"park\"\n", asks.into(), &[], 8, "parked", None),
+    ];
+    for (config, script, args, code, outcome, stop) in table {
+        let world = World::new(&script);
+        world.config(config);
+        let done = world.run(&[&["--session", "s", "x"], args].concat());
+        let result = done.result();
+        assert_eq!(
+            (done.code, result["outcome"].as_str(), result["stop"].as_str()),
+            (code, Some(outcome), stop),
+            "{script} {args:?}: {}{}",
+            done.out,
+            done.err
+        );
+        assert!(!done.err.contains("\"type\""), "{}", done.err);
+        // Whoever asks later is told the same end with the same code.
+        let later = world.sterna(&["resume", "s", "--json"]);
+        let (later_end, end) = (support::essence(&later.result()), support::essence(&result));
+        assert_eq!((later.code, later_end), (code, end), "{script} {args:?}: {}", later.err);
+    }
+}
+
+/// A binary file is the model's to deal with: the tool says what it is, and the turn goes on.
+#[test]
+fn a_binary_file_is_told_to_the_model() {
+    let world = World::new(
+        r#"{"calls":[{"name":"read","arguments":{"path":"photo.raw"}}]}
+{"text":"I see."}"#,
+    );
+    std::fs::write(world.work().join("photo.raw"), [0u8, 159, 146, 150, 0, 1, 2, 3].repeat(375)).unwrap();
+    let done = world.run(&["look at it"]);
+    assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("I see.")));
+    let ended = done.events().into_iter().find(|event| event["type"] == "tool.ended").unwrap();
+    assert_eq!(ended["status"], "failed");
+    assert_eq!(
+        ended["output"],
+        "`photo.raw` is binary data of 3,000 bytes, not text; use shell with a program that knows this format"
+    );
+}
+
 #[test]
 fn wrong_input_says_what_to_do_and_makes_no_session() {
     let world = World::new(LOOK);
@@ -156,6 +219,62 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
             world.work().display()
         ),
     );
+    for (args, message) in [
+        (
+            &["run", "-m", "scripted:gone.jsonl", "x"][..],
+            "error: cannot read the script `gone.jsonl`: No such file or directory (os error 2)\nhint: a script is a \
+             file of replies, one JSON object a line, named from the working folder\n"
+                .to_owned(),
+        ),
+        (
+            &["run", "-m", "openai/gpt-5", "x"],
+            "error: no key for openai: set OPENAI_API_KEY to a key of openai\nhint: `sterna doctor` shows which \
+             providers are set up; `-m local` needs no key\n"
+                .to_owned(),
+        ),
+        (
+            &["run", "-m", m, "--session", "a/b", "x"],
+            "error: `a/b` is not a session id: 1 to 128 characters of A-Z a-z 0-9 . _ : -, and not only dots\nhint: an \
+             id looks like `fix-login.2`; `sterna sessions list` shows those that there are\n"
+                .to_owned(),
+        ),
+        (
+            &["run", "-m", "scripted:", "x"],
+            "error: `scripted:` is not a model route: write provider/model, for example anthropic/claude-sonnet-4-5, \
+             or local, or scripted:FILE\n"
+                .to_owned(),
+        ),
+        (
+            &["resume", "nobody"],
+            "error: session `nobody` does not exist\nhint: `sterna sessions list` shows the sessions that there are\n"
+                .to_owned(),
+        ),
+    ] {
+        check(args, b"", 2, &message);
+    }
+    // Which providers there are grows: the message names them all.
+    for (route, name) in [("nobody/model", "nobody"), ("opus", "opus")] {
+        let done = world.sterna(&["run", "-m", route, "x"]);
+        let message = format!("error: there is no provider `{name}`\nhint: there are: anthropic, ");
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{}", done.err);
+        assert!(done.err.starts_with(&message) && done.err.contains(", openai, "), "{}", done.err);
+    }
+    // Usage errors, in the words of the parser of arguments.
+    for (args, words) in [
+        (&["run", "-m", m, "fix", "the", "test"][..], "hint: a prompt of several words stands in quotes"),
+        (&["run", "-m", m, "--max-steps", "-1", "x"], "invalid value '-1' for '--max-steps <N>'"),
+        (&["run", "-m", m, "--deadline", "-1", "x"], "hint: give seconds, for example 600"),
+        (&["run", "-m", m, "--key", "", "x"], "a value is required for '--key <KEY>'"),
+        (&["run", "-m", m, "--session", "s", "--continue", "x"], "cannot be used with '--continue'"),
+        (&["run", "-m", m, "--fork", "s", "--continue", "x"], "cannot be used with '--continue'"),
+        (&["run", "-m", m, "--ephemeral", "--fork", "s", "x"], "cannot be used with '--fork"),
+        (&["run", "--modell", m, "x"], "a similar argument exists: '--model'"),
+        (&["sessions", "lst"], "a similar subcommand exists: 'list'"),
+    ] {
+        let done = world.sterna(args);
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{args:?}: {}", done.err);
+        assert!(done.err.contains(words), "{args:?}: {}", done.err);
+    }
     // Messages of other crates: what matters is the code, the hint, and that nothing was begun.
     for args in [
         &["run", "-m", "scripted:gone.jsonl", "x"][..],

@@ -4,6 +4,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use support::{Done, World, types};
 
@@ -158,7 +162,7 @@ fn a_fork_shares_the_past_and_shows_its_own_part() {
     let parent = json!({"session": "s", "seq": end_of_step});
     assert_eq!(rows(&forked), [json!({"session": "f", "parent": parent})]);
     let shown = world.sterna(&["sessions", "show", "f", "--json"]).out;
-    let shown: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let shown = support::event_lines(&shown);
     assert_eq!((types(&shown), &shown[0]["parent"]), (vec!["session.opened"], &parent));
     let made = world.sterna(&["sessions", "fork", "s"]);
     assert_eq!((made.code, made.out.lines().count()), (0, 1));
@@ -180,14 +184,20 @@ fn a_fork_shares_the_past_and_shows_its_own_part() {
     assert_eq!(world.sterna(&["replay", "f"]).code, 0);
 }
 
+/// SC-17: records, chain and every byte of every blob, and a hash of all of it.
 #[test]
 fn an_export_carries_its_own_proof() {
-    let world = World::new(WRITES);
-    world.run(&["--session", "s", "go"]);
-    let lines = rows(&world.sterna(&["sessions", "export", "s"]));
-    let (head, records) = lines.split_first().unwrap();
+    // 640 KB with characters of two bytes: more than one piece of an export.
+    let script = r#"{"calls":[{"name":"shell","arguments":{"command":"i=0; while [ $i -lt 5000 ]; do printf 'ä%0125d\n' $i; i=$((i+1)); done"}}]}
+{"text":"done"}"#;
+    let world = World::new(script);
+    assert_eq!(world.run(&["--session", "s", "--mode", "bypass", "go"]).code, 0);
+    let exported = world.sterna(&["sessions", "export", "s"]);
+    let lines = rows(&exported);
+    let (head, rest) = lines.split_first().unwrap();
+    let (end, rest) = rest.split_last().unwrap();
+    let (records, pieces) = rest.split_at(head["records"].as_u64().unwrap() as usize);
     assert_eq!((&head["sterna_export"], &head["session"]), (&json!(1), &json!("s")));
-    assert_eq!(head["records"], records.len());
     let mut prev = json!("0".repeat(64));
     for (record, seq) in records.iter().zip(1..) {
         assert_eq!(
@@ -197,11 +207,37 @@ fn an_export_carries_its_own_proof() {
         prev = record["hash"].clone();
     }
     assert_eq!(head["hash"], prev);
+    // Each blob is whole, under the hash of its bytes.
+    let mut blobs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for piece in pieces {
+        let bytes = blobs.entry(piece["blob"].as_str().unwrap().to_owned()).or_default();
+        assert_eq!(piece["offset"], bytes.len());
+        bytes.extend(STANDARD.decode(piece["base64"].as_str().unwrap()).unwrap());
+    }
+    for (hash, bytes) in &blobs {
+        assert_eq!(hash, blake3::hash(bytes).to_hex().as_str());
+    }
+    let output: String = (0..5000).map(|i| format!("ä{i:0125}\n")).collect();
+    assert!(blobs.values().any(|bytes| bytes == output.as_bytes()), "the output is not in it");
+    // Nothing that a record names is missing.
+    let text = records.iter().map(Value::to_string).collect::<String>();
+    let named = |hash: &String| text.contains(hash.as_str());
+    assert!(blobs.keys().filter(|hash| named(hash)).count() >= 2, "{:?}", blobs.keys());
+    // The last line is the hash of every byte before it.
+    let before = exported.out.trim_end().rfind('\n').unwrap() + 1;
+    let all = blake3::hash(&exported.out.as_bytes()[..before]).to_hex();
+    assert_eq!(end, &json!({"sterna_export_end": 1, "blobs": blobs.len(), "blake3": all.as_str()}));
     let file = world.work().join("out.jsonl");
     assert_eq!(world.sterna(&["sessions", "export", "s", "-o", "out.jsonl"]).code, 0);
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), world.sterna(&["sessions", "export", "s"]).out);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), exported.out);
     // A file that is there is not written over.
     assert_eq!(world.sterna(&["sessions", "export", "s", "-o", "out.jsonl"]).code, 2);
+    // What cannot be whole is not written at all.
+    let store = rusqlite::Connection::open(world.home().join("data/sterna.db")).unwrap();
+    store.execute("DELETE FROM blobs", []).unwrap();
+    let torn = world.sterna(&["sessions", "export", "s", "-o", "torn.jsonl"]);
+    assert_eq!((torn.code, world.work().join("torn.jsonl").exists()), (1, false), "{}", torn.err);
+    assert!(torn.err.contains("hint: `sterna sessions fsck s`"), "{}", torn.err);
 }
 
 #[test]

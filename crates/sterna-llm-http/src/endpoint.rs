@@ -10,9 +10,9 @@ use sterna_llm::wire::{self, Wire};
 /// One provider as it is configured.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// The wire's name: `openai_chat` or `anthropic`.
+    /// The wire's name, one of `sterna_llm::wire::NAMES`.
     pub wire: &'static str,
-    /// With the version for `openai_chat` (`https://host/v1`), without for `anthropic`.
+    /// With the version (`https://host/v1`), but without it for `anthropic`.
     pub base_url: String,
     pub key: KeySource,
     pub timeouts: Timeouts,
@@ -56,7 +56,7 @@ impl Endpoint {
             },
         };
         let timeouts = Timeouts::of_provider(builtin.name);
-        Self { key, timeouts, ..Self::new(builtin.wire, base_url) }
+        Self { key, timeouts, ..Self::new(builtin.wire_at(&base_url), base_url) }
     }
 
     pub(crate) fn wire(&self) -> Result<&'static dyn Wire, String> {
@@ -108,6 +108,14 @@ pub struct Builtin {
     pub base_url_env: &'static str,
 }
 
+impl Builtin {
+    /// The wire to speak below a base URL. Servers that stand in for `openai` all speak its older wire, and few its own.
+    pub fn wire_at(&self, base_url: &str) -> &'static str {
+        let moved = base_url.trim_end_matches('/') != self.base_url;
+        if moved && self.wire == "openai_responses" { "openai_chat" } else { self.wire }
+    }
+}
+
 /// The built-in provider of that name.
 pub fn builtin(name: &str) -> Option<&'static Builtin> {
     BUILTINS.iter().find(|builtin| builtin.name == name)
@@ -121,9 +129,9 @@ pub fn builtins() -> &'static [Builtin] {
 /// Why a provider that people will ask for is not there yet.
 pub fn not_built(name: &str) -> Option<&'static str> {
     match name {
-        "gemini" => Some(
-            "the gemini wire is not built yet: use openrouter/google/MODEL, or configure a provider with wire \
-             `openai_chat` and Google's OpenAI-compatible base URL",
+        "bedrock" | "vertex" => Some(
+            "signed requests to cloud platforms are not built yet: use the vendor's own provider (anthropic, gemini), \
+             or openrouter/VENDOR/MODEL",
         ),
         _ => None,
     }
@@ -168,7 +176,20 @@ const BUILTINS: &[Builtin] = &[
         key_env: Some("ANTHROPIC_API_KEY"),
         base_url_env: "ANTHROPIC_BASE_URL",
     },
-    chat("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY"), "OPENAI_BASE_URL"),
+    Builtin {
+        name: "openai",
+        wire: "openai_responses",
+        base_url: "https://api.openai.com/v1",
+        key_env: Some("OPENAI_API_KEY"),
+        base_url_env: "OPENAI_BASE_URL",
+    },
+    Builtin {
+        name: "gemini",
+        wire: "gemini",
+        base_url: "https://generativelanguage.googleapis.com/v1beta",
+        key_env: Some("GEMINI_API_KEY"),
+        base_url_env: "GEMINI_BASE_URL",
+    },
     chat("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"), "OPENROUTER_BASE_URL"),
     chat("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"), "GROQ_BASE_URL"),
     chat("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY"), "TOGETHER_BASE_URL"),
@@ -207,15 +228,31 @@ mod tests {
         assert_eq!((secret.expose(), origin.as_str()), ("sk-1", "$OPENAI_API_KEY"));
         assert!(!format!("{openai:?}").contains("sk-1"));
         assert_eq!(of("groq").base_url, "http://127.0.0.1:9/v1");
-        for name in ["groq", "xai", "anthropic"] {
+        for name in ["groq", "xai", "anthropic", "gemini"] {
             assert!(matches!(of(name).key, KeySource::Missing { .. }), "{name}");
         }
         for name in ["ollama", "lmstudio", "llamacpp", "vllm"] {
             assert!(matches!(of(name).key, KeySource::None), "{name}");
         }
-        assert!(builtin("gemini").is_none() && not_built("gemini").is_some());
+        assert!(builtin("vertex").is_none() && not_built("vertex").is_some());
         for builtin in builtins() {
             assert!(wire::by_name(builtin.wire).is_some() && not_built(builtin.name).is_none());
+        }
+    }
+
+    #[test]
+    fn what_stands_in_for_openai_speaks_the_older_wire() {
+        for (url, wire) in [
+            (None, "openai_responses"),
+            (Some("https://api.openai.com/v1/"), "openai_responses"),
+            (Some("http://127.0.0.1:8000/v1"), "openai_chat"),
+        ] {
+            let get = |name: &str| (name == "OPENAI_BASE_URL").then(|| url.map(str::to_owned)).flatten();
+            assert_eq!(Endpoint::of_builtin(builtin("openai").unwrap(), get).wire, wire, "{url:?}");
+        }
+        let moved = |_: &str| Some("http://127.0.0.1:1".to_owned());
+        for name in ["anthropic", "gemini"] {
+            assert_eq!(Endpoint::of_builtin(builtin(name).unwrap(), moved).wire, name);
         }
     }
 

@@ -174,6 +174,53 @@ async fn a_finish_reason_counts_only_with_a_whole_body() {
     assert_eq!(play("openai_chat", done).await.unwrap().parts, [Part::Text("all".into())]);
 }
 
+/// The wires that the script server has no words for, by their recorded bytes.
+#[tokio::test]
+async fn recorded_streams_of_the_other_wires() {
+    for (wire, path, key, stream, ends_itself) in [
+        (
+            "openai_responses",
+            "/responses",
+            ("authorization", "Bearer k-1"),
+            &include_bytes!("../../sterna-llm/tests/recordings/openai_responses-text.sse")[..],
+            true,
+        ),
+        (
+            "gemini",
+            "/models/m:streamGenerateContent?alt=sse",
+            ("x-goog-api-key", "k-1"),
+            &include_bytes!("../../sterna-llm/tests/recordings/gemini-text.sse")[..],
+            false,
+        ),
+    ] {
+        for framing in [Framing::Chunked, Framing::Length] {
+            let exchange = Exchange::stream(stream).rechunked(17).framed(framing);
+            let server = ScriptServer::start(vec![exchange]).unwrap();
+            let (_, result) = send(&provider(endpoint(wire, &server.url()))).await;
+            assert_eq!(answer_text(&result.unwrap().parts), "Grüße 😀\n");
+            let seen = server.requests();
+            assert_eq!((seen[0].path.as_str(), seen[0].header(key.0)), (path, Some(key.1)));
+        }
+        // Whether an end can be told from a broken connection decides only where no event says it.
+        for odd in [
+            Exchange::stream(stream).then_at(stream.len(), Chunk::Cut),
+            Exchange::stream(stream).framed(Framing::Close),
+        ] {
+            match play(wire, odd).await {
+                Ok(_) => assert!(ends_itself, "{wire}"),
+                Err(failure) => {
+                    assert!(!ends_itself && failure.class == ErrorClass::StreamCut, "{failure:?}")
+                }
+            }
+        }
+        let half = Exchange::stream(&stream[..stream.len() / 2]).framed(Framing::Length);
+        assert_eq!(play(wire, half).await.unwrap_err().class, ErrorClass::StreamCut);
+        let limited = Exchange::error_message(429, "rate_limit_error", "slow down", Some(2));
+        let failure = play(wire, limited).await.unwrap_err();
+        assert_eq!((failure.class, failure.retry_after_ms), (ErrorClass::RateLimit, Some(2_000)));
+    }
+}
+
 #[tokio::test]
 async fn an_answer_is_over_at_its_terminal_event() {
     for (api, wire) in APIS {
@@ -240,8 +287,8 @@ async fn wrong_configuration_says_what_to_do() {
 
     let stranger: Route = "q/m".parse().unwrap();
     assert_eq!(keyless.model(&stranger).unwrap_err(), "there is no provider `q`; there are: p");
-    let gemini: Route = "gemini/m".parse().unwrap();
-    assert!(keyless.model(&gemini).unwrap_err().contains("not built yet"));
+    let vertex: Route = "vertex/m".parse().unwrap();
+    assert!(keyless.model(&vertex).unwrap_err().contains("not built yet"));
     let failure = send(&provider(endpoint("anthropic", "nonsense"))).await.1.unwrap_err();
     assert_eq!(failure.class, ErrorClass::InvalidRequest);
     // A key with a line break would be another header.

@@ -71,6 +71,10 @@ fn thought(route: &str, json: &str) -> Part {
     Part::Reasoning(Reasoning { text: "hm".into(), opaque: Some(opaque) })
 }
 
+fn opaque(route: &str, json: &str) -> Part {
+    Part::Opaque(Opaque { route: route.parse().unwrap(), json: json.into() })
+}
+
 fn encode(name: &str, request: &Request) -> Encoded {
     wire::by_name(name).unwrap().encode(request, &mut EncodeCache::default())
 }
@@ -164,6 +168,197 @@ fn messages_golden() {
 }
 
 #[test]
+fn responses_golden() {
+    check(
+        "openai_responses",
+        &everything("openai/gpt-5"),
+        concat!(
+            r#"{"model":"gpt-5","tools":["#,
+            r#"{"type":"function","name":"glob","description":"Does glob.","parameters":{"type":"object"},"strict":false},"#,
+            r#"{"type":"function","name":"read","description":"Does read.","#,
+            r#""parameters":{"required":["path"],"type":"object"},"strict":false}],"#,
+            r#""instructions":"You are Sterna.\n\nIn /w.","input":["#,
+            r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"Grüße \"😀\"\n"},"#,
+            r#"{"type":"input_text","text":"two"}]},"#,
+            r#"{"type":"message","role":"assistant","content":"Reading."},"#,
+            r#"{"type":"function_call","call_id":"a:1","name":"read","arguments":"{ \"path\" : \"x y\" }"},"#,
+            r#"{"type":"function_call","call_id":"b2","name":"read","arguments":"{\"path\":"},"#,
+            r#"{"type":"function_call_output","call_id":"a:1","output":"line\n"},"#,
+            r#"{"type":"function_call_output","call_id":"b2","output":""},"#,
+            r#"{"type":"function_call","call_id":"c3","name":"read","arguments":"[1]"},"#,
+            r#"{"type":"function_call_output","call_id":"c3","output":"no"},"#,
+            r#"{"type":"message","role":"user","content":[{"type":"input_text","text":"<now>"}]}],"#,
+            r#""store":false,"include":["reasoning.encrypted_content"],"max_output_tokens":100,"temperature":0.2,"#,
+            r#""stream":true}"#,
+        ),
+    );
+}
+
+#[test]
+fn gemini_golden() {
+    check(
+        "gemini",
+        &everything("gemini/gemini-2.5-pro"),
+        concat!(
+            r#"{"tools":[{"functionDeclarations":["#,
+            r#"{"name":"glob","description":"Does glob.","parametersJsonSchema":{"type":"object"}},"#,
+            r#"{"name":"read","description":"Does read.","#,
+            r#""parametersJsonSchema":{"required":["path"],"type":"object"}}]}],"#,
+            r#""systemInstruction":{"parts":[{"text":"You are Sterna."},{"text":"In /w."}]},"contents":["#,
+            r#"{"role":"user","parts":[{"text":"Grüße \"😀\"\n"},{"text":"two"}]},"#,
+            r#"{"role":"model","parts":[{"text":"Reading."},"#,
+            r#"{"functionCall":{"id":"a:1","name":"read","args":{"path":"x y"}}},"#,
+            r#"{"functionCall":{"id":"b2","name":"read","args":{"invalid_arguments":"{\"path\":"}}}]},"#,
+            r#"{"role":"user","parts":["#,
+            r#"{"functionResponse":{"id":"a:1","name":"read","response":{"output":"line\n"}}},"#,
+            r#"{"functionResponse":{"id":"b2","name":"read","response":{"error":""}}}]},"#,
+            r#"{"role":"model","parts":[{"functionCall":{"id":"c3","name":"read","args":{"invalid_arguments":"[1]"}}}]},"#,
+            r#"{"role":"user","parts":[{"functionResponse":{"id":"c3","name":"read","response":{"output":"no"}}}]},"#,
+            r#"{"role":"user","parts":[{"text":"<now>"}]}],"#,
+            r#""generationConfig":{"maxOutputTokens":100,"temperature":0.2}}"#,
+        ),
+    );
+}
+
+/// The third generation refuses unsigned first calls, so calls that another model made say so.
+#[test]
+fn calls_of_another_model_are_marked_where_seals_are_demanded() {
+    let items = vec![
+        user(&["q"]),
+        answer(&[call("a", "{}"), call("b", "{}")]),
+        results(&[("a", "1", false), ("b", "2", false)]),
+    ];
+    let request = Request { items, ..request("gemini/gemini-3-pro-preview") };
+    check(
+        "gemini",
+        &request,
+        concat!(
+            r#"{"contents":[{"role":"user","parts":[{"text":"q"}]},{"role":"model","parts":["#,
+            r#"{"functionCall":{"id":"a","name":"read","args":{}},"thoughtSignature":"skip_thought_signature_validator"},"#,
+            r#"{"functionCall":{"id":"b","name":"read","args":{}}}]},{"role":"user","parts":["#,
+            r#"{"functionResponse":{"id":"a","name":"read","response":{"output":"1"}}},"#,
+            r#"{"functionResponse":{"id":"b","name":"read","response":{"output":"2"}}}]}],"#,
+            r#""generationConfig":{"maxOutputTokens":100}}"#,
+        ),
+    );
+}
+
+/// Decodes a recording and gives the answer back.
+fn round(name: &str, route: &str, home: &str, recording: &[u8]) -> String {
+    let wire = wire::by_name(name).unwrap();
+    let mut decoder = wire.decoder(&home.parse().unwrap());
+    decoder.push(recording, &mut |_| {}).unwrap();
+    let reply = decoder.finish(true, &mut |_| {}).unwrap();
+    let request = Request { items: vec![user(&["q"]), answer(&reply.parts)], ..request(route) };
+    String::from_utf8(encode(name, &request).body().to_vec()).unwrap()
+}
+
+#[test]
+fn what_responses_sent_goes_back_to_its_route_alone() {
+    let body = |route, recording: &[u8]| round("openai_responses", route, "openai/o3", recording);
+    let whole = |model: &str, items: &str| {
+        format!(
+            r#"{{"model":"{model}","input":[{{"type":"message","role":"user","content":[{{"type":"input_text","text":"q"}}]}},{items}],"store":false,"include":["reasoning.encrypted_content"],"max_output_tokens":100,"stream":true}}"#
+        )
+    };
+    let reasoned = include_bytes!("recordings/openai_responses-reasoning.sse");
+    let home = concat!(
+        r#"{"id":"rs_1","type":"reasoning", "encrypted_content":"gAAAAAB\u002d_x==","summary":["#,
+        r#"{"type":"summary_text","text":"Look first."},{"type":"summary_text","text":"Then read."}]},"#,
+        r#"{"id":"ws_1","type":"web_search_call","status":"completed","action":{"type":"search","query":"x"}},"#,
+        r#"{"type":"message","role":"assistant","content":"I read both.","phase":"commentary"}"#
+    );
+    assert_eq!(body("openai/o3", reasoned), whole("o3", home));
+    let away = r#"{"type":"message","role":"assistant","content":"I read both."}"#;
+    assert_eq!(body("openai/o4-mini", reasoned), whole("o4-mini", away));
+    assert_eq!(body("proxy/o3", reasoned), whole("o3", away));
+    // Calls have nothing that only their route understands.
+    let calls = concat!(
+        r#"{"type":"function_call","call_id":"call_a","name":"read","arguments":"{\"path\":\"a\"}"},"#,
+        r#"{"type":"function_call","call_id":"call_b","name":"read","arguments":"{\"path\":\"b\"}"},"#,
+        r#"{"type":"function_call","call_id":"call_c","name":"todo","arguments":"{}"}"#
+    );
+    let recording = include_bytes!("recordings/openai_responses-calls.sse");
+    assert_eq!(body("openai/o3", recording), whole("o3", calls));
+    assert_eq!(body("proxy/o3", recording), whole("o3", calls));
+}
+
+#[test]
+fn what_gemini_sent_goes_back_to_its_route_alone() {
+    let body = |route, recording: &[u8]| round("gemini", route, "gemini/g", recording);
+    let whole = |parts: &str| {
+        format!(
+            r#"{{"contents":[{{"role":"user","parts":[{{"text":"q"}}]}},{{"role":"model","parts":[{parts}]}}],"generationConfig":{{"maxOutputTokens":100}}}}"#
+        )
+    };
+    let derived = |at: usize| format!("call_{}_{at}", &blake3::hash(b"g-2").to_hex()[..12]);
+    let calls = include_bytes!("recordings/gemini-calls-crlf.sse");
+    let parts = |seal: &str| {
+        format!(
+            r#"{{"text":"I read both."}},{{"functionCall":{{"id":"fc-1","name":"read","args":{{"path":"a","n":1.50}}}}{seal}}},{{"functionCall":{{"id":"{}","name":"read","args":{{"path":"b"}}}}}},{{"functionCall":{{"id":"{}","name":"todo","args":{{}}}}}}"#,
+            derived(1),
+            derived(2)
+        )
+    };
+    assert_eq!(body("gemini/g", calls), whole(&parts(r#","thoughtSignature":"SigA\u002bA==""#)));
+    assert_eq!(body("gemini/h", calls), whole(&parts("")));
+
+    let text = include_bytes!("recordings/gemini-text.sse");
+    let said = r#"{"text":"Grüße 😀\n"}"#;
+    let sealed = format!(r#"{said},{{"text":"","thoughtSignature":"EjQKMgEt/w=="}}"#);
+    assert_eq!(body("gemini/g", text), whole(&sealed));
+    assert_eq!(body("proxy/g", text), whole(said));
+
+    let mixed = include_bytes!("recordings/gemini-stop-in-every-chunk.sse");
+    let home = concat!(
+        r#"{"text":"one "},{"text":"two ","thoughtSignature":"UzI="},{"text":"three "},"#,
+        r#"{"executableCode":{"language":"PYTHON","code":"1+1"}},{"text":"four"}"#
+    );
+    assert_eq!(body("gemini/g", mixed), whole(home));
+
+    let thought = include_bytes!("recordings/gemini-signed-thought.sse");
+    let home = concat!(
+        r#"{"text":"hm", "thought":true,"thoughtSignature":"VDE="},{"text":"ok"},"#,
+        r#"{"text":"","thoughtSignature":"VDI="}"#
+    );
+    assert_eq!(body("gemini/g", thought), whole(home));
+}
+
+/// Reasoning without what it led to is refused by the wire; a seal whose part is gone still counts.
+#[test]
+fn opaque_state_that_nothing_follows() {
+    let one = |name: &str, parts: &[Part]| {
+        let request = Request { items: vec![answer(parts)], ..request("p/a") };
+        String::from_utf8(encode(name, &request).body().to_vec()).unwrap()
+    };
+    let raw = r#"{"type":"reasoning","encrypted_content":"x"}"#;
+    let alone = one("openai_responses", &[text("a"), thought("p/a", raw)]);
+    assert!(alone.contains(r#""content":"a""#) && !alone.contains("reasoning"), "{alone}");
+    let led = one("openai_responses", &[thought("p/a", raw), thought("p/a", raw), text("a"), text("b")]);
+    let message = r#"{"type":"message","role":"assistant","content":"ab"}"#;
+    assert!(led.contains(&format!("[{raw},{raw},{message}]")), "{led}");
+    let labelled = one("openai_responses", &[opaque("p/a", r#"{"phase":"x"}"#)]);
+    assert!(labelled.contains(r#""input":[]"#), "{labelled}");
+
+    let seal = |text: &str| opaque("p/a", &format!(r#"{{"thoughtSignature":"{text}"}}"#));
+    let lost = one("gemini", &[seal("1"), seal("2"), text("a"), seal("3")]);
+    let parts = concat!(
+        r#"[{"text":"","thoughtSignature":"1"},{"text":"a","thoughtSignature":"2"},"#,
+        r#"{"text":"","thoughtSignature":"3"}]"#
+    );
+    assert!(lost.contains(parts), "{lost}");
+}
+
+#[test]
+fn ids_too_long_for_responses_still_pair() {
+    let long = "x".repeat(65);
+    let items = vec![answer(&[call(&long, "{}")]), results(&[(&long, "r", false)])];
+    let body = encode("openai_responses", &Request { items, ..request("openai/m") }).body();
+    let id = format!("\"call_{}\"", &blake3::hash(long.as_bytes()).to_hex()[..40]);
+    assert_eq!(String::from_utf8_lossy(&body).matches(&id).count(), 2);
+}
+
+#[test]
 fn tools_off_keeps_the_list_and_chooses_none() {
     let with = |route: &str, tools_off| Request {
         tools: tools(),
@@ -174,14 +369,17 @@ fn tools_off_keeps_the_list_and_chooses_none() {
     for (name, route, choice) in [
         ("openai_chat", "groq/m", r#","tool_choice":"none""#),
         ("anthropic", "anthropic/m", r#","tool_choice":{"type":"none"}"#),
+        ("openai_responses", "openai/m", r#","tool_choice":"none""#),
+        ("gemini", "gemini/m", r#","toolConfig":{"functionCallingConfig":{"mode":"NONE"}}"#),
     ] {
         let on = String::from_utf8(encode(name, &with(route, false)).body().to_vec()).unwrap();
         let off = String::from_utf8(encode(name, &with(route, true)).body().to_vec()).unwrap();
         assert_eq!(off.replace(choice, ""), on);
-        assert!(off.contains(choice) && !on.contains("tool_choice"));
+        assert!(off.contains(choice) && !on.contains("tool_choice") && !on.contains("toolConfig"));
         // Without tools there is nothing to switch off, and the wires refuse a choice.
         let none = Request { tools_off: true, items: vec![user(&["x"])], ..request(route) };
-        assert!(!String::from_utf8_lossy(&encode(name, &none).body()).contains("tool_choice"));
+        let none = String::from_utf8(encode(name, &none).body().to_vec()).unwrap();
+        assert!(!none.contains("tool_choice") && !none.contains("toolConfig"));
     }
 }
 
@@ -203,6 +401,11 @@ fn small_bodies() {
     check("openai_chat", &one("groq/m", &[answer(&[]), user(&[""])]), &chat("m", "", "max_tokens"));
     let empty = r#"{"model":"m","messages":[],"max_tokens":100,"stream":true}"#;
     check("anthropic", &one("anthropic/m", &[answer(&[]), user(&[" \n"])]), empty);
+    // A family that does not reason is not asked for its reasoning.
+    let empty = r#"{"model":"m","input":[],"store":false,"max_output_tokens":100,"stream":true}"#;
+    check("openai_responses", &one("openai/m", &[answer(&[]), user(&[""])]), empty);
+    let empty = r#"{"contents":[],"generationConfig":{"maxOutputTokens":100}}"#;
+    check("gemini", &one("gemini/m", &[answer(&[]), user(&[""])]), empty);
 }
 
 #[test]
@@ -303,6 +506,9 @@ fn item() -> impl Strategy<Value = Arc<Item>> {
         answer(&[]),
         answer(&[thought("p/a", r#"{"type":"thinking"}"#)]),
         answer(&[thought("p/a", r#"{"type":"thinking"}"#), text("x"), call("i", "{}"), call("j", "{")]),
+        answer(&[opaque("p/a", r#"{"thoughtSignature":"s"}"#), call("k", "{}")]),
+        answer(&[text("x"), opaque("p/a", r#"{"thoughtSignature":"s"}"#)]),
+        answer(&[opaque("p/a", r#"{"phase":"commentary"}"#), text("x"), opaque("p/b", "{}")]),
         results(&[("i", "ok", false), ("j", "", true)]),
         results(&[]),
     ])
@@ -326,7 +532,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 proptest! {
     #[test]
     fn a_warm_cache_never_shows(moves in moves()) {
-        for name in ["openai_chat", "anthropic"] {
+        for name in wire::NAMES {
             let wire = wire::by_name(name).unwrap();
             let mut warm = EncodeCache::default();
             let mut request = request("p/a");
@@ -374,7 +580,7 @@ proptest! {
             tail: words[2].clone(),
             ..request("p/a")
         };
-        for name in ["openai_chat", "anthropic"] {
+        for name in wire::NAMES {
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&encode(name, &request).body()).is_ok());
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::process::{Process, processes};
 
 /// The session that a child leads, and its descendants outside of it. Dropped before `release`, it is killed.
 pub(crate) struct Group {
@@ -104,76 +106,3 @@ impl Drop for Group {
 const POLL: Duration = Duration::from_millis(20);
 /// SIGKILL is sure but for a process that the kernel holds: then we give up after a second.
 const KILL_ROUNDS: usize = 50;
-
-/// One line of the process table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Process {
-    id: i32,
-    parent: i32,
-    group: i32,
-    session: i32,
-    /// Ticks since boot: with the id it names a process for good.
-    started: u64,
-    /// Ended, and not reaped yet.
-    dead: bool,
-}
-
-impl Process {
-    /// Signals this process, never another one that has got its id.
-    fn signal(&self, signal: Signal) {
-        let Some(pid) = Pid::from_raw(self.id) else { return };
-        let Ok(fd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-        if read_process(self.id).is_some_and(|now| now.started == self.started) {
-            let _ = rustix::process::pidfd_send_signal(&fd, signal);
-        }
-    }
-}
-
-fn processes() -> Option<Vec<Process>> {
-    let table = std::fs::read_dir("/proc").ok()?;
-    let ids = table.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let all: Vec<Process> = ids.filter_map(read_process).collect();
-    // Mounted empty or hidden is the same as not there.
-    if all.is_empty() { None } else { Some(all) }
-}
-
-fn read_process(id: i32) -> Option<Process> {
-    let stat = std::fs::read(format!("/proc/{id}/stat")).ok()?;
-    parse(id, &stat)
-}
-
-/// Reads `proc_pid_stat(5)`: the name in parentheses may hold anything, so fields count from the last `)`.
-fn parse(id: i32, stat: &[u8]) -> Option<Process> {
-    let name_end = stat.iter().rposition(|b| *b == b')')?;
-    let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let number = |at: usize| fields.get(at)?.parse::<i32>().ok();
-    Some(Process {
-        id,
-        dead: matches!(*fields.first()?, "Z" | "X" | "x"),
-        parent: number(1)?,
-        group: number(2)?,
-        session: number(3)?,
-        started: fields.get(19)?.parse().ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_process_table_whatever_a_process_is_called() {
-        let line = |name: &str, state: &str| {
-            format!("42 ({name}) {state} 7 40 39 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 1")
-        };
-        let want = Process { id: 42, parent: 7, group: 40, session: 39, started: 987_654, dead: false };
-        for name in ["sh", "a b", "x) R 1 1 1", "("] {
-            assert_eq!(parse(42, line(name, "S").as_bytes()), Some(want), "{name}");
-        }
-        assert_eq!(parse(42, line("sh", "Z").as_bytes()), Some(Process { dead: true, ..want }));
-        for broken in [&b""[..], b"42", b"42 (sh)", b"42 (sh) S 1", b"42 (sh) S x y z", &[0xff; 40]] {
-            assert_eq!(parse(42, broken), None);
-        }
-    }
-}

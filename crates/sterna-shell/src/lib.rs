@@ -3,14 +3,19 @@
 //! Ring 2. This crate must never know policy, a model, a session's log or where an environment value came from: it
 //! is given an allow-list of variables and passes exactly that.
 //!
-//! What it cannot do: a descendant that called `setsid` and whose parents are all gone before the end begins cannot
-//! be told from an unrelated process, and outlives a timeout. Only the direct child is sure to die with Sterna
-//! itself; keeping jobs over a crash needs a process that outlives us.
+//! Two ways: [`run()`] starts the command as a child of this process, which dies with it; [`shim`] puts a small process of
+//! its own between, which outlives us and keeps the result.
+//!
+//! What [`run()`] cannot do: a descendant that called `setsid` and whose parents are all gone before the end begins
+//! cannot be told from an unrelated process, and outlives a timeout. Only the direct child is sure to die with Sterna
+//! itself. The shim has neither limit.
 
 mod capture;
 mod env;
 mod group;
+mod process;
 mod run;
+pub mod shim;
 mod spawn;
 
 use std::collections::BTreeMap;
@@ -19,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sterna_log::{LogError, SharedBlobs};
 use sterna_tool::Cancel;
 
@@ -81,7 +87,7 @@ impl Command {
 }
 
 /// Resource limits of each process of the command. `None` keeps ours. Core dumps are always off.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     pub cpu_seconds: Option<u64>,
     /// Size of a file that is written.
@@ -127,4 +133,6 @@ pub enum ShellError {
     Lost(#[source] io::Error),
     #[error("the command ran (exit code {exit_code:?}), but its output could not be kept: {source}")]
     Output { exit_code: Option<i32>, source: LogError },
+    #[error(transparent)]
+    Shim(#[from] shim::ShimError),
 }

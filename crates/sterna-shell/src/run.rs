@@ -144,25 +144,25 @@ async fn read(
 const CHUNK_BYTES: usize = 64 << 10;
 /// A slow store makes the command wait, not the memory grow.
 const CHUNKS_IN_FLIGHT: usize = 8;
-const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 const PROGRESS_BYTES: usize = 2 << 10;
 const PROGRESS_LINES: usize = 10;
 
 /// The last lines for people.
 #[derive(Default)]
-struct Recent {
+pub(crate) struct Recent {
     bytes: Vec<u8>,
-    untold: bool,
+    pub(crate) untold: bool,
 }
 
 impl Recent {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(&bytes[bytes.len().saturating_sub(PROGRESS_BYTES)..]);
         self.bytes.drain(..self.bytes.len().saturating_sub(PROGRESS_BYTES));
         self.untold = true;
     }
 
-    fn tell(&mut self) -> String {
+    pub(crate) fn tell(&mut self) -> String {
         self.untold = false;
         let text = crate::lossy_tail(&self.bytes, PROGRESS_BYTES);
         let body = text.strip_suffix('\n').unwrap_or(&text);

@@ -25,7 +25,18 @@ pub(crate) async fn spawn(command: &Command, output: PipeWriter) -> Result<(Grou
         Ok(_) => return Err(cwd(command, io::ErrorKind::NotADirectory.into())),
         Err(source) => return Err(cwd(command, source)),
     }
-    let (shell, is_bash) = find_shell(&command.env).ok_or(ShellError::NoShell)?;
+    let mut child = shell(&command.env, &command.line).ok_or(ShellError::NoShell)?;
+    surround(&mut child, &command.cwd, &command.env);
+    child.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    child.stdout(output.try_clone().map_err(ShellError::Start)?).stderr(output);
+    child.kill_on_drop(true);
+    prepare(&mut child, command.limits, Own::Session);
+    on_spawner(child).await.map_err(ShellError::Start)
+}
+
+/// The user's shell with a command line. `None` where there is no shell.
+pub(crate) fn shell(env: &BTreeMap<String, String>, line: &str) -> Option<tokio::process::Command> {
+    let (shell, is_bash) = find_shell(env)?;
     let mut child = tokio::process::Command::new(&shell);
     // Messages of the shell begin with this name.
     child.arg0(if is_bash { "bash" } else { "sh" });
@@ -33,13 +44,14 @@ pub(crate) async fn spawn(command: &Command, output: PipeWriter) -> Result<(Grou
         // A shell without a terminal reads no files, unless it believes that a remote shell daemon started it.
         child.args(["--noprofile", "--norc"]);
     }
-    child.args(["-c", "--", &command.line]).current_dir(&command.cwd).env_clear();
-    child.envs(command.env.iter().filter(|(name, _)| !NEVER.contains(&name.as_str())));
-    child.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-    child.stdout(output.try_clone().map_err(ShellError::Start)?).stderr(output);
-    child.kill_on_drop(true);
-    prepare(&mut child, command.limits);
-    on_spawner(child).await.map_err(ShellError::Start)
+    child.args(["-c", "--", line]);
+    Some(child)
+}
+
+/// The child's folder and its whole environment.
+pub(crate) fn surround(child: &mut tokio::process::Command, cwd: &Path, env: &BTreeMap<String, String>) {
+    child.current_dir(cwd).env_clear();
+    child.envs(env.iter().filter(|(name, _)| !NEVER.contains(&name.as_str())));
 }
 
 fn cwd(command: &Command, source: io::Error) -> ShellError {
@@ -63,16 +75,30 @@ fn is_executable(file: &Path) -> bool {
 
 const FALLBACK_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// Has the child, before it becomes the shell, leave our session and take its limits.
+/// What the child leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Own {
+    /// A session, and with it a group.
+    Session,
+    /// A group within our session.
+    Group,
+}
+
+/// Has the child, before it becomes the command, leave our session or group, take its limits, and die with us.
 // `pre_exec` is unsafe because its closure runs between fork and exec, where only async-signal-safe calls are allowed.
 // This one makes plain system calls through rustix, allocates nothing and takes no lock. There is no safe way to call
 // `setsid` or to set a limit for the child alone.
 #[allow(unsafe_code)]
-fn prepare(child: &mut tokio::process::Command, limits: Limits) {
+pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: Own) {
     #[cfg(target_os = "linux")]
     let parent = rustix::process::getpid();
     let enter = move || -> io::Result<()> {
-        rustix::process::setsid()?;
+        match own {
+            Own::Session => {
+                rustix::process::setsid()?;
+            }
+            Own::Group => rustix::process::setpgid(None, None)?,
+        }
         #[cfg(target_os = "linux")]
         {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

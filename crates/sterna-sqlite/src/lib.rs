@@ -17,7 +17,7 @@ mod writer;
 
 pub use rebuild::Rebuilt;
 pub use schema::SCHEMA_VERSION;
-pub use store::{Options, SqliteStore};
+pub use store::{Options, ReadOnly, SqliteStore};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use sterna_log::LogError;
 use crate::error::sql;
 use crate::queue::Queue;
 use crate::reserve::Reserve;
-use crate::{Options, place};
+use crate::{Options, ReadOnly, place};
 
 /// The version of the tables. Kept in `user_version`.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -21,7 +21,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Makes the store if there is none, and opens the connection that writes.
 ///
 /// An existing store costs an open and one read: no pragma here writes.
-pub fn open(dir: &Path, options: &Options) -> Result<(Connection, bool), LogError> {
+pub fn open(dir: &Path, options: &Options) -> Result<(Connection, Option<ReadOnly>), LogError> {
     if !dir.is_dir() {
         DirBuilder::new()
             .recursive(true)
@@ -50,18 +50,24 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Connection, bool), LogErro
         version = stamp(&connection, dir)?;
     }
     if version > SCHEMA_VERSION {
-        if !options.read_only_if_newer {
-            return Err(LogError::Newer { found: version, known: SCHEMA_VERSION });
-        }
-        return Ok((connection, true));
+        return frozen(connection, ReadOnly::Newer(version), dir, options);
     }
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
-        return Err(LogError::ReadOnly(path.display().to_string()));
+        return frozen(connection, ReadOnly::Place, dir, options);
     }
     if let Some(pages) = options.max_pages {
         connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
     }
-    Ok((connection, false))
+    Ok((connection, None))
+}
+
+fn frozen(
+    connection: Connection,
+    why: ReadOnly,
+    dir: &Path,
+    options: &Options,
+) -> Result<(Connection, Option<ReadOnly>), LogError> {
+    if options.may_be_read_only { Ok((connection, Some(why))) } else { Err(why.error(dir)) }
 }
 
 /// A connection that only reads.

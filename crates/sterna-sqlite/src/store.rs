@@ -28,15 +28,35 @@ pub struct Options {
     pub readers: usize,
     /// How long another program may hold the file before that is an error.
     pub busy: Duration,
-    /// Open a store of a newer version for reading; every write is refused with `LogError::Newer`.
-    pub read_only_if_newer: bool,
+    /// Open a store for reading that this version, or this place, does not let us write: every write is refused with
+    /// `LogError::Newer` or `LogError::ReadOnly`.
+    pub may_be_read_only: bool,
     /// The most pages the file may have; then it is full.
     pub max_pages: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 4, busy: Duration::from_secs(15), read_only_if_newer: false, max_pages: None }
+        Self { readers: 4, busy: Duration::from_secs(15), may_be_read_only: false, max_pages: None }
+    }
+}
+
+/// Why a store is open for reading only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// It was written by a newer version of Sterna, of which this is the number.
+    Newer(u32),
+    /// Its file cannot be written where it is.
+    Place,
+}
+
+impl ReadOnly {
+    /// What a write is refused with.
+    pub(crate) fn error(self, dir: &Path) -> LogError {
+        match self {
+            Self::Newer(found) => LogError::Newer { found, known: SCHEMA_VERSION },
+            Self::Place => LogError::ReadOnly(dir.join("sterna.db").display().to_string()),
+        }
     }
 }
 
@@ -51,8 +71,7 @@ struct Inner {
     dir: PathBuf,
     files: LocalBlobs,
     pool: Pool,
-    /// `None` for a store of a newer version, of which this is the number.
-    writer: Result<Writer, u32>,
+    writer: Result<Writer, ReadOnly>,
 }
 
 impl SqliteStore {
@@ -60,22 +79,20 @@ impl SqliteStore {
     ///
     /// Errors: `ReadOnly`, `Refused` (a network file system), `Damaged`, `Newer`, `DiskFull`.
     pub fn open(dir: &Path, options: Options) -> Result<Self, LogError> {
-        let (connection, newer) = schema::open(dir, &options)?;
+        let (connection, read_only) = schema::open(dir, &options)?;
         let dir = dir.to_owned();
         let files = LocalBlobs::open(dir.join("blobs"));
-        let writer = if newer {
-            let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
-            Err(version.map_err(|error| crate::error::sql(&dir, &error))?)
-        } else {
-            Ok(Writer::start(connection, dir.clone())?)
+        let writer = match read_only {
+            Some(why) => Err(why),
+            None => Ok(Writer::start(connection, dir.clone())?),
         };
         let pool = Pool::new(dir.clone(), files.clone(), options.busy, options.readers);
         Ok(Self { inner: Arc::new(Inner { dir, files, pool, writer }) })
     }
 
-    /// Whether the store was written by a newer version, and is open for reading only.
-    pub fn is_read_only(&self) -> bool {
-        self.inner.writer.is_err()
+    /// Why the store is open for reading only, if it is.
+    pub fn read_only(&self) -> Option<ReadOnly> {
+        self.inner.writer.as_ref().err().copied()
     }
 
     /// Makes lists, totals, keys and the search index anew from the records.
@@ -114,7 +131,7 @@ impl SqliteStore {
     }
 
     fn writer_thread(&self) -> Result<&Writer, LogError> {
-        self.inner.writer.as_ref().map_err(|found| LogError::Newer { found: *found, known: SCHEMA_VERSION })
+        self.inner.writer.as_ref().map_err(|why| why.error(&self.inner.dir))
     }
 
     /// Large blobs become files, durable before any record refers to them.

@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 18] = [
+const RINGS: [(&str, Ring); 19] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -119,6 +119,7 @@ const RINGS: [(&str, Ring); 18] = [
     ("sterna-llm-http", Ring::Hands),
     ("sterna-sqlite", Ring::Hands),
     ("sterna-blobs", Ring::Hands),
+    ("sterna-checkpoint", Ring::Hands),
     ("sterna-shell", Ring::Hands),
     ("sterna-tools", Ring::Hands),
     ("sterna-runtime", Ring::Driver),

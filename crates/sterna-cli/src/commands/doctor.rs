@@ -12,7 +12,7 @@ use sterna_llm_http::local::probe;
 use sterna_log::{Filter, Log, Page, Status};
 use sterna_model::{RECORD_VERSION, Route};
 use sterna_runtime::Env;
-use sterna_sqlite::{SCHEMA_VERSION, SqliteStore};
+use sterna_sqlite::{ReadOnly, SCHEMA_VERSION, SqliteStore};
 
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
@@ -73,6 +73,8 @@ struct Config {
 struct Store {
     exists: bool,
     read_only: bool,
+    /// Written by a newer version of Sterna.
+    newer: bool,
     sessions: u64,
     /// Newest sessions whose last record was read.
     checked: u64,
@@ -160,7 +162,7 @@ impl Place {
         let exists = path.exists();
         // What is not there yet is made below the first folder that is.
         let nearest = path.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/"));
-        let writable = rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK).is_ok();
+        let writable = nearest.is_dir() && rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK).is_ok();
         let free = rustix::fs::statvfs(nearest).ok();
         let free_bytes = free.map(|free| free.f_bavail.saturating_mul(free.f_frsize));
         Self { name, path: path.display().to_string(), exists, writable, free_bytes }
@@ -168,7 +170,8 @@ impl Place {
 }
 
 async fn look_at_store(cx: &Context) -> (Store, Vec<Interrupted>) {
-    let mut found = Store { exists: false, read_only: false, sessions: 0, checked: 0, error: None };
+    let mut found =
+        Store { exists: false, read_only: false, newer: false, sessions: 0, checked: 0, error: None };
     let mut interrupted = Vec::new();
     let store = match cx.store_if_there() {
         Ok(None) => return (found, interrupted),
@@ -180,7 +183,8 @@ async fn look_at_store(cx: &Context) -> (Store, Vec<Interrupted>) {
         }
     };
     found.exists = true;
-    found.read_only = store.is_read_only();
+    found.read_only = store.read_only().is_some();
+    found.newer = store.read_only().is_some_and(|why| matches!(why, ReadOnly::Newer(_)));
     if let Err(error) = read_store(&store, &mut found, &mut interrupted).await {
         found.error = Some(error.to_string());
     }
@@ -273,7 +277,7 @@ fn problems(cx: &Context, report: &Report) -> Vec<Problem> {
     if let Some(error) = &report.store.error {
         problems.push(Problem { what: error.clone(), hint: Some("sterna sessions fsck".into()) });
     }
-    if report.store.read_only {
+    if report.store.newer {
         let what = "the store was written by a newer version of Sterna, and can only be read".to_owned();
         problems.push(Problem { what, hint: Some("upgrade this one".into()) });
     }

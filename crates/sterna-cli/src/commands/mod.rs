@@ -9,4 +9,5 @@ pub mod resolve;
 pub mod resume;
 pub mod run;
 pub mod sessions;
+pub mod shim;
 pub mod usage;

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -112,7 +113,7 @@ impl Running {
             let mut line = String::new();
             assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "ended before {kind}: {}", self.seen);
             self.seen.push_str(&line);
-            let event: Value = serde_json::from_str(&line).unwrap();
+            let event = event(&line);
             if event["type"] == kind {
                 return event;
             }
@@ -130,11 +131,27 @@ impl Running {
     }
 }
 
+/// One line, held against the committed schema.
+pub fn event(line: &str) -> Value {
+    static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema: Value = serde_json::from_str(include_str!("../../../../events.schema.json")).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    });
+    let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    if let Err(error) = SCHEMA.validate(&event) {
+        panic!("{error} at {}: {line}", error.instance_path());
+    }
+    event
+}
+
+/// Lines that need not be a whole run.
+pub fn event_lines(out: &str) -> Vec<Value> {
+    out.lines().map(event).collect()
+}
+
+/// A run's lines: valid, `seq` never decreasing, one `result`, last.
 pub fn events(out: &str) -> Vec<Value> {
-    let events: Vec<Value> = out
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
-        .collect();
+    let events = event_lines(out);
     let seqs: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert!(seqs.is_sorted(), "{seqs:?}");
     let results: Vec<usize> =

@@ -48,6 +48,22 @@ pub(super) fn classify_event(event: &Value) -> ProviderFailure {
     }
 }
 
+/// What a rate limit's own words ask for, where no header can: `try again in 1.5s`.
+pub(super) fn asked_to_wait(message: &str) -> Option<u64> {
+    let lower = message.to_lowercase();
+    let (_, rest) = lower.split_once("try again in ")?;
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    let (number, unit) = rest.split_at(end);
+    let number: f64 = number.parse().ok()?;
+    let factor = match unit.trim_start() {
+        unit if unit.starts_with("ms") => 1.0,
+        unit if unit.starts_with('s') => 1_000.0,
+        unit if unit.starts_with('m') => 60_000.0,
+        _ => return None,
+    };
+    Some((number * factor).ceil() as u64)
+}
+
 /// A failure of the stream itself.
 pub(super) fn cut_stream(message: impl Into<String>, billed: Billed) -> ProviderFailure {
     ProviderFailure {
@@ -99,7 +115,7 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
     let says = |names: &[&str]| names.iter().any(|name| message.contains(name));
 
     // What the words say beats the status: providers reuse 400, 403 and 429 for different things.
-    if kind(&["insufficient_quota", "billing", "insufficient_credits"])
+    if kind(&["insufficient_quota", "billing", "insufficient_credits", "usage_limit_reached"])
         || says(&["credit balance is too low", "insufficient balance", "exceeded your current quota"])
     {
         return ErrorClass::Quota;
@@ -110,12 +126,14 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
             "prompt is too long",
             "available context size",
             "context window",
+            "exceeds the maximum number of tokens",
         ]);
     if too_long && !matches!(status, Some(401 | 403 | 404 | 429 | 500..)) {
         return ErrorClass::ContextOverflow;
     }
-    if kind(&["content_filter", "content_policy", "moderation"])
+    if kind(&["content_filter", "content_policy", "moderation", "bio_policy", "cyber_policy"])
         || (status == Some(403) && says(&["flagged"]))
+        || (kind(&["invalid_prompt"]) && says(&["flagged", "usage policy", "usage policies"]))
     {
         return ErrorClass::ContentFilter;
     }
@@ -124,6 +142,8 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
         Some(402) => ErrorClass::Quota,
         Some(404 | 410) => ErrorClass::ModelGone,
         Some(408 | 504 | 524) => ErrorClass::Timeout,
+        // Cancelled there, not here.
+        Some(499) => ErrorClass::Server,
         Some(413) => ErrorClass::ContextOverflow,
         Some(429) => ErrorClass::RateLimit,
         Some(503 | 529) => ErrorClass::Overloaded,
@@ -131,12 +151,12 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
         Some(500..) => ErrorClass::Server,
         Some(_) if kind(&["model_not_found"]) => ErrorClass::ModelGone,
         Some(_) => ErrorClass::InvalidRequest,
-        None if kind(&["overloaded"]) => ErrorClass::Overloaded,
+        None if kind(&["overloaded", "slow_down", "unavailable"]) => ErrorClass::Overloaded,
         None if kind(&["rate_limit"]) => ErrorClass::RateLimit,
         None if kind(&["authentication", "permission"]) => ErrorClass::Auth,
         None if kind(&["not_found"]) => ErrorClass::ModelGone,
         None if kind(&["timeout"]) => ErrorClass::Timeout,
-        None if kind(&["invalid_request"]) => ErrorClass::InvalidRequest,
+        None if kind(&["invalid_", "unsupported_", "image_"]) => ErrorClass::InvalidRequest,
         None => ErrorClass::Server,
     }
 }
@@ -227,11 +247,43 @@ mod tests {
             ("invalid_request_error", InvalidRequest),
             ("billing_error", Quota),
             ("request_too_large", ContextOverflow),
+            ("server_is_overloaded", Overloaded),
+            ("slow_down", Overloaded),
+            ("rate_limit_exceeded", RateLimit),
+            ("server_error", Server),
+            ("vector_store_timeout", Timeout),
+            ("invalid_prompt", InvalidRequest),
+            ("image_parse_error", InvalidRequest),
+            ("unsupported_image_media_type", InvalidRequest),
+            ("image_content_policy_violation", ContentFilter),
+            ("bio_policy", ContentFilter),
+            ("usage_limit_reached", Quota),
         ] {
             let text = format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"m"}}}}"#);
             assert_eq!(class(&text), (expect, None), "{kind}");
         }
+        let flagged =
+            r#"{"error":{"code":"invalid_prompt","message":"it was flagged as against our usage policy"}}"#;
+        assert_eq!(class(flagged), (ContentFilter, None));
         assert_eq!(class(r#"{"error":{"code":502,"message":"upstream"}}"#), (Server, Some(502)));
         assert_eq!(class(r#"{"error":{"code":429,"message":"slow"}}"#), (RateLimit, Some(429)));
+    }
+
+    #[test]
+    fn waits_in_words() {
+        for (words, expect) in [
+            ("Limit 30000, used 22999. Please try again in 11.054s. Visit https://x", Some(11_054)),
+            ("try again in 250ms.", Some(250)),
+            ("Try again in 35 seconds", Some(35_000)),
+            ("try again in 2 minutes", Some(120_000)),
+            ("try again in 6m0s", Some(360_000)),
+            ("try again in a while", None),
+            ("try again in 1 hour", None),
+            ("try again in ...s", None),
+            ("try again in 5", None),
+            ("slow down", None),
+        ] {
+            assert_eq!(asked_to_wait(words), expect, "{words}");
+        }
     }
 }

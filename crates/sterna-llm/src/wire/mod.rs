@@ -6,7 +6,9 @@
 mod anthropic;
 mod body;
 mod failure;
+mod gemini;
 mod openai_chat;
+mod openai_responses;
 mod parts;
 
 use sterna_model::{Part, ProviderFailure, Route};
@@ -14,13 +16,15 @@ use sterna_model::{Part, ProviderFailure, Route};
 pub use self::anthropic::Anthropic;
 pub use self::body::EncodeCache;
 pub use self::failure::{MAX_MESSAGE_CHARS, classify_body};
+pub use self::gemini::Gemini;
 pub use self::openai_chat::OpenAiChat;
+pub use self::openai_responses::OpenAiResponses;
 pub(crate) use self::parts::{LiveSegments, mark_truncated};
 use crate::{Encoded, ModelReply, Request, StreamEvent};
 
 /// One way to talk to a model.
 pub trait Wire: Send + Sync {
-    /// `openai_chat` or `anthropic`.
+    /// One of `NAMES`.
     fn name(&self) -> &'static str;
 
     /// Rises when the same request gives other bytes.
@@ -62,11 +66,16 @@ pub trait Decoder: Send {
     fn partial(&self) -> Vec<Part>;
 }
 
+/// The names of all wires, in the order of the documentation.
+pub const NAMES: [&str; 4] = ["anthropic", "openai_responses", "openai_chat", "gemini"];
+
 /// The wire of that name.
 pub fn by_name(name: &str) -> Option<&'static dyn Wire> {
     match name {
         "openai_chat" => Some(&OpenAiChat),
         "anthropic" => Some(&Anthropic),
+        "openai_responses" => Some(&OpenAiResponses),
+        "gemini" => Some(&Gemini),
         _ => None,
     }
 }

@@ -2,6 +2,8 @@
 
 // These are tests, though no function here is one.
 #![allow(clippy::unwrap_used)]
+// Each test file takes what it needs.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -121,9 +121,9 @@ fn a_newer_store_is_read_and_never_written() {
     sqlite(dir.path()).execute_batch("PRAGMA user_version = 7").unwrap();
     let error = SqliteStore::open(dir.path(), Options::default()).err().unwrap();
     assert!(matches!(error, LogError::Newer { found: 7, known: 1 }), "{error}");
-    let options = Options { read_only_if_newer: true, ..Options::default() };
+    let options = Options { may_be_read_only: true, ..Options::default() };
     let newer = SqliteStore::open(dir.path(), options).unwrap();
-    assert!(newer.is_read_only());
+    assert_eq!(newer.read_only(), Some(crate::ReadOnly::Newer(7)));
     assert_eq!(whole(&newer, "s").0, 4);
     assert!(matches!(send(&newer, "s", "k", "x"), Err(LogError::Newer { found: 7, .. })));
     assert!(matches!(block_on(newer.delete(&id("s"))), Err(LogError::Newer { .. })));

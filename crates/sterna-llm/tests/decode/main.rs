@@ -2,110 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod gemini;
+mod harness;
+mod openai_responses;
+
 use proptest::prelude::*;
-use sterna_llm::wire::{self, Decoder};
-use sterna_llm::{ModelReply, StreamEvent};
-use sterna_model::{
-    Billed, ErrorClass, ModelStop, Opaque, Part, Phase, ProviderFailure, Reasoning, Route, Segment, ToolCall,
-    Usage,
-};
+use sterna_llm::wire;
+use sterna_model::{ErrorClass, ModelStop, Opaque, Part, Phase, Reasoning, ToolCall, Usage};
 
-type Decoded = (Vec<StreamEvent>, Result<ModelReply, ProviderFailure>);
-
-fn route() -> Route {
-    Route { provider: "p".into(), model: "m".into() }
-}
-
-fn decoder(name: &str) -> Box<dyn Decoder> {
-    wire::by_name(name).unwrap().decoder(&route())
-}
-
-fn decode(name: &str, pieces: &[&[u8]], complete: bool) -> Decoded {
-    let mut decoder = decoder(name);
-    let mut events = Vec::new();
-    for piece in pieces {
-        if let Err(failure) = decoder.push(piece, &mut |event| events.push(event)) {
-            return (events, Err(failure));
-        }
-    }
-    let result = decoder.finish(complete, &mut |event| events.push(event));
-    (events, result)
-}
-
-/// The events as one line: `<T"text"T>` is a text segment with one delta.
-fn shown(events: &[StreamEvent]) -> String {
-    let mut line = String::new();
-    for event in events {
-        let kind = match event.segment {
-            Segment::Text => 'T',
-            Segment::Reasoning => 'R',
-            Segment::ToolCall => 'C',
-        };
-        match event.phase {
-            Phase::Start => line.push_str(&format!("<{kind}{}", event.name.as_deref().unwrap_or_default())),
-            Phase::Delta => line.push_str(&format!("{:?}", event.text)),
-            Phase::End => line.push_str(&format!("{kind}>")),
-        }
-    }
-    line
-}
-
-/// A stream with its oracle. Every proper prefix that lacks the end is a named failure, and pieces do not matter.
-fn check(name: &str, stream: &[u8], live: &str, parts: &[Part], stop: ModelStop, usage: Usage, raw: &str) {
-    let (events, result) = decode(name, &[stream], true);
-    let raw = (!raw.is_empty()).then(|| raw.to_owned());
-    let billed = Billed { usage, cost: None, estimated: false, raw };
-    assert_eq!(result, Ok(ModelReply { parts: parts.to_vec(), stop, billed }));
-    assert_eq!(shown(&events), live);
-
-    let whole = (events, result);
-    for cut in 1..stream.len() {
-        assert_eq!(decode(name, &[&stream[..cut], &stream[cut..]], true), whole, "in two, cut at {cut}");
-    }
-    for size in [1, 2, 3, 7, 64] {
-        let pieces: Vec<&[u8]> = stream.chunks(size).collect();
-        assert_eq!(decode(name, &pieces, true), whole, "in pieces of {size}");
-    }
-    let ends_at = terminal(name, stream);
-    for cut in 0..stream.len() {
-        let (_, result) = decode(name, &[&stream[..cut]], false);
-        match ends_at {
-            Some(end) if cut >= end => assert!(result.is_ok(), "after the terminal event, cut at {cut}"),
-            _ => assert_eq!(result.unwrap_err().class, ErrorClass::StreamCut, "cut at {cut}"),
-        }
-    }
-}
-
-/// Where the terminal event's blank line begins its last byte: from there on nothing is missing.
-fn terminal(name: &str, stream: &[u8]) -> Option<usize> {
-    let mark: &[u8] = if name == "anthropic" { br#"{"type":"message_stop"}"# } else { b"[DONE]" };
-    let at = stream.windows(mark.len()).rposition(|window| window == mark)? + mark.len();
-    // Two newlines, or the first three bytes of `\r\n\r\n`: a carriage return ends the line by itself.
-    Some(at + if stream[at] == b'\r' { 3 } else { 2 })
-}
-
-fn text(text: &str) -> Part {
-    Part::Text(text.into())
-}
-
-fn call(id: &str, name: &str, arguments: &str) -> Part {
-    Part::ToolCall(ToolCall {
-        id: id.into(),
-        name: name.into(),
-        arguments: arguments.into(),
-        truncated: false,
-    })
-}
-
-fn tokens(input_uncached: u64, output: u64) -> Usage {
-    Usage { input_uncached, output, ..Usage::default() }
-}
+use crate::harness::*;
 
 #[test]
 fn chat_text_with_cache_and_reasoning_tokens() {
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-text.sse"),
+        include_bytes!("../recordings/openai_chat-text.sse"),
         r#"<T"Grüße ""😀\n"T>"#,
         &[text("Grüße 😀\n")],
         ModelStop::EndTurn,
@@ -122,7 +33,7 @@ fn chat_text_with_cache_and_reasoning_tokens() {
 fn chat_reasoning_and_a_chunk_of_two_kinds() {
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-reasoning-crlf.sse"),
+        include_bytes!("../recordings/openai_chat-reasoning-crlf.sse"),
         r#"<R"pl""an"R><T"o""k"T>"#,
         &[Part::Reasoning(Reasoning { text: "plan".into(), opaque: None }), text("ok")],
         ModelStop::EndTurn,
@@ -136,7 +47,7 @@ fn chat_calls_interleaved_late_and_degenerate() {
     let derived = format!("call_{}_2", &blake3::hash(b"c-7").to_hex()[..12]);
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-calls.sse"),
+        include_bytes!("../recordings/openai_chat-calls.sse"),
         concat!(
             r#"<CC><Cread"{\"pa"C><C"{\"x\""C><Cread"th\":\"a\"}"C>"#,
             r#"<Cglob":1}"C><C"{\"lost\":true}"C><CtodoC>"#
@@ -156,7 +67,7 @@ fn chat_calls_interleaved_late_and_degenerate() {
 fn chat_calls_that_share_an_index() {
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-same-index.sse"),
+        include_bytes!("../recordings/openai_chat-same-index.sse"),
         r#"<T"Two."T><Cread"{\"path\":\"a\"}"C><Cread"{\"path\":\"b\"}"C>"#,
         &[text("Two."), call("f1", "read", r#"{"path":"a"}"#), call("f2", "read", r#"{"path":"b"}"#)],
         ModelStop::ToolCalls,
@@ -170,7 +81,7 @@ fn chat_cut_by_the_output_limit_inside_arguments() {
     let arguments = r#"{"path":"a","text":"once up"#.into();
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-cut-in-call.sse"),
+        include_bytes!("../recordings/openai_chat-cut-in-call.sse"),
         r#"<T"I write"T><Cread"{}"C><Cwrite"{\"path\":\"a\",\"text\":\"once up"C>"#,
         &[
             text("I write"),
@@ -187,7 +98,7 @@ fn chat_cut_by_the_output_limit_inside_arguments() {
 fn chat_without_done_needs_a_whole_body() {
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-no-done.sse"),
+        include_bytes!("../recordings/openai_chat-no-done.sse"),
         r#"<T"whole"T>"#,
         &[text("whole")],
         ModelStop::EndTurn,
@@ -208,7 +119,7 @@ fn chat_without_done_needs_a_whole_body() {
 fn chat_refusal() {
     check(
         "openai_chat",
-        include_bytes!("recordings/openai_chat-refused.sse"),
+        include_bytes!("../recordings/openai_chat-refused.sse"),
         r#"<T"I cannot."T>"#,
         &[text("I cannot.")],
         ModelStop::Refused,
@@ -221,7 +132,7 @@ fn chat_refusal() {
 fn messages_text_with_both_caches() {
     check(
         "anthropic",
-        include_bytes!("recordings/anthropic-text.sse"),
+        include_bytes!("../recordings/anthropic-text.sse"),
         r#"<T"Hallo, ""Wörld!"T>"#,
         &[text("Hallo, Wörld!")],
         ModelStop::EndTurn,
@@ -246,7 +157,7 @@ fn messages_with_every_kind_of_block() {
     let opaque = |json: &str| Opaque { route: route(), json: json.into() };
     check(
         "anthropic",
-        include_bytes!("recordings/anthropic-everything.sse"),
+        include_bytes!("../recordings/anthropic-everything.sse"),
         concat!(r#"<R"Let me ""look."R><T"I read both."T>"#, r#"<Cread"{\"path\": \"a"".rs\"}"C><CtodoC>"#),
         &[
             Part::Reasoning(Reasoning {
@@ -280,7 +191,7 @@ fn messages_cut_by_the_output_limit_inside_arguments() {
     let arguments = r#"{"path":"a","te"#.into();
     check(
         "anthropic",
-        include_bytes!("recordings/anthropic-cut-in-call.sse"),
+        include_bytes!("../recordings/anthropic-cut-in-call.sse"),
         r#"<Cwrite"{\"path\":\"a\",\"te"C>"#,
         &[Part::ToolCall(ToolCall {
             id: "toolu_9".into(),
@@ -298,7 +209,7 @@ fn messages_cut_by_the_output_limit_inside_arguments() {
 fn messages_refusal() {
     check(
         "anthropic",
-        include_bytes!("recordings/anthropic-refused.sse"),
+        include_bytes!("../recordings/anthropic-refused.sse"),
         "",
         &[],
         ModelStop::Refused,
@@ -330,12 +241,12 @@ fn errors_in_mid_stream_are_classified_and_billed() {
 
 #[test]
 fn a_given_up_answer_keeps_text_and_reasoning_but_no_call() {
-    let chat = include_bytes!("recordings/openai_chat-cut-in-call.sse");
+    let chat = include_bytes!("../recordings/openai_chat-cut-in-call.sse");
     let mut decoder = decoder("openai_chat");
     decoder.push(chat, &mut |_| {}).unwrap();
     assert_eq!(decoder.partial(), [text("I write")]);
 
-    let messages = include_bytes!("recordings/anthropic-everything.sse");
+    let messages = include_bytes!("../recordings/anthropic-everything.sse");
     let mut decoder = self::decoder("anthropic");
     decoder.push(messages, &mut |_| {}).unwrap();
     let reasoning = Part::Reasoning(Reasoning { text: "Let me look.".into(), opaque: None });
@@ -359,7 +270,7 @@ fn hostile_streams_end_with_a_name() {
     let (_, result) = decode("anthropic", &[many.as_bytes()], true);
     assert_eq!(result.unwrap_err().message, "the answer holds more than 1024 blocks");
     let deep = format!("data: {}\n\n", "[".repeat(200_000));
-    for name in ["openai_chat", "anthropic"] {
+    for name in wire::NAMES {
         assert_eq!(decode(name, &[deep.as_bytes()], true).1.unwrap_err().class, ErrorClass::StreamCut);
     }
 }
@@ -378,6 +289,20 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         r#"{"type":"content_block_delta","index":0,"delta":{"partial_json":"{","thinking":"t","text":"x"}}"#,
         r#"{"type":"content_block_stop","index":0}"#,
         r#"{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":null}}"#,
+        r#"{"type":"response.created","response":{"id":7,"usage":{"input_tokens":18446744073709551615}}}"#,
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","name":"f"}}"#,
+        r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"reasoning","id":"r"}}"#,
+        r#"{"type":"response.output_item.added","output_index":"x","item":[]}"#,
+        r#"{"type":"response.output_text.delta","output_index":0,"delta":"x"}"#,
+        r#"{"type":"response.reasoning_summary_part.added","item_id":"r"}"#,
+        r#"{"type":"response.reasoning_text.delta","item_id":"r","delta":"t"}"#,
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{"}"#,
+        r#"{"type":"response.function_call_arguments.done","output_index":0,"arguments":"{}"}"#,
+        r#"{"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","arguments":[1]}}"#,
+        r#"{"type":"response.output_item.done","item":{"type":"message","content":[{"text":"y"},{"refusal":"z"},7]}}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"x"},{"text":"","thoughtSignature":"s"},7,{}]}}]}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"x","thought":true},{"functionCall":{"name":"f","args":[]}}]}}]}"#,
+        r#"{"candidates":[{"content":null}],"usageMetadata":{"promptTokenCount":-1,"thoughtsTokenCount":18446744073709551615}}"#,
     ]);
     prop_oneof![
         8 => known.prop_map(|data| format!("data: {data}\n\n").into_bytes()),
@@ -386,11 +311,32 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Terminal events, so that random streams may also succeed.
+fn ending() -> impl Strategy<Value = Vec<u8>> {
+    let known = prop::sample::select(vec![
+        r#"{"type":"message_stop"}"#,
+        r#"[DONE]"#,
+        r#"{"choices":[{"finish_reason":"length"}]}"#,
+        r#"{"type":"response.completed","response":{"usage":{"output_tokens":18446744073709551615},"output":[{"type":"message","content":[{"text":"x"}]},7]}}"#,
+        r#"{"type":"response.incomplete","response":{"incomplete_details":{"reason":"max_output_tokens"}}}"#,
+        r#"{"type":"response.completed"}"#,
+        r#"{"type":"response.failed","response":{"error":7}}"#,
+        r#"{"type":"error"}"#,
+        r#"{"candidates":[{"finishReason":"STOP"}]}"#,
+        r#"{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"totalTokenCount":18446744073709551615}}"#,
+        r#"{"promptFeedback":{}}"#,
+    ]);
+    prop_oneof![
+        4 => known.prop_map(|data| format!("data: {data}\n\n").into_bytes()),
+        1 => Just(b"{\"error\":{\n\"code\":503}}\n".to_vec()),
+    ]
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic_and_never_succeed(lines in proptest::collection::vec(line(), 0..12), whole: bool) {
         let stream = lines.concat();
-        for name in ["openai_chat", "anthropic"] {
+        for name in wire::NAMES {
             let (events, result) = decode(name, &[&stream], whole);
             prop_assert!(result.is_err(), "{name} took {:?}", String::from_utf8_lossy(&stream));
             // Segments never overlap.
@@ -406,10 +352,39 @@ proptest! {
     }
 
     #[test]
+    fn random_streams_never_panic_and_pieces_do_not_matter(
+        lines in proptest::collection::vec(prop_oneof![5 => line(), 1 => ending()], 0..12),
+        at in any::<prop::sample::Index>(),
+        whole: bool,
+    ) {
+        let stream = lines.concat();
+        let cut = at.index(stream.len() + 1);
+        for name in wire::NAMES {
+            let (events, result) = decode(name, &[&stream], whole);
+            if result.is_ok() {
+                // Every call has a name and an id of its own, and every segment was closed.
+                let starts = events.iter().filter(|event| event.phase == Phase::Start).count();
+                prop_assert_eq!(events.iter().filter(|event| event.phase == Phase::End).count(), starts);
+                let reply = result.as_ref().unwrap();
+                let calls = reply.parts.iter().filter_map(|part| match part {
+                    Part::ToolCall(call) => Some(call),
+                    _ => None,
+                });
+                let mut ids = std::collections::BTreeSet::new();
+                for call in calls {
+                    prop_assert!(!call.name.is_empty() && !call.id.is_empty() && ids.insert(call.id.clone()));
+                }
+            }
+            prop_assert_eq!(decode(name, &[&stream[..cut], &stream[cut..]], whole), (events, result));
+        }
+    }
+
+    #[test]
     fn after_the_end_nothing_counts(rest in proptest::collection::vec(any::<u8>(), 0..60)) {
         for (name, stream) in [
-            ("openai_chat", &include_bytes!("recordings/openai_chat-text.sse")[..]),
-            ("anthropic", &include_bytes!("recordings/anthropic-text.sse")[..]),
+            ("openai_chat", &include_bytes!("../recordings/openai_chat-text.sse")[..]),
+            ("anthropic", &include_bytes!("../recordings/anthropic-text.sse")[..]),
+            ("openai_responses", &include_bytes!("../recordings/openai_responses-text.sse")[..]),
         ] {
             let whole = decode(name, &[stream], true);
             prop_assert_eq!(decode(name, &[stream, &rest], false), whole);
