@@ -123,6 +123,8 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Interrupted { session, .. } => {
                 Self::failed(message).hint(format!("`sterna resume {session}` carries on"))
             }
+            RuntimeError::Panicked(_) => Self::failed(message)
+                .hint("this is a defect; what was durable is kept, and `sterna resume` carries on"),
             RuntimeError::NoTurn(_)
             | RuntimeError::NoWait { .. }
             | RuntimeError::AlreadyResolved { .. }

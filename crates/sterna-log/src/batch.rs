@@ -6,7 +6,7 @@ use sterna_model::{Body, Digest, Draft, Record, Seq, SessionId};
 
 use crate::{
     Append, Expect, IndexDelta, KeyReceipt, Lease, LeaseRequest, LogError, MAX_APPEND_BYTES,
-    MAX_APPEND_RECORDS, Prepared, SessionRow, Status, content_of, digest, prepare,
+    MAX_APPEND_RECORDS, Pending, Prepared, SessionRow, Status, content_of, digest, prepare,
 };
 
 /// An append, ready to be written.
@@ -208,6 +208,7 @@ pub fn empty_row(id: &SessionId) -> SessionRow {
     SessionRow {
         id: id.clone(),
         status: Status::Idle,
+        pending: Pending::default(),
         title: None,
         cwd: String::new(),
         route: sterna_model::Route { provider: String::new(), model: String::new() },
@@ -227,7 +228,7 @@ pub fn apply_delta(row: &mut SessionRow, delta: IndexDelta, head: Seq) {
     let IndexDelta {
         opened,
         updated_at,
-        status,
+        moves,
         title,
         route,
         turns,
@@ -244,7 +245,8 @@ pub fn apply_delta(row: &mut SessionRow, delta: IndexDelta, head: Seq) {
         row.created_at = opened.at;
     }
     row.updated_at = row.updated_at.max(updated_at);
-    row.status = status.unwrap_or(row.status);
+    moves.into_iter().for_each(|change| row.pending.apply(change));
+    row.status = row.pending.status();
     if let Some(title) = title
         && (title.replace || row.title.is_none())
     {

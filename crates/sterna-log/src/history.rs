@@ -17,24 +17,18 @@ pub const HISTORY_PAGE: usize = 1024;
 ///
 /// Reads only where the history begins; records come with `History::next_page`.
 pub async fn read_history<'a>(log: &'a dyn Log, session: &SessionId) -> Result<History<'a>, LogError> {
-    let mut pieces = VecDeque::from([Piece { session: session.clone(), next: 1, to: Seq::MAX }]);
-    let mut seen = HashSet::from([session.clone()]);
-    let mut at = session.clone();
-    while let Some(parent) = parent_of(log, &at).await? {
-        if !seen.insert(parent.session.clone()) {
-            let detail = format!("it forks from `{}`, which forks from it", parent.session);
-            return Err(LogError::Corrupt { session: at, seq: 1, detail });
-        }
-        at = parent.session.clone();
-        pieces.push_front(Piece { session: parent.session, next: 1, to: parent.seq });
-    }
-    Ok(History { log, pieces })
+    Ok(History { log, cursor: HistoryCursor::open(log, session).await? })
+}
+
+/// A place in a session's history. It holds no store, and goes on where it was when there are more records.
+pub struct HistoryCursor {
+    pieces: VecDeque<Piece>,
 }
 
 /// A history that is read page by page.
 pub struct History<'a> {
     log: &'a dyn Log,
-    pieces: VecDeque<Piece>,
+    cursor: HistoryCursor,
 }
 
 struct Piece {
@@ -44,11 +38,27 @@ struct Piece {
     to: Seq,
 }
 
-impl History<'_> {
-    /// The next records, at most `HISTORY_PAGE`; none at the end.
+impl HistoryCursor {
+    /// Before the first record of a session's history.
+    pub async fn open(log: &dyn Log, session: &SessionId) -> Result<Self, LogError> {
+        let mut pieces = VecDeque::from([Piece { session: session.clone(), next: 1, to: Seq::MAX }]);
+        let mut seen = HashSet::from([session.clone()]);
+        let mut at = session.clone();
+        while let Some(parent) = parent_of(log, &at).await? {
+            if !seen.insert(parent.session.clone()) {
+                let detail = format!("it forks from `{}`, which forks from it", parent.session);
+                return Err(LogError::Corrupt { session: at, seq: 1, detail });
+            }
+            at = parent.session.clone();
+            pieces.push_front(Piece { session: parent.session, next: 1, to: parent.seq });
+        }
+        Ok(Self { pieces })
+    }
+
+    /// The next records, at most `HISTORY_PAGE`; none at the end. A call that is dropped has not moved.
     ///
     /// At a damaged record the records before it come first, and then, with the next call, `LogError::Corrupt`.
-    pub async fn next_page(&mut self) -> Result<Vec<(SessionId, Sealed)>, LogError> {
+    pub async fn next_page(&mut self, log: &dyn Log) -> Result<Vec<(SessionId, Sealed)>, LogError> {
         while let Some(piece) = self.pieces.front_mut() {
             if piece.next > piece.to {
                 self.pieces.pop_front();
@@ -56,7 +66,7 @@ impl History<'_> {
             }
             let left = (piece.to - piece.next).saturating_add(1);
             let limit = usize::try_from(left).unwrap_or(usize::MAX).min(HISTORY_PAGE);
-            let page = read_whole_prefix(self.log, &piece.session, piece.next, limit).await?;
+            let page = read_whole_prefix(log, &piece.session, piece.next, limit).await?;
             let session = piece.session.clone();
             let missing = piece.next;
             piece.next += page.len() as u64;
@@ -67,9 +77,17 @@ impl History<'_> {
                 let detail = "it is missing, and a fork shares it".into();
                 return Err(LogError::Corrupt { session, seq: missing, detail });
             }
-            self.pieces.pop_front();
+            // Its own log may grow.
+            break;
         }
         Ok(Vec::new())
+    }
+}
+
+impl History<'_> {
+    /// The next records, as `HistoryCursor::next_page`.
+    pub async fn next_page(&mut self) -> Result<Vec<(SessionId, Sealed)>, LogError> {
+        self.cursor.next_page(self.log).await
     }
 
     /// All records that are left.

@@ -1,10 +1,11 @@
 //! What an append changes in a store's indexes, computed from its records alone.
 
 use sterna_model::{
-    Body, EffectResult, InputPart, Millis, Part, Record, Route, Seq, SessionId, answer_text, input_text,
+    Body, EffectResult, InputPart, Intended, Millis, Part, Record, Route, Seq, SessionId, answer_text,
+    input_text,
 };
 
-use crate::Status;
+use crate::{Pending, Status};
 
 /// A change of the session's row and of the search index. A store applies it in the append's transaction, and
 /// can rebuild both by applying the deltas of all records in order.
@@ -12,7 +13,8 @@ use crate::Status;
 pub struct IndexDelta {
     pub opened: Option<Opened>,
     pub updated_at: Millis,
-    pub status: Option<Status>,
+    /// What the records move, in their order.
+    pub moves: Vec<Move>,
     pub title: Option<Title>,
     pub route: Option<Route>,
     pub turns: u64,
@@ -24,6 +26,53 @@ pub struct IndexDelta {
     pub cost_unknown: bool,
     /// Texts for the search index.
     pub texts: Vec<IndexedText>,
+}
+
+/// What a record does to where its session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// An input waits for a turn.
+    Input,
+    /// So many inputs were taken by a turn, or withdrawn.
+    Taken(u64),
+    TurnStarted,
+    TurnEnded,
+    Asked,
+    Answered,
+    Closed,
+}
+
+impl Pending {
+    pub fn apply(&mut self, change: Move) {
+        match change {
+            Move::Input => {
+                self.closed = false;
+                self.inputs = self.inputs.saturating_add(1);
+            }
+            Move::Taken(n) => self.inputs = self.inputs.saturating_sub(n),
+            Move::TurnStarted => {
+                self.closed = false;
+                self.in_turn = true;
+                self.asks = 0;
+            }
+            Move::TurnEnded => {
+                self.in_turn = false;
+                self.asks = 0;
+            }
+            Move::Asked => self.asks = self.asks.saturating_add(1),
+            Move::Answered => self.asks = self.asks.saturating_sub(1),
+            Move::Closed => self.closed = true,
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        match self {
+            Self { closed: true, .. } => Status::Closed,
+            Self { asks: 1.., .. } => Status::Parked,
+            Self { in_turn: true, .. } | Self { inputs: 1.., .. } => Status::Running,
+            Self { .. } => Status::Idle,
+        }
+    }
 }
 
 /// Facts of a new session.
@@ -70,26 +119,25 @@ impl IndexDelta {
                     parent: opened.parent.as_ref().map(|parent| parent.session.clone()),
                     at: record.at,
                 });
-                self.status = Some(Status::Idle);
             }
             Body::TitleSet { title, .. } => self.title = Some(Title { text: title.clone(), replace: true }),
-            Body::SessionClosed { .. } => self.status = Some(Status::Closed),
+            Body::SessionClosed { .. } => self.moves.push(Move::Closed),
             Body::RouteChanged { route, .. } => self.route = Some(route.clone()),
             Body::InputAccepted(input) => {
-                self.status = Some(Status::Running);
+                self.moves.push(Move::Input);
                 let text = input_text(&input.parts);
                 if self.title.is_none() {
                     self.title = title_from(&input.parts).map(|text| Title { text, replace: false });
                 }
                 self.texts.push(IndexedText { seq: record.seq, role: "user", text });
             }
-            Body::TurnStarted(_) => {
+            Body::TurnStarted(started) => {
                 self.turns += 1;
-                self.status = Some(Status::Running);
+                self.moves.extend([Move::Taken(started.inputs.len() as u64), Move::TurnStarted]);
             }
-            Body::TurnCommitted(_) => self.status = Some(Status::Idle),
-            Body::WaitOpened(_) => self.status = Some(Status::Parked),
-            Body::WaitResolved { .. } => self.status = Some(Status::Running),
+            Body::TurnCommitted(_) => self.moves.push(Move::TurnEnded),
+            Body::WaitOpened(_) => self.moves.push(Move::Asked),
+            Body::WaitResolved { .. } => self.moves.push(Move::Answered),
             Body::Attempt(attempt) => self.bill(&attempt.failure.billed),
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
@@ -105,10 +153,16 @@ impl IndexDelta {
                 EffectResult::ModelFailed(failure) => self.bill(&failure.billed),
                 EffectResult::Tool(_) => {}
             },
+            Body::InputWithdrawn { inputs, .. } => self.moves.push(Move::Taken(inputs.len() as u64)),
+            // Inputs that were steered into the turn.
+            Body::Intent(intent) => match &intent.what {
+                Intended::Model(model) if !model.inputs.is_empty() => {
+                    self.moves.push(Move::Taken(model.inputs.len() as u64));
+                }
+                Intended::Model(_) | Intended::Tool(_) => {}
+            },
             Body::ModeChanged { .. }
             | Body::InputEdited { .. }
-            | Body::InputWithdrawn { .. }
-            | Body::Intent(_)
             | Body::InDoubt { .. }
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. }

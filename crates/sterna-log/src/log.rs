@@ -179,11 +179,23 @@ pub enum Status {
     Closed,
 }
 
+/// What is open in a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Inputs that wait for a turn.
+    pub inputs: u64,
+    /// Approvals and questions that wait for an answer.
+    pub asks: u64,
+    pub in_turn: bool,
+    pub closed: bool,
+}
+
 /// A row of the list: an index, kept in the transaction of each append, and rebuildable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionRow {
     pub id: SessionId,
     pub status: Status,
+    pub pending: Pending,
     pub title: Option<String>,
     pub cwd: String,
     pub route: Route,

@@ -81,8 +81,14 @@ pub struct CallTool {
     pub class: EffectClass,
     /// Attempts that have an intent in the log. More than 0 in a process that did not start them: in doubt.
     pub started: u32,
-    /// What a person said to it, if somebody was asked.
+    /// What a person said last, if somebody was asked.
     pub ruling: Option<Ruling>,
+    /// A person has allowed it. Questions that the tool asks later do not undo that.
+    pub approved: bool,
+    /// How often somebody was asked.
+    pub waits: u32,
+    /// It was asked and answered after its last intent: that attempt ended with the question, and is not in doubt.
+    pub answered: bool,
     /// The turn is over for this call: answer it so without running it.
     pub closed: Option<Closed>,
 }
@@ -93,6 +99,11 @@ pub enum Closed {
     Cancelled,
     /// The model called although its tools were off.
     ToolsOff,
+}
+
+/// The name of the `n`th wait of a call, counted from 1. Each wait has its own, so that each can be answered.
+pub fn wait_id(key: &EffectKey, n: u32) -> crate::WaitId {
+    if n <= 1 { key.to_string() } else { format!("{key}/{n}") }
 }
 
 /// A person's answer to a wait.

@@ -22,6 +22,9 @@ pub enum RuntimeError {
     InputTaken { session: SessionId, input: u64 },
     #[error("turn {turn} of session `{session}` was interrupted: {detail}")]
     Interrupted { session: SessionId, turn: TurnNo, detail: String },
+    /// A defect, of Sterna or of what the host brought. What was durable is kept, and the session can be resumed.
+    #[error("the session's driver panicked: {0}")]
+    Panicked(String),
     #[error("{0}")]
     Refused(String),
 }

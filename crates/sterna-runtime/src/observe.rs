@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sterna_log::fold::Folded;
-use sterna_log::{LogError, SharedLog};
+use sterna_log::{HISTORY_PAGE, HistoryCursor, LogError, SharedLog};
 use sterna_model::{EVENT_VERSION, Event, EventKind, Seq, SessionId};
 use tokio::sync::watch;
 
 use crate::hub::{Hub, Read};
 use crate::runtime::Shared;
-use crate::state::for_each_record;
 
 /// A reader of one session's events. Slow readers cost nobody anything: they find a gap.
 pub struct Observer {
@@ -25,6 +24,9 @@ pub struct Observer {
     /// The last record whose events came from the log: the ring may hold them too.
     from_log: Seq,
     backlog: VecDeque<Event>,
+    /// The log as far as it was read, and its fold.
+    reader: Option<HistoryCursor>,
+    folded: Folded,
     /// The log must be read before the ring.
     behind: bool,
 }
@@ -43,6 +45,8 @@ impl Observer {
             seen,
             from_log: seen,
             backlog: VecDeque::new(),
+            reader: None,
+            folded: Folded::new(),
             behind: true,
         }
     }
@@ -54,8 +58,7 @@ impl Observer {
                 return Ok(event);
             }
             if self.behind {
-                self.catch_up().await?;
-                self.behind = false;
+                self.behind = !self.catch_up().await?;
                 continue;
             }
             self.moved.borrow_and_update();
@@ -116,28 +119,31 @@ impl Observer {
         }
     }
 
-    async fn catch_up(&mut self) -> Result<(), LogError> {
-        let mut folded = Folded::new();
-        let (after, session) = (self.seen, self.session.clone());
-        let mut events = Vec::new();
-        let mut last = after;
-        let read = for_each_record(&self.log, &session, |owner, sealed| {
-            folded.apply(&sealed.record);
-            if *owner == session && sealed.record.seq > after {
-                last = sealed.record.seq;
-                events.extend(folded.events(&sealed.record));
+    /// Gives a page of what the log has beyond what was given; `true` when that was all. What is done stays done
+    /// when the future is dropped.
+    async fn catch_up(&mut self) -> Result<bool, LogError> {
+        if self.reader.is_none() {
+            match HistoryCursor::open(&*self.log, &self.session).await {
+                Ok(history) => self.reader = Some(history),
+                // Asked before the session exists: it begins with the ring.
+                Err(LogError::NotFound(_)) => return Ok(true),
+                Err(error) => return Err(error),
             }
-            Ok(())
-        });
-        match read.await {
-            Ok(()) => {}
-            // Asked before the session exists: it begins with the ring.
-            Err(LogError::NotFound(_)) => return Ok(()),
-            Err(error) => return Err(error),
         }
-        self.seen = last;
-        self.from_log = last;
-        self.backlog.extend(events);
-        Ok(())
+        let Some(reader) = &mut self.reader else { return Ok(true) };
+        let page = reader.next_page(&*self.log).await?;
+        let own = page.last().is_none_or(|(owner, _)| *owner == self.session);
+        let end = own && page.len() < HISTORY_PAGE;
+        for (owner, sealed) in page {
+            self.folded.apply(&sealed.record);
+            if owner == self.session && sealed.record.seq > self.seen {
+                self.seen = sealed.record.seq;
+                self.backlog.extend(self.folded.events(&sealed.record));
+            }
+        }
+        if end {
+            self.from_log = self.from_log.max(self.seen);
+        }
+        Ok(end)
     }
 }

@@ -2,6 +2,7 @@
 //! wait for a running turn.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
@@ -12,7 +13,7 @@ use sterna_model::{
 use sterna_policy::Rule;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::driver::{Driver, Msg};
+use crate::driver::{Configs, Driver, Msg};
 use crate::hub::Hub;
 use crate::resident::Residents;
 use crate::state::{State, for_each_record};
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     prompts: Mutex<HashSet<Digest>>,
     pub residents: Residents,
     rules: Mutex<Option<(Vec<RuleText>, Arc<Vec<Rule>>)>>,
+    draining: AtomicBool,
 }
 
 impl Runtime {
@@ -91,6 +93,7 @@ impl Runtime {
             prompts: Mutex::default(),
             residents: Residents::default(),
             rules: Mutex::default(),
+            draining: AtomicBool::new(false),
         }))
     }
 
@@ -149,7 +152,8 @@ impl Runtime {
             opened: opened.is_some(),
         };
         if submit.drive {
-            self.0.spawn(&shared, submit.config, opened);
+            let input = (!accepted.repeated).then_some(accepted.input);
+            self.0.spawn(&shared, input, submit.config, opened);
         }
         Ok(accepted)
     }
@@ -157,7 +161,7 @@ impl Runtime {
     /// Drives a session on: an interrupted turn, or inputs that wait. Recovery runs first.
     pub fn resume(&self, session: &SessionId, config: TurnConfig) {
         let shared = self.0.shared(session);
-        self.0.spawn(&shared, config, None);
+        self.0.spawn(&shared, None, config, None);
     }
 
     /// The result of the turn that took this input. Waits for it; `parked` and `drained` are results too.
@@ -210,8 +214,9 @@ impl Runtime {
         by: &str,
     ) -> Result<Receipt, RuntimeError> {
         self.untaken(session, &inputs).await?;
-        let body = Body::InputWithdrawn { inputs, by: by.into() };
-        self.append_one(session, body).await
+        let body = Body::InputWithdrawn { inputs: inputs.clone(), by: by.into() };
+        let receipt = self.append_one(session, body).await?;
+        self.was_untaken(session, &inputs, receipt).await
     }
 
     /// Replaces the text of an input that no turn has taken.
@@ -223,7 +228,8 @@ impl Runtime {
         by: &str,
     ) -> Result<Receipt, RuntimeError> {
         self.untaken(session, &[input]).await?;
-        self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await
+        let receipt = self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await?;
+        self.was_untaken(session, &[input], receipt).await
     }
 
     /// Answers a wait. The first answer counts.
@@ -244,6 +250,18 @@ impl Runtime {
             opened.ok_or_else(|| RuntimeError::NoWait { session: session.clone(), wait: wait.clone() })?;
         if resolved {
             return Err(RuntimeError::AlreadyResolved { wait });
+        }
+        let fits = match (&on, &ruling) {
+            (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
+            (WaitOn::Approval(_), Ruling::Allow) | (WaitOn::Questions(_), Ruling::Answers(_)) => true,
+            (WaitOn::Approval(_), Ruling::Answers(_)) | (WaitOn::Questions(_), Ruling::Allow) => false,
+        };
+        if !fits {
+            let wants = match &on {
+                WaitOn::Approval(_) => "an approval, which is allowed or denied",
+                WaitOn::Questions(_) => "a question, which is answered or refused",
+            };
+            return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
         let mut drafts = Vec::new();
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
@@ -339,15 +357,19 @@ impl Runtime {
         Ok(id)
     }
 
-    /// Starts no new step anywhere, lets tools settle, and returns when every driver has stopped.
+    /// Starts no new step anywhere, lets tools settle, and returns when every driver has stopped. From then on this
+    /// runtime accepts inputs and drives none.
     pub async fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
         let live: Vec<Arc<Shared>> = self.0.lock_sessions().values().filter_map(Weak::upgrade).collect();
-        for shared in live {
-            let mut changed = shared.changed.subscribe();
+        for shared in &live {
             if let Some(tx) = &*shared.lock_tx() {
                 // A driver that is gone has drained.
                 let _ = tx.send(Msg::Drain);
             }
+        }
+        for shared in live {
+            let mut changed = shared.changed.subscribe();
             while shared.is_driven() {
                 let _ = changed.changed().await;
                 changed.borrow_and_update();
@@ -449,6 +471,36 @@ impl Runtime {
         match inputs.iter().find(|input| !waiting.contains(input)) {
             Some(input) => Err(RuntimeError::InputTaken { session: session.clone(), input: *input }),
             None => Ok(()),
+        }
+    }
+
+    /// Checks that a change of waiting inputs came before a turn took them.
+    async fn was_untaken(
+        &self,
+        session: &SessionId,
+        inputs: &[Seq],
+        receipt: Receipt,
+    ) -> Result<Receipt, RuntimeError> {
+        let mut taken = None;
+        let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
+            if owner == session && sealed.record.seq < receipt.first {
+                let by = match &sealed.record.body {
+                    Body::TurnStarted(started) => &started.inputs[..],
+                    Body::InputWithdrawn { inputs, .. } => &inputs[..],
+                    Body::Intent(intent) => match &intent.what {
+                        sterna_model::Intended::Model(model) => &model.inputs[..],
+                        sterna_model::Intended::Tool(_) => &[],
+                    },
+                    _ => &[],
+                };
+                taken = taken.or_else(|| by.iter().find(|seq| inputs.contains(seq)).copied());
+            }
+            Ok(())
+        });
+        read.await?;
+        match taken {
+            Some(input) => Err(RuntimeError::InputTaken { session: session.clone(), input }),
+            None => Ok(receipt),
         }
     }
 
@@ -555,6 +607,7 @@ impl Inner {
         mut rx: mpsc::UnboundedReceiver<Msg>,
         error: Option<RuntimeError>,
         mut config: TurnConfig,
+        mut configs: Configs,
     ) {
         let failed = error.is_some();
         *shared.lock_error() = error;
@@ -573,15 +626,20 @@ impl Inner {
                     };
                     let appended = self.parts.log.append(append).await;
                     more |= appended.is_ok();
-                    if let (Ok(_), Some(newer)) = (&appended, newer) {
-                        config = *newer;
+                    if let (Ok(receipt), Some(newer)) = (&appended, newer)
+                        && !receipt.repeated
+                    {
+                        configs.insert(receipt.last, *newer);
                     }
                     // Whoever asked may have left.
                     let _ = reply.send(appended);
                 }
                 // Somebody wants the session driven on, and with this.
-                Msg::Configure(newer) => {
-                    config = *newer;
+                Msg::Configure { input, config: newer } => {
+                    match input {
+                        Some(input) => drop(configs.insert(input, *newer)),
+                        None => config = *newer,
+                    }
                     more = true;
                 }
                 Msg::Drain
@@ -592,7 +650,7 @@ impl Inner {
             }
         }
         if more && !failed {
-            self.spawn(shared, config, None);
+            self.spawn_with(shared, config, configs, None);
         }
         shared.wake();
         self.forget_unused();
@@ -615,18 +673,49 @@ impl Inner {
         shared
     }
 
-    fn spawn(self: &Arc<Self>, shared: &Arc<Shared>, config: TurnConfig, opened: Option<(State, Lease)>) {
+    /// Starts a driver, or tells the one that is there what this input's turn is given.
+    fn spawn(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        input: Option<Seq>,
+        config: TurnConfig,
+        opened: Option<(State, Lease)>,
+    ) {
+        if let Some(tx) = &*shared.lock_tx() {
+            // A driver that is just leaving sees to its messages, and another one follows it.
+            let _ = tx.send(Msg::Configure { input, config: Box::new(config) });
+            return;
+        }
+        let configs = input.map(|input| (input, config.clone())).into_iter().collect();
+        self.spawn_with(shared, config, configs, opened);
+    }
+
+    fn spawn_with(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        config: TurnConfig,
+        configs: Configs,
+        opened: Option<(State, Lease)>,
+    ) {
         let mut slot = shared.lock_tx();
         if let Some(tx) = &*slot {
-            // The next turn is given what this submission says.
-            let _ = tx.send(Msg::Configure(Box::new(config)));
+            let _ = tx.send(Msg::Configure { input: None, config: Box::new(config) });
+            for (input, config) in configs {
+                let _ = tx.send(Msg::Configure { input: Some(input), config: Box::new(config) });
+            }
             return;
         }
         *shared.lock_error() = None;
+        shared.forget_unfinished();
         let (tx, rx) = mpsc::unbounded_channel();
         *slot = Some(tx.clone());
-        let driver = Driver::new(self.clone(), shared.clone(), config, rx, tx);
+        let driver = Driver::new(self.clone(), shared.clone(), config, configs, rx, tx);
         tokio::spawn(driver.run(opened));
+    }
+
+    /// No driver may start a new step.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     fn forget_unused(&self) {
@@ -651,6 +740,12 @@ impl Shared {
         }
         drop(results);
         self.wake();
+    }
+
+    /// A turn that is driven on is neither parked nor drained any more.
+    fn forget_unfinished(&self) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.retain(|(_, result)| !matches!(result.outcome, "parked" | "drained"));
     }
 
     fn result_of(&self, input: Seq) -> Option<ResultEvent> {

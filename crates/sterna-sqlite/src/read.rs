@@ -6,8 +6,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sterna_blobs::LocalBlobs;
 use sterna_log::{
-    ChainReader, Filter, Hit, KeyEntry, Lease, LogError, Owner, Page, Sealed, SessionRow, Standing, Status,
-    digest, snippet, words,
+    ChainReader, Filter, Hit, KeyEntry, Lease, LogError, Owner, Page, Pending, Sealed, SessionRow, Standing,
+    Status, digest, snippet, words,
 };
 use sterna_model::{Digest, Route, Seq, SessionId};
 
@@ -272,6 +272,12 @@ impl Tables<'_> {
             Ok(SessionRow {
                 id: SessionId::new(&name).map_err(|_| rusqlite::Error::InvalidQuery)?,
                 status: status_of(row.get(11)?),
+                pending: Pending {
+                    inputs: uint(row.get(21)?),
+                    asks: uint(row.get(22)?),
+                    in_turn: row.get(23)?,
+                    closed: status_of(row.get(11)?) == Status::Closed,
+                },
                 title: row.get(12)?,
                 cwd: row.get(14)?,
                 route: route.parse().unwrap_or(Route { provider: String::new(), model: String::new() }),
@@ -336,7 +342,8 @@ fn record<'a>(row: &'a Row<'_>) -> Result<(Seq, &'a [u8], &'a [u8]), rusqlite::E
 }
 
 const COLUMNS: &str = "SELECT id, name, head, hash, fence, owner, expires, released, deleted, parent, parent_seq, \
-                       status, title, route, cwd, created_at, updated_at, turns, steps, tokens, cost FROM sessions";
+                       status, title, route, cwd, created_at, updated_at, turns, steps, tokens, cost, inputs, asks, in_turn \
+                       FROM sessions";
 const SESSION: &str = "SELECT id, name, head, hash, fence, owner, expires, released, deleted, parent, parent_seq, \
-                       status, title, route, cwd, created_at, updated_at, turns, steps, tokens, cost FROM sessions \
-                       WHERE name = ?1";
+                       status, title, route, cwd, created_at, updated_at, turns, steps, tokens, cost, inputs, asks, in_turn \
+                       FROM sessions WHERE name = ?1";

@@ -20,7 +20,12 @@ pub struct Rebuilt {
 }
 
 impl Tables<'_> {
+    /// All or nothing: an index that is half rebuilt would forget idempotency keys.
     pub fn rebuild(&self) -> Result<Rebuilt, Fail> {
+        self.whole(|| self.rebuild_all())
+    }
+
+    fn rebuild_all(&self) -> Result<Rebuilt, Fail> {
         let mut done = Rebuilt::default();
         let names: Vec<String> = self
             .connection

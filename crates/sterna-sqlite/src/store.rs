@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sterna_blobs::{LocalBlobs, LocalWriter};
 use sterna_log::{
-    Append, Batch, BlobWriter, Blobs, Expect, Fence, Filter, Head, Hit, KeyEntry, KeyReceipt, Lease,
-    LeaseRequest, Log, LogError, Page, Receipt, Sealed, SessionRow, digest, input_id,
+    Append, Batch, BlobWriter, Blobs, Fence, Filter, Head, Hit, KeyEntry, KeyReceipt, Lease, LeaseRequest,
+    Log, LogError, Page, Receipt, Sealed, SessionRow, digest, input_id,
 };
-use sterna_model::{BlobRef, Digest, Seq, SessionId};
+use sterna_model::{BlobRef, Body, Digest, Seq, SessionId};
 
 use crate::error::Fail;
 use crate::pool::Pool;
@@ -144,11 +144,9 @@ impl SqliteStore {
 #[async_trait]
 impl Log for SqliteStore {
     async fn append(&self, append: Append) -> Result<Receipt, LogError> {
+        let settles = append.records.iter().any(|draft| settles(&draft.body));
         let batch = Batch::prepare(append)?;
-        let need = match batch.expect {
-            Expect::Head { .. } => Need::Outcome,
-            Expect::New(_) | Expect::Any => Need::Beginning,
-        };
+        let need = if settles { Need::Outcome } else { Need::Beginning };
         let large = batch.blobs.iter().filter(|(_, bytes)| bytes.len() > INLINE_BYTES);
         for (_, bytes) in large {
             self.keep_large(bytes.clone()).await?;
@@ -292,5 +290,32 @@ impl BlobWriter for Pending {
             Tables { connection, files: &files, dir: &dir }.put_blob(&hash, &bytes)
         })?;
         Ok(reference)
+    }
+}
+
+/// What happened or must end: written from the reserve when the disk is full. What only begins something is not.
+fn settles(body: &Body) -> bool {
+    match body {
+        Body::Outcome(_)
+        | Body::Attempt(_)
+        | Body::InDoubt { .. }
+        | Body::WaitResolved { .. }
+        | Body::CancelRequested { .. }
+        | Body::LimitReached { .. }
+        | Body::TurnCommitted(_)
+        | Body::InputWithdrawn { .. }
+        | Body::SessionClosed { .. } => true,
+        Body::SessionOpened(_)
+        | Body::TitleSet { .. }
+        | Body::RouteChanged { .. }
+        | Body::ModeChanged { .. }
+        | Body::InputAccepted(_)
+        | Body::InputEdited { .. }
+        | Body::TurnStarted(_)
+        | Body::Intent(_)
+        | Body::WaitOpened(_)
+        | Body::GrantGiven { .. }
+        | Body::GrantRevoked { .. }
+        | Body::TodoSet { .. } => false,
     }
 }

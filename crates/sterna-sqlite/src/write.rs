@@ -96,11 +96,16 @@ impl Tables<'_> {
 
     /// Leaves a tombstone, and of the records those that forks share.
     pub fn delete(&self, id: &SessionId) -> Result<(), Fail> {
+        self.whole(|| self.delete_all(id))
+    }
+
+    fn delete_all(&self, id: &SessionId) -> Result<(), Fail> {
         let found = self.living(id)?;
         self.connection
             .prepare_cached(
                 "UPDATE sessions SET deleted = 1, status = 0, title = NULL, cwd = '', route = '', created_at = 0,
-                 updated_at = 0, turns = 0, steps = 0, tokens = 0, cost = 0 WHERE id = ?1",
+                 updated_at = 0, turns = 0, steps = 0, tokens = 0, cost = 0, inputs = 0, asks = 0, in_turn = 0
+                 WHERE id = ?1",
             )?
             .execute([found.key])?;
         self.connection.prepare_cached("DELETE FROM keys WHERE session = ?1")?.execute([found.key])?;
@@ -127,10 +132,20 @@ impl Tables<'_> {
         Ok(())
     }
 
+    /// Does some work of several writes. When it is refused half-way, none of it stays.
+    pub fn whole<T>(&self, work: impl FnOnce() -> Result<T, Fail>) -> Result<T, Fail> {
+        self.connection.execute_batch("SAVEPOINT whole")?;
+        let done = work();
+        let end = if done.is_ok() { "RELEASE whole" } else { "ROLLBACK TO whole; RELEASE whole" };
+        self.connection.execute_batch(end)?;
+        done
+    }
+
     pub fn update_row(&self, key: i64, row: &SessionRow, hash: &Digest, whole: bool) -> Result<(), Fail> {
         let SessionRow {
             id: _,
             status,
+            pending,
             title,
             cwd,
             route,
@@ -146,7 +161,8 @@ impl Tables<'_> {
         self.connection
             .prepare_cached(
                 "UPDATE sessions SET head = ?2, hash = ?3, status = ?4, title = ?5, route = ?6, updated_at = ?7,
-                 turns = ?8, steps = ?9, tokens = ?10, cost = ?11 WHERE id = ?1",
+                 turns = ?8, steps = ?9, tokens = ?10, cost = ?11, inputs = ?12, asks = ?13, in_turn = ?14
+                 WHERE id = ?1",
             )?
             .execute(params![
                 key,
@@ -160,6 +176,9 @@ impl Tables<'_> {
                 int(*steps),
                 int(*tokens),
                 cost.map(int),
+                int(pending.inputs),
+                int(pending.asks),
+                pending.in_turn,
             ])?;
         if whole {
             self.connection

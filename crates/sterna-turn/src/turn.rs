@@ -72,8 +72,14 @@ pub struct TurnCall {
     /// Attempts that have an intent.
     pub started: u32,
     pub state: CallState,
-    /// What a person said, once somebody was asked.
+    /// What a person said last, once somebody was asked.
     pub ruling: Option<Ruling>,
+    /// A person has allowed it.
+    pub approved: bool,
+    /// How often somebody was asked.
+    pub waits: u32,
+    /// `started` when somebody was asked last.
+    pub asked_at: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -301,6 +307,8 @@ impl Turn {
             WaitOn::Questions(_) => false,
         };
         call.state = CallState::Waiting { wait: opened.wait.clone(), approval };
+        call.waits += 1;
+        call.asked_at = call.started;
         Ok(())
     }
 
@@ -311,6 +319,8 @@ impl Turn {
         let Some(call) = self.calls.iter_mut().find(waiting) else { return };
         let refused_approval = matches!(call.state, CallState::Waiting { approval: true, .. })
             && matches!(ruling, Ruling::Deny { .. } | Ruling::Timeout);
+        call.approved |=
+            matches!(call.state, CallState::Waiting { approval: true, .. }) && *ruling == Ruling::Allow;
         call.state = CallState::Open;
         call.ruling = Some(ruling.clone());
         let name = call.call.name.clone();
@@ -442,6 +452,10 @@ impl Turn {
                     class: call.class,
                     started: call.started,
                     ruling: call.ruling.clone(),
+                    approved: call.approved,
+                    waits: call.waits,
+                    answered: matches!(call.ruling, Some(Ruling::Answers(_)))
+                        && call.asked_at == call.started,
                     closed,
                 })),
                 CallState::Ended => {}
@@ -475,6 +489,9 @@ impl Turn {
                     started: 0,
                     state: CallState::Open,
                     ruling: None,
+                    approved: false,
+                    waits: 0,
+                    asked_at: 0,
                 })
                 .collect();
             self.phase = Phase::Tools;

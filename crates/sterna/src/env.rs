@@ -1,7 +1,9 @@
 //! The real world, for hosts that do not bring one of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
@@ -15,6 +17,8 @@ pub struct SystemEnv {
     child_env: BTreeMap<String, String>,
     state_dirs: Vec<PathBuf>,
     owner: Owner,
+    /// Alive as long as this environment.
+    _instance: Instance,
 }
 
 impl SystemEnv {
@@ -27,7 +31,33 @@ impl SystemEnv {
         let mut state_dirs: Vec<PathBuf> = resolved.chain(state_dirs.clone()).collect();
         state_dirs.sort();
         state_dirs.dedup();
-        Self { child_env, state_dirs, owner: Owner(owner_name(std::process::id())) }
+        let instance = Instance::new();
+        let owner = Owner(format!("{}:{}", process_name(std::process::id()), instance.0));
+        Self { child_env, state_dirs, owner, _instance: instance }
+    }
+}
+
+/// One of this process's environments. Two runtimes in one process are two owners: neither may take the other's lease.
+struct Instance(u64);
+
+static INSTANCES: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+
+impl Instance {
+    fn new() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        INSTANCES.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
+        Self(number)
+    }
+
+    fn is_alive(number: u64) -> bool {
+        INSTANCES.lock().unwrap_or_else(PoisonError::into_inner).contains(&number)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        INSTANCES.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
@@ -52,16 +82,22 @@ impl Env for SystemEnv {
     }
 
     fn is_dead(&self, owner: &Owner) -> bool {
-        let mut fields = owner.0.split(':');
-        let (Some(boot), Some(pid)) = (fields.next(), fields.next().and_then(|pid| pid.parse::<u32>().ok()))
+        let Some((process, instance)) = owner.0.rsplit_once(':') else { return false };
+        let mut fields = process.split(':');
+        let (Some(boot), Some(space), Some(pid)) =
+            (fields.next(), fields.next(), fields.next().and_then(|pid| pid.parse::<u32>().ok()))
         else {
             return false;
         };
-        // Another machine, or this one before it was started again: only its lease's end tells.
-        if boot != boot_id() {
+        // Another machine, this one before it was started again, or a container whose processes we do not see: only
+        // its lease's end tells.
+        if boot != boot_id() || space != pid_space() {
             return false;
         }
-        owner_name(pid) != owner.0
+        if process == process_name(std::process::id()) {
+            return instance.parse().is_ok_and(|instance| !Instance::is_alive(instance));
+        }
+        process_name(pid) != process
     }
 
     fn child_env(&self) -> BTreeMap<String, String> {
@@ -81,8 +117,9 @@ impl Env for SystemEnv {
     }
 }
 
-/// Boot id, process id and process start time: a name that no other process ever has on this machine.
-fn owner_name(pid: u32) -> String {
+/// Boot id, process name space, process id and process start time: a name that no other process ever has on this
+/// machine.
+fn process_name(pid: u32) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The program's name stands in parentheses and may hold spaces; the start time is the 20th field after it.
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -91,7 +128,17 @@ fn owner_name(pid: u32) -> String {
     let started = fields.nth(18).unwrap_or("gone");
     // A zombie runs nothing any more.
     let started = if state == "Z" || state == "X" { "gone" } else { started };
-    format!("{}:{pid}:{started}", boot_id())
+    format!("{}:{}:{pid}:{started}", boot_id(), pid_space())
+}
+
+/// The name space in which our process ids mean something.
+fn pid_space() -> &'static str {
+    static SPACE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    SPACE.get_or_init(|| {
+        let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let digits: String = link.display().to_string().chars().filter(char::is_ascii_digit).collect();
+        if digits.is_empty() { "unknown".into() } else { digits }
+    })
 }
 
 fn boot_id() -> &'static str {
@@ -117,16 +164,23 @@ mod tests {
         let env = SystemEnv::new(&[], Vec::new());
         assert!(!env.is_dead(&env.owner()));
         let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-        let owner = Owner(owner_name(child.id()));
+        let owner = Owner(format!("{}:1", process_name(child.id())));
         assert!(!env.is_dead(&owner));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(env.is_dead(&owner));
         // Another boot, or another machine: not known.
         assert!(!env.is_dead(&Owner("other:1:1".into())));
-        // The same process id with another start time is another process.
-        let mine = env.owner().0;
+        // The same process id with another start time is another process; another name space is not ours to judge.
+        let mine = process_name(std::process::id());
         let (name, _) = mine.rsplit_once(':').unwrap();
-        assert!(env.is_dead(&Owner(format!("{name}:1"))));
+        assert!(env.is_dead(&Owner(format!("{name}:1:1"))));
+        assert!(!env.is_dead(&Owner(mine.replacen(pid_space(), "7", 1) + ":1")));
+        // Two in one process are two owners, each alive as long as it lasts.
+        let other = SystemEnv::new(&[], Vec::new());
+        let owner = other.owner();
+        assert!(owner != env.owner() && !env.is_dead(&owner));
+        drop(other);
+        assert!(env.is_dead(&owner));
     }
 }

@@ -6,8 +6,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_model::{
     Delivery, Event, EventKind, InputPart, Limits, Mode, OnAsk, ResultEvent, Seq, SessionId, StopReason,
+    TurnNo,
 };
-use sterna_runtime::{Accepted, Observer, Resolve, Runtime, State, Submit, TurnConfig};
+use sterna_runtime::{Accepted, Observer, Resolve, Runtime, RuntimeError, State, Submit, TurnConfig};
 
 use crate::{Error, Sterna};
 
@@ -37,6 +38,10 @@ pub struct TurnStream {
     runtime: Runtime,
     accepted: Accepted,
     observer: Observer,
+    /// The turn that took our input.
+    turn: Option<TurnNo>,
+    /// How the turn ends, also where no event tells it.
+    result: Option<BoxFuture<'static, Result<ResultEvent, RuntimeError>>>,
     done: bool,
 }
 
@@ -142,7 +147,11 @@ impl Turn {
         let accepted = self.submit(true).await?;
         let seen = if accepted.opened { 0 } else { accepted.input - 1 };
         let observer = runtime.observe(&accepted.session, seen);
-        Ok(TurnStream { runtime, accepted, observer, done: false })
+        let result = {
+            let (runtime, session, input) = (runtime.clone(), accepted.session.clone(), accepted.input);
+            async move { runtime.result(&session, input).await }.boxed()
+        };
+        Ok(TurnStream { runtime, accepted, observer, turn: None, result: Some(result), done: false })
     }
 
     async fn submit(self, live: bool) -> Result<Accepted, Error> {
@@ -181,11 +190,33 @@ impl TurnStream {
         if self.done {
             return Ok(None);
         }
-        let event = self.observer.next().await?;
-        if let EventKind::Result(_) = &event.kind {
-            self.done = true;
+        loop {
+            let event = match &mut self.result {
+                Some(result) => tokio::select! {
+                    biased;
+                    event = self.observer.next() => event?,
+                    ended = result => {
+                        self.result = None;
+                        // The turn's own result comes as an event. One that cannot go on has none.
+                        ended?;
+                        continue;
+                    }
+                },
+                None => self.observer.next().await?,
+            };
+            let ours = |inputs: &[Seq]| inputs.contains(&self.accepted.input);
+            match &event.kind {
+                EventKind::TurnStarted { inputs, .. } | EventKind::InputSteered { inputs }
+                    if ours(inputs) =>
+                {
+                    self.turn = event.turn;
+                }
+                // Of the turn before, which was running when our input came.
+                EventKind::Result(_) => self.done = self.turn.is_some() && event.turn == self.turn,
+                _ => {}
+            }
+            return Ok(Some(event));
         }
-        Ok(Some(event))
     }
 
     pub fn accepted(&self) -> &Accepted {

@@ -6,7 +6,7 @@ use sterna_model::{
 
 use super::append::{committed, note};
 use super::*;
-use crate::{Filter, Page, SessionRow, Status};
+use crate::{Filter, Page, Pending, SessionRow, Status};
 
 pub async fn lists_are_newest_first_and_paged(store: Store) {
     let log = &*store.log;
@@ -76,6 +76,7 @@ pub async fn rows_follow_the_records(store: Store) {
     let mut row = SessionRow {
         id: id("s"),
         status: Status::Idle,
+        pending: Pending::default(),
         title: None,
         cwd: "/work".into(),
         route: route("local"),
@@ -93,6 +94,7 @@ pub async fn rows_follow_the_records(store: Store) {
     add(log, "i1", vec![input("\n  fix   the\ttests \nplease", None)]).await;
     row = SessionRow {
         status: Status::Running,
+        pending: Pending { inputs: 1, ..Pending::default() },
         title: Some("fix the tests".into()),
         updated_at: 2_000,
         head: 2,
@@ -101,10 +103,12 @@ pub async fn rows_follow_the_records(store: Store) {
     check_row(log, &row).await;
 
     add(log, "i2", vec![input("another", None), answer(2_500, 10, Some(7)), answer(2_400, 5, Some(3))]).await;
+    row.pending.inputs = 2;
     row = SessionRow { updated_at: 2_500, head: 5, steps: 2, tokens: 15, cost: Some(10), ..row };
     check_row(log, &row).await;
 
     add(log, "w", vec![draft(2_600, waits())]).await;
+    row.pending.asks = 1;
     row = SessionRow { status: Status::Parked, updated_at: 2_600, head: 6, ..row };
     check_row(log, &row).await;
 
@@ -114,7 +118,10 @@ pub async fn rows_follow_the_records(store: Store) {
         vec![draft(2_700, Body::TitleSet { title: "Mine".into(), by: "user".into() }), committed(2_800)],
     )
     .await;
-    row = SessionRow { status: Status::Idle, title: Some("Mine".into()), updated_at: 2_800, head: 8, ..row };
+    // The turn is over, and its questions with it; the inputs still wait.
+    row.pending.asks = 0;
+    row =
+        SessionRow { status: Status::Running, title: Some("Mine".into()), updated_at: 2_800, head: 8, ..row };
     check_row(log, &row).await;
 
     let moved = Body::RouteChanged { route: route("anthropic/x"), cause: "user".into() };

@@ -40,13 +40,14 @@ impl Driver {
                             session: self.id.clone(), expect: Expect::Any, id, records, blobs: Vec::new(),
                         };
                         let appended = self.rt.parts.log.append(append).await;
-                        if let (Ok(_), Some(config)) = (&appended, config) {
-                            self.config = *config;
-                        }
+                        self.remember(&appended, config);
                         // Whoever asked may have left.
                         let _ = reply.send(appended);
                     }
-                    Some(Msg::Configure(config)) => self.config = *config,
+                    Some(Msg::Configure { input: Some(input), config }) => {
+                        self.configs.insert(input, *config);
+                    }
+                    Some(Msg::Configure { input: None, config }) => self.config = *config,
                     Some(Msg::Drain) | None => return Ok(End::Drained),
                     // Left-overs of a lead that was lost.
                     Some(Msg::Model { .. } | Msg::Passed { .. } | Msg::Tool { .. } | Msg::Deadline { .. }) => {}

@@ -6,6 +6,7 @@ use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
     Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
     OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, WaitOn, WaitOpened,
+    wait_id,
 };
 
 use super::want::Ready;
@@ -25,13 +26,16 @@ impl Driver {
                     return Ok(Some(End::Lost));
                 }
                 let appended = self.append_for_others(id, records).await;
-                if let (Ok(_), Some(config)) = (&appended, config) {
-                    self.configure(*config);
-                }
+                self.remember(&appended, config);
                 // Whoever asked may have left.
                 let _ = reply.send(appended);
             }
-            Msg::Configure(config) => self.configure(*config),
+            Msg::Configure { input: None, config } => self.config = *config,
+            Msg::Configure { input: Some(input), config } => {
+                if self.state.machine.waiting().any(|(seq, _)| seq == input) {
+                    self.configs.insert(input, *config);
+                }
+            }
             Msg::Drain => {
                 self.draining = true;
                 // A model call can be made again; what tools do must settle.
@@ -69,10 +73,12 @@ impl Driver {
         Ok(None)
     }
 
-    fn configure(&mut self, config: TurnConfig) {
-        self.config = config;
-        if self.state.machine.turn().is_none() {
-            self.prompt = None;
+    /// What the turn of an input is given that was accepted just now. The first submission of a key counts.
+    pub(super) fn remember(&mut self, appended: &Result<Receipt, LogError>, config: Option<Box<TurnConfig>>) {
+        if let (Ok(receipt), Some(config)) = (appended, config)
+            && !receipt.repeated
+        {
+            self.configs.insert(receipt.last, *config);
         }
     }
 
@@ -189,7 +195,8 @@ impl Driver {
 
     /// Opens a wait. Where nobody is, what an ask does is explicit, and it never hangs.
     fn open_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<(), RuntimeError> {
-        let wait = key.to_string();
+        let asked = self.call(&key).map_or(0, |call| call.waits);
+        let wait = wait_id(&key, asked + 1);
         self.stage(Body::WaitOpened(Box::new(WaitOpened { wait: wait.clone(), key, on })))?;
         let on_ask = self.state.turn.as_ref().map_or(OnAsk::Deny, |turn| turn.on_ask);
         let feedback = match on_ask {
@@ -202,7 +209,7 @@ impl Driver {
     }
 
     /// Fills in the cost where the provider told only tokens.
-    fn price(&self, billed: &mut Billed) {
+    pub(super) fn price(&self, billed: &mut Billed) {
         if billed.cost.is_none() && billed.usage.total() > 0 {
             let info = self.rt.parts.provider.model(&self.route());
             billed.cost =

@@ -7,9 +7,11 @@ mod stage;
 mod want;
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sterna_context::Prompt;
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
@@ -32,6 +34,8 @@ use crate::{RuntimeError, State, TurnConfig};
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
 pub(crate) const LEASE_MS: u64 = 30_000;
 const RENEW_MS: u64 = 10_000;
+/// Milliseconds between two looks at the log while effects run: how late another process's cancel is heard at most.
+const LOOK_MS: u64 = 500;
 /// How long a model's outcome waits for the quick pure calls it asked for, so that they share its commit.
 const SHARE_COMMIT: Duration = Duration::from_millis(2);
 
@@ -45,8 +49,11 @@ pub(crate) enum Msg {
         config: Option<Box<TurnConfig>>,
         reply: oneshot::Sender<Result<Receipt, LogError>>,
     },
-    /// What the next turn is given.
-    Configure(Box<TurnConfig>),
+    /// What the turn of this input is given; without an input, what the turn that is driven now is given.
+    Configure {
+        input: Option<Seq>,
+        config: Box<TurnConfig>,
+    },
     /// No new step: let what runs settle, and leave the turn for later.
     Drain,
     Model {
@@ -105,7 +112,10 @@ pub(crate) struct Driver {
     rt: Arc<Inner>,
     shared: Arc<Shared>,
     id: SessionId,
+    /// Who drives the turn, and what it was given.
     config: TurnConfig,
+    /// What the turns of waiting inputs are given. An input whose rights are not known here is driven with `config`.
+    configs: Configs,
     rx: mpsc::UnboundedReceiver<Msg>,
     tx: mpsc::UnboundedSender<Msg>,
     state: State,
@@ -132,22 +142,30 @@ pub(crate) struct Driver {
     deadline: Option<tokio::task::AbortHandle>,
     deadline_of: TurnNo,
     draining: bool,
+    /// A flush met somebody else's records: what was decided before it does not stand.
+    decided_again: bool,
 }
+
+/// What turns of inputs are given, by the input's record.
+pub(crate) type Configs = std::collections::BTreeMap<Seq, TurnConfig>;
 
 impl Driver {
     pub fn new(
         rt: Arc<Inner>,
         shared: Arc<Shared>,
         config: TurnConfig,
+        configs: Configs,
         rx: mpsc::UnboundedReceiver<Msg>,
         tx: mpsc::UnboundedSender<Msg>,
     ) -> Self {
+        let draining = rt.is_draining();
         let child_env = Arc::new(rt.parts.env.child_env());
         Self {
             id: shared.id.clone(),
             rt,
             shared,
             config,
+            configs,
             rx,
             tx,
             state: State::default(),
@@ -169,13 +187,15 @@ impl Driver {
             child_env,
             deadline: None,
             deadline_of: 0,
-            draining: false,
+            draining,
+            decided_again: false,
         }
     }
 
     /// Drives until nothing is left to do. `state` and `lease` when the session was just opened here.
     pub async fn run(mut self, opened: Option<(State, Lease)>) {
-        let ended = self.drive(opened).await;
+        let driven = AssertUnwindSafe(self.drive(opened)).catch_unwind().await;
+        let ended = driven.unwrap_or_else(|panic| Err(RuntimeError::Panicked(told_by(&*panic))));
         self.stop_effects();
         if let Some(fence) = self.fence.take() {
             // A lease that cannot be let go expires, and its owner's death frees it at once.
@@ -192,8 +212,7 @@ impl Driver {
         if let (Some((outcome, message)), Some((number, steps))) = (unfinished, turn)
             && let Some(result) = self.state.folded.unfinished(number, outcome, steps, message)
         {
-            let inputs = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
-            self.shared.finish(inputs, result.clone());
+            self.shared.finish(self.state.heard.clone(), result.clone());
             let now = self.rt.parts.env.now();
             self.shared.hub.say(Some(number), now, EventKind::Result(Box::new(result)));
         }
@@ -202,7 +221,7 @@ impl Driver {
             self.rt.residents.keep(self.id.clone(), Rested { state, cache });
         }
         let error = ended.err();
-        self.rt.retire(&self.shared, self.rx, error, self.config).await;
+        self.rt.retire(&self.shared, self.rx, error, self.config, self.configs).await;
     }
 
     async fn drive(&mut self, opened: Option<(State, Lease)>) -> Result<End, RuntimeError> {
@@ -259,8 +278,12 @@ impl Driver {
             match self.step().await? {
                 Flow::Again => {}
                 Flow::Stop(end) => {
+                    self.decided_again = false;
                     if !self.flush().await? {
                         return Ok(End::Lost);
+                    }
+                    if self.decided_again {
+                        continue;
                     }
                     return Ok(end);
                 }
@@ -292,7 +315,9 @@ impl Driver {
             self.start_ready();
             return Ok(None);
         }
-        let renew = self.rt.parts.env.sleep_until(self.renew_at);
+        let env = &self.rt.parts.env;
+        let renew = env.sleep_until(self.renew_at);
+        let look = env.sleep_until(env.now().saturating_add(LOOK_MS));
         tokio::select! {
             msg = self.rx.recv() => match msg {
                 Some(msg) => self.handle(msg).await,
@@ -302,12 +327,20 @@ impl Driver {
                 true => Ok(None),
                 false => Ok(Some(End::Lost)),
             },
+            // Another process may have cancelled, answered or steered.
+            () = look => {
+                if self.rt.parts.log.head(&self.id).await?.seq != self.state.head {
+                    self.catch_up().await?;
+                }
+                Ok(None)
+            }
         }
     }
 
     /// Asks the machine, and does what it says.
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
+        self.arm_deadline();
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -316,7 +349,6 @@ impl Driver {
                 Ok(Flow::Again)
             }
             Next::Effects(effects) => {
-                self.arm_deadline();
                 let mut again = false;
                 for effect in effects {
                     again |= self.want(effect).await?;
@@ -340,6 +372,11 @@ impl Driver {
     }
 
     fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
+        if let Some(config) = inputs.first().and_then(|first| self.configs.remove(first)) {
+            self.config = config;
+        }
+        // Tools and rules may be others than those of the turn before.
+        self.prompt = None;
         let config = &self.config;
         let text = |path: &std::path::Path| path.display().to_string();
         let started = TurnStarted {
@@ -370,6 +407,9 @@ impl Driver {
         if self.flush().await? && self.state.machine.turn().is_none() {
             self.own.clear();
             self.request = None;
+            for input in &self.state.heard {
+                self.configs.remove(input);
+            }
             if let Some(deadline) = self.deadline.take() {
                 deadline.abort();
             }
@@ -489,4 +529,10 @@ impl Driver {
     fn model_key(&self, key: &EffectKey) -> bool {
         key.kind == EffectKind::Model
     }
+}
+
+/// What a panic said.
+pub(crate) fn told_by(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }

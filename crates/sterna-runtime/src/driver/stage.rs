@@ -42,29 +42,18 @@ impl Driver {
     }
 
     /// Makes what is staged durable, then shows it. `false`: another process drives now, and nothing was written.
+    ///
+    /// When somebody's input or answer came first, what had happened is staged again behind it and made durable too;
+    /// `decided_again` tells that what was decided no longer stands.
     pub(super) async fn flush(&mut self) -> Result<bool, RuntimeError> {
-        let mut records = std::mem::take(&mut self.staged);
-        let mut blobs = std::mem::take(&mut self.staged_blobs);
-        while !records.is_empty() {
-            let Some(fence) = self.fence else { return Ok(false) };
-            let head = self.state.head - records.len() as u64;
-            let rest = records.split_off(records.len().min(APPEND_RECORDS));
-            let append = Append {
-                session: self.id.clone(),
-                expect: Expect::Head { head, fence },
-                id: records
-                    .first()
-                    .map(|first| identity(&first.clone().at_seq(head + 1)))
-                    .unwrap_or_default(),
-                records: records.clone(),
-                blobs: std::mem::take(&mut blobs),
-            };
-            match self.rt.parts.log.append(append).await {
-                Ok(_) => records = rest,
-                Err(LogError::StaleHead { .. }) => {
-                    records.extend(rest);
-                    self.decide_again(records).await?;
-                    return Ok(true);
+        while !self.staged.is_empty() {
+            let records = std::mem::take(&mut self.staged);
+            let blobs = std::mem::take(&mut self.staged_blobs);
+            match self.append_all(records, blobs).await {
+                Ok(None) => {}
+                Ok(Some(unwritten)) => {
+                    self.decided_again = true;
+                    self.decide_again(unwritten).await?;
                 }
                 Err(LogError::Fenced { .. }) => {
                     self.fence = None;
@@ -77,8 +66,43 @@ impl Driver {
                 }
             }
         }
+        if self.fence.is_none() {
+            return Ok(false);
+        }
         self.publish();
         Ok(true)
+    }
+
+    /// Appends in pieces. What was not written is given back when somebody else wrote first.
+    async fn append_all(
+        &mut self,
+        mut records: Vec<Draft>,
+        mut blobs: Vec<bytes::Bytes>,
+    ) -> Result<Option<Vec<Draft>>, LogError> {
+        let Some(fence) = self.fence else {
+            return Err(LogError::Fenced { session: self.id.clone(), ours: 0, current: 0 });
+        };
+        while !records.is_empty() {
+            let head = self.state.head - records.len() as u64;
+            let rest = records.split_off(records.len().min(APPEND_RECORDS));
+            let first = records.first().map(|first| identity(&first.clone().at_seq(head + 1)));
+            let append = Append {
+                session: self.id.clone(),
+                expect: Expect::Head { head, fence },
+                id: first.unwrap_or_default(),
+                records: records.clone(),
+                blobs: std::mem::take(&mut blobs),
+            };
+            match self.rt.parts.log.append(append).await {
+                Ok(_) => records = rest,
+                Err(LogError::StaleHead { .. }) => {
+                    records.extend(rest);
+                    return Ok(Some(records));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// Somebody else's input or answer came first. What happened still happened; what was decided is decided again.

@@ -1,8 +1,10 @@
 //! What the machine wants, done: derive and send a request, pass a call through the pipeline, settle what is in doubt.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use serde_json::Value;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::catalog::cost;
@@ -10,11 +12,11 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult, ErrorClass,
     InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome, ProviderFailure,
-    Route, Ruling, StopReason, ToolStatus,
+    Route, Ruling, StopReason, ToolStatus, wait_id,
 };
 use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
 
-use super::{Driver, InFlight, Msg, Stage};
+use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::tool::unrun;
@@ -49,6 +51,10 @@ impl Driver {
             return Ok(false);
         }
         if ending {
+            if call.intent.is_some() && !self.own.contains(&call.key) {
+                // It died in flight in another life: what it may have cost stands in the ledger.
+                self.lost_attempt(&call)?;
+            }
             let outcome = ModelOutcome {
                 parts: Vec::new(),
                 stop: ModelStop::Cancelled,
@@ -57,10 +63,9 @@ impl Driver {
                 partial: true,
                 duration_ms: 0,
             };
-            let (key, attempt) = (call.key, call.attempt);
             self.stage(Body::Outcome(Box::new(Outcome {
-                key,
-                attempt,
+                key: call.key,
+                attempt: call.attempt,
                 result: EffectResult::Model(outcome),
             })))?;
             return Ok(true);
@@ -70,7 +75,7 @@ impl Driver {
         }
         match &call.intent {
             None => self.first_attempt(call).await,
-            Some(_) if !self.own.contains(&call.key) => self.lost_attempt(call),
+            Some(_) if !self.own.contains(&call.key) => self.lost_attempt(&call),
             Some(intent) => {
                 let body = self.request_again(&call, intent).await?;
                 self.send(&call, body);
@@ -142,7 +147,7 @@ impl Driver {
     }
 
     /// An intent of another life: its attempt is in the ledger as an estimate, and the call is made again.
-    fn lost_attempt(&mut self, call: CallModel) -> Result<bool, RuntimeError> {
+    fn lost_attempt(&mut self, call: &CallModel) -> Result<bool, RuntimeError> {
         self.own.insert(call.key.clone());
         let now = self.rt.parts.env.now();
         if call.not_before.is_some_and(|at| at > now) {
@@ -150,17 +155,18 @@ impl Driver {
             return Ok(true);
         }
         let bytes = call.intent.as_ref().map_or(0, |intent| intent.bytes);
-        let failure = ProviderFailure {
+        let mut failure = ProviderFailure {
             class: ErrorClass::Interrupted,
             status: None,
             message: "Sterna was stopped while the call was in flight".into(),
             retry_after_ms: None,
             billed: estimate(bytes, 0),
         };
+        self.price(&mut failure.billed);
         let route = self.route();
-        let (key, attempt) = (call.key, call.attempt);
+        let attempt = call.attempt;
         self.stage(Body::Attempt(Box::new(Attempt {
-            key,
+            key: call.key.clone(),
             attempt,
             route,
             failure,
@@ -214,7 +220,8 @@ impl Driver {
             cancel: cancel.clone(),
         });
         let task = tokio::spawn(async move {
-            let end = run.await;
+            let ended = AssertUnwindSafe(run).catch_unwind().await;
+            let end = ended.unwrap_or_else(|panic| model::panicked(&told_by(&*panic)));
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key, attempt, end });
         });
@@ -241,7 +248,10 @@ impl Driver {
             self.ready.remove(at);
         }
         if let Some(closed) = call.closed {
+            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.answered;
             let (status, text) = match closed {
+                // An intent of another life: that the turn ends does not tell whether it ran.
+                _ if foreign => (ToolStatus::OutcomeUnknown, OUTCOME_UNKNOWN.to_owned()),
                 Closed::Cancelled => {
                     (ToolStatus::Cancelled, "cancelled: the turn was stopped before this call ran".to_owned())
                 }
@@ -258,7 +268,7 @@ impl Driver {
         }
         match &call.ruling {
             Some(Ruling::Deny { feedback }) => {
-                let question = self.state.folded.is_question(&call.key.to_string());
+                let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
                 let said = if feedback.is_empty() { String::new() } else { format!(": {feedback}") };
                 let (status, text) = if question {
                     (ToolStatus::Failed, format!("the question was not answered{said}"))
@@ -288,14 +298,13 @@ impl Driver {
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let policy = self.state.turn.as_ref().map_or(InDoubtPolicy::Report, |turn| turn.in_doubt);
-        let answered = matches!(call.ruling, Some(Ruling::Answers(_)));
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
-            EffectClass::AtMostOnce | EffectClass::Compensable if answered => {
+            EffectClass::AtMostOnce | EffectClass::Compensable if call.answered => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
@@ -307,10 +316,8 @@ impl Driver {
                         self.own.insert(key);
                     }
                     InDoubtPolicy::Report | InDoubtPolicy::Stop => {
-                        let text = "outcome_unknown: Sterna was killed while this call was running. It may have \
-                            happened in whole, in part or not at all, and it may still be running. Look at the state \
-                            of things before you do it again.";
-                        let outcome = unrun(ToolStatus::OutcomeUnknown, text.into(), self.rt.parts.env.now());
+                        let now = self.rt.parts.env.now();
+                        let outcome = unrun(ToolStatus::OutcomeUnknown, OUTCOME_UNKNOWN.into(), now);
                         self.tool_outcome(key, outcome)?;
                     }
                 }
@@ -383,9 +390,14 @@ impl Driver {
             env: child_env,
             answers,
         };
-        let (tx, sent) = (self.tx.clone(), key.clone());
+        let (tx, sent, env, called) =
+            (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
-            let end = tool::run(tool, context, args).await;
+            let ended = AssertUnwindSafe(tool::run(tool, context, args)).catch_unwind().await;
+            let end = ended.unwrap_or_else(|panic| {
+                let text = format!("`{called}` panicked: {}", told_by(&*panic));
+                tool::ToolEnd::Done(unrun(ToolStatus::Panicked, text, env.now()))
+            });
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
         });
@@ -462,3 +474,7 @@ impl Driver {
         }
     }
 }
+
+/// What the model is told of a call that was running when Sterna was killed.
+const OUTCOME_UNKNOWN: &str = "outcome_unknown: Sterna was killed while this call was running. It may have happened in \
+    whole, in part or not at all, and it may still be running. Look at the state of things before you do it again.";

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sterna_llm::{Encoded, ModelReply, SharedProvider, StreamEvent};
 use sterna_log::fold::correlation;
 use sterna_model::{
-    Billed, EffectKey, EventKind, Millis, ModelOutcome, ModelStop, Part, Phase, ProviderFailure, Route,
-    Segment, Usage,
+    Billed, EffectKey, ErrorClass, EventKind, Millis, ModelOutcome, ModelStop, Part, Phase, ProviderFailure,
+    Route, Segment, Usage,
 };
 use sterna_tool::Cancel;
 
@@ -89,6 +89,17 @@ fn cut_off(said: String, request_bytes: u64, duration_ms: u64) -> ModelOutcome {
         partial: true,
         duration_ms,
     }
+}
+
+/// A provider that panicked has failed for good: the same call would panic again.
+pub fn panicked(text: &str) -> ModelEnd {
+    ModelEnd::Failed(ProviderFailure {
+        class: ErrorClass::InvalidRequest,
+        status: None,
+        message: format!("the provider panicked: {text}"),
+        retry_after_ms: None,
+        billed: Billed::default(),
+    })
 }
 
 /// Tokens of a call that nobody counted, at four bytes a token.

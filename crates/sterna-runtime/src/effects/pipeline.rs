@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, Ruling, ToolStatus, TurnStarted};
+use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted};
 use sterna_policy::{Ask, Need, Rule, Verdict};
 use sterna_tool::{Access, Plan, PlanContext, SharedTool};
 
@@ -61,7 +61,7 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
-    let answered = call.ruling == Some(Ruling::Allow) && verdict.decision == sterna_model::Decision::Ask;
+    let answered = call.approved && verdict.decision == sterna_model::Decision::Ask;
     match verdict.decision {
         _ if answered => Passed::Run { tool: tool.clone(), args, plan: Arc::new(plan), quiet_git, content },
         sterna_model::Decision::Allow => {

@@ -10,6 +10,7 @@ use sterna_context::{project, project_ends};
 use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus};
 use sterna_tool::{Output, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
 
+use crate::driver::told_by;
 use crate::hub::Hub;
 
 /// How a call ended.
@@ -118,10 +119,5 @@ async fn given_up(cancel: &sterna_tool::Cancel) {
 }
 
 fn panicked(name: &str, panic: &(dyn std::any::Any + Send)) -> ToolError {
-    let said = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    let said = said.unwrap_or_else(|| "no message".into());
-    ToolError { status: ToolStatus::Panicked, message: format!("`{name}` panicked: {said}") }
+    ToolError { status: ToolStatus::Panicked, message: format!("`{name}` panicked: {}", told_by(panic)) }
 }

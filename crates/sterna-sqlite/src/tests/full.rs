@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use sterna_log::conformance::{driven, open_leased};
 use sterna_log::{Blobs, conformance};
-use sterna_model::Seq;
+use sterna_model::{Body, Draft, Seq};
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn one_that_does_not_fit_fails_alone() {
     let main = SqliteStore::open(dir.path(), options).unwrap();
     let (_, fence) = block_on(open_leased(&main, "s", "a"));
     block_on(open_leased(&main, "t", "a"));
-    let thick = |session: &str, text: String| driven(session, 1, fence, "x", vec![input(&text, None)]);
+    let thick = |session: &str, text: String| driven(session, 1, fence, "x", vec![stop(&text)]);
     let (small, large) = block_on(async {
         let mut big = thick("t", "large".into());
         big.blobs = vec![vec![7; 900_000].into()];
@@ -89,7 +89,7 @@ fn full_disk(dir: &Path) {
     let mut head: Seq = block_on(main.head(&id("s"))).unwrap().seq;
     // The outcome of an effect that ran, and the stop: they use the space held back.
     for n in 0..4 {
-        let outcome = driven("s", head, fence, &format!("out:{n}"), vec![input(&"y".repeat(12_000), None)]);
+        let outcome = driven("s", head, fence, &format!("out:{n}"), vec![stop(&"y".repeat(12_000))]);
         head = block_on(main.append(outcome)).unwrap().last;
     }
     assert!(!dir.join("reserve").exists());
@@ -117,6 +117,12 @@ fn full_disk(dir: &Path) {
     drop(main);
     assert_eq!(whole(&store(dir), "s").0, head + 1);
     println!("the full disk was seen");
+}
+
+/// A record that ends something, and is worth the space held back.
+fn stop(reason: &str) -> Draft {
+    let body = Body::CancelRequested { turn: 1, request: "r".into(), by: "t".into(), reason: reason.into() };
+    Draft { at: 1, turn: None, step: None, body }
 }
 
 /// Leaves a few hundred kilobytes.
