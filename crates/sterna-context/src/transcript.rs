@@ -17,14 +17,26 @@ pub struct Transcript {
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, Vec<InputPart>>,
+    /// How far `items` and `open` were after records of this log that changed them.
+    marks: Vec<Mark>,
+    /// Items that rewinds left behind, with the record of the rewind: a later one may go back to them.
+    left: Vec<(Seq, Vec<Arc<Item>>)>,
 }
 
+/// The answer whose calls are being run. What it holds is shared with the marks.
 #[derive(Debug, Clone)]
 struct OpenStep {
     /// Key of the model call that asked.
     key: EffectKey,
-    calls: Vec<ToolCall>,
-    results: Vec<Option<CallResult>>,
+    calls: Arc<[ToolCall]>,
+    results: Vec<Option<Arc<CallResult>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Mark {
+    after: Seq,
+    items: usize,
+    open: Option<OpenStep>,
 }
 
 impl Transcript {
@@ -48,18 +60,34 @@ impl Transcript {
                     self.inputs.remove(input);
                 }
             }
-            Body::TurnStarted(started) => self.pass(&started.inputs),
+            Body::TurnStarted(started) => {
+                self.pass(&started.inputs);
+                self.mark(record.seq);
+            }
             Body::Intent(intent) => match &intent.what {
-                Intended::Model(model) => self.pass(&model.inputs),
+                Intended::Model(model) => {
+                    self.pass(&model.inputs);
+                    self.mark(record.seq);
+                }
                 Intended::Tool(_) => {}
             },
-            Body::Outcome(outcome) => match &outcome.result {
-                EffectResult::Model(model) => self.answered(&outcome.key, model),
-                EffectResult::Tool(result) => self.result(&outcome.key, result),
-                EffectResult::ModelFailed(_) => {}
-            },
-            // A fork's opening: inputs that waited belong to the parent.
-            Body::SessionOpened(_) => self.inputs.clear(),
+            Body::Outcome(outcome) => {
+                match &outcome.result {
+                    EffectResult::Model(model) => self.answered(&outcome.key, model),
+                    EffectResult::Tool(result) => self.result(&outcome.key, result),
+                    EffectResult::ModelFailed(_) => {}
+                }
+                self.mark(record.seq);
+            }
+            // A fork's opening: inputs that waited belong to the parent, and so do the numbers so far.
+            Body::SessionOpened(_) => {
+                self.inputs.clear();
+                self.marks.clear();
+                self.left.clear();
+                self.mark(record.seq);
+            }
+            Body::Rewound(rewound) if rewound.conversation => self.rewind(record.seq, rewound.to),
+            Body::Rewound(_) => {}
             Body::TitleSet { .. }
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }
@@ -73,7 +101,9 @@ impl Transcript {
             | Body::LimitReached { .. }
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
-            | Body::TodoSet { .. } => {}
+            | Body::TodoSet { .. }
+            | Body::CheckpointTaken(_)
+            | Body::CheckpointMissed { .. } => {}
         }
     }
 
@@ -93,6 +123,26 @@ impl Transcript {
     /// Items so far, without what waits for the next boundary.
     pub fn items(&self) -> &[Arc<Item>] {
         &self.items
+    }
+
+    fn mark(&mut self, after: Seq) {
+        self.marks.push(Mark { after, items: self.items.len(), open: self.open.clone() });
+    }
+
+    /// Makes it what it was after the record `to`. Between two rewinds items are only added, so what stood after a
+    /// record is the beginning of what stood when the next rewind came.
+    fn rewind(&mut self, seq: Seq, to: Seq) {
+        let known = self.marks.partition_point(|mark| mark.after <= to).checked_sub(1);
+        let (items, open) = match known.and_then(|at| self.marks.get(at)) {
+            Some(mark) => (mark.items, mark.open.clone()),
+            None => (0, None),
+        };
+        let then = self.left.iter().find(|(at, _)| *at > to).map_or(&self.items, |(_, items)| items);
+        let items: Vec<Arc<Item>> = then.iter().take(items).cloned().collect();
+        self.left.push((seq, std::mem::replace(&mut self.items, items)));
+        self.open = open;
+        self.inputs.retain(|input, _| *input <= to);
+        self.mark(seq);
     }
 
     fn pass(&mut self, inputs: &[Seq]) {
@@ -132,7 +182,7 @@ impl Transcript {
         self.open = (!calls.is_empty()).then(|| OpenStep {
             key: key.clone(),
             results: vec![None; calls.len()],
-            calls,
+            calls: calls.into(),
         });
     }
 
@@ -143,12 +193,12 @@ impl Transcript {
         }
         let at = key.ordinal as usize;
         if let (Some(call), Some(slot)) = (open.calls.get(at), open.results.get_mut(at)) {
-            *slot = Some(CallResult {
+            *slot = Some(Arc::new(CallResult {
                 call_id: call.id.clone(),
                 name: call.name.clone(),
                 text: result.view.clone(),
                 failed: result.status != ToolStatus::Ok,
-            });
+            }));
         }
     }
 }
@@ -165,7 +215,7 @@ impl OpenStep {
         self.calls
             .iter()
             .zip(&self.results)
-            .map(|(call, result)| result.clone().unwrap_or_else(|| lost(call)))
+            .map(|(call, result)| result.as_deref().cloned().unwrap_or_else(|| lost(call)))
             .collect()
     }
 }

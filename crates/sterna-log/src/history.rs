@@ -165,6 +165,8 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
             EffectResult::Tool(tool) => tool.full.iter().map(|full| full.hash).collect(),
             EffectResult::Model(_) | EffectResult::ModelFailed(_) => Vec::new(),
         },
+        Body::CheckpointTaken(taken) => vec![taken.manifest],
+        Body::Rewound(rewound) => rewound.files.into_iter().collect(),
         Body::SessionOpened(_)
         | Body::TitleSet { .. }
         | Body::SessionClosed { .. }
@@ -183,7 +185,8 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::LimitReached { .. }
         | Body::GrantGiven { .. }
         | Body::GrantRevoked { .. }
-        | Body::TodoSet { .. } => Vec::new(),
+        | Body::TodoSet { .. }
+        | Body::CheckpointMissed { .. } => Vec::new(),
     }
 }
 

@@ -168,7 +168,11 @@ impl IndexDelta {
             | Body::LimitReached { .. }
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
-            | Body::TodoSet { .. } => {}
+            | Body::TodoSet { .. }
+            | Body::CheckpointTaken(_)
+            | Body::CheckpointMissed { .. }
+            // What it closes and takes back stands in records of its own, in the same append.
+            | Body::Rewound(_) => {}
         }
     }
 

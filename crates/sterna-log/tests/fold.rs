@@ -170,6 +170,18 @@ fn every_body_has_its_events() {
     check(grant(GrantScope::Turn), &["grant.given"]);
     check(Body::GrantRevoked { content: Digest([9; 32]), by: by() }, &["grant.revoked"]);
     check(Body::TodoSet { items: vec![], by: by() }, &["todo.changed"]);
+    let taken = CheckpointTaken {
+        root: "/w".into(),
+        manifest: Digest([9; 32]),
+        files: 1,
+        bytes_new: 2,
+        skipped: 0,
+        skipped_names: vec![],
+    };
+    check(Body::CheckpointTaken(Box::new(taken)), &["checkpoint.taken"]);
+    check(Body::CheckpointMissed { root: "/".into(), why: "no".into() }, &["warning"]);
+    let rewound = Rewound { to: 2, files: None, conversation: false, by: by() };
+    check(Body::Rewound(rewound), &["session.rewound"]);
     let stopped = TurnOutcome::Stopped { reason: StopReason::Denied, detail: "d".into(), by: None };
     check(committed(stopped), &["turn.committed", "result"]);
 }

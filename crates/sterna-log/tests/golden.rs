@@ -49,6 +49,9 @@ fn golden(body: &Body) -> &'static str {
         Body::GrantGiven { .. } => file!("grant_given"),
         Body::GrantRevoked { .. } => file!("grant_revoked"),
         Body::TodoSet { .. } => file!("todo_set"),
+        Body::CheckpointTaken(_) => file!("checkpoint_taken"),
+        Body::CheckpointMissed { .. } => file!("checkpoint_missed"),
+        Body::Rewound(_) => file!("rewound"),
     }
 }
 
@@ -67,7 +70,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 26, "each file has its draft below");
+    assert_eq!(files.len(), 29, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -305,5 +308,15 @@ fn drafts() -> Vec<Draft> {
         }),
         session(Body::GrantRevoked { content: hash(8), by: by() }),
         session(Body::TodoSet { items: vec![item], by: by() }),
+        step(Body::CheckpointTaken(Box::new(CheckpointTaken {
+            root: "/w".into(),
+            manifest: hash(9),
+            files: 12,
+            bytes_new: 345,
+            skipped: 1,
+            skipped_names: vec!["big: 9 bytes are over the limit of one file".into()],
+        }))),
+        step(Body::CheckpointMissed { root: "/".into(), why: "it is the root of the file system".into() }),
+        session(Body::Rewound(Rewound { to: 5, files: Some(hash(9)), conversation: true, by: by() })),
     ]
 }

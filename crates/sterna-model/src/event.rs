@@ -203,6 +203,25 @@ pub enum EventKind {
     GrantRevoked { content: String, by: String },
     #[serde(rename = "todo.changed")]
     TodoChanged { items: Vec<TodoItem> },
+    #[serde(rename = "checkpoint.taken")]
+    CheckpointTaken {
+        manifest: String,
+        files: u64,
+        /// Bytes of contents that no checkpoint before held.
+        bytes_new: u64,
+        /// Paths that it does not hold.
+        skipped: u64,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        skipped_names: Vec<String>,
+    },
+    #[serde(rename = "session.rewound")]
+    SessionRewound {
+        to: Seq,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        files: Option<String>,
+        conversation: bool,
+        by: String,
+    },
     #[serde(rename = "warning")]
     Warning { code: String, message: String },
     /// Live events were dropped. What follows is the settled state.

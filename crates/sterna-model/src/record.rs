@@ -120,6 +120,15 @@ pub enum Body {
         items: Vec<TodoItem>,
         by: String,
     },
+
+    /// The workspace as it was before the first effect of a step that may write, or before a rewind restores files.
+    CheckpointTaken(Box<CheckpointTaken>),
+    /// Effects of this step may write, and no checkpoint could be taken before them.
+    CheckpointMissed {
+        root: String,
+        why: String,
+    },
+    Rewound(Rewound),
 }
 
 /// The first record of every log.
@@ -322,6 +331,35 @@ pub struct Choice {
     pub description: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
+}
+
+/// A checkpoint of the workspace. Its manifest, and all that the manifest names, were durable before this record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointTaken {
+    /// The folder that it holds.
+    pub root: String,
+    /// Blob: what stood at every path.
+    pub manifest: Digest,
+    pub files: u64,
+    /// Bytes of contents that no checkpoint before held.
+    pub bytes_new: u64,
+    /// Paths that it does not hold.
+    pub skipped: u64,
+    /// The first few of them, each with its reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_names: Vec<String>,
+}
+
+/// The session went back to how it was after a record of its own log. Nothing is erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewound {
+    pub to: Seq,
+    /// The checkpoint whose files were restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
+    /// From here on requests are derived as if the records after `to` were not there.
+    pub conversation: bool,
+    pub by: String,
 }
 
 /// The prompt's parts and the tools of a request: the blob behind `ModelIntent::manifest`.

@@ -82,6 +82,27 @@ pub struct Verdict {
     /// What was read from the command line, for calls with one.
     #[serde(rename = "plan")]
     pub shell: Option<ShellPlan>,
+    /// What the call may change in files, whatever the decision is.
+    #[serde(skip)]
+    pub changes: Changes,
+}
+
+/// What a call may change in files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Files, and folders with all beneath, that it writes or removes: absolute, symlinks resolved.
+    pub paths: Vec<PathBuf>,
+    /// A known program that does more than can be listed, such as a build.
+    pub arbitrary: bool,
+    /// Something that is not understood, and may change anything.
+    pub unknown: bool,
+}
+
+impl Changes {
+    /// Whether it provably changes nothing.
+    pub fn is_nothing(&self) -> bool {
+        self.paths.is_empty() && !self.arbitrary && !self.unknown
+    }
 }
 
 impl Verdict {
@@ -119,6 +140,7 @@ pub fn decide(ask: &Ask) -> Verdict {
         plan: None,
         glimpsing: false,
         tool_rule: None,
+        changes: Changes::default(),
     };
     judge.tool();
     for access in ask.accesses {
@@ -208,6 +230,7 @@ struct Judge<'a> {
     glimpsing: bool,
     /// The allow rule for the tool's name.
     tool_rule: Option<usize>,
+    changes: Changes,
 }
 
 impl Judge<'_> {
@@ -271,15 +294,16 @@ impl Judge<'_> {
             Access::Web { host } => self.host(host, By::Tool),
             Access::Person => self.find(Rank::Allow, "asks a person", None),
             Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
-            Access::Other if self.ask.mode == Mode::Plan => {
-                self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool));
-            }
-            Access::Other => match self.tool_rule {
-                Some(i) => {
-                    self.find(Rank::Allow, format!("allowed by {}", described(&self.ask.rules[i])), Some(i))
+            Access::Other => {
+                self.changes.unknown = true;
+                match self.tool_rule.filter(|_| self.ask.mode != Mode::Plan) {
+                    Some(i) => {
+                        let reason = format!("allowed by {}", described(&self.ask.rules[i]));
+                        self.find(Rank::Allow, reason, Some(i));
+                    }
+                    None => self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool)),
                 }
-                None => self.ask_or_wall(format!("what `{}` does is not known", self.ask.tool)),
-            },
+            }
         }
     }
 
@@ -320,6 +344,9 @@ impl Judge<'_> {
         }
         if how == How::Named {
             return;
+        }
+        if how != How::Read {
+            self.changes.paths.extend(real.iter().cloned());
         }
         if how != How::Read && self.ask.mode == Mode::Plan {
             self.find(Rank::Wall, format!("plan mode: nothing that writes can run: {what}"), None);
@@ -470,6 +497,7 @@ impl Judge<'_> {
 
     /// What is not understood asks, and meets every rule that restricts a whole capability.
     fn unknown(&mut self, reason: String) {
+        self.changes.unknown = true;
         self.restrict(&reason, |rule| match &rule.target {
             Target::Shell(text) => text.is_everything(),
             Target::Read(pattern) | Target::Write(pattern) => pattern.is_none(),
@@ -490,6 +518,7 @@ impl Judge<'_> {
             self.find(Rank::Floor, format!("safety floor: {reason}"), None);
         }
         let known = matches!(effects.class, Class::Known);
+        self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_));
         let covering =
             self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
         match (&effects.class, covering) {
@@ -612,6 +641,7 @@ impl Judge<'_> {
             needs: self.needs,
             rules: self.met.iter().map(met).collect(),
             shell: self.plan,
+            changes: self.changes,
         }
     }
 }

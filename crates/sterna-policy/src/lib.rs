@@ -19,7 +19,7 @@ mod variables;
 mod wrappers;
 
 pub use builtin::builtin_rules;
-pub use decide::{Access, Ask, Met, Need, Verdict, decide};
+pub use decide::{Access, Ask, Changes, Met, Need, Verdict, decide};
 pub use git::QUIET_GIT;
 pub use rule::{Examples, Rule, RuleError, RuleErrorKind, check_examples};
 pub use shell::{Redirect, RedirectKind, ShellPlan, SimpleCommand, Word};

@@ -304,7 +304,9 @@ fn settles(body: &Body) -> bool {
         | Body::LimitReached { .. }
         | Body::TurnCommitted(_)
         | Body::InputWithdrawn { .. }
-        | Body::SessionClosed { .. } => true,
+        | Body::SessionClosed { .. }
+        // Its files are restored by then.
+        | Body::Rewound(_) => true,
         Body::SessionOpened(_)
         | Body::TitleSet { .. }
         | Body::RouteChanged { .. }
@@ -316,6 +318,8 @@ fn settles(body: &Body) -> bool {
         | Body::WaitOpened(_)
         | Body::GrantGiven { .. }
         | Body::GrantRevoked { .. }
-        | Body::TodoSet { .. } => false,
+        | Body::TodoSet { .. }
+        | Body::CheckpointTaken(_)
+        | Body::CheckpointMissed { .. } => false,
     }
 }

@@ -69,7 +69,19 @@ impl TurnMachine {
             Body::TitleSet { .. }
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
-            | Body::TodoSet { .. } => {}
+            | Body::TodoSet { .. }
+            | Body::CheckpointTaken(_)
+            | Body::CheckpointMissed { .. } => {}
+            Body::Rewound(rewound) if rewound.conversation => {
+                if rewound.to == 0 || rewound.to >= record.seq {
+                    return Err(wrong(format!("record {} is not before it", rewound.to)));
+                }
+                // As in a fork, what was running is not gone on with: numbers and keys of effects never repeat. An
+                // input that no turn has taken stays, unless it came after that record.
+                self.turn = None;
+                self.waiting.retain(|input, _| *input <= rewound.to);
+            }
+            Body::Rewound(_) => {}
             Body::SessionClosed { .. } => self.closed = true,
             Body::RouteChanged { route, .. } => self.route = Some(route.clone()),
             Body::ModeChanged { mode, .. } => self.mode = *mode,

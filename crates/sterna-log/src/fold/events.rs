@@ -255,6 +255,23 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
         }
         Body::TodoSet { .. } => vec![todo(folded)],
+        Body::CheckpointTaken(taken) => vec![EventKind::CheckpointTaken {
+            manifest: taken.manifest.to_string(),
+            files: taken.files,
+            bytes_new: taken.bytes_new,
+            skipped: taken.skipped,
+            skipped_names: taken.skipped_names.clone(),
+        }],
+        Body::CheckpointMissed { root, why } => {
+            let message = format!("what this step changes in {root} cannot be undone: {why}");
+            vec![EventKind::Warning { code: "checkpoint_missed".into(), message }]
+        }
+        Body::Rewound(rewound) => vec![EventKind::SessionRewound {
+            to: rewound.to,
+            files: rewound.files.map(|manifest| manifest.to_string()),
+            conversation: rewound.conversation,
+            by: rewound.by.clone(),
+        }],
     }
 }
 

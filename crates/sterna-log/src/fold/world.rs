@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, TodoItem,
+    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Seq, TodoItem,
     TodoStatus, ToolCall, ToolStatus,
 };
 
@@ -19,16 +19,29 @@ pub struct World {
     pub turn_denials: Vec<Denial>,
     /// Calls of the last answer, to name those that were refused.
     calls: Vec<ToolCall>,
+    /// The record that gave each of `grants`; 0 for those of shared history.
+    given: Vec<Seq>,
+    /// What `files` and `todos` held before records of this log changed them, oldest first.
+    before: Vec<(Seq, Before)>,
+    /// The record that is being folded.
+    at: Seq,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Before {
+    File(String, Option<Digest>),
+    Todo(String, Option<TodoItem>),
 }
 
 impl World {
     /// Folds one record.
     pub fn apply(&mut self, record: &Record) {
+        self.at = record.seq;
         match &record.body {
             Body::TurnStarted(_) => {
                 self.turn_changed.clear();
                 self.turn_denials.clear();
-                self.grants.retain(|grant| grant.scope != GrantScope::Turn);
+                self.keep_grants(|grant, _| grant.scope != GrantScope::Turn);
             }
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
@@ -51,13 +64,25 @@ impl World {
             },
             // A grant for once is the answer to its wait, and nothing more.
             Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once => {}
-            Body::GrantGiven { grant, .. } => self.grants.push(grant.clone()),
-            Body::GrantRevoked { content, .. } => self.grants.retain(|grant| grant.content != *content),
+            Body::GrantGiven { grant, .. } => {
+                self.grants.push(grant.clone());
+                self.given.push(record.seq);
+            }
+            Body::GrantRevoked { content, .. } => self.keep_grants(|grant, _| grant.content != *content),
             Body::TodoSet { items, .. } => {
-                self.todos.clear();
+                let gone: Vec<String> = self.todos.keys().cloned().collect();
+                gone.into_iter().for_each(|id| self.set(Before::Todo(id, None)));
                 items.iter().for_each(|item| self.todo(item));
             }
-            Body::SessionOpened(_)
+            // A fork counts its records anew.
+            Body::SessionOpened(_) => {
+                self.before.clear();
+                self.given.fill(0);
+            }
+            Body::Rewound(rewound) if rewound.conversation => self.rewind(rewound.to),
+            Body::Rewound(_)
+            | Body::CheckpointTaken(_)
+            | Body::CheckpointMissed { .. }
             | Body::TitleSet { .. }
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }
@@ -83,11 +108,9 @@ impl World {
 
     fn learn(&mut self, fact: &Fact) {
         match fact {
-            Fact::FileRead { path, hash } => {
-                self.files.insert(path.clone(), *hash);
-            }
+            Fact::FileRead { path, hash } => self.set(Before::File(path.clone(), Some(*hash))),
             Fact::FileWritten { path, after, .. } => {
-                self.files.insert(path.clone(), *after);
+                self.set(Before::File(path.clone(), Some(*after)));
                 self.turn_changed.insert(path.clone());
             }
             Fact::Todo(item) => self.todo(item),
@@ -96,11 +119,48 @@ impl World {
     }
 
     fn todo(&mut self, item: &TodoItem) {
-        if item.status == TodoStatus::Deleted {
-            self.todos.remove(&item.id);
-        } else {
-            self.todos.insert(item.id.clone(), item.clone());
-        }
+        let kept = (item.status != TodoStatus::Deleted).then(|| item.clone());
+        self.set(Before::Todo(item.id.clone(), kept));
+    }
+
+    /// Gives a file or an item this value, and remembers the one before.
+    fn set(&mut self, value: Before) {
+        let before = match value {
+            Before::File(path, hash) => {
+                let held = match hash {
+                    Some(hash) => self.files.insert(path.clone(), hash),
+                    None => self.files.remove(&path),
+                };
+                if held == hash {
+                    return;
+                }
+                Before::File(path, held)
+            }
+            Before::Todo(id, item) => {
+                let held = match item {
+                    Some(item) => self.todos.insert(id.clone(), item),
+                    None => self.todos.remove(&id),
+                };
+                Before::Todo(id, held)
+            }
+        };
+        self.before.push((self.at, before));
+    }
+
+    /// Files and todo list are what they were after the record `to`. Rights only shrink: a grant that was given since
+    /// goes, and one that was taken back since stays away.
+    fn rewind(&mut self, to: Seq) {
+        let since = self.before.partition_point(|(at, _)| *at <= to);
+        // It is a change like any other, so that it can be taken back too.
+        let undone: Vec<Before> = self.before[since..].iter().rev().map(|(_, before)| before.clone()).collect();
+        undone.into_iter().for_each(|before| self.set(before));
+        self.keep_grants(|_, given| given <= to);
+        self.calls.clear();
+    }
+
+    fn keep_grants(&mut self, keep: impl Fn(&Grant, Seq) -> bool) {
+        let held = std::mem::take(&mut self.grants).into_iter().zip(std::mem::take(&mut self.given));
+        (self.grants, self.given) = held.filter(|(grant, given)| keep(grant, *given)).unzip();
     }
 
     fn deny(&mut self, key: &EffectKey, reason: &str) {
