@@ -34,6 +34,10 @@ pub enum Command {
     Usage(commands::usage::UsageArgs),
     /// Derives each request of a session again and compares, without a model call
     Replay(commands::replay::ReplayArgs),
+    /// Takes a session's conversation and files back to an earlier point
+    Rewind(commands::rewind::RewindArgs),
+    /// Shows when the files of a session's folder were kept
+    Checkpoint(commands::checkpoint::CheckpointArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works

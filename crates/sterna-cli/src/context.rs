@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use sterna::config::{self, Settings};
 use sterna::places::Places;
-use sterna::{LocalModel, Router, SystemEnv};
+use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv};
 use sterna_llm_http::HttpProvider;
 use sterna_model::SessionId;
-use sterna_runtime::{Parts, Runtime, Toolbox};
+use sterna_runtime::{Parts, Runtime, SharedCheckpoints, Toolbox};
 use sterna_sqlite::{Options, SqliteStore};
 
 use crate::failure::Failure;
@@ -92,12 +92,22 @@ impl Context {
         });
         let router = Router::new(HttpProvider::new(endpoints), HashMap::new(), local, self.cwd.clone());
         let store = Arc::new(store);
+        let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
         Runtime::new(Parts {
             log: store.clone(),
             blobs: store,
             provider: Arc::new(router),
             env: Arc::new(SystemEnv::new(&[], Vec::new())),
             tools: Toolbox::default(),
+            checkpoints: Some(checkpoints),
         })
+    }
+
+    /// The checkpoints that this store holds.
+    pub fn checkpoints(&self, store: Arc<SqliteStore>) -> LocalCheckpoints {
+        let Places { config, data, state, .. } = &self.places;
+        let own = vec![config.clone(), data.clone(), state.clone()];
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        LocalCheckpoints::new(store, state.join("checkpoints"), own, home)
     }
 }

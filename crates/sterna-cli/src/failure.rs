@@ -125,7 +125,19 @@ impl From<RuntimeError> for Failure {
             }
             RuntimeError::Panicked(_) => Self::failed(message)
                 .hint("this is a defect; what was durable is kept, and `sterna resume` carries on"),
+            RuntimeError::TurnRunning(session) => Self::usage(message).hint(format!(
+                "end that turn first, or wait for it; `sterna sessions show {session}` tells more"
+            )),
+            RuntimeError::InDoubt { session, .. } => Self::usage(message).hint(format!(
+                "`sterna resume {session}` finds out how it ended; --force rewinds all the same"
+            )),
+            RuntimeError::NotKept { .. } => {
+                Self::failed(message).hint("--force restores the first checkpoint after that step")
+            }
+            RuntimeError::FilesChanged(_) => Self::failed(message).with_way_out(None),
+            RuntimeError::Files(_) => Self::failed(message),
             RuntimeError::NoTurn(_)
+            | RuntimeError::NoRecord { .. }
             | RuntimeError::NoWait { .. }
             | RuntimeError::AlreadyResolved { .. }
             | RuntimeError::InputTaken { .. }

@@ -73,6 +73,8 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Answer(args) => commands::resolve::answer(&Context::load(None)?, args).await,
         Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
         Command::Replay(args) => commands::replay::replay(&Context::load(None)?, args).await,
+        Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
+        Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
         // They help with a configuration that cannot be read.
         Command::Config(args) => commands::config::config(&Context::lenient(None)?, args).await,
         Command::Doctor(args) => commands::doctor::doctor(&Context::lenient(None)?, args).await,

@@ -20,6 +20,20 @@ pub enum RuntimeError {
     AlreadyResolved { wait: String },
     #[error("input {input} of session `{session}` was already taken by a turn, or withdrawn")]
     InputTaken { session: SessionId, input: u64 },
+    #[error("session `{0}` is being driven: a turn runs or waits for an answer")]
+    TurnRunning(SessionId),
+    /// A call of an interrupted turn whose end is not known.
+    #[error("`{tool}` was running when session `{session}` was interrupted, and may be running still")]
+    InDoubt { session: SessionId, tool: String },
+    #[error("session `{session}` has records 1 to {head}, not {seq}")]
+    NoRecord { session: SessionId, seq: u64, head: u64 },
+    /// Something may have been written since, and what was there before was not kept.
+    #[error("the files of record {seq} were not kept: {why}")]
+    NotKept { seq: u64, why: String },
+    #[error("{0}")]
+    FilesChanged(String),
+    #[error("{0}")]
+    Files(String),
     #[error("turn {turn} of session `{session}` was interrupted: {detail}")]
     Interrupted { session: SessionId, turn: TurnNo, detail: String },
     /// A defect, of Sterna or of what the host brought. What was durable is kept, and the session can be resumed.

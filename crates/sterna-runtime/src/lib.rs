@@ -4,6 +4,7 @@
 //! acts on it. This crate must never bind a listener, handle a signal, write a PID file, read a clock or a file, or
 //! know which store, provider, tool or surface it works with.
 
+mod checkpoints;
 mod driver;
 mod effects;
 mod env;
@@ -13,16 +14,21 @@ mod observe;
 mod parts;
 mod replay;
 mod resident;
+mod rewind;
 mod runtime;
 mod state;
 mod tools;
 
+pub use checkpoints::{
+    CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
+};
 pub use effects::pipeline::{explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
 pub use observe::Observer;
 pub use parts::{Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, Replayed, replay};
+pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Resolve, Runtime, Submit};
 pub use state::State;
 pub use tools::Toolbox;

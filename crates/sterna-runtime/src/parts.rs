@@ -9,7 +9,7 @@ use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText};
 
-use crate::{Env, Toolbox};
+use crate::{Env, SharedCheckpoints, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub struct Parts {
     pub provider: SharedProvider,
     pub env: Arc<dyn Env>,
     pub tools: Toolbox,
+    /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
+    pub checkpoints: Option<SharedCheckpoints>,
 }
 
 /// What a turn is given by whoever starts it. Everything that decides is written into `TurnStarted`.

@@ -24,7 +24,7 @@ const KEPT_RESULTS: usize = 64;
 
 /// One process's runtime. Cheap to clone.
 #[derive(Clone)]
-pub struct Runtime(Arc<Inner>);
+pub struct Runtime(pub(crate) Arc<Inner>);
 
 /// An input on its way.
 pub struct Submit {
@@ -606,7 +606,7 @@ impl Inner {
         shared: &Arc<Shared>,
         mut rx: mpsc::UnboundedReceiver<Msg>,
         error: Option<RuntimeError>,
-        mut config: TurnConfig,
+        mut config: Option<TurnConfig>,
         mut configs: Configs,
     ) {
         let failed = error.is_some();
@@ -638,7 +638,7 @@ impl Inner {
                 Msg::Configure { input, config: newer } => {
                     match input {
                         Some(input) => drop(configs.insert(input, *newer)),
-                        None => config = *newer,
+                        None => config = Some(*newer),
                     }
                     more = true;
                 }
@@ -649,14 +649,16 @@ impl Inner {
                 | Msg::Deadline { .. } => {}
             }
         }
-        if more && !failed {
+        // Whoever knows what no turn may be given drives none.
+        let config = config.or_else(|| configs.values().next().cloned());
+        if let Some(config) = config.filter(|_| more && !failed) {
             self.spawn_with(shared, config, configs, None);
         }
         shared.wake();
         self.forget_unused();
     }
 
-    fn shared(&self, id: &SessionId) -> Arc<Shared> {
+    pub fn shared(&self, id: &SessionId) -> Arc<Shared> {
         let mut sessions = self.lock_sessions();
         if let Some(shared) = sessions.get(id).and_then(Weak::upgrade) {
             return shared;
@@ -751,6 +753,21 @@ impl Shared {
     fn result_of(&self, input: Seq) -> Option<ResultEvent> {
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         results.iter().rev().find(|(inputs, _)| inputs.contains(&input)).map(|(_, result)| result.clone())
+    }
+
+    /// Takes the driver's place, unless there is one. Whoever has it calls `Inner::retire` in the end.
+    pub fn occupy(&self) -> Option<mpsc::UnboundedReceiver<Msg>> {
+        let mut slot = self.lock_tx();
+        if slot.is_some() {
+            return None;
+        }
+        let (tx, rx) = mpsc::unbounded_channel();
+        *slot = Some(tx);
+        Some(rx)
+    }
+
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     fn is_driven(&self) -> bool {

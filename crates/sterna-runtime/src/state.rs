@@ -5,7 +5,9 @@ use std::sync::Arc;
 use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
-use sterna_model::{Body, EffectResult, Intended, Part, Record, Seq, SessionId, Span, TurnStarted};
+use sterna_model::{
+    Body, EffectResult, Intended, Part, Record, Seq, SessionId, Span, StepNo, TurnNo, TurnStarted,
+};
 use sterna_turn::TurnMachine;
 
 use crate::RuntimeError;
@@ -20,6 +22,10 @@ pub struct State {
     pub turn: Option<Arc<TurnStarted>>,
     /// Inputs that the last turn took: those it started with, and those that were steered into it.
     pub heard: Vec<Seq>,
+    /// The last step before whose first effect the workspace was kept, or could not be.
+    pub covered: Option<(TurnNo, StepNo)>,
+    /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
+    cuts: Vec<(Seq, Seq)>,
     /// Shared history, oldest first: spans of other logs.
     pub lineage: Vec<Span>,
     /// The last record of the session's own log.
@@ -69,6 +75,12 @@ impl State {
                     self.heard.extend_from_slice(&model.inputs);
                 }
             }
+            Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {
+                self.covered = record.turn.zip(record.step).or(self.covered);
+            }
+            // A fork counts its records anew.
+            Body::SessionOpened(_) => self.cuts.clear(),
+            Body::Rewound(rewound) if rewound.conversation => self.cuts.push((record.seq, rewound.to)),
             _ => {}
         }
         self.head = record.seq;
@@ -78,7 +90,21 @@ impl State {
     /// Records whose content a request carries when it is derived at the head.
     pub fn history(&self) -> Vec<Span> {
         let mut spans = self.lineage.clone();
-        spans.push(Span { session: None, from: 1, to: self.head });
+        spans.extend(self.spans(None, self.head));
+        spans
+    }
+
+    /// The records of one log that count at `head`: without those that rewinds cut out.
+    fn spans(&self, session: Option<&SessionId>, head: Seq) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut to = head;
+        // From the end: a rewind leads back to what counted at the record it went to.
+        while let Some((seq, back)) = self.cuts.iter().rev().find(|(seq, _)| *seq <= to) {
+            spans.push(Span { session: session.cloned(), from: *seq, to });
+            to = *back;
+        }
+        spans.push(Span { session: session.cloned(), from: 1, to });
+        spans.reverse();
         spans
     }
 
@@ -91,9 +117,12 @@ impl State {
         self.apply(record)?;
         if !own {
             match self.lineage.last_mut() {
-                Some(span) if span.session.as_ref() == Some(owner) => span.to = record.seq,
+                Some(span) if span.session.as_ref() == Some(owner) && self.cuts.is_empty() => {
+                    span.to = record.seq;
+                }
                 _ => {
-                    self.lineage.push(Span { session: Some(owner.clone()), from: record.seq, to: record.seq })
+                    self.lineage.retain(|span| span.session.as_ref() != Some(owner));
+                    self.lineage.extend(self.spans(Some(owner), record.seq));
                 }
             }
             self.head = 0;

@@ -9,13 +9,13 @@ use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
 use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
-use sterna_runtime::{Env, Parts, PromptSource, Runtime, Toolbox, TurnConfig};
+use sterna_runtime::{Env, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
 
 use crate::config::Settings;
 use crate::places::Places;
-use crate::{Error, LocalModel, Router, Session, SystemEnv};
+use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
@@ -59,6 +59,7 @@ pub struct Builder {
     sections: Vec<Section>,
     settings: Option<Settings>,
     places: Option<Places>,
+    checkpoints: Option<bool>,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -87,6 +88,7 @@ impl Sterna {
             sections: Vec::new(),
             settings: None,
             places: None,
+            checkpoints: None,
             notice: Arc::new(|_| {}),
         }
     }
@@ -258,6 +260,13 @@ impl Builder {
         self
     }
 
+    /// Whether the workspace is kept before effects that may write in it. On by default, but not in memory: what is
+    /// kept there dies with the process.
+    pub fn checkpoints(mut self, on: bool) -> Self {
+        self.checkpoints = Some(on);
+        self
+    }
+
     /// Called with what takes long, such as starting the local model.
     pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notice = Arc::new(notice);
@@ -283,6 +292,11 @@ impl Builder {
             None => root.clone(),
         };
         let add_dirs = self.add_dirs.iter().map(|dir| real_dir(Some(dir))).collect::<Result<Vec<_>, _>>()?;
+        let in_memory = matches!(self.store, Some(Store::Memory));
+        let mut own_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
+        if let Some(Store::Folder(dir)) = &self.store {
+            own_dirs.push(dir.clone());
+        }
         let (log, blobs) = match self.store {
             Some(Store::Memory) => memory(),
             Some(Store::Folder(dir)) => sqlite(&dir)?,
@@ -371,7 +385,13 @@ impl Builder {
             max_output: self.max_output.or(settings.max_output),
             prompt: PromptSource::new(sections),
         };
-        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools });
+        let keep = self.checkpoints.or(settings.checkpoints).unwrap_or(!in_memory);
+        let checkpoints = keep.then(|| {
+            let state = places.state.join("checkpoints");
+            let keeper = LocalCheckpoints::new(blobs.clone(), state, own_dirs, env.home());
+            Arc::new(keeper) as SharedCheckpoints
+        });
+        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints });
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
 }

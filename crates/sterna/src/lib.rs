@@ -15,6 +15,7 @@
 //! finding stores, models and configuration.
 
 mod builder;
+mod checkpoints;
 pub mod config;
 mod env;
 mod error;
@@ -25,6 +26,7 @@ mod session;
 mod tool_fn;
 
 pub use builder::{Builder, Sterna, Store};
+pub use checkpoints::LocalCheckpoints;
 pub use env::SystemEnv;
 pub use error::Error;
 pub use local::LocalModel;

@@ -61,7 +61,11 @@ enum Flow {
 }
 
 pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
-    let cx = setup::context(&args.turn)?;
+    let mut cx = setup::context(&args.turn)?;
+    if args.pick.ephemeral {
+        // What would be kept in memory dies with it.
+        cx.settings.checkpoints = Some(false);
+    }
     let signals = Signals::new()?;
     let (store, log) = setup::store(&cx, args.pick.ephemeral)?;
     let (pick, route) = pick(&cx, &log, &args.pick, None, args.turn.model.is_none()).await?;

@@ -1,12 +1,14 @@
 //! One file for each command.
 
 pub mod chat;
+pub mod checkpoint;
 pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod replay;
 pub mod resolve;
 pub mod resume;
+pub mod rewind;
 pub mod run;
 pub mod sessions;
 pub mod shim;

@@ -30,7 +30,11 @@ pub enum Pick {
 }
 
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    let cx = setup::context(&args.turn)?;
+    let mut cx = setup::context(&args.turn)?;
+    if args.pick.ephemeral {
+        // What would be kept in memory dies with it.
+        cx.settings.checkpoints = Some(false);
+    }
     let text = prompt(args.prompt.as_deref())?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx, args.pick.ephemeral)?;

@@ -8,7 +8,7 @@ use sterna_model::{Event, EventKind, Phase, ResultEvent, Segment, StopReason, To
 
 use super::Stdout;
 use super::markdown::Markdown;
-use super::words::{self, Open};
+use super::words::{Open, not_kept, self};
 use crate::print::{Print, Style, harmless, one_line};
 
 /// Lines of a result that are shown when it went well, and when it failed (design: tool cards).
@@ -30,6 +30,8 @@ pub struct Text {
     open: Vec<Open>,
     spinner: Spinner,
     since: Instant,
+    /// The last warning: a folder says the same at every step.
+    warned: String,
 }
 
 struct Call {
@@ -57,6 +59,7 @@ impl Text {
             open: Vec::new(),
             spinner: Spinner::default(),
             since: Instant::now(),
+            warned: String::new(),
         }
     }
 
@@ -91,6 +94,14 @@ impl Text {
     pub fn note(&mut self, line: &str, out: &mut Stdout) {
         self.pause(out);
         self.print.note(line);
+    }
+
+    fn warn(&mut self, text: String, out: &mut Stdout) {
+        if self.warned != text {
+            self.pause(out);
+            self.print.warning(&text);
+            self.warned = text;
+        }
     }
 
     pub fn event(&mut self, event: &Event, out: &mut Stdout) {
@@ -150,9 +161,12 @@ impl Text {
             EventKind::CancelRequested { .. } => {
                 self.note(&self.print.paint_err("cancelling the turn", Style::Yellow), out);
             }
-            EventKind::Warning { message, .. } => {
-                self.pause(out);
-                self.print.warning(&one_line(message, 500));
+            EventKind::Warning { message, .. } => self.warn(one_line(message, 500), out),
+            EventKind::CheckpointTaken { skipped: skipped @ 1.., skipped_names, .. } => {
+                self.warn(format!("not kept for a rewind: {}", not_kept(skipped_names, *skipped)), out);
+            }
+            EventKind::SessionRewound { to, .. } => {
+                self.note(&self.print.paint_err(&format!("rewound to record {to}"), Style::Yellow), out);
             }
             EventKind::Gap { missed } => {
                 let line = format!("({missed} live events were missed)");
@@ -182,6 +196,7 @@ impl Text {
             | EventKind::StepEnded {}
             | EventKind::Usage { .. }
             | EventKind::LimitReached { .. }
+            | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
             | EventKind::GrantRevoked { .. } => {}
         }

@@ -106,6 +106,16 @@ pub fn counted(n: u64, what: &str) -> String {
     if n == 1 { format!("{n} {what}") } else { format!("{n} {what}s") }
 }
 
+/// Paths that a checkpoint does not hold: the first few, and how many more.
+pub fn not_kept(names: &[String], all: u64) -> String {
+    let mut text = names.iter().map(|name| one_line(name, 200)).collect::<Vec<_>>().join("; ");
+    let more = all.saturating_sub(names.len() as u64);
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

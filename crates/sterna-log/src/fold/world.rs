@@ -152,7 +152,8 @@ impl World {
     fn rewind(&mut self, to: Seq) {
         let since = self.before.partition_point(|(at, _)| *at <= to);
         // It is a change like any other, so that it can be taken back too.
-        let undone: Vec<Before> = self.before[since..].iter().rev().map(|(_, before)| before.clone()).collect();
+        let undone: Vec<Before> =
+            self.before[since..].iter().rev().map(|(_, before)| before.clone()).collect();
         undone.into_iter().for_each(|before| self.set(before));
         self.keep_grants(|_, given| given <= to);
         self.calls.clear();

@@ -53,8 +53,9 @@ impl Driver {
                     self.model_ended(key, attempt, end)?;
                 }
             }
-            Msg::Passed { key, passed } => {
+            Msg::Passed { key, passed, checkpoint } => {
                 if self.inflight.remove(&key).is_some() {
+                    checkpoint.map_or(Ok(()), |taken| self.stage(taken))?;
                     self.passed(key, passed)?;
                 }
             }
@@ -160,7 +161,7 @@ impl Driver {
                 self.tool_outcome(key, outcome)
             }
             Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
-            Passed::Run { tool, args, plan, quiet_git, content } => {
+            Passed::Run { tool, args, plan, quiet_git, content, changes: _ } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
                 let intent = ToolIntent {

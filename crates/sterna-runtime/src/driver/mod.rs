@@ -64,6 +64,8 @@ pub(crate) enum Msg {
     Passed {
         key: EffectKey,
         passed: Passed,
+        /// The record of the checkpoint that was taken before the call may start.
+        checkpoint: Option<Body>,
     },
     Tool {
         key: EffectKey,
@@ -221,7 +223,7 @@ impl Driver {
             self.rt.residents.keep(self.id.clone(), Rested { state, cache });
         }
         let error = ended.err();
-        self.rt.retire(&self.shared, self.rx, error, self.config, self.configs).await;
+        self.rt.retire(&self.shared, self.rx, error, Some(self.config), self.configs).await;
     }
 
     async fn drive(&mut self, opened: Option<(State, Lease)>) -> Result<End, RuntimeError> {

@@ -114,6 +114,7 @@ impl Driver {
             let fact = match &draft.body {
                 Body::Outcome(_) | Body::Attempt(_) | Body::WaitOpened(_) | Body::InDoubt { .. } => true,
                 Body::LimitReached { .. } | Body::WaitResolved { .. } => true,
+                Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);
                     self.inflight.remove(&intent.key);

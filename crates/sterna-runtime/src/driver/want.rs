@@ -20,7 +20,7 @@ use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::tool::unrun;
-use crate::effects::{model, pipeline, tool};
+use crate::effects::{checkpoint, model, pipeline, tool};
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -231,8 +231,11 @@ impl Driver {
 
     fn want_tool(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let now = self.rt.parts.env.now();
-        if call.closed.is_some() && self.is_passing(&call.key) {
-            self.inflight.remove(&call.key);
+        if call.closed.is_some()
+            && self.is_passing(&call.key)
+            && let Some(flight) = self.inflight.remove(&call.key)
+        {
+            flight.cancel.cancel();
         }
         if let Some(flight) = self.inflight.get(&call.key) {
             if call.closed.is_some() {
@@ -331,6 +334,10 @@ impl Driver {
         let rights = self.rights()?;
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
+        let cancel = Cancel::new();
+        let covered = self.state.covered == Some((key.turn, key.step));
+        let keeper =
+            self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
             let checked = std::panic::AssertUnwindSafe(|| pipeline::pass(&call, &tools, &rights));
@@ -338,10 +345,16 @@ impl Driver {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
             });
+            let checkpoint = match (&passed, keeper) {
+                (pipeline::Passed::Run { changes, .. }, Some((keeper, cancel))) => {
+                    checkpoint::before(keeper, PathBuf::from(&rights.turn.root), changes, cancel).await
+                }
+                _ => None,
+            };
             // A driver that is gone wants no answer.
-            let _ = tx.send(Msg::Passed { key, passed });
+            let _ = tx.send(Msg::Passed { key, passed, checkpoint });
         });
-        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Passing };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
         self.inflight.insert(key, flight);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted};
-use sterna_policy::{Ask, Need, Rule, Verdict};
+use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
 use sterna_tool::{Access, Plan, PlanContext, SharedTool};
 
 use crate::{Env, Toolbox};
@@ -22,7 +22,7 @@ pub struct Rights {
 /// What the pipeline says of a call.
 pub enum Passed {
     /// Policy said yes: it may run.
-    Run { tool: SharedTool, args: Value, plan: Arc<Plan>, quiet_git: bool, content: Digest },
+    Run { tool: SharedTool, args: Value, plan: Arc<Plan>, quiet_git: bool, content: Digest, changes: Changes },
     /// Somebody must be asked.
     Ask(Approval),
     /// It is answered without being run.
@@ -61,13 +61,8 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
-    let answered = call.approved && verdict.decision == sterna_model::Decision::Ask;
     match verdict.decision {
-        _ if answered => Passed::Run { tool: tool.clone(), args, plan: Arc::new(plan), quiet_git, content },
-        sterna_model::Decision::Allow => {
-            Passed::Run { tool: tool.clone(), args, plan: Arc::new(plan), quiet_git, content }
-        }
-        sterna_model::Decision::Ask => Passed::Ask(Approval {
+        sterna_model::Decision::Ask if !call.approved => Passed::Ask(Approval {
             tool: name.clone(),
             summary: plan.summary,
             reason: verdict.reason,
@@ -76,6 +71,14 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             preview: plan.preview,
             content,
         }),
+        sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
+            tool: tool.clone(),
+            args,
+            plan: Arc::new(plan),
+            quiet_git,
+            content,
+            changes: verdict.changes,
+        },
         sterna_model::Decision::Deny => {
             let by = match (&verdict.rule, &verdict.source) {
                 (Some(rule), Some(source)) => format!(" by rule `{rule}` ({source})"),

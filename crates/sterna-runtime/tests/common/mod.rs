@@ -278,6 +278,7 @@ impl World {
             provider,
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
+            checkpoints: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
     }

@@ -135,6 +135,13 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub fn flag(&self) -> Result<bool, ConfigError> {
+        match self.value {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.wrong("true or false")),
+        }
+    }
+
     /// `whole`, of 32 bits.
     pub fn whole32(&self, least: u32) -> Result<u32, ConfigError> {
         let value = self.whole(u64::from(least), u64::from(u32::MAX))?;

@@ -59,6 +59,8 @@ struct ConfigFile {
     env_pass: Option<Vec<String>>,
     /// The level that confines tools; `required`: nothing runs without one.
     sandbox: Option<SandboxWord>,
+    /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
+    checkpoints: Option<bool>,
     /// How sessions get their titles.
     title: Option<TitleWord>,
     policy: Option<Policy>,

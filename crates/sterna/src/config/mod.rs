@@ -43,6 +43,8 @@ pub struct Settings {
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
     pub sandbox: SandboxWish,
+    /// Whether the workspace is kept before effects that may write in it.
+    pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
     pub providers: BTreeMap<String, ProviderSettings>,
     pub local: LocalSettings,

@@ -28,6 +28,7 @@ pub(super) const KEYS: &[&str] = &[
     "tools",
     "env_pass",
     "sandbox",
+    "checkpoints",
     "title",
     "policy",
     "providers",
@@ -140,6 +141,7 @@ impl Reader<'_> {
                 settings.sandbox.level =
                     levels.iter().find(|(_, n)| *n == level && level < 3).map(|(word, _)| (*word).to_owned());
             }
+            "checkpoints" => settings.checkpoints = Some(node.flag()?),
             // The only way that is built: the first words of the first input.
             "title" => node.word(&[("words", ())])?,
             // Tables are not plain; `KEYS` holds nothing else.

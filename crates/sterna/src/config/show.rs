@@ -40,6 +40,7 @@ impl Settings {
             self.row("tools", json!(self.tools)),
             self.row("env_pass", json!(self.env_pass)),
             self.row("sandbox", json!(self.sandbox_word())),
+            self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
         rows.extend(self.rules.iter().map(|rule| Shown {

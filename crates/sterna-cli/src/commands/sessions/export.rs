@@ -119,6 +119,10 @@ struct Needed {
 
 impl Needed {
     async fn by(&mut self, store: &SqliteStore, sealed: &Sealed) -> Result<(), Failure> {
+        // Checkpoints hold whatever lies in a workspace, secrets too: they stay in their store.
+        if matches!(&sealed.record.body, Body::CheckpointTaken(_) | Body::Rewound(_)) {
+            return Ok(());
+        }
         for hash in blob_refs(&sealed.record.body) {
             self.add(hash);
         }

@@ -1,11 +1,14 @@
 //! `sessions fsck`: chains, encodings, blobs; and indexes made anew.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use sterna_log::{Filter, Log, Page, verify};
-use sterna_model::SessionId;
+use sterna::LocalCheckpoints;
+use sterna_log::{Filter, HISTORY_PAGE, Log, Page, verify};
+use sterna_model::{Body, Digest, SessionId};
 use sterna_sqlite::SqliteStore;
 
 use crate::context::Context;
@@ -43,12 +46,15 @@ pub async fn fsck(cx: &Context, args: FsckArgs) -> Result<ExitCode, Failure> {
         ));
         damaged |= !rebuilt.damaged.is_empty();
     }
+    let store = Arc::new(store);
     let ids = if asked.is_empty() { all(&store).await? } else { asked };
+    let checkpoints_of = Arc::new(cx.checkpoints(store.clone()));
+    let mut known = HashSet::new();
     let many = ids.len();
     let mut bad = 0;
     for id in ids {
         // A damage that keeps a session from being read is a finding, not the end of the check.
-        let found = match verify(&store, &store, &id).await {
+        let mut found = match verify(&*store, &*store, &id).await {
             Ok(found) => found,
             Err(error @ (sterna_log::LogError::NotFound(_) | sterna_log::LogError::Tombstone(_))) => {
                 return Err(error.into());
@@ -59,6 +65,9 @@ pub async fn fsck(cx: &Context, args: FsckArgs) -> Result<ExitCode, Failure> {
                 continue;
             }
         };
+        if found.first_bad.is_none() {
+            found.first_bad = checkpoints(&checkpoints_of, &store, &id, &mut known).await?;
+        }
         bad += usize::from(found.first_bad.is_some());
         report(cx, args.json, &id, found.records, found.first_bad, Some(found.last_hash.to_string()))?;
     }
@@ -67,6 +76,32 @@ pub async fn fsck(cx: &Context, args: FsckArgs) -> Result<ExitCode, Failure> {
         cx.print.note(&format!("{many} sessions checked, {bad} damaged"));
     }
     Ok(if damaged { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// The first record whose checkpoint cannot be restored whole, and why.
+async fn checkpoints(
+    keeper: &Arc<LocalCheckpoints>,
+    store: &SqliteStore,
+    id: &SessionId,
+    known: &mut HashSet<Digest>,
+) -> Result<Option<(u64, String)>, Failure> {
+    let mut from = 1;
+    loop {
+        let page = store.read(id, from, HISTORY_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        from = last.record.seq + 1;
+        for sealed in page {
+            let Body::CheckpointTaken(taken) = sealed.record.body else { continue };
+            let (keeper, mut seen) = (keeper.clone(), std::mem::take(known));
+            let looked =
+                tokio::task::spawn_blocking(move || (keeper.damage(&taken.manifest, &mut seen), seen));
+            let (found, seen) = looked.await.map_err(|error| Failure::failed(error.to_string()))?;
+            *known = seen;
+            if let Some(detail) = found.unwrap_or_else(|fault| Some(fault.to_string())) {
+                return Ok(Some((sealed.record.seq, format!("its checkpoint is not whole: {detail}"))));
+            }
+        }
+    }
 }
 
 fn report(

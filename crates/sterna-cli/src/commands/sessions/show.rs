@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, SessionId, ToolStatus};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, money, seconds};
+use crate::render::{brief, money, not_kept, seconds};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -128,6 +128,21 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
+        EventKind::CheckpointTaken { files, skipped, skipped_names, .. } => {
+            let missed = match skipped {
+                0 => String::new(),
+                n => format!("; not kept: {}", not_kept(skipped_names, *n)),
+            };
+            dim(format!("  checkpoint of {files} files{missed}"))
+        }
+        EventKind::SessionRewound { to, files, conversation, .. } => {
+            let what = match (files, conversation) {
+                (Some(_), true) => "files and conversation",
+                (Some(_), false) => "files",
+                (None, _) => "conversation",
+            };
+            print.paint(&format!("↶ {what} went back to record {to}"), Style::Yellow) + "\n"
+        }
         EventKind::Warning { message, .. } => {
             print.paint(&format!("warning: {}", one_line(message, 500)), Style::Yellow) + "\n"
         }
