@@ -221,6 +221,52 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_a_rewind_a_request_shows_what_it_showed_then(
+        bytes in prop::collection::vec(any::<u8>(), 0..160),
+        backs in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
+    ) {
+        let prompt = prompt();
+        let mut records = random_log(&bytes);
+        let (mut transcript, mut world) = (Transcript::new(), World::default());
+        // What was shown after each record, as it was noted down then.
+        let mut shown = Vec::new();
+        for record in &records {
+            transcript.apply(record);
+            world.apply(record);
+            shown.push(transcript.with(&[]));
+        }
+        for back in backs {
+            // To any record before, rewinds and what they cut among them.
+            let at = back.index(records.len());
+            let body = Body::Rewound(Rewound { to: at as u64 + 1, files: None, conversation: true, by: "p".into() });
+            let rewound = record(records.len() as u64 + 1, None, body);
+            transcript.apply(&rewound);
+            world.apply(&rewound);
+            records.push(rewound);
+            shown.push(shown[at].clone());
+            prop_assert_eq!(transcript.with(&[]), shown[at].clone());
+            let late = (at as u64 + 2)..=records.len() as u64;
+            prop_assert!(late.clone().all(|seq| transcript.input(seq).is_none()));
+
+            // The conversation goes on from there, and what was cut stays out.
+            let mut next = transcript.clone();
+            let seq = records.len() as u64 + 1;
+            next.apply(&record(seq, None, input("go on", Delivery::NextTurn)));
+            let start = started(vec![seq], Limits::default(), OnAsk::Deny);
+            next.apply(&record(seq + 1, Some(99), start));
+            let items = next.with(&[]);
+            let mut expected = shown[at].clone();
+            expected.push(Arc::new(Item::User(vec!["go on".into()])));
+            prop_assert_eq!(&items, &expected);
+            check(&prompt, items, &world);
+        }
+    }
+}
+
 fn fold(records: impl IntoIterator<Item = Body>) -> (Transcript, World) {
     let (mut transcript, mut world) = (Transcript::new(), World::default());
     for (body, seq) in records.into_iter().zip(1..) {

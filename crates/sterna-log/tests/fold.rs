@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sterna_log::fold::Folded;
+use sterna_log::fold::{Folded, World};
 use sterna_model::*;
 use world::*;
 
@@ -409,4 +409,61 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_rewind_takes_back_files_and_todos_and_gives_no_right_back() {
+    let by = || "p".to_owned();
+    let grant = |content: u8| Body::GrantGiven {
+        grant: Grant {
+            tool: "shell".into(),
+            summary: "s".into(),
+            scope: GrantScope::Session,
+            content: Digest([content; 32]),
+            expires: None,
+        },
+        by: by(),
+    };
+    let revoked = |content: u8| Body::GrantRevoked { content: Digest([content; 32]), by: by() };
+    let files = |files: &[(&str, u8)]| -> Body {
+        let fact =
+            |(path, hash): &(&str, u8)| Fact::FileRead { path: (*path).into(), hash: Digest([*hash; 32]) };
+        ended(0, ToolStatus::Ok, "", files.iter().map(fact).collect())
+    };
+    let back =
+        |to: Seq, conversation: bool| Body::Rewound(Rewound { to, files: None, conversation, by: by() });
+    let todos = |items: &[&str]| Body::TodoSet {
+        items: items.iter().map(|id| todo(id, TodoStatus::Pending)).collect(),
+        by: by(),
+    };
+    let mut world = World::default();
+    let mut seq = 0;
+    // A record, and the files, todo items and grants that there are after it.
+    let mut check = |body: Body, paths: &[(&str, u8)], items: &[&str], grants: &[u8]| {
+        seq += 1;
+        world.apply(&Record { v: 1, seq, at: 0, turn: Some(1), step: Some(1), body });
+        let held: Vec<(&str, u8)> =
+            world.files.iter().map(|(path, hash)| (path.as_str(), hash.0[0])).collect();
+        let ids: Vec<&str> = world.todos.keys().map(String::as_str).collect();
+        let given: Vec<u8> = world.grants.iter().map(|grant| grant.content.0[0]).collect();
+        assert_eq!(
+            (held.as_slice(), ids.as_slice(), given.as_slice()),
+            (paths, items, grants),
+            "record {seq}"
+        );
+    };
+    check(grant(1), &[], &[], &[1]);
+    check(grant(2), &[], &[], &[1, 2]);
+    check(files(&[("/a", 1), ("/b", 1)]), &[("/a", 1), ("/b", 1)], &[], &[1, 2]);
+    check(todos(&["x", "y"]), &[("/a", 1), ("/b", 1)], &["x", "y"], &[1, 2]);
+    check(files(&[("/a", 2), ("/c", 1)]), &[("/a", 2), ("/b", 1), ("/c", 1)], &["x", "y"], &[1, 2]);
+    check(todos(&["z"]), &[("/a", 2), ("/b", 1), ("/c", 1)], &["z"], &[1, 2]);
+    check(revoked(1), &[("/a", 2), ("/b", 1), ("/c", 1)], &["z"], &[2]);
+    check(grant(3), &[("/a", 2), ("/b", 1), ("/c", 1)], &["z"], &[2, 3]);
+    check(back(4, false), &[("/a", 2), ("/b", 1), ("/c", 1)], &["z"], &[2, 3]);
+    check(back(4, true), &[("/a", 1), ("/b", 1)], &["x", "y"], &[2]);
+    check(back(2, true), &[], &[], &[2]);
+    // Back to before the first rewind: what it took back is there again, but for the rights.
+    check(back(9, true), &[("/a", 2), ("/b", 1), ("/c", 1)], &["z"], &[2]);
+    check(back(10, true), &[("/a", 1), ("/b", 1)], &["x", "y"], &[2]);
 }

@@ -37,6 +37,42 @@ proptest! {
     }
 
     #[test]
+    fn a_rewind_closes_the_turn_and_drops_the_inputs_that_came_since(
+        bytes in choices(),
+        at in any::<prop::sample::Index>(),
+        back in any::<prop::sample::Index>(),
+    ) {
+        let records = random_log(&bytes);
+        let n = at.index(records.len());
+        let mut before = TurnMachine::new();
+        records[..=n].iter().for_each(|record| before.apply(record).unwrap());
+        let to = 1 + back.index(n + 1) as u64;
+        let rewound = |conversation: bool, to: Seq| {
+            let body = Body::Rewound(Rewound { to, files: None, conversation, by: "p".into() });
+            record(before.head() + 1, None, body)
+        };
+
+        let mut machine = before.clone();
+        machine.apply(&rewound(true, to)).unwrap();
+        prop_assert!(machine.turn().is_none());
+        let kept: Vec<_> = before.waiting().filter(|(input, _)| *input <= to).collect();
+        prop_assert_eq!(machine.waiting().collect::<Vec<_>>(), kept.clone());
+        // Numbers of turns go on: none is used twice, and no key of an effect either.
+        prop_assert_eq!(machine.turns(), before.turns());
+        prop_assert_eq!(machine.next(), match kept.first() {
+            Some((input, _)) => Next::Start { turn: before.turns() + 1, inputs: vec![*input] },
+            None => Next::Idle,
+        });
+
+        let mut machine = before.clone();
+        machine.apply(&rewound(false, to)).unwrap();
+        prop_assert_eq!(machine.next(), before.next());
+        for wrong in [0, before.head() + 1] {
+            prop_assert!(before.clone().apply(&rewound(true, wrong)).is_err());
+        }
+    }
+
+    #[test]
     fn turns_end_once_and_calls_are_answered_once_before_the_next_request(bytes in choices()) {
         let records = random_log(&bytes);
         let mut turns: BTreeMap<TurnNo, usize> = BTreeMap::new();
