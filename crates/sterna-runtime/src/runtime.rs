@@ -13,7 +13,7 @@ use sterna_model::{
 use sterna_policy::Rule;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::driver::{Configs, Driver, Msg};
+use crate::driver::{Configs, Driver, Msg, Opening, Start};
 use crate::hub::Hub;
 use crate::resident::Residents;
 use crate::state::{State, for_each_record};
@@ -127,6 +127,14 @@ impl Runtime {
                 origin: submit.origin.clone(),
             }),
         };
+        if fresh && submit.key.is_none() && submit.drive {
+            if let Some(accepted) = self.open_driven(&shared, &append_id, &input, &submit).await {
+                return Ok(accepted);
+            }
+            // The driver could not begin: the input is kept all the same, and whoever waits is told why.
+            let receipt = self.open(&id, &append_id, &input, &submit, &mut None).await?;
+            return Ok(Accepted { session: id, input: receipt.last, repeated: false, opened: true });
+        }
         let mut opened = None;
         let receipt = if fresh {
             self.open(&id, &append_id, &input, &submit, &mut opened).await?
@@ -377,16 +385,28 @@ impl Runtime {
         }
     }
 
-    async fn open(
+    /// Opens a session together with its first turn's first records: one commit instead of two.
+    async fn open_driven(
         &self,
-        id: &SessionId,
+        shared: &Arc<Shared>,
         append_id: &str,
         input: &Draft,
         submit: &Submit,
-        opened: &mut Option<(State, Lease)>,
-    ) -> Result<Receipt, RuntimeError> {
-        let env = &self.0.parts.env;
-        let config = &submit.config;
+    ) -> Option<Accepted> {
+        let (reply, opened) = oneshot::channel();
+        let opening = Opening {
+            id: append_id.to_owned(),
+            records: self.opening_records(&shared.id, input, &submit.config),
+            lease: self.lease_request(),
+            reply,
+        };
+        self.0.spawn_with(shared, submit.config.clone(), Configs::new(), Start::Unwritten(opening));
+        opened.await.ok()?;
+        Some(Accepted { session: shared.id.clone(), input: 2, repeated: false, opened: true })
+    }
+
+    /// A session's first record, and the input that it is opened for.
+    fn opening_records(&self, id: &SessionId, input: &Draft, config: &TurnConfig) -> Vec<Draft> {
         let body = Body::SessionOpened(SessionOpened {
             id: id.clone(),
             parent: None,
@@ -396,14 +416,26 @@ impl Runtime {
             mode: config.mode,
             sterna: VERSION.into(),
         });
-        let records = vec![self.draft(None, body), input.clone()];
+        vec![self.draft(None, body), input.clone()]
+    }
+
+    fn lease_request(&self) -> LeaseRequest {
+        let env = &self.0.parts.env;
         let now = env.now();
-        let lease = submit.drive.then(|| LeaseRequest {
-            owner: env.owner(),
-            now,
-            expires: now.saturating_add(crate::driver::LEASE_MS),
-            takeover: None,
-        });
+        let expires = now.saturating_add(crate::driver::LEASE_MS);
+        LeaseRequest { owner: env.owner(), now, expires, takeover: None }
+    }
+
+    async fn open(
+        &self,
+        id: &SessionId,
+        append_id: &str,
+        input: &Draft,
+        submit: &Submit,
+        opened: &mut Option<(State, Lease)>,
+    ) -> Result<Receipt, RuntimeError> {
+        let records = self.opening_records(id, input, &submit.config);
+        let lease = submit.drive.then(|| self.lease_request());
         let append = Append {
             session: id.clone(),
             expect: Expect::New(lease),
@@ -646,11 +678,12 @@ impl Inner {
                 | Msg::Model { .. }
                 | Msg::Passed { .. }
                 | Msg::Tool { .. }
+                | Msg::Recovered { .. }
                 | Msg::Deadline { .. } => {}
             }
         }
         if more && !failed {
-            self.spawn_with(shared, config, configs, None);
+            self.spawn_with(shared, config, configs, Start::Stored);
         }
         shared.wake();
         self.forget_unused();
@@ -687,7 +720,8 @@ impl Inner {
             return;
         }
         let configs = input.map(|input| (input, config.clone())).into_iter().collect();
-        self.spawn_with(shared, config, configs, opened);
+        let start = opened.map_or(Start::Stored, |(state, lease)| Start::Opened(Box::new(state), lease));
+        self.spawn_with(shared, config, configs, start);
     }
 
     fn spawn_with(
@@ -695,7 +729,7 @@ impl Inner {
         shared: &Arc<Shared>,
         config: TurnConfig,
         configs: Configs,
-        opened: Option<(State, Lease)>,
+        start: Start,
     ) {
         let mut slot = shared.lock_tx();
         if let Some(tx) = &*slot {
@@ -710,7 +744,7 @@ impl Inner {
         let (tx, rx) = mpsc::unbounded_channel();
         *slot = Some(tx.clone());
         let driver = Driver::new(self.clone(), shared.clone(), config, configs, rx, tx);
-        tokio::spawn(driver.run(opened));
+        tokio::spawn(driver.run(start));
     }
 
     /// No driver may start a new step.
