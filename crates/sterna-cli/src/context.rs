@@ -25,6 +25,8 @@ pub struct Context {
     pub print: Print,
     /// Why the configuration could not be read. Only contexts made by `lenient` have it.
     pub broken: Option<Failure>,
+    /// Nothing is to be kept.
+    pub ephemeral: bool,
 }
 
 impl Context {
@@ -56,7 +58,7 @@ impl Context {
             Ok(settings) => (settings, None),
             Err(error) => (Settings::from_env(&get), Some(error.into())),
         };
-        Ok(Self { places, settings, cwd, print: Print::from_env(), broken })
+        Ok(Self { places, settings, cwd, print: Print::from_env(), broken, ephemeral: false })
     }
 
     /// The store, made if there is none.

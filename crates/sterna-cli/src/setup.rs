@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use sterna::{Sterna, Store};
+use sterna::{Helper, Sterna, Store};
 use sterna_log::{Filter, LogError, Page, SessionRow, SharedLog, Status};
 use sterna_model::{Decision, Limits, Mode, OnAsk, Route, RuleText, Scope, SessionId};
 use sterna_policy::Rule;
@@ -47,8 +47,8 @@ pub fn context(args: &TurnArgs) -> Result<Context, Failure> {
 }
 
 /// The user's store, or one that keeps nothing.
-pub fn store(cx: &Context, ephemeral: bool) -> Result<(Store, SharedLog), Failure> {
-    if ephemeral {
+pub fn store(cx: &Context) -> Result<(Store, SharedLog), Failure> {
+    if cx.ephemeral {
         let log = Arc::new(sterna_log::MemoryLog::new());
         return Ok((Store::Own(log.clone(), log.clone()), log));
     }
@@ -75,6 +75,12 @@ pub async fn sterna(
         .on_notice(move |text| print.note(text));
     if let Some(route) = args.model.clone().or_else(|| route.map(Route::to_string)) {
         builder = builder.model(route);
+    }
+    // What is not kept is not found again either: its commands end with it.
+    if cx.ephemeral {
+        builder = builder.checkpoints(false);
+    } else {
+        builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
     }
     if let Some(mode) = mode(args)? {
         builder = builder.mode(mode);

@@ -165,6 +165,8 @@ fn a_command_that_was_running_is_in_doubt() {
         }
         run.signal(Signal::KILL);
         run.child.wait().unwrap();
+        // With it the process that would know the command's end.
+        assert_eq!(world.kill_shims(), 1);
         let done = world.sterna(&["resume", "s", "--json"]);
         let result = done.result();
         assert_eq!((done.code, result["stop"].as_str()), (code, stop), "{}", done.out);

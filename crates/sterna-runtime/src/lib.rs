@@ -16,6 +16,7 @@ mod replay;
 mod resident;
 mod rewind;
 mod runtime;
+mod shared;
 mod state;
 mod tools;
 

@@ -9,7 +9,7 @@ use sterna_model::{EVENT_VERSION, Event, EventKind, Seq, SessionId};
 use tokio::sync::watch;
 
 use crate::hub::{Hub, Read};
-use crate::runtime::Shared;
+use crate::shared::Shared;
 
 /// A reader of one session's events. Slow readers cost nobody anything: they find a gap.
 pub struct Observer {

@@ -1,7 +1,7 @@
 //! The runtime's face: identity lives outside the run. Submit, steer, cancel, answer and observe are O(1) and never
 //! wait for a running turn.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -11,16 +11,13 @@ use sterna_model::{
     Route, RuleText, Ruling, Seq, SessionId, SessionOpened, WaitId, WaitOn,
 };
 use sterna_policy::Rule;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Configs, Driver, Msg};
-use crate::hub::Hub;
+use crate::driver::{Configs, Driver, Msg, Opening, Start};
 use crate::resident::Residents;
+use crate::shared::Shared;
 use crate::state::{State, for_each_record};
 use crate::{Observer, Parts, RuntimeError, TurnConfig};
-
-/// Results that a session keeps for those who wait: the log has them all.
-const KEPT_RESULTS: usize = 64;
 
 /// One process's runtime. Cheap to clone.
 #[derive(Clone)]
@@ -64,16 +61,6 @@ pub struct Resolve {
     /// Allow the same content again without asking, for this long.
     pub grant: Option<GrantScope>,
     pub by: String,
-}
-
-/// What all who know a live session share.
-pub(crate) struct Shared {
-    pub id: SessionId,
-    pub hub: Arc<Hub>,
-    tx: Mutex<Option<mpsc::UnboundedSender<Msg>>>,
-    results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
-    error: Mutex<Option<RuntimeError>>,
-    changed: watch::Sender<u64>,
 }
 
 pub(crate) struct Inner {
@@ -127,6 +114,14 @@ impl Runtime {
                 origin: submit.origin.clone(),
             }),
         };
+        if fresh && submit.key.is_none() && submit.drive {
+            if let Some(accepted) = self.open_driven(&shared, &append_id, &input, &submit).await {
+                return Ok(accepted);
+            }
+            // The driver could not begin: the input is kept all the same, and whoever waits is told why.
+            let receipt = self.open(&id, &append_id, &input, &submit, &mut None).await?;
+            return Ok(Accepted { session: id, input: receipt.last, repeated: false, opened: true });
+        }
         let mut opened = None;
         let receipt = if fresh {
             self.open(&id, &append_id, &input, &submit, &mut opened).await?
@@ -167,7 +162,7 @@ impl Runtime {
     /// The result of the turn that took this input. Waits for it; `parked` and `drained` are results too.
     pub async fn result(&self, session: &SessionId, input: Seq) -> Result<ResultEvent, RuntimeError> {
         let shared = self.0.shared(session);
-        let mut changed = shared.changed.subscribe();
+        let mut changed = shared.changes();
         loop {
             changed.borrow_and_update();
             if let Some(result) = shared.result_of(input) {
@@ -369,12 +364,53 @@ impl Runtime {
             }
         }
         for shared in live {
-            let mut changed = shared.changed.subscribe();
+            let mut changed = shared.changes();
             while shared.is_driven() {
                 let _ = changed.changed().await;
                 changed.borrow_and_update();
             }
         }
+    }
+
+    /// Opens a session together with its first turn's first records: one commit instead of two.
+    async fn open_driven(
+        &self,
+        shared: &Arc<Shared>,
+        append_id: &str,
+        input: &Draft,
+        submit: &Submit,
+    ) -> Option<Accepted> {
+        let (reply, opened) = oneshot::channel();
+        let opening = Opening {
+            id: append_id.to_owned(),
+            records: self.opening_records(&shared.id, input, &submit.config),
+            lease: self.lease_request(),
+            reply,
+        };
+        self.0.spawn_with(shared, submit.config.clone(), Configs::new(), Start::Unwritten(opening));
+        opened.await.ok()?;
+        Some(Accepted { session: shared.id.clone(), input: 2, repeated: false, opened: true })
+    }
+
+    /// A session's first record, and the input that it is opened for.
+    fn opening_records(&self, id: &SessionId, input: &Draft, config: &TurnConfig) -> Vec<Draft> {
+        let body = Body::SessionOpened(SessionOpened {
+            id: id.clone(),
+            parent: None,
+            root: config.root.display().to_string(),
+            cwd: config.cwd.display().to_string(),
+            route: config.route.clone(),
+            mode: config.mode,
+            sterna: VERSION.into(),
+        });
+        vec![self.draft(None, body), input.clone()]
+    }
+
+    fn lease_request(&self) -> LeaseRequest {
+        let env = &self.0.parts.env;
+        let now = env.now();
+        let expires = now.saturating_add(crate::driver::LEASE_MS);
+        LeaseRequest { owner: env.owner(), now, expires, takeover: None }
     }
 
     async fn open(
@@ -385,25 +421,8 @@ impl Runtime {
         submit: &Submit,
         opened: &mut Option<(State, Lease)>,
     ) -> Result<Receipt, RuntimeError> {
-        let env = &self.0.parts.env;
-        let config = &submit.config;
-        let body = Body::SessionOpened(SessionOpened {
-            id: id.clone(),
-            parent: None,
-            root: config.root.display().to_string(),
-            cwd: config.cwd.display().to_string(),
-            route: config.route.clone(),
-            mode: config.mode,
-            sterna: VERSION.into(),
-        });
-        let records = vec![self.draft(None, body), input.clone()];
-        let now = env.now();
-        let lease = submit.drive.then(|| LeaseRequest {
-            owner: env.owner(),
-            now,
-            expires: now.saturating_add(crate::driver::LEASE_MS),
-            takeover: None,
-        });
+        let records = self.opening_records(id, input, &submit.config);
+        let lease = submit.drive.then(|| self.lease_request());
         let append = Append {
             session: id.clone(),
             expect: Expect::New(lease),
@@ -646,13 +665,14 @@ impl Inner {
                 | Msg::Model { .. }
                 | Msg::Passed { .. }
                 | Msg::Tool { .. }
+                | Msg::Recovered { .. }
                 | Msg::Deadline { .. } => {}
             }
         }
         // Whoever knows what no turn may be given drives none.
         let config = config.or_else(|| configs.values().next().cloned());
         if let Some(config) = config.filter(|_| more && !failed) {
-            self.spawn_with(shared, config, configs, None);
+            self.spawn_with(shared, config, configs, Start::Stored);
         }
         shared.wake();
         self.forget_unused();
@@ -663,14 +683,7 @@ impl Inner {
         if let Some(shared) = sessions.get(id).and_then(Weak::upgrade) {
             return shared;
         }
-        let shared = Arc::new(Shared {
-            id: id.clone(),
-            hub: Arc::new(Hub::new(id.clone())),
-            tx: Mutex::default(),
-            results: Mutex::default(),
-            error: Mutex::default(),
-            changed: watch::Sender::new(0),
-        });
+        let shared = Arc::new(Shared::new(id.clone()));
         sessions.insert(id.clone(), Arc::downgrade(&shared));
         shared
     }
@@ -689,7 +702,8 @@ impl Inner {
             return;
         }
         let configs = input.map(|input| (input, config.clone())).into_iter().collect();
-        self.spawn_with(shared, config, configs, opened);
+        let start = opened.map_or(Start::Stored, |(state, lease)| Start::Opened(Box::new(state), lease));
+        self.spawn_with(shared, config, configs, start);
     }
 
     fn spawn_with(
@@ -697,7 +711,7 @@ impl Inner {
         shared: &Arc<Shared>,
         config: TurnConfig,
         configs: Configs,
-        opened: Option<(State, Lease)>,
+        start: Start,
     ) {
         let mut slot = shared.lock_tx();
         if let Some(tx) = &*slot {
@@ -712,7 +726,7 @@ impl Inner {
         let (tx, rx) = mpsc::unbounded_channel();
         *slot = Some(tx.clone());
         let driver = Driver::new(self.clone(), shared.clone(), config, configs, rx, tx);
-        tokio::spawn(driver.run(opened));
+        tokio::spawn(driver.run(start));
     }
 
     /// No driver may start a new step.
@@ -729,61 +743,6 @@ impl Inner {
 
     fn lock_sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Weak<Shared>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
-    /// Keeps a result for those who wait for it.
-    pub fn finish(&self, inputs: Vec<Seq>, result: ResultEvent) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.push_back((inputs, result));
-        if results.len() > KEPT_RESULTS {
-            results.pop_front();
-        }
-        drop(results);
-        self.wake();
-    }
-
-    /// A turn that is driven on is neither parked nor drained any more.
-    fn forget_unfinished(&self) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.retain(|(_, result)| !matches!(result.outcome, "parked" | "drained"));
-    }
-
-    fn result_of(&self, input: Seq) -> Option<ResultEvent> {
-        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.iter().rev().find(|(inputs, _)| inputs.contains(&input)).map(|(_, result)| result.clone())
-    }
-
-    /// Takes the driver's place, unless there is one. Whoever has it calls `Inner::retire` in the end.
-    pub fn occupy(&self) -> Option<mpsc::UnboundedReceiver<Msg>> {
-        let mut slot = self.lock_tx();
-        if slot.is_some() {
-            return None;
-        }
-        let (tx, rx) = mpsc::unbounded_channel();
-        *slot = Some(tx);
-        Some(rx)
-    }
-
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    fn is_driven(&self) -> bool {
-        self.lock_tx().is_some()
-    }
-
-    fn wake(&self) {
-        self.changed.send_modify(|n| *n += 1);
-    }
-
-    fn lock_tx(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Msg>>> {
-        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_error(&self) -> MutexGuard<'_, Option<RuntimeError>> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -35,8 +35,28 @@ pub trait Tool: Send + Sync {
         120_000
     }
 
-    /// Runs the call. Dropping the future must leave nothing running.
+    /// Runs the call. Dropping the future must leave nothing running but what `recover` finds.
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>>;
+
+    /// What became of a call whose intent is in the log and whose outcome is not, because the process that ran it
+    /// died. Asked once for each such call before its class decides. May wait for what still runs; when `cx.cancel`
+    /// is raised, that is to be ended. `cx.attempt` is the attempt that was running.
+    fn recover<'a>(&'a self, _cx: ToolContext, _args: Value) -> BoxFuture<'a, Recovered> {
+        Box::pin(std::future::ready(Recovered::Unknown))
+    }
+
+    /// The outcome of that attempt is durable: what was kept to recover it may go. Must not block.
+    fn settled(&self, _key: &EffectKey, _attempt: u32) {}
+}
+
+/// What is known of a call after a crash.
+pub enum Recovered {
+    /// It ended, and this is its true end.
+    Ended(Result<ToolReturn, ToolError>),
+    /// It never ran, and never will under that attempt.
+    NeverRan,
+    /// Nobody knows. What it wrote until then, if that is known.
+    Unknown,
 }
 
 /// A shared tool.

@@ -22,10 +22,11 @@ mod write;
 
 use std::sync::Arc;
 
+use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
-/// All built-in tools, sorted by name.
-pub fn builtin() -> Vec<SharedTool> {
+/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
+pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
     vec![
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
@@ -34,7 +35,7 @@ pub fn builtin() -> Vec<SharedTool> {
         Arc::new(list::List::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
-        Arc::new(shell::Shell::new()),
+        Arc::new(shell::Shell::new(shims)),
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),
     ]

@@ -1,6 +1,7 @@
 //! `shell`: a command line of the user's shell.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,10 +11,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::SharedBlobs;
-use sterna_model::{EffectClass, Fact, ToolSpec, ToolStatus};
-use sterna_shell::{Captured, Command, Ended, lossy_head, lossy_tail};
+use sterna_model::{EffectClass, EffectKey, Fact, ToolSpec, ToolStatus};
+use sterna_shell::shim::{self, Followed, Found, Handle, Input, Run, ShimError, Shims};
+use sterna_shell::{Captured, Command, Ended, GRACE, lossy_head, lossy_tail};
 use sterna_tool::{
-    Access, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+    Access, Output, Plan, PlanContext, Recovered, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+    ViewBudget,
 };
 
 use crate::support::{cut, first_line, number, parse, place, planned};
@@ -42,11 +45,13 @@ impl Args {
 
 pub(crate) struct Shell {
     spec: ToolSpec,
+    /// Where commands run on when this process dies. Without: they end with the call, and a crash leaves a doubt.
+    shims: Option<Arc<Shims>>,
 }
 
 impl Shell {
-    pub(crate) fn new() -> Self {
-        Self { spec: crate::schema::spec::<Args>("shell", include_str!("shell.md")) }
+    pub(crate) fn new(shims: Option<Arc<Shims>>) -> Self {
+        Self { spec: crate::schema::spec::<Args>("shell", include_str!("shell.md")), shims }
     }
 }
 
@@ -80,12 +85,94 @@ impl Tool for Shell {
             let cwd = planned(&cx, args.cwd())?;
             let blobs = cx.blobs.clone();
             let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
+            if let Some(shims) = &self.shims {
+                let plan = shim_plan(&cx, &args, cwd.clone(), seconds);
+                match shims.start(&cx.key, cx.attempt, &plan).await {
+                    Ok(handle) => return followed(handle, cx, seconds).await,
+                    // No program that could be the shim: as without.
+                    Err(ShimError::NoShim { .. }) => {}
+                    Err(error) => return Err(ToolError::failed(error)),
+                }
+            }
             let ended =
                 sterna_shell::run(command(cx, args, cwd, seconds)).await.map_err(ToolError::failed)?;
             result(ended, seconds, &blobs).await.map(ToolReturn::Done)
         }
         .boxed()
     }
+
+    /// The shim keeps the limit that was asked for; this is only for one that does not answer.
+    fn timeout_ms(&self, args: &Value) -> u64 {
+        let asked = args.get("timeout_s").and_then(Value::as_u64).unwrap_or(DEFAULT_SECONDS);
+        (asked.min(MAX_SECONDS) + SPARE_SECONDS) * 1_000
+    }
+
+    fn recover<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Recovered> {
+        async move {
+            let (Some(shims), Ok(args)) = (&self.shims, parse_checked(&args)) else {
+                return Recovered::Unknown;
+            };
+            let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
+            match shims.attach(&cx.key, cx.attempt) {
+                Ok(Found::Running(handle) | Found::Exited(_, handle)) => {
+                    match followed(handle, cx, seconds).await {
+                        Err(ToolError { status: ToolStatus::OutcomeUnknown, .. }) => Recovered::Unknown,
+                        ended => Recovered::Ended(ended),
+                    }
+                }
+                Ok(Found::Revoked) => Recovered::NeverRan,
+                Ok(Found::InDoubt(_, handle)) => {
+                    // Whatever it left must not go on beside what is done about it.
+                    drop(shims.end_strays(handle.spool()));
+                    Recovered::Unknown
+                }
+                Err(_) => Recovered::Unknown,
+            }
+        }
+        .boxed()
+    }
+
+    fn settled(&self, key: &EffectKey, attempt: u32) {
+        if let Some(shims) = self.shims.clone() {
+            let key = key.clone();
+            // What cannot be removed is listed and cleaned by `sterna doctor`.
+            let remove = move || drop(shims.remove(&key, attempt));
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+                Err(_) => remove(),
+            }
+        }
+    }
+}
+
+/// Follows a command under its shim to its end: live, and after a restart.
+async fn followed(handle: Handle, cx: ToolContext, seconds: u64) -> Result<ToolReturn, ToolError> {
+    let followed = shim::follow(handle, cx.blobs.clone(), cx.cancel, GRACE, cx.progress).await;
+    match followed.map_err(ToolError::failed)? {
+        Followed::Ended { ended, cause: _, lost } => {
+            let mut done = result(ended, seconds, &cx.blobs).await?;
+            if lost > 0 {
+                let note = format!("{} bytes of its output were lost", number(lost));
+                match &mut done.output {
+                    Output::Text(text) => *text = joined(text, &note),
+                    Output::Large { note: had, .. } => *had = joined(had, &note),
+                }
+            }
+            Ok(ToolReturn::Done(done))
+        }
+        Followed::Lost(output) => {
+            let note = "outcome_unknown: the process that ran it was killed";
+            let message = joined(&excerpt(output, &cx.blobs).await, note);
+            Err(ToolError { status: ToolStatus::OutcomeUnknown, message })
+        }
+    }
+}
+
+fn shim_plan(cx: &ToolContext, args: &Args, cwd: PathBuf, seconds: u64) -> shim::Plan {
+    let mut plan = shim::Plan::new(Run::Shell { line: args.command.clone() }, cwd, (*cx.env).clone());
+    plan.input = args.stdin.as_ref().map(|text| Input { text: text.clone(), open: false });
+    plan.time_limit_ms = Some(seconds * 1_000);
+    plan
 }
 
 fn parse_checked(args: &Value) -> Result<Args, ToolError> {
@@ -195,6 +282,8 @@ async fn excerpt(output: Captured, blobs: &SharedBlobs) -> String {
 const BUDGET: ViewBudget = ViewBudget { bytes: 16 << 10, lines: 400, head_percent: 40 };
 const MARKER_BYTES: usize = 400;
 const DEFAULT_SECONDS: u64 = sterna_shell::DEFAULT_TIMEOUT.as_secs();
+/// Seconds beyond a command's own limit after which the call is given up.
+const SPARE_SECONDS: u64 = 15;
 const MAX_SECONDS: u64 = sterna_shell::MAX_TIMEOUT.as_secs();
 const SUMMARY_BYTES: usize = 200;
 const PREVIEW_BYTES: usize = 4 << 10;

@@ -10,6 +10,7 @@ use sterna_llm_http::HttpProvider;
 use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
 use sterna_runtime::{Env, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
+use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
 
@@ -46,6 +47,7 @@ pub struct Builder {
     tools: Vec<SharedTool>,
     builtin_tools: bool,
     profile: Option<String>,
+    helper: Option<Helper>,
     names: Vec<String>,
     workspace: Option<PathBuf>,
     cwd: Option<PathBuf>,
@@ -74,6 +76,7 @@ impl Sterna {
             env: None,
             tools: Vec::new(),
             builtin_tools: true,
+            helper: None,
             profile: None,
             names: Vec::new(),
             workspace: None,
@@ -158,6 +161,13 @@ impl Builder {
     /// A tool beside the built-in ones; of two with one name the host's counts.
     pub fn tool(mut self, tool: SharedTool) -> Self {
         self.tools.push(tool);
+        self
+    }
+
+    /// The program that runs commands so that they outlive this process. Without one, and without [`init`](crate::init)
+    /// at the beginning of `main`, commands end with the process, and after a crash they are in doubt.
+    pub fn helper(mut self, helper: Helper) -> Self {
+        self.helper = Some(helper);
         self
     }
 
@@ -297,6 +307,14 @@ impl Builder {
         if let Some(Store::Folder(dir)) = &self.store {
             own_dirs.push(dir.clone());
         }
+        // Commands are kept beside the log that knows of them.
+        let spools = match &self.store {
+            Some(Store::Folder(dir)) => Some(dir.join("spools")),
+            None | Some(Store::Own(..)) => Some(places.data.join("spools")),
+            Some(Store::Memory) => None,
+        };
+        let helper = self.helper.or_else(|| crate::is_initialised().then(Helper::this_host));
+        let shims = spools.zip(helper).map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
         let (log, blobs) = match self.store {
             Some(Store::Memory) => memory(),
             Some(Store::Folder(dir)) => sqlite(&dir)?,
@@ -348,7 +366,7 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
-        let builtin = if self.builtin_tools { sterna_tools::builtin() } else { Vec::new() };
+        let builtin = if self.builtin_tools { sterna_tools::builtin(shims) } else { Vec::new() };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
         let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());

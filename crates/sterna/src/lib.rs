@@ -32,7 +32,22 @@ pub use error::Error;
 pub use local::LocalModel;
 pub use router::Router;
 pub use session::{Reply, Session, Turn, TurnStream};
+pub use sterna_shell::shim::Helper;
 pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
+
+/// Call it first in `main`, before any thread: commands of the `shell` tool then run in small processes of this same
+/// program that outlive it, and a session that is resumed after a crash gets their true end. Does not return in such
+/// a process.
+pub fn init() {
+    sterna_shell::shim::init();
+    INITIALISED.store(true, std::sync::atomic::Ordering::Release);
+}
+
+pub(crate) fn is_initialised() -> bool {
+    INITIALISED.load(std::sync::atomic::Ordering::Acquire)
+}
+
+static INITIALISED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 /// What most hosts need, in one line.
 pub mod prelude {

@@ -62,12 +62,9 @@ enum Flow {
 
 pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
     let mut cx = setup::context(&args.turn)?;
-    if args.pick.ephemeral {
-        // What would be kept in memory dies with it.
-        cx.settings.checkpoints = Some(false);
-    }
+    cx.ephemeral = args.pick.ephemeral;
     let signals = Signals::new()?;
-    let (store, log) = setup::store(&cx, args.pick.ephemeral)?;
+    let (store, log) = setup::store(&cx)?;
     let (pick, route) = pick(&cx, &log, &args.pick, None, args.turn.model.is_none()).await?;
     let is_person = setup::has_person(&cx);
     let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), is_person).await?;

@@ -23,7 +23,7 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let mut cx = setup::context(&args.turn)?;
     let named = args.id.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
-    let (store, log) = setup::store(&cx, false)?;
+    let (store, log) = setup::store(&cx)?;
     let may_ask = !args.json && setup::has_person(&cx);
     let id = match named {
         Some(id) => id,

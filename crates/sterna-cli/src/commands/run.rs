@@ -31,13 +31,10 @@ pub enum Pick {
 
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut cx = setup::context(&args.turn)?;
-    if args.pick.ephemeral {
-        // What would be kept in memory dies with it.
-        cx.settings.checkpoints = Some(false);
-    }
+    cx.ephemeral = args.pick.ephemeral;
     let text = prompt(args.prompt.as_deref())?;
     let mut signals = Signals::new()?;
-    let (store, log) = setup::store(&cx, args.pick.ephemeral)?;
+    let (store, log) = setup::store(&cx)?;
     let (pick, route) = pick(&cx, &log, &args.pick, args.key.as_deref(), args.turn.model.is_none()).await?;
     let may_ask = !args.json && setup::has_person(&cx);
     let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), may_ask).await?;

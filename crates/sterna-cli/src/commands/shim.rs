@@ -10,4 +10,5 @@ pub fn if_asked() -> Option<ExitCode> {
     (args.next()? == WORD).then(|| sterna_shell::shim::main(args))
 }
 
-const WORD: &str = "shim";
+/// The subcommand.
+pub const WORD: &str = "shim";

@@ -8,7 +8,7 @@ use sterna_model::{Event, EventKind, Phase, ResultEvent, Segment, StopReason, To
 
 use super::Stdout;
 use super::markdown::Markdown;
-use super::words::{Open, not_kept, self};
+use super::words::{self, Open, not_kept};
 use crate::print::{Print, Style, harmless, one_line};
 
 /// Lines of a result that are shown when it went well, and when it failed (design: tool cards).

@@ -64,6 +64,40 @@ impl World {
         command
     }
 
+    /// Kills the processes that run this world's commands, and says how many there were.
+    pub fn kill_shims(&self) -> usize {
+        let shims = self.shims();
+        for pid in &shims {
+            // It may have ended by itself.
+            let _ = kill_process(*pid, Signal::KILL);
+        }
+        // Their locks are free when they are gone.
+        while !self.shims().is_empty() {
+            std::thread::yield_now();
+        }
+        shims.len()
+    }
+
+    /// The processes that run this world's commands.
+    pub fn shims(&self) -> Vec<Pid> {
+        let spools = self.home().join("data/spools");
+        let spools = spools.to_str().unwrap().to_owned();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let ours = numbers.filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&spools)
+        });
+        ours.filter_map(Pid::from_raw).collect()
+    }
+
+    /// Spools of commands that are left on disk.
+    pub fn spools(&self) -> usize {
+        std::fs::read_dir(self.home().join("data/spools")).map_or(0, |dir| {
+            dir.flatten().filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).count()
+        })
+    }
+
     pub fn sterna(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).spawn().unwrap())
     }

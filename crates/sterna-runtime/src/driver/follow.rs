@@ -50,7 +50,13 @@ impl Driver {
                     Some(Msg::Configure { input: None, config }) => self.config = *config,
                     Some(Msg::Drain) | None => return Ok(End::Drained),
                     // Left-overs of a lead that was lost.
-                    Some(Msg::Model { .. } | Msg::Passed { .. } | Msg::Tool { .. } | Msg::Deadline { .. }) => {}
+                    Some(
+                        Msg::Model { .. }
+                        | Msg::Passed { .. }
+                        | Msg::Tool { .. }
+                        | Msg::Recovered { .. }
+                        | Msg::Deadline { .. },
+                    ) => {}
                 },
             }
         }

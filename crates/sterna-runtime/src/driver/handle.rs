@@ -13,7 +13,7 @@ use super::want::Ready;
 use super::{Driver, End, Msg, Stage};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::Passed;
-use crate::effects::tool::{ToolEnd, unrun};
+use crate::effects::tool::{Found, ToolEnd, unrun};
 use crate::{RuntimeError, TurnConfig};
 
 impl Driver {
@@ -39,8 +39,10 @@ impl Driver {
             Msg::Drain => {
                 self.draining = true;
                 // A model call can be made again; what tools do must settle.
-                let calls: Vec<EffectKey> =
-                    self.inflight.keys().filter(|key| self.model_key(key)).cloned().collect();
+                // And what is only looked for can be looked for again.
+                let again = |key: &EffectKey, stage| self.model_key(key) || stage == Stage::Recovering;
+                let flights = self.inflight.iter().filter(|(key, flight)| again(key, flight.stage));
+                let calls: Vec<EffectKey> = flights.map(|(key, _)| key.clone()).collect();
                 for key in calls {
                     if let Some(flight) = self.inflight.remove(&key) {
                         flight.task.abort();
@@ -62,6 +64,16 @@ impl Driver {
             Msg::Tool { key, end } => {
                 if self.inflight.remove(&key).is_some() {
                     self.tool_ended(key, end)?;
+                }
+            }
+            Msg::Recovered { key, found } => {
+                if self.inflight.remove(&key).is_some() {
+                    match found {
+                        Found::Ended(end) => self.tool_ended(key, end)?,
+                        // Then it can be run, or closed, as if it had no intent.
+                        Found::NeverRan => drop(self.own.insert(key)),
+                        Found::Unknown => drop(self.unknown.insert(key)),
+                    }
                 }
             }
             Msg::Deadline { turn } => {

@@ -20,15 +20,16 @@ use sterna_model::{
     TurnCommitted, TurnNo, TurnOutcome, TurnStarted,
 };
 use sterna_policy::Rule;
-use sterna_tool::{Cancel, SessionView};
+use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
-use crate::effects::tool::ToolEnd;
+use crate::effects::tool::{Found, ToolEnd};
 use crate::resident::Rested;
-use crate::runtime::{Inner, Shared};
+use crate::runtime::Inner;
+use crate::shared::Shared;
 use crate::{RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
@@ -71,9 +72,33 @@ pub(crate) enum Msg {
         key: EffectKey,
         end: ToolEnd,
     },
+    /// What became of a call of another life.
+    Recovered {
+        key: EffectKey,
+        found: Found,
+    },
     Deadline {
         turn: TurnNo,
     },
+}
+
+/// How a driver comes to its session.
+pub(crate) enum Start {
+    /// It is in the log.
+    Stored,
+    /// It was opened just now, under this lease.
+    Opened(Box<State>, Lease),
+    /// It is new, and nobody else knows its name yet: its first records are written with the first step's.
+    Unwritten(Opening),
+}
+
+/// The append that opens a session.
+pub(crate) struct Opening {
+    pub id: String,
+    pub records: Vec<Draft>,
+    pub lease: LeaseRequest,
+    /// Told when these records are durable. Dropped without a word when they are not.
+    pub reply: oneshot::Sender<Receipt>,
 }
 
 /// Why a lead or a follow ended.
@@ -108,6 +133,8 @@ struct InFlight {
 enum Stage {
     Passing,
     Running,
+    /// It is looked for: it was started in another life.
+    Recovering,
 }
 
 pub(crate) struct Driver {
@@ -122,17 +149,23 @@ pub(crate) struct Driver {
     tx: mpsc::UnboundedSender<Msg>,
     state: State,
     fence: Option<Fence>,
+    /// The session is to be opened with the next append.
+    opening: Option<Opening>,
     renew_at: Millis,
     /// Records that are folded and not yet durable.
     staged: Vec<Draft>,
     staged_events: Vec<Event>,
     staged_blobs: Vec<bytes::Bytes>,
     staged_results: Vec<(Vec<Seq>, ResultEvent)>,
+    /// Calls whose outcome is staged: their tools are told when it is durable.
+    staged_settled: Vec<(SharedTool, EffectKey, u32)>,
     /// The last record whose events were shown.
     shown: Seq,
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Calls of another life of which nobody knows what became.
+    unknown: HashSet<EffectKey>,
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     request: Option<(EffectKey, Encoded)>,
@@ -172,14 +205,17 @@ impl Driver {
             tx,
             state: State::default(),
             fence: None,
+            opening: None,
             renew_at: 0,
             staged: Vec::new(),
             staged_events: Vec::new(),
             staged_blobs: Vec::new(),
             staged_results: Vec::new(),
+            staged_settled: Vec::new(),
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            unknown: HashSet::new(),
             ready: Vec::new(),
             request: None,
             prompt: None,
@@ -194,12 +230,12 @@ impl Driver {
         }
     }
 
-    /// Drives until nothing is left to do. `state` and `lease` when the session was just opened here.
-    pub async fn run(mut self, opened: Option<(State, Lease)>) {
-        let driven = AssertUnwindSafe(self.drive(opened)).catch_unwind().await;
+    /// Drives until nothing is left to do.
+    pub async fn run(mut self, start: Start) {
+        let driven = AssertUnwindSafe(self.drive(start)).catch_unwind().await;
         let ended = driven.unwrap_or_else(|panic| Err(RuntimeError::Panicked(told_by(&*panic))));
         self.stop_effects();
-        if let Some(fence) = self.fence.take() {
+        if let Some(fence) = self.fence.take().filter(|_| self.opening.take().is_none()) {
             // A lease that cannot be let go expires, and its owner's death frees it at once.
             let _ = self.rt.parts.log.release(&self.id, fence).await;
         }
@@ -226,15 +262,24 @@ impl Driver {
         self.rt.retire(&self.shared, self.rx, error, Some(self.config), self.configs).await;
     }
 
-    async fn drive(&mut self, opened: Option<(State, Lease)>) -> Result<End, RuntimeError> {
+    async fn drive(&mut self, start: Start) -> Result<End, RuntimeError> {
         let mut takeover = None;
-        match opened {
-            Some((state, lease)) => {
-                self.state = state;
+        match start {
+            Start::Opened(state, lease) => {
+                self.state = *state;
                 self.take_lease(&lease);
                 self.refresh_view();
             }
-            None => match self.rt.residents.take(&self.id) {
+            Start::Unwritten(mut opening) => {
+                for draft in std::mem::take(&mut opening.records) {
+                    self.stage_at(draft.turn, draft.step, draft.body)?;
+                }
+                self.opening = Some(opening);
+                // A new session's first lease.
+                self.fence = Some(1);
+                self.renew_at = self.rt.parts.env.now().saturating_add(RENEW_MS);
+            }
+            Start::Stored => match self.rt.residents.take(&self.id) {
                 Some(rested) => {
                     self.state = rested.state;
                     self.cache = rested.cache;
@@ -245,7 +290,9 @@ impl Driver {
                 None => self.load().await?,
             },
         }
-        self.show_as_durable();
+        if self.opening.is_none() {
+            self.show_as_durable();
+        }
         loop {
             if self.fence.is_none() && !self.try_lease(takeover.take()).await? {
                 match self.follow().await? {
@@ -408,6 +455,7 @@ impl Driver {
         // The next turn's first records could share this commit, but whoever waits for this one waits now.
         if self.flush().await? && self.state.machine.turn().is_none() {
             self.own.clear();
+            self.unknown.clear();
             self.request = None;
             for input in &self.state.heard {
                 self.configs.remove(input);
@@ -493,6 +541,7 @@ impl Driver {
         self.stop_effects();
         self.forget_staged();
         self.own.clear();
+        self.unknown.clear();
         let before = self.shown;
         self.load().await?;
         self.show_from_log(before).await

@@ -1,7 +1,7 @@
 //! Staging and flushing: records are folded at once, and shown when they are durable. A step of pure calls is one
 //! commit, others are two.
 
-use sterna_log::{Append, Expect, LogError};
+use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{Body, Draft, EffectResult, Intended, Record, StepNo, TurnNo};
 
 use super::Driver;
@@ -86,15 +86,22 @@ impl Driver {
             let head = self.state.head - records.len() as u64;
             let rest = records.split_off(records.len().min(APPEND_RECORDS));
             let first = records.first().map(|first| identity(&first.clone().at_seq(head + 1)));
+            let (expect, id) = match &self.opening {
+                Some(opening) => (Expect::New(Some(opening.lease.clone())), opening.id.clone()),
+                None => (Expect::Head { head, fence }, first.unwrap_or_default()),
+            };
             let append = Append {
                 session: self.id.clone(),
-                expect: Expect::Head { head, fence },
-                id: first.unwrap_or_default(),
+                expect,
+                id,
                 records: records.clone(),
                 blobs: std::mem::take(&mut blobs),
             };
             match self.rt.parts.log.append(append).await {
-                Ok(_) => records = rest,
+                Ok(receipt) => {
+                    self.opened(receipt);
+                    records = rest;
+                }
                 Err(LogError::StaleHead { .. }) => {
                     records.extend(rest);
                     return Ok(Some(records));
@@ -103,6 +110,17 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    /// The session is in the log now, and so is the input that it was opened for.
+    fn opened(&mut self, receipt: Receipt) {
+        if let Some(opening) = self.opening.take() {
+            if let Some(lease) = &receipt.lease {
+                self.take_lease(lease);
+            }
+            // Whoever asked may have left.
+            let _ = opening.reply.send(receipt);
+        }
     }
 
     /// Somebody else's input or answer came first. What happened still happened; what was decided is decided again.
@@ -142,6 +160,7 @@ impl Driver {
         self.staged_blobs.clear();
         self.staged_events.clear();
         self.staged_results.clear();
+        self.staged_settled.clear();
     }
 
     /// Shows the events of records that are durable now.
@@ -152,14 +171,24 @@ impl Driver {
         for (inputs, result) in std::mem::take(&mut self.staged_results) {
             self.shared.finish(inputs, result);
         }
+        for (tool, key, attempt) in std::mem::take(&mut self.staged_settled) {
+            tool.settled(&key, attempt);
+        }
     }
 
     /// What the driver itself keeps of a record.
     pub(super) fn learn(&mut self, record: &Record) {
         match &record.body {
             Body::Outcome(outcome) => match &outcome.result {
-                EffectResult::Tool(result) if !result.facts.is_empty() => self.refresh_view(),
-                EffectResult::Tool(_) | EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
+                EffectResult::Tool(result) => {
+                    if !result.facts.is_empty() {
+                        self.refresh_view();
+                    }
+                    let call = self.call(&outcome.key).filter(|call| call.started > 0);
+                    let tool = call.and_then(|call| self.rt.parts.tools.get(&call.call.name)).cloned();
+                    self.staged_settled.extend(tool.map(|tool| (tool, outcome.key.clone(), outcome.attempt)));
+                }
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
             },
             Body::TodoSet { .. } => self.refresh_view(),
             Body::TurnCommitted(committed) => {

@@ -252,6 +252,10 @@ impl Driver {
         }
         if let Some(closed) = call.closed {
             let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.answered;
+            if foreign && !self.unknown.contains(&call.key) {
+                // What still runs of it is ended, and its true end told.
+                return self.look_for(call, true);
+            }
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
                 _ if foreign => (ToolStatus::OutcomeUnknown, OUTCOME_UNKNOWN.to_owned()),
@@ -311,6 +315,9 @@ impl Driver {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
+            EffectClass::AtMostOnce | EffectClass::Compensable if !self.unknown.contains(&call.key) => {
+                self.look_for(call, false)
+            }
             EffectClass::AtMostOnce | EffectClass::Compensable => {
                 let key = call.key;
                 self.stage(Body::InDoubt { key: key.clone(), resolution: policy })?;
@@ -327,6 +334,33 @@ impl Driver {
                 Ok(true)
             }
         }
+    }
+
+    /// Asks the tool what became of a call of another life, and waits for it if it still runs.
+    fn look_for(&mut self, call: CallTool, end: bool) -> Result<bool, RuntimeError> {
+        let name = &call.call.name;
+        let args = self.rt.parts.tools.arguments(name, &call.call.arguments);
+        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(name).cloned(), args) else {
+            // Another version knew it.
+            self.unknown.insert(call.key);
+            return Ok(true);
+        };
+        let Some((context, cancel)) = self.tool_context(&call.key, call.started, Arc::default(), false)
+        else {
+            return Ok(false);
+        };
+        if end {
+            cancel.cancel();
+        }
+        let (tx, key) = (self.tx.clone(), call.key.clone());
+        let task = tokio::spawn(async move {
+            let found = AssertUnwindSafe(tool::recover(tool, context, args)).catch_unwind().await;
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
+        });
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering };
+        self.inflight.insert(call.key, flight);
+        Ok(false)
     }
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
@@ -378,8 +412,30 @@ impl Driver {
 
     fn start(&mut self, ready: Ready) {
         let Ready { key, attempt, tool, args, plan, quiet_git } = ready;
-        let Some(turn) = self.state.turn.clone() else { return };
-        let Some(call) = self.call(&key) else { return };
+        let Some((context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let (tx, sent, env, called) =
+            (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
+        let task = tokio::spawn(async move {
+            let ended = AssertUnwindSafe(tool::run(tool, context, args)).catch_unwind().await;
+            let end = ended.unwrap_or_else(|panic| {
+                let text = format!("`{called}` panicked: {}", told_by(&*panic));
+                tool::ToolEnd::Done(unrun(ToolStatus::Panicked, text, env.now()))
+            });
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Tool { key: sent, end });
+        });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+    }
+
+    fn tool_context(
+        &self,
+        key: &EffectKey,
+        attempt: u32,
+        plan: Arc<Plan>,
+        quiet_git: bool,
+    ) -> Option<(ToolContext, Cancel)> {
+        let turn = self.state.turn.clone()?;
+        let call = self.call(key)?;
         let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
         let answers = match &call.ruling {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
@@ -403,18 +459,7 @@ impl Driver {
             env: child_env,
             answers,
         };
-        let (tx, sent, env, called) =
-            (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
-        let task = tokio::spawn(async move {
-            let ended = AssertUnwindSafe(tool::run(tool, context, args)).catch_unwind().await;
-            let end = ended.unwrap_or_else(|panic| {
-                let text = format!("`{called}` panicked: {}", told_by(&*panic));
-                tool::ToolEnd::Done(unrun(ToolStatus::Panicked, text, env.now()))
-            });
-            // A driver that is gone wants no answer.
-            let _ = tx.send(Msg::Tool { key: sent, end });
-        });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        Some((context, cancel))
     }
 
     /// Tokens that may still be written under the turn's caps; an error names the cap that leaves none.

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use serde_json::Value;
 use sterna_context::{project, project_ends};
+use sterna_log::SharedBlobs;
 use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus};
-use sterna_tool::{Output, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
+use sterna_tool::{Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
 
 use crate::driver::told_by;
 use crate::hub::Hub;
@@ -35,11 +36,38 @@ pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
         }),
         () = given_up(&cancel) => Err(ToolError::cancelled()),
     };
+    settle(ended, started_at, &*now, &blobs).await
+}
+
+/// Asks a tool what became of a call of another life.
+pub async fn recover(tool: SharedTool, cx: ToolContext, args: Value) -> Found {
+    let started_at = (cx.now)();
+    let (blobs, now) = (cx.blobs.clone(), cx.now.clone());
+    match tool.recover(cx, args).await {
+        Recovered::Ended(ended) => Found::Ended(settle(ended, started_at, &*now, &blobs).await),
+        Recovered::NeverRan => Found::NeverRan,
+        Recovered::Unknown => Found::Unknown,
+    }
+}
+
+/// What recovery found.
+pub enum Found {
+    Ended(ToolEnd),
+    NeverRan,
+    Unknown,
+}
+
+async fn settle(
+    ended: Result<ToolReturn, ToolError>,
+    started_at: Millis,
+    now: &(dyn Fn() -> Millis + Send + Sync),
+    blobs: &SharedBlobs,
+) -> ToolEnd {
     let since = |now: Millis| now.saturating_sub(started_at);
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
         Ok(ToolReturn::Done(done)) => {
-            let mut outcome = finished(done, &blobs).await;
+            let mut outcome = finished(done, blobs).await;
             outcome.started_at = started_at;
             outcome.duration_ms = since(now());
             ToolEnd::Done(outcome)
@@ -48,7 +76,7 @@ pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
             let budget = ViewBudget { head_percent: 40, ..ViewBudget::default() };
             let done =
                 ToolDone { output: Output::Text(error.message), budget, facts: Vec::new(), failed: true };
-            let mut outcome = finished(done, &blobs).await;
+            let mut outcome = finished(done, blobs).await;
             outcome.status = error.status;
             outcome.started_at = started_at;
             outcome.duration_ms = since(now());
@@ -82,7 +110,7 @@ pub fn progress(
     })
 }
 
-async fn finished(done: ToolDone, blobs: &sterna_log::SharedBlobs) -> ToolOutcome {
+async fn finished(done: ToolDone, blobs: &SharedBlobs) -> ToolOutcome {
     let ToolDone { output, budget, facts, failed } = done;
     let ViewBudget { bytes, lines, head_percent } = budget;
     let (view, full) = match output {

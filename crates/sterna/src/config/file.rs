@@ -172,7 +172,9 @@ struct Provider {
 #[schemars(rename_all = "snake_case")]
 enum WireWord {
     OpenaiChat,
+    OpenaiResponses,
     Anthropic,
+    Gemini,
 }
 
 #[derive(JsonSchema)]

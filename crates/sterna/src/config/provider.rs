@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use sterna_llm::ladder::Timeouts;
+use sterna_llm::wire::NAMES;
 use sterna_llm::{ModelOverride, Price};
 use sterna_llm_http::{Builtin, Endpoint, KeySource, Secret, builtin, not_built};
 use sterna_model::Scope;
@@ -144,14 +145,21 @@ pub(super) fn read(
         place: None,
     });
     let mut keys: Vec<&str> = Vec::new();
+    let (mut moved, mut wired) = (false, false);
     for (key, value) in node.table()?.known(PROVIDER_KEYS)? {
         let endpoint = &mut provider.endpoint;
         match key {
-            "wire" => endpoint.wire = wire(&value)?,
+            "wire" => {
+                endpoint.wire = wire(&value)?;
+                wired = true;
+            }
             "base_url" if keeps_env_url(reader, name) => {
                 base_url(&value)?;
             }
-            "base_url" => endpoint.base_url = base_url(&value)?,
+            "base_url" => {
+                endpoint.base_url = base_url(&value)?;
+                moved = true;
+            }
             "key_env" => provider.key = KeyWish::env(value.filled()?, reader.get),
             "key_file" => {
                 provider.key = KeyWish::File { path: reader.path(&value)?, place: value.place() };
@@ -171,14 +179,14 @@ pub(super) fn read(
             keys.push(key);
         }
     }
+    if let (Some(builtin), true, false) = (builtin(name), moved, wired) {
+        provider.endpoint.wire = builtin.wire_at(&provider.endpoint.base_url);
+    }
     if let [first, second, ..] = keys.as_slice() {
         return Err(node.error(format!("`{}` has both `{first}` and `{second}`; keep one", node.key)));
     }
     for (missing, what) in [
-        (
-            fresh && provider.endpoint.wire.is_empty(),
-            "`wire`; write wire = \"openai_chat\" or wire = \"anthropic\"",
-        ),
+        (fresh && provider.endpoint.wire.is_empty(), "`wire`; write for example wire = \"openai_chat\""),
         (
             fresh && provider.endpoint.base_url.is_empty(),
             "`base_url`; for openai_chat it ends with the version, as in http://127.0.0.1:8080/v1",
@@ -201,20 +209,15 @@ fn keeps_env_url(reader: &Reader<'_>, name: &str) -> bool {
 
 fn wire(node: &Node<'_>) -> Result<&'static str, ConfigError> {
     let given = node.text()?;
-    match given {
-        "openai_chat" => Ok("openai_chat"),
-        "anthropic" => Ok("anthropic"),
-        "gemini" | "openai_responses" => {
-            let hint = not_built(given).unwrap_or("use `openai_chat`, which most providers have too");
-            Err(node.error(format!("the wire `{given}` is not built yet")).hint(hint))
-        }
-        _ => {
-            let known = ["openai_chat", "anthropic"];
-            let meant = nearest(given, &known).map(|word| format!("did you mean `{word}`? "));
-            let hint = format!("{}it is one of openai_chat, anthropic", meant.unwrap_or_default());
-            Err(node.error(format!("there is no wire `{given}`")).hint(hint))
-        }
+    if let Some(name) = NAMES.iter().find(|name| **name == given) {
+        return Ok(name);
     }
+    if let Some(hint) = not_built(given) {
+        return Err(node.error(format!("the wire `{given}` is not built yet")).hint(hint));
+    }
+    let meant = nearest(given, &NAMES).map(|word| format!("did you mean `{word}`? "));
+    let hint = format!("{}it is one of {}", meant.unwrap_or_default(), NAMES.join(", "));
+    Err(node.error(format!("there is no wire `{given}`")).hint(hint))
 }
 
 fn base_url(node: &Node<'_>) -> Result<String, ConfigError> {

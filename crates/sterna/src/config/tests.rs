@@ -192,7 +192,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "[providers.mine]\nbase_url = \"http://h/v1\"",
             "1: `providers.mine` has no `wire`",
-            "write wire = \"openai_chat\" or wire = \"anthropic\"",
+            "write for example wire = \"openai_chat\"",
         ),
         (
             "[providers.mine]\nwire = \"openai_chat\"",
@@ -202,12 +202,13 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "[providers.mine]\nwire = \"openai\"",
             "2: there is no wire `openai`",
-            "it is one of openai_chat, anthropic",
+            "it is one of anthropic, openai_responses, openai_chat, gemini",
         ),
         (
-            "[providers.mine]\nwire = \"openai_responses\"",
-            "2: the wire `openai_responses` is not built yet",
-            "use `openai_chat`, which most providers have too",
+            "[providers.mine]\nwire = \"bedrock\"",
+            "2: the wire `bedrock` is not built yet",
+            "signed requests to cloud platforms are not built yet: use the vendor's own provider (anthropic, gemini), or \
+             openrouter/VENDOR/MODEL",
         ),
         (
             "[providers.openai]\nbase_url = \"api.openai.com\"",
