@@ -63,6 +63,8 @@ pub struct FilePlan {
     pub missing: Vec<String>,
     /// Bytes that would be written.
     pub bytes: u64,
+    /// Caches that tools make again go back too.
+    pub caches: bool,
     /// The plan itself, for whoever made it.
     #[serde(skip)]
     pub own: Arc<dyn Any + Send + Sync>,

@@ -317,8 +317,10 @@ impl Work<'_> {
         fence: Fence,
     ) -> Result<Option<Seq>, RuntimeError> {
         let root = PathBuf::from(&taken.root);
+        // What the restore would change must be in it, and no more.
         let paths = plan.changes.iter().map(|change| root.join(&change.path)).collect();
-        let kept = take(self.keeper()?, root, Reach::Paths(paths), Cancel::new()).await;
+        let reach = if plan.caches { Reach::Everything } else { Reach::Paths(paths) };
+        let kept = take(self.keeper()?, root, reach, Cancel::new()).await;
         let body = match kept {
             Ok(taken) => Body::CheckpointTaken(Box::new(taken)),
             Err(fault) if self.force => {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +13,9 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use futures::FutureExt;
+use hook::{Act, HookLog};
 use serde_json::{Value, json};
-use sterna_log::digest;
+use sterna_log::{Append, LogError, digest};
 use sterna_model::*;
 use sterna_runtime::*;
 use sterna_tool::{
@@ -74,7 +77,15 @@ impl Checkpoints for Keeper {
         };
         let changes: Vec<FileChange> = paths.iter().filter_map(change).collect();
         let own = Arc::new((now, then));
-        Ok(FilePlan { manifest: *manifest, changes, kept: vec![], missing: vec![], bytes: 0, own })
+        Ok(FilePlan {
+            manifest: *manifest,
+            changes,
+            kept: vec![],
+            missing: vec![],
+            bytes: 0,
+            caches: false,
+            own,
+        })
     }
 
     fn restore(
@@ -448,4 +459,76 @@ async fn a_parked_turn_ends_and_what_waited_does_not_come_back() {
 
     assert_eq!(world.run(world.submit("s", "third")).await.turn, 3);
     assert_eq!(texts(&world.model.body(2)), ["first", "one", "third"]);
+}
+
+/// A session whose one call is kept before, over a log that acts before the append that holds the checkpoint.
+fn at_the_checkpoint(act: impl FnMut(&Append) -> Act + Send + 'static) -> (World, Arc<Keeper>, Arc<HookLog>) {
+    let (mut act, mut done) = (act, false);
+    let log = HookLog::new(move |append| {
+        let kept = append.records.iter().any(|draft| matches!(draft.body, Body::CheckpointTaken(_)));
+        if !kept || std::mem::replace(&mut done, true) {
+            return Act::Pass;
+        }
+        act(append)
+    });
+    let (env, model) = (TestEnv::new("one"), TestModel::new([calls_once(), Say::Text("done")]));
+    let keeper = Arc::new(Keeper::default());
+    keeper.set("a", "first");
+    let shared: sterna_log::SharedLog = log.clone();
+    let provider = Arc::new(model.clone());
+    let world = World::with(shared, log.inner.clone(), env, model, provider, tools(&keeper));
+    (over(world, &keeper), keeper, log)
+}
+
+fn calls_once() -> Say {
+    Say::Calls(vec![("rm", json!({"a": null}))])
+}
+
+#[tokio::test]
+async fn a_crash_between_checkpoint_and_intent_runs_the_call_once() {
+    // The checkpoint was taken, and the process died before anything of it was written.
+    let (world, keeper, _) = at_the_checkpoint(|_| Act::Fail(LogError::Io("the power goes".into())));
+    let accepted = world.runtime.submit(bypass(&world, "go")).await.unwrap();
+    assert!(world.runtime.result(&id(), accepted.input).await.is_err());
+    assert_eq!(keeper.files()["a"], "first", "nothing ran before its intent was durable");
+    assert!(!world.bodies("s").await.contains(&"checkpoint_taken".to_owned()));
+    let next = over(world.next_life("two", TestModel::new([Say::Text("done")])), &keeper);
+    let mut config = next.config();
+    config.mode = Mode::Bypass;
+    next.runtime.resume(&id(), config);
+    assert_eq!(next.result(&accepted).await.outcome, "finished");
+    assert!(keeper.files().is_empty());
+    let bodies = next.bodies("s").await;
+    let of = |name: &str| bodies.iter().filter(|body| *body == name).count();
+    assert_eq!((of("checkpoint_taken"), of("intent 1/tool/0"), of("outcome 1/tool/0 ok")), (1, 1, 1));
+    assert_eq!(next.model.asked(), 1);
+    next.runtime.rewind(back(2, RewindWhat::Files)).await.unwrap();
+    assert_eq!(keeper.files()["a"], "first");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_somebodys_input_overtakes_is_still_the_one_of_its_step() {
+    let (world, keeper, _) = at_the_checkpoint(|append| {
+        let input = InputAccepted {
+            key: None,
+            delivery: Delivery::AfterWork,
+            parts: vec![InputPart::Text("also this".into())],
+            origin: "test".into(),
+        };
+        let body = Body::InputAccepted(input);
+        Act::First(Append {
+            session: append.session.clone(),
+            expect: sterna_log::Expect::Any,
+            id: "foreign".into(),
+            records: vec![Draft { at: 0, turn: None, step: None, body }],
+            blobs: vec![],
+        })
+    });
+    assert_eq!(world.run(bypass(&world, "go")).await.outcome, "finished");
+    let bodies = world.bodies("s").await;
+    let at = bodies.iter().position(|body| body == "checkpoint_taken").unwrap();
+    assert_eq!(bodies.iter().filter(|body| *body == "checkpoint_taken").count(), 1, "{bodies:?}");
+    assert!(bodies[at + 1..].contains(&"intent 1/tool/0".to_owned()), "{bodies:?}");
+    assert_eq!(keeper.reaches.lock().unwrap().len(), 1, "what was kept is not kept again");
+    assert!(keeper.files().is_empty());
 }

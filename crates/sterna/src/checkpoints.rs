@@ -104,7 +104,8 @@ impl Checkpoints for LocalCheckpoints {
     }
 
     fn preview(&self, root: &Path, manifest: &Digest, cancel: &Cancel) -> Result<FilePlan, CheckpointFault> {
-        let plan = self.of(root)?.preview_restore(manifest, true, cancel).map_err(fault)?;
+        let keeper = self.of(root)?;
+        let plan = keeper.preview_restore(manifest, true, cancel).map_err(fault)?;
         let mut changes: Vec<FileChange> = plan.steps.iter().map(|step| told(&step.change)).collect();
         changes.sort_by(|a, b| a.path.cmp(&b.path));
         let stay = |stay: &sterna_checkpoint::Stay| match stay {
@@ -128,6 +129,7 @@ impl Checkpoints for LocalCheckpoints {
             kept: stays.chain(lost).collect(),
             missing: plan.missing.iter().map(|(path, _)| path.to_string()).collect(),
             bytes: plan.bytes,
+            caches: keeper.load(manifest).map_err(fault)?.scope == Scope::WithCold,
             own: Arc::new(plan),
         })
     }
