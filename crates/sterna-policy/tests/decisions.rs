@@ -45,6 +45,11 @@ fn no_hostile_line_is_allowed_without_asking() {
                 wrong.push(format!("[{}] {line}: {}", mode.word(), got.reason));
             }
         }
+        if line.contains("rm x")
+            && judge(Mode::Bypass, &plain, &[], &format!("$ {line}")).changes.is_nothing()
+        {
+            wrong.push(format!("[changes nothing] {line}"));
+        }
         // Deny rules hold in bypass, understood or not.
         let got = judge(Mode::Bypass, &denied, &[], &format!("$ {line}"));
         if got.decision != Decision::Deny {
@@ -101,4 +106,34 @@ fn an_answer_can_be_printed() {
         ]},
     });
     assert_eq!(got, want);
+}
+
+#[test]
+fn what_a_call_may_change_is_known_or_anything() {
+    let none = rules("");
+    // The call, the last parts of the paths it may change, whether it is a program that does anything, and whether
+    // it is not understood.
+    let check = |call: &str, paths: &[&str], arbitrary: bool, unknown: bool| {
+        for mode in [Mode::Execute, Mode::Bypass, Mode::Plan] {
+            let changes = judge(mode, &none, &[], call).changes;
+            let mut names: Vec<&str> =
+                changes.paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(
+                (names.as_slice(), changes.arbitrary, changes.unknown),
+                (paths, arbitrary, unknown),
+                "{call}"
+            );
+            assert_eq!(changes.is_nothing(), paths.is_empty() && !arbitrary && !unknown, "{call}");
+        }
+    };
+    check("read a", &[], false, false);
+    check("write a", &["a"], false, false);
+    check("$ git status; cat a | grep b > /dev/null", &[], false, false);
+    check("$ cat a > b; rm -r c", &["b", "c"], false, false);
+    check("$ ls && make", &[], true, false);
+    check("$ git commit -m x", &[], true, false);
+    check("$ frobnicate", &[], false, true);
+    check("$ rm $X", &["$X"], false, true);
 }

@@ -4,6 +4,7 @@
 
 mod common;
 #[path = "common/hook.rs"]
+#[allow(dead_code)]
 mod hook;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use futures::FutureExt;
-use hook::{Act, HookLog};
+use hook::{Act, HookLog, foreign};
 use serde_json::{Value, json};
 use sterna_log::{Append, LogError, digest};
 use sterna_model::*;
@@ -32,6 +33,8 @@ struct Keeper {
     reaches: Mutex<Vec<Reach>>,
     /// Steps of restores that succeed before one fails; 0: all do.
     fails_after: AtomicUsize,
+    /// A checkpoint takes until it is cancelled; told when it begins.
+    hangs: Mutex<Option<std::sync::mpsc::Sender<()>>>,
     /// Why nothing can be kept.
     refuses: Mutex<Option<&'static str>>,
 }
@@ -51,7 +54,14 @@ fn hash(files: &Files) -> Digest {
 }
 
 impl Checkpoints for Keeper {
-    fn take(&self, root: &Path, reach: &Reach, _: &Cancel) -> Result<CheckpointTaken, CheckpointFault> {
+    fn take(&self, root: &Path, reach: &Reach, cancel: &Cancel) -> Result<CheckpointTaken, CheckpointFault> {
+        if let Some(begun) = self.hangs.lock().unwrap().take() {
+            begun.send(()).unwrap();
+            while !cancel.is_cancelled() {
+                std::thread::yield_now();
+            }
+            return Err(CheckpointFault::Failed("cancelled".into()));
+        }
         if let Some(why) = *self.refuses.lock().unwrap() {
             return Err(CheckpointFault::Failed(why.into()));
         }
@@ -492,7 +502,10 @@ async fn a_crash_between_checkpoint_and_intent_runs_the_call_once() {
     assert!(world.runtime.result(&id(), accepted.input).await.is_err());
     assert_eq!(keeper.files()["a"], "first", "nothing ran before its intent was durable");
     assert!(!world.bodies("s").await.contains(&"checkpoint_taken".to_owned()));
-    let next = over(world.next_life("two", TestModel::new([Say::Text("done")])), &keeper);
+    // A quick checkpoint shares the append of the answer that asked for the call: then that is asked for again.
+    let answered = world.bodies("s").await.contains(&"outcome 1/model/0".to_owned());
+    let script = [(!answered).then(calls_once), Some(Say::Text("done"))];
+    let next = over(world.next_life("two", TestModel::new(script.into_iter().flatten())), &keeper);
     let mut config = next.config();
     config.mode = Mode::Bypass;
     next.runtime.resume(&id(), config);
@@ -501,29 +514,14 @@ async fn a_crash_between_checkpoint_and_intent_runs_the_call_once() {
     let bodies = next.bodies("s").await;
     let of = |name: &str| bodies.iter().filter(|body| *body == name).count();
     assert_eq!((of("checkpoint_taken"), of("intent 1/tool/0"), of("outcome 1/tool/0 ok")), (1, 1, 1));
-    assert_eq!(next.model.asked(), 1);
+    assert_eq!(next.model.asked(), if answered { 1 } else { 2 });
     next.runtime.rewind(back(2, RewindWhat::Files)).await.unwrap();
     assert_eq!(keeper.files()["a"], "first");
 }
 
 #[tokio::test]
 async fn a_checkpoint_that_somebodys_input_overtakes_is_still_the_one_of_its_step() {
-    let (world, keeper, _) = at_the_checkpoint(|append| {
-        let input = InputAccepted {
-            key: None,
-            delivery: Delivery::AfterWork,
-            parts: vec![InputPart::Text("also this".into())],
-            origin: "test".into(),
-        };
-        let body = Body::InputAccepted(input);
-        Act::First(Append {
-            session: append.session.clone(),
-            expect: sterna_log::Expect::Any,
-            id: "foreign".into(),
-            records: vec![Draft { at: 0, turn: None, step: None, body }],
-            blobs: vec![],
-        })
-    });
+    let (world, keeper, _) = at_the_checkpoint(|append| foreign(append, "also this", Delivery::AfterWork));
     assert_eq!(world.run(bypass(&world, "go")).await.outcome, "finished");
     let bodies = world.bodies("s").await;
     let at = bodies.iter().position(|body| body == "checkpoint_taken").unwrap();
@@ -531,4 +529,20 @@ async fn a_checkpoint_that_somebodys_input_overtakes_is_still_the_one_of_its_ste
     assert!(bodies[at + 1..].contains(&"intent 1/tool/0".to_owned()), "{bodies:?}");
     assert_eq!(keeper.reaches.lock().unwrap().len(), 1, "what was kept is not kept again");
     assert!(keeper.files().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_is_cancelled_while_its_files_are_kept_changes_none() {
+    let (world, keeper) = world(TestModel::new([calls_once(), Say::Text("again")]));
+    let (begun, begins) = std::sync::mpsc::channel();
+    *keeper.hangs.lock().unwrap() = Some(begun);
+    let accepted = world.runtime.submit(bypass(&world, "go")).await.unwrap();
+    tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
+    world.runtime.cancel(&id(), "test", "enough").await.unwrap();
+    assert_eq!(world.result(&accepted).await.stop, Some(StopReason::Cancelled));
+    assert_eq!(keeper.files()["a"], "first");
+    let bodies = world.bodies("s").await;
+    assert!(bodies.contains(&"outcome 1/tool/0 cancelled".to_owned()), "{bodies:?}");
+    assert!(!bodies.iter().any(|body| body.starts_with("checkpoint")), "{bodies:?}");
+    assert_eq!(world.run(bypass(&world, "again")).await.outcome, "finished");
 }
