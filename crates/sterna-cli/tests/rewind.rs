@@ -161,6 +161,23 @@ fn what_an_agent_removed_comes_back_whole() {
     assert_eq!(serde_json::from_str::<Value>(&fsck.out).unwrap()["ok"], true);
     let to_step = rewind(&world, &["1.1", "--files"]);
     assert_eq!(to_step["done"]["files"], Value::Null, "step 1 did it, and nothing since: {to_step}");
+
+    // What was kept is raw bytes: it is in no export. What the store loses of it is found, and nothing is restored.
+    let export = world.sterna(&["sessions", "export", "s"]).out;
+    let manifest = taken["manifest"].as_str().unwrap();
+    assert!(export.contains(manifest) && !export.contains(&format!("\"blob\":\"{manifest}\"")));
+    let store = rusqlite::Connection::open(world.home().join("data/sterna.db")).unwrap();
+    let lost = "DELETE FROM blobs WHERE data = CAST('KEY=1' || char(10) AS BLOB)";
+    assert_eq!(store.execute(lost, []).unwrap(), 1);
+    let fsck = world.sterna(&["sessions", "fsck", "s", "--json"]);
+    assert_eq!(fsck.code, 1);
+    let bad = &serde_json::from_str::<Value>(&fsck.out).unwrap()["first_bad"];
+    assert_eq!(bad["seq"], taken["seq"]);
+    assert!(bad["detail"].as_str().unwrap().contains("its checkpoint is not whole"), "{bad}");
+    let refused = world.sterna(&["rewind", "s", &input, "--files", "--yes"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("ignored/secret.env"), "{}", refused.err);
+    assert_eq!(tree(&world.work()), gone);
 }
 
 #[test]
