@@ -79,7 +79,8 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
         Transition::Input | Transition::ToolResults | Transition::Steer => "",
     };
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
-    for note in [plan, note] {
+    let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };
+    for note in [rewound, plan, note] {
         if !note.is_empty() {
             text.push_str(if text.is_empty() { "" } else { "\n\n" });
             text.push_str(note);

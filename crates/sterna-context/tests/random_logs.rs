@@ -329,3 +329,28 @@ fn a_nudge_says_what_it_is_about() {
     assert_eq!(tail([called(), empty(vec![]).into()].concat(), &[]), silent);
     assert_eq!(tail([called(), empty(vec![Part::Text(" \n".into())]).into()].concat(), &[]), silent);
 }
+
+#[test]
+fn the_model_is_told_that_files_went_back_without_the_conversation() {
+    let rewound = |to: Seq, files: bool, conversation: bool| {
+        let files = files.then_some(Digest::ZERO);
+        Body::Rewound(Rewound { to, files, conversation, by: "p".into() })
+    };
+    let mut records = vec![opened(SESSION, None), input("go", Delivery::NextTurn)];
+    let mut check = |more: Vec<Body>, expected: bool| {
+        records.extend(more);
+        let (transcript, world) = fold(records.clone());
+        let request = request(&prompt(), transcript.with(&[]), &world, Transition::Input);
+        assert_eq!(request.tail.contains("took the files of the workspace back"), expected, "{records:?}");
+    };
+    let ends = || committed(TurnOutcome::Finished { message: "m".into(), value: None });
+    check(vec![], false);
+    check(vec![rewound(2, true, true)], false);
+    check(vec![rewound(2, false, false)], false);
+    check(vec![rewound(2, true, false)], true);
+    check(vec![input("on", Delivery::NextTurn), started(vec![6], Limits::default(), OnAsk::Deny)], true);
+    check(vec![ends()], false);
+    // The conversation goes back to where it was to be told, and to before.
+    check(vec![rewound(5, false, true)], true);
+    check(vec![rewound(4, false, true)], false);
+}

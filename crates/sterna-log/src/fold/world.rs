@@ -15,6 +15,8 @@ pub struct World {
     /// Without the deleted ones.
     pub todos: BTreeMap<String, TodoItem>,
     pub grants: Vec<Grant>,
+    /// Files went back and the conversation did not: what it says of them is not so. Until the next turn ends.
+    pub files_rewound: bool,
     pub turn_changed: BTreeSet<String>,
     pub turn_denials: Vec<Denial>,
     /// Calls of the last answer, to name those that were refused.
@@ -31,6 +33,7 @@ pub struct World {
 enum Before {
     File(String, Option<Digest>),
     Todo(String, Option<TodoItem>),
+    FilesRewound(bool),
 }
 
 impl World {
@@ -80,8 +83,11 @@ impl World {
                 self.given.fill(0);
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(rewound.to),
-            Body::Rewound(_)
-            | Body::CheckpointTaken(_)
+            Body::Rewound(rewound) => {
+                self.set(Before::FilesRewound(self.files_rewound || rewound.files.is_some()));
+            }
+            Body::TurnCommitted(_) if self.files_rewound => self.set(Before::FilesRewound(false)),
+            Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. }
             | Body::TitleSet { .. }
             | Body::SessionClosed { .. }
@@ -135,6 +141,9 @@ impl World {
                     return;
                 }
                 Before::File(path, held)
+            }
+            Before::FilesRewound(now) => {
+                Before::FilesRewound(std::mem::replace(&mut self.files_rewound, now))
             }
             Before::Todo(id, item) => {
                 let held = match item {
