@@ -22,7 +22,7 @@ pub enum Command {
     Chat(ChatArgs),
     /// Drives an interrupted turn to its end
     Resume(ResumeArgs),
-    /// Lists, shows, forks, checks and removes sessions
+    /// Lists, shows, forks, moves, checks and removes sessions
     Sessions(commands::sessions::SessionsArgs),
     /// Allows what a parked turn asks for, and drives it on
     Approve(commands::resolve::ApproveArgs),

@@ -14,6 +14,7 @@ mod parts;
 mod replay;
 mod resident;
 mod runtime;
+mod shared;
 mod state;
 mod tools;
 

@@ -1,26 +1,24 @@
 //! The runtime's face: identity lives outside the run. Submit, steer, cancel, answer and observe are O(1) and never
 //! wait for a running turn.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Delivery, Digest, Draft, Grant, GrantScope, InputAccepted, InputPart, Mode, Parent, ResultEvent,
-    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, WaitId, WaitOn,
+    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, TurnNo, WaitId, WaitOn,
 };
 use sterna_policy::Rule;
-use tokio::sync::{mpsc, oneshot, watch};
+use sterna_turn::Next;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Configs, Driver, Msg, Opening, Start};
-use crate::hub::Hub;
 use crate::resident::Residents;
+use crate::shared::Shared;
 use crate::state::{State, for_each_record};
 use crate::{Observer, Parts, RuntimeError, TurnConfig};
-
-/// Results that a session keeps for those who wait: the log has them all.
-const KEPT_RESULTS: usize = 64;
 
 /// One process's runtime. Cheap to clone.
 #[derive(Clone)]
@@ -64,16 +62,6 @@ pub struct Resolve {
     /// Allow the same content again without asking, for this long.
     pub grant: Option<GrantScope>,
     pub by: String,
-}
-
-/// What all who know a live session share.
-pub(crate) struct Shared {
-    pub id: SessionId,
-    pub hub: Arc<Hub>,
-    tx: Mutex<Option<mpsc::UnboundedSender<Msg>>>,
-    results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
-    error: Mutex<Option<RuntimeError>>,
-    changed: watch::Sender<u64>,
 }
 
 pub(crate) struct Inner {
@@ -568,11 +556,27 @@ impl Runtime {
             Ok(())
         });
         read.await?;
+        if let (None, Some(turn)) = (&result, taken_by) {
+            result = self.parked_result(session, turn).await?;
+        }
         result.ok_or_else(|| RuntimeError::Interrupted {
             session: session.clone(),
             turn: taken_by.unwrap_or(0),
             detail: "nobody drives it; `sterna resume` carries on".into(),
         })
+    }
+
+    /// A turn that waits for somebody is parked, whoever drove it.
+    async fn parked_result(
+        &self,
+        session: &SessionId,
+        turn: TurnNo,
+    ) -> Result<Option<ResultEvent>, RuntimeError> {
+        let state = State::load(&self.0.parts.log, session).await?;
+        let Next::Wait(waits) = state.machine.next() else { return Ok(None) };
+        let steps = state.machine.turn().filter(|running| running.number == turn).map(|turn| turn.steps());
+        let message = format!("waits for {}", waits.join(", "));
+        Ok(steps.and_then(|steps| state.folded.unfinished(turn, "parked", steps, message)))
     }
 
     async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
@@ -694,14 +698,7 @@ impl Inner {
         if let Some(shared) = sessions.get(id).and_then(Weak::upgrade) {
             return shared;
         }
-        let shared = Arc::new(Shared {
-            id: id.clone(),
-            hub: Arc::new(Hub::new(id.clone())),
-            tx: Mutex::default(),
-            results: Mutex::default(),
-            error: Mutex::default(),
-            changed: watch::Sender::new(0),
-        });
+        let shared = Arc::new(Shared::new(id));
         sessions.insert(id.clone(), Arc::downgrade(&shared));
         shared
     }
@@ -761,46 +758,6 @@ impl Inner {
 
     fn lock_sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Weak<Shared>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
-    /// Keeps a result for those who wait for it.
-    pub fn finish(&self, inputs: Vec<Seq>, result: ResultEvent) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.push_back((inputs, result));
-        if results.len() > KEPT_RESULTS {
-            results.pop_front();
-        }
-        drop(results);
-        self.wake();
-    }
-
-    /// A turn that is driven on is neither parked nor drained any more.
-    fn forget_unfinished(&self) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.retain(|(_, result)| !matches!(result.outcome, "parked" | "drained"));
-    }
-
-    fn result_of(&self, input: Seq) -> Option<ResultEvent> {
-        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.iter().rev().find(|(inputs, _)| inputs.contains(&input)).map(|(_, result)| result.clone())
-    }
-
-    fn is_driven(&self) -> bool {
-        self.lock_tx().is_some()
-    }
-
-    fn wake(&self) {
-        self.changed.send_modify(|n| *n += 1);
-    }
-
-    fn lock_tx(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Msg>>> {
-        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_error(&self) -> MutexGuard<'_, Option<RuntimeError>> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

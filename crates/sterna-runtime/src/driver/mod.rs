@@ -28,7 +28,8 @@ use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
 use crate::resident::Rested;
-use crate::runtime::{Inner, Shared};
+use crate::runtime::Inner;
+use crate::shared::Shared;
 use crate::{RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
