@@ -138,6 +138,15 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// The code or the signal, where there is one.
+    pub fn code_and_signal(&self) -> (Option<i32>, Option<i32>) {
+        match self.how {
+            How::Code(code) => (Some(code), None),
+            How::Signal(signal) => (None, Some(signal)),
+            How::NotStarted(_) | How::Unknown => (None, None),
+        }
+    }
+
     /// For people and models.
     pub fn told(&self) -> String {
         let how = match &self.how {
