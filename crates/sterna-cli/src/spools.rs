@@ -121,7 +121,8 @@ impl Entry {
 
     /// What a crash has left: it is over, and is neither a job to be read nor a call to be recovered.
     pub fn is_leftover(&self) -> bool {
-        let unread = self.is_job() && self.standing == Standing::Settled;
+        let exited = matches!(self.listed.state, Ok(State::Exited(_)));
+        let unread = exited && self.is_job() && self.standing == Standing::Settled;
         match &self.listed.state {
             Ok(State::Running(_)) => self.standing == Standing::Gone,
             Ok(_) => self.may_go() && !unread,
