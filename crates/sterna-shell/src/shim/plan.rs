@@ -31,7 +31,7 @@ pub struct Plan {
     /// Everything is killed when the runtime that started it is gone.
     pub bound: bool,
     /// A background job: its spool stays when its start is in the log, for whoever reads or ends it later.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub job: bool,
 }
 
