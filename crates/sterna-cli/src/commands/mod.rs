@@ -4,6 +4,7 @@ pub mod chat;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod ps;
 pub mod replay;
 pub mod resolve;
 pub mod resume;

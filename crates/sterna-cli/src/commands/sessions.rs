@@ -122,6 +122,7 @@ async fn close(cx: &Context, args: IdArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     runtime.close(&id, BY).await?;
+    crate::spools::end_jobs(cx, &id).await;
     cx.print.note(&format!("session `{id}` is closed"));
     Ok(ExitCode::SUCCESS)
 }
