@@ -4,6 +4,7 @@
 //! needed to build or use Sterna.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
+mod sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         "doc" => doc(),
         "ci" => ci(),
         "bench" => bench(rest),
+        "sim" => sim::run(rest),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
             Ok(())
@@ -134,4 +136,5 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doctest        the tests in documentation
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, doctest
-  bench [ARGS]   the benches, in release mode";
+  bench [ARGS]   the benches, in release mode
+  sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell";

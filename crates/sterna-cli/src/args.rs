@@ -22,7 +22,7 @@ pub enum Command {
     Chat(ChatArgs),
     /// Drives an interrupted turn to its end
     Resume(ResumeArgs),
-    /// Lists, shows, forks, checks and removes sessions
+    /// Lists, shows, forks, moves, checks and removes sessions
     Sessions(commands::sessions::SessionsArgs),
     /// Allows what a parked turn asks for, and drives it on
     Approve(commands::resolve::ApproveArgs),
@@ -30,6 +30,8 @@ pub enum Command {
     Deny(commands::resolve::DenyArgs),
     /// Answers what a parked turn asks, and drives it on
     Answer(commands::resolve::AnswerArgs),
+    /// Lists the commands that run, ends them, and removes what ended ones have left
+    Ps(commands::ps::PsArgs),
     /// Shows what model calls used and cost
     Usage(commands::usage::UsageArgs),
     /// Derives each request of a session again and compares, without a model call
@@ -60,6 +62,9 @@ pub struct RunArgs {
     /// One event a line on stdout, and nothing else there
     #[arg(long)]
     pub json: bool,
+    /// Wait until the session's background jobs have ended
+    #[arg(long)]
+    pub wait_background: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use sterna::config::ConfigError;
 use sterna_log::LogError;
 use sterna_model::BadId;
 use sterna_runtime::RuntimeError;
+use sterna_shell::shim::ShimError;
 
 use crate::print::Print;
 
@@ -63,6 +64,12 @@ impl Failure {
             print.hint(hint);
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl From<ShimError> for Failure {
+    fn from(error: ShimError) -> Self {
+        Self::failed(error.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ mod print;
 mod render;
 mod setup;
 mod signals;
+mod spools;
 mod table;
 
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Deny(args) => commands::resolve::deny(&Context::load(None)?, args).await,
         Command::Answer(args) => commands::resolve::answer(&Context::load(None)?, args).await,
         Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
+        Command::Ps(args) => commands::ps::ps(&Context::load(None)?, args).await,
         Command::Replay(args) => commands::replay::replay(&Context::load(None)?, args).await,
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,

@@ -56,6 +56,11 @@ impl Print {
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| cannot_write(&error))
     }
 
+    /// Writes bytes to stdout as they are, and leaves it to the stream when they go.
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        io::stdout().lock().write_all(bytes).map_err(|error| cannot_write(&error))
+    }
+
     /// Writes a line to stdout.
     pub fn line(&self, text: &str) -> Result<(), Failure> {
         self.out(&format!("{text}\n"))

@@ -124,8 +124,9 @@ fn a_disk_that_fills_under_a_turn_keeps_what_it_did() {
         let ended: Vec<Value> =
             kept(&world, "s").into_iter().filter(|event| event["type"] == "tool.ended").collect();
         let output = ended[0]["output"].as_str().unwrap();
-        assert_eq!((ended.len(), &ended[0]["status"]), (1, &json!("failed")));
-        assert!(output.contains("the command ran") && output.contains("free some space"), "{output}");
+        // Its true end is known, and that its output is not whole is told.
+        assert_eq!((ended.len(), &ended[0]["status"]), (1, &json!("ok")));
+        assert!(output.contains("bytes of its output were lost"), "{output}");
         assert_eq!(world.sterna(&["sessions", "fsck", "s"]).code, 0);
     });
 }

@@ -11,7 +11,7 @@ use sterna_model::{
     BlobRef, Body, Digest, Draft, Millis, RECORD_VERSION, Record, Seq, SessionId, StepNo, TurnNo,
 };
 
-use crate::{LogError, SPILL_BYTES, Sealed, digest};
+use crate::{DamageKind, LogError, SPILL_BYTES, Sealed, digest};
 
 /// A draft whose costly part is done: only its place in the log is missing.
 #[derive(Debug, Clone)]
@@ -176,11 +176,11 @@ impl<'a> ChainReader<'a> {
         if let Some(prev) = &self.prev
             && chain(prev, row) != hash
         {
-            return Err(corrupt(self.session, seq, "its bytes or its hash changed after it was written"));
+            return Err(corrupt(self.session, seq, CHANGED));
         }
         let record = open(self.session, seq, row, spilled)?;
         if self.prev.is_none() && chain(&prev_of_first(&record), row) != hash {
-            return Err(corrupt(self.session, seq, "its bytes or its hash changed after it was written"));
+            return Err(corrupt(self.session, seq, CHANGED));
         }
         self.next = seq.saturating_add(1);
         self.prev = Some(hash);
@@ -193,6 +193,16 @@ pub fn prev_of_first(record: &Record) -> Digest {
     match &record.body {
         Body::SessionOpened(opened) => opened.parent.as_ref().map_or(Digest::ZERO, |parent| parent.hash),
         _ => Digest::ZERO,
+    }
+}
+
+/// What kind of damage a store's `Corrupt` tells.
+pub(crate) fn damage_of(detail: &str) -> DamageKind {
+    match detail {
+        CHANGED => DamageKind::TamperedRecord,
+        TORN_TAIL => DamageKind::TornTail,
+        _ if detail.starts_with(LOST_BLOB) => DamageKind::MissingBlob,
+        _ => DamageKind::UnreadableRecord,
     }
 }
 
@@ -236,7 +246,7 @@ fn envelope<'a>(session: &SessionId, seq: Seq, row: &'a [u8]) -> Result<Envelope
 /// A spilled body that cannot be had is a damage of its record.
 fn lost(session: &SessionId, seq: Seq, error: LogError) -> LogError {
     match error {
-        LogError::BlobMissing(hash) => corrupt(session, seq, format!("its blob {hash} is missing")),
+        LogError::BlobMissing(hash) => corrupt(session, seq, format!("{LOST_BLOB}{hash} is missing")),
         LogError::Damaged(detail) => corrupt(session, seq, detail),
         other => other,
     }
@@ -260,6 +270,13 @@ fn depth(json: &[u8]) -> usize {
     }
     most
 }
+
+/// A row that does not hash to what was stored with it.
+pub(crate) const CHANGED: &str = "its bytes or its hash changed after it was written";
+/// A spilled body that is not in the store.
+const LOST_BLOB: &str = "its blob ";
+/// For stores: the log ends before the head that it had.
+pub const TORN_TAIL: &str = "it is missing, and so is all that came after it";
 
 /// The decoder's own limit is 127, and the envelope needs one.
 const MAX_DEPTH: usize = 120;

@@ -7,6 +7,7 @@ use sterna_model::{
     Body, Digest, Draft, EffectResult, Intended, Manifest, Parent, RECORD_VERSION, Seq, SessionId,
 };
 
+use crate::codec::damage_of;
 use crate::{Blobs, Log, LogError, Sealed, prepare, prev_of_first, seal};
 
 /// Records that one page of a history holds at most.
@@ -110,22 +111,63 @@ pub struct Fsck {
     pub records: u64,
     /// The first record that is not whole, and what is wrong with it.
     pub first_bad: Option<(Seq, String)>,
+    /// What kind of damage that is.
+    pub kind: Option<DamageKind>,
     /// Chain hash of the last whole record.
     pub last_hash: Digest,
+}
+
+/// Kinds of damage, each with a name of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DamageKind {
+    /// The chain does not lead to it: it, or what stands before it, was changed after it was written.
+    TamperedRecord,
+    /// It cannot be read or decoded, or it is gone from the middle.
+    UnreadableRecord,
+    /// The log ends before the head that it had.
+    TornTail,
+    /// Bytes that it refers to are gone.
+    MissingBlob,
+    /// Bytes that it refers to are others.
+    ChangedBlob,
+    /// The log that it forks from is not what it was.
+    LostHistory,
+    /// Written by a newer version of Sterna: not damage, and not readable here.
+    NewerVersion,
+}
+
+impl DamageKind {
+    /// The name for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::TamperedRecord => "tampered record",
+            Self::UnreadableRecord => "unreadable record",
+            Self::TornTail => "torn tail",
+            Self::MissingBlob => "missing blob",
+            Self::ChangedBlob => "changed blob",
+            Self::LostHistory => "lost history",
+            Self::NewerVersion => "newer version",
+        }
+    }
 }
 
 /// Checks a session's own log: chain, numbers, encoding, and that every blob it refers to is there with its hash.
 ///
 /// Errors are those of a store that cannot be read at all; damage is in the answer.
 pub async fn verify(log: &dyn Log, blobs: &dyn Blobs, session: &SessionId) -> Result<Fsck, LogError> {
-    let mut found = Fsck { records: 0, first_bad: None, last_hash: Digest::ZERO };
+    let mut found = Fsck { records: 0, first_bad: None, kind: None, last_hash: Digest::ZERO };
     let mut known = HashSet::new();
     loop {
         let next = found.records + 1;
         let page = match read_whole_prefix(log, session, next, HISTORY_PAGE).await {
             Ok(page) => page,
-            Err(LogError::Corrupt { seq, detail, .. }) => return Ok(found.bad(seq, detail)),
-            Err(error @ LogError::Newer { .. }) => return Ok(found.bad(next, error.to_string())),
+            Err(LogError::Corrupt { seq, detail, .. }) => {
+                return Ok(found.bad(seq, damage_of(&detail), detail));
+            }
+            Err(error @ LogError::Newer { .. }) => {
+                return Ok(found.bad(next, DamageKind::NewerVersion, error.to_string()));
+            }
             Err(error) => return Err(error),
         };
         if page.is_empty() {
@@ -133,8 +175,8 @@ pub async fn verify(log: &dyn Log, blobs: &dyn Blobs, session: &SessionId) -> Re
         }
         for sealed in page {
             let seq = found.records + 1;
-            if let Some(detail) = check_record(log, blobs, &found, &sealed, &mut known).await? {
-                return Ok(found.bad(seq, detail));
+            if let Some((kind, detail)) = check_record(log, blobs, &found, &sealed, &mut known).await? {
+                return Ok(found.bad(seq, kind, detail));
             }
             found.records = seq;
             found.last_hash = sealed.hash;
@@ -149,12 +191,15 @@ pub async fn verify(log: &dyn Log, blobs: &dyn Blobs, session: &SessionId) -> Re
     if head.seq != found.records || head.hash != found.last_hash {
         let detail = format!("the session's head is record {}, and its log does not end there", head.seq);
         let seq = found.records + 1;
-        return Ok(found.bad(seq, detail));
+        let torn = head.seq > found.records;
+        let kind = if torn { DamageKind::TornTail } else { DamageKind::TamperedRecord };
+        return Ok(found.bad(seq, kind, detail));
     }
     Ok(found)
 }
 
-/// The blobs that a record refers to, a spilled body aside. A manifest's own parts are not among them.
+/// The blobs that a record refers to, a spilled body aside. A manifest's own parts are not among them, and
+/// neither is a checkpoint of the workspace: it never leaves its store.
 pub fn blob_refs(body: &Body) -> Vec<Digest> {
     match body {
         Body::Intent(intent) => match &intent.what {
@@ -165,8 +210,6 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
             EffectResult::Tool(tool) => tool.full.iter().map(|full| full.hash).collect(),
             EffectResult::Model(_) | EffectResult::ModelFailed(_) => Vec::new(),
         },
-        Body::CheckpointTaken(taken) => vec![taken.manifest],
-        Body::Rewound(rewound) => rewound.files.into_iter().collect(),
         Body::SessionOpened(_)
         | Body::TitleSet { .. }
         | Body::SessionClosed { .. }
@@ -186,13 +229,17 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::GrantGiven { .. }
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
-        | Body::CheckpointMissed { .. } => Vec::new(),
+        // They go nowhere with their record, and a session is whole without them.
+        | Body::CheckpointTaken(_)
+        | Body::CheckpointMissed { .. }
+        | Body::Rewound(_) => Vec::new(),
     }
 }
 
 impl Fsck {
-    fn bad(mut self, seq: Seq, detail: String) -> Self {
+    fn bad(mut self, seq: Seq, kind: DamageKind, detail: String) -> Self {
         self.first_bad = Some((seq, detail));
+        self.kind = Some(kind);
         self
     }
 }
@@ -224,6 +271,9 @@ async fn read_whole_prefix(
     }
 }
 
+/// A kind of damage, and what it is.
+type Wrong = (DamageKind, String);
+
 /// What is wrong with a record that could be read.
 async fn check_record(
     log: &dyn Log,
@@ -231,11 +281,12 @@ async fn check_record(
     before: &Fsck,
     sealed: &Sealed,
     known: &mut HashSet<Digest>,
-) -> Result<Option<String>, LogError> {
+) -> Result<Option<Wrong>, LogError> {
     let record = &sealed.record;
     let seq = before.records + 1;
     if record.seq != seq {
-        return Ok(Some(format!("record {} stands in its place", record.seq)));
+        let detail = format!("record {} stands in its place", record.seq);
+        return Ok(Some((DamageKind::TamperedRecord, detail)));
     }
     let prev = if seq == 1 { prev_of_first(record) } else { before.last_hash };
     // The store has checked the bytes it holds. This is the second opinion, from the record alone; it can be had
@@ -243,7 +294,8 @@ async fn check_record(
     if record.v == RECORD_VERSION {
         let draft = Draft { at: record.at, turn: record.turn, step: record.step, body: record.body.clone() };
         if seal(&prepare(&draft)?, seq, &prev).1 != sealed.hash {
-            return Ok(Some("its hash does not follow from the record before it and its content".into()));
+            let detail = "its hash does not follow from the record before it and its content".into();
+            return Ok(Some((DamageKind::TamperedRecord, detail)));
         }
     }
     if let Body::SessionOpened(opened) = &record.body
@@ -253,14 +305,15 @@ async fn check_record(
             Ok(found) if found.first().is_some_and(|found| found.hash == parent.hash) => {}
             Ok(_) | Err(LogError::NotFound(_) | LogError::Tombstone(_) | LogError::Corrupt { .. }) => {
                 let Parent { session, seq, .. } = parent;
-                return Ok(Some(format!("record {seq} of `{session}`, where it forks, is not what it was")));
+                let detail = format!("record {seq} of `{session}`, where it forks, is not what it was");
+                return Ok(Some((DamageKind::LostHistory, detail)));
             }
             Err(error) => return Err(error),
         }
     }
     for hash in blob_refs(&record.body) {
-        if let Some(detail) = check_blob(blobs, hash, known).await? {
-            return Ok(Some(detail));
+        if let Some(wrong) = check_blob(blobs, hash, known).await? {
+            return Ok(Some(wrong));
         }
     }
     if let Body::Intent(intent) = &record.body
@@ -275,15 +328,16 @@ async fn check_manifest(
     blobs: &dyn Blobs,
     hash: Digest,
     known: &mut HashSet<Digest>,
-) -> Result<Option<String>, LogError> {
+) -> Result<Option<Wrong>, LogError> {
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&blobs.get(&hash).await?) else {
-        return Ok(Some(format!("its prompt manifest, blob {hash}, cannot be decoded")));
+        let detail = format!("its prompt manifest, blob {hash}, cannot be decoded");
+        return Ok(Some((DamageKind::ChangedBlob, detail)));
     };
     let parts = manifest.parts.iter().map(|part| part.text.hash);
     let tools = manifest.tools.iter().map(|tool| tool.spec.hash);
     for hash in parts.chain(tools) {
-        if let Some(detail) = check_blob(blobs, hash, known).await? {
-            return Ok(Some(detail));
+        if let Some(wrong) = check_blob(blobs, hash, known).await? {
+            return Ok(Some(wrong));
         }
     }
     Ok(None)
@@ -294,7 +348,7 @@ async fn check_blob(
     blobs: &dyn Blobs,
     hash: Digest,
     known: &mut HashSet<Digest>,
-) -> Result<Option<String>, LogError> {
+) -> Result<Option<Wrong>, LogError> {
     if known.contains(&hash) {
         return Ok(None);
     }
@@ -303,9 +357,12 @@ async fn check_blob(
             known.insert(hash);
             Ok(None)
         }
-        Err(LogError::BlobMissing(_)) => Ok(Some(format!("blob {hash} is missing"))),
-        Err(LogError::Damaged(detail)) => Ok(Some(detail)),
-        Err(LogError::Corrupt { detail, .. }) => Ok(Some(detail)),
+        Err(LogError::BlobMissing(_)) => {
+            Ok(Some((DamageKind::MissingBlob, format!("blob {hash} is missing"))))
+        }
+        Err(LogError::Damaged(detail) | LogError::Corrupt { detail, .. }) => {
+            Ok(Some((DamageKind::ChangedBlob, detail)))
+        }
         Err(error) => Err(error),
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use sterna_log::fold::Folded;
-use sterna_log::{HISTORY_PAGE, HistoryCursor, LogError, SharedLog};
+use sterna_log::{HISTORY_PAGE, HistoryCursor, LogError, Sealed, SharedLog};
 use sterna_model::{EVENT_VERSION, Event, EventKind, Seq, SessionId};
 use tokio::sync::watch;
 
@@ -26,6 +28,8 @@ pub struct Observer {
     backlog: VecDeque<Event>,
     /// The log as far as it was read, and its fold.
     reader: Option<HistoryCursor>,
+    /// A page on its way: a caller that looks away comes back to it.
+    reading: Option<BoxFuture<'static, (Option<HistoryCursor>, Result<Page, LogError>)>>,
     folded: Folded,
     /// The log must be read before the ring.
     behind: bool,
@@ -46,6 +50,7 @@ impl Observer {
             from_log: seen,
             backlog: VecDeque::new(),
             reader: None,
+            reading: None,
             folded: Folded::new(),
             behind: true,
         }
@@ -122,16 +127,22 @@ impl Observer {
     /// Gives a page of what the log has beyond what was given; `true` when that was all. What is done stays done
     /// when the future is dropped.
     async fn catch_up(&mut self) -> Result<bool, LogError> {
-        if self.reader.is_none() {
-            match HistoryCursor::open(&*self.log, &self.session).await {
-                Ok(history) => self.reader = Some(history),
-                // Asked before the session exists: it begins with the ring.
-                Err(LogError::NotFound(_)) => return Ok(true),
-                Err(error) => return Err(error),
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None => {
+                let page = next_page(self.log.clone(), self.session.clone(), self.reader.take());
+                self.reading.insert(page.boxed())
             }
-        }
-        let Some(reader) = &mut self.reader else { return Ok(true) };
-        let page = reader.next_page(&*self.log).await?;
+        };
+        let (reader, page) = reading.await;
+        self.reading = None;
+        self.reader = reader;
+        let page = match page {
+            Ok(page) => page,
+            // Asked before the session exists: it begins with the ring.
+            Err(LogError::NotFound(_)) if self.reader.is_none() => return Ok(true),
+            Err(error) => return Err(error),
+        };
         let own = page.last().is_none_or(|(owner, _)| *owner == self.session);
         let end = own && page.len() < HISTORY_PAGE;
         for (owner, sealed) in page {
@@ -146,4 +157,23 @@ impl Observer {
         }
         Ok(end)
     }
+}
+
+/// Records, each with the log it lies in.
+type Page = Vec<(SessionId, Sealed)>;
+
+async fn next_page(
+    log: SharedLog,
+    session: SessionId,
+    reader: Option<HistoryCursor>,
+) -> (Option<HistoryCursor>, Result<Page, LogError>) {
+    let mut reader = match reader {
+        Some(reader) => reader,
+        None => match HistoryCursor::open(&*log, &session).await {
+            Ok(reader) => reader,
+            Err(error) => return (None, Err(error)),
+        },
+    };
+    let page = reader.next_page(&*log).await;
+    (Some(reader), page)
 }

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Delivery, Digest, Draft, Grant, GrantScope, InputAccepted, InputPart, Mode, Parent, ResultEvent,
-    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, WaitId, WaitOn,
+    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, TurnNo, WaitId, WaitOn,
 };
 use sterna_policy::Rule;
+use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Configs, Driver, Msg, Opening, Start};
@@ -555,11 +556,27 @@ impl Runtime {
             Ok(())
         });
         read.await?;
+        if let (None, Some(turn)) = (&result, taken_by) {
+            result = self.parked_result(session, turn).await?;
+        }
         result.ok_or_else(|| RuntimeError::Interrupted {
             session: session.clone(),
             turn: taken_by.unwrap_or(0),
             detail: "nobody drives it; `sterna resume` carries on".into(),
         })
+    }
+
+    /// A turn that waits for somebody is parked, whoever drove it.
+    async fn parked_result(
+        &self,
+        session: &SessionId,
+        turn: TurnNo,
+    ) -> Result<Option<ResultEvent>, RuntimeError> {
+        let state = State::load(&self.0.parts.log, session).await?;
+        let Next::Wait(waits) = state.machine.next() else { return Ok(None) };
+        let steps = state.machine.turn().filter(|running| running.number == turn).map(|turn| turn.steps());
+        let message = format!("waits for {}", waits.join(", "));
+        Ok(steps.and_then(|steps| state.folded.unfinished(turn, "parked", steps, message)))
     }
 
     async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
@@ -683,7 +700,7 @@ impl Inner {
         if let Some(shared) = sessions.get(id).and_then(Weak::upgrade) {
             return shared;
         }
-        let shared = Arc::new(Shared::new(id.clone()));
+        let shared = Arc::new(Shared::new(id));
         sessions.insert(id.clone(), Arc::downgrade(&shared));
         shared
     }

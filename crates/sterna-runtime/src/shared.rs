@@ -1,4 +1,4 @@
-//! What all who know a live session share: its ring, the way to its driver, and the results that are waited for.
+//! What all who know a live session share: its events, the way to its driver, its results.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,14 +17,14 @@ pub(crate) struct Shared {
     tx: Mutex<Option<mpsc::UnboundedSender<Msg>>>,
     results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
     error: Mutex<Option<RuntimeError>>,
-    changed: watch::Sender<u64>,
+    pub changed: watch::Sender<u64>,
 }
 
 impl Shared {
-    pub fn new(id: SessionId) -> Self {
+    pub fn new(id: &SessionId) -> Self {
         Self {
+            id: id.clone(),
             hub: Arc::new(Hub::new(id.clone())),
-            id,
             tx: Mutex::default(),
             results: Mutex::default(),
             error: Mutex::default(),

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -306,6 +308,54 @@ async fn a_parked_turn_is_told_once_and_its_end_later() {
     assert_eq!(result.message.as_deref(), Some("done"));
     let told: Vec<_> = [&parked[..parked.len() - 1], &rest[..]].concat();
     assert_eq!(all_settled(&told), folded(&world, "s").await);
+}
+
+/// A session of so many records, in a log that may be slow to read.
+async fn long_log(records: usize, slow: bool) -> World {
+    let log = hook::HookLog::new(|_| hook::Act::Pass);
+    let model = TestModel::new([]);
+    let provider = Arc::new(model.clone());
+    let world = World::with(log.clone(), log.inner.clone(), TestEnv::new("one"), model, provider, vec![]);
+    let mut submit = world.submit("s", "go");
+    submit.drive = false;
+    let accepted = world.runtime.submit(submit).await.unwrap();
+    for n in 2..records {
+        world.runtime.set_title(&accepted.session, &format!("title {n}"), "test").await.unwrap();
+    }
+    log.slow_reads.store(slow, Ordering::SeqCst);
+    world
+}
+
+/// Reads a log with futures that are dropped after so many polls, each of them.
+async fn read_in_glances(world: &World, polls: usize) -> Vec<Event> {
+    let wanted = folded(world, "s").await.len();
+    let mut observer = world.runtime.observe(&SessionId::new("s").unwrap(), 0);
+    let mut events = Vec::new();
+    for _ in 0..20 * wanted {
+        let mut next = Box::pin(observer.next());
+        for _ in 0..polls {
+            if let std::task::Poll::Ready(event) = futures::poll!(&mut next) {
+                events.push(event.unwrap());
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if events.len() == wanted {
+            break;
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn an_observer_whose_futures_are_dropped_still_gets_on() {
+    for (slow, polls) in [(false, 1), (true, 2), (true, 1)] {
+        let world = long_log(3_000, slow).await;
+        let events = read_in_glances(&world, polls).await;
+        let log = folded(&world, "s").await;
+        assert_eq!(events.len(), log.len(), "slow: {slow}, polls: {polls}");
+        assert_eq!(all_settled(&events), log, "slow: {slow}, polls: {polls}");
+    }
 }
 
 /// The committed schema of events.

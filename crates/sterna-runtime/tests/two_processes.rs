@@ -78,7 +78,10 @@ async fn a_dead_owner_is_taken_over_without_waiting() {
 
 #[tokio::test]
 async fn a_stale_driver_that_comes_back_writes_nothing() {
-    let one = World::new(TestModel::new([Say::Hang("stale")]), vec![]);
+    let mut one = World::new(TestModel::new([Say::Hang("stale")]), vec![]);
+    // Its clock stands still: it does not renew.
+    let env = HandEnv { inner: one.env.clone(), clock: watch::Sender::new(Env::now(&one.env)) };
+    one.runtime = Runtime::new(Parts { env: Arc::new(env), ..one.runtime.parts().clone() });
     let a = one.runtime.submit(one.submit("s", "go")).await.unwrap();
     one.model.arrived.notified().await;
     let two = second(&one, TestModel::new([Say::Text("fresh")]));
@@ -382,4 +385,89 @@ async fn an_input_that_comes_while_the_driver_leaves_is_driven_with_its_own_sett
         })
         .collect();
     assert_eq!(steps, [100, 7]);
+}
+
+/// A tool that waits until its turn is cancelled, and says when it has begun.
+fn cancellable(begun: &Arc<Notify>) -> SharedTool {
+    let begun = begun.clone();
+    tool("wait", EffectClass::AtMostOnce, move |cx, _| {
+        begun.notify_one();
+        async move {
+            cx.cancel.cancelled().await;
+            Err(sterna_tool::ToolError::cancelled())
+        }
+        .boxed()
+    })
+}
+
+#[tokio::test]
+async fn a_cancel_of_another_process_is_heard_while_a_tool_runs() {
+    let begun = Arc::new(Notify::new());
+    let one = World::new(TestModel::new([Say::Calls(vec![("wait", json!({}))])]), vec![cancellable(&begun)]);
+    let a = one.runtime.submit(one.submit("s", "go")).await.unwrap();
+    begun.notified().await;
+    // It has no driver here: the request goes straight to the log.
+    let two = second(&one, TestModel::new([]));
+    two.runtime.cancel(&a.session, "person", "enough").await.unwrap();
+    let result = one.result(&a).await;
+    assert_eq!((result.stop, result.message.as_deref()), (Some(StopReason::Cancelled), Some("enough")));
+    let bodies = one.bodies("s").await;
+    assert_eq!(count(&bodies, "outcome 1/tool/0 cancelled"), 1, "{bodies:?}");
+}
+
+#[tokio::test]
+async fn an_answer_and_a_steer_of_another_process_are_heard_by_the_leader() {
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let inner = (begun.clone(), go.clone());
+    // It runs beside the call that asks, and outlasts the answer.
+    let slow = tool("slow", EffectClass::Pure, move |_, _| {
+        let (begun, go) = inner.clone();
+        async move {
+            begun.notify_one();
+            go.notified().await;
+            Ok(ToolReturn::Done(ToolDone::text("slow ok")))
+        }
+        .boxed()
+    });
+    let ran = Arc::new(Notify::new());
+    let rings = ran.clone();
+    let risky = tool_of("risky", EffectClass::Pure, sterna_tool::Access::Other, move |_, _| {
+        rings.notify_one();
+        async move { Ok(ToolReturn::Done(ToolDone::text("risky ok"))) }.boxed()
+    });
+    let model =
+        TestModel::new([Say::Calls(vec![("slow", json!({})), ("risky", json!({}))]), Say::Text("heard all")]);
+    let one = World::new(model, vec![slow, risky]);
+    let mut observer = one.runtime.observe(&SessionId::new("s").unwrap(), 0);
+    let mut submit = one.submit("s", "go");
+    submit.config.on_ask = OnAsk::Prompt;
+    let a = one.runtime.submit(submit).await.unwrap();
+    begun.notified().await;
+    let asked = async {
+        while !matches!(observer.next().await.unwrap().kind, EventKind::ApprovalRequested { .. }) {}
+    };
+    let long = std::time::Duration::from_secs(20);
+    tokio::time::timeout(long, asked).await.expect("nobody asks");
+    let two = second(&one, TestModel::new([]));
+    let resolve = Resolve {
+        session: a.session.clone(),
+        wait: "s/1/1/tool/1".into(),
+        ruling: Ruling::Allow,
+        grant: None,
+        by: "person".into(),
+    };
+    two.runtime.resolve(resolve).await.unwrap();
+    // The answer is heard while the other call still runs.
+    tokio::time::timeout(long, ran.notified()).await.expect("the answer is not heard");
+    let mut steer = two.submit("s", "and this");
+    (steer.delivery, steer.drive) = (Delivery::AfterWork, false);
+    let b = two.runtime.submit(steer).await.unwrap();
+    let head = one.log.head(&a.session).await.unwrap().seq;
+    let heard = async { while observer.next().await.unwrap().seq < head {} };
+    tokio::time::timeout(long, heard).await.expect("the input is not heard");
+    go.notify_one();
+    for accepted in [&a, &b] {
+        assert_eq!(one.result(accepted).await.message.as_deref(), Some("heard all"));
+    }
+    assert_eq!(count(&check_log(&one, 2).await, "turn_committed"), 1);
 }

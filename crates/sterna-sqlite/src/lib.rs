@@ -3,6 +3,7 @@
 //! Ring 2. One writer thread commits every waiting append in one transaction; a few reader threads answer the rest.
 //! This crate must never know what a record means beyond what `sterna-log` computes from it, nor an executor.
 
+mod check;
 mod error;
 mod place;
 mod pool;
@@ -15,6 +16,7 @@ mod store;
 mod write;
 mod writer;
 
+pub use check::StaleIndex;
 pub use rebuild::Rebuilt;
 pub use schema::SCHEMA_VERSION;
 pub use store::{Options, ReadOnly, SqliteStore};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sterna_blobs::LocalBlobs;
 use sterna_log::{
     ChainReader, Filter, Hit, KeyEntry, Lease, LogError, Owner, Page, Pending, Sealed, SessionRow, Standing,
-    Status, digest, snippet, words,
+    Status, TORN_TAIL, digest, snippet, words,
 };
 use sterna_model::{Digest, Route, Seq, SessionId};
 
@@ -89,7 +89,7 @@ impl Tables<'_> {
             return Err(LogError::Tombstone(id.clone()));
         }
         if (sealed.len() as u64) < limit && next <= last {
-            return Err(corrupt(id, next, "it is missing"));
+            return Err(corrupt(id, next, TORN_TAIL));
         }
         Ok(sealed)
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 use sterna_log::{
-    AppendKind, IndexDelta, LogError, Sealed, apply_delta, empty_row, keys_of_stored, row_content,
+    AppendKind, IndexDelta, KeyEntry, LogError, Sealed, apply_delta, empty_row, keys_of_stored, row_content,
 };
 use sterna_model::{Digest, Record, Seq, SessionId};
 
@@ -73,12 +73,16 @@ impl Tables<'_> {
             }
             apply_delta(&mut row, delta, last);
             carried.extend(records);
-            self.rebuild_keys(found.key, id, &mut carried, false)?;
+            for entry in self.keys_in(found.key, id, &mut carried, false)? {
+                self.insert_key(found.key, &entry)?;
+            }
             if damage.is_some() {
                 break;
             }
         }
-        self.rebuild_keys(found.key, id, &mut carried, true)?;
+        for entry in self.keys_in(found.key, id, &mut carried, true)? {
+            self.insert_key(found.key, &entry)?;
+        }
         done.sessions += 1;
         if let Some((seq, detail)) = damage {
             // The head stays where it was: nothing may be appended over a damaged record as if it were not there.
@@ -88,15 +92,16 @@ impl Tables<'_> {
         self.update_row(found.key, &row, &hash, true)
     }
 
-    /// Enters the keys of all whole appends among the records, and leaves the last one if it may go on.
-    fn rebuild_keys(
+    /// The keys of all whole appends among the records. Leaves the last append if it may go on.
+    pub fn keys_in(
         &self,
         session: i64,
         id: &SessionId,
         records: &mut Vec<Record>,
         at_end: bool,
-    ) -> Result<(), Fail> {
-        let Some(first) = records.first().map(|record| record.seq) else { return Ok(()) };
+    ) -> Result<Vec<KeyEntry>, Fail> {
+        let mut keys = Vec::new();
+        let Some(first) = records.first().map(|record| record.seq) else { return Ok(keys) };
         let mut starts: Vec<(usize, String)> = Vec::new();
         let mut bodies: Vec<Digest> = Vec::new();
         let mut query = self.connection.prepare_cached(
@@ -118,15 +123,13 @@ impl Tables<'_> {
                 None => break,
             };
             if let Some((kind, append)) = AppendKind::untag(tagged) {
-                for entry in keys_of_stored(kind, append, &records[*start..end], &bodies[*start..end]) {
-                    self.insert_key(session, &entry)?;
-                }
+                keys.extend(keys_of_stored(kind, append, &records[*start..end], &bodies[*start..end]));
             }
             whole = end;
         }
         records.drain(..whole);
-        Ok(())
+        Ok(keys)
     }
 }
 
-const PAGE: usize = 1024;
+pub const PAGE: usize = 1024;

@@ -13,6 +13,7 @@ use sterna_log::{
 };
 use sterna_model::{BlobRef, Body, Digest, Seq, SessionId};
 
+use crate::check::StaleIndex;
 use crate::error::Fail;
 use crate::pool::Pool;
 use crate::read::Tables;
@@ -98,6 +99,28 @@ impl SqliteStore {
     /// Makes lists, totals, keys and the search index anew from the records.
     pub async fn rebuild_indexes(&self) -> Result<Rebuilt, LogError> {
         self.write(Need::Beginning, |tables| tables.rebuild()).await
+    }
+
+    /// The indexes of a session that are not what its records say.
+    pub async fn check_indexes(&self, session: &SessionId) -> Result<Vec<StaleIndex>, LogError> {
+        let session = session.clone();
+        self.read(move |tables| tables.check_indexes(&session)).await
+    }
+
+    /// Appends all of these or none: they become visible and durable together, however many they are.
+    pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Receipt>, LogError> {
+        let batches = appends.into_iter().map(Batch::prepare).collect::<Result<Vec<_>, _>>()?;
+        let large = |batch: &Batch| {
+            let large = batch.blobs.iter().filter(|(_, bytes)| bytes.len() > INLINE_BYTES);
+            large.map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
+        };
+        for bytes in batches.iter().flat_map(large) {
+            self.keep_large(bytes).await?;
+        }
+        self.write(Need::Beginning, move |tables| {
+            tables.whole(|| batches.iter().map(|batch| tables.append(batch)).collect())
+        })
+        .await
     }
 
     async fn read<T: Send + 'static>(

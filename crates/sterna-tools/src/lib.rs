@@ -9,12 +9,16 @@ mod edit_match;
 mod file;
 mod glob;
 mod grep;
+mod job_kill;
+mod job_output;
+mod jobs;
 mod list;
 pub mod paths;
 mod read;
 mod recall;
 mod schema;
 mod shell;
+mod shell_input;
 mod support;
 mod todo;
 mod walk;
@@ -27,15 +31,19 @@ use sterna_tool::SharedTool;
 
 /// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
 pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
+    let jobs = jobs::Jobs::new(shims.clone());
     vec![
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
         Arc::new(grep::Grep::new()),
+        Arc::new(job_kill::JobKill::new(jobs.clone())),
+        Arc::new(job_output::JobOutput::new(jobs.clone())),
         Arc::new(list::List::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
         Arc::new(shell::Shell::new(shims)),
+        Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),
     ]
@@ -44,9 +52,21 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
 /// The names of a profile's tools, sorted. `None` for a profile that does not exist.
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "main" => {
-            Some(&["ask_user", "edit", "glob", "grep", "list", "read", "recall", "shell", "todo", "write"])
-        }
+        "main" => Some(&[
+            "ask_user",
+            "edit",
+            "glob",
+            "grep",
+            "job_kill",
+            "job_output",
+            "list",
+            "read",
+            "recall",
+            "shell",
+            "shell_input",
+            "todo",
+            "write",
+        ]),
         "minimal" => Some(&["edit", "read", "shell", "write"]),
         _ => None,
     }

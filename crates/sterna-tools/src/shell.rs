@@ -12,13 +12,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{EffectClass, EffectKey, Fact, ToolSpec, ToolStatus};
-use sterna_shell::shim::{self, Followed, Found, Handle, Input, Run, ShimError, Shims};
+use sterna_shell::shim::{self, AtCap, Followed, Found, Handle, Input, Run, ShimError, Shims, Spool};
 use sterna_shell::{Captured, Command, Ended, GRACE, lossy_head, lossy_tail};
 use sterna_tool::{
     Access, Output, Plan, PlanContext, Recovered, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
     ViewBudget,
 };
 
+use crate::jobs::NO_SHIM;
 use crate::support::{cut, first_line, number, parse, place, planned};
 
 #[derive(Deserialize, JsonSchema)]
@@ -31,8 +32,10 @@ struct Args {
     /// Seconds until it is ended, 120 when left out.
     #[schemars(range(min = 1, max = 600))]
     timeout_s: Option<u64>,
-    /// Run it as a job that outlives the call.
+    /// Run it as a job that outlives the call, without a time limit.
     background: Option<bool>,
+    /// With `background`: keep its input open for `shell_input`.
+    open_stdin: Option<bool>,
     /// Text for its input; empty when left out.
     stdin: Option<String>,
 }
@@ -40,6 +43,10 @@ struct Args {
 impl Args {
     fn cwd(&self) -> &str {
         self.cwd.as_deref().unwrap_or(".")
+    }
+
+    fn is_job(&self) -> bool {
+        self.background == Some(true)
     }
 }
 
@@ -67,7 +74,8 @@ impl Tool for Shell {
     fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let args = parse_checked(args)?;
         let cwd = place(&cx.cwd, args.cwd())?;
-        let summary = format!("shell: {}", first_line(&args.command, SUMMARY_BYTES));
+        let name = if args.is_job() { "shell in the background" } else { "shell" };
+        let summary = format!("{name}: {}", first_line(&args.command, SUMMARY_BYTES));
         let mut preview = String::new();
         if args.command.trim().contains('\n') || args.command.len() > SUMMARY_BYTES {
             preview.push_str(&args.command);
@@ -83,6 +91,10 @@ impl Tool for Shell {
         async move {
             let args = parse_checked(&args)?;
             let cwd = planned(&cx, args.cwd())?;
+            if args.is_job() {
+                let shims = self.shims.as_ref().ok_or_else(|| ToolError::failed(NO_SHIM))?;
+                return begin(shims, &cx, &args, cwd).await.map(ToolReturn::Done);
+            }
             let blobs = cx.blobs.clone();
             let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
             if let Some(shims) = &self.shims {
@@ -112,6 +124,9 @@ impl Tool for Shell {
             let (Some(shims), Ok(args)) = (&self.shims, parse_checked(&args)) else {
                 return Recovered::Unknown;
             };
+            if args.is_job() {
+                return begun(shims, &cx, &args);
+            }
             let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
             match shims.attach(&cx.key, cx.attempt) {
                 Ok(Found::Running(handle) | Found::Exited(_, handle)) => {
@@ -135,14 +150,70 @@ impl Tool for Shell {
     fn settled(&self, key: &EffectKey, attempt: u32) {
         if let Some(shims) = self.shims.clone() {
             let key = key.clone();
-            // What cannot be removed is listed and cleaned by `sterna doctor`.
-            let remove = move || drop(shims.remove(&key, attempt));
+            // What cannot be removed is listed and cleaned by `sterna ps`.
+            let remove = move || drop(shims.settle(&key, attempt));
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn_blocking(remove)),
                 Err(_) => remove(),
             }
         }
     }
+}
+
+/// Starts a job. The answer tells only what stays true of it, so that recovery can give the same one.
+async fn begin(shims: &Shims, cx: &ToolContext, args: &Args, cwd: PathBuf) -> Result<ToolDone, ToolError> {
+    let mut plan = shim::Plan::new(Run::Shell { line: args.command.clone() }, cwd, (*cx.env).clone());
+    let open = args.open_stdin == Some(true);
+    let text = args.stdin.clone();
+    plan.input = (open || text.is_some()).then(|| Input { text: text.unwrap_or_default(), open });
+    // A server that logs much is not ended for it.
+    plan.at_cap = AtCap::Drop;
+    plan.job = true;
+    match shims.start(&cx.key, cx.attempt, &plan).await {
+        // It runs on without the handle.
+        Ok(handle) => Ok(job_started(handle.spool(), args)),
+        Err(error @ ShimError::NoShim { .. }) => Err(ToolError::failed(format!("{NO_SHIM} ({error})"))),
+        Err(error @ ShimError::Spool(_)) => match begun(shims, cx, args) {
+            Recovered::Ended(Ok(ToolReturn::Done(done))) => Ok(done),
+            Recovered::Ended(_) | Recovered::NeverRan => Err(ToolError::failed(error)),
+            Recovered::Unknown => {
+                let message = format!("outcome_unknown: {error}");
+                Err(ToolError { status: ToolStatus::OutcomeUnknown, message })
+            }
+        },
+        Err(error) => Err(ToolError::failed(error)),
+    }
+}
+
+/// Whether a job was started. What became of it since is `job_output`'s to tell, also when that is not known.
+fn begun(shims: &Shims, cx: &ToolContext, args: &Args) -> Recovered {
+    match shims.attach(&cx.key, cx.attempt) {
+        Ok(Found::Running(handle) | Found::Exited(_, handle)) => {
+            Recovered::Ended(Ok(ToolReturn::Done(job_started(handle.spool(), args))))
+        }
+        Ok(Found::InDoubt(started, handle)) => {
+            drop(shims.end_strays(handle.spool()));
+            match started {
+                Some(_) => Recovered::Ended(Ok(ToolReturn::Done(job_started(handle.spool(), args)))),
+                None => Recovered::Unknown,
+            }
+        }
+        Ok(Found::Revoked) => Recovered::NeverRan,
+        Err(_) => Recovered::Unknown,
+    }
+}
+
+fn job_started(spool: &Spool, args: &Args) -> ToolDone {
+    let id = spool.job_id();
+    let mut text = format!("started {id}: {}\n", first_line(&args.command, SUMMARY_BYTES));
+    text.push_str(&format!(
+        "job_output{{\"job\":\"{id}\"}} reads its output and tells whether it still runs"
+    ));
+    if args.open_stdin == Some(true) {
+        text.push_str("; shell_input gives it input");
+    }
+    text.push_str("; job_kill ends it");
+    ToolDone::text(text)
 }
 
 /// Follows a command under its shim to its end: live, and after a restart.
@@ -177,10 +248,13 @@ fn shim_plan(cx: &ToolContext, args: &Args, cwd: PathBuf, seconds: u64) -> shim:
 
 fn parse_checked(args: &Value) -> Result<Args, ToolError> {
     let args: Args = parse(args)?;
-    if args.background == Some(true) {
+    if args.is_job() && args.timeout_s.is_some() {
         return Err(ToolError::invalid(
-            "background jobs come with the effect shim; run it in the foreground",
+            "a background job has no time limit: leave timeout_s out, and use job_kill",
         ));
+    }
+    if !args.is_job() && args.open_stdin == Some(true) {
+        return Err(ToolError::invalid("open_stdin is for background jobs; give the input as `stdin`"));
     }
     if args.command.trim().is_empty() {
         return Err(ToolError::invalid("command is empty"));

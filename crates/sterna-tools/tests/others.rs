@@ -49,8 +49,8 @@ async fn shell_says_what_is_wrong() {
     let cases = [
         (
             json!({"command": "ls", "background": true}),
-            InvalidArguments,
-            "background jobs come with the effect shim; run it in the foreground",
+            Failed,
+            "there are no background jobs here: no effect shim was found; run it in the foreground",
         ),
         (json!({"command": " "}), InvalidArguments, "command is empty"),
         (json!({"command": "a\0"}), InvalidArguments, "command holds a NUL byte"),

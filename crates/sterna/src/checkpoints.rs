@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sterna_checkpoint::{CheckpointError, Checkpointer, Options, Plan, RelPath, Scope, Taken, What, Why};
-use sterna_log::SharedBlobs;
+use sterna_log::{LogError, SharedBlobs};
 use sterna_model::{CheckpointTaken, Digest};
 use sterna_runtime::{CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach};
 use sterna_tool::Cancel;
@@ -36,7 +36,7 @@ impl LocalCheckpoints {
         &self,
         manifest: &Digest,
         known: &mut HashSet<Digest>,
-    ) -> Result<Option<String>, CheckpointFault> {
+    ) -> Result<Option<LogError>, CheckpointFault> {
         // It reads no workspace.
         let keeper = Checkpointer::new(Path::new("/"), self.blobs.clone(), Options::new(&self.state))
             .map_err(fault)?;
@@ -46,7 +46,7 @@ impl LocalCheckpoints {
             }
             match futures::executor::block_on(self.blobs.get(&hash)) {
                 Ok(_) => drop(known.insert(hash)),
-                Err(error) => return Ok(Some(error.to_string())),
+                Err(error) => return Ok(Some(error)),
             }
         }
         Ok(None)

@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 19] = [
+const RINGS: [(&str, Ring); 20] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -121,6 +121,7 @@ const RINGS: [(&str, Ring); 19] = [
     ("sterna-blobs", Ring::Hands),
     ("sterna-checkpoint", Ring::Hands),
     ("sterna-shell", Ring::Hands),
+    ("sterna-import", Ring::Hands),
     ("sterna-tools", Ring::Hands),
     ("sterna-runtime", Ring::Driver),
     ("sterna", Ring::Doors),

@@ -17,6 +17,7 @@ use sterna_sqlite::{ReadOnly, SCHEMA_VERSION, SqliteStore};
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{Style, one_line};
+use crate::spools;
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -42,6 +43,18 @@ struct Report {
     local_servers: Vec<Server>,
     local_model: Local,
     interrupted: Vec<Interrupted>,
+    commands: Commands,
+}
+
+/// Commands under their shims.
+#[derive(Debug, Default, Serialize)]
+struct Commands {
+    running: usize,
+    /// What a crash has left: nobody will ask for it.
+    leftovers: Vec<spools::Row>,
+    /// Ended jobs that can still be read.
+    ended_jobs: usize,
+    error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -146,6 +159,7 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
         local_servers,
         local_model: local_model(cx),
         interrupted,
+        commands: Commands::look(cx).await,
     };
     report.problems = problems(cx, &report);
     report.ok = report.problems.is_empty();
@@ -155,6 +169,27 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
         cx.print.out(&report.text(cx))?;
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+impl Commands {
+    async fn look(cx: &Context) -> Self {
+        let mut found = Self::default();
+        match spools::entries(cx).await {
+            Ok(entries) => {
+                for entry in entries {
+                    if entry.is_leftover() {
+                        found.leftovers.push(entry.row());
+                    } else if entry.lives() {
+                        found.running += 1;
+                    } else if entry.is_job() {
+                        found.ended_jobs += 1;
+                    }
+                }
+            }
+            Err(failure) => found.error = Some(failure.message),
+        }
+        found
+    }
 }
 
 impl Place {
@@ -369,6 +404,7 @@ impl Report {
             );
             text += &good(false, &line);
         }
+        text += &self.commands.text(&good, &head);
         text += &head("sandbox");
         text += &good(false, &format!("{}: {}", self.sandbox.level, self.sandbox.note));
         text += &head("providers");
@@ -407,6 +443,31 @@ impl Report {
     }
 }
 
+impl Commands {
+    /// Nothing, where there are none.
+    fn text(&self, good: &dyn Fn(bool, &str) -> String, head: &dyn Fn(&str) -> String) -> String {
+        let mut text = String::new();
+        if let Some(error) = &self.error {
+            text += &good(false, &one_line(error, 500));
+        }
+        if self.running > 0 {
+            text += &good(true, &format!("running: {}; `sterna ps` lists them", self.running));
+        }
+        if self.ended_jobs > 0 {
+            let hint = "`sterna ps --all` lists them, `sterna ps --clean` removes them";
+            text += &good(true, &format!("ended jobs that can still be read: {}; {hint}", self.ended_jobs));
+        }
+        for row in self.leftovers.iter().take(SHOWN_LEFTOVERS) {
+            text += &good(false, &one_line(&row.brief(), 200));
+        }
+        if !self.leftovers.is_empty() {
+            let left = self.leftovers.len();
+            text += &good(false, &format!("left behind: {left}; `sterna ps --clean` removes what has ended"));
+        }
+        if text.is_empty() { text } else { head("commands") + &text }
+    }
+}
+
 fn is_loopback(url: &str) -> bool {
     let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or_default();
@@ -428,5 +489,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 const LITTLE: u64 = 64 << 20;
 /// What `KeyWish::describe` says of providers that want none.
 const NO_KEY: &str = "none needed";
+/// Of many leftovers, the first tell enough.
+const SHOWN_LEFTOVERS: usize = 10;
 /// Sessions whose last record is read.
 const CHECKED: u64 = 20;

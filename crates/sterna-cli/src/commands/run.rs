@@ -16,6 +16,7 @@ use crate::point::Point;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::spools;
 
 /// Where the turn goes.
 pub enum Pick {
@@ -45,7 +46,41 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut out = Output::of(&cx, args.json);
     let (session, input) = (&accepted.session, accepted.input);
     let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
-    Ok(ExitCode::from(follow.until_end(&mut out, &mut signals).await.code))
+    let mut code = follow.until_end(&mut out, &mut signals).await.code;
+    if !cx.ephemeral {
+        if args.wait_background {
+            code = wait_for_jobs(&cx, session, &mut signals).await.unwrap_or(code);
+        }
+        tell_jobs(&cx, session);
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// Waits until the session's jobs have ended. `Some`: a signal came first, and they run on.
+async fn wait_for_jobs(cx: &Context, session: &SessionId, signals: &mut Signals) -> Option<u8> {
+    let shims = spools::shims(cx);
+    for job in spools::running_jobs(cx, session) {
+        let mut handle = shims.open(&job.spool);
+        handle.seek(job.spool.output_len());
+        tokio::select! {
+            // One that was removed meanwhile has ended too.
+            _ = handle.end() => {}
+            signal = signals.next() => return Some(signal.exit_code()),
+        }
+    }
+    None
+}
+
+/// One line on what goes on without us.
+fn tell_jobs(cx: &Context, session: &SessionId) {
+    let jobs = spools::running_jobs(cx, session);
+    if jobs.is_empty() {
+        return;
+    }
+    let ids: Vec<String> = jobs.iter().map(|job| job.id()).collect();
+    let (what, verb) = if jobs.len() == 1 { ("job", "runs") } else { ("jobs", "run") };
+    let hint = "`sterna ps` lists, `sterna ps --kill ID` ends";
+    cx.print.note(&format!("{} background {what} still {verb}: {}; {hint}", jobs.len(), ids.join(", ")));
 }
 
 /// Makes an input durable, and drives its session.

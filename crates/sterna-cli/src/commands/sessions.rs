@@ -3,6 +3,7 @@
 mod delete;
 mod export;
 mod fsck;
+mod import;
 mod list;
 mod show;
 
@@ -43,6 +44,8 @@ enum SessionsCommand {
     Delete(delete::DeleteArgs),
     /// Writes a session's records as JSON lines
     Export(export::ExportArgs),
+    /// Makes a session of an export, or of a session log of Claude Code, Codex, opencode or pi
+    Import(import::ImportArgs),
     /// Makes a new session that shares the history of another up to a point
     Fork(ForkArgs),
     /// Checks that sessions are whole
@@ -86,6 +89,7 @@ pub async fn sessions(cx: &Context, args: SessionsArgs) -> Result<ExitCode, Fail
         SessionsCommand::Close(args) => close(cx, args).await,
         SessionsCommand::Delete(args) => delete::delete(cx, args).await,
         SessionsCommand::Export(args) => export::export(cx, args).await,
+        SessionsCommand::Import(args) => import::import(cx, args).await,
         SessionsCommand::Fork(args) => fork(cx, args).await,
         SessionsCommand::Fsck(args) => fsck::fsck(cx, args).await,
     }
@@ -118,6 +122,7 @@ async fn close(cx: &Context, args: IdArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     runtime.close(&id, BY).await?;
+    crate::spools::end_jobs(cx, &id).await;
     cx.print.note(&format!("session `{id}` is closed"));
     Ok(ExitCode::SUCCESS)
 }

@@ -120,6 +120,13 @@ impl World {
     }
 }
 
+/// A test that fails leaves nothing running.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill_shims();
+    }
+}
+
 impl Done {
     pub fn of(child: Child) -> Self {
         let output = child.wait_with_output().unwrap();

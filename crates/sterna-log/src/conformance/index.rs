@@ -146,6 +146,46 @@ pub async fn rows_follow_the_records(store: Store) {
     assert_eq!(only_row(log).await.status, Status::Closed);
 }
 
+pub async fn what_is_open_decides_the_status(store: Store) {
+    let log = &*store.log;
+    open(log, "s").await;
+    let resolved = |wait: &str| Body::WaitResolved {
+        wait: wait.into(),
+        ruling: sterna_model::Ruling::Answers(vec!["that".into()]),
+        by: "user".into(),
+    };
+    let withdrawn = Body::InputWithdrawn { inputs: vec![12], by: "user".into() };
+    let steps = [
+        ("input 1", vec![input("one", None)], Status::Running),
+        ("turn 1 starts", vec![started(2)], Status::Running),
+        ("input 2 comes", vec![input("two", None)], Status::Running),
+        // A crash here leaves an input that nobody has taken.
+        ("turn 1 ends", vec![committed(2_100)], Status::Running),
+        ("turn 2 starts", vec![started(4)], Status::Running),
+        ("it asks twice", vec![draft(2_200, wait("w1")), draft(2_200, wait("w2"))], Status::Parked),
+        ("one is answered", vec![draft(2_300, resolved("w1"))], Status::Parked),
+        ("both are answered", vec![draft(2_400, resolved("w2"))], Status::Running),
+        ("it asks again", vec![draft(2_500, wait("w3"))], Status::Parked),
+        // A turn that ends takes its questions with it.
+        ("turn 2 ends", vec![committed(2_600)], Status::Idle),
+        ("input 3 comes", vec![input("three", None)], Status::Running),
+        ("input 3 is withdrawn", vec![draft(2_700, withdrawn)], Status::Idle),
+        ("an input, steered into a turn", vec![input("four", None), steered(15)], Status::Idle),
+        ("it is closed", vec![draft(2_800, Body::SessionClosed { by: "user".into() })], Status::Closed),
+        ("an input opens it again", vec![input("five", None)], Status::Running),
+    ];
+    for (what, records, status) in steps {
+        add(log, what, records).await;
+        let row = only_row(log).await;
+        assert_eq!(row.status, status, "{what}: {:?}", row.pending);
+        for wanted in [Status::Idle, Status::Running, Status::Parked, Status::Closed] {
+            let filter = Filter { status: Some(wanted), ..Filter::default() };
+            let rows = log.list(&filter, Page { after: None, limit: 10 }).await.expect("listed");
+            assert_eq!(rows.len(), usize::from(wanted == status), "{what}: listed as {wanted:?}");
+        }
+    }
+}
+
 pub async fn search_finds_words(store: Store) {
     let log = &*store.log;
     open(log, "s").await;
@@ -266,7 +306,51 @@ fn answer(at: Millis, tokens: u64, cost: Option<u64>) -> sterna_model::Draft {
     draft(at, Body::Outcome(Box::new(Outcome { key, attempt: 1, result })))
 }
 
+/// The start of a turn that takes this input.
+fn started(input: sterna_model::Seq) -> sterna_model::Draft {
+    let started = sterna_model::TurnStarted {
+        inputs: vec![input],
+        route: route("local"),
+        mode: sterna_model::Mode::Execute,
+        limits: sterna_model::Limits::default(),
+        rules: vec![],
+        on_ask: sterna_model::OnAsk::Park,
+        in_doubt: sterna_model::InDoubtPolicy::Report,
+        root: "/work".into(),
+        cwd: "/work".into(),
+        add_dirs: vec![],
+        tools: vec![],
+        now: 2_050,
+    };
+    draft(2_050, Body::TurnStarted(Box::new(started)))
+}
+
+/// A model call that hears this input.
+fn steered(input: sterna_model::Seq) -> sterna_model::Draft {
+    let hash = sterna_model::Digest([7; 32]);
+    let model = sterna_model::ModelIntent {
+        route: route("local"),
+        transition: sterna_model::Transition::Steer,
+        inputs: vec![input],
+        history: vec![],
+        manifest: hash,
+        tools_off: false,
+        max_output: 100,
+        encoder: "test/1".into(),
+        request: hash,
+        bytes: 10,
+    };
+    let key = "s/1/2/model/0".parse().expect("a key");
+    let what = sterna_model::Intended::Model(model);
+    let class = sterna_model::EffectClass::Idempotent;
+    draft(2_750, Body::Intent(Box::new(sterna_model::Intent { key, class, attempt: 1, what })))
+}
+
 fn waits() -> Body {
+    wait("w")
+}
+
+fn wait(name: &str) -> Body {
     let key = "s/1/1/tool/0".parse().expect("a key");
     let question = sterna_model::Question {
         question: "Which?".into(),
@@ -274,5 +358,5 @@ fn waits() -> Body {
         options: vec![],
         multi: false,
     };
-    Body::WaitOpened(Box::new(WaitOpened { wait: "w".into(), key, on: WaitOn::Questions(vec![question]) }))
+    Body::WaitOpened(Box::new(WaitOpened { wait: name.into(), key, on: WaitOn::Questions(vec![question]) }))
 }

@@ -88,6 +88,7 @@ suite! { $
         lists_are_newest_first_and_paged
         lists_are_filtered
         rows_follow_the_records
+        what_is_open_decides_the_status
         search_finds_words
         search_syntax_is_only_words
         snippets_are_bounded

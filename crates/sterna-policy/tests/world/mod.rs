@@ -65,7 +65,7 @@ pub fn rules(text: &str) -> Vec<Rule> {
     rules
 }
 
-/// The tool and what it would touch: `$ ls`, `read a`, `write a`, `delete a`, `web h`, `session`, `person`, or a
+/// The tool and what it would touch: `$ ls`, `read a`, `write a`, `delete a`, `web h`, `session`, `person`, `input ls` (text for a job), or a
 /// tool's name.
 pub fn call(text: &str) -> (String, Vec<Access>) {
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
@@ -75,6 +75,13 @@ pub fn call(text: &str) -> (String, Vec<Access>) {
         "write" => Access::Write(rest.into()),
         "delete" => Access::Delete(rest.into()),
         "web" => Access::Web { host: rest.into() },
+        // Text for a background job that may be a shell.
+        "input" => {
+            let command = rest.replace("␤", "\n");
+            let accesses = vec![Access::Shell { command, cwd: ROOT.into() }, Access::Other];
+            return ("shell_input".into(), accesses);
+        }
+        "job_kill" => return ("job_kill".into(), vec![Access::Session]),
         "session" => return ("todo".into(), vec![Access::Session]),
         "person" => return ("ask_user".into(), vec![Access::Person]),
         tool => return (tool.into(), vec![Access::Other]),

@@ -1,5 +1,7 @@
 //! A log that does something before an append.
 
+#![allow(dead_code)]
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -29,6 +31,8 @@ pub struct HookLog {
     pub driven: AtomicUsize,
     /// A lease that is let go waits for `go`.
     pub hold_release: AtomicBool,
+    /// A read does not answer at once.
+    pub slow_reads: AtomicBool,
     pub held: Notify,
     pub go: Notify,
 }
@@ -43,6 +47,7 @@ impl HookLog {
             hook: Mutex::new(Box::new(hook)),
             driven: AtomicUsize::new(0),
             hold_release: AtomicBool::new(false),
+            slow_reads: AtomicBool::new(false),
             held: Notify::new(),
             go: Notify::new(),
         })
@@ -104,6 +109,9 @@ impl Log for HookLog {
         self.inner.append(append).await
     }
     async fn read(&self, s: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
+        if self.slow_reads.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
         self.inner.read(s, from, limit).await
     }
     async fn head(&self, s: &SessionId) -> Result<Head, LogError> {

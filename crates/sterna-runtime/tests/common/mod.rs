@@ -216,6 +216,17 @@ pub fn tool(
     Arc::new(TestTool { spec, class, access: Access::Session, run: Arc::new(run) })
 }
 
+/// A tool that takes any object and touches what the test says.
+pub fn tool_of(
+    name: &str,
+    class: EffectClass,
+    access: Access,
+    run: impl Fn(ToolContext, Value) -> BoxFuture<'static, Result<ToolReturn, ToolError>> + Send + Sync + 'static,
+) -> SharedTool {
+    let spec = ToolSpec { name: name.into(), description: name.into(), schema: json!({"type": "object"}) };
+    Arc::new(TestTool { spec, class, access, run: Arc::new(run) })
+}
+
 /// A tool that policy asks about.
 pub fn asking_tool(name: &str, text: &'static str) -> SharedTool {
     let spec = ToolSpec { name: name.into(), description: name.into(), schema: json!({"type": "object"}) };
@@ -362,6 +373,65 @@ pub fn name_of(record: &Record) -> String {
 
 fn short(key: &EffectKey) -> String {
     format!("{}/{}/{}", key.step, key.kind.word(), key.ordinal)
+}
+
+/// What the session's records show, as its log tells it.
+pub async fn shown(world: &World, session: &str) -> Vec<(Seq, Value)> {
+    let mut folded = sterna_log::fold::Folded::new();
+    let mut events = Vec::new();
+    for record in world.records(session).await {
+        folded.apply(&record);
+        events.extend(folded.events(&record));
+    }
+    events.iter().map(told_as).collect()
+}
+
+fn told_as(event: &Event) -> (Seq, Value) {
+    (event.seq, serde_json::to_value(event).unwrap())
+}
+
+/// Somebody who is told a session's events from the beginning.
+pub struct Listener {
+    heard: Arc<Mutex<Vec<Event>>>,
+    session: String,
+}
+
+impl Listener {
+    pub fn new(world: &World, session: &str) -> Self {
+        let mut observer = world.runtime.observe(&SessionId::new(session).unwrap(), 0);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let told = heard.clone();
+        tokio::spawn(async move {
+            loop {
+                let event = observer.next().await.unwrap();
+                told.lock().unwrap().push(event);
+            }
+        });
+        Self { heard, session: session.into() }
+    }
+
+    /// What was told is what the log says, each event at its record, and nothing is missing.
+    pub async fn check(&self, world: &World, context: &str) {
+        let wanted = shown(world, &self.session).await;
+        let recorded = || -> Vec<(Seq, Value)> {
+            let unrecorded = |kind: &EventKind| match kind {
+                EventKind::Result(result) => matches!(result.outcome, "parked" | "drained"),
+                kind => kind.is_live(),
+            };
+            let heard = self.heard.lock().unwrap();
+            heard.iter().filter(|event| !unrecorded(&event.kind)).map(told_as).collect()
+        };
+        let all = async {
+            while recorded().len() < wanted.len() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        let complete = tokio::time::timeout(std::time::Duration::from_secs(10), all).await.is_ok();
+        for (n, told) in recorded().iter().enumerate() {
+            assert_eq!(Some(told), wanted.get(n), "{context}: event {n}");
+        }
+        assert!(complete, "{context}: only {} of {} events were told", recorded().len(), wanted.len());
+    }
 }
 
 /// A scripted provider whose pauses take no time.

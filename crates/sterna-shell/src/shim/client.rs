@@ -179,6 +179,16 @@ impl Shims {
         self.remove_spool(&Spool::of(&self.root, key, attempt))
     }
 
+    /// The outcome of that effect is in the log: its spool goes, unless it is a background job, which is read later.
+    pub fn settle(&self, key: &EffectKey, attempt: u32) -> Result<(), ShimError> {
+        let spool = Spool::of(&self.root, key, attempt);
+        let is_job = spool.plan().is_ok_and(|file| file.plan.job);
+        if is_job && spool.state()? != State::Revoked {
+            return Ok(());
+        }
+        self.remove_spool(&spool)
+    }
+
     /// As `remove`, for a spool from [`list`](Self::list).
     pub fn remove_spool(&self, spool: &Spool) -> Result<(), ShimError> {
         match spool.state()? {

@@ -5,7 +5,8 @@ use std::fs;
 use sterna_model::{EffectKey, Millis};
 
 use super::client::{ShimError, Shims};
-use super::spool::{GONE, Spool, State, remove_tree};
+use super::handle::Handle;
+use super::spool::{CALL, GONE, JOB, SHORT_LEN, Spool, State, remove_tree};
 
 /// One spool.
 #[derive(Debug, Clone)]
@@ -26,15 +27,44 @@ pub struct ListedPlan {
     pub created_at: Millis,
     pub command: String,
     pub cwd: std::path::PathBuf,
+    /// A background job.
+    pub job: bool,
+    /// Its input stays open.
+    pub open_input: bool,
+}
+
+impl Listed {
+    /// `job-` or `call-`, and the beginning of the spool's name.
+    pub fn id(&self) -> String {
+        let job = self.plan.as_ref().is_some_and(|plan| plan.job);
+        if job { self.spool.job_id() } else { format!("{CALL}{}", self.spool.short()) }
+    }
 }
 
 impl Shims {
     /// The spools, oldest first. Changes nothing.
     pub fn list(&self) -> Result<Vec<Listed>, ShimError> {
-        let mut all: Vec<Listed> = self
-            .names()?
-            .into_iter()
-            .filter(|name| Spool::is_name(name))
+        self.list_where(|_| true)
+    }
+
+    /// The spools that an id may mean: `job-` or `call-` and 8 hex digits, or the digits alone, or more of them.
+    /// Oldest first.
+    pub fn find(&self, id: &str) -> Result<Vec<Listed>, ShimError> {
+        let digits = id.strip_prefix(JOB).or_else(|| id.strip_prefix(CALL)).unwrap_or(id);
+        if digits.len() < SHORT_LEN {
+            return Ok(Vec::new());
+        }
+        self.list_where(|name| name.starts_with(digits))
+    }
+
+    /// A command's output and end, from the first byte. It must have been claimed. Needs a tokio runtime.
+    pub fn open(&self, spool: &Spool) -> Handle {
+        Handle::open(spool.clone(), None, None)
+    }
+
+    fn list_where(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Listed>, ShimError> {
+        let names = self.names()?.into_iter().filter(|name| Spool::is_name(name) && wanted(name));
+        let mut all: Vec<Listed> = names
             .map(|name| {
                 let spool = Spool::at(self.root().join(name));
                 Listed {
@@ -43,6 +73,8 @@ impl Shims {
                         key: file.key,
                         attempt: file.attempt,
                         created_at: file.created_at,
+                        job: file.plan.job,
+                        open_input: file.plan.input.is_some_and(|input| input.open),
                         cwd: file.plan.cwd,
                     }),
                     state: spool.state().map_err(|error| error.to_string()),

@@ -24,6 +24,9 @@
 //! The claim is durable before the command starts, and `exited`, with the output before it, before it can be seen.
 //! The runtime reads the spool in one way, live and after a restart: [`Handle`].
 //!
+//! A spool goes when its outcome is in the log, unless its plan says `job`: a background job is read, given input and
+//! ended later, by its id ([`Spool::job_id`]), and its spool stays until somebody removes it.
+//!
 //! The shim leads a session of its own and adopts what its command leaves, so that its kill finds every descendant,
 //! also one that called `setsid`. It does not confine itself or the command: a sandbox is a program in the plan.
 //! What is not found: a process that another daemon starts for the command, and one of another user. If the shim itself

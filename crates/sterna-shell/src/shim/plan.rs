@@ -30,6 +30,9 @@ pub struct Plan {
     pub leftovers: Leftovers,
     /// Everything is killed when the runtime that started it is gone.
     pub bound: bool,
+    /// A background job: its spool stays when its start is in the log, for whoever reads or ends it later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub job: bool,
 }
 
 impl Plan {
@@ -47,6 +50,7 @@ impl Plan {
             at_cap: AtCap::End,
             leftovers: Leftovers::Leave,
             bound: false,
+            job: false,
         }
     }
 
@@ -131,6 +135,36 @@ pub struct Exit {
     pub hash: Digest,
     /// Descendants that were alive when the shim ended.
     pub left_behind: u32,
+}
+
+impl Exit {
+    /// The code or the signal, where there is one.
+    pub fn code_and_signal(&self) -> (Option<i32>, Option<i32>) {
+        match self.how {
+            How::Code(code) => (Some(code), None),
+            How::Signal(signal) => (None, Some(signal)),
+            How::NotStarted(_) | How::Unknown => (None, None),
+        }
+    }
+
+    /// For people and models.
+    pub fn told(&self) -> String {
+        let how = match &self.how {
+            How::Code(code) => format!("exited with code {code}"),
+            How::Signal(signal) => format!("ended by signal {signal}"),
+            How::NotStarted(why) => return format!("could not be started: {why}"),
+            How::Unknown => "ended, and nobody could say how".into(),
+        };
+        let why = match self.cause {
+            Cause::Itself => return how,
+            Cause::TimeLimit => "its time was over",
+            Cause::OutputCap => "its output was too large",
+            Cause::Killed => "killed",
+            Cause::Unbound => "what started it was gone",
+            Cause::Shutdown => "the machine was shut down",
+        };
+        format!("{how} ({why})")
+    }
 }
 
 /// The main process's end.

@@ -43,6 +43,27 @@ pub struct Started {
     pub boot: String,
 }
 
+impl State {
+    /// For people and models. Names no process.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Open => "starting".into(),
+            Self::Revoked => "never ran".into(),
+            Self::Running(_) => "running".into(),
+            Self::Exited(exit) => exit.told(),
+            Self::Dead(_) => "lost: what watched it was killed, and its end is not known".into(),
+        }
+    }
+
+    /// It ran, or may have run, and does not any more.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Exited(_) | Self::Dead(_) | Self::Revoked => true,
+            Self::Open | Self::Running(_) => false,
+        }
+    }
+}
+
 /// A spool that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
@@ -88,6 +109,17 @@ impl Spool {
     pub fn name(key: &EffectKey, attempt: u32) -> String {
         let hash = sterna_log::digest(format!("sterna spool\0{key}\0{attempt}").as_bytes()).to_string();
         hash[..NAME_LEN].to_owned()
+    }
+
+    /// The beginning of the name, by which people and models call a command.
+    pub fn short(&self) -> &str {
+        let name = self.dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.get(..SHORT_LEN).unwrap_or(name)
+    }
+
+    /// What a background job is called: the same for the same effect and attempt.
+    pub fn job_id(&self) -> String {
+        format!("{JOB}{}", self.short())
     }
 
     pub fn of(root: &Path, key: &EffectKey, attempt: u32) -> Self {
@@ -247,7 +279,7 @@ impl Spool {
     }
 
     /// Bytes of output so far.
-    pub(crate) fn output_len(&self) -> u64 {
+    pub fn output_len(&self) -> u64 {
         fs::metadata(self.path(OUTPUT)).map_or(0, |meta| meta.len())
     }
 
@@ -314,6 +346,11 @@ const OUTPUT: &str = "output";
 const EXITED: &str = "exited";
 const EXITED_TEMP: &str = "exited.tmp";
 const NAME_LEN: usize = 32;
+pub(crate) const SHORT_LEN: usize = 8;
+/// How the id of a job begins.
+pub(crate) const JOB: &str = "job-";
+/// The same of a call that is waited for.
+pub(crate) const CALL: &str = "call-";
 /// More than `exited` ever needs, but for a long reason why a command could not start.
 const EXIT_ROOM: usize = 2048;
 /// No file that is read whole is larger: a plan holds a command line and its input.

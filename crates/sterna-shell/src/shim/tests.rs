@@ -28,6 +28,7 @@ fn plan_file() -> PlanFile {
             at_cap: AtCap::End,
             leftovers: Leftovers::Leave,
             bound: false,
+            job: false,
         },
     }
 }

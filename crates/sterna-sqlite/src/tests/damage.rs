@@ -290,3 +290,48 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+/// Many appends at once: all of them, or none.
+#[test]
+fn appends_that_belong_together_become_visible_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = store(dir.path());
+    let part =
+        |n: usize| append("s", Expect::Any, &format!("part:{n}"), vec![input(&"x".repeat(2_000_000), None)]);
+    let opened = append("s", Expect::New(None), "open", vec![opened_in("s", "/w", None)]);
+    let torn = append("other", Expect::Any, "torn", vec![input("x", None)]);
+    let refused = block_on(main.append_all(vec![opened.clone(), part(1), torn]));
+    assert!(matches!(refused, Err(LogError::NotFound(_))), "{refused:?}");
+    assert!(matches!(block_on(main.head(&id("s"))), Err(LogError::NotFound(_))));
+    let receipts = block_on(main.append_all(vec![opened, part(1), part(2)])).unwrap();
+    assert_eq!(receipts.iter().map(|receipt| receipt.last).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(whole(&main, "s").0, 3);
+}
+
+/// Each index that is not what the records say is named, whichever way it was lost.
+#[test]
+fn a_lost_index_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = store(dir.path());
+    filled(&main, "s", 5);
+    filled(&main, "other", 2);
+    let stale = |session: &str| {
+        let found = block_on(main.check_indexes(&id(session))).unwrap();
+        found.into_iter().map(|stale| (stale.index, stale.detail)).collect::<Vec<_>>()
+    };
+    assert_eq!((stale("s"), stale("other")), (vec![], vec![]));
+    sqlite(dir.path()).execute("DELETE FROM search WHERE rowid = (1 << 32) | 3", []).unwrap();
+    sqlite(dir.path())
+        .execute("DELETE FROM keys WHERE session = 1 AND id IN ('input:1', 'input:2')", [])
+        .unwrap();
+    sqlite(dir.path()).execute("UPDATE sessions SET tokens = 7 WHERE name = 's'", []).unwrap();
+    let expected = [
+        ("search", "1 of 5 entries are missing".to_owned()),
+        // The opening has one too.
+        ("keys", "2 of 6 entries are missing".to_owned()),
+        ("list", "its row does not say what the records say".to_owned()),
+    ];
+    assert_eq!((stale("s"), stale("other")), (expected.to_vec(), vec![]));
+    block_on(main.rebuild_indexes()).unwrap();
+    assert_eq!(stale("s"), vec![]);
+}

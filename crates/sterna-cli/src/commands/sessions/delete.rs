@@ -39,6 +39,7 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
             continue;
         }
         store.delete(&id).await?;
+        crate::spools::end_jobs(cx, &id).await;
         cx.print.note(&format!("session `{id}` is deleted"));
     }
     Ok(ExitCode::SUCCESS)

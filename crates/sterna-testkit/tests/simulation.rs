@@ -1,0 +1,43 @@
+//! A few hundred seeds of the simulation, that the same seed gives the same log, and that defects are found.
+//! `cargo xtask sim` runs as many as one likes.
+
+#![allow(clippy::unwrap_used)]
+
+mod sim;
+
+use sim::{Mutation, Options, report, run};
+
+#[test]
+fn seeds_hold_all_invariants() {
+    let halves: Vec<_> =
+        [0..100u64, 100..200].into_iter().map(|seeds| std::thread::spawn(|| check(seeds))).collect();
+    for half in halves {
+        half.join().unwrap();
+    }
+}
+
+fn check(seeds: std::ops::Range<u64>) {
+    let options = Options::default();
+    for seed in seeds {
+        let lived = run(seed, &options);
+        assert!(lived.wrong.is_empty(), "{}", report(&lived, &options));
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_log() {
+    for seed in 0..30 {
+        let (first, second) = (run(seed, &Options::default()), run(seed, &Options::default()));
+        assert_eq!(first.digest, second.digest, "seed {seed}");
+        assert_eq!(first.taken, second.taken, "seed {seed}");
+    }
+}
+
+#[test]
+fn defects_of_the_store_are_found() {
+    for mutation in Mutation::ALL {
+        let options = Options { mutation: Some(mutation), ..Options::default() };
+        let found = (0..400).find(|seed| !run(*seed, &options).wrong.is_empty());
+        assert!(found.is_some(), "{mutation:?} is not found");
+    }
+}
