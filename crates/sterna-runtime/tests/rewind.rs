@@ -4,7 +4,6 @@
 
 mod common;
 #[path = "common/hook.rs"]
-#[allow(dead_code)]
 mod hook;
 
 use std::collections::BTreeMap;
