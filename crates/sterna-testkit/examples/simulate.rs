@@ -35,7 +35,10 @@ fn main() -> ExitCode {
                     if seed >= asked.from + asked.seeds || enough {
                         return;
                     }
-                    let lived = run(seed, &options);
+                    let mut lived = run(seed, &options);
+                    if asked.twice && run(seed, &options).digest != lived.digest {
+                        lived.wrong.push("the same seed gives another log".into());
+                    }
                     records.fetch_add(lived.records as u64, Ordering::Relaxed);
                     lives.fetch_add(lived.lives as u64, Ordering::Relaxed);
                     effects.fetch_add(lived.effects as u64, Ordering::Relaxed);
@@ -73,6 +76,8 @@ struct Asked {
     max_failures: usize,
     shrink: usize,
     tell: bool,
+    /// Each seed is lived twice, and must give the same log.
+    twice: bool,
     mutation: Option<Mutation>,
 }
 
@@ -85,12 +90,14 @@ impl Asked {
             max_failures: 20,
             shrink: 1,
             tell: false,
+            twice: false,
             mutation: None,
         };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
-            if flag == "--tell" {
-                asked.tell = true;
+            if flag == "--tell" || flag == "--twice" {
+                asked.tell |= flag == "--tell";
+                asked.twice |= flag == "--twice";
                 continue;
             }
             let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
@@ -113,5 +120,6 @@ impl Asked {
     }
 }
 
-const USAGE: &str = "usage: cargo xtask sim [--seeds N] [--from S] [--seed S] [--threads N] [--tell]
+const USAGE: &str =
+    "usage: cargo xtask sim [--seeds N] [--from S] [--seed S] [--threads N] [--tell] [--twice]
        [--max-failures N] [--shrink N] [--mutation NAME]";

@@ -119,10 +119,8 @@ fn turns(seen: &Seen, say: &mut impl FnMut(String)) {
         let turn = record.turn.unwrap_or(0);
         match &record.body {
             Body::TurnStarted(_) if !started.insert(turn) => say(format!("turn {turn} starts twice")),
-            Body::CancelRequested { turn, .. } => {
-                if !ended.contains(turn) {
-                    cancelled.insert(*turn);
-                }
+            Body::CancelRequested { turn, .. } if !ended.contains(turn) => {
+                cancelled.insert(*turn);
             }
             Body::TurnCommitted(committed) => {
                 if !ended.insert(turn) {

@@ -127,13 +127,11 @@ impl SimLog {
                 });
                 return Ok(Receipt { first, last, hash: head.hash, repeated: false, lease: None });
             }
-            Some(Mutation::NoKeys) => {
-                if append.expect == Expect::Any {
-                    append.id = format!("{}:{}", append.id, self.world.next_id());
-                    for draft in &mut append.records {
-                        if let Body::InputAccepted(input) = &mut draft.body {
-                            input.key = None;
-                        }
+            Some(Mutation::NoKeys) if append.expect == Expect::Any => {
+                append.id = format!("{}:{}", append.id, self.world.next_id());
+                for draft in &mut append.records {
+                    if let Body::InputAccepted(input) = &mut draft.body {
+                        input.key = None;
                     }
                 }
             }
@@ -143,7 +141,7 @@ impl SimLog {
                 let first = head.seq + 1;
                 return Ok(Receipt { first, last, hash: head.hash, repeated: false, lease: None });
             }
-            Some(Mutation::EarlyAnswer | Mutation::LostOutcome) => {}
+            Some(Mutation::EarlyAnswer | Mutation::NoKeys | Mutation::LostOutcome) => {}
         }
         inner.append(append).await
     }
@@ -200,7 +198,6 @@ impl Log for SimLog {
     async fn read(&self, session: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
         self.life.stop_if_dead().await;
         self.read_fails("store.read", session, from)?;
-        // Pages of a few records, so that there is more than one.
         self.world.inner.read(session, from, limit).await
     }
 

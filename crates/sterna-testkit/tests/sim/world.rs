@@ -2,6 +2,7 @@
 //! test.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -138,21 +139,19 @@ impl World {
         EPOCH + self.began.elapsed().as_millis() as Millis
     }
 
-    /// Sleeps to a moment of its own. Never done when it is asked first.
-    pub async fn sleep_until(&self, at: Millis) {
-        let mut due = at.max(self.now() + 1);
-        {
-            let mut slots = self.slots.lock().unwrap();
-            while !slots.insert(due) {
-                due += 1;
-            }
+    /// A moment of one's own, taken now: who waits for several polls them in no known order.
+    fn slot<W: Deref<Target = Self>>(world: W, at: Millis) -> Slot<W> {
+        let mut due = at.max(world.now() + 1);
+        let mut slots = world.slots.lock().unwrap();
+        while !slots.insert(due) {
+            due += 1;
         }
-        let _slot = Slot { world: self, due };
-        tokio::time::sleep_until(self.began + Duration::from_millis(due - EPOCH)).await;
+        drop(slots);
+        Slot { world, due }
     }
 
     pub async fn sleep(&self, ms: u64) {
-        self.sleep_until(self.now() + ms).await;
+        Self::slot(self, self.now() + ms).wait().await;
     }
 
     /// Something that must never be.
@@ -229,12 +228,19 @@ impl World {
     }
 }
 
-struct Slot<'a> {
-    world: &'a World,
+struct Slot<W: Deref<Target = World>> {
+    world: W,
     due: Millis,
 }
 
-impl Drop for Slot<'_> {
+impl<W: Deref<Target = World>> Slot<W> {
+    /// Never done when it is asked first.
+    async fn wait(self) {
+        tokio::time::sleep_until(self.world.began + Duration::from_millis(self.due - EPOCH)).await;
+    }
+}
+
+impl<W: Deref<Target = World>> Drop for Slot<W> {
     fn drop(&mut self) {
         self.world.slots.lock().unwrap().remove(&self.due);
     }
@@ -288,10 +294,11 @@ impl Env for SimEnv {
         self.world.now()
     }
     fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()> {
-        let (world, life) = (self.world.clone(), self.life.clone());
+        let life = self.life.clone();
+        let slot = World::slot(self.world.clone(), at);
         async move {
             life.stop_if_dead().await;
-            world.sleep_until(at).await;
+            slot.wait().await;
             life.stop_if_dead().await;
         }
         .boxed()
