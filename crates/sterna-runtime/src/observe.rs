@@ -98,7 +98,9 @@ impl Observer {
                 EventKind::Result(result) => matches!(result.outcome, "parked" | "drained"),
                 kind => kind.is_live(),
             };
-            if !unrecorded && event.seq > self.seen + 1 {
+            // An event that is no record must not hide records that came without events.
+            let due = if unrecorded { self.seen } else { self.seen + 1 };
+            if event.seq > due {
                 self.behind = true;
                 return;
             }

@@ -86,8 +86,15 @@ fn connect(dir: &Path, flags: OpenFlags, busy: Duration) -> Result<Connection, L
     Ok(connection)
 }
 
-/// The version of the tables; 0 for an empty file.
+/// The version of the tables; 0 for an empty file. One look: another process may be making the tables just now.
 fn stamp(connection: &Connection, dir: &Path) -> Result<u32, LogError> {
+    connection.execute_batch("BEGIN").map_err(|error| sql(dir, &error))?;
+    let found = stamp_of(connection, dir);
+    connection.execute_batch("COMMIT").map_err(|error| sql(dir, &error))?;
+    found
+}
+
+fn stamp_of(connection: &Connection, dir: &Path) -> Result<u32, LogError> {
     let number = |pragma: &str| {
         connection
             .pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))

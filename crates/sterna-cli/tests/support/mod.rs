@@ -88,7 +88,14 @@ impl World {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(&spools)
         });
-        ours.filter_map(Pid::from_raw).collect()
+        let ours: Vec<i32> = ours.collect();
+        // A child of a shim that has not become its command yet still bears the shim's name.
+        let parent = |pid: &i32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok())
+        };
+        let shims = ours.iter().filter(|pid| !parent(pid).is_some_and(|parent| ours.contains(&parent)));
+        shims.copied().filter_map(Pid::from_raw).collect()
     }
 
     /// Spools of commands that are left on disk.

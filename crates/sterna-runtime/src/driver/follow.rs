@@ -74,6 +74,13 @@ impl Driver {
             }
         }
         self.publish();
+        if let Some(ours) = self.fence {
+            // Records of another leader: ours are decided on what is no more.
+            let lease = self.rt.parts.log.head(&self.id).await?.lease;
+            if lease.is_none_or(|lease| lease.fence != ours) {
+                self.fence = None;
+            }
+        }
         Ok(())
     }
 

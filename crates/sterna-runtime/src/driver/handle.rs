@@ -18,6 +18,18 @@ use crate::{RuntimeError, TurnConfig};
 
 impl Driver {
     pub(super) async fn handle(&mut self, msg: Msg) -> Result<Option<End>, RuntimeError> {
+        let effect = matches!(
+            msg,
+            Msg::Model { .. }
+                | Msg::Passed { .. }
+                | Msg::Tool { .. }
+                | Msg::Recovered { .. }
+                | Msg::Deadline { .. }
+        );
+        if effect && self.fence.is_none() {
+            // Another process leads since: what was under way here has no place in its log.
+            return Ok(Some(End::Lost));
+        }
         match msg {
             Msg::Append { id, records, config, reply } => {
                 if !self.flush().await? {

@@ -9,6 +9,7 @@ mod want;
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -152,6 +153,8 @@ pub(crate) struct Driver {
     /// The session is to be opened with the next append.
     opening: Option<Opening>,
     renew_at: Millis,
+    /// Shared with model calls that wait for their time.
+    leased_until: Arc<AtomicU64>,
     /// Records that are folded and not yet durable.
     staged: Vec<Draft>,
     staged_events: Vec<Event>,
@@ -207,6 +210,7 @@ impl Driver {
             fence: None,
             opening: None,
             renew_at: 0,
+            leased_until: Arc::default(),
             staged: Vec::new(),
             staged_events: Vec::new(),
             staged_blobs: Vec::new(),
@@ -533,6 +537,7 @@ impl Driver {
 
     fn take_lease(&mut self, lease: &Lease) {
         self.fence = Some(lease.fence);
+        self.leased_until.store(lease.expires, Ordering::Release);
         self.renew_at = self.rt.parts.env.now().saturating_add(RENEW_MS);
     }
 

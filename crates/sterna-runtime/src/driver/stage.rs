@@ -98,6 +98,10 @@ impl Driver {
                 blobs: std::mem::take(&mut blobs),
             };
             match self.rt.parts.log.append(append).await {
+                // We send nothing twice: another leader decided the same, and has acted on it.
+                Ok(receipt) if receipt.repeated && self.opening.is_none() => {
+                    return Err(LogError::Fenced { session: self.id.clone(), ours: fence, current: fence });
+                }
                 Ok(receipt) => {
                     self.opened(receipt);
                     records = rest;

@@ -76,6 +76,11 @@ impl Driver {
         match &call.intent {
             None => self.first_attempt(call).await,
             Some(_) if !self.own.contains(&call.key) => self.lost_attempt(&call),
+            // What the attempt before may have cost is durable before it costs again.
+            Some(_) if !self.staged.is_empty() => {
+                self.flush().await?;
+                Ok(true)
+            }
             Some(intent) => {
                 let body = self.request_again(&call, intent).await?;
                 self.send(&call, body);
@@ -216,6 +221,7 @@ impl Driver {
             key: call.key.clone(),
             attempt,
             not_before: call.not_before,
+            leased_until: self.leased_until.clone(),
             body,
             cancel: cancel.clone(),
         });

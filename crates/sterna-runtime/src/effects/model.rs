@@ -1,6 +1,7 @@
 //! The model effect: wait for a retry's time, send the journalled bytes, stream deltas, report the whole answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sterna_llm::{Encoded, ModelReply, SharedProvider, StreamEvent};
 use sterna_log::fold::correlation;
@@ -22,6 +23,8 @@ pub struct ModelCall {
     pub key: EffectKey,
     pub attempt: u32,
     pub not_before: Option<Millis>,
+    /// Until when our lease holds: from then on the call may be another's.
+    pub leased_until: Arc<AtomicU64>,
     pub body: Encoded,
     pub cancel: Cancel,
 }
@@ -32,12 +35,24 @@ pub enum ModelEnd {
     Failed(ProviderFailure),
 }
 
+/// Milliseconds after which a call that waits for its lease looks again.
+const LEASE_LOOK_MS: u64 = 100;
+
 /// Runs one attempt.
 pub async fn run(call: ModelCall) -> ModelEnd {
     if let Some(at) = call.not_before {
         tokio::select! {
             () = call.env.sleep_until(at) => {}
             () = call.cancel.cancelled() => return ModelEnd::Answered(cut_off(String::new(), 0, 0)),
+        }
+    }
+    // A leader that hangs in the store is led over, and must not send what its successor sends.
+    while call.env.now() >= call.leased_until.load(Ordering::Acquire) {
+        let look = call.env.now().saturating_add(LEASE_LOOK_MS);
+        tokio::select! {
+            biased;
+            () = call.cancel.cancelled() => return ModelEnd::Answered(cut_off(String::new(), 0, 0)),
+            () = call.env.sleep_until(look) => {}
         }
     }
     let started = call.env.now();
