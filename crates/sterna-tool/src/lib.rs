@@ -45,7 +45,7 @@ pub trait Tool: Send + Sync {
         Box::pin(std::future::ready(Recovered::Unknown))
     }
 
-    /// The outcome of that attempt is durable: what was kept to recover it may go. Must not block.
+    /// The outcome of that attempt is durable: what was kept to recover it may go. Must be quick.
     fn settled(&self, _key: &EffectKey, _attempt: u32) {}
 }
 

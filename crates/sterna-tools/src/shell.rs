@@ -148,14 +148,10 @@ impl Tool for Shell {
     }
 
     fn settled(&self, key: &EffectKey, attempt: u32) {
-        if let Some(shims) = self.shims.clone() {
-            let key = key.clone();
-            // What cannot be removed is listed and cleaned by `sterna ps`.
-            let remove = move || drop(shims.settle(&key, attempt));
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-                Err(_) => remove(),
-            }
+        // At once, and not beside: a process that is about to exit would leave it behind.
+        if let Some(shims) = &self.shims {
+            // What cannot be removed is listed by `sterna doctor`, and `sterna ps --clean` takes it.
+            drop(shims.settle(key, attempt));
         }
     }
 }
