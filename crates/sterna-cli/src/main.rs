@@ -39,7 +39,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One worker beside this thread: a turn waits for the model and the disk, and each hand-over to another thread
+    // costs its first request time. What computes has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = Failure::failed(format!("cannot start: {error}"));

@@ -29,7 +29,8 @@ const MAX_OUTPUT: u32 = 1_024;
 /// The local model's server.
 pub struct LocalModel {
     dir: PathBuf,
-    threads: u32,
+    /// As many as there are cores, unless it is said.
+    threads: Option<u32>,
     context: u32,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
     running: Mutex<Option<Running>>,
@@ -61,15 +62,20 @@ impl LocalModel {
         context: Option<u32>,
         notice: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         Self {
             dir,
-            threads: threads.unwrap_or(cores).max(1),
+            threads,
             context: context.unwrap_or(CONTEXT),
             notice,
             running: Mutex::default(),
             encoder: provider("http://127.0.0.1:0/v1"),
         }
+    }
+
+    fn threads(&self) -> u32 {
+        let cores =
+            || std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        self.threads.unwrap_or_else(cores).max(1)
     }
 
     /// Whether it is installed. The text says what to do.
@@ -136,7 +142,14 @@ impl LocalModel {
             .arg(self.script())
             .arg("--model")
             .arg(weights)
-            .args(["--port", "0", "--threads", &self.threads.to_string(), "--ctx", &self.context.to_string()])
+            .args([
+                "--port",
+                "0",
+                "--threads",
+                &self.threads().to_string(),
+                "--ctx",
+                &self.context.to_string(),
+            ])
             .args(["--parent-pid", &std::process::id().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -130,7 +130,8 @@ impl Driver {
             request: body.hash,
             bytes: body.bytes,
         };
-        if !self.rt.is_stored(&prompt.hash()) && !self.rt.parts.blobs.has(&prompt.hash()).await? {
+        // A store keeps what it has already once: to ask it first costs a new process more than to send it.
+        if !self.rt.is_stored(&prompt.hash()) {
             self.staged_blobs.extend(prompt.blobs().iter().map(|blob| bytes::Bytes::from(blob.clone())));
         }
         let key = call.key.clone();
