@@ -80,6 +80,7 @@ impl Reference {
                     delivery: Delivery::NextTurn,
                     parts: vec![InputPart::Text(format!("{words} {turn}"))],
                     origin: "test".into(),
+                    given: None,
                 }),
             );
             of.push(

@@ -9,7 +9,9 @@ use crate::{
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
-pub const RECORD_VERSION: u32 = 1;
+///
+/// 2: an input says what its turn is given.
+pub const RECORD_VERSION: u32 = 2;
 
 /// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -179,6 +181,33 @@ pub struct InputAccepted {
     pub parts: Vec<InputPart>,
     /// The surface it came through: `cli`, `sdk` ...
     pub origin: String,
+    /// What the turn that it starts is given, whoever drives that turn and however much later. `None` in records of
+    /// version 1 and in imported ones: then the driver's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Box<Given>>,
+}
+
+/// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    pub route: Route,
+    pub mode: Mode,
+    pub limits: Limits,
+    /// Rules of all scopes, joined, with the place each comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleText>,
+    pub on_ask: OnAsk,
+    pub in_doubt: InDoubtPolicy,
+    pub root: String,
+    pub cwd: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_dirs: Vec<String>,
+    /// Names of the tools that may be called; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// Tokens the model may write in one answer; `None`: the model's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u32>,
 }
 
 /// Everything that somebody else would need to drive the turn on.

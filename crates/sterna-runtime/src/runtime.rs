@@ -113,6 +113,7 @@ impl Runtime {
                 delivery: submit.delivery,
                 parts: submit.parts.clone(),
                 origin: submit.origin.clone(),
+                given: Some(Box::new(submit.config.given())),
             }),
         };
         if fresh && submit.key.is_none() && submit.drive {

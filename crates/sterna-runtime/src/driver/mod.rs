@@ -17,8 +17,8 @@ use sterna_context::Prompt;
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Millis, OnAsk, ResultEvent, Seq, SessionId,
-    TurnCommitted, TurnNo, TurnOutcome, TurnStarted,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Seq, SessionId,
+    TurnCommitted, TurnNo, TurnOutcome,
 };
 use sterna_policy::Rule;
 use sterna_tool::{Cancel, SessionView, SharedTool};
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
+use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -144,7 +145,7 @@ pub(crate) struct Driver {
     id: SessionId,
     /// Who drives the turn, and what it was given.
     config: TurnConfig,
-    /// What the turns of waiting inputs are given. An input whose rights are not known here is driven with `config`.
+    /// Who submitted waiting inputs here. Others are driven with `config`, and with what their records say.
     configs: Configs,
     rx: mpsc::UnboundedReceiver<Msg>,
     tx: mpsc::UnboundedSender<Msg>,
@@ -425,27 +426,18 @@ impl Driver {
     }
 
     fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
-        if let Some(config) = inputs.first().and_then(|first| self.configs.remove(first)) {
+        let first = inputs.first().copied().unwrap_or_default();
+        let recorded = self.state.given(first).cloned();
+        if let Some(config) = self.configs.remove(&first) {
             self.config = config;
+        } else if let Some(given) = &recorded {
+            self.config = self.config.driving(given);
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
-        let config = &self.config;
-        let text = |path: &std::path::Path| path.display().to_string();
-        let started = TurnStarted {
-            inputs,
-            route: config.route.clone(),
-            mode: config.mode,
-            limits: config.limits.clone(),
-            rules: config.rules.clone(),
-            on_ask: config.on_ask,
-            in_doubt: config.in_doubt,
-            root: text(&config.root),
-            cwd: text(&config.cwd),
-            add_dirs: config.add_dirs.iter().map(|dir| text(dir)).collect(),
-            tools: config.tools.clone(),
-            now: self.rt.parts.env.now(),
-        };
+        // The record is what was promised when the input was accepted, whatever is known here.
+        let given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let started = turn_started(given, inputs, self.rt.parts.env.now());
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
     }
 
