@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sterna_model::{
-    BlobRef, Body, Digest, Draft, InputAccepted, Millis, RECORD_VERSION, Record, Seq, SessionId, StepNo, TurnNo,
+    BlobRef, Body, Digest, Draft, InputAccepted, Millis, RECORD_VERSION, Record, Seq, SessionId, StepNo,
+    TurnNo,
 };
 
 use crate::{DamageKind, LogError, SPILL_BYTES, Sealed, digest};

@@ -121,7 +121,7 @@ fn a_body_is_spilled_above_its_limit_and_not_below() {
     let (reference, blob) = prepared.spill().unwrap();
     assert_eq!((reference.bytes, reference.hash), (SPILL_BYTES as u64 + 1, digest(&blob)));
     let text = format!(
-        "{{\"v\":1,\"seq\":3,\"at\":5,\"turn\":1,\"spilled\":{{\"hash\":\"{}\",\"bytes\":16385}}}}",
+        "{{\"v\":{RECORD_VERSION},\"seq\":3,\"at\":5,\"turn\":1,\"spilled\":{{\"hash\":\"{}\",\"bytes\":16385}}}}",
         reference.hash
     );
     assert_eq!(String::from_utf8(row.clone()).unwrap(), text);
