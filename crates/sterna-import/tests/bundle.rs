@@ -156,6 +156,8 @@ impl Reference {
                 Body::WaitOpened(Box::new(WaitOpened {
                     wait: tool.to_string(),
                     key: tool.clone(),
+                    deadline: None,
+                    answered: false,
                     on: WaitOn::Approval(Approval {
                         tool: "shell".into(),
                         summary: words.into(),
@@ -169,7 +171,12 @@ impl Reference {
             );
             of.push(
                 Some((turn, None)),
-                Body::WaitResolved { wait: tool.to_string(), ruling: Ruling::Allow, by: "me".into() },
+                Body::WaitResolved {
+                    wait: tool.to_string(),
+                    ruling: Ruling::Allow,
+                    by: "me".into(),
+                    early: false,
+                },
             );
             of.push(
                 Some((turn, None)),

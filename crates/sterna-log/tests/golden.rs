@@ -73,8 +73,12 @@ fn each_body_is_written_and_read_as_its_file_says() {
         assert_eq!(read(now).unwrap(), draft.clone().at_seq(7));
         // As version 1 wrote it: without what it did not know.
         let mut draft = draft;
-        if let Body::InputAccepted(input) = &mut draft.body {
-            input.given = None;
+        match &mut draft.body {
+            Body::InputAccepted(input) => input.given = None,
+            Body::TurnStarted(turn) => turn.limits.max_wait = None,
+            Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
+            Body::WaitResolved { early, .. } => *early = false,
+            _ => {}
         }
         let (written, hash) = seal_as(1, &prepare(&draft).unwrap(), 7, &Digest::ZERO);
         assert_eq!(String::from_utf8(written).unwrap(), first);
@@ -109,8 +113,13 @@ fn drafts() -> Vec<Draft> {
         retry_after_ms: Some(2000),
         billed: billed(),
     };
-    let limits =
-        Limits { max_tokens: Some(1000), max_cost: Some(5), deadline: Some(60_000), ..Limits::default() };
+    let limits = Limits {
+        max_tokens: Some(1000),
+        max_cost: Some(5),
+        deadline: Some(60_000),
+        max_wait: Some(300_000),
+        ..Limits::default()
+    };
     let rules = || {
         let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
         vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
@@ -290,6 +299,8 @@ fn drafts() -> Vec<Draft> {
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w1".into(),
             key: key("demo/1/2/tool/1"),
+            deadline: Some(1_700_000_300_000),
+            answered: true,
             on: WaitOn::Approval(Approval {
                 tool: "shell".into(),
                 summary: "rm x".into(),
@@ -303,6 +314,8 @@ fn drafts() -> Vec<Draft> {
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),
             key: key("demo/1/2/tool/2"),
+            deadline: None,
+            answered: false,
             on: WaitOn::Questions(vec![Question {
                 question: "Which?".into(),
                 header: "Choice".into(),
@@ -318,6 +331,7 @@ fn drafts() -> Vec<Draft> {
             wait: "w1".into(),
             ruling: Ruling::Deny { feedback: "not that".into() },
             by: by(),
+            early: true,
         }),
         turn(Body::CancelRequested { turn: 1, request: "r1".into(), by: by(), reason: "enough".into() }),
         turn(Body::LimitReached { turn: 1, reason: StopReason::Deadline }),

@@ -106,6 +106,16 @@ pub fn wait_id(key: &EffectKey, n: u32) -> crate::WaitId {
     if n <= 1 { key.to_string() } else { format!("{key}/{n}") }
 }
 
+/// The call that a wait of this name belongs to. `None` for what is no such name.
+pub fn waiting_call(wait: &str) -> Option<EffectKey> {
+    let of_first = |wait: &str| wait.parse::<EffectKey>().ok();
+    of_first(wait).or_else(|| {
+        let (key, n) = wait.rsplit_once('/')?;
+        n.parse::<u32>().ok().filter(|n| *n > 1)?;
+        of_first(key)
+    })
+}
+
 /// A person's answer to a wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -93,6 +93,9 @@ pub enum Body {
         wait: WaitId,
         ruling: Ruling,
         by: String,
+        /// It came before the wait that it answers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        early: bool,
     },
     /// The first one of a turn counts.
     CancelRequested {
@@ -249,6 +252,9 @@ pub struct Limits {
     /// Milliseconds from the turn's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// Milliseconds that a wait for a person lasts: then it is resolved `timeout`. `None`: as long as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<u64>,
 }
 
 impl Default for Limits {
@@ -263,6 +269,7 @@ impl Default for Limits {
             max_tokens: None,
             max_cost: None,
             deadline: None,
+            max_wait: None,
         }
     }
 }
@@ -314,6 +321,12 @@ pub struct WaitOpened {
     pub wait: WaitId,
     pub key: EffectKey,
     pub on: WaitOn,
+    /// When it is resolved `timeout`, if nobody was faster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Millis>,
+    /// Its answer was there before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answered: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -321,6 +334,17 @@ pub struct WaitOpened {
 pub enum WaitOn {
     Approval(Approval),
     Questions(Vec<Question>),
+}
+
+impl WaitOn {
+    /// Whether this answer is one to what is asked.
+    pub fn takes(&self, ruling: &Ruling) -> bool {
+        match (self, ruling) {
+            (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
+            (Self::Approval(_), Ruling::Allow) | (Self::Questions(_), Ruling::Answers(_)) => true,
+            (Self::Approval(_), Ruling::Answers(_)) | (Self::Questions(_), Ruling::Allow) => false,
+        }
+    }
 }
 
 /// What a person is asked to allow.

@@ -19,6 +19,7 @@ mod runtime;
 mod shared;
 mod state;
 mod tools;
+mod waits;
 
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
@@ -30,6 +31,7 @@ pub use observe::Observer;
 pub use parts::{Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
-pub use runtime::{Accepted, Resolve, Runtime, Submit};
+pub use runtime::{Accepted, Runtime, Submit};
 pub use state::State;
 pub use tools::Toolbox;
+pub use waits::Resolve;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, Grant, GrantScope, InputAccepted, InputPart, Mode, Parent, ResultEvent,
-    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, TurnNo, WaitId, WaitOn,
+    Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
+    SessionId, SessionOpened, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;
@@ -52,16 +52,6 @@ pub struct Accepted {
     pub repeated: bool,
     /// This submission opened the session.
     pub opened: bool,
-}
-
-/// An answer to a wait.
-pub struct Resolve {
-    pub session: SessionId,
-    pub wait: WaitId,
-    pub ruling: Ruling,
-    /// Allow the same content again without asking, for this long.
-    pub grant: Option<GrantScope>,
-    pub by: String,
 }
 
 pub(crate) struct Inner {
@@ -229,60 +219,6 @@ impl Runtime {
         self.was_untaken(session, &[input], receipt).await
     }
 
-    /// Answers a wait. The first answer counts.
-    pub async fn resolve(&self, resolve: Resolve) -> Result<Receipt, RuntimeError> {
-        let Resolve { session, wait, ruling, grant, by } = resolve;
-        let mut opened = None;
-        let mut resolved = false;
-        let read = for_each_record(&self.0.parts.log, &session, |_, sealed| {
-            match sealed.record.body {
-                Body::WaitOpened(open) if open.wait == wait => opened = Some(open.on),
-                Body::WaitResolved { wait: done, .. } if done == wait => resolved = true,
-                _ => {}
-            }
-            Ok(())
-        });
-        read.await?;
-        let on =
-            opened.ok_or_else(|| RuntimeError::NoWait { session: session.clone(), wait: wait.clone() })?;
-        if resolved {
-            return Err(RuntimeError::AlreadyResolved { wait });
-        }
-        let fits = match (&on, &ruling) {
-            (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
-            (WaitOn::Approval(_), Ruling::Allow) | (WaitOn::Questions(_), Ruling::Answers(_)) => true,
-            (WaitOn::Approval(_), Ruling::Answers(_)) | (WaitOn::Questions(_), Ruling::Allow) => false,
-        };
-        if !fits {
-            let wants = match &on {
-                WaitOn::Approval(_) => "an approval, which is allowed or denied",
-                WaitOn::Questions(_) => "a question, which is answered or refused",
-            };
-            return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
-        }
-        let mut drafts = Vec::new();
-        if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
-            let grant = Grant {
-                tool: approval.tool.clone(),
-                summary: approval.summary.clone(),
-                scope,
-                content: approval.content,
-                expires: None,
-            };
-            drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
-        }
-        drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by }));
-        let appended = self.append(&self.0.shared(&session), &format!("resolved:{wait}"), drafts).await;
-        match appended {
-            // Somebody else was faster, with other words.
-            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
-                Err(RuntimeError::AlreadyResolved { wait })
-            }
-            Ok(receipt) if receipt.repeated => Err(RuntimeError::AlreadyResolved { wait }),
-            other => other,
-        }
-    }
-
     /// Changes the mode from the next turn on.
     pub async fn set_mode(&self, session: &SessionId, mode: Mode, by: &str) -> Result<Receipt, RuntimeError> {
         self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await
@@ -448,7 +384,7 @@ impl Runtime {
         self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
     }
 
-    async fn append(
+    pub(crate) async fn append(
         &self,
         shared: &Arc<Shared>,
         id: &str,
@@ -595,7 +531,7 @@ impl Runtime {
         Ok(first)
     }
 
-    fn draft(&self, turn: Option<u64>, body: Body) -> Draft {
+    pub(crate) fn draft(&self, turn: Option<u64>, body: Body) -> Draft {
         Draft { at: self.0.parts.env.now(), turn, step: None, body }
     }
 }

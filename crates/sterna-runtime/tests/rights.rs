@@ -155,14 +155,14 @@ async fn an_input_keeps_its_rights_when_its_driver_dies() {
         _ => None,
     });
     assert_eq!(last, Some(7));
-    let outputs = records.iter().filter_map(|record| match &record.body {
+    let mut outputs = records.iter().filter_map(|record| match &record.body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => Some(model.max_output),
             Intended::Tool(_) => None,
         },
         _ => None,
     });
-    assert_eq!(outputs.last(), Some(77));
+    assert_eq!(outputs.next_back(), Some(77));
 }
 
 #[tokio::test]

@@ -116,6 +116,13 @@ impl Sterna {
         &self.config
     }
 
+    /// Answers the wait of a signed key, whichever session it is of, also before the wait is opened. The first answer
+    /// counts.
+    pub async fn resolve_key(&self, key: &str, ruling: sterna_model::Ruling) -> Result<(), Error> {
+        self.runtime.resolve_key(key, ruling, "sdk").await?;
+        Ok(())
+    }
+
     /// Whether a request on this route could be sent. The text says what to do.
     pub fn ready(&self, route: &Route) -> Result<(), String> {
         match &self.router {
@@ -383,7 +390,9 @@ impl Builder {
             ));
         }
         let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
-        let env = self.env.unwrap_or_else(|| Arc::new(SystemEnv::new(&settings.env_pass, state_dirs)));
+        let env = self.env.unwrap_or_else(|| {
+            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.data.join(WAIT_KEY))))
+        });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let config = TurnConfig {
             route,
@@ -410,6 +419,17 @@ impl Builder {
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
 }
+
+fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>) -> SystemEnv {
+    let env = SystemEnv::new(&settings.env_pass, state_dirs);
+    match secret {
+        Some(file) => env.secret_in(file),
+        None => env,
+    }
+}
+
+/// The secret of waits' keys, in the data folder.
+const WAIT_KEY: &str = "wait.key";
 
 type Opened = Result<(SharedLog, SharedBlobs), Error>;
 

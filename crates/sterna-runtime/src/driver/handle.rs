@@ -222,7 +222,14 @@ impl Driver {
     fn open_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<(), RuntimeError> {
         let asked = self.call(&key).map_or(0, |call| call.waits);
         let wait = wait_id(&key, asked + 1);
-        self.stage(Body::WaitOpened(Box::new(WaitOpened { wait: wait.clone(), key, on })))?;
+        let answered = self.state.machine.early(&wait).is_some_and(|ruling| on.takes(ruling));
+        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
+        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
+        let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };
+        self.stage(Body::WaitOpened(Box::new(opened)))?;
+        if answered {
+            return Ok(());
+        }
         let on_ask = self.state.turn.as_ref().map_or(OnAsk::Deny, |turn| turn.on_ask);
         let feedback = match on_ask {
             OnAsk::Prompt | OnAsk::Park => return Ok(()),
@@ -230,7 +237,7 @@ impl Driver {
             OnAsk::Fail => "nobody is at a terminal to allow it (--on-ask fail)",
         };
         let ruling = Ruling::Deny { feedback: feedback.into() };
-        self.stage(Body::WaitResolved { wait, ruling, by: "on_ask".into() })
+        self.stage(Body::WaitResolved { wait, ruling, by: "on_ask".into(), early: false })
     }
 
     /// Fills in the cost where the provider told only tokens.

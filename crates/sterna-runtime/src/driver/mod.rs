@@ -17,8 +17,8 @@ use sterna_context::Prompt;
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Seq, SessionId,
-    TurnCommitted, TurnNo, TurnOutcome,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome,
 };
 use sterna_policy::Rule;
 use sterna_tool::{Cancel, SessionView, SharedTool};
@@ -395,6 +395,7 @@ impl Driver {
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
         self.arm_deadline();
+        self.end_overdue_waits()?;
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -476,6 +477,20 @@ impl Driver {
             });
             self.deadline = Some(task.abort_handle());
         }
+    }
+
+    /// Waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that comes
+    /// to a parked session looks first.
+    fn end_overdue_waits(&mut self) -> Result<(), RuntimeError> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+        let now = self.rt.parts.env.now();
+        let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
+        let overdue: Vec<String> = overdue.map(|(wait, _)| wait.clone()).collect();
+        for wait in overdue {
+            let by = "deadline".into();
+            self.stage(Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false })?;
+        }
+        Ok(())
     }
 
     fn rights(&mut self) -> Result<Rights, RuntimeError> {
