@@ -31,6 +31,7 @@ fn golden(body: &Body) -> &'static str {
         Body::Intent(intent) => match intent.what {
             Intended::Model(_) => file!("intent_model"),
             Intended::Tool(_) => file!("intent_tool"),
+            Intended::Undo(_) => file!("intent_undo"),
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -70,7 +71,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 29, "each file has its draft below");
+    assert_eq!(files.len(), 30, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -196,6 +197,17 @@ fn drafts() -> Vec<Draft> {
             what: Intended::Tool(ToolIntent {
                 call_id: "c1".into(),
                 name: "shell".into(),
+                input: hash(4),
+                sandbox: "none".into(),
+            }),
+        }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/tool/1"),
+            class: EffectClass::Compensable,
+            attempt: 2,
+            what: Intended::Undo(ToolIntent {
+                call_id: "c1".into(),
+                name: "lend".into(),
                 input: hash(4),
                 sandbox: "none".into(),
             }),

@@ -24,6 +24,7 @@ impl Driver {
                 | Msg::Passed { .. }
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
+                | Msg::Undone { .. }
                 | Msg::Deadline { .. }
         );
         if effect && self.fence.is_none() {
@@ -86,6 +87,11 @@ impl Driver {
                         Found::NeverRan => drop(self.own.insert(key)),
                         Found::Unknown => drop(self.unknown.insert(key)),
                     }
+                }
+            }
+            Msg::Undone { key, undone } => {
+                if self.inflight.remove(&key).is_some() {
+                    self.undone(key, undone)?;
                 }
             }
             Msg::Deadline { turn } => {

@@ -92,6 +92,7 @@ enum OnAskWord {
 #[schemars(rename_all = "lowercase")]
 enum InDoubtWord {
     Report,
+    Ask,
     Rerun,
     Stop,
 }
