@@ -162,7 +162,7 @@ impl IndexDelta {
                 Intended::Model(model) if !model.inputs.is_empty() => {
                     self.moves.push(Move::Taken(model.inputs.len() as u64));
                 }
-                Intended::Model(_) | Intended::Tool(_) => {}
+                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) => {}
             },
             Body::ModeChanged { .. }
             | Body::InputEdited { .. }

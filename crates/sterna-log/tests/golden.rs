@@ -34,6 +34,8 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::Intent(intent) => match intent.what {
             Intended::Model(_) => file!("intent_model"),
             Intended::Tool(_) => file!("intent_tool"),
+            // Version 1 did not know it.
+            Intended::Undo(_) => ["", include_str!("golden/v2/intent_undo.json")],
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -72,6 +74,9 @@ fn each_body_is_written_and_read_as_its_file_says() {
         assert_eq!(hash, chain(&Digest::ZERO, now.as_bytes()));
         assert_eq!(read(now).unwrap(), draft.clone().at_seq(7));
         // As version 1 wrote it: without what it did not know.
+        if first.is_empty() {
+            continue;
+        }
         let mut draft = draft;
         match &mut draft.body {
             Body::InputAccepted(input) => input.given = None,
@@ -87,7 +92,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 29, "each file has its draft below");
+    assert_eq!(files.len(), 30, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -230,6 +235,17 @@ fn drafts() -> Vec<Draft> {
             what: Intended::Tool(ToolIntent {
                 call_id: "c1".into(),
                 name: "shell".into(),
+                input: hash(4),
+                sandbox: "none".into(),
+            }),
+        }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/tool/1"),
+            class: EffectClass::Compensable,
+            attempt: 2,
+            what: Intended::Undo(ToolIntent {
+                call_id: "c1".into(),
+                name: "lend".into(),
                 input: hash(4),
                 sandbox: "none".into(),
             }),

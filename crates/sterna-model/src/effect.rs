@@ -89,6 +89,10 @@ pub struct CallTool {
     pub waits: u32,
     /// It was asked and answered after its last intent: that attempt ended with the question, and is not in doubt.
     pub answered: bool,
+    /// Its last attempt is in doubt, and `ruling` is a person's answer to whether it is run again.
+    pub doubt_answered: bool,
+    /// What its last attempt may have done is being taken back: the intent of that is in the log.
+    pub undoing: bool,
     /// The turn is over for this call: answer it so without running it.
     pub closed: Option<Closed>,
 }
@@ -136,6 +140,8 @@ pub enum Ruling {
 pub enum Intended {
     Model(ModelIntent),
     Tool(ToolIntent),
+    /// What this attempt of a compensable call may have done is about to be taken back.
+    Undo(ToolIntent),
 }
 
 /// Everything from which the request can be derived again.

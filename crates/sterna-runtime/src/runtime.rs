@@ -446,7 +446,7 @@ impl Runtime {
                     Body::InputWithdrawn { inputs, .. } => &inputs[..],
                     Body::Intent(intent) => match &intent.what {
                         sterna_model::Intended::Model(model) => &model.inputs[..],
-                        sterna_model::Intended::Tool(_) => &[],
+                        sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => &[],
                     },
                     _ => &[],
                 };
@@ -620,6 +620,7 @@ impl Inner {
                 | Msg::Passed { .. }
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
+                | Msg::Undone { .. }
                 | Msg::Deadline { .. } => {}
             }
         }

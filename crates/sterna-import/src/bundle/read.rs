@@ -482,7 +482,7 @@ fn manifest_of(record: &Record) -> Option<Digest> {
     match &record.body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => Some(model.manifest),
-            Intended::Tool(_) => None,
+            Intended::Tool(_) | Intended::Undo(_) => None,
         },
         _ => None,
     }

@@ -79,6 +79,11 @@ pub(crate) enum Msg {
         key: EffectKey,
         found: Found,
     },
+    /// How an undo ended. An error says why what was done may still be there.
+    Undone {
+        key: EffectKey,
+        undone: Result<(), String>,
+    },
     Deadline {
         turn: TurnNo,
     },
@@ -137,6 +142,8 @@ enum Stage {
     Running,
     /// It is looked for: it was started in another life.
     Recovering,
+    /// What it may have done in another life is taken back.
+    Undoing,
 }
 
 pub(crate) struct Driver {
@@ -170,6 +177,8 @@ pub(crate) struct Driver {
     own: HashSet<EffectKey>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
+    /// Compensable calls of another life that could not be taken back, and why.
+    not_undone: HashMap<EffectKey, String>,
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     request: Option<(EffectKey, Encoded)>,
@@ -221,6 +230,7 @@ impl Driver {
             inflight: HashMap::new(),
             own: HashSet::new(),
             unknown: HashSet::new(),
+            not_undone: HashMap::new(),
             ready: Vec::new(),
             request: None,
             prompt: None,
@@ -453,6 +463,7 @@ impl Driver {
         if self.flush().await? && self.state.machine.turn().is_none() {
             self.own.clear();
             self.unknown.clear();
+            self.not_undone.clear();
             self.request = None;
             for input in &self.state.heard {
                 self.configs.remove(input);
@@ -554,6 +565,7 @@ impl Driver {
         self.forget_staged();
         self.own.clear();
         self.unknown.clear();
+        self.not_undone.clear();
         let before = self.shown;
         self.load().await?;
         self.show_from_log(before).await

@@ -359,7 +359,10 @@ impl World {
 
 pub fn name_of(record: &Record) -> String {
     match &record.body {
-        Body::Intent(intent) => format!("intent {}", short(&intent.key)),
+        Body::Intent(intent) => match intent.what {
+            Intended::Model(_) | Intended::Tool(_) => format!("intent {}", short(&intent.key)),
+            Intended::Undo(_) => format!("undo {}", short(&intent.key)),
+        },
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => format!("outcome {} {}", short(&outcome.key), tool.status.word()),
             _ => format!("outcome {}", short(&outcome.key)),

@@ -95,6 +95,7 @@ enum OnAskWord {
 #[schemars(rename_all = "lowercase")]
 enum InDoubtWord {
     Report,
+    Ask,
     Rerun,
     Stop,
 }

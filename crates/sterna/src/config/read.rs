@@ -114,6 +114,7 @@ impl Reader<'_> {
             "in_doubt" => {
                 let words = [
                     ("report", InDoubtPolicy::Report),
+                    ("ask", InDoubtPolicy::Ask),
                     ("rerun", InDoubtPolicy::Rerun),
                     ("stop", InDoubtPolicy::Stop),
                 ];
