@@ -2,9 +2,11 @@
 //! wait for a running turn.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures::FutureExt;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
@@ -14,7 +16,7 @@ use sterna_policy::Rule;
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Configs, Driver, Msg, Opening, Start};
+use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
@@ -493,8 +495,11 @@ impl Runtime {
             Ok(())
         });
         read.await?;
-        if let (None, Some(turn)) = (&result, taken_by) {
-            result = self.parked_result(session, turn).await?;
+        if result.is_none() {
+            result = match taken_by {
+                Some(turn) => self.parked_result(session, turn).await?,
+                None => self.queued_result(session, input).await?,
+            };
         }
         result.ok_or_else(|| RuntimeError::Interrupted {
             session: session.clone(),
@@ -514,6 +519,20 @@ impl Runtime {
         let steps = state.machine.turn().filter(|running| running.number == turn).map(|turn| turn.steps());
         let message = format!("waits for {}", waits.join(", "));
         Ok(steps.and_then(|steps| state.folded.unfinished(turn, "parked", steps, message)))
+    }
+
+    /// An input behind a turn that waits for somebody is parked with it.
+    async fn queued_result(
+        &self,
+        session: &SessionId,
+        input: Seq,
+    ) -> Result<Option<ResultEvent>, RuntimeError> {
+        let state = State::load(&self.0.parts.log, session).await?;
+        let queued = state.machine.waiting().any(|(waiting, _)| waiting == input);
+        let (Next::Wait(waits), true) = (state.machine.next(), queued) else { return Ok(None) };
+        let Some(running) = state.machine.turn() else { return Ok(None) };
+        let message = format!("queued behind turn {}, which waits for {}", running.number, waits.join(", "));
+        Ok(state.folded.unfinished(running.number, "parked", running.steps(), message))
     }
 
     async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
@@ -597,7 +616,10 @@ impl Inner {
                         records,
                         blobs: Vec::new(),
                     };
-                    let appended = self.parts.log.append(append).await;
+                    let appended = AssertUnwindSafe(self.parts.log.append(append)).catch_unwind().await;
+                    let appended = appended.unwrap_or_else(|panic| {
+                        Err(LogError::Io(format!("the log panicked: {}", told_by(&*panic))))
+                    });
                     more |= appended.is_ok();
                     if let (Ok(receipt), Some(newer)) = (&appended, newer)
                         && !receipt.repeated

@@ -176,6 +176,13 @@ async fn an_input_keeps_its_rights_while_the_turn_before_is_parked() {
     let mut b = submit_with(&one, "B", Mode::Plan, &["look"]);
     b.drive = false;
     let b = one.runtime.submit(b).await.unwrap();
+    let queued = one.result(&b).await;
+    let message = queued.message.unwrap();
+    assert_eq!(
+        (queued.outcome, message.starts_with("queued behind turn 1, which waits for s/1/")),
+        ("parked", true),
+        "{message}"
+    );
     let wait = one
         .records("s")
         .await

@@ -252,7 +252,8 @@ impl Driver {
         self.stop_effects();
         if let Some(fence) = self.fence.take().filter(|_| self.opening.take().is_none()) {
             // A lease that cannot be let go expires, and its owner's death frees it at once.
-            let _ = self.rt.parts.log.release(&self.id, fence).await;
+            let release = AssertUnwindSafe(self.rt.parts.log.release(&self.id, fence));
+            let _ = release.catch_unwind().await;
         }
         let turn = self.state.machine.turn().map(|turn| (turn.number, turn.steps()));
         let unfinished = match &ended {
