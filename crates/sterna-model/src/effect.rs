@@ -159,12 +159,23 @@ pub struct ModelIntent {
     pub tools_off: bool,
     /// Tokens the model may write.
     pub max_output: u32,
-    /// Name and version of the encoder, for example `openai_chat/1`.
+    /// Name and version of the encoder, for example `openai_chat/1`. It begins with `import:` where another program
+    /// made the request: nobody knows its bytes.
     pub encoder: String,
     /// Hash of the request's bytes.
     pub request: Digest,
     /// Size of the request's body.
     pub bytes: u64,
+}
+
+impl ModelIntent {
+    /// What an imported intent's encoder begins with.
+    pub const IMPORTED: &str = "import:";
+
+    /// Another program made this request.
+    pub fn is_imported(&self) -> bool {
+        self.encoder.starts_with(Self::IMPORTED)
+    }
 }
 
 /// Consecutive records of one log. `session` is `None` for the log that holds the span.

@@ -225,7 +225,7 @@ impl Builder<'_> {
                 manifest: self.manifest()?,
                 tools_off: false,
                 max_output: 0,
-                encoder: format!("import:{}", self.agent),
+                encoder: format!("{}{}", ModelIntent::IMPORTED, self.agent),
                 request: Digest::ZERO,
                 bytes: self.carried.max(1),
             }),
