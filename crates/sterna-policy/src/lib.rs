@@ -4,18 +4,22 @@
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
 mod builtin;
+mod characters;
 mod decide;
 mod effects;
 mod floor;
 mod git;
-mod lexer;
+mod glimpse;
+mod lower;
 mod network;
 mod paths;
 mod programs;
 mod readers;
 mod rule;
 mod shell;
+mod syntax;
 mod variables;
+mod words;
 mod wrappers;
 
 pub use builtin::builtin_rules;

@@ -1,8 +1,9 @@
 //! Looks through programs that run another program: what counts is the program that runs in the end.
 
+use crate::lower::lower;
 use crate::paths::base_name;
 use crate::rule::trusted_name;
-use crate::shell::{SimpleCommand, Word, read_at};
+use crate::shell::{SimpleCommand, Word};
 
 /// Adds the commands that `command` would run to `out`, or says what was not understood.
 pub(crate) fn unwrap(
@@ -176,6 +177,9 @@ fn inner_shell(
     depth: usize,
     out: &mut Vec<SimpleCommand>,
 ) -> Result<(), String> {
+    if !POSIX_LIKE.contains(&name) {
+        return Err(format!("`{name}` speaks another language"));
+    }
     let args = &command.argv[1..];
     let letters = args.first().and_then(|w| w.text.strip_prefix('-')).unwrap_or("");
     if args.first().is_some_and(|w| !w.text.starts_with('-')) {
@@ -187,7 +191,7 @@ fn inner_shell(
         Some(script) if known && !script.glob && !script.tilde => script.text.clone(),
         _ => return Err(format!("`{name}` runs what cannot be seen")),
     };
-    for mut inner in read_at(&script, depth + 1)? {
+    for mut inner in lower(&script, depth + 1)? {
         let mut via = command.via.clone();
         via.push(command.argv.clone());
         via.append(&mut inner.via);
@@ -242,6 +246,8 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
 
 const MAX_LAYERS: usize = 12;
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
+/// Shells that read a line as bash does. The others have escapes, patterns and substitutions of their own.
+const POSIX_LIKE: [&str; 6] = ["sh", "bash", "dash", "ksh", "ash", "mksh"];
 /// Programs that change what later words mean, or run text that cannot be seen.
 const REFUSED: [&str; 18] = [
     "eval", "source", ".", "alias", "unalias", "trap", "export", "declare", "typeset", "local", "readonly",
