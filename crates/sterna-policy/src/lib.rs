@@ -5,6 +5,7 @@
 
 mod builtin;
 mod characters;
+mod compound;
 mod decide;
 mod effects;
 mod floor;
@@ -15,6 +16,7 @@ mod network;
 mod paths;
 mod programs;
 mod readers;
+mod redirects;
 mod rule;
 mod shell;
 mod syntax;

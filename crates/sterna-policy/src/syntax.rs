@@ -76,7 +76,7 @@ pub(crate) fn children<'t>(
 pub(crate) fn gap(text: &str, from: usize, to: usize, lines: bool) -> Result<(), String> {
     let between = text.get(from..to).ok_or("a syntax that is not understood")?;
     let between = between.replace("\\\n", "");
-    match between.chars().find(|c| !matches!(c, ' ' | '\t') && !(lines && *c == '\n')) {
+    match between.chars().find(|c| !(matches!(c, ' ' | '\t') || lines && *c == '\n')) {
         None => Ok(()),
         Some('\n') => Err("a line break within a command".into()),
         Some(_) => Err("a syntax that is not understood".into()),
