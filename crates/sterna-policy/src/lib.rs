@@ -7,6 +7,7 @@ mod builtin;
 mod characters;
 mod compound;
 mod decide;
+mod effect_set;
 mod effects;
 mod floor;
 mod git;
@@ -25,7 +26,8 @@ mod words;
 mod wrappers;
 
 pub use builtin::builtin_rules;
-pub use decide::{Access, Ask, Changes, Met, Need, Verdict, decide};
+pub use decide::{Access, Ask, Changes, Met, Need, Sandbox, Verdict, decide};
+pub use effect_set::{Certainty, EffectSet, Touched};
 pub use git::QUIET_GIT;
 pub use rule::{Examples, Rule, RuleError, RuleErrorKind, check_examples};
 pub use shell::{Redirect, RedirectKind, ShellPlan, SimpleCommand, Word};

@@ -21,6 +21,13 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     if args.iter().any(hidden_glob) {
         effects.class = Class::Unknown("a pattern that matches hidden files or climbs with `..`".into());
     }
+    if effects.only_reads()
+        && !SAFE_WITH_ANY_NAME.contains(&name)
+        && args.iter().take_while(|w| w.text != "--").any(may_be_an_option)
+    {
+        let why = "a pattern may match a file whose name is an option";
+        effects.class = Class::Arbitrary(why.into());
+    }
     if let Some(variable) = command.env_prefix.iter().find(|v| is_loader(v)) {
         let variable = variable.split('=').next().unwrap_or_default();
         effects.class = Class::Unknown(format!("the variable `{variable}` can change what runs"));
@@ -37,6 +44,17 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
 /// Whether the table has the program: its name then means that program and nothing else.
 pub(crate) fn is_known(name: &str) -> bool {
     !matches!(entry(name, &[]), Ok(Effects { class: Class::Unknown(_), .. }))
+}
+
+/// Whether a command acts through something that no sandbox around it confines: a service, another user, or processes
+/// that were there before.
+pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
+    command
+        .via
+        .iter()
+        .chain([&command.argv])
+        .filter_map(|argv| argv.first())
+        .any(|program| OUTSIDE.contains(&crate::paths::base_name(&program.text)))
 }
 
 /// Whether a command does the same whatever those of its words are that only the shell will know.
@@ -498,6 +516,11 @@ fn tar(args: &[Word]) -> Effects {
     }
 }
 
+/// A pattern that begins with anything: it matches `--output=x`, too, if there is such a file.
+fn may_be_an_option(word: &Word) -> bool {
+    word.glob && word.text.starts_with(['*', '?', '['])
+}
+
 /// A pattern that would match hidden names, or whose matches are left again by `..`.
 fn hidden_glob(word: &Word) -> bool {
     let mut seen = false;
@@ -520,6 +543,66 @@ const PURE: &[&str] = &[
     "basename", "dirname", "seq", "sleep", "expr", "nproc", "uptime", "free", "ps", "arch", "tty", "exit",
     "tr", "wait", "jobs", "printenv", "cal", "getconf", "yes", "factor", "numfmt", "[[", "return", "break",
     "continue", "read",
+];
+
+/// Programs without an option that does more than read, whatever the names of the files are.
+const SAFE_WITH_ANY_NAME: &[&str] = &[
+    "echo",
+    "printf",
+    "test",
+    "[",
+    "[[",
+    "ls",
+    "dir",
+    "stat",
+    "readlink",
+    "realpath",
+    "du",
+    "df",
+    "cat",
+    "tac",
+    "nl",
+    "rev",
+    "wc",
+    "head",
+    "tail",
+    "grep",
+    "egrep",
+    "fgrep",
+    "cut",
+    "md5sum",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "cksum",
+    "basename",
+    "dirname",
+];
+
+/// Programs that ask someone else to act.
+const OUTSIDE: &[&str] = &[
+    "sudo",
+    "doas",
+    "docker",
+    "podman",
+    "nerdctl",
+    "kubectl",
+    "helm",
+    "ansible",
+    "vagrant",
+    "terraform",
+    "systemctl",
+    "service",
+    "journalctl",
+    "crontab",
+    "at",
+    "tmux",
+    "screen",
+    "kill",
+    "pkill",
+    "killall",
+    "sterna",
+    "gpg",
 ];
 
 /// Programs known to do anything.

@@ -75,8 +75,12 @@ pub(crate) fn children<'t>(
 /// Between two nodes a shell skips blanks, escaped line breaks and, at some places, line breaks.
 pub(crate) fn gap(text: &str, from: usize, to: usize, lines: bool) -> Result<(), String> {
     let between = text.get(from..to).ok_or("a syntax that is not understood")?;
-    let between = between.replace("\\\n", "");
-    match between.chars().find(|c| !(matches!(c, ' ' | '\t') || lines && *c == '\n')) {
+    let blank = between.replace("\\\n", "");
+    if blank.is_empty() && !between.is_empty() {
+        // The shell joins what the parser told apart.
+        return Err("a word across an escaped line break".into());
+    }
+    match blank.chars().find(|c| !(matches!(c, ' ' | '\t') || lines && *c == '\n')) {
         None => Ok(()),
         Some('\n') => Err("a line break within a command".into()),
         Some(_) => Err("a syntax that is not understood".into()),
