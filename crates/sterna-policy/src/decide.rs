@@ -443,14 +443,13 @@ impl Judge<'_> {
 
     /// Places outside the workspace that a confined command may touch: it reads the system, and has a `/tmp` of its own.
     fn open_to_commands(&self, how: How, real: &[PathBuf]) -> bool {
-        let open: &[&str] = match how {
-            How::Read | How::Named => &SYSTEM,
-            How::Write | How::Delete => &["/tmp"],
+        let (open, itself): (&[&str], bool) = match how {
+            How::Read | How::Named => (&SYSTEM, true),
+            How::Write | How::Delete => (&["/tmp"], false),
         };
+        let holds = |p: &Path, folder: &Path| within(p, folder) && (itself || p != folder);
         let home = |p: &Path| self.ask.home.is_some_and(|h| within(p, h) || within(h, p));
-        real.iter().all(|p| {
-            !home(p) && open.iter().any(|folder| p != Path::new(folder) && within(p, Path::new(folder)))
-        })
+        real.iter().all(|p| !home(p) && open.iter().any(|folder| holds(p, Path::new(folder))))
     }
 
     /// Reading changes nothing: outside the workspace it asks in every mode.

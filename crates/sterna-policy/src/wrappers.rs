@@ -177,12 +177,22 @@ fn inner_shell(
     depth: usize,
     out: &mut Vec<SimpleCommand>,
 ) -> Result<(), String> {
+    let args = &command.argv[1..];
+    let letters = args.first().and_then(|w| w.text.strip_prefix('-')).unwrap_or("");
+    let piped = |w: &Word| ["/dev/", "/proc/"].iter().any(|folder| w.text.starts_with(folder));
+    if args.iter().take(2).any(piped) {
+        return Err(format!("`{name}` runs what cannot be seen"));
+    }
+    if args.first().is_some_and(|w| !w.text.starts_with('-')) {
+        out.push(command);
+        return Ok(());
+    }
     if !POSIX_LIKE.contains(&name) {
         return Err(format!("`{name}` speaks another language"));
     }
-    let args = &command.argv[1..];
-    let letters = args.first().and_then(|w| w.text.strip_prefix('-')).unwrap_or("");
-    if args.first().is_some_and(|w| !w.text.starts_with('-')) {
+    // `bash -n FILE`, `sh -eux FILE`.
+    let script = args.get(1).filter(|w| !w.text.starts_with('-') && !w.glob);
+    if !letters.is_empty() && letters.chars().all(|c| "neuxv".contains(c)) && script.is_some() {
         out.push(command);
         return Ok(());
     }

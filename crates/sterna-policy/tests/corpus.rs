@@ -7,8 +7,8 @@ mod world;
 use std::path::Path;
 
 use sterna_model::{Decision, Mode};
-use sterna_policy::{Certainty, EffectSet, ShellPlan, Touched};
-use world::{HOME, ROOT, judge, rules};
+use sterna_policy::{Certainty, EffectSet, Sandbox, ShellPlan, Touched};
+use world::{HOME, ROOT, judge, judge_in, rules};
 
 struct Row<'a> {
     section: &'a str,
@@ -68,6 +68,43 @@ fn no_hostile_row_passes_without_asking_and_deny_rules_hold_in_bypass() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(hostile >= 150, "the hostile part has only {hostile} rows");
 }
+
+/// The figures of docs/permissions.md. Lines that ask in the sandbox are named: each is one that nobody could let pass.
+#[test]
+fn a_day_of_development_asks_this_often() {
+    let none = rules("");
+    let lines: Vec<String> = include_str!("corpus/day.txt")
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|l| l.replace('␤', "\n"))
+        .collect();
+    let asks = |sandbox: Sandbox| -> Vec<&str> {
+        let decides = |line: &&String| {
+            let verdict = judge_in(sandbox, Mode::Execute, &none, &[], &format!("$ {line}"));
+            assert_ne!(verdict.decision, Decision::Deny, "{line}: {}", verdict.reason);
+            verdict.decision == Decision::Ask
+        };
+        lines.iter().filter(decides).map(String::as_str).collect()
+    };
+    let confined = asks(Sandbox::Bubblewrap);
+    assert_eq!(confined, asks(Sandbox::Landlock));
+    assert_eq!(confined, ASKS_IN_THE_SANDBOX);
+    assert_eq!((lines.len(), asks(Sandbox::None).len()), (361, 227));
+    assert!(
+        confined.len() * 50 < lines.len(),
+        "{} of {} lines ask in the sandbox",
+        confined.len(),
+        lines.len()
+    );
+}
+
+const ASKS_IN_THE_SANDBOX: [&str; 5] = [
+    "PYTHONPATH=src python3 -m app.cli --help",
+    "python3 -m http.server 8000 & sleep 1; kill %1",
+    "ln -s ../a.txt b.txt",
+    "curl -s http://localhost:3000/health",
+    "docker ps",
+];
 
 fn rows() -> Vec<Row<'static>> {
     let mut section = "";
