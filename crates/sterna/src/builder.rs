@@ -315,6 +315,10 @@ impl Builder {
         };
         let helper = self.helper.or_else(|| crate::is_initialised().then(Helper::this_host));
         let shims = spools.zip(helper).map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
+        if let Some(shims) = &shims {
+            // Where it cannot be made, commands will say so.
+            drop(shims.prepare());
+        }
         let (log, blobs) = match self.store {
             Some(Store::Memory) => memory(),
             Some(Store::Folder(dir)) => sqlite(&dir)?,
