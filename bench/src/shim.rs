@@ -81,7 +81,10 @@ async fn bare(work: &Path) -> Result<f64> {
         .output()
         .await?;
     let took = ms(started);
-    ensure!(output.status.success() && output.stdout.len() as u64 == SAID, "the floor did not say what it must");
+    ensure!(
+        output.status.success() && output.stdout.len() as u64 == SAID,
+        "the floor did not say what it must"
+    );
     Ok(took)
 }
 
