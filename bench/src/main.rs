@@ -9,6 +9,7 @@ mod report;
 mod resume;
 mod server;
 mod sessions;
+mod shim;
 mod start;
 mod step;
 mod world;
@@ -40,6 +41,8 @@ impl Options {
 }
 
 fn main() -> ExitCode {
+    // It is also the shim that is measured.
+    sterna_shell::shim::init();
     let args: Vec<String> = std::env::args().skip(1).collect();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +92,7 @@ fn run(args: &[String]) -> Result<()> {
             "step" => step::measure(&options, &mut report)?,
             "sessions" => sessions::measure(&options, &mut report)?,
             "resume" => resume::measure(&options, &mut report)?,
+            "shim" => shim::measure(&options, &mut report)?,
             other => bail!("measure `{other}` is listed and not there"),
         }
     }
@@ -96,7 +100,7 @@ fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-const MEASURES: [&str; 4] = ["start", "step", "sessions", "resume"];
+const MEASURES: [&str; 5] = ["start", "step", "sessions", "resume", "shim"];
 
 const HELP: &str = "usage: cargo xtask bench [MEASURE…] [--json] [--quick] [--dir FOLDER]
 
@@ -104,5 +108,6 @@ const HELP: &str = "usage: cargo xtask bench [MEASURE…] [--json] [--quick] [--
   step      end of the model's reply to the first byte of the next request; bytes a step
   sessions  1,000 sessions at once, 10 steps each
   resume    loading a session of 10,000 records
+  shim      a command below its effect shim, beside a plain spawn
 
 Every measure stands beside a floor measured in the same run, in turns.";

@@ -43,7 +43,7 @@ struct Lend {
 }
 
 impl Lend {
-    fn new(class: EffectClass) -> (SharedTool, Arc<Outside>) {
+    fn of(class: EffectClass) -> (SharedTool, Arc<Outside>) {
         let outside = Arc::new(Outside {
             happened: Mutex::default(),
             call: Mutex::new(Does::Hangs),
@@ -110,7 +110,7 @@ struct Died {
 
 impl Died {
     async fn in_call(class: EffectClass, policy: InDoubtPolicy, on_ask: OnAsk) -> Self {
-        let (tool, outside) = Lend::new(class);
+        let (tool, outside) = Lend::of(class);
         let model = TestModel::new([Say::Calls(vec![("lend", json!({"book": 7}))])]);
         let world = World::new(model, vec![tool]);
         let mut submit = world.submit("s", "go");

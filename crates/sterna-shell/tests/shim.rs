@@ -633,3 +633,26 @@ async fn following_gives_what_running_gives() {
     let Followed::Lost(output) = follow_it(handle, Cancel::new()).await.unwrap() else { panic!() };
     assert_eq!(output.text(), "half\n");
 }
+
+#[test]
+fn spools_that_are_gone_with_their_root_may_be_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let shims = Shims::new(folder.path().join("spool"), None);
+    let lost = |intended_at| shims.may_be_lost(&key(1), 1, intended_at);
+    // Nobody knows since when it is there.
+    assert!(lost(0) && lost(u64::MAX));
+    shims.prepare().unwrap();
+    let since = folder.path().join("spool/.since");
+    let before: u64 = std::fs::read_to_string(&since).unwrap().parse().unwrap();
+    assert!(lost(before - 1) && !lost(before) && !lost(before + 1), "it is younger than what came before it");
+    // The next process finds it as it is.
+    std::fs::write(&since, "1000").unwrap();
+    shims.prepare().unwrap();
+    assert!(lost(999) && !lost(1000));
+    // Half a note is none.
+    std::fs::write(&since, "10x").unwrap();
+    assert!(lost(u64::MAX));
+    // What is there is not lost, whatever the note says.
+    std::fs::create_dir(folder.path().join("spool").join(Spool::name(&key(1), 1))).unwrap();
+    assert!(!lost(0));
+}

@@ -120,6 +120,8 @@ pub struct ToolContext {
     pub key: EffectKey,
     /// From 1.
     pub attempt: u32,
+    /// When the intent of this attempt was written, by the clock of whoever wrote it. 0 where there is none.
+    pub intended_at: Millis,
     /// What policy judged: the call touches nothing else, also when the file system has changed since.
     pub plan: Arc<Plan>,
     pub cwd: PathBuf,

@@ -124,6 +124,9 @@ impl Tool for Shell {
             let (Some(shims), Ok(args)) = (&self.shims, parse_checked(&args)) else {
                 return Recovered::Unknown;
             };
+            if shims.may_be_lost(&cx.key, cx.attempt, cx.intended_at) {
+                return Recovered::Unknown;
+            }
             if args.is_job() {
                 return begun(shims, &cx, &args);
             }

@@ -25,6 +25,7 @@ impl Jobs {
         let world = World::new();
         let helper = Helper::new(env!("CARGO_BIN_EXE_sterna-tools-shim-test"), [] as [&str; 0]);
         let shims = Arc::new(Shims::new(world.outside().join("spools"), Some(helper)));
+        shims.prepare().unwrap();
         Self { world, shims }
     }
 

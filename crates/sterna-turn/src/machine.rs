@@ -141,7 +141,7 @@ impl TurnMachine {
             }
             Body::Intent(intent) => {
                 let turn = running(&mut self.turn, &intent.key).map_err(wrong)?;
-                turn.intent(intent).map_err(wrong)?;
+                turn.intent(intent, record.at).map_err(wrong)?;
                 if let sterna_model::Intended::Model(model) = &intent.what {
                     for input in &model.inputs {
                         self.waiting.remove(input);

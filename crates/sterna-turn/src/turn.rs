@@ -71,6 +71,9 @@ pub struct TurnCall {
     pub class: EffectClass,
     /// Attempts that have an intent.
     pub started: u32,
+    /// When the intent of the last one was written; 0 before the first.
+    #[serde(default)]
+    pub intended_at: Millis,
     pub state: CallState,
     /// What a person said last, once somebody was asked.
     pub ruling: Option<Ruling>,
@@ -205,7 +208,7 @@ impl Turn {
         self.end(reason, detail, None);
     }
 
-    pub(crate) fn intent(&mut self, intent: &Intent) -> Result<(), String> {
+    pub(crate) fn intent(&mut self, intent: &Intent, at: Millis) -> Result<(), String> {
         match &intent.what {
             Intended::Model(model) => {
                 let due = matches!(self.phase, Phase::Decide(_) | Phase::Answered(_));
@@ -231,6 +234,7 @@ impl Turn {
                     return Err(format!("attempt {} of {} is not due", intent.attempt, intent.key));
                 }
                 call.started = intent.attempt;
+                call.intended_at = at;
                 call.undoing = false;
                 Ok(())
             }
@@ -535,6 +539,7 @@ impl Turn {
                     call,
                     class,
                     started: 0,
+                    intended_at: 0,
                     state: CallState::Open,
                     ruling: None,
                     approved: false,

@@ -369,7 +369,7 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
-        let builtin = if self.builtin_tools { sterna_tools::builtin(shims) } else { Vec::new() };
+        let builtin = if self.builtin_tools { sterna_tools::builtin(shims.clone()) } else { Vec::new() };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
         let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
@@ -409,6 +409,10 @@ impl Builder {
             prompt: PromptSource::new(sections),
         };
         let (log, blobs) = store.finish()?;
+        if let Some(shims) = &shims {
+            // Where it cannot be made, commands will say so.
+            drop(shims.prepare());
+        }
         let keep = self.checkpoints.or(settings.checkpoints).unwrap_or(!in_memory);
         let checkpoints = keep.then(|| {
             let state = places.state.join("checkpoints");

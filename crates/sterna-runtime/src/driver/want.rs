@@ -553,6 +553,7 @@ impl Driver {
         let turn = self.state.turn.clone()?;
         let call = self.call(key)?;
         let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
+        let intended_at = call.intended_at;
         let answers = match &call.ruling {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
             Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout) | None => None,
@@ -565,6 +566,7 @@ impl Driver {
             key: key.clone(),
             plan,
             attempt,
+            intended_at,
             cwd: PathBuf::from(&turn.cwd),
             roots: pipeline::plan_context(&turn).roots,
             cancel: cancel.clone(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use sterna_model::EffectKey;
+use sterna_model::{EffectKey, Millis};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use super::control::Control;
 use super::handle::Handle;
 use super::host::{CLAIMED, FAILED, GREETING, MARKER, REVOKED, boot_id};
 use super::plan::{Exit, Plan, PlanFile, now};
-use super::spool::{Spool, SpoolError, Started, State, Won};
+use super::spool::{self, Spool, SpoolError, Started, State, Won};
 use crate::GRACE;
 use crate::process::processes;
 
@@ -83,13 +83,27 @@ pub enum ShimError {
 }
 
 impl Shims {
-    /// `root` must be on a disk that keeps its files over a restart: what is not found there counts as never run.
+    /// `root` must be on a disk that keeps its files over a restart: what is not found there counts as never run, unless
+    /// [`may_be_lost`](Self::may_be_lost) says otherwise.
     pub fn new(root: impl Into<PathBuf>, helper: Option<Helper>) -> Self {
         Self { root: root.into(), helper }
     }
 
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Makes the root, if it is not there, and notes when. To be done before an intent is written whose command is
+    /// started here: else its spool counts as lost for as long as there is none.
+    pub fn prepare(&self) -> Result<(), ShimError> {
+        Ok(spool::make_root(&self.root, now())?)
+    }
+
+    /// Whether a spool may have been here and be gone with its root: there is none of this attempt, and the root is
+    /// younger than the attempt's intent.
+    pub fn may_be_lost(&self, key: &EffectKey, attempt: u32, intended_at: Millis) -> bool {
+        let spool = Spool::of(&self.root, key, attempt);
+        !spool.dir().exists() && spool::root_since(&self.root).is_none_or(|since| since > intended_at)
     }
 
     /// Whether commands can be started at all.

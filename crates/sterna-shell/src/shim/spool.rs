@@ -378,6 +378,32 @@ fn sync_folder(path: &Path) -> Result<(), SpoolError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(io_at("sync", path))
 }
 
+/// Makes the folder of all spools, and notes when it was made, unless that is noted already.
+pub(crate) fn make_root(root: &Path, now: Millis) -> Result<(), SpoolError> {
+    folder().recursive(true).create(root).map_err(io_at("create", root))?;
+    let path = root.join(SINCE);
+    if path.exists() {
+        return Ok(());
+    }
+    // Of several processes the first one counts, and nobody reads half of it.
+    let temp = root.join(format!("{SINCE}.{}.tmp", std::process::id()));
+    write_new(&temp, now.to_string().as_bytes(), Durable::No)?;
+    let linked = fs::hard_link(&temp, &path);
+    fs::remove_file(&temp).map_err(io_at("remove", &temp))?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(io_at("write", &path)),
+    }
+}
+
+/// Since when there is this folder; `None` when it does not say.
+pub(crate) fn root_since(root: &Path) -> Option<Millis> {
+    fs::read_to_string(root.join(SINCE)).ok()?.parse().ok()
+}
+
+/// In the folder of all spools: when it was made, in milliseconds.
+const SINCE: &str = ".since";
+
 pub(crate) fn remove_tree(path: &Path) -> Result<(), SpoolError> {
     absent(fs::remove_dir_all(path)).map(drop).map_err(io_at("remove", path))
 }

@@ -271,15 +271,18 @@ impl Seen {
         }
         self.machine.apply(&record).map_err(|wrong| wrong.to_string())?;
         match &record.body {
-            Body::Intent(intent) if matches!(intent.what, Intended::Undo(_)) => {
-                if !self.undos.insert((intent.key.clone(), intent.attempt)) {
-                    return Err(format!("the undo of {} #{} is intended twice", intent.key, intent.attempt));
-                }
-            }
             Body::Intent(intent) => {
-                self.intents.insert((intent.key.clone(), intent.attempt));
-                if let Intended::Model(model) = &intent.what {
-                    self.requests.insert(model.request, intent.key.clone());
+                let attempt = (intent.key.clone(), intent.attempt);
+                let first = match &intent.what {
+                    Intended::Undo(_) => self.undos.insert(attempt),
+                    Intended::Tool(_) => self.intents.insert(attempt),
+                    Intended::Model(model) => {
+                        self.requests.insert(model.request, intent.key.clone());
+                        self.intents.insert(attempt)
+                    }
+                };
+                if !first {
+                    return Err(format!("{} #{} is intended twice", intent.key, intent.attempt));
                 }
             }
             Body::WaitResolved { wait, ruling: Ruling::Allow, .. } => {

@@ -112,6 +112,8 @@ impl World {
         ToolContext {
             key: "demo/1/1/tool/0".parse().unwrap(),
             attempt: self.attempt,
+            // After whatever the test has made.
+            intended_at: u64::MAX,
             plan: Arc::new(plan),
             cwd: self.cwd.clone(),
             roots: vec![self.cwd.clone()],
