@@ -19,6 +19,7 @@ mod runtime;
 mod shared;
 mod state;
 mod tools;
+mod what_if;
 
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
@@ -33,3 +34,7 @@ pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Resolve, Runtime, Submit};
 pub use state::State;
 pub use tools::Toolbox;
+pub use what_if::{
+    CallSide, Cost, Divergence, Ending, Sides, StepPair, StepSide, WhatIf, WhatIfHost, WhatIfRun, refill,
+    what_if,
+};
