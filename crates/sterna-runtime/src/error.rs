@@ -12,6 +12,9 @@ pub enum RuntimeError {
     Route(String),
     #[error("the log of session `{session}` cannot be folded: {detail}")]
     Fold { session: SessionId, detail: String },
+    /// The log holds an effect that this Sterna does not ask for there. Nothing is asked, run or written.
+    #[error("replay_mismatch at record {seq} of session `{session}`: {paths}")]
+    ReplayMismatch { session: SessionId, seq: u64, paths: String },
     #[error("session `{0}` has no running turn")]
     NoTurn(SessionId),
     #[error("session `{session}` has no open question or approval `{wait}`")]

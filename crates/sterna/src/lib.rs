@@ -16,6 +16,7 @@
 
 mod builder;
 mod checkpoints;
+mod collect;
 pub mod config;
 mod env;
 mod error;
@@ -28,6 +29,7 @@ mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
+pub use collect::{Collected, collect};
 pub use env::SystemEnv;
 pub use error::Error;
 pub use local::LocalModel;

@@ -292,7 +292,7 @@ impl Serve<'_> {
             });
         let checkpoint = match later {
             None => None,
-            Some(Ok((seq, taken))) if *self.root == PathBuf::from(&taken.root) => Some((seq, taken.manifest)),
+            Some(Ok((seq, taken))) if *self.root == *taken.root => Some((seq, taken.manifest)),
             Some(Ok((_, taken))) => return Err(format!("its files were those of {}", taken.root)),
             Some(Err(why)) => return Err(format!("the files of then were not kept: {why}")),
         };
