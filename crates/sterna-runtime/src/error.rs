@@ -19,7 +19,7 @@ pub enum RuntimeError {
     NoTurn(SessionId),
     #[error("session `{session}` has no open question or approval `{wait}`")]
     NoWait { session: SessionId, wait: String },
-    #[error("`{wait}` was already resolved")]
+    #[error("already_resolved: `{wait}` was answered before, and the first answer counts")]
     AlreadyResolved { wait: String },
     #[error("input {input} of session `{session}` was already taken by a turn, or withdrawn")]
     InputTaken { session: SessionId, input: u64 },

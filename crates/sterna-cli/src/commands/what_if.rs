@@ -140,7 +140,7 @@ fn told(cx: &Context, ask: &WhatIf, report: &WhatIfReport) -> String {
             harmless(&one_line(&divergence.what, 200))
         ),
     };
-    if run.from != ask.from {
+    if run.from < ask.from {
         text.push_str(&format!("something was in flight at record {}, so it began before\n", ask.from));
     }
     match (files, &run.refused) {

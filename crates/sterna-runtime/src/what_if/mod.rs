@@ -58,7 +58,8 @@ pub struct Divergence {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WhatIfRun {
     pub session: SessionId,
-    /// The last record that counted; not after the one that was asked for.
+    /// The last record that counted: before the one that was asked for when something was in flight there, and after it
+    /// when nothing was left of its turn but the end.
     pub from: Seq,
     /// `None`: it made the same calls to the end.
     pub divergence: Option<Divergence>,

@@ -46,6 +46,8 @@ struct State {
     /// Whose outcomes answer the calls that are made now; `None` after the divergence.
     current: Option<RecordedStep>,
     divergence: Option<Divergence>,
+    /// Steered inputs that were given.
+    given: usize,
     /// Whether tools may run, once that was asked.
     ground: Option<Result<(), String>>,
     /// For each answer whether it came from the record.
@@ -134,12 +136,16 @@ impl Play {
         Divergence { turn, step: number, record: step.map_or(self.head, |step| step.seq), what }
     }
 
-    /// Gives the inputs that the record's turn got while this step ran.
+    /// Gives the inputs that the record's turn got before its next model call.
     async fn steer(&self, step: &RecordedStep) {
-        let at = self.steps.iter().position(|known| known.seq == step.seq).unwrap_or(0);
-        let before =
-            at.checked_sub(1).and_then(|before| self.steps.get(before)).map_or(0, |before| before.seq);
-        for input in self.steered.iter().filter(|input| before < input.seq && input.seq <= step.seq) {
+        let next = self.steps.iter().find(|later| later.seq > step.seq).map_or(Seq::MAX, |next| next.asked);
+        let due: Vec<&Steered> = {
+            let mut state = self.lock();
+            let due = self.steered.iter().skip(state.given).take_while(|input| input.seq < next).collect();
+            state.given += Vec::len(&due);
+            due
+        };
+        for input in due {
             let body = Body::InputAccepted(InputAccepted {
                 key: None,
                 delivery: input.delivery,

@@ -42,6 +42,8 @@ pub(super) struct RecordedStep {
     pub turn: TurnNo,
     pub step: u32,
     pub intent: Option<ModelIntent>,
+    /// The record of its intent.
+    pub asked: Seq,
     /// The record of its outcome.
     pub seq: Seq,
     pub outcome: ModelOutcome,
@@ -75,7 +77,8 @@ pub(super) fn calls(parts: &[Part]) -> Vec<&ToolCall> {
 }
 
 impl Recorded {
-    /// Reads a session. `asked`: the last record that counts; moved back to where no effect was in flight.
+    /// Reads a session. `asked`: the last record that counts; moved back to where no effect was in flight, and on over
+    /// the end of a turn of which nothing else is left.
     pub async fn read(log: &SharedLog, session: &SessionId, asked: Seq) -> Result<Self, RuntimeError> {
         let mut records: Vec<(SessionId, Record)> = Vec::new();
         let read = for_each_record(log, session, |owner, sealed| {
@@ -184,18 +187,22 @@ fn steps(records: &[&Record], from: Seq, in_turn: Option<TurnNo>) -> Vec<Recorde
         match &record.body {
             Body::Intent(intent) => {
                 if let Intended::Model(model) = &intent.what {
-                    intents.insert(intent.key.clone(), model.clone());
+                    intents.insert(intent.key.clone(), (model.clone(), record.seq));
                 }
             }
             Body::Outcome(outcome) if record.seq > from => match &outcome.result {
-                EffectResult::Model(answer) => steps.push(RecordedStep {
-                    turn: outcome.key.turn,
-                    step: outcome.key.step,
-                    intent: intents.remove(&outcome.key),
-                    seq: record.seq,
-                    tools: vec![None; calls(&answer.parts).len()],
-                    outcome: answer.clone(),
-                }),
+                EffectResult::Model(answer) => {
+                    let (intent, asked) = intents.remove(&outcome.key).unzip();
+                    steps.push(RecordedStep {
+                        turn: outcome.key.turn,
+                        step: outcome.key.step,
+                        intent,
+                        asked: asked.unwrap_or(record.seq),
+                        seq: record.seq,
+                        tools: vec![None; calls(&answer.parts).len()],
+                        outcome: answer.clone(),
+                    });
+                }
                 EffectResult::ModelFailed(_) => {}
                 EffectResult::Tool(result) => {
                     let (turn, step) = (outcome.key.turn, outcome.key.step);
