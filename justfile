@@ -35,6 +35,10 @@ book:
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 
+# SIGKILLs of real processes, with the figures
+crash *ARGS:
+    cargo xtask crash {{ARGS}}
+
 # Licences and bans, when cargo-deny is installed
 deny:
     cargo deny check licenses bans sources

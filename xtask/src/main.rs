@@ -4,6 +4,7 @@
 //! needed to build or use Sterna.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
+mod crash;
 mod sim;
 mod tidy;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         "ci" => ci(),
         "bench" => bench(rest),
         "sim" => sim::run(rest),
+        "crash" => crash::run(rest),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
             Ok(())
@@ -137,4 +139,5 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, doctest
   bench [ARGS]   the benches, in release mode
-  sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell";
+  sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell
+  crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";

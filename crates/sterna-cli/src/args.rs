@@ -105,6 +105,14 @@ pub struct PickArgs {
     pub ephemeral: bool,
 }
 
+impl PickArgs {
+    /// A new session, whatever there is.
+    pub fn is_new(&self) -> bool {
+        let Self { session, newest, fork, ephemeral: _ } = self;
+        session.is_none() && !newest && fork.is_none()
+    }
+}
+
 /// What a turn is given. The same for run, chat and resume.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TurnArgs {

@@ -151,6 +151,7 @@ impl From<RuntimeError> for Failure {
             | RuntimeError::NoRecord { .. }
             | RuntimeError::NoWait { .. }
             | RuntimeError::AlreadyResolved { .. }
+            | RuntimeError::ForgedKey
             | RuntimeError::InputTaken { .. }
             | RuntimeError::Refused(_) => Self::usage(message),
         }

@@ -129,3 +129,28 @@ fn a_wait_outlives_its_process_and_is_answered_once() {
     assert_eq!(world.sterna(&["resume", "p", "--json"]).code, 0);
     assert_eq!(lines_of(&made), usize::from(verbs[won[0]] == "approve"));
 }
+
+/// A key of a wait of session `p`, from a host on the same store.
+fn key_of(world: &World, wait: &str) -> String {
+    let home = world.home().display().to_string();
+    let places =
+        sterna::places::Places::from_env(&|name| (name == "STERNA_HOME").then(|| home.clone())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let host = sterna::Sterna::builder().places(places).model("scripted:none").build().await.unwrap();
+        host.session("p").wait_key(wait).unwrap()
+    })
+}
+
+#[test]
+fn a_key_of_a_host_answers_and_a_forged_one_does_not() {
+    let (world, wait) = parked(ASKS);
+    let key = key_of(&world, &wait);
+    let forged = world.sterna(&["approve", &format!("{wait}~{}", "0".repeat(32))]);
+    assert_eq!(forged.code, 2);
+    assert!(forged.err.contains("this is no key of a wait"), "{}", forged.err);
+    assert!(!world.work().join("made").exists());
+    let done = world.sterna(&["approve", &key, "--json"]);
+    assert_eq!((done.code, lines_of(&world.work().join("made"))), (0, 1), "{}", done.err);
+    assert_eq!(world.sterna(&["deny", &key]).code, 2);
+}

@@ -69,7 +69,7 @@ impl Transcript {
                     self.pass(&model.inputs);
                     self.mark(record.seq);
                 }
-                Intended::Tool(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) => {}
             },
             Body::Outcome(outcome) => {
                 match &outcome.result {

@@ -48,7 +48,7 @@ impl Names {
                             self.of(session);
                         }
                     }
-                    Intended::Tool(_) => {}
+                    Intended::Tool(_) | Intended::Undo(_) => {}
                 }
             }
             Body::Attempt(attempt) => self.key(&mut attempt.key),

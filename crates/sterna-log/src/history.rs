@@ -204,7 +204,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
     match body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![model.manifest],
-            Intended::Tool(_) => Vec::new(),
+            Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => tool.full.iter().map(|full| full.hash).collect(),
@@ -259,7 +259,7 @@ pub fn held(body: &Body) -> Vec<Held> {
     match body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![Held::Prompt(model.manifest)],
-            Intended::Tool(_) => Vec::new(),
+            Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::CheckpointTaken(taken) => vec![Held::Checkpoint(taken.manifest)],
         Body::Rewound(rewound) => rewound.files.iter().map(|files| Held::Checkpoint(*files)).collect(),

@@ -136,6 +136,9 @@ impl IndexDelta {
                 self.moves.extend([Move::Taken(started.inputs.len() as u64), Move::TurnStarted]);
             }
             Body::TurnCommitted(_) => self.moves.push(Move::TurnEnded),
+            // A wait whose answer came first never waits.
+            Body::WaitOpened(opened) if opened.answered => {}
+            Body::WaitResolved { early: true, .. } => {}
             Body::WaitOpened(_) => self.moves.push(Move::Asked),
             Body::WaitResolved { .. } => self.moves.push(Move::Answered),
             Body::Attempt(attempt) => self.bill(&attempt.failure.billed),
@@ -159,7 +162,7 @@ impl IndexDelta {
                 Intended::Model(model) if !model.inputs.is_empty() => {
                     self.moves.push(Move::Taken(model.inputs.len() as u64));
                 }
-                Intended::Model(_) | Intended::Tool(_) => {}
+                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) => {}
             },
             Body::ModeChanged { .. }
             | Body::InputEdited { .. }

@@ -89,6 +89,10 @@ pub struct CallTool {
     pub waits: u32,
     /// It was asked and answered after its last intent: that attempt ended with the question, and is not in doubt.
     pub answered: bool,
+    /// Its last attempt is in doubt, and `ruling` is a person's answer to whether it is run again.
+    pub doubt_answered: bool,
+    /// What its last attempt may have done is being taken back: the intent of that is in the log.
+    pub undoing: bool,
     /// The turn is over for this call: answer it so without running it.
     pub closed: Option<Closed>,
 }
@@ -104,6 +108,16 @@ pub enum Closed {
 /// The name of the `n`th wait of a call, counted from 1. Each wait has its own, so that each can be answered.
 pub fn wait_id(key: &EffectKey, n: u32) -> crate::WaitId {
     if n <= 1 { key.to_string() } else { format!("{key}/{n}") }
+}
+
+/// The call that a wait of this name belongs to. `None` for what is no such name.
+pub fn waiting_call(wait: &str) -> Option<EffectKey> {
+    let of_first = |wait: &str| wait.parse::<EffectKey>().ok();
+    of_first(wait).or_else(|| {
+        let (key, n) = wait.rsplit_once('/')?;
+        n.parse::<u32>().ok().filter(|n| *n > 1)?;
+        of_first(key)
+    })
 }
 
 /// A person's answer to a wait.
@@ -126,6 +140,8 @@ pub enum Ruling {
 pub enum Intended {
     Model(ModelIntent),
     Tool(ToolIntent),
+    /// What this attempt of a compensable call may have done is about to be taken back.
+    Undo(ToolIntent),
 }
 
 /// Everything from which the request can be derived again.
@@ -143,12 +159,23 @@ pub struct ModelIntent {
     pub tools_off: bool,
     /// Tokens the model may write.
     pub max_output: u32,
-    /// Name and version of the encoder, for example `openai_chat/1`.
+    /// Name and version of the encoder, for example `openai_chat/1`. It begins with `import:` where another program
+    /// made the request: nobody knows its bytes.
     pub encoder: String,
     /// Hash of the request's bytes.
     pub request: Digest,
     /// Size of the request's body.
     pub bytes: u64,
+}
+
+impl ModelIntent {
+    /// What an imported intent's encoder begins with.
+    pub const IMPORTED: &str = "import:";
+
+    /// Another program made this request.
+    pub fn is_imported(&self) -> bool {
+        self.encoder.starts_with(Self::IMPORTED)
+    }
 }
 
 /// Consecutive records of one log. `session` is `None` for the log that holds the span.

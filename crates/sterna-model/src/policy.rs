@@ -106,6 +106,8 @@ pub enum InDoubtPolicy {
     /// The model is told `outcome_unknown`.
     #[default]
     Report,
+    /// A person says whether it is run again or reported. The turn is parked until then.
+    Ask,
     /// Run it again, as the next attempt.
     Rerun,
     /// The turn stops `in_doubt`.

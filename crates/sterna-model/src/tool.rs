@@ -15,7 +15,7 @@ pub enum EffectClass {
     Idempotent,
     /// Never run again unless a ruling says so.
     AtMostOnce,
-    /// Has an undo that recovery runs under the same key.
+    /// Has an undo, which recovery runs under the same key: `Tool::undo`.
     Compensable,
 }
 
@@ -58,13 +58,20 @@ pub enum ToolStatus {
     Panicked,
     /// A crash took the answer: whether it ran is not known.
     OutcomeUnknown,
+    /// A crash took the answer, and what the call may have done was taken back.
+    RolledBack,
 }
 
 impl ToolStatus {
     /// Whether a call with this ending was started.
     pub fn ran(self) -> bool {
         match self {
-            Self::Ok | Self::Failed | Self::Timeout | Self::Panicked | Self::OutcomeUnknown => true,
+            Self::Ok
+            | Self::Failed
+            | Self::Timeout
+            | Self::Panicked
+            | Self::OutcomeUnknown
+            | Self::RolledBack => true,
             Self::InvalidArguments
             | Self::NotRegistered
             | Self::NotAvailable
@@ -88,6 +95,7 @@ impl ToolStatus {
             Self::Cancelled => "cancelled",
             Self::Panicked => "panicked",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::RolledBack => "rolled_back",
         }
     }
 }

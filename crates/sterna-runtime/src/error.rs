@@ -19,6 +19,8 @@ pub enum RuntimeError {
     NoTurn(SessionId),
     #[error("session `{session}` has no open question or approval `{wait}`")]
     NoWait { session: SessionId, wait: String },
+    #[error("this is no key of a wait: it is cut, or another host made it")]
+    ForgedKey,
     #[error("already_resolved: `{wait}` was answered before, and the first answer counts")]
     AlreadyResolved { wait: String },
     #[error("input {input} of session `{session}` was already taken by a turn, or withdrawn")]

@@ -239,7 +239,7 @@ impl Work<'_> {
         let in_doubt = turn.and_then(|turn| {
             turn.calls().iter().find(|call| {
                 let once = matches!(call.class, EffectClass::AtMostOnce | EffectClass::Compensable);
-                once && call.started > 0 && call.state == CallState::Open
+                once && call.started > 0 && (call.state == CallState::Open || call.is_doubted())
             })
         });
         if let Some(call) = in_doubt.filter(|_| !self.force) {

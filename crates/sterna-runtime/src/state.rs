@@ -1,13 +1,14 @@
 //! The folded state of one session: what the driver, replay and surfaces work on. One way to it: `apply`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
-    Body, Digest, EffectKind, EffectResult, Intended, Part, Record, Seq, SessionId, Span, StepNo, TurnNo,
-    TurnStarted,
+    Body, Digest, EffectKind, EffectResult, Given, Intended, Part, Record, Seq, SessionId, Span, StepNo,
+    TurnNo, TurnStarted,
 };
 use sterna_turn::TurnMachine;
 
@@ -27,6 +28,8 @@ pub struct State {
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
     pub covered: Option<(TurnNo, StepNo)>,
+    /// What the turns of waiting inputs are given.
+    given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
     cuts: Vec<(Seq, Seq)>,
     /// Shared history, oldest first: spans of other logs.
@@ -74,7 +77,13 @@ impl State {
         self.weight += weight_of(&record.body);
         self.folded.apply(record);
         match &record.body {
+            Body::InputAccepted(input) => {
+                let given = input.given.as_ref().map(|given| (record.seq, Arc::new(Given::clone(given))));
+                self.given.extend(given);
+            }
+            Body::InputWithdrawn { .. } => self.forget_given(),
             Body::TurnStarted(started) => {
+                self.forget_given();
                 self.heard.clone_from(&started.inputs);
                 self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
@@ -82,19 +91,39 @@ impl State {
             Body::Intent(intent) => {
                 if let Intended::Model(model) = &intent.what {
                     self.heard.extend_from_slice(&model.inputs);
-                    self.prompt = Some(model.manifest);
+                    self.prompt = (!model.is_imported()).then_some(model.manifest);
+                    self.forget_given();
                 }
             }
             Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {
                 self.covered = record.turn.zip(record.step).or(self.covered);
             }
             // A fork counts its records anew.
-            Body::SessionOpened(_) => self.cuts.clear(),
-            Body::Rewound(rewound) if rewound.conversation => self.cuts.push((record.seq, rewound.to)),
+            Body::SessionOpened(_) => {
+                self.cuts.clear();
+                self.forget_given();
+            }
+            Body::Rewound(rewound) if rewound.conversation => {
+                self.cuts.push((record.seq, rewound.to));
+                self.forget_given();
+            }
             _ => {}
         }
         self.head = record.seq;
         Ok(())
+    }
+
+    /// What the turn of a waiting input is given, if its record says so.
+    pub fn given(&self, input: Seq) -> Option<&Arc<Given>> {
+        self.given.get(&input)
+    }
+
+    /// Only inputs that wait will start a turn.
+    fn forget_given(&mut self) {
+        if !self.given.is_empty() {
+            let waiting: Vec<Seq> = self.machine.waiting().map(|(seq, _)| seq).collect();
+            self.given.retain(|input, _| waiting.contains(input));
+        }
     }
 
     /// Records whose content a request carries when it is derived at the head.
@@ -147,7 +176,7 @@ fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
     let (key, tool) = match &record.body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(_) => (&intent.key, None),
-            Intended::Tool(tool) => (&intent.key, Some(tool)),
+            Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
         },
         Body::Outcome(outcome) => (&outcome.key, None),
         Body::Attempt(attempt) => (&attempt.key, None),

@@ -1,12 +1,12 @@
 //! Level 1 of the crash matrix: the driver stops for ever before or after any append, or inside any effect; a second
-//! one, in another process as far as it can tell, takes over. Points come from the trace; what must hold is written
-//! here by hand.
+//! one, in another process as far as it can tell, takes over. Points come from the trace; what must hold is the table
+//! of `sterna_testkit::crash_matrix`, which is written by hand.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,11 +15,12 @@ use bytes::Bytes;
 use common::*;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
-use serde_json::json;
+use serde_json::{Value, json};
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::*;
 use sterna_model::*;
-use sterna_tool::{SharedTool, ToolDone, ToolReturn};
+use sterna_testkit::crash_matrix;
+use sterna_tool::{Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
 
 /// Where the first life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,7 @@ impl Provider for ByHistory {
                         call("p", "look", "{}"),
                         call("i", "put", "{}"),
                         call("a", "fire", "{}"),
+                        call("l", "lend", "{}"),
                         call("d", "risky", "{}"),
                     ],
                     ModelStop::ToolCalls,
@@ -175,14 +177,53 @@ fn tools(outside: &Outside) -> Vec<SharedTool> {
         counted("look", EffectClass::Pure),
         counted("put", EffectClass::Idempotent),
         counted("fire", EffectClass::AtMostOnce),
+        Arc::new(Lend(counted("lend", EffectClass::Compensable), outside.clone())),
         asking_tool("risky", "never"),
     ]
+}
+
+/// A compensable tool: that call, and its undo.
+struct Lend(SharedTool, Outside);
+
+impl Tool for Lend {
+    fn spec(&self) -> &ToolSpec {
+        self.0.spec()
+    }
+    fn class(&self, args: &Value) -> EffectClass {
+        self.0.class(args)
+    }
+    fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
+        self.0.plan(cx, args)
+    }
+    fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
+        self.0.call(cx, args)
+    }
+    fn undo<'a>(&'a self, cx: ToolContext, _: Value) -> BoxFuture<'a, Result<(), ToolError>> {
+        async move {
+            self.1.happens(format!("undo {}", cx.key)).await;
+            Ok(())
+        }
+        .boxed()
+    }
 }
 
 struct Trace {
     appends: usize,
     effects: usize,
     bodies: Vec<String>,
+    /// The last record that was durable when the first life ended, as the table names it.
+    last: String,
+}
+
+/// A record's name in the table.
+fn row_of(record: &Record) -> String {
+    let name = name_of(record);
+    // How a call ended is not part of it.
+    let name = match name.strip_prefix("outcome ") {
+        Some(rest) => format!("outcome {}", rest.split(' ').next().unwrap()),
+        None => name,
+    };
+    record.turn.map_or(name.clone(), |turn| format!("{turn} {name}"))
 }
 
 /// Lives once up to `point`, then again to the end; checks what must hold.
@@ -217,18 +258,20 @@ async fn check(point: Point) -> Trace {
     armed.store(1, Ordering::SeqCst);
     let id = inputs[0].session.clone();
     first.runtime.resume(&id, first.config());
+    let mut last = "2 turn_committed".to_owned();
     if point == Point::None {
         first.result(&inputs[2]).await;
     } else {
         // Until nothing moves any more: the point is reached, and everything else has settled.
-        let (mut still, mut last) = (0, (0, 0));
+        let (mut still, mut seen) = (0, (0, 0));
         while still < 15 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             let now = (crashing.appends.load(Ordering::SeqCst), outside.calls.load(Ordering::SeqCst));
-            still = if now == last { still + 1 } else { 0 };
-            last = now;
+            still = if now == seen { still + 1 } else { 0 };
+            seen = now;
         }
         *outside.stop_at.lock().unwrap() = None;
+        last = row_of(&log.read(&id, 1, 1_000).await.unwrap().last().unwrap().record);
         env.dead.lock().unwrap().push("one".into());
         let second_env = TestEnv { name: "two".into(), ..env };
         let second = World::with(
@@ -267,44 +310,48 @@ async fn check(point: Point) -> Trace {
         .collect();
     assert_eq!(ends, ["first done", "second done"], "{context}");
 
-    // One outcome for each effect, and an intent before each that is not pure and ran.
+    let table = crash_matrix();
+    let row = table.get(&last).unwrap_or_else(|| panic!("the table has no row for `{last}`: {context}"));
+    let context = format!("`{last}` was durable, {row:?}, {context}");
+
+    // One outcome for each effect.
     for key in ["1/model/0", "2/model/0", "3/model/0"] {
         let outcomes = records.iter().filter(|record| {
             matches!(&record.body, Body::Outcome(o) if o.key.turn == 1 && o.key.to_string() == format!("s/1/{key}"))
         });
         assert_eq!(outcomes.count(), 1, "{key} {context}");
     }
-    let status = |ordinal: u32| {
-        let mut of_call = records.iter().filter_map(|record| match &record.body {
-            Body::Outcome(o) if (o.key.turn, o.key.step, o.key.kind) == (1, 1, EffectKind::Tool) => {
-                match &o.result {
-                    EffectResult::Tool(tool) if o.key.ordinal == ordinal => Some(tool.status),
-                    _ => None,
-                }
-            }
+    let mut told: Vec<(u32, u32, ToolStatus)> = records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::Outcome(o) => match &o.result {
+                EffectResult::Tool(tool) => Some((o.key.step, o.key.ordinal, tool.status)),
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) => None,
+            },
             _ => None,
-        });
-        let status = of_call.next().expect("each call has an outcome");
-        assert!(of_call.next().is_none(), "{context}");
-        status
-    };
-    assert_eq!(status(0), ToolStatus::Ok, "{context}");
-    assert_eq!(status(1), ToolStatus::Ok, "{context}");
-    assert_eq!(status(3), ToolStatus::Denied, "{context}");
-    let fired = outside.count("fire s/1/1/tool/2");
-    match status(2) {
-        ToolStatus::Ok => assert_eq!(fired, 1, "{context}"),
-        // Declared unknown: it never happened twice.
-        ToolStatus::OutcomeUnknown => assert!(fired <= 1, "{context}"),
-        other => panic!("{other:?} {context}"),
-    }
-    let put = outside.count("put s/1/1/tool/1");
-    assert!((1..=2).contains(&put), "{put} {context}");
+        })
+        .collect();
+    told.sort_by_key(|(step, ordinal, _)| (*step, *ordinal));
+    let fire = if row.fire_unknown { ToolStatus::OutcomeUnknown } else { ToolStatus::Ok };
+    let lend = if row.lend_back { ToolStatus::RolledBack } else { ToolStatus::Ok };
+    let (ok, denied) = (ToolStatus::Ok, ToolStatus::Denied);
+    let due = [(1, 0, ok), (1, 1, ok), (1, 2, fire), (1, 3, lend), (1, 4, denied), (2, 0, ok)];
+    assert_eq!(told, due, "{context}");
 
-    // Whatever was in flight, billed attempts are in the ledger, and no answer is there twice.
-    let attempts = bodies.iter().filter(|body| body.contains("interrupted")).count();
-    let asked: usize = (0..4).map(|n| outside.count(&format!("model {n}"))).sum();
-    assert!(asked <= 4 + attempts.max(1), "{asked} {context}");
+    // What happened to the world.
+    let more = |name: &str| usize::from(row.again.iter().any(|again| again == name));
+    let within = |what: &[&str], least: usize, most: usize| {
+        let count: usize = what.iter().map(|what| outside.count(what)).sum();
+        assert!((least..=most).contains(&count), "{what:?} {count} times, not {least} to {most}: {context}");
+    };
+    within(&["look s/1/1/tool/0", "look s/1/2/tool/0"], 2, 2 + more("look"));
+    within(&["put s/1/1/tool/1"], 1, 1 + more("put"));
+    within(&["fire s/1/1/tool/2"], usize::from(!row.fire_unknown), 1);
+    within(&["lend s/1/1/tool/3"], usize::from(!row.lend_back), 1);
+    within(&["undo s/1/1/tool/3"], usize::from(row.lend_back), usize::from(row.lend_back));
+    within(&["model 0", "model 1", "model 2", "model 3"], 4, 4 + more("model"));
+    let lost = bodies.iter().filter(|body| body.contains("interrupted")).count();
+    assert_eq!(lost, row.lost, "{context}");
 
     let fsck = verify(&*log, &*log, &id).await.unwrap();
     assert_eq!(fsck.first_bad, None, "{context}");
@@ -314,6 +361,7 @@ async fn check(point: Point) -> Trace {
         appends: crashing.appends.load(Ordering::SeqCst),
         effects: outside.calls.load(Ordering::SeqCst),
         bodies,
+        last,
     }
 }
 
@@ -321,20 +369,38 @@ async fn check(point: Point) -> Trace {
 async fn every_point_of_the_reference_turn_recovers() {
     let whole = check(Point::None).await;
     assert!(
-        whole.appends >= 8 && whole.effects == 8,
+        whole.appends >= 9 && whole.effects == 9,
         "{} {}\n{}",
         whole.appends,
         whole.effects,
         whole.bodies.join("\n")
     );
+    let mut reached = BTreeSet::new();
     for n in 0..whole.appends {
-        check(Point::BeforeAppend(n)).await;
-        check(Point::AfterAppend(n)).await;
+        reached.insert(check(Point::BeforeAppend(n)).await.last);
+        reached.insert(check(Point::AfterAppend(n)).await.last);
     }
     for n in 0..whole.effects {
-        check(Point::InEffect(n)).await;
+        reached.insert(check(Point::InEffect(n)).await.last);
+    }
+    // Records of one append become durable together: how many, the moment decides. These rows are met whatever it does.
+    for row in ALWAYS_MET {
+        assert!(reached.contains(row), "nobody died at `{row}`: {reached:?}");
     }
 }
+
+const ALWAYS_MET: [&str; 10] = [
+    "input_accepted",
+    "1 intent 1/model/0",
+    "1 intent 1/tool/1",
+    "1 intent 1/tool/2",
+    "1 intent 1/tool/3",
+    "1 intent 2/model/0",
+    "1 intent 3/model/0",
+    "1 turn_committed",
+    "2 intent 1/model/0",
+    "2 turn_committed",
+];
 
 #[tokio::test]
 async fn a_call_that_was_in_flight_is_in_doubt_by_its_class_and_the_policy() {

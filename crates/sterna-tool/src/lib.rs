@@ -45,6 +45,15 @@ pub trait Tool: Send + Sync {
         Box::pin(std::future::ready(Recovered::Unknown))
     }
 
+    /// Takes back what an attempt of class `compensable` may have done, whole or in part or not at all, after a crash
+    /// took its outcome and `recover` does not know it. `cx.key` and `cx.attempt` are those of that attempt. Its
+    /// intent is durable before; a crash in it makes it come again, so doing it twice must leave what once leaves. An
+    /// error says that the world may still hold what the call did: it is in doubt then.
+    fn undo<'a>(&'a self, _cx: ToolContext, _args: Value) -> BoxFuture<'a, Result<(), ToolError>> {
+        let name = &self.spec().name;
+        Box::pin(std::future::ready(Err(ToolError::failed(format!("`{name}` has no undo")))))
+    }
+
     /// The outcome of that attempt is durable: what was kept to recover it may go. Must be quick.
     fn settled(&self, _key: &EffectKey, _attempt: u32) {}
 }

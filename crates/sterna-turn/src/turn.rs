@@ -80,6 +80,19 @@ pub struct TurnCall {
     pub waits: u32,
     /// `started` when somebody was asked last.
     pub asked_at: u32,
+    /// The attempt of which a person is to say whether it is run again; 0: none.
+    #[serde(default)]
+    pub doubted: u32,
+    /// The last attempt is being taken back.
+    #[serde(default)]
+    pub undoing: bool,
+}
+
+impl TurnCall {
+    /// A person is asked, or was, whether the last attempt, which is in doubt, is run again.
+    pub fn is_doubted(&self) -> bool {
+        self.started > 0 && self.doubted == self.started
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +102,7 @@ pub enum CallState {
     Waiting {
         wait: WaitId,
         approval: bool,
+        deadline: Option<Millis>,
     },
     Ended,
 }
@@ -217,6 +231,23 @@ impl Turn {
                     return Err(format!("attempt {} of {} is not due", intent.attempt, intent.key));
                 }
                 call.started = intent.attempt;
+                call.undoing = false;
+                Ok(())
+            }
+            Intended::Undo(_) => {
+                let call = self.open_call(&intent.key)?;
+                let due = call.class == EffectClass::Compensable && !call.undoing;
+                if !due
+                    || call.state != CallState::Open
+                    || call.started == 0
+                    || intent.attempt != call.started
+                {
+                    return Err(format!(
+                        "nothing is to be undone of attempt {} of {}",
+                        intent.attempt, intent.key
+                    ));
+                }
+                call.undoing = true;
                 Ok(())
             }
         }
@@ -274,7 +305,8 @@ impl Turn {
                     | ToolStatus::Timeout
                     | ToolStatus::Cancelled
                     | ToolStatus::Panicked
-                    | ToolStatus::OutcomeUnknown => {}
+                    | ToolStatus::OutcomeUnknown
+                    | ToolStatus::RolledBack => {}
                 }
                 if self.calls.iter().all(|call| call.state == CallState::Ended) {
                     self.step_ended();
@@ -285,9 +317,11 @@ impl Turn {
     }
 
     pub(crate) fn in_doubt(&mut self, key: &EffectKey, resolution: InDoubtPolicy) -> Result<(), String> {
-        let name = self.open_call(key)?.call.name.clone();
+        let call = self.open_call(key)?;
+        let name = call.call.name.clone();
         match resolution {
             InDoubtPolicy::Report | InDoubtPolicy::Rerun => {}
+            InDoubtPolicy::Ask => call.doubted = call.started,
             InDoubtPolicy::Stop => self.end(
                 StopReason::InDoubt,
                 format!("`{name}` was running when Sterna died; whether it finished is not known"),
@@ -306,10 +340,18 @@ impl Turn {
             WaitOn::Approval(_) => true,
             WaitOn::Questions(_) => false,
         };
-        call.state = CallState::Waiting { wait: opened.wait.clone(), approval };
+        call.state = CallState::Waiting { wait: opened.wait.clone(), approval, deadline: opened.deadline };
         call.waits += 1;
         call.asked_at = call.started;
         Ok(())
+    }
+
+    /// Waits that are open, and when each ends by itself.
+    pub fn waits(&self) -> impl Iterator<Item = (&WaitId, Option<Millis>)> {
+        self.calls.iter().filter_map(|call| match &call.state {
+            CallState::Waiting { wait, deadline, .. } => Some((wait, *deadline)),
+            CallState::Open | CallState::Ended => None,
+        })
     }
 
     /// The first answer counts; later ones find no wait.
@@ -317,7 +359,9 @@ impl Turn {
         let waiting =
             |call: &&mut TurnCall| matches!(&call.state, CallState::Waiting { wait: w, .. } if w == wait);
         let Some(call) = self.calls.iter_mut().find(waiting) else { return };
+        // That a call in doubt is not run again refuses nothing.
         let refused_approval = matches!(call.state, CallState::Waiting { approval: true, .. })
+            && !call.is_doubted()
             && matches!(ruling, Ruling::Deny { .. } | Ruling::Timeout);
         call.approved |=
             matches!(call.state, CallState::Waiting { approval: true, .. }) && *ruling == Ruling::Allow;
@@ -456,6 +500,10 @@ impl Turn {
                     waits: call.waits,
                     answered: matches!(call.ruling, Some(Ruling::Answers(_)))
                         && call.asked_at == call.started,
+                    doubt_answered: call.ruling.is_some()
+                        && call.is_doubted()
+                        && call.asked_at == call.started,
+                    undoing: call.undoing,
                     closed,
                 })),
                 CallState::Ended => {}
@@ -492,6 +540,8 @@ impl Turn {
                     approved: false,
                     waits: 0,
                     asked_at: 0,
+                    doubted: 0,
+                    undoing: false,
                 })
                 .collect();
             self.phase = Phase::Tools;

@@ -5,7 +5,7 @@
 mod world;
 
 use Do::*;
-use EffectClass::{AtMostOnce as A, Idempotent as I, Pure as P};
+use EffectClass::{AtMostOnce as A, Compensable as C, Idempotent as I, Pure as P};
 use sterna_model::*;
 use sterna_turn::{Next, TurnMachine};
 use world::*;
@@ -26,6 +26,8 @@ enum Do {
     Fail(ErrorClass),
     /// The intent of a call, as attempt n.
     Intent(u32, u32),
+    /// The intent of the undo of a call's attempt n.
+    Undo(u32, u32),
     /// A result that nobody has seen before.
     New(u32),
     /// A result that is always the same.
@@ -117,6 +119,7 @@ impl Play {
                 let key = self.key(EffectKind::Tool, n);
                 self.push(tool_intent(&key, class, attempt));
             }
+            Undo(n, attempt) => self.push(undo_intent(&self.key(EffectKind::Tool, n), attempt)),
             New(n) => {
                 self.results += 1;
                 let view = format!("news {}", self.results);
@@ -128,7 +131,7 @@ impl Play {
             Question(n) => self.push(wait_opened(&self.key(EffectKind::Tool, n), true)),
             Rule(n, ruling) => {
                 let wait = self.key(EffectKind::Tool, n).to_string();
-                self.push(Body::WaitResolved { wait, ruling, by: "p".into() });
+                self.push(Body::WaitResolved { wait, ruling, by: "p".into(), early: false });
             }
             Cancel => {
                 let turn = self.machine.turns();
@@ -185,6 +188,12 @@ fn short(next: &Next) -> String {
                     let mut text = format!("tool {}", call.key.ordinal);
                     if call.started > 0 {
                         text.push_str(&format!(" started {}", call.started));
+                    }
+                    if call.undoing {
+                        text.push_str(" undoing");
+                    }
+                    if call.doubt_answered {
+                        text.push_str(" doubt answered");
                     }
                     if let Some(ruling) = &call.ruling {
                         text.push_str(&format!(
@@ -554,6 +563,46 @@ fn calls_in_doubt() {
     then(&[InDoubt(0, Stop)], "tool 0 started 1 Cancelled");
     then(&[InDoubt(0, Stop), unknown], "stopped in_doubt");
     then(&[Cancel, InDoubt(0, Stop), End(0, ToolStatus::OutcomeUnknown)], "stopped cancelled by p");
+}
+
+#[test]
+fn a_doubt_that_a_person_settles() {
+    use InDoubtPolicy::Ask;
+    let asked = [Calls(&[A]), Intent(0, 1), InDoubt(0, Ask), Wait(0)];
+    // Whatever an ask does otherwise, and a doubt that is not run again is no refusal: `fail` does not stop for it.
+    let then = |more: &[Do], expected: &str| {
+        for on_ask in [OnAsk::Deny, OnAsk::Fail, OnAsk::Park, OnAsk::Prompt] {
+            check_as(&Limits::default(), on_ask, &[&asked[..], more].concat(), expected);
+        }
+    };
+    let deny = || Ruling::Deny { feedback: String::new() };
+    then(&[], "wait s/1/1/tool/0");
+    then(&[Rule(0, Ruling::Allow)], "tool 0 started 1 doubt answered Allow");
+    then(&[Rule(0, deny())], "tool 0 started 1 doubt answered Deny");
+    then(&[Rule(0, deny()), End(0, ToolStatus::OutcomeUnknown)], "model 2 tool_results");
+    // The answer was for that attempt, and not for the next one.
+    then(&[Rule(0, Ruling::Allow), Intent(0, 2)], "tool 0 started 2 Allow");
+    then(&[Rule(0, Ruling::Allow), Intent(0, 2), InDoubt(0, Ask)], "tool 0 started 2 Allow");
+    // An answer that came before the doubt is none to it.
+    check(
+        &[Calls(&[A]), Wait(0), Rule(0, Ruling::Allow), Intent(0, 1), InDoubt(0, Ask)],
+        "tool 0 started 1 Allow",
+    );
+}
+
+#[test]
+fn an_undo_is_begun_once_for_each_attempt() {
+    let begun = [Calls(&[C]), Intent(0, 1)];
+    let then = |more: &[Do], expected: &str| check(&[&begun[..], more].concat(), expected);
+    then(&[Undo(0, 1)], "tool 0 started 1 undoing");
+    then(&[Undo(0, 1), End(0, ToolStatus::RolledBack)], "model 2 tool_results");
+    // It failed, and the policy said to run the call again.
+    then(&[Undo(0, 1), InDoubt(0, InDoubtPolicy::Rerun), Intent(0, 2)], "tool 0 started 2");
+    then(
+        &[Undo(0, 1), InDoubt(0, InDoubtPolicy::Rerun), Intent(0, 2), Undo(0, 2)],
+        "tool 0 started 2 undoing",
+    );
+    then(&[Undo(0, 1), Cancel], "tool 0 started 1 undoing Cancelled");
 }
 
 #[test]

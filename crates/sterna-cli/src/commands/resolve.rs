@@ -47,7 +47,7 @@ pub struct AnswerArgs {
 
 #[derive(Debug, Args)]
 struct WhichArgs {
-    /// A session that waits for one thing, or the wait itself: SESSION/TURN/STEP/tool/N
+    /// A session that waits for one thing, the wait itself (SESSION/TURN/STEP/tool/N), or a signed key of a wait
     id: String,
     /// Only write it down; `sterna resume` or another process carries on
     #[arg(long)]
@@ -65,6 +65,9 @@ enum ScopeArg {
 }
 
 pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failure> {
+    if is_key(&args.which.id) {
+        return by_key(cx, args.which, Ruling::Allow).await;
+    }
     let (session, open) = find(cx, &args.which.id).await?;
     let Open::Approval { wait, .. } = open else {
         return Err(Failure::usage(format!("`{}` is a question, and not an approval", open.wait()))
@@ -79,14 +82,20 @@ pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failur
 }
 
 pub async fn deny(cx: &Context, args: DenyArgs) -> Result<ExitCode, Failure> {
-    let (session, open) = find(cx, &args.which.id).await?;
     // A question may be refused as well as an approval.
     let ruling = Ruling::Deny { feedback: args.feedback.unwrap_or_default() };
+    if is_key(&args.which.id) {
+        return by_key(cx, args.which, ruling).await;
+    }
+    let (session, open) = find(cx, &args.which.id).await?;
     let resolve = Resolve { session, wait: open.wait().clone(), ruling, grant: None, by: BY.into() };
     settle(cx, args.which, resolve).await
 }
 
 pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure> {
+    if is_key(&args.which.id) {
+        return by_key(cx, args.which, Ruling::Answers(args.text)).await;
+    }
     let (session, open) = find(cx, &args.which.id).await?;
     let Open::Questions { wait, questions } = &open else {
         return Err(Failure::usage(format!("`{}` waits for an approval, not for an answer", open.wait()))
@@ -117,10 +126,28 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
     .await
 }
 
+/// Ids of waits and sessions hold no `~`.
+fn is_key(id: &str) -> bool {
+    id.contains('~')
+}
+
+/// A host gave this key away. Its wait may not be open yet: then the turn finds the answer when it asks.
+async fn by_key(cx: &Context, which: WhichArgs, ruling: Ruling) -> Result<ExitCode, Failure> {
+    let Some(store) = cx.store_if_there()? else {
+        return Err(Failure::usage("there is no session yet").hint("the key is of another store"));
+    };
+    let (session, _) = cx.quiet_runtime(store).resolve_key(&which.id, ruling, BY).await?;
+    carry_on(session, which).await
+}
+
 /// Writes the word down, and carries on.
 async fn settle(cx: &Context, which: WhichArgs, resolve: Resolve) -> Result<ExitCode, Failure> {
     let session = resolve.session.clone();
     cx.quiet_runtime(cx.store_of(&session)?).resolve(resolve).await?;
+    carry_on(session, which).await
+}
+
+async fn carry_on(session: SessionId, which: WhichArgs) -> Result<ExitCode, Failure> {
     if which.no_drive {
         return Ok(ExitCode::SUCCESS);
     }

@@ -40,7 +40,7 @@ impl StepState {
                     self.started.clear();
                     self.open = 0;
                 }
-                Intended::Tool(_) => {
+                Intended::Tool(_) | Intended::Undo(_) => {
                     if let Some(started) = self.started.get_mut(intent.key.ordinal as usize) {
                         *started = true;
                     }
@@ -161,6 +161,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 attempt: intent.attempt,
                 at_ms: record.at,
             }],
+            Intended::Undo(tool) => {
+                let (call_id, name) = (&tool.call_id, &tool.name);
+                let message = format!(
+                    "call {call_id} of `{name}` was running when sterna died: what it may have done is taken back"
+                );
+                vec![EventKind::Warning { code: "undo".into(), message }]
+            }
         },
         Body::Attempt(attempt) => {
             let failure = &attempt.failure;
@@ -218,8 +225,9 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 },
             }]
         }
-        Body::WaitResolved { wait, ruling, by } => {
-            let question = state.wait_is_question.get(wait).copied().unwrap_or(false);
+        Body::WaitResolved { wait, ruling, by, early } => {
+            let question = state.wait_is_question.get(wait).copied();
+            let question = question.unwrap_or(*early && matches!(ruling, Ruling::Answers(_)));
             let (wait, by) = (wait.clone(), by.clone());
             vec![match ruling {
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },

@@ -87,7 +87,7 @@ impl Ledger {
             }
             Body::Intent(intent) => match &intent.what {
                 sterna_model::Intended::Model(model) => self.route = Some(model.route.clone()),
-                sterna_model::Intended::Tool(_) => {}
+                sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => {}
             },
             Body::Attempt(attempt) => self.add(record, attempt.route.clone(), &attempt.failure.billed),
             Body::Outcome(outcome) => {

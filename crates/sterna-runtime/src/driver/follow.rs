@@ -55,6 +55,7 @@ impl Driver {
                         | Msg::Passed { .. }
                         | Msg::Tool { .. }
                         | Msg::Recovered { .. }
+                        | Msg::Undone { .. }
                         | Msg::Deadline { .. },
                     ) => {}
                 },

@@ -17,8 +17,8 @@ use sterna_context::Prompt;
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Millis, OnAsk, ResultEvent, Seq, SessionId,
-    TurnCommitted, TurnNo, TurnOutcome, TurnStarted,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome,
 };
 use sterna_policy::Rule;
 use sterna_tool::{Cancel, SessionView, SharedTool};
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
+use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -77,6 +78,11 @@ pub(crate) enum Msg {
     Recovered {
         key: EffectKey,
         found: Found,
+    },
+    /// How an undo ended. An error says why what was done may still be there.
+    Undone {
+        key: EffectKey,
+        undone: Result<(), String>,
     },
     Deadline {
         turn: TurnNo,
@@ -136,6 +142,8 @@ enum Stage {
     Running,
     /// It is looked for: it was started in another life.
     Recovering,
+    /// What it may have done in another life is taken back.
+    Undoing,
 }
 
 pub(crate) struct Driver {
@@ -144,7 +152,7 @@ pub(crate) struct Driver {
     id: SessionId,
     /// Who drives the turn, and what it was given.
     config: TurnConfig,
-    /// What the turns of waiting inputs are given. An input whose rights are not known here is driven with `config`.
+    /// Who submitted waiting inputs here. Others are driven with `config`, and with what their records say.
     configs: Configs,
     rx: mpsc::UnboundedReceiver<Msg>,
     tx: mpsc::UnboundedSender<Msg>,
@@ -169,6 +177,8 @@ pub(crate) struct Driver {
     own: HashSet<EffectKey>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
+    /// Compensable calls of another life that could not be taken back, and why.
+    not_undone: HashMap<EffectKey, String>,
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     request: Option<(EffectKey, Encoded)>,
@@ -220,6 +230,7 @@ impl Driver {
             inflight: HashMap::new(),
             own: HashSet::new(),
             unknown: HashSet::new(),
+            not_undone: HashMap::new(),
             ready: Vec::new(),
             request: None,
             prompt: None,
@@ -241,7 +252,8 @@ impl Driver {
         self.stop_effects();
         if let Some(fence) = self.fence.take().filter(|_| self.opening.take().is_none()) {
             // A lease that cannot be let go expires, and its owner's death frees it at once.
-            let _ = self.rt.parts.log.release(&self.id, fence).await;
+            let release = AssertUnwindSafe(self.rt.parts.log.release(&self.id, fence));
+            let _ = release.catch_unwind().await;
         }
         let turn = self.state.machine.turn().map(|turn| (turn.number, turn.steps()));
         let unfinished = match &ended {
@@ -398,6 +410,7 @@ impl Driver {
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
         self.arm_deadline();
+        self.end_overdue_waits()?;
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -429,27 +442,18 @@ impl Driver {
     }
 
     fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
-        if let Some(config) = inputs.first().and_then(|first| self.configs.remove(first)) {
+        let first = inputs.first().copied().unwrap_or_default();
+        let recorded = self.state.given(first).cloned();
+        if let Some(config) = self.configs.remove(&first) {
             self.config = config;
+        } else if let Some(given) = &recorded {
+            self.config = self.config.driving(given);
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
-        let config = &self.config;
-        let text = |path: &std::path::Path| path.display().to_string();
-        let started = TurnStarted {
-            inputs,
-            route: config.route.clone(),
-            mode: config.mode,
-            limits: config.limits.clone(),
-            rules: config.rules.clone(),
-            on_ask: config.on_ask,
-            in_doubt: config.in_doubt,
-            root: text(&config.root),
-            cwd: text(&config.cwd),
-            add_dirs: config.add_dirs.iter().map(|dir| text(dir)).collect(),
-            tools: config.tools.clone(),
-            now: self.rt.parts.env.now(),
-        };
+        // The record is what was promised when the input was accepted, whatever is known here.
+        let given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let started = turn_started(given, inputs, self.rt.parts.env.now());
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
     }
 
@@ -464,6 +468,7 @@ impl Driver {
         if self.flush().await? && self.state.machine.turn().is_none() {
             self.own.clear();
             self.unknown.clear();
+            self.not_undone.clear();
             self.request = None;
             for input in &self.state.heard {
                 self.configs.remove(input);
@@ -488,6 +493,20 @@ impl Driver {
             });
             self.deadline = Some(task.abort_handle());
         }
+    }
+
+    /// Waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that comes
+    /// to a parked session looks first.
+    fn end_overdue_waits(&mut self) -> Result<(), RuntimeError> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+        let now = self.rt.parts.env.now();
+        let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
+        let overdue: Vec<String> = overdue.map(|(wait, _)| wait.clone()).collect();
+        for wait in overdue {
+            let by = "deadline".into();
+            self.stage(Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false })?;
+        }
+        Ok(())
     }
 
     fn rights(&mut self) -> Result<Rights, RuntimeError> {
@@ -551,6 +570,7 @@ impl Driver {
         self.forget_staged();
         self.own.clear();
         self.unknown.clear();
+        self.not_undone.clear();
         let before = self.shown;
         self.load().await?;
         self.show_from_log(before).await

@@ -217,6 +217,7 @@ fn identity(record: &Record) -> String {
         Body::TurnCommitted(_) => format!("commit:{}", record.turn.unwrap_or(0)),
         Body::Intent(intent) => match &intent.what {
             Intended::Model(_) | Intended::Tool(_) => format!("intent:{}:{}", intent.key, intent.attempt),
+            Intended::Undo(_) => format!("undo:{}:{}", intent.key, intent.attempt),
         },
         Body::Attempt(attempt) => format!("attempt:{}:{}", attempt.key, attempt.attempt),
         Body::Outcome(outcome) => format!("outcome:{}:{}", outcome.key, outcome.attempt),

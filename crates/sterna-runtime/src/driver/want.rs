@@ -10,9 +10,9 @@ use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::catalog::cost;
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
-    Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult, ErrorClass,
-    InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome, ProviderFailure,
-    Route, Ruling, StopReason, ToolStatus, wait_id,
+    Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
+    ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
+    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
 };
 use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
 
@@ -245,7 +245,7 @@ impl Driver {
             flight.cancel.cancel();
         }
         if let Some(flight) = self.inflight.get(&call.key) {
-            if call.closed.is_some() {
+            if call.closed.is_some() && flight.stage != Stage::Undoing {
                 flight.cancel.cancel();
             }
             return Ok(false);
@@ -263,9 +263,12 @@ impl Driver {
                 // What still runs of it is ended, and its true end told.
                 return self.look_for(call, true);
             }
+            if foreign && self.can_undo(&call) {
+                return self.undo(call);
+            }
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
-                _ if foreign => (ToolStatus::OutcomeUnknown, OUTCOME_UNKNOWN.to_owned()),
+                _ if foreign => (ToolStatus::OutcomeUnknown, self.unknown_text(&call.key)),
                 Closed::Cancelled => {
                     (ToolStatus::Cancelled, "cancelled: the turn was stopped before this call ran".to_owned())
                 }
@@ -279,6 +282,9 @@ impl Driver {
             };
             self.tool_outcome(call.key, unrun(status, text, now))?;
             return Ok(true);
+        }
+        if call.doubt_answered && !self.own.contains(&call.key) {
+            return self.doubt_answered(call);
         }
         match &call.ruling {
             Some(Ruling::Deny { feedback }) => {
@@ -325,20 +331,123 @@ impl Driver {
             EffectClass::AtMostOnce | EffectClass::Compensable if !self.unknown.contains(&call.key) => {
                 self.look_for(call, false)
             }
+            EffectClass::Compensable if self.can_undo(&call) => self.undo(call),
             EffectClass::AtMostOnce | EffectClass::Compensable => {
-                let key = call.key;
+                let key = call.key.clone();
                 self.stage(Body::InDoubt { key: key.clone(), resolution: policy })?;
                 match policy {
                     InDoubtPolicy::Rerun => {
                         self.own.insert(key);
                     }
-                    InDoubtPolicy::Report | InDoubtPolicy::Stop => {
-                        let now = self.rt.parts.env.now();
-                        let outcome = unrun(ToolStatus::OutcomeUnknown, OUTCOME_UNKNOWN.into(), now);
-                        self.tool_outcome(key, outcome)?;
-                    }
+                    InDoubtPolicy::Ask => self.ask_doubt(&call)?,
+                    InDoubtPolicy::Report | InDoubtPolicy::Stop => self.report_unknown(key, "")?,
                 }
                 Ok(true)
+            }
+        }
+    }
+
+    /// Asks a person whether a call in doubt is run again. Nobody else can say so: whatever an ask does otherwise,
+    /// this one waits.
+    fn ask_doubt(&mut self, call: &CallTool) -> Result<(), RuntimeError> {
+        let name = &call.call.name;
+        let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
+        let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let approval = Approval {
+            tool: name.clone(),
+            summary: format!("run again: {name} {arguments}"),
+            reason: format!(
+                "Sterna was killed while `{name}` was running, and nobody knows whether it happened. Allowed, it is \
+                 run again; denied, the model is told that its outcome is unknown"
+            ),
+            rule: None,
+            source: Some("in_doubt = \"ask\"".into()),
+            preview: None,
+            content: pipeline::content_of(name, &args),
+        };
+        self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
+    }
+
+    /// A person has said what becomes of a call in doubt.
+    fn doubt_answered(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
+        match &call.ruling {
+            Some(Ruling::Deny { feedback }) => {
+                let said =
+                    if feedback.is_empty() { String::new() } else { format!("\nA person says: {feedback}") };
+                self.report_unknown(call.key, &said)?;
+            }
+            Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
+            Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+                if self.draining {
+                    return Ok(false);
+                }
+                self.own.insert(call.key);
+            }
+        }
+        Ok(true)
+    }
+
+    fn report_unknown(&mut self, key: EffectKey, more: &str) -> Result<(), RuntimeError> {
+        let now = self.rt.parts.env.now();
+        let text = format!("{}{more}", self.unknown_text(&key));
+        self.tool_outcome(key, unrun(ToolStatus::OutcomeUnknown, text, now))
+    }
+
+    /// What the model is told of a call in doubt.
+    fn unknown_text(&self, key: &EffectKey) -> String {
+        match self.not_undone.get(key) {
+            Some(why) => format!("{OUTCOME_UNKNOWN}\nIt could not be taken back: {why}"),
+            None => OUTCOME_UNKNOWN.to_owned(),
+        }
+    }
+
+    fn can_undo(&self, call: &CallTool) -> bool {
+        call.class == EffectClass::Compensable && !self.not_undone.contains_key(&call.key)
+    }
+
+    /// Takes back what a compensable call of another life may have done. The intent of that is durable before.
+    fn undo(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
+        let (name, key) = (call.call.name.clone(), call.key.clone());
+        let args = self.rt.parts.tools.arguments(&name, &call.call.arguments);
+        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(&name).cloned(), args) else {
+            self.not_undone.insert(key, format!("there is no tool `{name}` any more that knows this call"));
+            return Ok(true);
+        };
+        if !call.undoing {
+            let input = pipeline::content_of(&name, &args);
+            let what =
+                Intended::Undo(ToolIntent { call_id: call.call.id, name, input, sandbox: "none".into() });
+            let (class, attempt) = (call.class, call.started);
+            self.stage(Body::Intent(Box::new(Intent { key, class, attempt, what })))?;
+            return Ok(true);
+        }
+        if !self.staged.is_empty() {
+            // Its intent may be among them. The next look comes when they are durable.
+            return Ok(false);
+        }
+        let Some((context, cancel)) = self.tool_context(&key, call.started, Arc::default(), false) else {
+            return Ok(false);
+        };
+        let (tx, sent) = (self.tx.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            let undone = tool::undo(tool, context, args).await;
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Undone { key: sent, undone });
+        });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
+        Ok(false)
+    }
+
+    /// An undo has ended.
+    pub(super) fn undone(&mut self, key: EffectKey, undone: Result<(), String>) -> Result<(), RuntimeError> {
+        match undone {
+            Ok(()) => {
+                let outcome = unrun(ToolStatus::RolledBack, ROLLED_BACK.into(), self.rt.parts.env.now());
+                self.tool_outcome(key, outcome)
+            }
+            Err(why) => {
+                self.not_undone.insert(key, why);
+                Ok(())
             }
         }
     }
@@ -549,3 +658,10 @@ impl Driver {
 /// What the model is told of a call that was running when Sterna was killed.
 const OUTCOME_UNKNOWN: &str = "outcome_unknown: Sterna was killed while this call was running. It may have happened in \
     whole, in part or not at all, and it may still be running. Look at the state of things before you do it again.";
+
+/// What the model is told of a call that was taken back.
+const ROLLED_BACK: &str = "rolled_back: Sterna was killed while this call was running, and what it may have done was \
+    taken back. If it is still wanted, do it again.";
+
+/// Characters of a call's arguments that a person is shown who is asked about it.
+const DOUBT_ARGUMENTS: usize = 300;

@@ -50,6 +50,17 @@ pub async fn recover(tool: SharedTool, cx: ToolContext, args: Value) -> Found {
     }
 }
 
+/// Lets a tool take back what an attempt of another life may have done. An error says why it may still be there.
+pub async fn undo(tool: SharedTool, cx: ToolContext, args: Value) -> Result<(), String> {
+    let limit = tool.timeout_ms(&args);
+    let name = tool.spec().name.clone();
+    let undo = AssertUnwindSafe(async { tool.undo(cx, args).await }).catch_unwind();
+    match tokio::time::timeout(std::time::Duration::from_millis(limit), undo).await {
+        Ok(ended) => ended.unwrap_or_else(|panic| Err(panicked(&name, &*panic))).map_err(|e| e.message),
+        Err(_) => Err(format!("`{name}` did not take it back within {} s", limit / 1000)),
+    }
+}
+
 /// What recovery found.
 pub enum Found {
     Ended(ToolEnd),

@@ -120,11 +120,13 @@ pub async fn what_if(
 async fn copy(log: &SharedLog, recorded: &Recorded, ask: &WhatIf, clock: &Clock) -> Result<(), RuntimeError> {
     let kept = |(owner, record): &&(SessionId, Record)| *owner != ask.session || record.seq <= recorded.from;
     let records = recorded.records.iter().filter(kept).cloned().map(|(owner, mut record)| {
-        if let Body::TurnStarted(started) = &mut record.body
-            && owner == ask.session
-            && record.turn == recorded.in_turn
-        {
-            ask.change(started);
+        match &mut record.body {
+            Body::TurnStarted(started) if owner == ask.session && record.turn == recorded.in_turn => {
+                ask.change(started);
+            }
+            // What its turn is given is what is asked for.
+            Body::InputAccepted(input) => input.given = None,
+            _ => {}
         }
         clock.set(record.at);
         (owner, record)
@@ -264,7 +266,9 @@ impl NewRun<'_> {
 
     /// The prompt that the turn was sent with; `None` when it never called a model.
     async fn prompt(&self, turn: &RecordedTurn) -> Result<Option<Prompt>, RuntimeError> {
-        let Some(intent) = &turn.intent else { return Ok(None) };
+        // What another program sent before an import is not here.
+        let stored = turn.intent.as_ref().filter(|intent| !intent.is_imported());
+        let Some(intent) = stored else { return Ok(None) };
         let loaded = load_prompt(&self.blobs, &intent.manifest).await;
         loaded.map(Some).map_err(|e| RuntimeError::Refused(e.to_string()))
     }

@@ -151,6 +151,7 @@ impl Play {
                 delivery: input.delivery,
                 parts: input.parts.clone(),
                 origin: ORIGIN.into(),
+                given: None,
             });
             let append = Append {
                 session: self.session.clone(),
@@ -291,6 +292,14 @@ impl Tool for PlayedTool {
     fn recover<'a>(&'a self, _cx: ToolContext, _args: Value) -> BoxFuture<'a, Recovered> {
         // The new run begins where nothing was in flight.
         Box::pin(std::future::ready(Recovered::NeverRan))
+    }
+
+    fn undo<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<(), ToolError>> {
+        match &self.inner {
+            Some(inner) if !self.play.follows() => inner.undo(cx, args),
+            // What the record tells has not happened here.
+            _ => Box::pin(std::future::ready(Ok(()))),
+        }
     }
 
     fn settled(&self, key: &EffectKey, attempt: u32) {

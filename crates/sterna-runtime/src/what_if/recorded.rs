@@ -228,7 +228,7 @@ fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
             Body::TurnStarted(started) => first.extend(&started.inputs),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => heard.extend(&model.inputs),
-                Intended::Tool(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) => {}
             },
             _ => {}
         }

@@ -81,6 +81,9 @@ impl Env for TestEnv {
     fn resolve(&self, path: &Path) -> PathBuf {
         path.to_path_buf()
     }
+    fn wait_secret(&self) -> Option<[u8; 32]> {
+        Some([7; 32])
+    }
     fn state_dirs(&self) -> Vec<PathBuf> {
         Vec::new()
     }
@@ -356,7 +359,10 @@ impl World {
 
 pub fn name_of(record: &Record) -> String {
     match &record.body {
-        Body::Intent(intent) => format!("intent {}", short(&intent.key)),
+        Body::Intent(intent) => match intent.what {
+            Intended::Model(_) | Intended::Tool(_) => format!("intent {}", short(&intent.key)),
+            Intended::Undo(_) => format!("undo {}", short(&intent.key)),
+        },
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => format!("outcome {} {}", short(&outcome.key), tool.status.word()),
             _ => format!("outcome {}", short(&outcome.key)),

@@ -82,7 +82,7 @@ fn inputs(seen: &Seen, say: &mut impl FnMut(String)) {
             Body::TurnStarted(started) => (&started.inputs, format!("turn {:?}", record.turn)),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => (&model.inputs, format!("turn {:?}", record.turn)),
-                Intended::Tool(_) => continue,
+                Intended::Tool(_) | Intended::Undo(_) => continue,
             },
             // A withdrawal that came too late has no effect.
             Body::InputWithdrawn { inputs, .. } => {
@@ -147,9 +147,22 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
     let mut outcomes: BTreeMap<EffectKey, &ToolOutcome> = BTreeMap::new();
     let mut reruns: BTreeMap<&EffectKey, u32> = BTreeMap::new();
     let mut called: BTreeMap<(TurnNo, StepNo), usize> = BTreeMap::new();
+    // Calls that a person is asked about, and the waits that ask.
+    let mut doubted: BTreeSet<&EffectKey> = BTreeSet::new();
+    let mut doubts: BTreeMap<&WaitId, &EffectKey> = BTreeMap::new();
     for record in &seen.records {
         match &record.body {
             Body::InDoubt { key, resolution: InDoubtPolicy::Rerun } => *reruns.entry(key).or_default() += 1,
+            Body::InDoubt { key, resolution: InDoubtPolicy::Ask } => drop(doubted.insert(key)),
+            Body::WaitOpened(opened) if doubted.remove(&opened.key) => {
+                doubts.insert(&opened.wait, &opened.key);
+            }
+            // The first answer counts.
+            Body::WaitResolved { wait, ruling, .. } => {
+                if let (Some(key), Ruling::Allow) = (doubts.remove(wait), ruling) {
+                    *reruns.entry(key).or_default() += 1;
+                }
+            }
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Tool(result) => {
                     if outcomes.insert(outcome.key.clone(), result).is_some() {
@@ -202,7 +215,11 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
             | ToolStatus::Denied => true,
             ToolStatus::Cancelled => outcome.view.contains("before this call ran"),
             ToolStatus::Timeout => outcome.view.contains("the call was not run"),
-            ToolStatus::Ok | ToolStatus::Failed | ToolStatus::Panicked | ToolStatus::OutcomeUnknown => false,
+            ToolStatus::Ok
+            | ToolStatus::Failed
+            | ToolStatus::Panicked
+            | ToolStatus::OutcomeUnknown
+            | ToolStatus::RolledBack => false,
         };
         if effects > 0 && not_run {
             say(format!("{key} ({name}) {untold}: {}", outcome.view));
@@ -212,9 +229,22 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
         let runs = keys.get(key).map_or(&[][..], |runs| runs);
         let effect = runs.iter().any(|run| run.effect || run.class == EffectClass::Pure);
         let intended = seen.intents.iter().any(|(intent, _)| intent == key);
+        let undone = |run: Option<&&super::world::ToolRun>| {
+            run.is_some_and(|run| facts.undone.contains(&(key.clone(), run.attempt)))
+        };
         match outcome.status {
             ToolStatus::Ok if !effect || !outcome.view.contains(&token(key)) => {
                 say(format!("{key} is told as done, and was not: {:.80}", outcome.view));
+            }
+            ToolStatus::Ok | ToolStatus::Failed if undone(runs.last()) => {
+                say(format!("{key} is told as done, and was taken back"));
+            }
+            ToolStatus::RolledBack if !seen.undos.iter().any(|(undo, _)| undo == key) => {
+                say(format!("{key} is told as taken back, and that was never intended"));
+            }
+            // An attempt whose process died before it could begin has no run, and nothing to be taken back.
+            ToolStatus::RolledBack if runs.last().is_some_and(|run| run.effect) && !undone(runs.last()) => {
+                say(format!("{key} is told as taken back, and was not"));
             }
             ToolStatus::OutcomeUnknown if !intended => {
                 say(format!("{key} is told as unknown, and was never intended"));

@@ -407,8 +407,8 @@ impl People {
             rules: vec![deny],
             on_ask: [OnAsk::Deny, OnAsk::Prompt, OnAsk::Fail, OnAsk::Park]
                 [dice.pick("on_ask", lane, &[2, 3, 1, 3])],
-            in_doubt: [InDoubtPolicy::Report, InDoubtPolicy::Rerun, InDoubtPolicy::Stop]
-                [dice.pick("in_doubt", lane, &[4, 1, 1])],
+            in_doubt: [InDoubtPolicy::Report, InDoubtPolicy::Rerun, InDoubtPolicy::Stop, InDoubtPolicy::Ask]
+                [dice.pick("in_doubt", lane, &[4, 1, 1, 1])],
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),

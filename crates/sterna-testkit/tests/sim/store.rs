@@ -76,7 +76,11 @@ impl SimLog {
         let (session, expect) = (append.session.clone(), append.expect.clone());
         let names: Vec<String> = append.records.iter().map(|draft| name_of(&draft.body)).collect();
         let intent = |draft: &Draft| match &draft.body {
-            Body::Intent(intent) => Some((intent.key.clone(), intent.attempt)),
+            Body::Intent(intent) => match intent.what {
+                Intended::Model(_) | Intended::Tool(_) => Some((intent.key.clone(), intent.attempt)),
+                // Whoever recovers takes back what another life did.
+                Intended::Undo(_) => None,
+            },
             _ => None,
         };
         let intents = append.records.iter().filter_map(intent).collect();
@@ -278,7 +282,7 @@ pub fn name_of(body: &Body) -> String {
         }
         Body::InDoubt { key, resolution } => format!("in_doubt {} {resolution:?}", short(key)),
         Body::WaitOpened(wait) => format!("wait {}", wait.wait),
-        Body::WaitResolved { wait, ruling, by } => format!("resolved {wait} {ruling:?} by {by}"),
+        Body::WaitResolved { wait, ruling, by, early: _ } => format!("resolved {wait} {ruling:?} by {by}"),
         Body::InputAccepted(input) => format!("input {:?} key {:?}", input.delivery, input.key),
         Body::InputWithdrawn { inputs, .. } => format!("withdrawn {inputs:?}"),
         Body::TurnStarted(started) => format!("turn of {:?}", started.inputs),

@@ -80,6 +80,10 @@ impl Tool for SimTool {
     fn call<'a>(&'a self, cx: ToolContext, _: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         self.run(cx).boxed()
     }
+
+    fn undo<'a>(&'a self, cx: ToolContext, _: Value) -> BoxFuture<'a, Result<(), ToolError>> {
+        self.take_back(cx).boxed()
+    }
 }
 
 impl SimTool {
@@ -136,6 +140,24 @@ impl SimTool {
             text.push_str(&"long output\n".repeat(3_000));
         }
         Ok(ToolReturn::Done(ToolDone { failed: act == 3, ..ToolDone::text(text) }))
+    }
+
+    async fn take_back(&self, cx: ToolContext) -> Result<(), ToolError> {
+        self.life.stop_if_dead().await;
+        let (key, attempt) = (&cx.key, cx.attempt);
+        let lane = lane_of(&key.to_string());
+        self.world.tell(|| format!("{} takes back {key} #{attempt}", self.life.name));
+        let durable = self.world.look(&key.session, |seen| seen.undos.contains(&(key.clone(), attempt)));
+        if !durable {
+            self.world.wrong(format!("{key} #{attempt} is taken back without a durable intent"));
+        }
+        self.world.boundary(&self.life, "crash.undo_starts", lane, 60).await;
+        if self.world.dice.pick("undo", lane, &[8, 1]) == 1 {
+            return Err(ToolError::failed("it cannot be taken back"));
+        }
+        self.world.facts().undone.insert((key.clone(), attempt));
+        self.world.boundary(&self.life, "crash.undo_did", lane, 60).await;
+        Ok(())
     }
 
     /// A part of the work. A tool that is told to stop stops, unless it is deaf.

@@ -45,6 +45,8 @@ pub struct Facts {
     /// Who wrote each intent.
     pub intended: HashMap<(EffectKey, u32), u32>,
     pub runs: Vec<ToolRun>,
+    /// Attempts that were taken back.
+    pub undone: HashSet<(EffectKey, u32)>,
     pub sends: Vec<ModelSend>,
     pub submits: Vec<Submitted>,
     /// Inputs that a person was told are withdrawn.
@@ -72,6 +74,8 @@ pub struct Seen {
     pub records: Vec<Record>,
     pub machine: TurnMachine,
     pub intents: HashSet<(EffectKey, u32)>,
+    /// Intents to take back what an attempt did.
+    pub undos: HashSet<(EffectKey, u32)>,
     pub requests: HashMap<Digest, EffectKey>,
     pub allowed: HashSet<WaitId>,
 }
@@ -267,6 +271,11 @@ impl Seen {
         }
         self.machine.apply(&record).map_err(|wrong| wrong.to_string())?;
         match &record.body {
+            Body::Intent(intent) if matches!(intent.what, Intended::Undo(_)) => {
+                if !self.undos.insert((intent.key.clone(), intent.attempt)) {
+                    return Err(format!("the undo of {} #{} is intended twice", intent.key, intent.attempt));
+                }
+            }
             Body::Intent(intent) => {
                 self.intents.insert((intent.key.clone(), intent.attempt));
                 if let Intended::Model(model) = &intent.what {

@@ -66,7 +66,7 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into() })
+    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
@@ -107,13 +107,22 @@ pub fn model_intent(call: &CallModel) -> Body {
 }
 
 pub fn tool_intent(key: &EffectKey, class: EffectClass, attempt: u32) -> Body {
-    let what = Intended::Tool(ToolIntent {
+    let what = Intended::Tool(tool_intended(key));
+    Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what }))
+}
+
+pub fn undo_intent(key: &EffectKey, attempt: u32) -> Body {
+    let (class, what) = (EffectClass::Compensable, Intended::Undo(tool_intended(key)));
+    Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what }))
+}
+
+fn tool_intended(key: &EffectKey) -> ToolIntent {
+    ToolIntent {
         call_id: format!("id{}", key.ordinal),
         name: "tool".into(),
         input: Digest::ZERO,
         sandbox: "none".into(),
-    });
-    Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what }))
+    }
 }
 
 pub fn billed(tokens: u64) -> Billed {
@@ -173,7 +182,13 @@ pub fn wait_opened(key: &EffectKey, question: bool) -> Body {
             content: Digest::ZERO,
         })
     };
-    Body::WaitOpened(Box::new(WaitOpened { wait: key.to_string(), key: key.clone(), on }))
+    Body::WaitOpened(Box::new(WaitOpened {
+        wait: key.to_string(),
+        key: key.clone(),
+        on,
+        deadline: None,
+        answered: false,
+    }))
 }
 
 pub fn call(id: &str, arguments: &str) -> Part {
@@ -224,7 +239,12 @@ impl RandomWorld<'_> {
                         2 => Ruling::Answers(vec!["yes".into()]),
                         _ => Ruling::Timeout,
                     };
-                    self.push(Body::WaitResolved { wait: waits[n].clone(), ruling, by: "p".into() });
+                    self.push(Body::WaitResolved {
+                        wait: waits[n].clone(),
+                        ruling,
+                        by: "p".into(),
+                        early: false,
+                    });
                 }
                 Next::Done(outcome) => self.push(committed(outcome)),
             }
@@ -266,7 +286,7 @@ impl RandomWorld<'_> {
             7 => self.push(Body::ModeChanged { mode: Mode::Plan, by: "p".into() }),
             _ => {
                 let (wait, ruling) = ("nobody/waits".into(), Ruling::Allow);
-                self.push(Body::WaitResolved { wait, ruling, by: "p".into() });
+                self.push(Body::WaitResolved { wait, ruling, by: "p".into(), early: false });
             }
         }
     }
@@ -304,8 +324,13 @@ impl RandomWorld<'_> {
                     let id = format!("{id}-{}", classes.len());
                     let arguments = ["{}", "{\"a\":1}", "{broken"][self.dice.below(3) as usize];
                     parts.push(call(&id, arguments));
-                    let class = [EffectClass::AtMostOnce, EffectClass::Pure, EffectClass::Idempotent];
-                    classes.push(class[self.dice.below(3) as usize]);
+                    let class = [
+                        EffectClass::AtMostOnce,
+                        EffectClass::Pure,
+                        EffectClass::Idempotent,
+                        EffectClass::Compensable,
+                    ];
+                    classes.push(class[self.dice.below(4) as usize]);
                 }
                 self.push(answered(key, parts, classes, ModelStop::ToolCalls));
             }
@@ -321,6 +346,16 @@ impl RandomWorld<'_> {
                 Closed::ToolsOff => ToolStatus::NotAvailable,
             };
             return self.push(tool_outcome(key, status, "closed"));
+        }
+        if wanted.doubt_answered {
+            return match &wanted.ruling {
+                Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+                    self.push(tool_intent(key, wanted.class, wanted.started + 1));
+                }
+                Some(Ruling::Deny { .. } | Ruling::Timeout) => {
+                    self.push(tool_outcome(key, ToolStatus::OutcomeUnknown, "unknown"));
+                }
+            };
         }
         match &wanted.ruling {
             Some(Ruling::Deny { .. }) => return self.push(tool_outcome(key, ToolStatus::Denied, "no")),
@@ -341,14 +376,19 @@ impl RandomWorld<'_> {
                 _ => {}
             }
         } else if wanted.started < 3 && self.dice.below(4) == 1 {
-            let resolution = match self.dice.below(3) {
+            if wanted.class == EffectClass::Compensable && !wanted.undoing {
+                return self.push(undo_intent(key, wanted.started));
+            }
+            let resolution = match self.dice.below(4) {
                 0 => InDoubtPolicy::Report,
                 1 => InDoubtPolicy::Rerun,
+                2 => InDoubtPolicy::Ask,
                 _ => InDoubtPolicy::Stop,
             };
             self.push(Body::InDoubt { key: key.clone(), resolution });
             return match resolution {
                 InDoubtPolicy::Rerun => self.push(tool_intent(key, wanted.class, wanted.started + 1)),
+                InDoubtPolicy::Ask => self.push(wait_opened(key, false)),
                 InDoubtPolicy::Report | InDoubtPolicy::Stop => {
                     self.push(tool_outcome(key, ToolStatus::OutcomeUnknown, "unknown"));
                 }
