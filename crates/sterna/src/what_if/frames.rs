@@ -92,7 +92,7 @@ mod tests {
         let (ask, data) = read::<Ask>(&mut from).unwrap();
         assert!(matches!(ask, Ask::Blob(asked) if asked == hash) && data.is_empty());
         let (answer, data) = read::<Answer>(&mut from).unwrap();
-        assert!(matches!(answer, Answer::Blob(Ok(()))) && data == &b"\0bytes"[..]);
+        assert!(matches!(answer, Answer::Blob(Ok(()))) && data == b"\0bytes"[..]);
         for cut in 0..pipe.len() {
             let mut from = &pipe[..cut];
             while read::<serde_json::Value>(&mut from).is_ok() {}
