@@ -20,6 +20,7 @@ mod shared;
 mod state;
 mod tools;
 mod waits;
+mod what_if;
 
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
@@ -35,3 +36,7 @@ pub use runtime::{Accepted, Runtime, Submit};
 pub use state::State;
 pub use tools::Toolbox;
 pub use waits::Resolve;
+pub use what_if::{
+    CallSide, Cost, Divergence, Ending, Sides, StepPair, StepSide, WhatIf, WhatIfHost, WhatIfRun, refill,
+    what_if,
+};

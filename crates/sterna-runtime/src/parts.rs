@@ -108,16 +108,26 @@ pub struct PromptSource(Arc<Inner>);
 
 struct Inner {
     sections: Vec<Section>,
+    /// A prompt that was stored: it is sent as it is, whatever tools there are.
+    fixed: Option<Prompt>,
     made: Mutex<BTreeMap<Vec<String>, Prompt>>,
 }
 
 impl PromptSource {
     pub fn new(sections: Vec<Section>) -> Self {
-        Self(Arc::new(Inner { sections, made: Mutex::default() }))
+        Self(Arc::new(Inner { sections, fixed: None, made: Mutex::default() }))
+    }
+
+    /// A prompt that was sent before, byte for byte.
+    pub(crate) fn fixed(prompt: Prompt) -> Self {
+        Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
     }
 
     /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
     pub(crate) fn prompt(&self, tools: &Toolbox, names: &[String]) -> Result<Prompt, PromptError> {
+        if let Some(fixed) = &self.0.fixed {
+            return Ok(fixed.clone());
+        }
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prompt) = made.get(names) {
             return Ok(prompt.clone());

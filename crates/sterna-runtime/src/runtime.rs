@@ -592,6 +592,11 @@ impl Inner {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).insert(prompt);
     }
 
+    /// What this process believed to be stored may have been collected.
+    pub fn forget_stored(&self) {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Ends a driver: messages that came too late are seen to, and a new driver starts if they brought work.
     pub async fn retire(
         self: &Arc<Self>,

@@ -7,7 +7,8 @@ use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
-    Body, EffectResult, Given, Intended, Part, Record, Seq, SessionId, Span, StepNo, TurnNo, TurnStarted,
+    Body, Digest, EffectKind, EffectResult, Given, Intended, Part, Record, Seq, SessionId, Span, StepNo,
+    TurnNo, TurnStarted,
 };
 use sterna_turn::TurnMachine;
 
@@ -21,6 +22,8 @@ pub struct State {
     pub folded: Folded,
     /// The first record of the last turn.
     pub turn: Option<Arc<TurnStarted>>,
+    /// The prompt that the last turn is sent with, from its first model call on: its manifest.
+    pub prompt: Option<Digest>,
     /// Inputs that the last turn took: those it started with, and those that were steered into it.
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
@@ -57,6 +60,11 @@ impl State {
 
     /// Folds one record of the session's own log.
     pub fn apply(&mut self, record: &Record) -> Result<(), RuntimeError> {
+        let paths = mismatch(&self.machine, record);
+        if let (Some(paths), Some(session)) = (&paths, self.machine.session()) {
+            let (session, seq, paths) = (session.id.clone(), record.seq, paths.clone());
+            return Err(RuntimeError::ReplayMismatch { session, seq, paths });
+        }
         if let Err(wrong) = self.machine.apply(record) {
             let session = self.machine.session().map(|s| s.id.clone());
             let session = session.or_else(|| SessionId::new("unknown").ok());
@@ -77,11 +85,13 @@ impl State {
             Body::TurnStarted(started) => {
                 self.forget_given();
                 self.heard.clone_from(&started.inputs);
+                self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
             }
             Body::Intent(intent) => {
                 if let Intended::Model(model) = &intent.what {
                     self.heard.extend_from_slice(&model.inputs);
+                    self.prompt = (!model.is_imported()).then_some(model.manifest);
                     self.forget_given();
                 }
             }
@@ -157,6 +167,43 @@ impl State {
             self.head = 0;
         }
         Ok(())
+    }
+}
+
+/// In what an effect of the log is another than the machine asks for: the paths that differ first. `None` where they
+/// agree, and for records that are no effect.
+fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
+    let (key, tool) = match &record.body {
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(_) => (&intent.key, None),
+            Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
+        },
+        Body::Outcome(outcome) => (&outcome.key, None),
+        Body::Attempt(attempt) => (&attempt.key, None),
+        _ => return None,
+    };
+    // A record outside its turn is told by the machine.
+    let turn = machine.turn().filter(|turn| turn.number == key.turn)?;
+    let differs = |path: &str, log: &dyn std::fmt::Display, asked: &dyn std::fmt::Display| {
+        Some(format!("{path} is {log} in the log, and {asked} is asked for"))
+    };
+    match key.kind {
+        EffectKind::Model => {
+            // Its intent opens the next step, whatever else belongs to it is of this one.
+            let due = turn.steps() + u32::from(matches!(record.body, Body::Intent(_)));
+            if key.step == due { None } else { differs("step", &key.step, &due) }
+        }
+        EffectKind::Tool if key.step != turn.steps() => differs("step", &key.step, &turn.steps()),
+        EffectKind::Tool => match (turn.calls().get(key.ordinal as usize), tool) {
+            (None, _) => differs("ordinal", &key.ordinal, &format!("one of {} calls", turn.calls().len())),
+            (Some(call), Some(tool)) if call.call.name != tool.name => {
+                differs("name", &format!("`{}`", tool.name), &format!("`{}`", call.call.name))
+            }
+            (Some(call), Some(tool)) if call.call.id != tool.call_id => {
+                differs("call_id", &format!("`{}`", tool.call_id), &format!("`{}`", call.call.id))
+            }
+            (Some(_), _) => None,
+        },
     }
 }
 

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use sterna_log::SharedLog;
 use sterna_log::fold::Folded;
-use sterna_model::{EffectKey, EventKind, GrantScope, Ruling, SessionId};
-use sterna_runtime::Resolve;
+use sterna_model::{EffectKey, EventKind, GrantScope, Ruling, SessionId, WaitId};
+use sterna_runtime::{Resolve, RuntimeError};
 
 use crate::args::{ResumeArgs, TurnArgs};
 use crate::commands::resume;
@@ -164,13 +164,15 @@ async fn find(cx: &Context, id: &str) -> Result<(SessionId, Open), Failure> {
     };
     let store = cx.store_of(&session)?;
     let log: SharedLog = std::sync::Arc::new(store);
-    let mut open = open_waits(&log, &session).await?;
+    let (mut open, closed) = waits(&log, &session).await?;
     if by_wait.is_some() {
-        // What was answered before is told by `resolve`, with the name that was given.
+        if closed.iter().any(|wait| wait == id) {
+            return Err(RuntimeError::AlreadyResolved { wait: id.to_owned() }.into());
+        }
         return match open.into_iter().find(|open| open.wait() == id) {
             Some(found) => Ok((session, found)),
             None => Err(Failure::usage(format!("session `{session}` does not wait for `{id}`"))
-                .hint("it was answered already, or its turn is over; `sterna sessions show` tells")),
+                .hint("its turn may be over; `sterna sessions show` tells what it waited for")),
         };
     }
     match open.len() {
@@ -185,21 +187,23 @@ async fn find(cx: &Context, id: &str) -> Result<(SessionId, Open), Failure> {
     }
 }
 
-/// The waits of the running turn that nobody has answered.
-async fn open_waits(log: &SharedLog, session: &SessionId) -> Result<Vec<Open>, Failure> {
+/// The waits of the running turn that nobody has answered, and all that were answered.
+async fn waits(log: &SharedLog, session: &SessionId) -> Result<(Vec<Open>, Vec<WaitId>), Failure> {
     let mut history = sterna_log::read_history(&**log, session).await?;
     let mut folded = Folded::new();
     let mut open: Vec<Open> = Vec::new();
+    let mut closed_before = Vec::new();
     loop {
         let page = history.next_page().await?;
         if page.is_empty() {
-            return Ok(open);
+            return Ok((open, closed_before));
         }
         for (_, sealed) in page {
             folded.apply(&sealed.record);
             for event in folded.events(&sealed.record) {
                 if let Some(closed) = Open::closed_by(&event.kind) {
                     open.retain(|open| open.wait() != closed);
+                    closed_before.push(closed.clone());
                 }
                 open.extend(Open::of(&event.kind));
                 // A turn that is over, and a fork, wait for nothing of what came before.

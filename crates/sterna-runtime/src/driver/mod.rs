@@ -275,6 +275,10 @@ impl Driver {
             self.rt.residents.keep(self.id.clone(), Rested { state, cache });
         }
         let error = ended.err();
+        if let Some(LogError::BlobMissing(_)) = error.as_ref().and_then(RuntimeError::log) {
+            // It was collected meanwhile: the next turn sends its prompt again.
+            self.rt.forget_stored();
+        }
         self.rt.retire(&self.shared, self.rx, error, Some(self.config), self.configs).await;
     }
 

@@ -617,6 +617,12 @@ impl Driver {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
+        if let Some(manifest) = self.state.prompt {
+            // The turn was begun in another life: it goes on with what it was begun with.
+            let stored = self.stored_prompt(&manifest).await?;
+            self.prompt = Some(stored.clone());
+            return Ok(stored);
+        }
         let made = self.config.prompt.prompt(&self.rt.parts.tools, tools);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
