@@ -45,6 +45,9 @@ pub(crate) fn arguments(confinement: &Confinement, cwd: &Path) -> io::Result<Arg
     }
     all.add(&["--die-with-parent", "--cap-drop", "ALL"]);
     all.add(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
+    for part in PROC_CLOSED {
+        all.add(&["--ro-bind-try", part, part]);
+    }
     let places = places(confinement);
     for (path, place) in &places {
         match place {
@@ -138,6 +141,8 @@ fn pins(confinement: &Confinement) -> Vec<PathBuf> {
     pins
 }
 
+/// Parts of `/proc` through which the user 0 changes the machine, also without capabilities.
+const PROC_CLOSED: &[&str] = &["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/acpi"];
 /// What stays of `/run`: name resolution, and where some systems keep their programs and drivers.
 const RUN_KEPT: &[&str] = &[
     "/run/systemd/resolve",

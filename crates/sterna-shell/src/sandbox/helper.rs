@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::launch::FAILED;
 use super::{Confinement, landlock, probe, seccomp};
+use crate::spawn::close_on_exec;
 
 /// The first argument by which the shim's program knows that it is to be the helper.
 pub(crate) const MARKER: &str = "__sterna-confined";
@@ -132,17 +133,6 @@ fn use_proxy(command: &mut Command, url: &str) {
     command.env("NODE_USE_ENV_PROXY", "1");
 }
 
-/// Everything that we were given beyond the three standard streams ends with our own program.
-// The call takes numbers alone and touches no memory of ours; there is no safe name for it.
-#[allow(unsafe_code)]
-fn close_on_exec() -> io::Result<()> {
-    // SAFETY: see above.
-    let done = unsafe {
-        libc::syscall(libc::SYS_close_range, FIRST_FD, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 fn drop_capabilities() -> io::Result<()> {
     for capability in CapabilitySet::all().iter() {
         // Needs a capability itself: who has none cannot gain any, as no program gives new privileges.
@@ -212,6 +202,5 @@ fn pump(mut from: impl Read, mut to: impl Write) {
 const FORWARD: &str = "__sterna-forward";
 /// The name that goes with the token.
 pub(crate) const PROXY_USER: &str = "sterna";
-const FIRST_FD: libc::c_uint = 3;
 /// As a shell's "found, and cannot be run".
 const CANNOT: u8 = 126;

@@ -1,7 +1,8 @@
 //! Landlock's rules for a confinement. They restrict this process for good: only the helper calls this.
 //!
 //! Landlock allows and never forbids, and what is allowed for a folder is allowed for all beneath it. So what must not
-//! be read is left out: the folders above it get no rule of their own, and their other entries get one each.
+//! be read is left out: the folders above it get no rule of their own, and their other entries get one each. (So those
+//! folders cannot be listed: the right to do so would hold for the hidden ones too.)
 
 use std::path::{Path, PathBuf};
 
@@ -52,21 +53,18 @@ fn enforce(confinement: &Confinement, proxy: Option<u16>) -> Result<u32, Ruleset
     let read = AccessFs::from_read(NEWEST);
     let mut closed = confinement.unreadable.clone();
     closed.extend(SHARED.iter().filter_map(|path| std::fs::canonicalize(path).ok()));
-    let everything = Cover::of(Path::new("/"), &closed);
-    rules = allow(rules, &everything.whole, read)?;
-    rules = allow(rules, &everything.above, AccessFs::ReadDir.into())?;
+    rules = allow(rules, &parts_of(Path::new("/"), &closed), read)?;
     for (paths, access) in
         [(&confinement.readable, read), (&confinement.writable, AccessFs::from_all(NEWEST))]
     {
         for path in paths {
-            let cover = Cover::of(path, &confinement.unreadable);
-            rules = allow(rules, &cover.whole, access)?;
-            rules = allow(rules, &cover.above, AccessFs::ReadDir.into())?;
+            rules = allow(rules, &parts_of(path, &confinement.unreadable), access)?;
         }
     }
     rules = allow(rules, std::slice::from_ref(&confinement.tmp), AccessFs::from_all(NEWEST))?;
     let devices: Vec<PathBuf> = DEVICES.iter().map(PathBuf::from).collect();
-    rules = allow(rules, &devices, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev)?;
+    let device = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::WriteFile | AccessFs::IoctlDev;
+    rules = allow(rules, &devices, device)?;
     if let Some(port) = proxy {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
@@ -81,40 +79,29 @@ fn allow(
     rules.add_rules(path_beneath_rules(paths, access))
 }
 
-/// A folder's parts, so that something beneath it stays closed.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Cover {
-    /// Nothing beneath them is closed.
-    whole: Vec<PathBuf>,
-    /// Folders with something closed beneath them.
-    above: Vec<PathBuf>,
+/// The parts of a folder that have nothing closed beneath them: itself, or as few as will do.
+fn parts_of(path: &Path, closed: &[PathBuf]) -> Vec<PathBuf> {
+    // A path that is itself beneath a closed one was opened on purpose: only what lies deeper closes it.
+    let deeper: Vec<&PathBuf> = closed.iter().filter(|closed| within(closed, path)).collect();
+    let mut parts = Vec::new();
+    add_parts(path.to_owned(), &deeper, &mut parts);
+    parts
 }
 
-impl Cover {
-    fn of(path: &Path, closed: &[PathBuf]) -> Self {
-        let mut cover = Self::default();
-        // A path that is itself beneath a closed one was opened on purpose: only what lies deeper closes it.
-        let deeper: Vec<&PathBuf> = closed.iter().filter(|closed| within(closed, path)).collect();
-        cover.add(path.to_owned(), &deeper);
-        cover
+fn add_parts(path: PathBuf, closed: &[&PathBuf], parts: &mut Vec<PathBuf>) {
+    if closed.contains(&&path) {
+        return;
     }
-
-    fn add(&mut self, path: PathBuf, closed: &[&PathBuf]) {
-        if closed.contains(&&path) {
-            return;
+    let beneath: Vec<&PathBuf> = closed.iter().copied().filter(|closed| within(closed, &path)).collect();
+    if beneath.is_empty() {
+        parts.push(path);
+        return;
+    }
+    for entry in std::fs::read_dir(&path).into_iter().flatten().flatten() {
+        // A rule for a link would be one for what it points to, which may be closed.
+        if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+            add_parts(entry.path(), &beneath, parts);
         }
-        let beneath: Vec<&PathBuf> = closed.iter().copied().filter(|closed| within(closed, &path)).collect();
-        if beneath.is_empty() {
-            self.whole.push(path);
-            return;
-        }
-        for entry in std::fs::read_dir(&path).into_iter().flatten().flatten() {
-            // A rule for a link would be one for what it points to, which may be closed.
-            if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
-                self.add(entry.path(), &beneath);
-            }
-        }
-        self.above.push(path);
     }
 }
 
@@ -129,8 +116,9 @@ fn number(status: LandlockStatus) -> u32 {
 
 /// The newest version whose rights we know. An older kernel takes those that it has.
 const NEWEST: ABI = ABI::V9;
-/// Folders where everybody's files lie: closed, as there is no private one without namespaces.
-const SHARED: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/run/user"];
+/// Folders where everybody's files lie, closed as there is no private one without namespaces; and devices, among them
+/// whole disks.
+const SHARED: &[&str] = &["/tmp", "/var/tmp", "/dev", "/run/user"];
 /// What every program may write to.
 const DEVICES: &[&str] = &[
     "/dev/null",
@@ -159,14 +147,11 @@ mod tests {
         std::fs::write(at("home/notes"), "").unwrap();
         std::os::unix::fs::symlink(at("home/.ssh"), at("home/keys")).unwrap();
         let closed = [at("home/.ssh"), at("home/.netrc"), at("home/.config/gcloud")];
-        let mut cover = Cover::of(&root, &closed);
-        cover.whole.sort();
-        cover.above.sort();
-        assert_eq!(cover.whole, [at("home/.config/git"), at("home/notes"), at("home/src"), at("usr")]);
-        assert_eq!(cover.above, [root.clone(), at("home"), at("home/.config")]);
+        let mut parts = parts_of(&root, &closed);
+        parts.sort();
+        assert_eq!(parts, [at("home/.config/git"), at("home/notes"), at("home/src"), at("usr")]);
         // Opened on purpose beneath a closed one.
-        let inside = Cover::of(&at("home/.ssh"), &[at("home")]);
-        assert_eq!(inside, Cover { whole: vec![at("home/.ssh")], above: vec![] });
-        assert_eq!(Cover::of(&at("usr"), &[at("usr")]), Cover::default());
+        assert_eq!(parts_of(&at("home/.ssh"), &[at("home")]), [at("home/.ssh")]);
+        assert_eq!(parts_of(&at("usr"), &[at("usr")]), Vec::<PathBuf>::new());
     }
 }

@@ -46,7 +46,6 @@ impl Level {
                     Gap::Caches,
                     Gap::NewRepositories,
                     Gap::CarveOuts,
-                    Gap::HiddenNames,
                     Gap::Metadata,
                     Gap::OwnTmp,
                     Gap::ProcessList,
@@ -110,8 +109,6 @@ pub enum Gap {
     SocketFiles,
     /// Read-only parts of a folder that can be written, such as `.git/hooks` and `.git/config`.
     CarveOuts,
-    /// Names in folders that have something hidden beneath them can be listed.
-    HiddenNames,
     /// Mode, times and extended attributes of the user's files can be changed everywhere.
     Metadata,
     /// `/tmp` is closed, not private: `TMPDIR` leads to the session's own folder.
@@ -133,14 +130,13 @@ pub enum Gap {
 }
 
 impl Gap {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Everything,
         Self::Memory,
         Self::Caches,
         Self::NewRepositories,
         Self::SocketFiles,
         Self::CarveOuts,
-        Self::HiddenNames,
         Self::Metadata,
         Self::OwnTmp,
         Self::ProcessList,
@@ -163,7 +159,6 @@ impl Gap {
             }
             Self::SocketFiles => "connections to Unix sockets by path outside of /run, /tmp and hidden folders",
             Self::CarveOuts => "read-only parts of the workspace, such as .git/hooks and .git/config",
-            Self::HiddenNames => "listing of names beside hidden files",
             Self::Metadata => "changes of mode, times and attributes of the user's files outside of the workspace",
             Self::OwnTmp => "a private /tmp (it is closed instead; TMPDIR leads to a folder of the session)",
             Self::ProcessList => "reading the process table with command lines",
@@ -208,7 +203,7 @@ mod tests {
         use Gap::*;
         let base = vec![Memory, Caches, NewRepositories];
         let landlock =
-            [base.clone(), vec![CarveOuts, HiddenNames, Metadata, OwnTmp, ProcessList]].concat();
+            [base.clone(), vec![CarveOuts, Metadata, OwnTmp, ProcessList]].concat();
         let bubblewrap = [base, vec![SocketFiles]].concat();
         let domains = Network::Domains(Vec::new());
         let cases = [

@@ -1,5 +1,7 @@
 //! What the tests start: a shim that can die at any step, and a runtime that starts one and is killed.
 
+mod corpus;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ fn main() -> ExitCode {
     match args.next().as_deref().and_then(|role| role.to_str()) {
         Some("shim") => shim(args.collect()),
         Some("runtime") => runtime(args.collect()),
+        Some("try") => corpus::attempt(args.filter_map(|arg| arg.into_string().ok()).collect()),
         _ => ExitCode::from(2),
     }
 }
