@@ -18,7 +18,10 @@ use crate::sandbox::{Launch, Words, launch};
 use crate::{Command, Limits, ShellError};
 
 /// Starts the command with both of its outputs in `output`.
-pub(crate) async fn spawn(command: &Command, output: PipeWriter) -> Result<(Group, Child, Launch), ShellError> {
+pub(crate) async fn spawn(
+    command: &Command,
+    output: PipeWriter,
+) -> Result<(Group, Child, Launch), ShellError> {
     if command.line.contains('\0') {
         return Err(ShellError::Nul);
     }
@@ -94,12 +97,7 @@ pub(crate) enum Own {
 // This one makes plain system calls through rustix, allocates nothing and takes no lock. There is no safe way to call
 // `setsid` or to set a limit for the child alone.
 #[allow(unsafe_code)]
-pub(crate) fn prepare(
-    child: &mut tokio::process::Command,
-    limits: Limits,
-    own: Own,
-    inherit: Vec<OwnedFd>,
-) {
+pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: Own, inherit: Vec<OwnedFd>) {
     #[cfg(target_os = "linux")]
     let parent = rustix::process::getpid();
     let enter = move || -> io::Result<()> {

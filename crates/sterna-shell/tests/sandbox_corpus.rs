@@ -8,7 +8,6 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -217,7 +216,9 @@ impl Targets {
         }
         match (paths.iter().find(|(name, _)| *name == head), rest) {
             (Some((_, path)), None) => path.display().to_string(),
-            (Some((_, path)), Some(rest)) => path.join(rest.replace("NAME", &self.name)).display().to_string(),
+            (Some((_, path)), Some(rest)) => {
+                path.join(rest.replace("NAME", &self.name)).display().to_string()
+            }
             (None, _) => arg.to_owned(),
         }
     }
@@ -302,7 +303,13 @@ fn as_wanted(want: Want, answer: &str, is_root: bool) -> bool {
 }
 
 /// Tries `rows` on a level. Returns the gaps that were proven.
-async fn check(world: &World, targets: &Targets, rows: &[Row], level: Level, network: Network) -> BTreeSet<Gap> {
+async fn check(
+    world: &World,
+    targets: &Targets,
+    rows: &[Row],
+    level: Level,
+    network: Network,
+) -> BTreeSet<Gap> {
     let column = match level {
         Level::Bubblewrap => 0,
         Level::Landlock => 1,
@@ -381,35 +388,5 @@ async fn it_holds_for_a_person_without_rights_too() {
         // Then the others have shown it.
         return;
     }
-    let room = tempfile::tempdir().unwrap();
-    let outside = tempfile::tempdir_in("/var/lib").unwrap();
-    for folder in [room.path(), outside.path()] {
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    let copy = |from: PathBuf, name: &str| {
-        let to = room.path().join(name);
-        std::fs::copy(from, &to).unwrap();
-        to
-    };
-    let tests = copy(std::env::current_exe().unwrap(), "tests");
-    let helper = copy(helper_program(), "helper");
-    for test in ["bubblewrap_holds_what_it_says", "landlock_holds_what_it_says"] {
-        let output = Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
-            .arg(&tests)
-            .args(["--exact", test, "--nocapture"])
-            .env("STERNA_TEST_HELPER", &helper)
-            .env("STERNA_TEST_OUTSIDE", outside.path())
-            .env("TMPDIR", room.path())
-            .env("HOME", room.path())
-            .current_dir(room.path())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{test}: {said}");
-        assert!(said.contains("1 passed"), "{test}: {said}");
-    }
+    common::sandbox::as_nobody(&["bubblewrap_holds_what_it_says", "landlock_holds_what_it_says"]);
 }
-
-const NOBODY: u32 = 65534;

@@ -99,7 +99,8 @@ mod tests {
         let mut confinement = Confinement::new(Level::Landlock, "/state/tmp/demo");
         confinement.writable = vec!["/work".into()];
         confinement.network = Network::Domains(vec!["*.example.com".parse().unwrap()]);
-        let json = r#"{"level":"landlock","writable":["/work"],"read_only":[],"unreadable":[],"readable":[],"#;
+        let json =
+            r#"{"level":"landlock","writable":["/work"],"read_only":[],"unreadable":[],"readable":[],"#;
         let json = format!(r#"{json}"tmp":"/state/tmp/demo","network":{{"domains":["*.example.com"]}}}}"#);
         assert_eq!(serde_json::to_string(&confinement).unwrap(), json);
         assert_eq!(serde_json::from_str::<Confinement>(&json).unwrap(), confinement);

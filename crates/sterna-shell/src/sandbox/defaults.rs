@@ -59,7 +59,9 @@ impl Places {
         for cache in CACHES {
             let base = match cache.at {
                 At::Home(default) => self.place(cache.variable, default),
-                At::Cache(default) => self.variable(cache.variable).or_else(|| Some(cache_home.as_ref()?.join(default))),
+                At::Cache(default) => {
+                    self.variable(cache.variable).or_else(|| Some(cache_home.as_ref()?.join(default)))
+                }
             };
             let Some(base) = base else { continue };
             let wanted: Vec<PathBuf> = match cache.parts {
@@ -121,7 +123,12 @@ const fn cache(
 /// Where build tools keep what they fetched and made. No folder with programs that a person starts is here.
 const CACHES: &[Cache] = &[
     cache("CARGO_HOME", At::Home(".cargo"), &["registry", "git"], Some("cargo")),
-    cache("CARGO_HOME", At::Home(".cargo"), &[".package-cache", ".package-cache-mutate", ".global-cache"], None),
+    cache(
+        "CARGO_HOME",
+        At::Home(".cargo"),
+        &[".package-cache", ".package-cache-mutate", ".global-cache"],
+        None,
+    ),
     cache("npm_config_cache", At::Home(".npm"), &[], Some("npm")),
     cache("PIP_CACHE_DIR", At::Cache("pip"), &[], Some("pip")),
     cache("UV_CACHE_DIR", At::Cache("uv"), &[], Some("uv")),
@@ -137,7 +144,12 @@ const CACHES: &[Cache] = &[
     cache("DENO_DIR", At::Cache("deno"), &[], Some("deno")),
     cache("", At::Cache("node-gyp"), &[], None),
     cache("", At::Home(".m2/repository"), &[], Some("mvn")),
-    cache("GRADLE_USER_HOME", At::Home(".gradle"), &["caches", "daemon", "native", "notifications"], Some("gradle")),
+    cache(
+        "GRADLE_USER_HOME",
+        At::Home(".gradle"),
+        &["caches", "daemon", "native", "notifications"],
+        Some("gradle"),
+    ),
     cache("", At::Home(".ivy2/cache"), &[], None),
     cache("", At::Cache("coursier"), &[], None),
     cache("NUGET_PACKAGES", At::Home(".nuget/packages"), &[], Some("dotnet")),

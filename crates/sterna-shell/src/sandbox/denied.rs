@@ -131,7 +131,10 @@ fn kind(line: &str) -> Option<Kind> {
 
 /// How the system's library, and programs that print error names, call a refusal.
 const WORDS: &[(Kind, &[&str])] = &[
-    (Kind::Write, &["Read-only file system", "read-only file system", "EROFS", "Device or resource busy", "EBUSY"]),
+    (
+        Kind::Write,
+        &["Read-only file system", "read-only file system", "EROFS", "Device or resource busy", "EBUSY"],
+    ),
     (
         Kind::Network,
         &[

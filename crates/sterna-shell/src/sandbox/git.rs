@@ -183,8 +183,14 @@ mod tests {
         let root = world.root.join("w");
         let parts = Parts::of(&root, Level::Bubblewrap);
         assert_eq!(parts.writable, world.at(&["main/.git", "main/.git/worktrees/w"]));
-        assert!(world.at(&["w/.git", "main/.git/hooks", "main/.git/config", "main/.git/worktrees"])
-            .iter().all(|path| parts.read_only.contains(path)), "{:?}", parts.read_only);
+        assert!(
+            world
+                .at(&["w/.git", "main/.git/hooks", "main/.git/config", "main/.git/worktrees"])
+                .iter()
+                .all(|path| parts.read_only.contains(path)),
+            "{:?}",
+            parts.read_only
+        );
         let parts = Parts::of(&root, Level::Landlock);
         let want = ["main/.git/objects", "main/.git/refs", "main/.git/logs", "main/.git/worktrees/w"];
         assert_eq!(parts.writable, world.at(&want));
@@ -200,7 +206,8 @@ mod tests {
         world.write("main/.git/modules/m/HEAD", "");
         world.write("main/.git/modules/m/config", "[core]\n\tworktree = ../../../m\n");
         world.write("main/m/.git", "gitdir: ../.git/modules/m\n");
-        for target in ["../other/.git/worktrees/v", "../other/.git", "/etc", "../main/.git/modules/m", "gone"] {
+        for target in ["../other/.git/worktrees/v", "../other/.git", "/etc", "../main/.git/modules/m", "gone"]
+        {
             let dot_git = world.write("w/.git", &format!("gitdir: {target}\n"));
             let parts = Parts::of(&world.root.join("w"), Level::Bubblewrap);
             assert_eq!(parts, Parts { writable: vec![], read_only: vec![dot_git] }, "{target}");

@@ -157,9 +157,13 @@ impl Gap {
             Self::NewRepositories => {
                 "hooks and configuration of a repository that the command itself makes, or of one nested in the workspace"
             }
-            Self::SocketFiles => "connections to Unix sockets by path outside of /run, /tmp and hidden folders",
+            Self::SocketFiles => {
+                "connections to Unix sockets by path outside of /run, /tmp and hidden folders"
+            }
             Self::CarveOuts => "read-only parts of the workspace, such as .git/hooks and .git/config",
-            Self::Metadata => "changes of mode, times and attributes of the user's files outside of the workspace",
+            Self::Metadata => {
+                "changes of mode, times and attributes of the user's files outside of the workspace"
+            }
             Self::OwnTmp => "a private /tmp (it is closed instead; TMPDIR leads to a folder of the session)",
             Self::ProcessList => "reading the process table with command lines",
             Self::DeviceControl => "control calls to devices",
@@ -202,8 +206,7 @@ mod tests {
     fn gaps_follow_level_network_and_kernel() {
         use Gap::*;
         let base = vec![Memory, Caches, NewRepositories];
-        let landlock =
-            [base.clone(), vec![CarveOuts, Metadata, OwnTmp, ProcessList]].concat();
+        let landlock = [base.clone(), vec![CarveOuts, Metadata, OwnTmp, ProcessList]].concat();
         let bubblewrap = [base, vec![SocketFiles]].concat();
         let domains = Network::Domains(Vec::new());
         let cases = [

@@ -272,7 +272,8 @@ impl Prober {
             link.display().to_string()
         };
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let own = status.lines().filter(|line| line.starts_with("NoNewPrivs") || line.starts_with("Seccomp:"));
+        let own =
+            status.lines().filter(|line| line.starts_with("NoNewPrivs") || line.starts_with("Seccomp:"));
         let own: Vec<String> = own.map(|line| line.split_whitespace().collect()).collect();
         let bwrap = match self.find_bwrap() {
             Err(_) => "none".into(),
@@ -338,7 +339,10 @@ fn break_out(args: &[OsString]) -> Result<u32, String> {
     fs::write(Path::new(inside).join("file"), "")
         .map_err(|error| format!("the workspace cannot be written: {error}"))?;
     let leaks = [
-        ("a file outside of the workspace was written", fs::write(Path::new(outside).join("file"), "").is_ok()),
+        (
+            "a file outside of the workspace was written",
+            fs::write(Path::new(outside).join("file"), "").is_ok(),
+        ),
         ("a hidden file was read", fs::read(hidden).is_ok()),
         ("this machine's network was reached", TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()),
         ("the root of the file tree was changed", rustix::process::chroot("/").is_ok()),

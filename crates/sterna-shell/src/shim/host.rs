@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
 
-use super::control::listen;
 use super::client::Helper;
+use super::control::listen;
 use super::plan::{PlanFile, now};
 use super::spool::{Claim, Spool, SpoolError, Started, Won};
 use super::supervise::{Signals, Supervisor};

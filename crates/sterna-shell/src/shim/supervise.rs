@@ -18,10 +18,10 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::client::Helper;
 use super::control::{Feed, Kill, serve};
 use super::host::Step;
 use super::kin::Kin;
-use super::client::Helper;
 use super::plan::{AtCap, Cause, Exit, How, Leftovers, Plan, Run, millis, now};
 use crate::DRAIN;
 use crate::sandbox::{Denied, Launch, Watch, Words, launch};
@@ -92,7 +92,8 @@ impl<'a> Supervisor<'a> {
             drop(command);
             Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
         };
-        let (child, output) = start().map_err(|error| format!("the command could not be started: {error}"))?;
+        let (child, output) =
+            start().map_err(|error| format!("the command could not be started: {error}"))?;
         Ok((child, output, launch))
     }
 
@@ -193,12 +194,14 @@ impl<'a> Supervisor<'a> {
             How::NotStarted(_) | How::Unknown => (None, None),
         };
         if let Some(why) = launch.take_status().and_then(|status| status.failure(code)) {
-            let words = self.sink.watch.take().map(|watch| watch.last_words()).filter(|words| !words.is_empty());
+            let words =
+                self.sink.watch.take().map(|watch| watch.last_words()).filter(|words| !words.is_empty());
             let why = words.map_or(why.clone(), |words| format!("{why}: {words}"));
             return self.exit(How::NotStarted(why), cause, 0, Vec::new());
         }
         let refusals = launch.proxy.as_ref().map(|proxy| proxy.refusals()).unwrap_or_default();
-        let denied = self.sink.watch.take().map(|watch| watch.end(code, signal, &refusals)).unwrap_or_default();
+        let denied =
+            self.sink.watch.take().map(|watch| watch.end(code, signal, &refusals)).unwrap_or_default();
         let left_behind = u32::try_from(kin.alive()).unwrap_or(u32::MAX);
         self.exit(how, cause, left_behind, denied)
     }

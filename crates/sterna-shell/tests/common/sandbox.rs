@@ -1,5 +1,6 @@
 //! Levels of the sandbox for the tests: a machine that does not offer one fails them, unless it is excused by name.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sterna_model::EffectKey;
@@ -104,3 +105,40 @@ pub async fn read(handle: &mut Handle) -> (Exit, String) {
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
+
+/// Runs tests of this program once more, as a person without rights. Only root can.
+pub fn as_nobody(tests: &[&str]) {
+    let room = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir_in("/var/lib").unwrap();
+    for folder in [room.path(), outside.path()] {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    // Where they are built, nobody may look.
+    let copy = |from: PathBuf, name: &str| {
+        let to = room.path().join(name);
+        std::fs::copy(from, &to).unwrap();
+        to
+    };
+    let program = copy(std::env::current_exe().unwrap(), "tests");
+    let helper = copy(helper_program(), "helper");
+    for test in tests {
+        let nobody = NOBODY.to_string();
+        let output = std::process::Command::new("setpriv")
+            .args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups", "--"])
+            .arg(&program)
+            .args(["--exact", test, "--nocapture"])
+            .env("STERNA_TEST_HELPER", &helper)
+            .env("STERNA_TEST_OUTSIDE", outside.path())
+            .env("TMPDIR", room.path())
+            .env("HOME", room.path())
+            .current_dir(room.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{test}: {said}");
+        assert!(said.contains("1 passed"), "{test}: {said}");
+    }
+}
+
+const NOBODY: u32 = 65534;

@@ -56,9 +56,8 @@ fn run(name: &str, arg: &str) -> Option<io::Result<()>> {
         "rename" => fs::rename(arg, format!("{arg}-moved")),
 
         "tcp" => TcpStream::connect((Ipv4Addr::LOCALHOST, port())).map(drop),
-        "udp" => UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
-            socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port())).map(drop)
-        }),
+        "udp" => UdpSocket::bind("0.0.0.0:0")
+            .and_then(|socket| socket.send_to(b"x", (Ipv4Addr::LOCALHOST, port())).map(drop)),
         "listen" => TcpListener::bind("127.0.0.1:0").map(drop),
         "abstract_socket" => {
             SocketAddr::from_abstract_name(arg).and_then(|to| UnixStream::connect_addr(&to)).map(drop)
@@ -71,15 +70,21 @@ fn run(name: &str, arg: &str) -> Option<io::Result<()>> {
         "audit_socket" => call(libc::SYS_socket, [16, 3, 9, 0, 0]),
 
         "ptrace" => {
-            let attached = call(libc::SYS_ptrace, [i64::from(libc::PTRACE_SEIZE as i32), number().into(), 0, 0, 0]);
+            let attached =
+                call(libc::SYS_ptrace, [i64::from(libc::PTRACE_SEIZE as i32), number().into(), 0, 0, 0]);
             if attached.is_ok() {
-                drop(call(libc::SYS_ptrace, [i64::from(libc::PTRACE_DETACH as i32), number().into(), 0, 0, 0]));
+                drop(call(
+                    libc::SYS_ptrace,
+                    [i64::from(libc::PTRACE_DETACH as i32), number().into(), 0, 0, 0],
+                ));
             }
             attached
         }
         "trace_me" => call(libc::SYS_ptrace, [i64::from(libc::PTRACE_TRACEME as i32), 0, 0, 0, 0]),
         // Without anything to copy it says only whether it may.
-        "read_memory" => call(libc::SYS_process_vm_readv, [number().into(), null as c_long, 0, null as c_long, 0]),
+        "read_memory" => {
+            call(libc::SYS_process_vm_readv, [number().into(), null as c_long, 0, null as c_long, 0])
+        }
         "steal_descriptor" => call(libc::SYS_pidfd_open, [number().into(), 0, 0, 0, 0])
             .and_then(|()| call(libc::SYS_pidfd_getfd, [3, 0, 0, 0, 0])),
         "signal" => call(libc::SYS_kill, [number().into(), 0, 0, 0, 0]),
@@ -95,11 +100,16 @@ fn run(name: &str, arg: &str) -> Option<io::Result<()>> {
 
         "mount" => {
             let kind = c"tmpfs";
-            call(libc::SYS_mount, [kind.as_ptr() as c_long, path().as_ptr() as c_long, kind.as_ptr() as c_long, 0, 0])
+            call(
+                libc::SYS_mount,
+                [kind.as_ptr() as c_long, path().as_ptr() as c_long, kind.as_ptr() as c_long, 0, 0],
+            )
         }
         "unmount" => call(libc::SYS_umount2, [path().as_ptr() as c_long, 0, 0, 0, 0]),
         "mount_new" => call(libc::SYS_fsopen, [c"tmpfs".as_ptr() as c_long, 0, 0, 0, 0]),
-        "copy_mounts" => call(libc::SYS_open_tree, [i64::from(libc::AT_FDCWD), c"/".as_ptr() as c_long, 1, 0, 0]),
+        "copy_mounts" => {
+            call(libc::SYS_open_tree, [i64::from(libc::AT_FDCWD), c"/".as_ptr() as c_long, 1, 0, 0])
+        }
         "user_namespace" => call(libc::SYS_unshare, [i64::from(libc::CLONE_NEWUSER), 0, 0, 0, 0]),
         "mount_namespace" => call(libc::SYS_unshare, [i64::from(libc::CLONE_NEWNS), 0, 0, 0, 0]),
         "enter_namespace" => File::open("/proc/self/ns/uts")
@@ -139,20 +149,31 @@ fn run(name: &str, arg: &str) -> Option<io::Result<()>> {
         "make_set_user_id" => {
             OpenOptions::new().write(true).create_new(true).mode(0o4755).open(arg).map(drop)
         }
-        "set_user_id_by_name" => call(452, [i64::from(libc::AT_FDCWD), path().as_ptr() as c_long, 0o4755, 0, 0]),
+        "set_user_id_by_name" => {
+            call(452, [i64::from(libc::AT_FDCWD), path().as_ptr() as c_long, 0o4755, 0, 0])
+        }
         "make_by_open2" => {
             let how = [(libc::O_CREAT | libc::O_WRONLY) as u64, 0o4755, 0];
-            call(libc::SYS_openat2, [i64::from(libc::AT_FDCWD), path().as_ptr() as c_long, how.as_ptr() as c_long, 24, 0])
+            call(
+                libc::SYS_openat2,
+                [i64::from(libc::AT_FDCWD), path().as_ptr() as c_long, how.as_ptr() as c_long, 24, 0],
+            )
         }
         "has_capabilities" => {
             let status = fs::read_to_string("/proc/self/status").ok()?;
             let none = status.lines().filter(|line| line.starts_with("Cap") && !line.starts_with("CapBnd"));
-            let none = none.filter_map(|line| line.split_whitespace().nth(1)).all(|set| set.trim_matches('0').is_empty());
+            let none = none
+                .filter_map(|line| line.split_whitespace().nth(1))
+                .all(|set| set.trim_matches('0').is_empty());
             if none { Err(io::Error::from_raw_os_error(libc::EPERM)) } else { Ok(()) }
         }
         "can_gain_privileges" => {
             let status = fs::read_to_string("/proc/self/status").ok()?;
-            if status.contains("NoNewPrivs:\t1") { Err(io::Error::from_raw_os_error(libc::EPERM)) } else { Ok(()) }
+            if status.contains("NoNewPrivs:\t1") {
+                Err(io::Error::from_raw_os_error(libc::EPERM))
+            } else {
+                Ok(())
+            }
         }
         "inherited" => {
             // The three streams, and the folder that is being read.

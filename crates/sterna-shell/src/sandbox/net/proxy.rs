@@ -343,10 +343,7 @@ mod tests {
         let answer = ask(&proxy, &format!("GET http://web.example:{port}/a HTTP/1.1")).await;
         assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
         let seen = served.await.unwrap();
-        assert_eq!(
-            seen,
-            format!("GET /a HTTP/1.1\r\nHost: web.example:{port}\r\nConnection: close\r\n\r\n")
-        );
+        assert_eq!(seen, format!("GET /a HTTP/1.1\r\nHost: web.example:{port}\r\nConnection: close\r\n\r\n"));
 
         let (port, served) = web().await;
         let tunnel = super::tests::proxy(&["web.example:*"]);

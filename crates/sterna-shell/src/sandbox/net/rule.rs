@@ -176,8 +176,20 @@ mod tests {
             assert_eq!(rule.parse::<DomainRule>().unwrap().to_string(), rule);
         }
         for bad in [
-            "", "*", "*.", "*.com", "a..b", "http://a.b", "a.b/c", "a b", "a.b:", "a.b:x", "a.b:99999", "*.*.a.b",
-            "*.10.0.0.1", "a.*.b",
+            "",
+            "*",
+            "*.",
+            "*.com",
+            "a..b",
+            "http://a.b",
+            "a.b/c",
+            "a b",
+            "a.b:",
+            "a.b:x",
+            "a.b:99999",
+            "*.*.a.b",
+            "*.10.0.0.1",
+            "a.*.b",
         ] {
             assert!(bad.parse::<DomainRule>().is_err(), "{bad:?}");
         }
