@@ -91,6 +91,8 @@ const ROWS: &[Row] = &[
     ("memory_of", "PID", [Refused, Refused, Any]),
     ("root_of", "PID", [Refused, Refused, Let]),
     ("command_of", "PID", [Refused, Gap(Gap::ProcessList), Let]),
+    // (Without a sandbox it would stay.)
+    ("shared_memory", "", [Let, Filtered, Any]),
     // Mounts and namespaces.
     ("mount", "WORK/none", [Filtered, Filtered, Reached]),
     ("unmount", "WORK/none", [Filtered, Filtered, Reached]),

@@ -41,7 +41,7 @@ pub(crate) struct Task {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Via {
     /// A socket of the proxy that a forwarder inside leads to.
-    Socket(PathBuf),
+    Socket { path: PathBuf, token: String },
     /// The proxy listens on this machine's loopback.
     Port { port: u16, token: String },
 }
@@ -51,7 +51,8 @@ pub(crate) enum Via {
 pub(crate) fn main(prefix: &[OsString], args: &[OsString]) -> Option<u8> {
     let (role, rest) = args.split_first()?;
     if role == FORWARD {
-        return Some(rest.first().map_or(CANNOT, |socket| forward(Path::new(socket))));
+        let [socket, token] = rest else { return Some(CANNOT) };
+        return Some(token.to_str().map_or(CANNOT, |token| forward(Path::new(socket), token)));
     }
     if role == probe::MARKER {
         return Some(probe::inside(rest));
@@ -96,9 +97,9 @@ fn give_up(prefix: &[OsString], task: &Task, command: &mut Command) -> Result<()
     let mut port = None;
     match &task.via {
         None => {}
-        Some(Via::Socket(socket)) => {
-            let inner =
-                forwarder(prefix, socket).map_err(|error| format!("cannot lead to the proxy: {error}"))?;
+        Some(Via::Socket { path, token }) => {
+            let inner = forwarder(prefix, path, token)
+                .map_err(|error| format!("cannot lead to the proxy: {error}"))?;
             use_proxy(command, &format!("http://127.0.0.1:{inner}"));
         }
         Some(Via::Port { port: outer, token }) => {
@@ -147,11 +148,11 @@ fn drop_capabilities() -> io::Result<()> {
 }
 
 /// Starts the forwarder, and says on which port of the loopback it listens. It ends with the sandbox.
-fn forwarder(prefix: &[OsString], socket: &Path) -> io::Result<u16> {
+fn forwarder(prefix: &[OsString], socket: &Path, token: &str) -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("sterna").args(prefix).arg(FORWARD).arg(socket).env_clear();
+    command.arg0("sterna").args(prefix).arg(FORWARD).arg(socket).arg(token).env_clear();
     // The command's output must end with the command.
     command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)));
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -160,11 +161,15 @@ fn forwarder(prefix: &[OsString], socket: &Path) -> io::Result<u16> {
 }
 
 /// Accepts connections on the listener that is our standard input, and leads each to the proxy's socket.
-fn forward(socket: &Path) -> u8 {
+fn forward(socket: &Path, token: &str) -> u8 {
     let Ok(listener) = io::stdin().as_fd().try_clone_to_owned() else { return CANNOT };
     let listener = TcpListener::from(listener);
     for inner in listener.incoming().flatten() {
-        let Ok(outer) = UnixStream::connect(socket) else { continue };
+        let outer = UnixStream::connect(socket).and_then(|mut outer| {
+            outer.write_all(format!("{token}\n").as_bytes())?;
+            Ok(outer)
+        });
+        let Ok(outer) = outer else { continue };
         // A machine out of threads drops the connection.
         drop(std::thread::Builder::new().spawn(move || join(&inner, &outer)));
     }

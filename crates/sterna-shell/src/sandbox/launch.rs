@@ -12,7 +12,7 @@ use rustix::fs::MemfdFlags;
 use seccompiler::BpfProgram;
 
 use super::bwrap::{self, Arguments};
-use super::helper::{MARKER, Task, Via};
+use super::helper::{MARKER, Task};
 use super::net::Proxy;
 use super::{Confinement, Level, Network, seccomp};
 use crate::Limits;
@@ -122,10 +122,7 @@ fn confined(
         Network::Domains(rules) => Some(Proxy::on_loopback(rules)?),
         Network::None | Network::All => None,
     };
-    let via = proxy.as_ref().map(|proxy| match proxy.port_and_token() {
-        Some((port, token)) => Via::Port { port, token: token.to_owned() },
-        None => Via::Socket(Path::new("/tmp").join(proxy.socket_name())),
-    });
+    let via = proxy.as_ref().map(|proxy| proxy.via(Path::new("/tmp")));
     let (reader, status) = io::pipe()?;
     let mut env = env.clone();
     let bubblewrap = confinement.level == Level::Bubblewrap;

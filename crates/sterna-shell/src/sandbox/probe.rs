@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{getpid, getuid};
@@ -299,8 +300,10 @@ struct Room(PathBuf);
 impl Room {
     fn make(state: &Path) -> io::Result<Self> {
         fs::create_dir_all(state)?;
-        // Two processes may probe at once.
-        let room = Self(fs::canonicalize(state)?.join(format!("probe-{}", getpid())));
+        // Others may probe at once.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let room = Self(fs::canonicalize(state)?.join(format!("probe-{}-{count}", getpid())));
         drop(fs::remove_dir_all(&room.0));
         for name in ["inside", "outside", "tmp"] {
             fs::create_dir_all(room.at(name))?;

@@ -23,7 +23,8 @@ pub(crate) fn programs(confinement: &Confinement) -> Result<Vec<BpfProgram>, sec
     set_user_bits(&mut refused)?;
     sockets(&mut refused, confinement)?;
     if confinement.level == Level::Landlock {
-        // Namespaces hide other processes; without them, the limits of others are in reach.
+        // Namespaces hide other processes; without them, their limits and what they share are in reach.
+        refused.extend(SHARED.iter().map(|call| (*call, Vec::new())));
         refused.insert(libc::SYS_prlimit64, vec![rule(vec![is_not(0, 0)?])?]);
     }
     let unknown: Rules = [libc::SYS_clone3, libc::SYS_openat2].map(|call| (call, Vec::new())).into();
@@ -279,6 +280,11 @@ const REFUSED: &[i64] = &[
     libc::SYS_ioperm,
 ];
 
+/// Memory, semaphores and queues that processes of one user share by number or name. Refused where there is no namespace
+/// for them.
+const SHARED: &[i64] =
+    &[libc::SYS_shmget, libc::SYS_shmat, libc::SYS_semget, libc::SYS_msgget, libc::SYS_mq_open];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +425,9 @@ mod tests {
             let want = if only_tcp { EPERM } else { ALLOWED };
             assert_eq!(verdict(&programs, libc::SYS_sendto, fast), want, "{level} {network:?}");
             let limits = if level == landlock { EPERM } else { ALLOWED };
+            for call in SHARED {
+                assert_eq!(verdict(&programs, *call, [0; 4]), limits, "{call}");
+            }
             assert_eq!(verdict(&programs, libc::SYS_prlimit64, [77, 0, 0, 0]), limits);
         }
         let unix = Confinement { unix_sockets: true, ..confinement(landlock, Network::None) };

@@ -21,13 +21,14 @@ use super::address::Kind;
 use super::head::{Ask, Fault, Head, parse};
 use super::pin::{NoWay, Pins, Resolver, system};
 use super::rule::DomainRule;
-use crate::sandbox::helper::PROXY_USER;
+use crate::sandbox::helper::{PROXY_USER, Via};
 
 /// A running proxy. Dropped, it ends, and its socket is removed.
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
     accepting: JoinHandle<()>,
+    token: String,
     place: Place,
 }
 
@@ -58,11 +59,12 @@ impl Refusal {
 #[derive(Debug)]
 enum Place {
     Socket(PathBuf),
-    Port { port: u16, token: String },
+    Port(u16),
 }
 
 impl Proxy {
-    /// Listens on a new Unix socket in `folder`. Whoever can reach the socket is served. Needs a tokio runtime.
+    /// Listens on a new Unix socket in `folder`, and serves who sends the token and a line's end first. Needs a tokio
+    /// runtime.
     pub fn on_socket(rules: &[DomainRule], folder: &Path) -> io::Result<Self> {
         let path = folder.join(format!(".sterna-proxy-{}", &random()?[..SOCKET_NAME]));
         // However deep the folder lies: a socket's address takes 108 bytes.
@@ -71,11 +73,13 @@ impl Proxy {
         let name = path.file_name().unwrap_or_default();
         let short = Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string()).join(name);
         let listener = UnixListener::bind(short)?;
-        let shared = Arc::new(Shared::new(rules, None, system()));
+        let token = random()?;
+        let key = Key::Preface(format!("{token}\n").into_bytes());
+        let shared = Arc::new(Shared::new(rules, key, system()));
         let accepting = tokio::spawn(accept(shared.clone(), async move || {
             listener.accept().await.map(|(stream, _)| stream)
         }));
-        Ok(Self { shared, accepting, place: Place::Socket(path) })
+        Ok(Self { shared, accepting, token, place: Place::Socket(path) })
     }
 
     /// Listens on a port of this machine's loopback, and serves who knows the token. Needs a tokio runtime.
@@ -90,11 +94,11 @@ impl Proxy {
         let listener = TcpListener::from_std(listener)?;
         let token = random()?;
         let login = base64::engine::general_purpose::STANDARD.encode(format!("{PROXY_USER}:{token}"));
-        let shared = Arc::new(Shared::new(rules, Some(format!("Basic {login}")), resolver));
+        let shared = Arc::new(Shared::new(rules, Key::Login(format!("Basic {login}")), resolver));
         let accepting = tokio::spawn(accept(shared.clone(), async move || {
             listener.accept().await.map(|(stream, _)| stream)
         }));
-        Ok(Self { shared, accepting, place: Place::Port { port, token } })
+        Ok(Self { shared, accepting, token, place: Place::Port(port) })
     }
 
     /// What it refused so far, each once.
@@ -102,18 +106,14 @@ impl Proxy {
         self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn port_and_token(&self) -> Option<(u16, &str)> {
+    /// How the helper leads to it. Inside, the socket's folder is `inside`.
+    pub(crate) fn via(&self, inside: &Path) -> Via {
+        let token = self.token.clone();
         match &self.place {
-            Place::Port { port, token } => Some((*port, token)),
-            Place::Socket(_) => None,
-        }
-    }
-
-    /// The socket's name within its folder.
-    pub(crate) fn socket_name(&self) -> &Path {
-        match &self.place {
-            Place::Socket(path) => path.file_name().map(Path::new).unwrap_or(path),
-            Place::Port { .. } => Path::new(""),
+            Place::Port(port) => Via::Port { port: *port, token },
+            Place::Socket(path) => {
+                Via::Socket { path: inside.join(path.file_name().unwrap_or_default()), token }
+            }
         }
     }
 }
@@ -130,10 +130,17 @@ impl Drop for Proxy {
 
 struct Shared {
     rules: Vec<DomainRule>,
-    /// The only value of `Proxy-Authorization` that is served.
-    login: Option<String>,
+    key: Key,
     pins: Pins,
     refusals: Mutex<Vec<Refusal>>,
+}
+
+/// By what the one command is known that is served: another one of the session may reach the same socket.
+enum Key {
+    /// The first bytes of a connection, from the forwarder.
+    Preface(Vec<u8>),
+    /// The value of `Proxy-Authorization`.
+    Login(String),
 }
 
 impl std::fmt::Debug for Shared {
@@ -143,8 +150,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    fn new(rules: &[DomainRule], login: Option<String>, resolver: Resolver) -> Self {
-        Self { rules: rules.to_vec(), login, pins: Pins::new(resolver), refusals: Mutex::default() }
+    fn new(rules: &[DomainRule], key: Key, resolver: Resolver) -> Self {
+        Self { rules: rules.to_vec(), key, pins: Pins::new(resolver), refusals: Mutex::default() }
     }
 
     /// Whether the list has the host, and then whether it may be near.
@@ -188,6 +195,13 @@ where
 }
 
 async fn serve(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    if let Key::Preface(want) = &shared.key {
+        let mut preface = vec![0; want.len()];
+        match timeout(HEAD_WITHIN, stream.read_exact(&mut preface)).await {
+            Ok(Ok(_)) if preface == *want => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
     let mut bytes = Vec::new();
     let head = match timeout(HEAD_WITHIN, read_head(&mut stream, &mut bytes)).await {
         Ok(Ok(head)) => head,
@@ -200,7 +214,7 @@ async fn serve(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin)
         }
         Ok(Err(None)) | Err(_) => return,
     };
-    if let Some(login) = &shared.login
+    if let Key::Login(login) = &shared.key
         && head.authorization.as_deref() != Some(login.as_bytes())
     {
         let ask = "Proxy-Authenticate: Basic realm=\"sterna\"\r\n";
@@ -322,7 +336,7 @@ mod tests {
     }
 
     async fn ask(proxy: &Proxy, first_line: &str) -> String {
-        let (port, token) = proxy.port_and_token().unwrap();
+        let Via::Port { port, token } = proxy.via(Path::new("")) else { panic!() };
         let login = base64::engine::general_purpose::STANDARD.encode(format!("sterna:{token}"));
         ask_as(port, first_line, &format!("Proxy-Authorization: Basic {login}\r\n")).await
     }
@@ -348,7 +362,7 @@ mod tests {
         let (port, served) = web().await;
         let tunnel = super::tests::proxy(&["web.example:*"]);
         let line = format!("CONNECT web.example:{port} HTTP/1.1");
-        let (at, token) = tunnel.port_and_token().unwrap();
+        let Via::Port { port: at, token } = tunnel.via(Path::new("")) else { panic!() };
         let login = base64::engine::general_purpose::STANDARD.encode(format!("sterna:{token}"));
         let headers = format!("Proxy-Authorization: Basic {login}\r\n\r\nraw bytes");
         let answer = ask_as(at, &line, &headers).await;
@@ -387,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn only_who_knows_the_token_is_served() {
         let proxy = proxy(&["web.example:*"]);
-        let (port, _) = proxy.port_and_token().unwrap();
+        let Via::Port { port, .. } = proxy.via(Path::new("")) else { panic!() };
         for headers in ["", "Proxy-Authorization: Basic c3Rlcm5hOng=\r\n"] {
             let answer = ask_as(port, "CONNECT web.example:80 HTTP/1.1", headers).await;
             assert!(answer.starts_with("HTTP/1.1 407 "), "{answer}");
@@ -401,8 +415,24 @@ mod tests {
         let deep = folder.path().join("d".repeat(100)).join("e".repeat(100));
         std::fs::create_dir_all(&deep).unwrap();
         let proxy = Proxy::on_socket(&[], &deep).unwrap();
-        let path = deep.join(proxy.socket_name());
+        let Via::Socket { path, token } = proxy.via(&deep) else { panic!() };
         assert!(path.exists());
+        // The address of a socket is short; the way to the folder need not be.
+        let folder = std::fs::File::open(&deep).unwrap();
+        let short = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        let name = Path::new(&short).join(path.file_name().unwrap());
+        for (preface, told) in [(format!("{token}\n"), "HTTP/1.1 403 "), ("0".repeat(33), "")] {
+            let mut stream = tokio::net::UnixStream::connect(&name).await.unwrap();
+            stream
+                .write_all(format!("{preface}CONNECT a.example:443 HTTP/1.1\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            let mut answer = Vec::new();
+            // Who is not served hears nothing, or is hung up on.
+            drop(stream.read_to_end(&mut answer).await);
+            assert_eq!(String::from_utf8_lossy(&answer).starts_with("HTTP"), !told.is_empty());
+            assert!(String::from_utf8_lossy(&answer).starts_with(told));
+        }
         drop(proxy);
         assert!(!path.exists());
     }
