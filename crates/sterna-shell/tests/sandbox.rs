@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::sandbox::{World, helper, quoted, read, world};
 use common::{alive, eventually};
 use rustix::process::{Pid, Signal, kill_process};
-use sterna_shell::sandbox::{Confinement, DomainRule, Level, Network, Places, Prober, Source};
+use sterna_shell::sandbox::{Confinement, DomainRule, Level, Network, Places, Prober, Report, Source};
 use sterna_shell::shim::{Cause, Exit, How, State};
 use sterna_shell::{Confined, Limits, ShellError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -452,6 +452,29 @@ async fn the_ladder_goes_down_by_name_and_never_in_silence() {
         assert_eq!(told.len(), 3);
         let error = report.at(Level::Bubblewrap, Confinement::new(Level::None, "/tmp/x")).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+/// As in a container that forbids namespaces.
+#[tokio::test]
+async fn nested_it_degrades_by_name() {
+    let world = world().await;
+    let program = quoted(&std::fs::canonicalize(common::sandbox::helper_program()).unwrap());
+    for level in LEVELS {
+        let Some(confinement) = world.confinement(level) else { continue };
+        let output = good(&world, &format!("{program} report nested-in-{level}"), confinement).await;
+        let report: Report = serde_json::from_str(&output).unwrap();
+        let inner = report.tried(Level::Bubblewrap).unwrap();
+        let fault = inner.fault.as_deref().unwrap_or("it holds");
+        assert!(
+            world.report.bwrap().is_none() || fault.to_lowercase().contains("permi"),
+            "in {level}: {fault}"
+        );
+        // Landlock within a namespace works; within Landlock, what it would open cannot be listed.
+        let landlock = world.report.tried(Level::Landlock).unwrap().fault.is_none();
+        let want = if landlock && level == Level::Bubblewrap { Level::Landlock } else { Level::None };
+        assert_eq!(report.best(), want, "in {level}: {:?}", report.told());
+        assert!(report.told()[0].starts_with("bubblewrap: no: "), "{:?}", report.told());
     }
 }
 
