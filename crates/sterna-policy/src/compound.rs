@@ -215,6 +215,11 @@ impl<'t> Lowerer<'t> {
             (Some("[["), Some("]]")) => ("[[", "]]"),
             _ => return Err("a test that is not understood".into()),
         };
+        apart(&all)?;
+        let after = self.text.get(node.end_byte()..).and_then(|rest| rest.chars().next());
+        if after.is_some_and(|c| !" \t\n;|&()<>".contains(c)) {
+            return Err("a test that is not understood".into());
+        }
         let mut argv = vec![Word::literal(open)];
         for part in all.get(1..all.len() - 1).unwrap_or_default() {
             self.operands(*part, open == "[[", &mut argv)?;
@@ -230,7 +235,9 @@ impl<'t> Lowerer<'t> {
         self.step()?;
         match node.kind() {
             "binary_expression" | "unary_expression" => {
-                for part in children(node, self.text, |_, _| false)? {
+                let parts = children(node, self.text, |_, _| false)?;
+                apart(&parts)?;
+                for part in parts {
                     self.operands(part, double, argv)?;
                 }
                 Ok(())
@@ -260,6 +267,14 @@ impl<'t> Lowerer<'t> {
                 Ok(())
             }
         }
+    }
+}
+
+/// What the grammar tells apart without a blank between is one word for a shell.
+fn apart(parts: &[Node]) -> Result<(), String> {
+    match parts.windows(2).any(|pair| pair[0].end_byte() == pair[1].start_byte()) {
+        true => Err("a test that is not understood".into()),
+        false => Ok(()),
     }
 }
 

@@ -287,7 +287,7 @@ fn find(args: &[Word]) -> Effects {
     if deletes {
         // With a test it removes some of what is there; without, all of it.
         for start in starts {
-            let below = Word { text: format!("{}/found", start.text), ..start.clone() };
+            let below = Word { text: format!("{}/**/*", start.text), glob: true, ..start.clone() };
             effects.touch(How::Delete, if narrowed { &below } else { start }, Reach::Tree);
         }
     }

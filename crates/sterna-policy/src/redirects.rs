@@ -38,7 +38,7 @@ impl<'t> Lowerer<'t> {
         }
         match body {
             Some(body) if dash || !words.is_empty() => {
-                if body.kind() != "command" {
+                if body.kind() != "command" || (dash && !words.is_empty()) {
                     return Err("words after a redirection".into());
                 }
                 self.command(body, redirects, words, dash)?;
@@ -68,10 +68,14 @@ impl<'t> Lowerer<'t> {
         if let Some((first, more)) = rest.split_first().filter(|(f, _)| f.kind() == "file_descriptor") {
             let number = source(self.text, *first)?;
             let joined = more.first().is_some_and(|next| next.start_byte() == first.end_byte());
-            if !number.bytes().all(|b| b.is_ascii_digit()) || !joined {
+            let before = self.text.get(..first.start_byte()).unwrap_or_default().chars().next_back();
+            let starts = before.is_none_or(|c| " \t\n;|&()".contains(c));
+            if !number.bytes().all(|b| b.is_ascii_digit()) || !joined || !starts {
                 return fail();
             }
             rest = more;
+        } else {
+            self.no_descriptor_before(node)?;
         }
         let Some((arrow, rest)) = rest.split_first() else { return fail() };
         let kind = match arrow.kind() {
@@ -96,7 +100,19 @@ impl<'t> Lowerer<'t> {
         Ok(words.to_vec())
     }
 
+    /// A number right before an arrow is a descriptor for a shell, also where the grammar takes it for a word.
+    fn no_descriptor_before(&self, node: Node<'t>) -> Result<(), String> {
+        let before = self.text.get(..node.start_byte()).unwrap_or_default();
+        match before.chars().next_back() {
+            Some(c) if c.is_ascii_digit() || "&<>}".contains(c) => {
+                Err("a redirection right behind a number or an operator".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn here_string(&mut self, node: Node<'t>) -> Result<(), String> {
+        self.no_descriptor_before(node)?;
         match children(node, self.text, |_, _| false)?[..] {
             [arrow, value] if arrow.kind() == "<<<" => self.words(value).map(|_| ()),
             _ => Err("a here-string that is not understood".into()),
@@ -113,6 +129,7 @@ impl<'t> Lowerer<'t> {
         if kinds != ("heredoc_start", "heredoc_body", "heredoc_end") {
             return fail();
         }
+        self.no_descriptor_before(node)?;
         let tabs = match arrow.kind() {
             "<<" => false,
             "<<-" => true,

@@ -109,6 +109,11 @@ struct Found {
 
 impl Found {
     fn read(line: &str) -> Option<Self> {
+        // It loses its place in a substitution behind a here-document on the same line.
+        let behind = |l: &str| l.split_once("<<").is_some_and(|(_, rest)| rest.contains(['(', '`']));
+        if line.lines().any(behind) {
+            return None;
+        }
         let mut found = Self::default();
         found.program(line);
         (!found.lost).then_some(found)
@@ -274,6 +279,8 @@ impl Found {
 
     /// The text of a word that is literal. Commands within it are found in any case.
     fn word(&mut self, word: &Word) -> Option<String> {
+        // It also gives words with the blank before them. No shell has such words.
+        self.lost |= word.value.starts_with([' ', '\t']);
         match parse(&word.value, &options()) {
             Ok(pieces) => self.pieces(&pieces),
             Err(_) => {
