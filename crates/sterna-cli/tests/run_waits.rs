@@ -46,7 +46,7 @@ fn a_key_makes_one_turn_however_often_it_is_sent() {
 {"delay_ms":50,"text":"done"}"#,
     );
     let args = ["run", "-m", "scripted:s.jsonl", "--json", "--key", "k1", "x"];
-    let all: Vec<_> = (0..12).map(|_| world.command(&args).spawn().unwrap()).collect();
+    let all: Vec<_> = (0..20).map(|_| world.command(&args).spawn().unwrap()).collect();
     let all: Vec<_> = all.into_iter().map(support::Done::of).collect();
     let first = all[0].result();
     for done in &all {

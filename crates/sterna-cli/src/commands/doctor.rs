@@ -24,6 +24,9 @@ pub struct DoctorArgs {
     /// One object
     #[arg(long)]
     json: bool,
+    /// Remove what a crash has left and nobody asks for any more, as `sterna ps --clean` does
+    #[arg(long, conflicts_with = "json")]
+    clean: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,6 +137,9 @@ struct Interrupted {
 
 /// Give it a lenient context: a broken configuration is one of its findings.
 pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure> {
+    if args.clean {
+        return super::ps::clean(cx, false).await;
+    }
     let ((store, interrupted), local_servers) = futures::join!(look_at_store(cx), look_for_servers(cx));
     let mut report = Report {
         ok: true,

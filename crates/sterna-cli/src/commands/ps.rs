@@ -72,7 +72,8 @@ async fn list(cx: &Context, args: &PsArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn clean(cx: &Context, json: bool) -> Result<ExitCode, Failure> {
+/// Removes what ended commands have left and nobody asks for any more.
+pub async fn clean(cx: &Context, json: bool) -> Result<ExitCode, Failure> {
     let shims = shims(cx);
     let (mut removed, mut kept, mut failed) = (Vec::new(), Vec::new(), false);
     for entry in entries(cx).await? {
