@@ -62,6 +62,40 @@ impl LocalBlobs {
         Ok(bytes.into())
     }
 
+    /// All blobs that have a name, with their sizes.
+    pub fn list(&self) -> Result<Vec<BlobRef>, LogError> {
+        let mut found = Vec::new();
+        let mut waiting = vec![self.dir.clone()];
+        while let Some(dir) = waiting.pop() {
+            let entries = match fs::read_dir(&dir) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(io_error("list", &dir, &error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| io_error("list", &dir, &error))?;
+                let (path, name) = (entry.path(), entry.file_name());
+                let Some(name) = name.to_str() else { continue };
+                if name.len() == 2 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    waiting.push(path);
+                } else if let Some(hash) = name.parse().ok().filter(|hash| self.path(hash) == path) {
+                    // One that is gone meanwhile is no blob.
+                    found.extend(entry.metadata().ok().map(|found| BlobRef { hash, bytes: found.len() }));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a blob. One that is not here is no error.
+    pub fn remove(&self, hash: &Digest) -> Result<(), LogError> {
+        let path = self.path(hash);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", &path, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is a file for this hash.
     pub fn contains(&self, hash: &Digest) -> Result<bool, LogError> {
         let path = self.path(hash);
@@ -242,6 +276,27 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn blobs_are_listed_and_removed_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = LocalBlobs::open(dir.path().join("blobs"));
+        assert_eq!(blobs.list().unwrap(), []);
+        let mut kept = [blobs.keep(b"one").unwrap(), blobs.keep(b"three").unwrap()];
+        // A blob on its way, a stranger, and a blob where it does not belong.
+        let _writing = blobs.start().unwrap();
+        let stray = dir.path().join("blobs").join(kept[0].hash.to_string());
+        fs::write(&stray, "x").unwrap();
+        fs::write(dir.path().join("blobs/notes.txt"), "x").unwrap();
+        let mut listed = blobs.list().unwrap();
+        listed.sort_by_key(|blob| blob.bytes);
+        kept.sort_by_key(|blob| blob.bytes);
+        assert_eq!(listed, kept);
+        blobs.remove(&kept[0].hash).unwrap();
+        blobs.remove(&kept[0].hash).unwrap();
+        assert_eq!(blobs.list().unwrap(), kept[1..]);
+        assert!(stray.exists());
+    }
 
     #[test]
     fn blobs_are_files_by_their_hash() {

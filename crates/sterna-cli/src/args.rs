@@ -36,6 +36,8 @@ pub enum Command {
     Usage(commands::usage::UsageArgs),
     /// Derives each request of a session again and compares, without a model call
     Replay(commands::replay::ReplayArgs),
+    /// Lives a session again with another model, prompt or limit, and shows the difference
+    WhatIf(commands::what_if::WhatIfArgs),
     /// Takes a session's conversation and files back to an earlier point
     Rewind(commands::rewind::RewindArgs),
     /// Shows when the files of a session's folder were kept
@@ -101,6 +103,14 @@ pub struct PickArgs {
     /// Keep nothing
     #[arg(long)]
     pub ephemeral: bool,
+}
+
+impl PickArgs {
+    /// A new session, whatever there is.
+    pub fn is_new(&self) -> bool {
+        let Self { session, newest, fork, ephemeral: _ } = self;
+        session.is_none() && !newest && fork.is_none()
+    }
 }
 
 /// What a turn is given. The same for run, chat and resume.

@@ -124,6 +124,10 @@ impl From<RuntimeError> for Failure {
             RuntimeError::Route(_) => {
                 Self::usage(message).hint("`sterna doctor` shows which providers are set up")
             }
+            RuntimeError::ReplayMismatch { session, .. } => Self::failed(message).hint(format!(
+                "the turn was begun by another version, which can end it; `sterna sessions fork {session}` goes on \
+                 from where it was before"
+            )),
             RuntimeError::Fold { session, .. } => {
                 Self::failed(message).hint(format!("`sterna sessions fsck {session}` says what is whole"))
             }
@@ -147,6 +151,7 @@ impl From<RuntimeError> for Failure {
             | RuntimeError::NoRecord { .. }
             | RuntimeError::NoWait { .. }
             | RuntimeError::AlreadyResolved { .. }
+            | RuntimeError::ForgedKey
             | RuntimeError::InputTaken { .. }
             | RuntimeError::Refused(_) => Self::usage(message),
         }

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     if let Some(ended) = commands::shim::if_asked() {
         return ended;
     }
-    let cli = match Cli::try_parse() {
+    let inside = commands::what_if::is_inside();
+    let cli = match (!inside).then(Cli::try_parse).transpose() {
         Ok(cli) => cli,
         Err(error) => {
             // A closed stream is no reason to fail.
@@ -48,7 +49,10 @@ fn main() -> ExitCode {
             return failure.report(&print::Print::from_env());
         }
     };
-    let ended = runtime.block_on(dispatch(cli));
+    let ended = match cli {
+        Some(cli) => runtime.block_on(dispatch(cli)),
+        None => Ok(runtime.block_on(sterna::what_if_inside())),
+    };
     // Tasks that are left are dropped, and with them the processes that they run.
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended.unwrap_or_else(|failure| failure.report(&print::Print::from_env()))
@@ -77,6 +81,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
         Command::Ps(args) => commands::ps::ps(&Context::load(None)?, args).await,
         Command::Replay(args) => commands::replay::replay(&Context::load(None)?, args).await,
+        Command::WhatIf(args) => commands::what_if::what_if(args).await,
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
         // They help with a configuration that cannot be read.

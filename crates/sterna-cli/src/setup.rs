@@ -118,9 +118,10 @@ pub fn ready(sterna: &Sterna) -> Result<(), Failure> {
 
 /// The folded state of a session that exists.
 pub async fn state(log: &SharedLog, id: &SessionId) -> Result<Option<State>, Failure> {
-    match State::load(log, id).await {
-        Ok(state) => Ok(Some(state)),
-        Err(error) if matches!(error.log(), Some(LogError::NotFound(_))) => Ok(None),
+    match log.head(id).await {
+        Ok(_) => Ok(Some(State::load(log, id).await?)),
+        Err(LogError::NotFound(_)) => Ok(None),
+        // Of a deleted session, too, records may be left that a fork shares.
         Err(error) => Err(error.into()),
     }
 }

@@ -247,6 +247,14 @@ fn other_agents_sessions_go_on_here() {
             "{agent}: {}",
             done.err
         );
+        // Its own requests are derived again, those of the other program are not.
+        let replayed = object(&world.sterna(&["replay", "t", "--json"]));
+        let counted = (replayed["requests"].as_u64(), replayed["imported"].as_u64() > Some(0));
+        assert_eq!(
+            (counted, &replayed["difference"]),
+            ((Some(1), true), &Value::Null),
+            "{agent}: {replayed}"
+        );
         // And it is a session like any other.
         assert_eq!(world.sterna(&["sessions", "export", "t", "-o", "b"]).code, 0);
         assert_eq!(world.sterna(&["sessions", "import", "b", "--id", "u"]).code, 0);

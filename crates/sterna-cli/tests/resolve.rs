@@ -98,3 +98,59 @@ fn nobody_waits() {
         assert!(done.err.starts_with(&format!("error: {message}")), "{}", done.err);
     }
 }
+
+#[test]
+fn a_wait_outlives_its_process_and_is_answered_once() {
+    let (world, wait) = parked(ASKS);
+    let made = world.work().join("made");
+    // The process has gone, and nothing of the call has run. What nobody waits for is refused.
+    assert!(!made.exists());
+    for forged in ["p/1/1/tool/1", "p/1/2/tool/0", "p/2/1/tool/0", "other/1/1/tool/0"] {
+        let refused = world.sterna(&["approve", forged]);
+        assert_eq!(refused.code, 2, "{forged}: {}", refused.err);
+    }
+    assert!(!made.exists());
+    // Eight processes answer at once: one of them is the first, and its word counts for all.
+    let verbs = ["approve", "deny", "approve", "deny", "approve", "deny", "approve", "deny"];
+    let children: Vec<_> =
+        verbs.map(|verb| world.command(&[verb, &wait, "--no-drive"]).spawn().unwrap()).into();
+    let ends: Vec<support::Done> = children.into_iter().map(support::Done::of).collect();
+    let won: Vec<usize> = (0..8).filter(|at| ends[*at].code == 0).collect();
+    assert_eq!(won.len(), 1, "{ends:?}");
+    for (at, end) in ends.iter().enumerate().filter(|(at, _)| !won.contains(at)) {
+        assert!(end.code == 2 && end.err.contains("already_resolved"), "{at}: {}", end.err);
+    }
+    let resumed = world.sterna(&["resume", "p", "--json"]);
+    assert_eq!(resumed.result()["outcome"], "finished", "{}", resumed.err);
+    assert_eq!(lines_of(&made), usize::from(verbs[won[0]] == "approve"));
+    // Later, too, and nothing runs a second time.
+    let late = world.sterna(&["approve", &wait]);
+    assert!(late.code == 2 && late.err.contains("already_resolved"), "{}", late.err);
+    assert_eq!(world.sterna(&["resume", "p", "--json"]).code, 0);
+    assert_eq!(lines_of(&made), usize::from(verbs[won[0]] == "approve"));
+}
+
+/// A key of a wait of session `p`, from a host on the same store.
+fn key_of(world: &World, wait: &str) -> String {
+    let home = world.home().display().to_string();
+    let places =
+        sterna::places::Places::from_env(&|name| (name == "STERNA_HOME").then(|| home.clone())).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let host = sterna::Sterna::builder().places(places).model("scripted:none").build().await.unwrap();
+        host.session("p").wait_key(wait).unwrap()
+    })
+}
+
+#[test]
+fn a_key_of_a_host_answers_and_a_forged_one_does_not() {
+    let (world, wait) = parked(ASKS);
+    let key = key_of(&world, &wait);
+    let forged = world.sterna(&["approve", &format!("{wait}~{}", "0".repeat(32))]);
+    assert_eq!(forged.code, 2);
+    assert!(forged.err.contains("this is no key of a wait"), "{}", forged.err);
+    assert!(!world.work().join("made").exists());
+    let done = world.sterna(&["approve", &key, "--json"]);
+    assert_eq!((done.code, lines_of(&world.work().join("made"))), (0, 1), "{}", done.err);
+    assert_eq!(world.sterna(&["deny", &key]).code, 2);
+}

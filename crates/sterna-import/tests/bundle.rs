@@ -80,6 +80,7 @@ impl Reference {
                     delivery: Delivery::NextTurn,
                     parts: vec![InputPart::Text(format!("{words} {turn}"))],
                     origin: "test".into(),
+                    given: None,
                 }),
             );
             of.push(
@@ -155,6 +156,8 @@ impl Reference {
                 Body::WaitOpened(Box::new(WaitOpened {
                     wait: tool.to_string(),
                     key: tool.clone(),
+                    deadline: None,
+                    answered: false,
                     on: WaitOn::Approval(Approval {
                         tool: "shell".into(),
                         summary: words.into(),
@@ -168,7 +171,12 @@ impl Reference {
             );
             of.push(
                 Some((turn, None)),
-                Body::WaitResolved { wait: tool.to_string(), ruling: Ruling::Allow, by: "me".into() },
+                Body::WaitResolved {
+                    wait: tool.to_string(),
+                    ruling: Ruling::Allow,
+                    by: "me".into(),
+                    early: false,
+                },
             );
             of.push(
                 Some((turn, None)),
@@ -462,8 +470,8 @@ fn a_forged_bundle_is_named() {
     check("a field more", &edit(3, "\"at\":1002", "\"at\":1002,\"x\":1"), &|_| true);
     check("a record gone", &|lines| drop(lines.remove(4)), &tampered(4));
     check("two records swapped", &|lines| lines.swap(3, 4), &tampered(3));
-    check("a later version", &edit(2, "\"v\":1", "\"v\":9"), &|error| {
-        matches!(error, BundleError::Newer { seq: 2, found: 9, known: 1, .. })
+    check("a later version", &edit(2, "\"v\":2", "\"v\":9"), &|error| {
+        matches!(error, BundleError::Newer { seq: 2, found: 9, known: 2, .. })
     });
     check("another session's name", &edit(0, OLD, NEW), &tampered(1));
     check("fewer records than told", &edit(0, "\"records\":11", "\"records\":12"), &|error| {

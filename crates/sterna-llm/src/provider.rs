@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use sterna_model::{Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment};
 
 use crate::{EncodeCache, Request};
@@ -79,7 +80,7 @@ pub struct StreamEvent {
 }
 
 /// A model's whole answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelReply {
     pub parts: Vec<Part>,
     pub stop: ModelStop,
@@ -87,7 +88,7 @@ pub struct ModelReply {
 }
 
 /// What is known of a model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Tokens the model can read and write together.
     pub context: u32,
@@ -106,7 +107,7 @@ impl Default for ModelInfo {
 }
 
 /// US dollars per million tokens, by class.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     pub input: f64,
     pub output: f64,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{Part, Route, ToolSpec};
 
 /// A model request, derived from the log. Cloning shares the content.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     pub route: Route,
     /// The prompt's stable and frame sections, in order, without any volatile fact.
@@ -23,7 +24,7 @@ pub struct Request {
     pub temperature: Option<f32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemPart {
     pub text: String,
     /// The last part before a cache boundary.
@@ -31,7 +32,7 @@ pub struct SystemPart {
 }
 
 /// One entry of the history.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Item {
     /// What a person (or a host) said.
     User(Vec<String>),
@@ -41,7 +42,7 @@ pub enum Item {
     Results(Vec<CallResult>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallResult {
     pub call_id: String,
     pub name: String,

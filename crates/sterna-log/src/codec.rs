@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sterna_model::{
-    BlobRef, Body, Digest, Draft, Millis, RECORD_VERSION, Record, Seq, SessionId, StepNo, TurnNo,
+    BlobRef, Body, Digest, Draft, InputAccepted, Millis, RECORD_VERSION, Record, Seq, SessionId, StepNo,
+    TurnNo,
 };
 
 use crate::{DamageKind, LogError, SPILL_BYTES, Sealed, digest};
@@ -21,7 +22,10 @@ pub struct Prepared {
     pub step: Option<StepNo>,
     /// The body as JSON.
     pub body: Bytes,
-    /// Hash of the body alone: what the identity of an append is made of.
+    /// Hash of the body's JSON.
+    pub hash: Digest,
+    /// Hash of what the identity of an append is made of: the body without what its turn is given, so that the same
+    /// input sent again is the same also when it is sent with other rights.
     pub content: Digest,
 }
 
@@ -38,7 +42,7 @@ impl Prepared {
 
     fn spilled(&self) -> Option<BlobRef> {
         let bytes = self.body.len() as u64;
-        (self.body.len() > SPILL_BYTES).then_some(BlobRef { hash: self.content, bytes })
+        (self.body.len() > SPILL_BYTES).then_some(BlobRef { hash: self.hash, bytes })
     }
 }
 
@@ -51,14 +55,28 @@ pub fn prepare(draft: &Draft) -> Result<Prepared, LogError> {
             "the record cannot be stored: its values are nested deeper than {MAX_DEPTH} levels"
         )));
     }
-    let content = digest(&body);
-    Ok(Prepared { at: draft.at, turn: draft.turn, step: draft.step, body: body.into(), content })
+    let hash = digest(&body);
+    let content = content_without_given(&draft.body).unwrap_or(hash);
+    Ok(Prepared { at: draft.at, turn: draft.turn, step: draft.step, body: body.into(), hash, content })
+}
+
+/// The content of an input that says what its turn is given.
+fn content_without_given(body: &Body) -> Option<Digest> {
+    let Body::InputAccepted(input) = body else { return None };
+    input.given.as_ref()?;
+    let bare = Body::InputAccepted(InputAccepted { given: None, ..InputAccepted::clone(input) });
+    serde_json::to_vec(&bare).ok().map(|json| digest(&json))
 }
 
 /// Gives a prepared draft its place: the row, and the chain hash after it.
 pub fn seal(prepared: &Prepared, seq: Seq, prev: &Digest) -> (Vec<u8>, Digest) {
+    seal_as(RECORD_VERSION, prepared, seq, prev)
+}
+
+/// The row as that version wrote it: a body that an older version could write has the same bytes in all of them.
+pub fn seal_as(version: u32, prepared: &Prepared, seq: Seq, prev: &Digest) -> (Vec<u8>, Digest) {
     let mut row = Vec::with_capacity(prepared.row_bytes());
-    let mut text = format!("{{\"v\":{RECORD_VERSION},\"seq\":{seq},\"at\":{}", prepared.at);
+    let mut text = format!("{{\"v\":{version},\"seq\":{seq},\"at\":{}", prepared.at);
     if let Some(turn) = prepared.turn {
         text.push_str(&format!(",\"turn\":{turn}"));
     }
@@ -102,12 +120,28 @@ pub fn content_from(bodies: impl IntoIterator<Item = Digest>) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
-/// The hash of the body in a row, without decoding it.
-pub fn row_content(session: &SessionId, seq: Seq, row: &[u8]) -> Result<Digest, LogError> {
+/// What the body in a row adds to the identity of its append. Only inputs are decoded for it; `spilled` fetches a
+/// body that is kept as a blob.
+pub fn row_content(
+    session: &SessionId,
+    seq: Seq,
+    row: &[u8],
+    spilled: impl FnOnce(&Digest) -> Result<Bytes, LogError>,
+) -> Result<Digest, LogError> {
     let row = envelope(session, seq, row)?;
+    let of = |json: &[u8], hash: Digest| {
+        let input = json.starts_with(INPUT).then(|| serde_json::from_slice::<Body>(json));
+        match input {
+            Some(Ok(body)) => content_without_given(&body).unwrap_or(hash),
+            Some(Err(_)) | None => hash,
+        }
+    };
     Ok(match (row.body, row.spilled) {
-        (Some(body), _) => digest(body.get().as_bytes()),
-        (None, Some(reference)) => reference.hash,
+        (Some(body), _) => of(body.get().as_bytes(), digest(body.get().as_bytes())),
+        (None, Some(reference)) => {
+            // A body that is lost is told by whoever reads it.
+            spilled(&reference.hash).map_or(reference.hash, |bytes| of(&bytes, reference.hash))
+        }
         (None, None) => return Err(corrupt(session, seq, "it has no body")),
     })
 }
@@ -278,6 +312,8 @@ const LOST_BLOB: &str = "its blob ";
 /// For stores: the log ends before the head that it had.
 pub const TORN_TAIL: &str = "it is missing, and so is all that came after it";
 
+/// How the JSON of an input begins.
+const INPUT: &[u8] = b"{\"input_accepted\"";
 /// The decoder's own limit is 127, and the envelope needs one.
 const MAX_DEPTH: usize = 120;
 /// A row's bytes round its body, with numbers of full length.

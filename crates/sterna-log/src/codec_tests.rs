@@ -21,6 +21,7 @@ fn input(text: String) -> Body {
         delivery: Delivery::NextTurn,
         parts,
         origin: "cli".into(),
+        given: None,
     })
 }
 
@@ -32,14 +33,52 @@ fn sealed(body: Body) -> (Draft, Vec<u8>, Prepared) {
 }
 
 #[test]
+fn what_an_input_is_given_is_no_part_of_what_it_is() {
+    let given = |mode, text: &str| {
+        let route: sterna_model::Route = "a/b".parse().unwrap();
+        let given = sterna_model::Given {
+            route,
+            mode,
+            limits: sterna_model::Limits::default(),
+            rules: Vec::new(),
+            on_ask: sterna_model::OnAsk::Deny,
+            in_doubt: sterna_model::InDoubtPolicy::Report,
+            root: "/w".into(),
+            cwd: "/w".into(),
+            add_dirs: Vec::new(),
+            tools: Vec::new(),
+            max_output: None,
+        };
+        match input(text.into()) {
+            Body::InputAccepted(bare) => {
+                Body::InputAccepted(InputAccepted { given: Some(Box::new(given)), ..bare })
+            }
+            other => other,
+        }
+    };
+    let long = "x".repeat(SPILL_BYTES);
+    for text in ["hello", long.as_str()] {
+        let contents = [sterna_model::Mode::Plan, sterna_model::Mode::Bypass].map(|mode| {
+            let (_, row, prepared) = sealed(given(mode, text));
+            let spilled = |_: &Digest| Ok(prepared.body.clone());
+            assert_eq!(row_content(&session(), 3, &row, spilled).unwrap(), prepared.content);
+            prepared.content
+        });
+        assert_eq!(contents[0], contents[1]);
+        assert_eq!(contents[0], sealed(input(text.into())).2.content, "the content that version 1 gave it");
+    }
+    assert_ne!(sealed(given(sterna_model::Mode::Plan, "a")).2.content, sealed(input("b".into())).2.content);
+}
+
+#[test]
 fn what_is_no_record_is_damage_and_what_is_newer_is_newer() {
     let body = "\"body\":{\"session_closed\":{\"by\":\"x\"}}";
     let cases = [
         (format!("{{\"v\":1,\"seq\":3,\"at\":1,{body}}}"), "ok"),
         (format!("{{\"v\":1,\"seq\":3,\"at\":1,\"later\":[],{body}}}"), "ok"),
-        (format!("{{\"v\":2,\"seq\":3,\"at\":1,{body}}}"), "newer"),
-        ("{\"v\":2,\"id\":\"another envelope\"}".into(), "newer"),
-        ("{\"v\":2,\"seq\":\"text\",\"at\":1}".into(), "newer"),
+        (format!("{{\"v\":3,\"seq\":3,\"at\":1,{body}}}"), "newer"),
+        ("{\"v\":3,\"id\":\"another envelope\"}".into(), "newer"),
+        ("{\"v\":3,\"seq\":\"text\",\"at\":1}".into(), "newer"),
         (format!("{{\"v\":0,\"seq\":3,\"at\":1,{body}}}"), "corrupt"),
         (format!("{{\"v\":1,\"seq\":4,\"at\":1,{body}}}"), "corrupt"),
         (format!("{{\"v\":1,\"seq\":3,\"at\":1,{body}"), "corrupt"),
@@ -62,7 +101,7 @@ fn what_is_no_record_is_damage_and_what_is_newer_is_newer() {
     for (row, expected) in cases {
         let told = match open(&session(), 3, row.as_bytes(), no_blob) {
             Ok(_) => "ok",
-            Err(LogError::Newer { found: 2, known: RECORD_VERSION }) => "newer",
+            Err(LogError::Newer { found: 3, known: RECORD_VERSION }) => "newer",
             Err(LogError::Corrupt { seq: 3, .. }) => "corrupt",
             Err(error) => panic!("{row}: {error}"),
         };
@@ -82,12 +121,12 @@ fn a_body_is_spilled_above_its_limit_and_not_below() {
     let (reference, blob) = prepared.spill().unwrap();
     assert_eq!((reference.bytes, reference.hash), (SPILL_BYTES as u64 + 1, digest(&blob)));
     let text = format!(
-        "{{\"v\":1,\"seq\":3,\"at\":5,\"turn\":1,\"spilled\":{{\"hash\":\"{}\",\"bytes\":16385}}}}",
+        "{{\"v\":{RECORD_VERSION},\"seq\":3,\"at\":5,\"turn\":1,\"spilled\":{{\"hash\":\"{}\",\"bytes\":16385}}}}",
         reference.hash
     );
     assert_eq!(String::from_utf8(row.clone()).unwrap(), text);
     assert_eq!(open(&session(), 3, &row, |_| Ok(blob)).unwrap(), draft.at_seq(3));
-    assert_eq!(row_content(&session(), 3, &row).unwrap(), prepared.content);
+    assert_eq!(row_content(&session(), 3, &row, no_blob).unwrap(), prepared.content);
     for wrong in [Ok(Bytes::from("other")), Err(LogError::BlobMissing(reference.hash))] {
         let error = open(&session(), 3, &row, |_| wrong).unwrap_err();
         assert!(matches!(error, LogError::Corrupt { seq: 3, .. }), "{error}");
@@ -175,7 +214,7 @@ proptest! {
         let (row, hash) = seal(&prepared, seq, &Digest(prev));
         prop_assert!(row.len() <= prepared.row_bytes());
         prop_assert_eq!(hash, chain(&Digest(prev), &row));
-        prop_assert_eq!(row_content(&session(), seq, &row).unwrap(), prepared.content);
+        prop_assert_eq!(row_content(&session(), seq, &row, no_blob).unwrap(), prepared.content);
         let read = open(&session(), seq, &row, |_| Ok(prepared.body.clone())).unwrap();
         prop_assert_eq!(read, draft.at_seq(seq));
     }
@@ -189,6 +228,6 @@ proptest! {
         row[at] = byte;
         open(&row);
         open(&row[..at]);
-        let _ = row_content(&session(), 3, &row);
+        let _ = row_content(&session(), 3, &row, no_blob);
     }
 }

@@ -236,6 +236,37 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
     }
 }
 
+/// Bytes that a record needs, by what they are: more than their own may hang on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Held {
+    Blob(Digest),
+    /// A prompt's manifest, which names its parts.
+    Prompt(Digest),
+    /// A checkpoint's manifest, which names files.
+    Checkpoint(Digest),
+}
+
+impl Held {
+    pub fn hash(&self) -> Digest {
+        match self {
+            Self::Blob(hash) | Self::Prompt(hash) | Self::Checkpoint(hash) => *hash,
+        }
+    }
+}
+
+/// All bytes that a record needs, a spilled body aside: what no collector may take.
+pub fn held(body: &Body) -> Vec<Held> {
+    match body {
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(model) => vec![Held::Prompt(model.manifest)],
+            Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
+        },
+        Body::CheckpointTaken(taken) => vec![Held::Checkpoint(taken.manifest)],
+        Body::Rewound(rewound) => rewound.files.iter().map(|files| Held::Checkpoint(*files)).collect(),
+        other => blob_refs(other).into_iter().map(Held::Blob).collect(),
+    }
+}
+
 impl Fsck {
     fn bad(mut self, seq: Seq, kind: DamageKind, detail: String) -> Self {
         self.first_bad = Some((seq, detail));

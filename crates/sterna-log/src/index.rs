@@ -136,6 +136,9 @@ impl IndexDelta {
                 self.moves.extend([Move::Taken(started.inputs.len() as u64), Move::TurnStarted]);
             }
             Body::TurnCommitted(_) => self.moves.push(Move::TurnEnded),
+            // A wait whose answer came first never waits.
+            Body::WaitOpened(opened) if opened.answered => {}
+            Body::WaitResolved { early: true, .. } => {}
             Body::WaitOpened(_) => self.moves.push(Move::Asked),
             Body::WaitResolved { .. } => self.moves.push(Move::Answered),
             Body::Attempt(attempt) => self.bill(&attempt.failure.billed),

@@ -16,6 +16,7 @@ mod history;
 mod index;
 mod log;
 mod memory;
+mod over;
 mod text;
 
 pub use batch::*;
@@ -26,4 +27,5 @@ pub use history::*;
 pub use index::*;
 pub use log::*;
 pub use memory::*;
+pub use over::*;
 pub use text::*;

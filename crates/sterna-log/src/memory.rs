@@ -324,9 +324,10 @@ impl Lookup for Look<'_> {
         let Some((first, row)) = later.find(|(_, row)| row.append.as_deref() == Some(tagged)) else {
             return Ok(None);
         };
-        let mut bodies = vec![row_content(self.id, first, &row.data)?];
+        let content = |at, row: &Row| row_content(self.id, at, &row.data, |hash| self.state.blob(hash));
+        let mut bodies = vec![content(first, row)?];
         for (at, row) in later.take_while(|(_, row)| row.append.is_none()) {
-            bodies.push(row_content(self.id, at, &row.data)?);
+            bodies.push(content(at, row)?);
         }
         let last = first + bodies.len() as u64 - 1;
         let id = tagged.get(1..).unwrap_or_default().to_owned();

@@ -151,7 +151,7 @@ fn every_body_has_its_events() {
     check(Body::InDoubt { key: k(1), resolution: InDoubtPolicy::Report }, &["warning"]);
     check(wait_opened(&k(0), false), &["approval.requested"]);
     check(wait_opened(&k(0), true), &["question.asked"]);
-    let resolved = |ruling| Body::WaitResolved { wait: k(0).to_string(), ruling, by: by() };
+    let resolved = |ruling| Body::WaitResolved { wait: k(0).to_string(), ruling, by: by(), early: false };
     for ruling in [
         Ruling::Allow,
         Ruling::Deny { feedback: "no".into() },

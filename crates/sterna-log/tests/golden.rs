@@ -4,14 +4,17 @@
 #![allow(clippy::unwrap_used)] // The helpers of a test are tests.
 
 use serde_json::json;
-use sterna_log::{LogError, chain, open, prepare, seal};
+use sterna_log::{LogError, chain, open, prepare, seal, seal_as};
 use sterna_model::*;
 
-/// The file of a body. A new body does not compile here before it has one.
-fn golden(body: &Body) -> &'static str {
+/// The files of a body, by version from 1. A new body does not compile here before it has them.
+fn golden(body: &Body) -> [&'static str; 2] {
     macro_rules! file {
         ($name:literal) => {
-            include_str!(concat!("golden/v1/", $name, ".json"))
+            [
+                include_str!(concat!("golden/v1/", $name, ".json")),
+                include_str!(concat!("golden/v2/", $name, ".json")),
+            ]
         };
     }
     match body {
@@ -31,7 +34,8 @@ fn golden(body: &Body) -> &'static str {
         Body::Intent(intent) => match intent.what {
             Intended::Model(_) => file!("intent_model"),
             Intended::Tool(_) => file!("intent_tool"),
-            Intended::Undo(_) => file!("intent_undo"),
+            // Version 1 did not know it.
+            Intended::Undo(_) => ["", include_str!("golden/v2/intent_undo.json")],
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -60,14 +64,31 @@ fn golden(body: &Body) -> &'static str {
 fn each_body_is_written_and_read_as_its_file_says() {
     let session = SessionId::new("demo").unwrap();
     let drafts = drafts();
-    let mut files: Vec<&str> = drafts.iter().map(|draft| golden(&draft.body)).collect();
-    for (draft, file) in drafts.into_iter().zip(files.clone()) {
-        let row = file.trim_end();
+    let mut files: Vec<&str> = drafts.iter().map(|draft| golden(&draft.body)[1]).collect();
+    for draft in drafts {
+        let [first, now] = golden(&draft.body).map(str::trim_end);
+        let read =
+            |row: &str| open(&session, 7, row.as_bytes(), |_| Err(LogError::Io("nothing is spilled".into())));
         let (written, hash) = seal(&prepare(&draft).unwrap(), 7, &Digest::ZERO);
-        assert_eq!(String::from_utf8(written).unwrap(), row);
-        assert_eq!(hash, chain(&Digest::ZERO, row.as_bytes()));
-        let read = open(&session, 7, row.as_bytes(), |_| Err(LogError::Io("nothing is spilled".into())));
-        assert_eq!(read.unwrap(), draft.at_seq(7));
+        assert_eq!(String::from_utf8(written).unwrap(), now);
+        assert_eq!(hash, chain(&Digest::ZERO, now.as_bytes()));
+        assert_eq!(read(now).unwrap(), draft.clone().at_seq(7));
+        // As version 1 wrote it: without what it did not know.
+        if first.is_empty() {
+            continue;
+        }
+        let mut draft = draft;
+        match &mut draft.body {
+            Body::InputAccepted(input) => input.given = None,
+            Body::TurnStarted(turn) => turn.limits.max_wait = None,
+            Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
+            Body::WaitResolved { early, .. } => *early = false,
+            _ => {}
+        }
+        let (written, hash) = seal_as(1, &prepare(&draft).unwrap(), 7, &Digest::ZERO);
+        assert_eq!(String::from_utf8(written).unwrap(), first);
+        assert_eq!(hash, chain(&Digest::ZERO, first.as_bytes()));
+        assert_eq!(read(first).unwrap(), Record { v: 1, ..draft.at_seq(7) });
     }
     files.sort_unstable();
     files.dedup();
@@ -97,8 +118,17 @@ fn drafts() -> Vec<Draft> {
         retry_after_ms: Some(2000),
         billed: billed(),
     };
-    let limits =
-        Limits { max_tokens: Some(1000), max_cost: Some(5), deadline: Some(60_000), ..Limits::default() };
+    let limits = Limits {
+        max_tokens: Some(1000),
+        max_cost: Some(5),
+        deadline: Some(60_000),
+        max_wait: Some(300_000),
+        ..Limits::default()
+    };
+    let rules = || {
+        let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
+        vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
+    };
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
@@ -132,6 +162,19 @@ fn drafts() -> Vec<Draft> {
             delivery: Delivery::BeforeCompletion,
             parts: text("größe"),
             origin: "cli".into(),
+            given: Some(Box::new(Given {
+                route: route(),
+                mode: Mode::Execute,
+                limits: limits.clone(),
+                rules: rules(),
+                on_ask: OnAsk::Park,
+                in_doubt: InDoubtPolicy::Report,
+                root: "/w".into(),
+                cwd: "/w".into(),
+                add_dirs: vec!["/x".into()],
+                tools: vec!["read".into()],
+                max_output: Some(4096),
+            })),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
         session(Body::InputWithdrawn { inputs: vec![4, 5], by: by() }),
@@ -140,12 +183,7 @@ fn drafts() -> Vec<Draft> {
             route: route(),
             mode: Mode::Execute,
             limits,
-            rules: vec![RuleText {
-                decision: Decision::Deny,
-                text: "Shell(rm *)".into(),
-                scope: Scope::ProjectLocal,
-                source: "config.toml:3".into(),
-            }],
+            rules: rules(),
             on_ask: OnAsk::Park,
             in_doubt: InDoubtPolicy::Report,
             root: "/w".into(),
@@ -277,6 +315,8 @@ fn drafts() -> Vec<Draft> {
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w1".into(),
             key: key("demo/1/2/tool/1"),
+            deadline: Some(1_700_000_300_000),
+            answered: true,
             on: WaitOn::Approval(Approval {
                 tool: "shell".into(),
                 summary: "rm x".into(),
@@ -290,6 +330,8 @@ fn drafts() -> Vec<Draft> {
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),
             key: key("demo/1/2/tool/2"),
+            deadline: None,
+            answered: false,
             on: WaitOn::Questions(vec![Question {
                 question: "Which?".into(),
                 header: "Choice".into(),
@@ -305,6 +347,7 @@ fn drafts() -> Vec<Draft> {
             wait: "w1".into(),
             ruling: Ruling::Deny { feedback: "not that".into() },
             by: by(),
+            early: true,
         }),
         turn(Body::CancelRequested { turn: 1, request: "r1".into(), by: by(), reason: "enough".into() }),
         turn(Body::LimitReached { turn: 1, reason: StopReason::Deadline }),

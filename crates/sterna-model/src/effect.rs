@@ -110,6 +110,16 @@ pub fn wait_id(key: &EffectKey, n: u32) -> crate::WaitId {
     if n <= 1 { key.to_string() } else { format!("{key}/{n}") }
 }
 
+/// The call that a wait of this name belongs to. `None` for what is no such name.
+pub fn waiting_call(wait: &str) -> Option<EffectKey> {
+    let of_first = |wait: &str| wait.parse::<EffectKey>().ok();
+    of_first(wait).or_else(|| {
+        let (key, n) = wait.rsplit_once('/')?;
+        n.parse::<u32>().ok().filter(|n| *n > 1)?;
+        of_first(key)
+    })
+}
+
 /// A person's answer to a wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -149,12 +159,23 @@ pub struct ModelIntent {
     pub tools_off: bool,
     /// Tokens the model may write.
     pub max_output: u32,
-    /// Name and version of the encoder, for example `openai_chat/1`.
+    /// Name and version of the encoder, for example `openai_chat/1`. It begins with `import:` where another program
+    /// made the request: nobody knows its bytes.
     pub encoder: String,
     /// Hash of the request's bytes.
     pub request: Digest,
     /// Size of the request's body.
     pub bytes: u64,
+}
+
+impl ModelIntent {
+    /// What an imported intent's encoder begins with.
+    pub const IMPORTED: &str = "import:";
+
+    /// Another program made this request.
+    pub fn is_imported(&self) -> bool {
+        self.encoder.starts_with(Self::IMPORTED)
+    }
 }
 
 /// Consecutive records of one log. `session` is `None` for the log that holds the span.

@@ -9,7 +9,9 @@ use crate::{
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
-pub const RECORD_VERSION: u32 = 1;
+///
+/// 2: an input says what its turn is given.
+pub const RECORD_VERSION: u32 = 2;
 
 /// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +93,9 @@ pub enum Body {
         wait: WaitId,
         ruling: Ruling,
         by: String,
+        /// It came before the wait that it answers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        early: bool,
     },
     /// The first one of a turn counts.
     CancelRequested {
@@ -179,6 +184,33 @@ pub struct InputAccepted {
     pub parts: Vec<InputPart>,
     /// The surface it came through: `cli`, `sdk` ...
     pub origin: String,
+    /// What the turn that it starts is given, whoever drives that turn and however much later. `None` in records of
+    /// version 1 and in imported ones: then the driver's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Box<Given>>,
+}
+
+/// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Given {
+    pub route: Route,
+    pub mode: Mode,
+    pub limits: Limits,
+    /// Rules of all scopes, joined, with the place each comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleText>,
+    pub on_ask: OnAsk,
+    pub in_doubt: InDoubtPolicy,
+    pub root: String,
+    pub cwd: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub add_dirs: Vec<String>,
+    /// Names of the tools that may be called; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// Tokens the model may write in one answer; `None`: the model's own limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u32>,
 }
 
 /// Everything that somebody else would need to drive the turn on.
@@ -220,6 +252,9 @@ pub struct Limits {
     /// Milliseconds from the turn's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// Milliseconds that a wait for a person lasts: then it is resolved `timeout`. `None`: as long as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<u64>,
 }
 
 impl Default for Limits {
@@ -234,6 +269,7 @@ impl Default for Limits {
             max_tokens: None,
             max_cost: None,
             deadline: None,
+            max_wait: None,
         }
     }
 }
@@ -285,6 +321,12 @@ pub struct WaitOpened {
     pub wait: WaitId,
     pub key: EffectKey,
     pub on: WaitOn,
+    /// When it is resolved `timeout`, if nobody was faster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Millis>,
+    /// Its answer was there before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub answered: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -292,6 +334,17 @@ pub struct WaitOpened {
 pub enum WaitOn {
     Approval(Approval),
     Questions(Vec<Question>),
+}
+
+impl WaitOn {
+    /// Whether this answer is one to what is asked.
+    pub fn takes(&self, ruling: &Ruling) -> bool {
+        match (self, ruling) {
+            (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
+            (Self::Approval(_), Ruling::Allow) | (Self::Questions(_), Ruling::Answers(_)) => true,
+            (Self::Approval(_), Ruling::Answers(_)) | (Self::Questions(_), Ruling::Allow) => false,
+        }
+    }
 }
 
 /// What a person is asked to allow.

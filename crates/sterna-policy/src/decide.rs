@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sterna_model::{Decision, Digest, Grant, Millis, Mode, Scope};
 
+use crate::effect_set::{MAX_FOLDERS, place};
 use crate::effects::{Class, How, Reach};
 use crate::floor::{self, Protected};
 use crate::paths::{base_name, is_harmless_device, normalise, within};
@@ -61,8 +62,32 @@ pub struct Ask<'a> {
     pub cwd: &'a Path,
     /// Folders of our own state and configuration.
     pub state_dirs: &'a [PathBuf],
+    /// What holds the commands of this call.
+    pub sandbox: Sandbox,
     /// Resolves the symlinks of an absolute path component by component, `..` included, as far as it exists.
     pub resolve: &'a dyn Fn(&Path) -> PathBuf,
+}
+
+/// The level that confines commands. A level is named only where it is known to work, and to keep writes to the
+/// workspace and a `/tmp` of its own, secrets unreadable and the network to the hosts that are allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Commands run with all the rights of the person.
+    #[default]
+    None,
+    Landlock,
+    Bubblewrap,
+}
+
+impl Sandbox {
+    /// Whether anything is confined at all.
+    pub fn holds(self) -> bool {
+        match self {
+            Sandbox::None => false,
+            Sandbox::Landlock | Sandbox::Bubblewrap => true,
+        }
+    }
 }
 
 /// The answer.
@@ -376,6 +401,9 @@ impl Judge<'_> {
         let inside = real.iter().all(|r| self.ask.roots.iter().any(|root| within(r, root)));
         let by_command = matches!(by, By::Command(_));
         match how {
+            _ if by_command && self.sandboxed() && (inside || self.open_to_commands(how, &real)) => {
+                self.find(Rank::Allow, format!("{what}: the sandbox holds it"), None);
+            }
             _ if !inside => self.ask_or_wall_for_read(how, format!("{what}: outside the workspace")),
             How::Read if glob && reach != Reach::Names => {
                 self.find(
@@ -402,6 +430,26 @@ impl Judge<'_> {
                 Mode::Plan => self.find(Rank::Wall, format!("plan mode: {what}"), None),
             },
         }
+    }
+
+    /// Whether what a command does is left to the sandbox: in the modes that do not ask for each command that writes.
+    fn sandboxed(&self) -> bool {
+        let trusting = match self.ask.mode {
+            Mode::Execute | Mode::NeverAsk | Mode::Bypass => true,
+            Mode::AcceptEdits | Mode::Ask | Mode::Plan => false,
+        };
+        trusting && self.ask.sandbox.holds()
+    }
+
+    /// Places outside the workspace that a confined command may touch: it reads the system, and has a `/tmp` of its own.
+    fn open_to_commands(&self, how: How, real: &[PathBuf]) -> bool {
+        let (open, itself): (&[&str], bool) = match how {
+            How::Read | How::Named => (&SYSTEM, true),
+            How::Write | How::Delete => (&["/tmp"], false),
+        };
+        let holds = |p: &Path, folder: &Path| within(p, folder) && (itself || p != folder);
+        let home = |p: &Path| self.ask.home.is_some_and(|h| within(p, h) || within(h, p));
+        real.iter().all(|p| !home(p) && open.iter().any(|folder| holds(p, Path::new(folder))))
     }
 
     /// Reading changes nothing: outside the workspace it asks in every mode.
@@ -533,6 +581,9 @@ impl Judge<'_> {
                     Some(i),
                 );
             }
+            (Class::Arbitrary(_), None) if self.sandboxed() && !programs::leaves_the_sandbox(command) => {
+                self.find(Rank::Allow, format!("`{shown}`: the sandbox holds it"), None);
+            }
             (Class::Arbitrary(reason), None) => self.ask_or_wall(format!("`{shown}`: {reason}")),
             (Class::Known, None) if effects.only_reads() => {
                 self.find(Rank::Allow, format!("`{shown}`: only reads"), None);
@@ -581,9 +632,6 @@ impl Judge<'_> {
     fn word_path(&self, word: &Word, cwd: &Path) -> Option<PathBuf> {
         let text = word.text.as_str();
         let home = |rest: &str| self.ask.home.map(|h| h.join(rest.trim_start_matches('/')));
-        if word.tilde {
-            return home(text.strip_prefix('~').unwrap_or(text));
-        }
         if self.glimpsing {
             if let Some(rest) = text.strip_prefix("$HOME") {
                 return home(rest);
@@ -592,7 +640,7 @@ impl Judge<'_> {
                 return Some(cwd.join(rest.trim_start_matches('/')));
             }
         }
-        Some(cwd.join(text))
+        place(word, cwd, self.ask.home)
     }
 
     fn verdict(mut self) -> Verdict {
@@ -691,4 +739,6 @@ fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
     (fixed, rest)
 }
 
-const MAX_FOLDERS: usize = 16;
+/// What programs of the system are made of; `/etc/shadow` has a rule of its own.
+const SYSTEM: [&str; 10] =
+    ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/tmp", "/var/lib/dpkg", "/nix/store"];

@@ -187,6 +187,9 @@ fn config(rest: &[Word]) -> Effects {
         ["--list" | "-l" | "list"] | ["--get" | "--get-all" | "get", _] => {
             Effects::none().with(How::Read, &[&Word::literal(".")], Reach::Names)
         }
+        [name] if !name.starts_with('-') && name.contains('.') => {
+            Effects::none().with(How::Read, &[&Word::literal(".")], Reach::Names)
+        }
         _ => Effects::unknown("`git config` that writes can make git run programs"),
     }
 }

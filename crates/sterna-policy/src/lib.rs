@@ -4,22 +4,30 @@
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
 mod builtin;
+mod characters;
+mod compound;
 mod decide;
+mod effect_set;
 mod effects;
 mod floor;
 mod git;
-mod lexer;
+mod glimpse;
+mod lower;
 mod network;
 mod paths;
 mod programs;
 mod readers;
+mod redirects;
 mod rule;
 mod shell;
+mod syntax;
 mod variables;
+mod words;
 mod wrappers;
 
 pub use builtin::builtin_rules;
-pub use decide::{Access, Ask, Changes, Met, Need, Verdict, decide};
+pub use decide::{Access, Ask, Changes, Met, Need, Sandbox, Verdict, decide};
+pub use effect_set::{Certainty, EffectSet, Touched};
 pub use git::QUIET_GIT;
 pub use rule::{Examples, Rule, RuleError, RuleErrorKind, check_examples};
 pub use shell::{Redirect, RedirectKind, ShellPlan, SimpleCommand, Word};

@@ -5,7 +5,7 @@ use crate::git;
 use crate::network;
 use crate::readers;
 use crate::rule::trusted_name;
-use crate::shell::{SimpleCommand, Word};
+use crate::shell::{Hidden, SimpleCommand, Word};
 use crate::variables::{is_harmless, is_loader};
 
 /// What a command would touch, redirections aside.
@@ -15,8 +15,18 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     let name = trusted_name(program);
     let mut effects = entry(name, args)
         .unwrap_or_else(|option| named(Effects::unknown(format!("{option} of `{name}` is not known")), args));
+    if name == "read" && !command.via.is_empty() {
+        effects.class = Class::Unknown("`read` behind a wrapper".into());
+    }
     if args.iter().any(hidden_glob) {
         effects.class = Class::Unknown("a pattern that matches hidden files or climbs with `..`".into());
+    }
+    if effects.only_reads()
+        && !SAFE_WITH_ANY_NAME.contains(&name)
+        && args.iter().take_while(|w| w.text != "--").any(may_be_an_option)
+    {
+        let why = "a pattern may match a file whose name is an option";
+        effects.class = Class::Arbitrary(why.into());
     }
     if let Some(variable) = command.env_prefix.iter().find(|v| is_loader(v)) {
         let variable = variable.split('=').next().unwrap_or_default();
@@ -31,7 +41,67 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     effects
 }
 
+/// Whether the table has the program: its name then means that program and nothing else.
+pub(crate) fn is_known(name: &str) -> bool {
+    !matches!(entry(name, &[]), Ok(Effects { class: Class::Unknown(_), .. }))
+}
+
+/// Whether a command acts through something that no sandbox around it confines: a service, another user, or processes
+/// that were there before.
+pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
+    command
+        .via
+        .iter()
+        .chain([&command.argv])
+        .filter_map(|argv| argv.first())
+        .any(|program| OUTSIDE.contains(&crate::paths::base_name(&program.text)))
+}
+
+/// Whether a command does the same whatever those of its words are that only the shell will know.
+pub(crate) fn hidden_words_do_no_harm(command: &SimpleCommand) -> bool {
+    let hidden = |w: &Word| w.hidden != Hidden::No;
+    if command.via.iter().flatten().any(hidden) {
+        return false;
+    }
+    let args = command.argv.get(1..).unwrap_or_default();
+    if !command.argv.iter().any(hidden) {
+        return true;
+    }
+    match command.program() {
+        "printf" => args.first().is_some_and(|w| !hidden(w) && !w.text.starts_with('-')),
+        "[" => args.split_last().is_some_and(|(_, args)| plain_test(args)),
+        "test" => plain_test(args),
+        name => is_indifferent(name),
+    }
+}
+
+/// Whether a program does nothing but compute, whatever its arguments and variables are.
+pub(crate) fn is_indifferent(name: &str) -> bool {
+    INDIFFERENT.contains(&name)
+}
+
+/// `-n X` and `A = B`, where what is hidden can only be an operand.
+fn plain_test(args: &[Word]) -> bool {
+    let known = |w: &Word| w.hidden == Hidden::No;
+    let one = |w: &Word| w.hidden != Hidden::Many;
+    let args = args.strip_prefix(&[Word::literal("!")]).unwrap_or(args);
+    match args {
+        [operator, x] => {
+            known(operator)
+                && one(x)
+                && operator.text.starts_with('-')
+                && !["-v", "-R"].contains(&operator.text.as_str())
+        }
+        [a, operator, b] => {
+            let compares = ["=", "==", "!=", "-eq", "-ne", "-lt", "-le", "-gt", "-ge"];
+            known(operator) && one(a) && one(b) && compares.contains(&operator.text.as_str())
+        }
+        _ => false,
+    }
+}
+
 fn entry(name: &str, args: &[Word]) -> Result<Effects, String> {
+    pure_after_all(name, args)?;
     if PURE.contains(&name) {
         let globs: Vec<&Word> = args.iter().filter(|w| w.glob).collect();
         return Ok(Effects::none().with(How::Read, &globs, Reach::Names));
@@ -113,6 +183,24 @@ fn entry(name: &str, args: &[Word]) -> Result<Effects, String> {
         }
         other => named(Effects::unknown(format!("the program `{other}` is not known")), args),
     })
+}
+
+/// The forms of harmless programs that are not.
+fn pure_after_all(name: &str, args: &[Word]) -> Result<(), String> {
+    let has = |bad: &[&str]| args.iter().any(|w| bad.contains(&w.text.as_str()));
+    match name {
+        // Evaluates a name, and runs what stands in its brackets.
+        "test" | "[" | "[[" if has(&["-v", "-R"]) => Err("the option `-v`".into()),
+        "wait" if args.iter().any(|w| w.text.starts_with('-')) => Err("an option".into()),
+        "jobs" if args.iter().any(|w| w.text.starts_with('-') && w.text.contains('x')) => {
+            Err("the option `-x`".into())
+        }
+        // Shows the variables of other programs.
+        "ps" if args.iter().any(|w| !w.text.starts_with('-') && w.text.contains('e')) => {
+            Err("the option `e`".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Arguments of a program whose work is not known: each may be a file.
@@ -428,6 +516,11 @@ fn tar(args: &[Word]) -> Effects {
     }
 }
 
+/// A pattern that begins with anything: it matches `--output=x`, too, if there is such a file.
+fn may_be_an_option(word: &Word) -> bool {
+    word.glob && word.text.starts_with(['*', '?', '['])
+}
+
 /// A pattern that would match hidden names, or whose matches are left again by `..`.
 fn hidden_glob(word: &Word) -> bool {
     let mut seen = false;
@@ -440,10 +533,76 @@ fn hidden_glob(word: &Word) -> bool {
         })
 }
 
+/// Programs that touch nothing, whatever they are given. `test`, `[` and `printf` are told by their forms.
+const INDIFFERENT: [&str; 19] = [
+    "echo", "true", "false", ":", "[[", "sleep", "seq", "expr", "basename", "dirname", "exit", "return",
+    "which", "type", "tr", "numfmt", "factor", "break", "continue",
+];
 const PURE: &[&str] = &[
     "echo", "true", "false", ":", "pwd", "test", "[", "which", "type", "uname", "whoami", "id", "groups",
     "basename", "dirname", "seq", "sleep", "expr", "nproc", "uptime", "free", "ps", "arch", "tty", "exit",
-    "tr", "wait", "jobs", "printenv", "cal", "getconf", "yes", "factor", "numfmt",
+    "tr", "wait", "jobs", "printenv", "cal", "getconf", "yes", "factor", "numfmt", "[[", "return", "break",
+    "continue", "read",
+];
+
+/// Programs without an option that does more than read, whatever the names of the files are.
+const SAFE_WITH_ANY_NAME: &[&str] = &[
+    "echo",
+    "printf",
+    "test",
+    "[",
+    "[[",
+    "ls",
+    "dir",
+    "stat",
+    "readlink",
+    "realpath",
+    "du",
+    "df",
+    "cat",
+    "tac",
+    "nl",
+    "rev",
+    "wc",
+    "head",
+    "tail",
+    "grep",
+    "egrep",
+    "fgrep",
+    "cut",
+    "md5sum",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "cksum",
+    "basename",
+    "dirname",
+];
+
+/// Programs that ask someone else to act.
+const OUTSIDE: &[&str] = &[
+    "sudo",
+    "doas",
+    "docker",
+    "podman",
+    "nerdctl",
+    "kubectl",
+    "helm",
+    "ansible",
+    "vagrant",
+    "terraform",
+    "systemctl",
+    "service",
+    "journalctl",
+    "crontab",
+    "at",
+    "tmux",
+    "screen",
+    "kill",
+    "pkill",
+    "killall",
+    "sterna",
+    "gpg",
 ];
 
 /// Programs known to do anything.
@@ -589,6 +748,13 @@ const ARBITRARY: &[&str] = &[
     "sterna",
     "protoc",
     "shellcheck",
+    "ctest",
+    "clang-format",
+    "clang-tidy",
+    "nm",
+    "objdump",
+    "readelf",
+    "ldd",
     "mdbook",
     "parallel",
     "source-map",

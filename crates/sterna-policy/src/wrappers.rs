@@ -1,8 +1,9 @@
 //! Looks through programs that run another program: what counts is the program that runs in the end.
 
+use crate::lower::lower;
 use crate::paths::base_name;
 use crate::rule::trusted_name;
-use crate::shell::{SimpleCommand, Word, read_at};
+use crate::shell::{SimpleCommand, Word};
 
 /// Adds the commands that `command` would run to `out`, or says what was not understood.
 pub(crate) fn unwrap(
@@ -178,7 +179,20 @@ fn inner_shell(
 ) -> Result<(), String> {
     let args = &command.argv[1..];
     let letters = args.first().and_then(|w| w.text.strip_prefix('-')).unwrap_or("");
+    let piped = |w: &Word| ["/dev/", "/proc/"].iter().any(|folder| w.text.starts_with(folder));
+    if args.iter().take(2).any(piped) {
+        return Err(format!("`{name}` runs what cannot be seen"));
+    }
     if args.first().is_some_and(|w| !w.text.starts_with('-')) {
+        out.push(command);
+        return Ok(());
+    }
+    if !POSIX_LIKE.contains(&name) {
+        return Err(format!("`{name}` speaks another language"));
+    }
+    // `bash -n FILE`, `sh -eux FILE`.
+    let script = args.get(1).filter(|w| !w.text.starts_with('-') && !w.glob);
+    if !letters.is_empty() && letters.chars().all(|c| "neuxv".contains(c)) && script.is_some() {
         out.push(command);
         return Ok(());
     }
@@ -187,7 +201,7 @@ fn inner_shell(
         Some(script) if known && !script.glob && !script.tilde => script.text.clone(),
         _ => return Err(format!("`{name}` runs what cannot be seen")),
     };
-    for mut inner in read_at(&script, depth + 1)? {
+    for mut inner in lower(&script, depth + 1)? {
         let mut via = command.via.clone();
         via.push(command.argv.clone());
         via.append(&mut inner.via);
@@ -242,6 +256,8 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
 
 const MAX_LAYERS: usize = 12;
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
+/// Shells that read a line as bash does. The others have escapes, patterns and substitutions of their own.
+const POSIX_LIKE: [&str; 6] = ["sh", "bash", "dash", "ksh", "ash", "mksh"];
 /// Programs that change what later words mean, or run text that cannot be seen.
 const REFUSED: [&str; 18] = [
     "eval", "source", ".", "alias", "unalias", "trap", "export", "declare", "typeset", "local", "readonly",

@@ -12,11 +12,16 @@ pub enum RuntimeError {
     Route(String),
     #[error("the log of session `{session}` cannot be folded: {detail}")]
     Fold { session: SessionId, detail: String },
+    /// The log holds an effect that this Sterna does not ask for there. Nothing is asked, run or written.
+    #[error("replay_mismatch at record {seq} of session `{session}`: {paths}")]
+    ReplayMismatch { session: SessionId, seq: u64, paths: String },
     #[error("session `{0}` has no running turn")]
     NoTurn(SessionId),
     #[error("session `{session}` has no open question or approval `{wait}`")]
     NoWait { session: SessionId, wait: String },
-    #[error("`{wait}` was already resolved")]
+    #[error("this is no key of a wait: it is cut, or another host made it")]
+    ForgedKey,
+    #[error("already_resolved: `{wait}` was answered before, and the first answer counts")]
     AlreadyResolved { wait: String },
     #[error("input {input} of session `{session}` was already taken by a turn, or withdrawn")]
     InputTaken { session: SessionId, input: u64 },

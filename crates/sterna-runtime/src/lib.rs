@@ -19,6 +19,8 @@ mod runtime;
 mod shared;
 mod state;
 mod tools;
+mod waits;
+mod what_if;
 
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
@@ -30,6 +32,11 @@ pub use observe::Observer;
 pub use parts::{Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
-pub use runtime::{Accepted, Resolve, Runtime, Submit};
+pub use runtime::{Accepted, Runtime, Submit};
 pub use state::State;
 pub use tools::Toolbox;
+pub use waits::Resolve;
+pub use what_if::{
+    CallSide, Cost, Divergence, Ending, Sides, StepPair, StepSide, WhatIf, WhatIfHost, WhatIfRun, refill,
+    what_if,
+};

@@ -1,13 +1,13 @@
 //! What a runtime is made of, and what a turn is given.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText};
+use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
 
 use crate::{Env, SharedCheckpoints, Toolbox};
 
@@ -23,7 +23,8 @@ pub struct Parts {
     pub checkpoints: Option<SharedCheckpoints>,
 }
 
-/// What a turn is given by whoever starts it. Everything that decides is written into `TurnStarted`.
+/// What a turn is given by whoever starts it. Everything that decides is written into the input's record, and into
+/// `TurnStarted`.
 #[derive(Clone)]
 pub struct TurnConfig {
     pub route: Route,
@@ -43,22 +44,90 @@ pub struct TurnConfig {
     pub prompt: PromptSource,
 }
 
+impl TurnConfig {
+    /// What is written into the record of an input.
+    pub fn given(&self) -> Given {
+        let text = |path: &Path| path.display().to_string();
+        Given {
+            route: self.route.clone(),
+            mode: self.mode,
+            limits: self.limits.clone(),
+            rules: self.rules.clone(),
+            on_ask: self.on_ask,
+            in_doubt: self.in_doubt,
+            root: text(&self.root),
+            cwd: text(&self.cwd),
+            add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
+            tools: self.tools.clone(),
+            max_output: self.max_output,
+        }
+    }
+
+    /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
+    pub(crate) fn driving(&self, given: &Given) -> Self {
+        let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
+        Self {
+            route: given.route.clone(),
+            mode: given.mode,
+            limits: given.limits.clone(),
+            rules: given.rules.clone(),
+            on_ask,
+            in_doubt: given.in_doubt,
+            root: PathBuf::from(&given.root),
+            cwd: PathBuf::from(&given.cwd),
+            add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
+            tools: given.tools.clone(),
+            max_output: given.max_output,
+            prompt: self.prompt.clone(),
+        }
+    }
+}
+
+/// The record of a turn that starts now with these inputs.
+pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnStarted {
+    let Given {
+        route,
+        mode,
+        limits,
+        rules,
+        on_ask,
+        in_doubt,
+        root,
+        cwd,
+        add_dirs,
+        tools,
+        // Each model call has its own in its intent.
+        max_output: _,
+    } = given;
+    TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
+}
+
 /// Sections of a prompt, and the prompts that were made of them: one for each set of tools.
 #[derive(Clone)]
 pub struct PromptSource(Arc<Inner>);
 
 struct Inner {
     sections: Vec<Section>,
+    /// A prompt that was stored: it is sent as it is, whatever tools there are.
+    fixed: Option<Prompt>,
     made: Mutex<BTreeMap<Vec<String>, Prompt>>,
 }
 
 impl PromptSource {
     pub fn new(sections: Vec<Section>) -> Self {
-        Self(Arc::new(Inner { sections, made: Mutex::default() }))
+        Self(Arc::new(Inner { sections, fixed: None, made: Mutex::default() }))
+    }
+
+    /// A prompt that was sent before, byte for byte.
+    pub(crate) fn fixed(prompt: Prompt) -> Self {
+        Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
     }
 
     /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
     pub(crate) fn prompt(&self, tools: &Toolbox, names: &[String]) -> Result<Prompt, PromptError> {
+        if let Some(fixed) = &self.0.fixed {
+            return Ok(fixed.clone());
+        }
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(prompt) = made.get(names) {
             return Ok(prompt.clone());

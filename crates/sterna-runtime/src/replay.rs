@@ -17,6 +17,8 @@ pub struct Replayed {
     pub records: u64,
     /// Requests derived again.
     pub requests: u64,
+    /// Requests that another program made, before the session was imported: they cannot be derived.
+    pub imported: u64,
     /// The first one that is not what was sent.
     pub difference: Option<Difference>,
 }
@@ -39,12 +41,22 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
     let mut state = State::default();
     let mut prompts: Option<(Digest, Prompt)> = None;
     let mut cache = EncodeCache::default();
-    let mut found =
-        Replayed { session: session.clone(), records: records.len() as u64, requests: 0, difference: None };
+    let mut found = Replayed {
+        session: session.clone(),
+        records: records.len() as u64,
+        requests: 0,
+        imported: 0,
+        difference: None,
+    };
     for (owner, record) in &records {
         if let Body::Intent(intent) = &record.body
             && let Intended::Model(model) = &intent.what
         {
+            if model.is_imported() {
+                found.imported += 1;
+                state.apply_of(owner == session, owner, record)?;
+                continue;
+            }
             let prompt = match &prompts {
                 Some((hash, prompt)) if *hash == model.manifest => prompt.clone(),
                 _ => {

@@ -2,19 +2,21 @@
 //! wait for a running turn.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures::FutureExt;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, Grant, GrantScope, InputAccepted, InputPart, Mode, Parent, ResultEvent,
-    Route, RuleText, Ruling, Seq, SessionId, SessionOpened, TurnNo, WaitId, WaitOn,
+    Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
+    SessionId, SessionOpened, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::{Configs, Driver, Msg, Opening, Start};
+use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
@@ -52,16 +54,6 @@ pub struct Accepted {
     pub repeated: bool,
     /// This submission opened the session.
     pub opened: bool,
-}
-
-/// An answer to a wait.
-pub struct Resolve {
-    pub session: SessionId,
-    pub wait: WaitId,
-    pub ruling: Ruling,
-    /// Allow the same content again without asking, for this long.
-    pub grant: Option<GrantScope>,
-    pub by: String,
 }
 
 pub(crate) struct Inner {
@@ -113,6 +105,7 @@ impl Runtime {
                 delivery: submit.delivery,
                 parts: submit.parts.clone(),
                 origin: submit.origin.clone(),
+                given: Some(Box::new(submit.config.given())),
             }),
         };
         if fresh && submit.key.is_none() && submit.drive {
@@ -226,60 +219,6 @@ impl Runtime {
         self.untaken(session, &[input]).await?;
         let receipt = self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await?;
         self.was_untaken(session, &[input], receipt).await
-    }
-
-    /// Answers a wait. The first answer counts.
-    pub async fn resolve(&self, resolve: Resolve) -> Result<Receipt, RuntimeError> {
-        let Resolve { session, wait, ruling, grant, by } = resolve;
-        let mut opened = None;
-        let mut resolved = false;
-        let read = for_each_record(&self.0.parts.log, &session, |_, sealed| {
-            match sealed.record.body {
-                Body::WaitOpened(open) if open.wait == wait => opened = Some(open.on),
-                Body::WaitResolved { wait: done, .. } if done == wait => resolved = true,
-                _ => {}
-            }
-            Ok(())
-        });
-        read.await?;
-        let on =
-            opened.ok_or_else(|| RuntimeError::NoWait { session: session.clone(), wait: wait.clone() })?;
-        if resolved {
-            return Err(RuntimeError::AlreadyResolved { wait });
-        }
-        let fits = match (&on, &ruling) {
-            (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
-            (WaitOn::Approval(_), Ruling::Allow) | (WaitOn::Questions(_), Ruling::Answers(_)) => true,
-            (WaitOn::Approval(_), Ruling::Answers(_)) | (WaitOn::Questions(_), Ruling::Allow) => false,
-        };
-        if !fits {
-            let wants = match &on {
-                WaitOn::Approval(_) => "an approval, which is allowed or denied",
-                WaitOn::Questions(_) => "a question, which is answered or refused",
-            };
-            return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
-        }
-        let mut drafts = Vec::new();
-        if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
-            let grant = Grant {
-                tool: approval.tool.clone(),
-                summary: approval.summary.clone(),
-                scope,
-                content: approval.content,
-                expires: None,
-            };
-            drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
-        }
-        drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by }));
-        let appended = self.append(&self.0.shared(&session), &format!("resolved:{wait}"), drafts).await;
-        match appended {
-            // Somebody else was faster, with other words.
-            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
-                Err(RuntimeError::AlreadyResolved { wait })
-            }
-            Ok(receipt) if receipt.repeated => Err(RuntimeError::AlreadyResolved { wait }),
-            other => other,
-        }
     }
 
     /// Changes the mode from the next turn on.
@@ -447,7 +386,7 @@ impl Runtime {
         self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
     }
 
-    async fn append(
+    pub(crate) async fn append(
         &self,
         shared: &Arc<Shared>,
         id: &str,
@@ -556,8 +495,11 @@ impl Runtime {
             Ok(())
         });
         read.await?;
-        if let (None, Some(turn)) = (&result, taken_by) {
-            result = self.parked_result(session, turn).await?;
+        if result.is_none() {
+            result = match taken_by {
+                Some(turn) => self.parked_result(session, turn).await?,
+                None => self.queued_result(session, input).await?,
+            };
         }
         result.ok_or_else(|| RuntimeError::Interrupted {
             session: session.clone(),
@@ -579,6 +521,20 @@ impl Runtime {
         Ok(steps.and_then(|steps| state.folded.unfinished(turn, "parked", steps, message)))
     }
 
+    /// An input behind a turn that waits for somebody is parked with it.
+    async fn queued_result(
+        &self,
+        session: &SessionId,
+        input: Seq,
+    ) -> Result<Option<ResultEvent>, RuntimeError> {
+        let state = State::load(&self.0.parts.log, session).await?;
+        let queued = state.machine.waiting().any(|(waiting, _)| waiting == input);
+        let (Next::Wait(waits), true) = (state.machine.next(), queued) else { return Ok(None) };
+        let Some(running) = state.machine.turn() else { return Ok(None) };
+        let message = format!("queued behind turn {}, which waits for {}", running.number, waits.join(", "));
+        Ok(state.folded.unfinished(running.number, "parked", running.steps(), message))
+    }
+
     async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
         let mut first = None;
         let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
@@ -594,7 +550,7 @@ impl Runtime {
         Ok(first)
     }
 
-    fn draft(&self, turn: Option<u64>, body: Body) -> Draft {
+    pub(crate) fn draft(&self, turn: Option<u64>, body: Body) -> Draft {
         Draft { at: self.0.parts.env.now(), turn, step: None, body }
     }
 }
@@ -636,6 +592,11 @@ impl Inner {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).insert(prompt);
     }
 
+    /// What this process believed to be stored may have been collected.
+    pub fn forget_stored(&self) {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Ends a driver: messages that came too late are seen to, and a new driver starts if they brought work.
     pub async fn retire(
         self: &Arc<Self>,
@@ -660,7 +621,10 @@ impl Inner {
                         records,
                         blobs: Vec::new(),
                     };
-                    let appended = self.parts.log.append(append).await;
+                    let appended = AssertUnwindSafe(self.parts.log.append(append)).catch_unwind().await;
+                    let appended = appended.unwrap_or_else(|panic| {
+                        Err(LogError::Io(format!("the log panicked: {}", told_by(&*panic))))
+                    });
                     more |= appended.is_ok();
                     if let (Ok(receipt), Some(newer)) = (&appended, newer)
                         && !receipt.repeated

@@ -1,12 +1,14 @@
 //! The folded state of one session: what the driver, replay and surfaces work on. One way to it: `apply`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
-    Body, EffectResult, Intended, Part, Record, Seq, SessionId, Span, StepNo, TurnNo, TurnStarted,
+    Body, Digest, EffectKind, EffectResult, Given, Intended, Part, Record, Seq, SessionId, Span, StepNo,
+    TurnNo, TurnStarted,
 };
 use sterna_turn::TurnMachine;
 
@@ -20,10 +22,14 @@ pub struct State {
     pub folded: Folded,
     /// The first record of the last turn.
     pub turn: Option<Arc<TurnStarted>>,
+    /// The prompt that the last turn is sent with, from its first model call on: its manifest.
+    pub prompt: Option<Digest>,
     /// Inputs that the last turn took: those it started with, and those that were steered into it.
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
     pub covered: Option<(TurnNo, StepNo)>,
+    /// What the turns of waiting inputs are given.
+    given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
     cuts: Vec<(Seq, Seq)>,
     /// Shared history, oldest first: spans of other logs.
@@ -54,6 +60,11 @@ impl State {
 
     /// Folds one record of the session's own log.
     pub fn apply(&mut self, record: &Record) -> Result<(), RuntimeError> {
+        let paths = mismatch(&self.machine, record);
+        if let (Some(paths), Some(session)) = (&paths, self.machine.session()) {
+            let (session, seq, paths) = (session.id.clone(), record.seq, paths.clone());
+            return Err(RuntimeError::ReplayMismatch { session, seq, paths });
+        }
         if let Err(wrong) = self.machine.apply(record) {
             let session = self.machine.session().map(|s| s.id.clone());
             let session = session.or_else(|| SessionId::new("unknown").ok());
@@ -66,25 +77,53 @@ impl State {
         self.weight += weight_of(&record.body);
         self.folded.apply(record);
         match &record.body {
+            Body::InputAccepted(input) => {
+                let given = input.given.as_ref().map(|given| (record.seq, Arc::new(Given::clone(given))));
+                self.given.extend(given);
+            }
+            Body::InputWithdrawn { .. } => self.forget_given(),
             Body::TurnStarted(started) => {
+                self.forget_given();
                 self.heard.clone_from(&started.inputs);
+                self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
             }
             Body::Intent(intent) => {
                 if let Intended::Model(model) = &intent.what {
                     self.heard.extend_from_slice(&model.inputs);
+                    self.prompt = (!model.is_imported()).then_some(model.manifest);
+                    self.forget_given();
                 }
             }
             Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {
                 self.covered = record.turn.zip(record.step).or(self.covered);
             }
             // A fork counts its records anew.
-            Body::SessionOpened(_) => self.cuts.clear(),
-            Body::Rewound(rewound) if rewound.conversation => self.cuts.push((record.seq, rewound.to)),
+            Body::SessionOpened(_) => {
+                self.cuts.clear();
+                self.forget_given();
+            }
+            Body::Rewound(rewound) if rewound.conversation => {
+                self.cuts.push((record.seq, rewound.to));
+                self.forget_given();
+            }
             _ => {}
         }
         self.head = record.seq;
         Ok(())
+    }
+
+    /// What the turn of a waiting input is given, if its record says so.
+    pub fn given(&self, input: Seq) -> Option<&Arc<Given>> {
+        self.given.get(&input)
+    }
+
+    /// Only inputs that wait will start a turn.
+    fn forget_given(&mut self) {
+        if !self.given.is_empty() {
+            let waiting: Vec<Seq> = self.machine.waiting().map(|(seq, _)| seq).collect();
+            self.given.retain(|input, _| waiting.contains(input));
+        }
     }
 
     /// Records whose content a request carries when it is derived at the head.
@@ -128,6 +167,43 @@ impl State {
             self.head = 0;
         }
         Ok(())
+    }
+}
+
+/// In what an effect of the log is another than the machine asks for: the paths that differ first. `None` where they
+/// agree, and for records that are no effect.
+fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
+    let (key, tool) = match &record.body {
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(_) => (&intent.key, None),
+            Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
+        },
+        Body::Outcome(outcome) => (&outcome.key, None),
+        Body::Attempt(attempt) => (&attempt.key, None),
+        _ => return None,
+    };
+    // A record outside its turn is told by the machine.
+    let turn = machine.turn().filter(|turn| turn.number == key.turn)?;
+    let differs = |path: &str, log: &dyn std::fmt::Display, asked: &dyn std::fmt::Display| {
+        Some(format!("{path} is {log} in the log, and {asked} is asked for"))
+    };
+    match key.kind {
+        EffectKind::Model => {
+            // Its intent opens the next step, whatever else belongs to it is of this one.
+            let due = turn.steps() + u32::from(matches!(record.body, Body::Intent(_)));
+            if key.step == due { None } else { differs("step", &key.step, &due) }
+        }
+        EffectKind::Tool if key.step != turn.steps() => differs("step", &key.step, &turn.steps()),
+        EffectKind::Tool => match (turn.calls().get(key.ordinal as usize), tool) {
+            (None, _) => differs("ordinal", &key.ordinal, &format!("one of {} calls", turn.calls().len())),
+            (Some(call), Some(tool)) if call.call.name != tool.name => {
+                differs("name", &format!("`{}`", tool.name), &format!("`{}`", call.call.name))
+            }
+            (Some(call), Some(tool)) if call.call.id != tool.call_id => {
+                differs("call_id", &format!("`{}`", tool.call_id), &format!("`{}`", call.call.id))
+            }
+            (Some(_), _) => None,
+        },
     }
 }
 

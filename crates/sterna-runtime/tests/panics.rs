@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::*;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hook::*;
 use serde_json::{Value, json};
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::MemoryLog;
@@ -179,4 +182,39 @@ async fn a_turn_that_always_panics_can_be_cancelled() {
     let again = world.runtime.submit(world.submit("s", "again")).await.unwrap();
     assert_eq!(ended(&world, &again).await.unwrap().message.as_deref(), Some("works"));
     assert_eq!(ended(&world, &first).await.unwrap().stop, Some(StopReason::Cancelled));
+}
+
+fn over(log: &Arc<HookLog>, model: TestModel) -> World {
+    let provider = Arc::new(model.clone());
+    World::with(log.clone(), log.inner.clone(), TestEnv::new("one"), model, provider, vec![])
+}
+
+#[tokio::test]
+async fn a_log_that_panics_while_a_driver_leaves_hangs_nobody() {
+    let log = HookLog::new(|_| Act::Pass);
+    log.panic_in_release.store(true, Ordering::SeqCst);
+    let world = over(&log, TestModel::new([Say::Text("one"), Say::Text("two")]));
+    assert_eq!(world.run(world.submit("s", "go")).await.message.as_deref(), Some("one"));
+    assert_eq!(world.run(world.submit("s", "again")).await.message.as_deref(), Some("two"));
+    assert!(!log.panic_in_release.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_input_that_a_leaving_driver_cannot_write_is_refused() {
+    let log = HookLog::new(|append| {
+        let text = append.records.iter().find_map(|draft| match &draft.body {
+            Body::InputAccepted(input) => Some(input_text(&input.parts)),
+            _ => None,
+        });
+        if text.as_deref() == Some("bad") { Act::Panic } else { Act::Pass }
+    });
+    log.hold_release.store(true, Ordering::SeqCst);
+    let world = over(&log, TestModel::new([Say::Text("one"), Say::Text("two")]));
+    assert_eq!(world.run(world.submit("s", "go")).await.message.as_deref(), Some("one"));
+    log.held.notified().await;
+    // The driver is leaving, and sees to its messages once more.
+    let submit = world.runtime.submit(world.submit("s", "bad"));
+    let (refused, ()) = tokio::join!(submit, async { log.go.notify_one() });
+    assert!(refused.unwrap_err().to_string().contains("the log panicked: as it must, in append"));
+    assert_eq!(world.run(world.submit("s", "good")).await.message.as_deref(), Some("two"));
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use common::*;
 use hook::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sterna_model::*;
 use sterna_runtime::*;
 
@@ -100,4 +100,109 @@ async fn rights_survive_somebody_elses_record_at_every_append() {
             break;
         }
     }
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The second process of a world: the same log and clock, its own model.
+fn second(first: &World, model: TestModel) -> World {
+    let env = TestEnv { name: "two".into(), ..first.env.clone() };
+    World::over(first.log.clone(), env, model, first.tools.clone())
+}
+
+#[tokio::test]
+async fn an_input_of_another_process_keeps_its_rights() {
+    let one = World::new(TestModel::new([Say::Hang("first"), Say::Text("second")]), tools());
+    one.runtime.submit(submit_with(&one, "go", Mode::Execute, &[])).await.unwrap();
+    one.model.arrived.notified().await;
+    // Asked for anything, this model panics.
+    let two = second(&one, TestModel::new([]));
+    let b = two.runtime.submit(submit_with(&two, "B", Mode::Plan, &["look"])).await.unwrap();
+    one.model.go.notify_one();
+    assert_eq!(one.result(&b).await.message.as_deref(), Some("second"));
+    assert_eq!(
+        started(&one).await,
+        [(2, Mode::Execute, names(&[])), (b.input, Mode::Plan, names(&["look"]))]
+    );
+    assert_eq!(advertised(&one.model.body(1)), names(&["look"]));
+}
+
+#[tokio::test]
+async fn an_input_keeps_its_rights_when_its_driver_dies() {
+    let one = World::new(TestModel::new([Say::Hang("never")]), tools());
+    let a = one.runtime.submit(submit_with(&one, "go", Mode::AcceptEdits, &["edit"])).await.unwrap();
+    one.model.arrived.notified().await;
+    let mut b = submit_with(&one, "B", Mode::Plan, &["look"]);
+    b.config.limits.max_steps = 7;
+    b.config.max_output = Some(77);
+    let b = one.runtime.submit(b).await.unwrap();
+    // Whoever carries on would give more.
+    let two = one.next_life("two", TestModel::new([Say::Text("first"), Say::Text("second")]));
+    let mut config = two.config();
+    config.mode = Mode::Bypass;
+    two.runtime.resume(&a.session, config);
+    assert_eq!(two.result(&a).await.message.as_deref(), Some("first"));
+    assert_eq!(two.result(&b).await.message.as_deref(), Some("second"));
+    assert_eq!(
+        started(&two).await,
+        [(2, Mode::AcceptEdits, names(&["edit"])), (b.input, Mode::Plan, names(&["look"]))]
+    );
+    let records = two.records("s").await;
+    let last = records.iter().rev().find_map(|record| match &record.body {
+        Body::TurnStarted(started) => Some(started.limits.max_steps),
+        _ => None,
+    });
+    assert_eq!(last, Some(7));
+    let mut outputs = records.iter().filter_map(|record| match &record.body {
+        Body::Intent(intent) => match &intent.what {
+            Intended::Model(model) => Some(model.max_output),
+            Intended::Tool(_) | Intended::Undo(_) => None,
+        },
+        _ => None,
+    });
+    assert_eq!(outputs.next_back(), Some(77));
+}
+
+#[tokio::test]
+async fn an_input_keeps_its_rights_while_the_turn_before_is_parked() {
+    let asks = || vec![asking_tool("edit", "done"), echo("look", EffectClass::Pure)];
+    let one = World::new(TestModel::new([Say::Calls(vec![("edit", json!({}))])]), asks());
+    let mut first = submit_with(&one, "go", Mode::Execute, &[]);
+    first.config.on_ask = OnAsk::Park;
+    let a = one.runtime.submit(first).await.unwrap();
+    assert_eq!(one.result(&a).await.outcome, "parked");
+    let mut b = submit_with(&one, "B", Mode::Plan, &["look"]);
+    b.drive = false;
+    let b = one.runtime.submit(b).await.unwrap();
+    let queued = one.result(&b).await;
+    let message = queued.message.unwrap();
+    assert_eq!(
+        (queued.outcome, message.starts_with("queued behind turn 1, which waits for s/1/")),
+        ("parked", true),
+        "{message}"
+    );
+    let wait = one
+        .records("s")
+        .await
+        .iter()
+        .find_map(|record| match &record.body {
+            Body::WaitOpened(wait) => Some(wait.wait.clone()),
+            _ => None,
+        })
+        .unwrap();
+    let two = one.next_life("two", TestModel::new([Say::Text("first"), Say::Text("second")]));
+    let resolve =
+        Resolve { session: a.session.clone(), wait, ruling: Ruling::Allow, grant: None, by: "test".into() };
+    two.runtime.resolve(resolve).await.unwrap();
+    let mut config = two.config();
+    config.mode = Mode::Bypass;
+    two.runtime.resume(&a.session, config);
+    assert_eq!(two.result(&a).await.message.as_deref(), Some("first"));
+    assert_eq!(two.result(&b).await.message.as_deref(), Some("second"));
+    assert_eq!(
+        started(&two).await,
+        [(2, Mode::Execute, names(&[])), (b.input, Mode::Plan, names(&["look"]))]
+    );
 }

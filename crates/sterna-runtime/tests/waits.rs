@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use futures::FutureExt;
 use serde_json::json;
+use sterna_log::{Log, Status};
 use sterna_model::*;
 use sterna_runtime::*;
 use sterna_tool::{Access, SharedTool, ToolDone, ToolReturn};
@@ -198,5 +199,123 @@ async fn each_wait_is_answered_in_a_life_of_its_own() {
             world.runtime.resume(&accepted.session, config);
         }
         check_end(&world, &accepted, &case, &given).await;
+    }
+}
+
+/// A session whose first turn asks for an approval at its first call, and is not driven yet.
+async fn about_to_ask(on_ask: OnAsk, max_wait: Option<u64>) -> (World, Accepted) {
+    let said = [Say::Calls(vec![("edit", json!({}))]), Say::Text("over")];
+    let world = World::new(TestModel::new(said), vec![asking_tool("edit", "edited")]);
+    let mut submit = world.submit("s", "go");
+    submit.config.on_ask = on_ask;
+    submit.config.limits.max_wait = max_wait;
+    submit.drive = false;
+    let accepted = world.runtime.submit(submit).await.unwrap();
+    (world, accepted)
+}
+
+/// What the call gave, as the log has it.
+async fn view_of_call(world: &World) -> String {
+    let records = world.records("s").await;
+    let views = records.iter().filter_map(|record| match &record.body {
+        Body::Outcome(outcome) => match &outcome.result {
+            EffectResult::Tool(tool) => Some(tool.view.clone()),
+            EffectResult::Model(_) | EffectResult::ModelFailed(_) => None,
+        },
+        _ => None,
+    });
+    views.collect::<Vec<_>>().join("\n")
+}
+
+async fn status(world: &World) -> Status {
+    let page = sterna_log::Page { after: None, limit: 1 };
+    world.log.list(&sterna_log::Filter::default(), page).await.unwrap()[0].status
+}
+
+const WAIT: &str = "s/1/1/tool/0";
+
+#[tokio::test]
+async fn a_key_answers_a_wait_before_it_is_opened_and_the_first_answer_counts() {
+    let (world, accepted) = about_to_ask(OnAsk::Park, None).await;
+    let key = world.runtime.wait_key(&WAIT.to_owned()).unwrap();
+    let unsigned = Resolve {
+        session: accepted.session.clone(),
+        wait: WAIT.into(),
+        ruling: Ruling::Allow,
+        grant: None,
+        by: "p".into(),
+    };
+    let refused = world.runtime.resolve(unsigned).await;
+    assert!(matches!(refused, Err(RuntimeError::NoWait { .. })), "{refused:?}");
+    for forged in [WAIT.to_owned(), key.replace("tool/0", "tool/1"), format!("{key}0")] {
+        let refused = world.runtime.resolve_key(&forged, Ruling::Allow, "p").await;
+        assert!(matches!(refused, Err(RuntimeError::ForgedKey)), "{forged}: {refused:?}");
+    }
+    world.runtime.resolve_key(&key, Ruling::Allow, "p").await.unwrap();
+    let second = world.runtime.resolve_key(&key, Ruling::Deny { feedback: String::new() }, "q").await;
+    assert!(matches!(second, Err(RuntimeError::AlreadyResolved { .. })), "{second:?}");
+
+    // Whoever drives it, and after a restart.
+    let next =
+        world.next_life("two", TestModel::new([Say::Calls(vec![("edit", json!({}))]), Say::Text("over")]));
+    next.runtime.resume(&accepted.session, next.config());
+    assert_eq!(next.result(&accepted).await.message.as_deref(), Some("over"));
+    assert_eq!(view_of_call(&next).await, "edited");
+    assert_eq!(status(&next).await, Status::Idle);
+    let late = next.runtime.resolve_key(&key, Ruling::Allow, "p").await;
+    assert!(matches!(late, Err(RuntimeError::AlreadyResolved { .. })), "{late:?}");
+    let never = next.runtime.wait_key(&"s/1/1/tool/1".to_owned()).unwrap();
+    let never = next.runtime.resolve_key(&never, Ruling::Allow, "p").await;
+    assert!(matches!(never, Err(RuntimeError::NoWait { .. })), "{never:?}");
+}
+
+#[tokio::test]
+async fn an_early_answer_to_something_else_leaves_the_wait_open() {
+    let (world, accepted) = about_to_ask(OnAsk::Park, None).await;
+    let key = world.runtime.wait_key(&WAIT.to_owned()).unwrap();
+    world.runtime.resolve_key(&key, Ruling::Answers(vec!["blue".into()]), "p").await.unwrap();
+    let mut config = world.config();
+    config.on_ask = OnAsk::Park;
+    world.runtime.resume(&accepted.session, config.clone());
+    assert_eq!(world.result(&accepted).await.outcome, "parked");
+    assert_eq!(status(&world).await, Status::Parked);
+    world.runtime.resolve_key(&key, Ruling::Allow, "p").await.unwrap();
+    world.runtime.resume(&accepted.session, config);
+    assert_eq!(world.result(&accepted).await.message.as_deref(), Some("over"));
+    assert_eq!(view_of_call(&world).await, "edited");
+}
+
+#[tokio::test]
+async fn a_wait_ends_at_its_deadline_also_when_nobody_was_there() {
+    for restart in [false, true] {
+        let on_ask = if restart { OnAsk::Park } else { OnAsk::Prompt };
+        let (world, accepted) = about_to_ask(on_ask, Some(60_000)).await;
+        let mut config = world.config();
+        config.on_ask = on_ask;
+        world.runtime.resume(&accepted.session, config);
+        let world = if restart {
+            assert_eq!(world.result(&accepted).await.outcome, "parked");
+            world.env.now.fetch_add(60_000, std::sync::atomic::Ordering::SeqCst);
+            let next = world.next_life("two", TestModel::new([Say::Text("over")]));
+            next.runtime.resume(&accepted.session, next.config());
+            next
+        } else {
+            while world.bodies("s").await.iter().all(|body| !body.starts_with("wait_opened")) {
+                tokio::task::yield_now().await;
+            }
+            world.env.now.fetch_add(60_000, std::sync::atomic::Ordering::SeqCst);
+            world
+        };
+        assert_eq!(world.result(&accepted).await.message.as_deref(), Some("over"), "{restart}");
+        assert!(view_of_call(&world).await.starts_with("timeout: nobody answered in time"), "{restart}");
+        let late = Resolve {
+            session: accepted.session.clone(),
+            wait: WAIT.into(),
+            ruling: Ruling::Allow,
+            grant: None,
+            by: "p".into(),
+        };
+        let late = world.runtime.resolve(late).await;
+        assert!(matches!(late, Err(RuntimeError::AlreadyResolved { .. })), "{late:?}");
     }
 }

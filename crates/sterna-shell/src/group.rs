@@ -15,13 +15,15 @@ pub(crate) struct Group {
     leader: Option<Pid>,
     /// Members seen so far with their start times: they stay ours when their parents are gone.
     seen: BTreeMap<i32, u64>,
+    /// The leader only watches the command, and must live to tell its end.
+    watched: bool,
 }
 
 impl Group {
     /// The group of a child that called `setsid`.
-    pub(crate) fn of(child: &Child) -> Self {
+    pub(crate) fn of(child: &Child, watched: bool) -> Self {
         let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self { leader, seen: BTreeMap::new() }
+        Self { leader, seen: BTreeMap::new(), watched }
     }
 
     /// The command ended by itself: what it left behind on purpose may go on.
@@ -52,6 +54,11 @@ impl Group {
     fn signal(&mut self, signal: Signal) {
         let Some(leader) = self.leader else { return };
         let members = self.members();
+        if self.watched && signal != Signal::KILL {
+            let inner = members.iter().flatten().filter(|member| member.id != leader.as_raw_pid());
+            inner.filter(|member| !member.dead).for_each(|member| member.signal(signal));
+            return;
+        }
         // All at once first, so that what forks meanwhile is hit too.
         if members.is_none() || members.iter().flatten().any(|member| member.group == leader.as_raw_pid()) {
             // Gone already is what we want.

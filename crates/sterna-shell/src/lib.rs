@@ -15,6 +15,7 @@ mod env;
 mod group;
 mod process;
 mod run;
+pub mod sandbox;
 pub mod shim;
 mod spawn;
 
@@ -56,6 +57,8 @@ pub struct Command {
     /// Between SIGTERM and SIGKILL.
     pub grace: Duration,
     pub limits: Limits,
+    /// `None`: with all rights of this process.
+    pub confine: Option<Confined>,
     pub cancel: Cancel,
     /// Keeps output that is larger than `MEMORY_BYTES`.
     pub blobs: SharedBlobs,
@@ -79,11 +82,19 @@ impl Command {
             timeout: DEFAULT_TIMEOUT,
             grace: GRACE,
             limits: Limits::default(),
+            confine: None,
             cancel: Cancel::new(),
             blobs,
             progress: Arc::new(|_| {}),
         }
     }
+}
+
+/// A confinement, and the program that carries it out: the one that becomes the shim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confined {
+    pub confinement: sandbox::Confinement,
+    pub helper: shim::Helper,
 }
 
 /// Resource limits of each process of the command. `None` keeps ours. Core dumps are always off.
@@ -93,8 +104,11 @@ pub struct Limits {
     /// Size of a file that is written.
     pub file_bytes: Option<u64>,
     pub address_space_bytes: Option<u64>,
-    /// Counted over all processes of the user, as the system does.
+    /// Counted over all processes of the user, as the system does; those of the command alone where the sandbox gives
+    /// it users of its own (`bubblewrap`).
     pub processes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u64>,
 }
 
 /// How a command ended.
@@ -109,6 +123,8 @@ pub struct Ended {
     /// Something that the command started still holds its output; what it writes from now on is lost.
     pub left_behind: bool,
     pub output: Captured,
+    /// What the sandbox refused.
+    pub denied: Vec<sandbox::Denied>,
 }
 
 impl Ended {
@@ -129,6 +145,8 @@ pub enum ShellError {
     Cwd { cwd: PathBuf, source: io::Error },
     #[error("the command could not be started: {0}")]
     Start(#[source] io::Error),
+    #[error("the command was not started: {0}")]
+    Sandbox(String),
     #[error("the command was started, and then lost: {0}")]
     Lost(#[source] io::Error),
     #[error("the command ran (exit code {exit_code:?}), but its output could not be kept: {source}")]

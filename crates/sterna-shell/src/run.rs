@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::capture::{Chunk, keep};
+use crate::sandbox::Watch;
 use crate::spawn::spawn;
 use crate::{Command, DRAIN, Ended, MAX_TIMEOUT, ShellError};
 
@@ -28,7 +29,7 @@ pub async fn run(command: Command) -> Result<Ended, ShellError> {
     let began = Instant::now();
     let (reader, writer) = std::io::pipe().map_err(ShellError::Start)?;
     let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(ShellError::Start)?;
-    let (guard, mut child) = spawn(&command, writer).await?;
+    let (guard, mut child, mut launch) = spawn(&command, writer).await?;
     // Declared after the child, so that a drop kills the group while its leader's id is still its own.
     let mut group = guard;
 
@@ -63,6 +64,8 @@ pub async fn run(command: Command) -> Result<Ended, ShellError> {
     group.release();
 
     let exit_code = status.and_then(|status: ExitStatus| status.code());
+    let signal = status.and_then(|status| status.signal());
+    let never_started = launch.take_status().and_then(|status| status.failure(exit_code));
     let gone = |why: &str| sterna_log::LogError::Damaged(format!("the output keeper {why}"));
     // A keeper that is gone says so itself, below.
     drop(chunks.send(Chunk::End).await);
@@ -71,14 +74,26 @@ pub async fn run(command: Command) -> Result<Ended, ShellError> {
         Ok(None) => Err(gone("stopped early")),
         Err(failure) => Err(gone(&failure.to_string())),
     };
+    let output = output.map_err(|source| ShellError::Output { exit_code, source })?;
+    let mut watch = Watch::of(command.confine.as_ref().map(|confined| &confined.confinement));
+    if let Some(watch) = &mut watch {
+        watch.see(output.text().as_bytes());
+    }
+    if let Some(why) = never_started {
+        let words = watch.map(|watch| watch.last_words()).unwrap_or_default();
+        return Err(ShellError::Sandbox(format!("{why}: {words}")));
+    }
+    let refusals = launch.proxy.as_ref().map(|proxy| proxy.refusals()).unwrap_or_default();
+    let denied = watch.map(|watch| watch.end(exit_code, signal, &refusals));
     Ok(Ended {
         exit_code,
-        signal: status.and_then(|status| status.signal()),
+        signal,
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         timed_out,
         cancelled,
         left_behind,
-        output: output.map_err(|source| ShellError::Output { exit_code, source })?,
+        output,
+        denied: denied.unwrap_or_default(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, PipeWriter};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{OnceLock, mpsc};
@@ -13,10 +14,14 @@ use tokio::sync::oneshot;
 
 use crate::env::NEVER;
 use crate::group::Group;
+use crate::sandbox::{Launch, Words, launch};
 use crate::{Command, Limits, ShellError};
 
 /// Starts the command with both of its outputs in `output`.
-pub(crate) async fn spawn(command: &Command, output: PipeWriter) -> Result<(Group, Child), ShellError> {
+pub(crate) async fn spawn(
+    command: &Command,
+    output: PipeWriter,
+) -> Result<(Group, Child, Launch), ShellError> {
     if command.line.contains('\0') {
         return Err(ShellError::Nul);
     }
@@ -25,27 +30,29 @@ pub(crate) async fn spawn(command: &Command, output: PipeWriter) -> Result<(Grou
         Ok(_) => return Err(cwd(command, io::ErrorKind::NotADirectory.into())),
         Err(source) => return Err(cwd(command, source)),
     }
-    let mut child = shell(&command.env, &command.line).ok_or(ShellError::NoShell)?;
-    surround(&mut child, &command.cwd, &command.env);
+    let words = shell(&command.env, &command.line).ok_or(ShellError::NoShell)?;
+    let confined = command.confine.as_ref().map(|confined| (&confined.confinement, &confined.helper));
+    let mut launch =
+        launch(words, &command.cwd, &command.env, command.limits, confined).map_err(ShellError::Sandbox)?;
+    // The rest of it lives as long as the command.
+    let mut child = std::mem::replace(&mut launch.command, tokio::process::Command::new(""));
     child.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     child.stdout(output.try_clone().map_err(ShellError::Start)?).stderr(output);
     child.kill_on_drop(true);
-    prepare(&mut child, command.limits, Own::Session);
-    on_spawner(child).await.map_err(ShellError::Start)
+    prepare(&mut child, launch.limits, Own::Session, std::mem::take(&mut launch.inherit));
+    let (group, child) = on_spawner(child, launch.watched).await.map_err(ShellError::Start)?;
+    Ok((group, child, launch))
 }
 
 /// The user's shell with a command line. `None` where there is no shell.
-pub(crate) fn shell(env: &BTreeMap<String, String>, line: &str) -> Option<tokio::process::Command> {
+pub(crate) fn shell(env: &BTreeMap<String, String>, line: &str) -> Option<Words> {
     let (shell, is_bash) = find_shell(env)?;
-    let mut child = tokio::process::Command::new(&shell);
+    // A shell without a terminal reads no files, unless it believes that a remote shell daemon started it.
+    let no_files: &[&str] = if is_bash { &["--noprofile", "--norc"] } else { &[] };
+    let args = no_files.iter().copied().chain(["-c", "--", line]).map(Into::into).collect();
     // Messages of the shell begin with this name.
-    child.arg0(if is_bash { "bash" } else { "sh" });
-    if is_bash {
-        // A shell without a terminal reads no files, unless it believes that a remote shell daemon started it.
-        child.args(["--noprofile", "--norc"]);
-    }
-    child.args(["-c", "--", line]);
-    Some(child)
+    let arg0 = Some(if is_bash { "bash" } else { "sh" }.into());
+    Some(Words { program: shell.into(), arg0, args })
 }
 
 /// The child's folder and its whole environment.
@@ -84,12 +91,13 @@ pub(crate) enum Own {
     Group,
 }
 
-/// Has the child, before it becomes the command, leave our session or group, take its limits, and die with us.
+/// Has the child, before it becomes the command, leave our session or group, take its limits, keep what it is to
+/// inherit, and die with us.
 // `pre_exec` is unsafe because its closure runs between fork and exec, where only async-signal-safe calls are allowed.
 // This one makes plain system calls through rustix, allocates nothing and takes no lock. There is no safe way to call
 // `setsid` or to set a limit for the child alone.
 #[allow(unsafe_code)]
-pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: Own) {
+pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: Own, inherit: Vec<OwnedFd>) {
     #[cfg(target_os = "linux")]
     let parent = rustix::process::getpid();
     let enter = move || -> io::Result<()> {
@@ -118,6 +126,12 @@ pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: 
         limit(Resource::Fsize, limits.file_bytes)?;
         limit(Resource::As, limits.address_space_bytes)?;
         limit(Resource::Nproc, limits.processes)?;
+        limit(Resource::Nofile, limits.open_files)?;
+        // Also what we were ourselves given by somebody careless.
+        close_on_exec()?;
+        for fd in &inherit {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
         Ok(())
     };
     // SAFETY: see above.
@@ -126,16 +140,37 @@ pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: 
     }
 }
 
+/// Everything beyond the three standard streams ends with this program. No kernel that is too old for the call (before
+/// 5.11) is a reason to fail.
+// The call takes numbers alone and touches no memory of ours; there is no safe name for it.
+#[allow(unsafe_code)]
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    // SAFETY: see above.
+    let done = unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST_FD, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    if done == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EINVAL) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+const FIRST_FD: libc::c_uint = 3;
+
 /// Starts the child from a thread that lives as long as the process.
 ///
 /// The system sends the "parent died" signal when the *thread* that started the child ends, and threads of an
 /// executor come and go.
-async fn on_spawner(mut child: tokio::process::Command) -> io::Result<(Group, Child)> {
+async fn on_spawner(mut child: tokio::process::Command, watched: bool) -> io::Result<(Group, Child)> {
     let (answer, started) = oneshot::channel();
     let handle = Handle::current();
     let job: Job = Box::new(move || {
         let _context = handle.enter();
-        let result = child.spawn().map(|child| (Group::of(&child), child));
+        let result = child.spawn().map(|child| (Group::of(&child, watched), child));
         // Close our copies of the pipe before anyone waits for its end.
         drop(child);
         // Nobody there any more: the group's guard ends it.

@@ -71,6 +71,7 @@ async fn limits_bind_the_command() {
         file_bytes: Some(4096),
         address_space_bytes: Some(1 << 30),
         processes: None,
+        ..Limits::default()
     };
     let mut shown = command("ulimit -t; ulimit -v; ulimit -Hc");
     shown.limits = limits;

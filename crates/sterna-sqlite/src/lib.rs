@@ -4,6 +4,7 @@
 //! This crate must never know what a record means beyond what `sterna-log` computes from it, nor an executor.
 
 mod check;
+mod collect;
 mod error;
 mod place;
 mod pool;
@@ -17,6 +18,7 @@ mod write;
 mod writer;
 
 pub use check::StaleIndex;
+pub use collect::{Census, Swept};
 pub use rebuild::Rebuilt;
 pub use schema::SCHEMA_VERSION;
 pub use store::{Options, ReadOnly, SqliteStore};

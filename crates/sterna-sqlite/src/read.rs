@@ -238,7 +238,7 @@ impl Tables<'_> {
         sql(self.dir, error)
     }
 
-    fn damaged(&self, what: &str) -> LogError {
+    pub fn damaged(&self, what: &str) -> LogError {
         let path = self.dir.join("sterna.db");
         LogError::Damaged(format!(
             "{what} in {} is not what was written; run `sterna sessions fsck`, and restore it from a backup",

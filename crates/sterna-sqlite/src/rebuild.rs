@@ -113,7 +113,7 @@ impl Tables<'_> {
                 starts.push((bodies.len(), tagged));
             }
             let data: Vec<u8> = row.get(1)?;
-            bodies.push(row_content(id, first + bodies.len() as u64, &data)?);
+            bodies.push(row_content(id, first + bodies.len() as u64, &data, |hash| self.blob(hash))?);
         }
         let mut whole = 0;
         for (at, (start, tagged)) in starts.iter().enumerate() {

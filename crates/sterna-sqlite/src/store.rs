@@ -1,5 +1,6 @@
 //! The store itself: it takes calls on any executor and hands them to its threads.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use sterna_blobs::{LocalBlobs, LocalWriter};
 use sterna_log::{
     Append, Batch, BlobWriter, Blobs, Fence, Filter, Head, Hit, KeyEntry, KeyReceipt, Lease, LeaseRequest,
-    Log, LogError, Page, Receipt, Sealed, SessionRow, digest, input_id,
+    Log, LogError, Owner, Page, Receipt, Sealed, SessionRow, digest, input_id,
 };
-use sterna_model::{BlobRef, Body, Digest, Seq, SessionId};
+use sterna_model::{BlobRef, Body, Digest, Millis, Seq, SessionId};
 
 use crate::check::StaleIndex;
+use crate::collect::{Census, Swept, refers};
 use crate::error::Fail;
 use crate::pool::Pool;
 use crate::read::Tables;
@@ -107,9 +109,29 @@ impl SqliteStore {
         self.read(move |tables| tables.check_indexes(&session)).await
     }
 
+    /// What all records hold, and which blobs there are. Reads everything.
+    pub async fn census(&self) -> Result<Census, LogError> {
+        self.read(|tables| tables.census()).await
+    }
+
+    /// Removes the blobs of the census that are neither bodies of records nor in `keep`, unless something was written
+    /// since, or somebody may be driving a session.
+    pub async fn sweep(
+        &self,
+        census: Census,
+        keep: HashSet<Digest>,
+        now: Millis,
+        is_dead: impl Fn(&Owner) -> bool + Send + 'static,
+    ) -> Result<Swept, LogError> {
+        self.write(Need::Outcome, move |tables| tables.whole(|| tables.sweep(&census, &keep, now, &is_dead)))
+            .await
+    }
+
     /// Appends all of these or none: they become visible and durable together, however many they are.
     pub async fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Receipt>, LogError> {
+        let mut refers = refers(appends.iter().flat_map(|append| &append.records).map(|draft| &draft.body));
         let batches = appends.into_iter().map(Batch::prepare).collect::<Result<Vec<_>, _>>()?;
+        from_elsewhere(&mut refers, &batches);
         let large = |batch: &Batch| {
             let large = batch.blobs.iter().filter(|(_, bytes)| bytes.len() > INLINE_BYTES);
             large.map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
@@ -118,7 +140,10 @@ impl SqliteStore {
             self.keep_large(bytes).await?;
         }
         self.write(Need::Beginning, move |tables| {
-            tables.whole(|| batches.iter().map(|batch| tables.append(batch)).collect())
+            tables.whole(|| {
+                tables.refuse_collected(&refers)?;
+                batches.iter().map(|batch| tables.append(batch)).collect()
+            })
         })
         .await
     }
@@ -168,13 +193,19 @@ impl SqliteStore {
 impl Log for SqliteStore {
     async fn append(&self, append: Append) -> Result<Receipt, LogError> {
         let settles = append.records.iter().any(|draft| settles(&draft.body));
+        let mut refers = refers(append.records.iter().map(|draft| &draft.body));
         let batch = Batch::prepare(append)?;
+        from_elsewhere(&mut refers, std::slice::from_ref(&batch));
         let need = if settles { Need::Outcome } else { Need::Beginning };
         let large = batch.blobs.iter().filter(|(_, bytes)| bytes.len() > INLINE_BYTES);
         for (_, bytes) in large {
             self.keep_large(bytes.clone()).await?;
         }
-        self.write(need, move |tables| tables.append(&batch)).await
+        self.write(need, move |tables| {
+            tables.refuse_collected(&refers)?;
+            tables.append(&batch)
+        })
+        .await
     }
 
     async fn read(&self, session: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
@@ -314,6 +345,16 @@ impl BlobWriter for Pending {
         })?;
         Ok(reference)
     }
+}
+
+/// Of what appends refer to, what must be here before their transaction: not the small blobs that they bring, but the
+/// large ones, which are files by then.
+fn from_elsewhere(refers: &mut Vec<Digest>, batches: &[Batch]) {
+    let brought = batches.iter().flat_map(|batch| &batch.blobs);
+    let (small, large): (Vec<_>, Vec<_>) = brought.partition(|(_, bytes)| bytes.len() <= INLINE_BYTES);
+    let small: HashSet<Digest> = small.into_iter().map(|(hash, _)| *hash).collect();
+    refers.retain(|hash| !small.contains(hash));
+    refers.extend(large.into_iter().map(|(hash, _)| *hash));
 }
 
 /// What happened or must end: written from the reserve when the disk is full. What only begins something is not.

@@ -265,7 +265,7 @@ impl Lookup for Look<'_> {
                 Some(_) | None => continue,
             }
             let data = row.get_ref(2).and_then(|data| Ok(data.as_blob()?)).map_err(failed)?;
-            bodies.push(row_content(self.id, at, data)?);
+            bodies.push(row_content(self.id, at, data, |hash| self.tables.blob(hash))?);
         }
         if bodies.is_empty() {
             return Ok(None);

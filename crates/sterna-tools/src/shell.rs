@@ -305,6 +305,7 @@ fn note(ended: &Ended, seconds: u64) -> String {
     } else if ended.exit_code != Some(0) {
         lines.push(ended.exit_code.map_or("did not end".to_owned(), |code| format!("exit code {code}")));
     }
+    lines.extend(ended.denied.iter().map(|denied| denied.told()));
     if ended.left_behind && !ended.cancelled && !ended.timed_out {
         lines.push("something that it started is still running; its further output is lost".to_owned());
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, Delivery, Effect, EffectKey, Mode, Record, Route, Seq, SessionId, SessionOpened, TurnNo,
-    TurnOutcome, WaitId,
+    Body, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId, SessionOpened, TurnNo,
+    TurnOutcome, WaitId, waiting_call,
 };
 
 use crate::turn::Turn;
@@ -36,6 +36,9 @@ pub struct TurnMachine {
     turns: TurnNo,
     /// Accepted inputs that no turn has taken.
     waiting: BTreeMap<Seq, Delivery>,
+    /// Answers that came before their waits.
+    #[serde(default)]
+    early: BTreeMap<WaitId, Ruling>,
     turn: Option<Turn>,
 }
 
@@ -79,6 +82,7 @@ impl TurnMachine {
                 // As in a fork, what was running is not gone on with: numbers and keys of effects never repeat. An
                 // input that no turn has taken stays, unless it came after that record.
                 self.turn = None;
+                self.early.retain(|wait, _| waiting_call(wait).is_some_and(|key| key.turn > self.turns));
                 self.waiting.retain(|input, _| *input <= rewound.to);
             }
             Body::Rewound(_) => {}
@@ -111,7 +115,9 @@ impl TurnMachine {
                 self.turn = Some(Turn::new(session.id.clone(), number, started));
             }
             Body::TurnCommitted(_) => {
-                self.turn.take().ok_or_else(|| wrong("no turn is running".into()))?;
+                let over = self.turn.take().ok_or_else(|| wrong("no turn is running".into()))?;
+                // What was said for its waits, and they never came.
+                self.early.retain(|wait, _| waiting_call(wait).is_some_and(|key| key.turn > over.number));
             }
             // A request to cancel a turn that is over arrives too late, and is no error.
             Body::CancelRequested { turn, by, reason, .. } => {
@@ -124,9 +130,13 @@ impl TurnMachine {
                     running.limit(*reason);
                 }
             }
-            Body::WaitResolved { wait, ruling, .. } => {
-                if let Some(running) = &mut self.turn {
-                    running.wait_resolved(wait, ruling);
+            Body::WaitResolved { wait, ruling, early, .. } => {
+                let open = self.turn.as_mut().filter(|turn| turn.waits().any(|(open, _)| open == wait));
+                match open {
+                    Some(running) => running.wait_resolved(wait, ruling),
+                    None if *early => drop(self.early.entry(wait.clone()).or_insert_with(|| ruling.clone())),
+                    // Too late, which is no error.
+                    None => {}
                 }
             }
             Body::Intent(intent) => {
@@ -154,9 +164,13 @@ impl TurnMachine {
                     .map_err(wrong)?;
             }
             Body::WaitOpened(opened) => {
-                running(&mut self.turn, &opened.key)
-                    .and_then(|turn| turn.wait_opened(opened))
-                    .map_err(wrong)?;
+                let early = self.early.get(&opened.wait).filter(|ruling| opened.on.takes(ruling));
+                let turn = running(&mut self.turn, &opened.key).map_err(wrong)?;
+                turn.wait_opened(opened).map_err(wrong)?;
+                if let Some(ruling) = early {
+                    turn.wait_resolved(&opened.wait, ruling);
+                }
+                self.early.remove(&opened.wait);
             }
         }
         self.head = record.seq;
@@ -202,6 +216,11 @@ impl TurnMachine {
         self.turn.as_ref()
     }
 
+    /// The answer to a wait that has not been opened yet.
+    pub fn early(&self, wait: &str) -> Option<&Ruling> {
+        self.early.get(wait)
+    }
+
     /// The number of the last turn that started.
     pub fn turns(&self) -> TurnNo {
         self.turns
@@ -233,6 +252,7 @@ impl TurnMachine {
         // flight are closed as unknown in the derived request, and inputs that waited belong to the parent.
         self.turn = None;
         self.waiting.clear();
+        self.early.clear();
         self.route = Some(opened.route.clone());
         self.mode = opened.mode;
         self.closed = false;

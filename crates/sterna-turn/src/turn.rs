@@ -105,6 +105,7 @@ pub enum CallState {
     Waiting {
         wait: WaitId,
         approval: bool,
+        deadline: Option<Millis>,
     },
     Ended,
 }
@@ -343,10 +344,18 @@ impl Turn {
             WaitOn::Approval(_) => true,
             WaitOn::Questions(_) => false,
         };
-        call.state = CallState::Waiting { wait: opened.wait.clone(), approval };
+        call.state = CallState::Waiting { wait: opened.wait.clone(), approval, deadline: opened.deadline };
         call.waits += 1;
         call.asked_at = call.started;
         Ok(())
+    }
+
+    /// Waits that are open, and when each ends by itself.
+    pub fn waits(&self) -> impl Iterator<Item = (&WaitId, Option<Millis>)> {
+        self.calls.iter().filter_map(|call| match &call.state {
+            CallState::Waiting { wait, deadline, .. } => Some((wait, *deadline)),
+            CallState::Open | CallState::Ended => None,
+        })
     }
 
     /// The first answer counts; later ones find no wait.

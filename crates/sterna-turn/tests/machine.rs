@@ -131,7 +131,7 @@ impl Play {
             Question(n) => self.push(wait_opened(&self.key(EffectKind::Tool, n), true)),
             Rule(n, ruling) => {
                 let wait = self.key(EffectKind::Tool, n).to_string();
-                self.push(Body::WaitResolved { wait, ruling, by: "p".into() });
+                self.push(Body::WaitResolved { wait, ruling, by: "p".into(), early: false });
             }
             Cancel => {
                 let turn = self.machine.turns();

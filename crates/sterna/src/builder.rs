@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
@@ -113,6 +114,13 @@ impl Sterna {
     /// What turns are given unless they say otherwise.
     pub fn turn_config(&self) -> &TurnConfig {
         &self.config
+    }
+
+    /// Answers the wait of a signed key, whichever session it is of, also before the wait is opened. The first answer
+    /// counts.
+    pub async fn resolve_key(&self, key: &str, ruling: sterna_model::Ruling) -> Result<(), Error> {
+        self.runtime.resolve_key(key, ruling, "sdk").await?;
+        Ok(())
     }
 
     /// Whether a request on this route could be sent. The text says what to do.
@@ -315,16 +323,7 @@ impl Builder {
         };
         let helper = self.helper.or_else(|| crate::is_initialised().then(Helper::this_host));
         let shims = spools.zip(helper).map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
-        if let Some(shims) = &shims {
-            // Where it cannot be made, commands will say so.
-            drop(shims.prepare());
-        }
-        let (log, blobs) = match self.store {
-            Some(Store::Memory) => memory(),
-            Some(Store::Folder(dir)) => sqlite(&dir)?,
-            Some(Store::Own(log, blobs)) => (log, blobs),
-            None => sqlite(&places.data)?,
-        };
+        let store = Opening::start(self.store, &places);
         let route = match (&self.model, &settings.model) {
             (Some(text), _) => text.parse()?,
             (None, Some(route)) => route.clone(),
@@ -370,7 +369,7 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
-        let builtin = if self.builtin_tools { sterna_tools::builtin(shims) } else { Vec::new() };
+        let builtin = if self.builtin_tools { sterna_tools::builtin(shims.clone()) } else { Vec::new() };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
         let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
@@ -391,7 +390,9 @@ impl Builder {
             ));
         }
         let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
-        let env = self.env.unwrap_or_else(|| Arc::new(SystemEnv::new(&settings.env_pass, state_dirs)));
+        let env = self.env.unwrap_or_else(|| {
+            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.data.join(WAIT_KEY))))
+        });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let config = TurnConfig {
             route,
@@ -407,6 +408,11 @@ impl Builder {
             max_output: self.max_output.or(settings.max_output),
             prompt: PromptSource::new(sections),
         };
+        let (log, blobs) = store.finish()?;
+        if let Some(shims) = &shims {
+            // Where it cannot be made, commands will say so.
+            drop(shims.prepare());
+        }
         let keep = self.checkpoints.or(settings.checkpoints).unwrap_or(!in_memory);
         let checkpoints = keep.then(|| {
             let state = places.state.join("checkpoints");
@@ -418,14 +424,52 @@ impl Builder {
     }
 }
 
-fn sqlite(dir: &Path) -> Result<(SharedLog, SharedBlobs), Error> {
-    let store = Arc::new(SqliteStore::open(dir, sterna_sqlite::Options::default())?);
-    Ok((store.clone(), store))
+fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>) -> SystemEnv {
+    let env = SystemEnv::new(&settings.env_pass, state_dirs);
+    match secret {
+        Some(file) => env.secret_in(file),
+        None => env,
+    }
 }
 
-fn memory() -> (SharedLog, SharedBlobs) {
-    let log = Arc::new(MemoryLog::new());
-    (log.clone(), log)
+/// The secret of waits' keys, in the data folder.
+const WAIT_KEY: &str = "wait.key";
+
+type Opened = Result<(SharedLog, SharedBlobs), Error>;
+
+/// A store that is opened while the other parts are put together.
+enum Opening {
+    Done(Opened),
+    Under(JoinHandle<Opened>),
+}
+
+impl Opening {
+    fn start(store: Option<Store>, places: &Places) -> Self {
+        let dir = match store {
+            Some(Store::Memory) => {
+                let log = Arc::new(MemoryLog::new());
+                return Self::Done(Ok((log.clone(), log)));
+            }
+            Some(Store::Own(log, blobs)) => return Self::Done(Ok((log, blobs))),
+            Some(Store::Folder(dir)) => dir,
+            None => places.data.clone(),
+        };
+        let own = dir.clone();
+        let thread = std::thread::Builder::new().name("sterna-open".into()).spawn(move || sqlite(&own));
+        thread.map_or_else(|_| Self::Done(sqlite(&dir)), Self::Under)
+    }
+
+    fn finish(self) -> Opened {
+        match self {
+            Self::Done(opened) => opened,
+            Self::Under(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        }
+    }
+}
+
+fn sqlite(dir: &Path) -> Opened {
+    let store = Arc::new(SqliteStore::open(dir, sterna_sqlite::Options::default())?);
+    Ok((store.clone(), store))
 }
 
 /// A folder that exists, absolute, with symlinks resolved.

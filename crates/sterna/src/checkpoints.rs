@@ -52,6 +52,17 @@ impl LocalCheckpoints {
         Ok(None)
     }
 
+    /// Every blob that this checkpoint needs; none of one whose manifest is gone. Blocks.
+    pub fn holds(&self, manifest: &Digest) -> Result<Vec<Digest>, CheckpointFault> {
+        // It reads no workspace.
+        let keeper = Checkpointer::new(Path::new("/"), self.blobs.clone(), Options::new(&self.state))
+            .map_err(fault)?;
+        match keeper.referenced(manifest) {
+            Err(CheckpointError::Store(LogError::BlobMissing(_))) => Ok(Vec::new()),
+            other => other.map_err(fault),
+        }
+    }
+
     /// The checkpointer of a workspace; an error for folders that hold more than anybody's work.
     fn of(&self, root: &Path) -> Result<Arc<Checkpointer>, CheckpointFault> {
         let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());

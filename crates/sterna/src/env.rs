@@ -1,9 +1,11 @@
 //! The real world, for hosts that do not bring one of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
@@ -17,6 +19,9 @@ pub struct SystemEnv {
     child_env: BTreeMap<String, String>,
     state_dirs: Vec<PathBuf>,
     owner: Owner,
+    /// Where the secret of waits' keys is kept. `None`: it lives as long as this process.
+    secret_file: Option<PathBuf>,
+    secret: OnceLock<Option<[u8; 32]>>,
     /// Alive as long as this environment.
     _instance: Instance,
 }
@@ -33,7 +38,13 @@ impl SystemEnv {
         state_dirs.dedup();
         let instance = Instance::new();
         let owner = Owner(format!("{}:{}", process_name(std::process::id()), instance.0));
-        Self { child_env, state_dirs, owner, _instance: instance }
+        Self { child_env, state_dirs, owner, secret_file: None, secret: OnceLock::new(), _instance: instance }
+    }
+
+    /// Keeps the secret of waits' keys in this file, so that another process of the store knows them. It is made when
+    /// it is needed first, for its owner alone.
+    pub fn secret_in(self, file: PathBuf) -> Self {
+        Self { secret_file: Some(file), ..self }
     }
 }
 
@@ -115,6 +126,40 @@ impl Env for SystemEnv {
     fn state_dirs(&self) -> Vec<PathBuf> {
         self.state_dirs.clone()
     }
+
+    fn wait_secret(&self) -> Option<[u8; 32]> {
+        *self.secret.get_or_init(|| match &self.secret_file {
+            Some(file) => kept_secret(file),
+            None => new_secret(),
+        })
+    }
+}
+
+/// The secret in this file, which is made if there is none. `None` where neither can be done.
+fn kept_secret(file: &Path) -> Option<[u8; 32]> {
+    let read = || std::fs::read(file).ok()?.try_into().ok();
+    if let Some(secret) = read() {
+        return Some(secret);
+    }
+    let secret = new_secret()?;
+    // Whole or not at all, and the first one counts.
+    let draft = file.with_extension(format!("{}", std::process::id()));
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.write(true).create(true).truncate(true).mode(0o600).open(&draft);
+    made.and_then(|mut made| made.write_all(&secret).and_then(|()| made.sync_all())).ok()?;
+    let linked = std::fs::hard_link(&draft, file);
+    // Left behind, it is a file of 32 bytes that nobody reads.
+    let _ = std::fs::remove_file(&draft);
+    match linked {
+        Ok(()) => Some(secret),
+        Err(_) => read(),
+    }
+}
+
+fn new_secret() -> Option<[u8; 32]> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).ok()?;
+    Some(secret)
 }
 
 /// Boot id, process name space, process id and process start time: a name that no other process ever has on this

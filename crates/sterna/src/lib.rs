@@ -16,6 +16,7 @@
 
 mod builder;
 mod checkpoints;
+mod collect;
 pub mod config;
 mod env;
 mod error;
@@ -24,9 +25,11 @@ pub mod places;
 mod router;
 mod session;
 mod tool_fn;
+mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
+pub use collect::{Collected, collect};
 pub use env::SystemEnv;
 pub use error::Error;
 pub use local::LocalModel;
@@ -34,6 +37,7 @@ pub use router::Router;
 pub use session::{Reply, Session, Turn, TurnStream};
 pub use sterna_shell::shim::Helper;
 pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
+pub use what_if::{FileDiff, WhatIfFiles, WhatIfPlaces, WhatIfReport, what_if_inside};
 
 /// Call it first in `main`, before any thread: commands of the `shell` tool then run in small processes of this same
 /// program that outlive it, and a session that is resumed after a crash gets their true end. Does not return in such

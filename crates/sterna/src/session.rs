@@ -76,6 +76,12 @@ impl Session {
         Ok(())
     }
 
+    /// A signed key for one of this session's waits, to be given to whoever shall answer it from outside: it is good
+    /// before the wait is opened, too. `wait`: `SESSION/TURN/STEP/tool/N`, as events name it.
+    pub fn wait_key(&self, wait: &str) -> Result<String, Error> {
+        Ok(self.sterna.runtime().wait_key(&wait.to_owned())?)
+    }
+
     /// Drives an interrupted turn, or inputs that wait, to their end.
     pub async fn resume(&self) -> Result<Option<Reply>, Error> {
         let id = self.named()?;

@@ -14,3 +14,4 @@ pub mod run;
 pub mod sessions;
 pub mod shim;
 pub mod usage;
+pub mod what_if;

@@ -31,7 +31,7 @@ pub async fn replay(cx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure>
         }
         other => other.into(),
     })?;
-    let Replayed { records, requests, difference, .. } = &found;
+    let Replayed { records, requests, imported, difference, .. } = &found;
     if args.json {
         cx.print.json(&found)?;
     } else {
@@ -48,6 +48,9 @@ pub async fn replay(cx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure>
             }
         };
         cx.print.line(&line)?;
+        if *imported > 0 {
+            cx.print.note(&format!("{imported} requests were made by another program, and are not compared"));
+        }
     }
     Ok(if difference.is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

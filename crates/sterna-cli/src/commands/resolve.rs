@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use sterna_log::SharedLog;
 use sterna_log::fold::Folded;
-use sterna_model::{EffectKey, EventKind, GrantScope, Ruling, SessionId};
-use sterna_runtime::Resolve;
+use sterna_model::{EffectKey, EventKind, GrantScope, Ruling, SessionId, WaitId};
+use sterna_runtime::{Resolve, RuntimeError};
 
 use crate::args::{ResumeArgs, TurnArgs};
 use crate::commands::resume;
@@ -47,7 +47,7 @@ pub struct AnswerArgs {
 
 #[derive(Debug, Args)]
 struct WhichArgs {
-    /// A session that waits for one thing, or the wait itself: SESSION/TURN/STEP/tool/N
+    /// A session that waits for one thing, the wait itself (SESSION/TURN/STEP/tool/N), or a signed key of a wait
     id: String,
     /// Only write it down; `sterna resume` or another process carries on
     #[arg(long)]
@@ -65,6 +65,9 @@ enum ScopeArg {
 }
 
 pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failure> {
+    if is_key(&args.which.id) {
+        return by_key(cx, args.which, Ruling::Allow).await;
+    }
     let (session, open) = find(cx, &args.which.id).await?;
     let Open::Approval { wait, .. } = open else {
         return Err(Failure::usage(format!("`{}` is a question, and not an approval", open.wait()))
@@ -79,14 +82,20 @@ pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failur
 }
 
 pub async fn deny(cx: &Context, args: DenyArgs) -> Result<ExitCode, Failure> {
-    let (session, open) = find(cx, &args.which.id).await?;
     // A question may be refused as well as an approval.
     let ruling = Ruling::Deny { feedback: args.feedback.unwrap_or_default() };
+    if is_key(&args.which.id) {
+        return by_key(cx, args.which, ruling).await;
+    }
+    let (session, open) = find(cx, &args.which.id).await?;
     let resolve = Resolve { session, wait: open.wait().clone(), ruling, grant: None, by: BY.into() };
     settle(cx, args.which, resolve).await
 }
 
 pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure> {
+    if is_key(&args.which.id) {
+        return by_key(cx, args.which, Ruling::Answers(args.text)).await;
+    }
     let (session, open) = find(cx, &args.which.id).await?;
     let Open::Questions { wait, questions } = &open else {
         return Err(Failure::usage(format!("`{}` waits for an approval, not for an answer", open.wait()))
@@ -117,10 +126,28 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
     .await
 }
 
+/// Ids of waits and sessions hold no `~`.
+fn is_key(id: &str) -> bool {
+    id.contains('~')
+}
+
+/// A host gave this key away. Its wait may not be open yet: then the turn finds the answer when it asks.
+async fn by_key(cx: &Context, which: WhichArgs, ruling: Ruling) -> Result<ExitCode, Failure> {
+    let Some(store) = cx.store_if_there()? else {
+        return Err(Failure::usage("there is no session yet").hint("the key is of another store"));
+    };
+    let (session, _) = cx.quiet_runtime(store).resolve_key(&which.id, ruling, BY).await?;
+    carry_on(session, which).await
+}
+
 /// Writes the word down, and carries on.
 async fn settle(cx: &Context, which: WhichArgs, resolve: Resolve) -> Result<ExitCode, Failure> {
     let session = resolve.session.clone();
     cx.quiet_runtime(cx.store_of(&session)?).resolve(resolve).await?;
+    carry_on(session, which).await
+}
+
+async fn carry_on(session: SessionId, which: WhichArgs) -> Result<ExitCode, Failure> {
     if which.no_drive {
         return Ok(ExitCode::SUCCESS);
     }
@@ -137,13 +164,15 @@ async fn find(cx: &Context, id: &str) -> Result<(SessionId, Open), Failure> {
     };
     let store = cx.store_of(&session)?;
     let log: SharedLog = std::sync::Arc::new(store);
-    let mut open = open_waits(&log, &session).await?;
+    let (mut open, closed) = waits(&log, &session).await?;
     if by_wait.is_some() {
-        // What was answered before is told by `resolve`, with the name that was given.
+        if closed.iter().any(|wait| wait == id) {
+            return Err(RuntimeError::AlreadyResolved { wait: id.to_owned() }.into());
+        }
         return match open.into_iter().find(|open| open.wait() == id) {
             Some(found) => Ok((session, found)),
             None => Err(Failure::usage(format!("session `{session}` does not wait for `{id}`"))
-                .hint("it was answered already, or its turn is over; `sterna sessions show` tells")),
+                .hint("its turn may be over; `sterna sessions show` tells what it waited for")),
         };
     }
     match open.len() {
@@ -158,21 +187,23 @@ async fn find(cx: &Context, id: &str) -> Result<(SessionId, Open), Failure> {
     }
 }
 
-/// The waits of the running turn that nobody has answered.
-async fn open_waits(log: &SharedLog, session: &SessionId) -> Result<Vec<Open>, Failure> {
+/// The waits of the running turn that nobody has answered, and all that were answered.
+async fn waits(log: &SharedLog, session: &SessionId) -> Result<(Vec<Open>, Vec<WaitId>), Failure> {
     let mut history = sterna_log::read_history(&**log, session).await?;
     let mut folded = Folded::new();
     let mut open: Vec<Open> = Vec::new();
+    let mut closed_before = Vec::new();
     loop {
         let page = history.next_page().await?;
         if page.is_empty() {
-            return Ok(open);
+            return Ok((open, closed_before));
         }
         for (_, sealed) in page {
             folded.apply(&sealed.record);
             for event in folded.events(&sealed.record) {
                 if let Some(closed) = Open::closed_by(&event.kind) {
                     open.retain(|open| open.wait() != closed);
+                    closed_before.push(closed.clone());
                 }
                 open.extend(Open::of(&event.kind));
                 // A turn that is over, and a fork, wait for nothing of what came before.

@@ -81,7 +81,7 @@ impl Work {
 }
 
 /// The surroundings of the session's own folder.
-fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
+pub fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
     let opened = state.machine.session().map(|session| session.cwd.as_str());
     let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else {
         return Ok(cx.clone());

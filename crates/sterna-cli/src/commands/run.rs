@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
+use sterna::Store;
 use sterna_log::{LogError, SharedLog};
 use sterna_model::{Delivery, InputPart, Route, Seq, SessionId};
 use sterna_runtime::{Accepted, Runtime, RuntimeError, Submit, TurnConfig};
@@ -35,8 +36,17 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     cx.ephemeral = args.pick.ephemeral;
     let text = prompt(args.prompt.as_deref())?;
     let mut signals = Signals::new()?;
-    let (store, log) = setup::store(&cx)?;
-    let (pick, route) = pick(&cx, &log, &args.pick, args.key.as_deref(), args.turn.model.is_none()).await?;
+    let (store, pick, route) = match args.key {
+        // Nothing of the store is needed yet: it is opened while the rest is put together.
+        None if args.pick.is_new() && !cx.ephemeral => {
+            (Store::Folder(cx.places.data.clone()), Pick::New, None)
+        }
+        _ => {
+            let (store, log) = setup::store(&cx)?;
+            let picked = pick(&cx, &log, &args.pick, args.key.as_deref(), args.turn.model.is_none()).await?;
+            (store, picked.0, picked.1)
+        }
+    };
     let may_ask = !args.json && setup::has_person(&cx);
     let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), may_ask).await?;
     setup::ready(&sterna)?;

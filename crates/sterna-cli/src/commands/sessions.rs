@@ -3,6 +3,7 @@
 mod delete;
 mod export;
 mod fsck;
+mod gc;
 mod import;
 mod list;
 mod show;
@@ -48,6 +49,8 @@ enum SessionsCommand {
     Import(import::ImportArgs),
     /// Makes a new session that shares the history of another up to a point
     Fork(ForkArgs),
+    /// Removes what no session refers to any more
+    Gc(gc::GcArgs),
     /// Checks that sessions are whole
     Fsck(fsck::FsckArgs),
 }
@@ -91,6 +94,7 @@ pub async fn sessions(cx: &Context, args: SessionsArgs) -> Result<ExitCode, Fail
         SessionsCommand::Export(args) => export::export(cx, args).await,
         SessionsCommand::Import(args) => import::import(cx, args).await,
         SessionsCommand::Fork(args) => fork(cx, args).await,
+        SessionsCommand::Gc(args) => gc::gc(cx, args).await,
         SessionsCommand::Fsck(args) => fsck::fsck(cx, args).await,
     }
 }

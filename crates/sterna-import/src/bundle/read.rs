@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use serde::Deserialize;
 use serde_json::Value;
-use sterna_log::{BlobWriter, Blobs, blob_refs, digest, prepare, prev_of_first, seal};
+use sterna_log::{BlobWriter, Blobs, blob_refs, digest, prepare, prev_of_first, seal_as};
 use sterna_model::{Body, Digest, Draft, Intended, Manifest, RECORD_VERSION, Record, Seq, SessionId};
 
 use super::{EXPORT_VERSION, PIECE};
@@ -359,7 +359,7 @@ impl<R: BufRead> Reader<R> {
         let before = if due == 1 { prev_of_first(&record) } else { log.hash };
         let draft = Draft { at: record.at, turn: record.turn, step: record.step, body: record.body.clone() };
         let prepared = prepare(&draft).map_err(|error| wrong(&error.to_string()))?;
-        if prev != before || record.v != RECORD_VERSION || seal(&prepared, due, &before).1 != hash {
+        if prev != before || seal_as(record.v, &prepared, due, &before).1 != hash {
             return Err(wrong("its hash does not follow from the record before it and its content"));
         }
         match &record.body {

@@ -135,6 +135,7 @@ impl Builder<'_> {
                     delivery: Delivery::NextTurn,
                     parts: vec![InputPart::Text(text)],
                     origin: self.agent.into(),
+                    given: None,
                 });
                 let seq = self.push(None, None, body)?;
                 self.waiting.push(seq);
@@ -166,6 +167,7 @@ impl Builder<'_> {
                 delivery: Delivery::NextTurn,
                 parts: vec![InputPart::Text(NO_INPUT.into())],
                 origin: self.agent.into(),
+                given: None,
             });
             let seq = self.push(None, None, body)?;
             self.waiting.push(seq);
@@ -223,7 +225,7 @@ impl Builder<'_> {
                 manifest: self.manifest()?,
                 tools_off: false,
                 max_output: 0,
-                encoder: format!("import:{}", self.agent),
+                encoder: format!("{}{}", ModelIntent::IMPORTED, self.agent),
                 request: Digest::ZERO,
                 bytes: self.carried.max(1),
             }),

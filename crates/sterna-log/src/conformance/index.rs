@@ -153,6 +153,7 @@ pub async fn what_is_open_decides_the_status(store: Store) {
         wait: wait.into(),
         ruling: sterna_model::Ruling::Answers(vec!["that".into()]),
         by: "user".into(),
+        early: false,
     };
     let withdrawn = Body::InputWithdrawn { inputs: vec![12], by: "user".into() };
     let steps = [
@@ -358,5 +359,11 @@ fn wait(name: &str) -> Body {
         options: vec![],
         multi: false,
     };
-    Body::WaitOpened(Box::new(WaitOpened { wait: name.into(), key, on: WaitOn::Questions(vec![question]) }))
+    Body::WaitOpened(Box::new(WaitOpened {
+        wait: name.into(),
+        key,
+        on: WaitOn::Questions(vec![question]),
+        deadline: None,
+        answered: false,
+    }))
 }

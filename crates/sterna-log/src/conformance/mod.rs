@@ -150,6 +150,7 @@ pub fn input(text: &str, key: Option<&str>) -> Draft {
         delivery: Delivery::NextTurn,
         parts: vec![InputPart::Text(text.into())],
         origin: "cli".into(),
+        given: None,
     };
     draft(2_000, Body::InputAccepted(body))
 }

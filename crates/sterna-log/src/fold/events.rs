@@ -225,8 +225,9 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 },
             }]
         }
-        Body::WaitResolved { wait, ruling, by } => {
-            let question = state.wait_is_question.get(wait).copied().unwrap_or(false);
+        Body::WaitResolved { wait, ruling, by, early } => {
+            let question = state.wait_is_question.get(wait).copied();
+            let question = question.unwrap_or(*early && matches!(ruling, Ruling::Answers(_)));
             let (wait, by) = (wait.clone(), by.clone());
             vec![match ruling {
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, Scope};
-use sterna_policy::{Access, Ask, Rule, Verdict, builtin_rules, decide};
+use sterna_policy::{Access, Ask, Rule, Sandbox, Verdict, builtin_rules, decide};
 
 pub const ROOT: &str = "/w";
 pub const HOME: &str = "/home/me";
@@ -112,6 +112,10 @@ pub fn grant(text: &str, expires: Option<u64>) -> Grant {
 }
 
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
+    judge_in(Sandbox::None, mode, rules, grants, text)
+}
+
+pub fn judge_in(sandbox: Sandbox, mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
     let (tool, accesses) = call(text);
     let roots = [PathBuf::from(ROOT), PathBuf::from("/data")];
     let state = [PathBuf::from(STATE)];
@@ -127,6 +131,7 @@ pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdi
         home: Some(Path::new(HOME)),
         cwd: Path::new(ROOT),
         state_dirs: &state,
+        sandbox,
         resolve: &resolve,
     })
 }

@@ -5,8 +5,8 @@ use sterna_llm::ladder::{self, Retry};
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
     Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, WaitOn, WaitOpened,
-    wait_id,
+    OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn,
+    WaitOpened, wait_id,
 };
 
 use super::want::Ready;
@@ -226,9 +226,7 @@ impl Driver {
 
     /// Opens a wait. Where nobody is, what an ask does is explicit, and it never hangs.
     fn open_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<(), RuntimeError> {
-        let asked = self.call(&key).map_or(0, |call| call.waits);
-        let wait = wait_id(&key, asked + 1);
-        self.stage(Body::WaitOpened(Box::new(WaitOpened { wait: wait.clone(), key, on })))?;
+        let Some(wait) = self.stage_wait(key, on)? else { return Ok(()) };
         let on_ask = self.state.turn.as_ref().map_or(OnAsk::Deny, |turn| turn.on_ask);
         let feedback = match on_ask {
             OnAsk::Prompt | OnAsk::Park => return Ok(()),
@@ -236,7 +234,19 @@ impl Driver {
             OnAsk::Fail => "nobody is at a terminal to allow it (--on-ask fail)",
         };
         let ruling = Ruling::Deny { feedback: feedback.into() };
-        self.stage(Body::WaitResolved { wait, ruling, by: "on_ask".into() })
+        self.stage(Body::WaitResolved { wait, ruling, by: "on_ask".into(), early: false })
+    }
+
+    /// The next wait of a call. `None`: its answer is there already.
+    pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
+        let asked = self.call(&key).map_or(0, |call| call.waits);
+        let wait = wait_id(&key, asked + 1);
+        let answered = self.state.machine.early(&wait).is_some_and(|ruling| on.takes(ruling));
+        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
+        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
+        let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };
+        self.stage(Body::WaitOpened(Box::new(opened)))?;
+        Ok((!answered).then_some(wait))
     }
 
     /// Fills in the cost where the provider told only tokens.

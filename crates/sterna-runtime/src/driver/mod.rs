@@ -17,8 +17,8 @@ use sterna_context::Prompt;
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Millis, OnAsk, ResultEvent, Seq, SessionId,
-    TurnCommitted, TurnNo, TurnOutcome, TurnStarted,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome,
 };
 use sterna_policy::Rule;
 use sterna_tool::{Cancel, SessionView, SharedTool};
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
+use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -151,7 +152,7 @@ pub(crate) struct Driver {
     id: SessionId,
     /// Who drives the turn, and what it was given.
     config: TurnConfig,
-    /// What the turns of waiting inputs are given. An input whose rights are not known here is driven with `config`.
+    /// Who submitted waiting inputs here. Others are driven with `config`, and with what their records say.
     configs: Configs,
     rx: mpsc::UnboundedReceiver<Msg>,
     tx: mpsc::UnboundedSender<Msg>,
@@ -251,7 +252,8 @@ impl Driver {
         self.stop_effects();
         if let Some(fence) = self.fence.take().filter(|_| self.opening.take().is_none()) {
             // A lease that cannot be let go expires, and its owner's death frees it at once.
-            let _ = self.rt.parts.log.release(&self.id, fence).await;
+            let release = AssertUnwindSafe(self.rt.parts.log.release(&self.id, fence));
+            let _ = release.catch_unwind().await;
         }
         let turn = self.state.machine.turn().map(|turn| (turn.number, turn.steps()));
         let unfinished = match &ended {
@@ -273,6 +275,10 @@ impl Driver {
             self.rt.residents.keep(self.id.clone(), Rested { state, cache });
         }
         let error = ended.err();
+        if let Some(LogError::BlobMissing(_)) = error.as_ref().and_then(RuntimeError::log) {
+            // It was collected meanwhile: the next turn sends its prompt again.
+            self.rt.forget_stored();
+        }
         self.rt.retire(&self.shared, self.rx, error, Some(self.config), self.configs).await;
     }
 
@@ -404,6 +410,7 @@ impl Driver {
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
         self.arm_deadline();
+        self.end_overdue_waits()?;
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -435,27 +442,18 @@ impl Driver {
     }
 
     fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
-        if let Some(config) = inputs.first().and_then(|first| self.configs.remove(first)) {
+        let first = inputs.first().copied().unwrap_or_default();
+        let recorded = self.state.given(first).cloned();
+        if let Some(config) = self.configs.remove(&first) {
             self.config = config;
+        } else if let Some(given) = &recorded {
+            self.config = self.config.driving(given);
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
-        let config = &self.config;
-        let text = |path: &std::path::Path| path.display().to_string();
-        let started = TurnStarted {
-            inputs,
-            route: config.route.clone(),
-            mode: config.mode,
-            limits: config.limits.clone(),
-            rules: config.rules.clone(),
-            on_ask: config.on_ask,
-            in_doubt: config.in_doubt,
-            root: text(&config.root),
-            cwd: text(&config.cwd),
-            add_dirs: config.add_dirs.iter().map(|dir| text(dir)).collect(),
-            tools: config.tools.clone(),
-            now: self.rt.parts.env.now(),
-        };
+        // The record is what was promised when the input was accepted, whatever is known here.
+        let given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let started = turn_started(given, inputs, self.rt.parts.env.now());
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
     }
 
@@ -495,6 +493,20 @@ impl Driver {
             });
             self.deadline = Some(task.abort_handle());
         }
+    }
+
+    /// Waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that comes
+    /// to a parked session looks first.
+    fn end_overdue_waits(&mut self) -> Result<(), RuntimeError> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+        let now = self.rt.parts.env.now();
+        let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
+        let overdue: Vec<String> = overdue.map(|(wait, _)| wait.clone()).collect();
+        for wait in overdue {
+            let by = "deadline".into();
+            self.stage(Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false })?;
+        }
+        Ok(())
     }
 
     fn rights(&mut self) -> Result<Rights, RuntimeError> {

@@ -12,7 +12,7 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
-    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, WaitOpened, wait_id,
+    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
 };
 use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
 
@@ -365,9 +365,7 @@ impl Driver {
             preview: None,
             content: pipeline::content_of(name, &args),
         };
-        let (wait, key) = (wait_id(&call.key, call.waits + 1), call.key.clone());
-        let on = WaitOn::Approval(approval);
-        self.stage(Body::WaitOpened(Box::new(WaitOpened { wait, key, on })))
+        self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
     }
 
     /// A person has said what becomes of a call in doubt.
@@ -618,6 +616,12 @@ impl Driver {
     async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
+        }
+        if let Some(manifest) = self.state.prompt {
+            // The turn was begun in another life: it goes on with what it was begun with.
+            let stored = self.stored_prompt(&manifest).await?;
+            self.prompt = Some(stored.clone());
+            return Ok(stored);
         }
         let made = self.config.prompt.prompt(&self.rt.parts.tools, tools);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;

@@ -133,6 +133,7 @@ fn verdict(
         home: home.as_deref(),
         cwd: &cx.cwd,
         state_dirs: &state_dirs,
+        sandbox: sterna_policy::Sandbox::None,
         resolve: &|path| env.resolve(path),
     })
 }

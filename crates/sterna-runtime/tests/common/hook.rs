@@ -20,6 +20,7 @@ pub enum Act {
     First(Append),
     /// Another process, which dies at once, has taken the session.
     Steal,
+    Panic,
 }
 
 type Hook = Box<dyn FnMut(&Append) -> Act + Send>;
@@ -31,6 +32,8 @@ pub struct HookLog {
     pub driven: AtomicUsize,
     /// A lease that is let go waits for `go`.
     pub hold_release: AtomicBool,
+    /// Letting a lease go panics, once.
+    pub panic_in_release: AtomicBool,
     /// A read does not answer at once.
     pub slow_reads: AtomicBool,
     pub held: Notify,
@@ -47,6 +50,7 @@ impl HookLog {
             hook: Mutex::new(Box::new(hook)),
             driven: AtomicUsize::new(0),
             hold_release: AtomicBool::new(false),
+            panic_in_release: AtomicBool::new(false),
             slow_reads: AtomicBool::new(false),
             held: Notify::new(),
             go: Notify::new(),
@@ -78,7 +82,8 @@ pub fn commits(append: &Append) -> bool {
 /// Somebody's input that did not come through the driver.
 pub fn foreign(append: &Append, text: &str, delivery: Delivery) -> Act {
     let parts = vec![InputPart::Text(text.into())];
-    let body = Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into() });
+    let body =
+        Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None });
     Act::First(Append {
         session: append.session.clone(),
         expect: Expect::Any,
@@ -98,6 +103,7 @@ impl Log for HookLog {
         match act {
             Act::Pass => {}
             Act::Fail(error) => return Err(error),
+            Act::Panic => panic!("as it must, in append"),
             Act::First(other) => drop(self.inner.append(other).await?),
             Act::Steal => {
                 let takeover = self.inner.head(&append.session).await?.lease.map(|lease| lease.fence);
@@ -130,6 +136,7 @@ impl Log for HookLog {
         self.inner.lease(s, request).await
     }
     async fn release(&self, s: &SessionId, fence: Fence) -> Result<(), LogError> {
+        assert!(!self.panic_in_release.swap(false, Ordering::SeqCst), "as it must, in release");
         if self.hold_release.swap(false, Ordering::SeqCst) {
             self.held.notify_one();
             self.go.notified().await;

@@ -81,6 +81,9 @@ impl Env for TestEnv {
     fn resolve(&self, path: &Path) -> PathBuf {
         path.to_path_buf()
     }
+    fn wait_secret(&self) -> Option<[u8; 32]> {
+        Some([7; 32])
+    }
     fn state_dirs(&self) -> Vec<PathBuf> {
         Vec::new()
     }

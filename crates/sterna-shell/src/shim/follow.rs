@@ -98,6 +98,7 @@ pub async fn follow(
         timed_out: exit.cause == Cause::TimeLimit,
         cancelled: exit.cause == Cause::Killed,
         left_behind: exit.left_behind > 0,
+        denied: exit.denied,
         output: output.map_err(|source| ShellError::Output { exit_code, source })?,
     };
     let lost = exit.dropped + exit.bytes.saturating_sub(from).saturating_sub(read);

@@ -11,10 +11,12 @@ use std::process::ExitCode;
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
 
+use super::client::Helper;
 use super::control::listen;
 use super::plan::{PlanFile, now};
 use super::spool::{Claim, Spool, SpoolError, Started, Won};
 use super::supervise::{Signals, Supervisor};
+use crate::sandbox::helper_main;
 
 /// The first argument by which [`init`] knows that this process is to be a shim.
 pub const MARKER: &str = "__sterna-shim";
@@ -61,12 +63,18 @@ pub enum Step {
 }
 
 fn run(args: impl IntoIterator<Item = OsString>, observe: &dyn Fn(Step)) -> u8 {
-    let mut args = args.into_iter();
-    let (Some(dir), None) = (args.next(), args.next()) else {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // What our own program needs before its own words, to be started once more.
+    let all: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let prefix = &all[..all.len().saturating_sub(args.len())];
+    if let Some(code) = helper_main(prefix, &args) {
+        return code;
+    }
+    let [dir] = args.as_slice() else {
         tell(&format!("{FAILED} the shim takes one folder\n"));
         return 2;
     };
-    match become_shim(&Spool::at(dir), observe) {
+    match become_shim(&Spool::at(dir), &Helper::this_program(prefix), observe) {
         Ok(()) => 0,
         Err(error) => {
             // Nobody may be listening any more.
@@ -86,7 +94,7 @@ enum HostError {
     System(&'static str, #[source] io::Error),
 }
 
-fn become_shim(spool: &Spool, observe: &dyn Fn(Step)) -> Result<(), HostError> {
+fn become_shim(spool: &Spool, helper: &Helper, observe: &dyn Fn(Step)) -> Result<(), HostError> {
     // Fails only for the leader of a group, which is then as far from the runtime's terminal as we can be.
     let _ = rustix::process::setsid();
     // Without it, descendants that leave are not found; the rest works.
@@ -115,7 +123,7 @@ fn become_shim(spool: &Spool, observe: &dyn Fn(Step)) -> Result<(), HostError> {
         tell(CLAIMED);
         hang_up();
         let Prepared { listener, output, signals, tie } = prepared;
-        let mut supervisor = Supervisor::new(file.plan, output, observe);
+        let mut supervisor = Supervisor::new(file.plan, output, helper.clone(), observe);
         let exit = supervisor.run(listener, signals, tie).await;
         spool.publish_exit(&exit, || observe(Step::ExitWritten))?;
         observe(Step::ExitPublished);

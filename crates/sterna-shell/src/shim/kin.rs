@@ -9,17 +9,24 @@ pub(crate) struct Kin {
     us: i32,
     /// The command's own process; it leads a group.
     main: Option<Pid>,
+    /// That process only watches the command, and must live to tell its end.
+    watched: bool,
 }
 
 impl Kin {
-    pub(crate) fn new(main: Option<u32>) -> Self {
+    pub(crate) fn new(main: Option<u32>, watched: bool) -> Self {
         let main = main.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Self { us: rustix::process::getpid().as_raw_pid(), main }
+        Self { us: rustix::process::getpid().as_raw_pid(), main, watched }
     }
 
     /// Signals every descendant that is alive.
     pub(crate) fn signal(&self, signal: Signal) {
         let all = descendants(self.us);
+        if self.watched && signal != Signal::KILL {
+            let inner = |p: &&Process| !p.dead && Some(p.id) != self.main.map(Pid::as_raw_pid);
+            all.iter().flatten().filter(inner).for_each(|process| process.signal(signal));
+            return;
+        }
         if let Some(main) = self.main {
             // All at once first, so that what forks meanwhile is hit too; only while the group is surely ours.
             let ours = |p: &Process| p.group == main.as_raw_pid();

@@ -28,7 +28,8 @@
 //! ended later, by its id ([`Spool::job_id`]), and its spool stays until somebody removes it.
 //!
 //! The shim leads a session of its own and adopts what its command leaves, so that its kill finds every descendant,
-//! also one that called `setsid`. It does not confine itself or the command: a sandbox is a program in the plan.
+//! also one that called `setsid`. It does not confine itself; what confines the command stands between
+//! the two ([`sandbox`](crate::sandbox)).
 //! What is not found: a process that another daemon starts for the command, and one of another user. If the shim itself
 //! is killed, its command is killed by the system; what the command had started before then is found by its session
 //! ([`Shims::end_strays`]).

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sterna_model::{Digest, EffectKey, Millis};
 
+use crate::sandbox::{Confinement, Denied};
 use crate::{GRACE, Limits};
 
 /// A command and everything that the shim needs to run it. Written to the spool, mode 0600.
@@ -20,6 +21,9 @@ pub struct Plan {
     /// `None`: the null device.
     pub input: Option<Input>,
     pub limits: Limits,
+    /// `None`: with all rights of the shim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confine: Option<Confinement>,
     /// `None`: as long as it takes. The shim keeps it, also without a runtime.
     pub time_limit_ms: Option<Millis>,
     /// Between SIGTERM and SIGKILL.
@@ -44,6 +48,7 @@ impl Plan {
             env,
             input: None,
             limits: Limits::default(),
+            confine: None,
             time_limit_ms: None,
             grace_ms: millis(GRACE),
             output_cap: DEFAULT_OUTPUT_CAP,
@@ -135,6 +140,9 @@ pub struct Exit {
     pub hash: Digest,
     /// Descendants that were alive when the shim ended.
     pub left_behind: u32,
+    /// What the sandbox refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<Denied>,
 }
 
 impl Exit {

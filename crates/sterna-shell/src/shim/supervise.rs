@@ -18,27 +18,32 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::client::Helper;
 use super::control::{Feed, Kill, serve};
 use super::host::Step;
 use super::kin::Kin;
 use super::plan::{AtCap, Cause, Exit, How, Leftovers, Plan, Run, millis, now};
 use crate::DRAIN;
-use crate::spawn::{Own, prepare, shell, surround};
+use crate::sandbox::{Denied, Launch, Watch, Words, launch};
+use crate::spawn::{Own, prepare, shell};
 
 /// Runs a plan to its end. One that cannot start ends too: with `How::NotStarted`.
 pub(crate) struct Supervisor<'a> {
     plan: Plan,
     observe: &'a dyn Fn(Step),
+    /// Our own program, which becomes the confined helper.
+    helper: Helper,
     sink: Sink,
     began: Instant,
     started_at: Millis,
 }
 
 impl<'a> Supervisor<'a> {
-    pub(crate) fn new(plan: Plan, output: File, observe: &'a dyn Fn(Step)) -> Self {
+    pub(crate) fn new(plan: Plan, output: File, helper: Helper, observe: &'a dyn Fn(Step)) -> Self {
         let hash = blake3::Hasher::new();
-        let sink = Sink { file: output, hash, cap: plan.output_cap, dropped: 0, failed: false };
-        Self { plan, observe, sink, began: Instant::now(), started_at: now() }
+        let watch = Watch::of(plan.confine.as_ref());
+        let sink = Sink { file: output, hash, cap: plan.output_cap, dropped: 0, failed: false, watch };
+        Self { plan, observe, helper, sink, began: Instant::now(), started_at: now() }
     }
 
     pub(crate) async fn run(
@@ -48,15 +53,15 @@ impl<'a> Supervisor<'a> {
         tie: Option<pipe::Receiver>,
     ) -> Exit {
         match self.spawn() {
-            Ok((child, output)) => {
+            Ok((child, output, launch)) => {
                 (self.observe)(Step::Spawned);
-                self.watch(child, output, listener, signals, tie).await
+                self.watch(child, output, launch, listener, signals, tie).await
             }
-            Err(why) => self.exit(How::NotStarted(why), Cause::Itself, 0),
+            Err(why) => self.exit(How::NotStarted(why), Cause::Itself, 0, Vec::new()),
         }
     }
 
-    fn spawn(&self) -> Result<(Child, pipe::Receiver), String> {
+    fn spawn(&self) -> Result<(Child, pipe::Receiver, Launch), String> {
         let plan = &self.plan;
         if plan.holds_nul() {
             return Err("the command holds a NUL byte".into());
@@ -66,39 +71,43 @@ impl<'a> Supervisor<'a> {
             Ok(_) => return Err(format!("cannot run in {}: it is not a folder", plan.cwd.display())),
             Err(error) => return Err(format!("cannot run in {}: {error}", plan.cwd.display())),
         }
-        let mut command = match &plan.run {
+        let words = match &plan.run {
             Run::Shell { line } => shell(&plan.env, line).ok_or("neither bash nor sh is on PATH")?,
             Run::Argv { program, args } => {
-                let mut command = tokio::process::Command::new(program);
-                command.args(args);
-                command
+                Words { program: program.into(), arg0: None, args: args.iter().map(Into::into).collect() }
             }
         };
-        surround(&mut command, &plan.cwd, &plan.env);
+        let confined = plan.confine.as_ref().map(|confinement| (confinement, &self.helper));
+        let mut launch = launch(words, &plan.cwd, &plan.env, plan.limits, confined)?;
+        let mut command = std::mem::replace(&mut launch.command, tokio::process::Command::new(""));
+        let (limits, inherit) = (launch.limits, std::mem::take(&mut launch.inherit));
         let start = || -> io::Result<(Child, pipe::Receiver)> {
             let (reader, writer) = io::pipe()?;
             command.stdin(if plan.input.is_some() { Stdio::piped() } else { Stdio::null() });
             command.stdout(writer.try_clone()?).stderr(writer);
             command.kill_on_drop(true);
-            prepare(&mut command, plan.limits, Own::Group);
+            prepare(&mut command, limits, Own::Group, inherit);
             let child = command.spawn()?;
             // Our copies of the pipe's other end go with the command's description.
             drop(command);
             Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
         };
-        start().map_err(|error| format!("the command could not be started: {error}"))
+        let (child, output) =
+            start().map_err(|error| format!("the command could not be started: {error}"))?;
+        Ok((child, output, launch))
     }
 
     async fn watch(
         &mut self,
         mut child: Child,
         output: pipe::Receiver,
+        mut launch: Launch,
         listener: UnixListener,
         signals: Signals,
         mut tie: Option<pipe::Receiver>,
     ) -> Exit {
         let Signals { mut ends, child: mut child_signals } = signals;
-        let kin = Kin::new(child.id());
+        let kin = Kin::new(child.id(), launch.watched);
         let feed = self.feed(child.stdin.take());
         let (ask, mut kills) = mpsc::channel::<Kill>(1);
         let time_limit = self.plan.time_limit_ms.map(|limit| self.began + Duration::from_millis(limit));
@@ -179,8 +188,22 @@ impl<'a> Supervisor<'a> {
             // Somebody else has buried our child, or the kernel holds it.
             Some(Err(_)) | None => How::Unknown,
         };
+        let (code, signal) = match how {
+            How::Code(code) => (Some(code), None),
+            How::Signal(signal) => (None, Some(signal)),
+            How::NotStarted(_) | How::Unknown => (None, None),
+        };
+        if let Some(why) = launch.take_status().and_then(|status| status.failure(code)) {
+            let words =
+                self.sink.watch.take().map(|watch| watch.last_words()).filter(|words| !words.is_empty());
+            let why = words.map_or(why.clone(), |words| format!("{why}: {words}"));
+            return self.exit(How::NotStarted(why), cause, 0, Vec::new());
+        }
+        let refusals = launch.proxy.as_ref().map(|proxy| proxy.refusals()).unwrap_or_default();
+        let denied =
+            self.sink.watch.take().map(|watch| watch.end(code, signal, &refusals)).unwrap_or_default();
         let left_behind = u32::try_from(kin.alive()).unwrap_or(u32::MAX);
-        self.exit(how, cause, left_behind)
+        self.exit(how, cause, left_behind, denied)
     }
 
     /// Starts the writer of the command's input. `None` when no more may come.
@@ -202,7 +225,7 @@ impl<'a> Supervisor<'a> {
         open.then_some(give)
     }
 
-    fn exit(&mut self, how: How, cause: Cause, left_behind: u32) -> Exit {
+    fn exit(&mut self, how: How, cause: Cause, left_behind: u32, denied: Vec<Denied>) -> Exit {
         let (bytes, hash) = self.sink.keep();
         (self.observe)(Step::OutputKept);
         Exit {
@@ -215,6 +238,7 @@ impl<'a> Supervisor<'a> {
             dropped: self.sink.dropped,
             hash,
             left_behind,
+            denied,
         }
     }
 }
@@ -304,6 +328,8 @@ struct Sink {
     dropped: u64,
     /// The disk took no more: what came after a gap would be read as if there were none.
     failed: bool,
+    /// Sees what the command says, when it is confined.
+    watch: Option<Watch>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -314,6 +340,9 @@ enum Room {
 
 impl Sink {
     fn take(&mut self, bytes: &[u8]) -> Room {
+        if let Some(watch) = &mut self.watch {
+            watch.see(bytes);
+        }
         let room = if self.failed { 0 } else { self.cap.saturating_sub(self.hash.count()) };
         let mut rest = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         let beyond_cap = bytes.len() - rest.len();

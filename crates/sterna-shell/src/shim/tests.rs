@@ -22,6 +22,7 @@ fn plan_file() -> PlanFile {
             env: BTreeMap::from([("PATH".into(), "/bin".into())]),
             input: Some(Input { text: "one\n".into(), open: true }),
             limits: Limits { cpu_seconds: Some(9), ..Limits::default() },
+            confine: None,
             time_limit_ms: Some(120_000),
             grace_ms: 2_000,
             output_cap: 1 << 30,
@@ -48,6 +49,7 @@ fn exit() -> Exit {
         dropped: 0,
         hash: Digest(*blake3::hash("é\n".as_bytes()).as_bytes()),
         left_behind: 1,
+        denied: Vec::new(),
     }
 }
 

@@ -5,6 +5,8 @@
 // Each test file takes what it needs.
 #![allow(dead_code)]
 
+pub mod sandbox;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What the tests start: a shim that can die at any step, and a runtime that starts one and is killed.
 
+mod corpus;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ fn main() -> ExitCode {
     match args.next().as_deref().and_then(|role| role.to_str()) {
         Some("shim") => shim(args.collect()),
         Some("runtime") => runtime(args.collect()),
+        Some("report") => report(args.collect()),
+        Some("try") => corpus::attempt(args.filter_map(|arg| arg.into_string().ok()).collect()),
         _ => ExitCode::from(2),
     }
 }
@@ -27,6 +31,20 @@ fn shim(args: Vec<OsString>) -> ExitCode {
             drop(kill_process(getpid(), Signal::KILL).map_err(std::io::Error::from));
         }
     })
+}
+
+/// `STATE`: which levels work here, as JSON.
+fn report(args: Vec<OsString>) -> ExitCode {
+    let [state] = args.as_slice() else { return ExitCode::from(2) };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return ExitCode::FAILURE;
+    };
+    let helper = Helper::this_program(["shim"]);
+    let report = runtime.block_on(sterna_shell::sandbox::Prober::new(helper, PathBuf::from(state)).report());
+    match serde_json::to_writer(std::io::stdout().lock(), &report) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// `ROOT KEY bound|free FOLDER LINE`: starts the line, says so with its process id, and does nothing until it is killed.

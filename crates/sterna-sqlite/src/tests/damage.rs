@@ -132,12 +132,15 @@ fn a_newer_store_is_read_and_never_written() {
     // A record of a newer version in a store of ours: what comes before it is still there.
     sqlite(dir.path()).execute_batch("PRAGMA user_version = 1").unwrap();
     let main = store(dir.path());
-    let row = String::from_utf8(raw(dir.path(), "data", 3)).unwrap().replacen("\"v\":1", "\"v\":9", 1);
+    let row = String::from_utf8(raw(dir.path(), "data", 3)).unwrap().replacen("\"v\":2", "\"v\":9", 1);
     let prev: [u8; 32] = raw(dir.path(), "hash", 2).try_into().unwrap();
     let hash = sterna_log::chain(&Digest(prev), row.as_bytes());
     set_raw(dir.path(), "data", 3, row.as_bytes());
     set_raw(dir.path(), "hash", 3, &hash.0);
-    assert!(matches!(block_on(main.read(&id("s"), 3, 1)), Err(LogError::Newer { found: 9, known: 1 })));
+    assert!(matches!(
+        block_on(main.read(&id("s"), 3, 1)),
+        Err(LogError::Newer { found: 9, known: sterna_model::RECORD_VERSION })
+    ));
     assert_eq!(block_on(main.read(&id("s"), 1, 2)).unwrap().len(), 2);
     let found = block_on(verify(&main, &main, &id("s"))).unwrap();
     assert_eq!((found.records, found.first_bad.map(|bad| bad.0)), (2, Some(3)));

@@ -282,7 +282,7 @@ pub fn name_of(body: &Body) -> String {
         }
         Body::InDoubt { key, resolution } => format!("in_doubt {} {resolution:?}", short(key)),
         Body::WaitOpened(wait) => format!("wait {}", wait.wait),
-        Body::WaitResolved { wait, ruling, by } => format!("resolved {wait} {ruling:?} by {by}"),
+        Body::WaitResolved { wait, ruling, by, early: _ } => format!("resolved {wait} {ruling:?} by {by}"),
         Body::InputAccepted(input) => format!("input {:?} key {:?}", input.delivery, input.key),
         Body::InputWithdrawn { inputs, .. } => format!("withdrawn {inputs:?}"),
         Body::TurnStarted(started) => format!("turn of {:?}", started.inputs),

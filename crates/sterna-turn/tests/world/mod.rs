@@ -66,7 +66,7 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into() })
+    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
@@ -182,7 +182,13 @@ pub fn wait_opened(key: &EffectKey, question: bool) -> Body {
             content: Digest::ZERO,
         })
     };
-    Body::WaitOpened(Box::new(WaitOpened { wait: key.to_string(), key: key.clone(), on }))
+    Body::WaitOpened(Box::new(WaitOpened {
+        wait: key.to_string(),
+        key: key.clone(),
+        on,
+        deadline: None,
+        answered: false,
+    }))
 }
 
 pub fn call(id: &str, arguments: &str) -> Part {
@@ -233,7 +239,12 @@ impl RandomWorld<'_> {
                         2 => Ruling::Answers(vec!["yes".into()]),
                         _ => Ruling::Timeout,
                     };
-                    self.push(Body::WaitResolved { wait: waits[n].clone(), ruling, by: "p".into() });
+                    self.push(Body::WaitResolved {
+                        wait: waits[n].clone(),
+                        ruling,
+                        by: "p".into(),
+                        early: false,
+                    });
                 }
                 Next::Done(outcome) => self.push(committed(outcome)),
             }
@@ -275,7 +286,7 @@ impl RandomWorld<'_> {
             7 => self.push(Body::ModeChanged { mode: Mode::Plan, by: "p".into() }),
             _ => {
                 let (wait, ruling) = ("nobody/waits".into(), Ruling::Allow);
-                self.push(Body::WaitResolved { wait, ruling, by: "p".into() });
+                self.push(Body::WaitResolved { wait, ruling, by: "p".into(), early: false });
             }
         }
     }

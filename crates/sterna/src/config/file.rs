@@ -48,6 +48,9 @@ struct ConfigFile {
     /// Seconds of a turn.
     #[schemars(extend("exclusiveMinimum" = 0))]
     deadline: Option<f64>,
+    /// Seconds that a wait for a person lasts: then the call is answered `timeout`. As long as it takes by default.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    max_wait: Option<f64>,
     /// Tokens that the model may write in one answer; the model's own limit by default.
     #[schemars(range(min = 1))]
     max_output: Option<u32>,

@@ -23,6 +23,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_tokens",
     "max_cost",
     "deadline",
+    "max_wait",
     "max_output",
     "profile",
     "tools",
@@ -128,6 +129,7 @@ impl Reader<'_> {
             // More than anybody has is cut to what fits.
             "max_cost" => limits.max_cost = Some((node.number()? * 1e9).round() as u64),
             "deadline" => limits.deadline = Some(seconds(node)?),
+            "max_wait" => limits.max_wait = Some(seconds(node)?),
             "max_output" => settings.max_output = Some(node.whole32(1)?),
             "profile" => {
                 let word = node.word(&[("main", "main"), ("minimal", "minimal")])?;

@@ -35,6 +35,7 @@ impl Settings {
             self.row("max_tokens", json!(limits.max_tokens)),
             self.row("max_cost", json!(sterna_model::dollars(limits.max_cost))),
             self.row("deadline", json!(limits.deadline.map(|ms| ms as f64 / 1e3))),
+            self.row("max_wait", json!(limits.max_wait.map(|ms| ms as f64 / 1e3))),
             self.row("max_output", json!(self.max_output)),
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),

@@ -49,6 +49,7 @@ max_consecutive_denials = 9
 max_tokens = 1_000_000
 max_cost = 0.25
 deadline = 1.5
+max_wait = 300
 max_output = 0x1000
 profile = "minimal"
 tools = ["read", "shell"]
@@ -78,6 +79,7 @@ context = 4096
         max_tokens: Some(1_000_000),
         max_cost: Some(250_000_000),
         deadline: Some(1_500),
+        max_wait: Some(300_000),
     };
     assert_eq!(settings.limits, limits);
     assert_eq!(settings.max_output, Some(4_096));
@@ -94,14 +96,14 @@ context = 4096
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 22),
-        rule(Decision::Deny, "Shell(rm *)", 23),
-        rule(Decision::Deny, "Write(secrets/**)", 23),
+        rule(Decision::Allow, "Shell(cargo test *)", 23),
+        rule(Decision::Deny, "Shell(rm *)", 24),
+        rule(Decision::Deny, "Write(secrets/**)", 24),
     ];
     assert_eq!(settings.rules, rules);
     assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
     assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:26"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:27"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
@@ -111,7 +113,7 @@ context = 4096
 #[test]
 fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, mode, on_ask, in_doubt, max_steps, max_parallel_tools, \
-                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, deadline, \
+                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, deadline, max_wait, \
                 max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [

@@ -8,6 +8,7 @@ use sterna_log::Log;
 use sterna_model::SessionId;
 use sterna_runtime::Env;
 
+use super::gc;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::table::now;
@@ -24,6 +25,7 @@ pub struct DeleteArgs {
 
 pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure> {
     let ids = args.ids.iter().map(|id| SessionId::new(id)).collect::<Result<Vec<_>, _>>()?;
+    let mut deleted = None;
     for id in ids {
         let store = cx.store_of(&id)?;
         let head = store.head(&id).await?;
@@ -41,6 +43,14 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
         store.delete(&id).await?;
         crate::spools::end_jobs(cx, &id).await;
         cx.print.note(&format!("session `{id}` is deleted"));
+        deleted = Some(store);
+    }
+    if let Some(store) = deleted {
+        // The sessions are gone, whatever becomes of what they held alone.
+        match gc::collect(cx, &store).await {
+            Ok(collected) => cx.print.note(&gc::told(&collected)),
+            Err(failure) => cx.print.warning(&format!("nothing was collected: {}", failure.message)),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

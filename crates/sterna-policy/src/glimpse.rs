@@ -1,0 +1,69 @@
+//! What seems to be in a command line that was not understood.
+
+use crate::characters::{is_invisible, is_name};
+use crate::shell::{KEYWORDS, MAX_DEPTH, Redirect, RedirectKind, SimpleCommand, Word};
+use crate::wrappers;
+
+/// Cuts a line that was not understood at everything that could begin a command. It sees too much rather than
+/// too little, and what it sees is held only against deny and ask rules and the safety floor.
+pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
+    let line: String = line.chars().take(MAX_GLIMPSED).filter(|c| !is_invisible(*c)).collect();
+    let line = line.replace("\\\n", "").replace("$IFS", " ").replace("${IFS}", " ");
+    // `${NAME}` is a word, not a group.
+    let line = line.replace("${HOME}", "$HOME").replace("${PWD}", "$PWD");
+    let mut found = Vec::new();
+    for segment in line.split(|c| ";|&(){}`\n\r".contains(c)) {
+        let mut words = Vec::new();
+        let mut redirects = Vec::new();
+        let mut target = None;
+        for piece in segment.replace('<', " < ").replace('>', " > ").split_whitespace() {
+            match piece {
+                "<" => target = Some(RedirectKind::Read),
+                ">" => target = Some(RedirectKind::Write),
+                _ => {
+                    let text = piece.replace("$'", "").replace("$\"", "").replace(['\'', '"', '\\'], "");
+                    let glob = text.contains(['*', '?', '[']);
+                    let word = Word { tilde: text.starts_with('~'), glob, text, ..Word::default() };
+                    match target.take() {
+                        Some(kind) => redirects.push(Redirect { kind, target: word }),
+                        None => words.push(word),
+                    }
+                }
+            }
+        }
+        let prefix = |w: &Word| {
+            KEYWORDS.contains(&w.text.as_str())
+                || ["builtin", "eval", "exec", "command"].contains(&w.text.as_str())
+                || w.text.split_once('=').is_some_and(|(n, _)| is_name(n))
+                || w.text.is_empty()
+        };
+        let start = words.iter().position(|w| !prefix(w)).unwrap_or(words.len());
+        let argv = words.split_off(start);
+        if argv.is_empty() && redirects.is_empty() {
+            continue;
+        }
+        let command = SimpleCommand { argv, redirects, ..SimpleCommand::default() };
+        let before = found.len();
+        if command.argv.is_empty() || wrappers::unwrap(command.clone(), MAX_DEPTH, &mut found).is_err() {
+            found.truncate(before);
+            // Behind a wrapper that was not understood, any word may be the program.
+            let wrapped = wrappers::is_wrapper(command.program());
+            let tails = if wrapped { command.argv.len().min(32) } else { 1 };
+            for skip in 0..tails {
+                let argv = command.argv.get(skip..).unwrap_or_default().to_vec();
+                found.push(SimpleCommand {
+                    argv,
+                    redirects: command.redirects.clone(),
+                    ..SimpleCommand::default()
+                });
+            }
+        }
+        if found.len() > MAX_GLIMPSES {
+            break;
+        }
+    }
+    found
+}
+
+const MAX_GLIMPSED: usize = 1 << 20;
+const MAX_GLIMPSES: usize = 4096;

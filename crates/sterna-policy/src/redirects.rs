@@ -1,0 +1,274 @@
+//! What a shell opens for a command, and what it gives it to read: redirections, here-documents, and the text of
+//! substitutions.
+
+use tree_sitter::Node;
+
+use crate::characters::is_name;
+use crate::lower::Lowerer;
+use crate::shell::{Hidden, Redirect, RedirectKind, SimpleCommand, Word};
+use crate::syntax::{children, source};
+
+/// What a here-document gave.
+struct Document<'t> {
+    body: Option<String>,
+    redirects: Vec<Redirect>,
+    /// What stands behind it on its line.
+    after: Vec<Node<'t>>,
+}
+
+impl<'t> Lowerer<'t> {
+    /// Redirections bind to the last command of a list or pipeline.
+    pub(crate) fn redirected(&mut self, node: Node<'t>, mut redirects: Vec<Redirect>) -> Result<(), String> {
+        let (all, dash) = self.parts(node)?;
+        let mut body = None;
+        let mut words = Vec::new();
+        let mut after = Vec::new();
+        for child in all {
+            match child.kind() {
+                "file_redirect" => words.extend(self.redirect(child, &mut redirects)?),
+                "herestring_redirect" => self.here_string(child)?,
+                "heredoc_redirect" => {
+                    let mut document = self.document(child)?;
+                    redirects.append(&mut document.redirects);
+                    after.append(&mut document.after);
+                }
+                _ if body.is_none() => body = Some(child),
+                _ => return Err("a redirection that is not understood".into()),
+            }
+        }
+        match body {
+            Some(body) if dash || !words.is_empty() => {
+                if body.kind() != "command" {
+                    return Err("words after a redirection".into());
+                }
+                self.command(body, redirects, words, dash)?;
+            }
+            Some(body) => self.statement(body, redirects)?,
+            None if words.is_empty() && !dash => {
+                let argv = vec![Word::literal(":")];
+                self.finish(SimpleCommand { argv, redirects, ..SimpleCommand::default() })?;
+            }
+            None => return Err("a redirection without a program".into()),
+        }
+        for node in after {
+            self.perhaps(|s| s.statement(node, Vec::new()))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the file of a redirection. Returns words behind it, which are arguments.
+    pub(crate) fn redirect(
+        &mut self,
+        node: Node<'t>,
+        redirects: &mut Vec<Redirect>,
+    ) -> Result<Vec<Node<'t>>, String> {
+        let fail = || Err("a redirection that is not understood".to_owned());
+        let all = children(node, self.text, |_, _| false)?;
+        let mut rest = &all[..];
+        if let Some((first, more)) = rest.split_first().filter(|(f, _)| f.kind() == "file_descriptor") {
+            let number = source(self.text, *first)?;
+            let joined = more.first().is_some_and(|next| next.start_byte() == first.end_byte());
+            if !number.bytes().all(|b| b.is_ascii_digit()) || !joined {
+                return fail();
+            }
+            rest = more;
+        }
+        let Some((arrow, rest)) = rest.split_first() else { return fail() };
+        let kind = match arrow.kind() {
+            ">" | ">|" | "&>" => RedirectKind::Write,
+            ">>" | "&>>" => RedirectKind::Append,
+            "<" => RedirectKind::Read,
+            ">&-" | "<&-" => return if rest.is_empty() { Ok(Vec::new()) } else { fail() },
+            ">&" | "<&" => {
+                let [target] = rest else { return fail() };
+                let text = source(self.text, *target)?;
+                let number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+                return if number { Ok(Vec::new()) } else { fail() };
+            }
+            _ => return fail(),
+        };
+        let Some((target, words)) = rest.split_first() else { return fail() };
+        let target = self.word(*target)?;
+        if target.glob || target.hidden != Hidden::No || target.text.is_empty() {
+            return Err("a redirection without a plain file name".into());
+        }
+        redirects.push(Redirect { kind, target });
+        Ok(words.to_vec())
+    }
+
+    pub(crate) fn here_string(&mut self, node: Node<'t>) -> Result<(), String> {
+        match children(node, self.text, |_, _| false)?[..] {
+            [arrow, value] if arrow.kind() == "<<<" => self.words(value).map(|_| ()),
+            _ => Err("a here-string that is not understood".into()),
+        }
+    }
+
+    /// A here-document. Where it begins and ends is worked out a second time, by the shell's own rule.
+    fn document(&mut self, node: Node<'t>) -> Result<Document<'t>, String> {
+        let fail = || Err("a here-document that is not understood".to_owned());
+        let mut cursor = node.walk();
+        let all: Vec<Node<'t>> = node.children(&mut cursor).collect();
+        let [arrow, start, middle @ .., body, end] = &all[..] else { return fail() };
+        let kinds = (start.kind(), body.kind(), end.kind());
+        if kinds != ("heredoc_start", "heredoc_body", "heredoc_end") {
+            return fail();
+        }
+        let tabs = match arrow.kind() {
+            "<<" => false,
+            "<<-" => true,
+            _ => return fail(),
+        };
+        let written = source(self.text, *start)?;
+        let mark = written
+            .strip_prefix('\'')
+            .and_then(|t| t.strip_suffix('\''))
+            .or_else(|| written.strip_prefix('"').and_then(|t| t.strip_suffix('"')))
+            .unwrap_or(written);
+        if !is_name(mark) {
+            return fail();
+        }
+        let Some(line_end) = self.text.get(start.end_byte()..).and_then(|t| t.find('\n')) else {
+            return fail();
+        };
+        let body_start = start.end_byte() + line_end + 1;
+        let mut at = body_start;
+        let closing = loop {
+            let Some(rest) = self.text.get(at..).filter(|r| !r.is_empty()) else { return fail() };
+            let line = rest.split('\n').next().unwrap_or_default();
+            let bare = if tabs { line.trim_start_matches('\t') } else { line };
+            if bare == mark {
+                break at + (line.len() - bare.len());
+            }
+            at += line.len() + 1;
+        };
+        if end.start_byte() != closing
+            || end.end_byte() != closing + mark.len()
+            || body.start_byte() < body_start
+        {
+            return fail();
+        }
+        let content = self.text.get(body_start..at).unwrap_or_default();
+        let plain = written != mark || !content.contains(['$', '`', '\\']);
+        if !plain {
+            self.expansions(*body, body_start, at)?;
+        }
+        let text = if tabs {
+            content.split_inclusive('\n').map(|l| l.trim_start_matches('\t')).collect()
+        } else {
+            content.to_owned()
+        };
+        let mut document = Document { body: plain.then_some(text), redirects: Vec::new(), after: Vec::new() };
+        for part in middle {
+            if part.end_byte() >= body_start {
+                return fail();
+            }
+            match part.kind() {
+                "file_redirect" => {
+                    if !self.redirect(*part, &mut document.redirects)?.is_empty() {
+                        return fail();
+                    }
+                }
+                "pipeline" => {
+                    let parts = children(*part, self.text, |_, _| false)?;
+                    for part in parts.into_iter().filter(|p| !["|", "|&"].contains(&p.kind())) {
+                        document.after.push(part);
+                    }
+                }
+                "&&" | "||" => {}
+                _ if part.is_named() => document.after.push(*part),
+                _ => return fail(),
+            }
+        }
+        Ok(document)
+    }
+
+    /// Commands and variables within a here-document. Every `$` and backtick must be one of them, or escaped.
+    fn expansions(&mut self, body: Node<'t>, from: usize, to: usize) -> Result<(), String> {
+        let fail = || Err("an expansion in a here-document".to_owned());
+        let mut at = from;
+        let mut cursor = body.walk();
+        let plain = |text: &str| {
+            let mut chars = text.chars().peekable();
+            while let Some(c) = chars.next() {
+                match c {
+                    '\\' => {
+                        chars.next();
+                    }
+                    '`' => return false,
+                    '$' if chars.peek().is_some_and(|c| !" \t\n.,:;\"'|)/".contains(*c)) => return false,
+                    _ => {}
+                }
+            }
+            true
+        };
+        for child in body.children(&mut cursor) {
+            match child.kind() {
+                "heredoc_content" => continue,
+                "simple_expansion" | "expansion" | "command_substitution" | "arithmetic_expansion" => {}
+                _ => return fail(),
+            }
+            let text = source(self.text, child)?;
+            let start = child.start_byte() + text.find(['$', '`']).unwrap_or_default();
+            if start < at || !plain(self.text.get(at..start).unwrap_or("$x")) {
+                return fail();
+            }
+            at = child.end_byte();
+            self.words(child)?;
+        }
+        if at > to || !plain(self.text.get(at..to).unwrap_or("$x")) {
+            return fail();
+        }
+        Ok(())
+    }
+
+    /// `cat` of a here-document is its text: how messages are written.
+    fn constant(&mut self, node: Node<'t>) -> Result<Option<String>, String> {
+        if node.kind() != "redirected_statement" {
+            return Ok(None);
+        }
+        let all = children(node, self.text, |_, _| false)?;
+        let [command, document] = all[..] else { return Ok(None) };
+        if source(self.text, command)? != "cat" || document.kind() != "heredoc_redirect" {
+            return Ok(None);
+        }
+        let document = self.document(document)?;
+        let alone = document.after.is_empty() && document.redirects.is_empty();
+        Ok(document.body.filter(|_| alone))
+    }
+
+    /// The commands of `$(…)`, and its text where that is certain.
+    pub(crate) fn substitution(&mut self, node: Node<'t>) -> Result<(String, Hidden), String> {
+        let written = source(self.text, node)?.trim_start().to_owned();
+        let all = children(node, self.text, |_, _| true)?;
+        let open = all.first().map(|n| n.kind().trim_start()).unwrap_or_default();
+        let close = all.last().map(Node::kind).unwrap_or_default();
+        if !matches!((open, close), ("$(", ")") | ("`", "`")) || all.len() < 3 {
+            return Err("a command substitution that is not understood".into());
+        }
+        if open == "`" && written.contains('\\') {
+            return Err("command substitution with backticks".into());
+        }
+        let inner = &all[1..all.len() - 1];
+        if let [file] = inner
+            && file.kind() == "file_redirect"
+        {
+            let mut redirects = Vec::new();
+            if !self.redirect(*file, &mut redirects)?.is_empty() {
+                return Err("a command substitution that is not understood".into());
+            }
+            self.finish(SimpleCommand {
+                argv: vec![Word::literal(":")],
+                redirects,
+                ..SimpleCommand::default()
+            })?;
+            return Ok((written, Hidden::Many));
+        }
+        self.apart(|s| s.statements(inner))?;
+        if let [only] = inner
+            && let Some(text) = self.constant(*only)?
+        {
+            return Ok((text.trim_end_matches('\n').to_owned(), Hidden::No));
+        }
+        Ok((written, Hidden::Many))
+    }
+}

@@ -1,0 +1,162 @@
+//! Answers to waits: the first one counts, from any process, before or after a restart, and with a signed key also
+//! before the wait is opened.
+
+use sterna_log::{LogError, Receipt};
+use sterna_model::{Body, Draft, Grant, GrantScope, Ruling, SessionId, WaitId, WaitOn, waiting_call};
+
+use crate::state::for_each_record;
+use crate::{Runtime, RuntimeError};
+
+/// An answer to a wait.
+pub struct Resolve {
+    pub session: SessionId,
+    pub wait: WaitId,
+    pub ruling: Ruling,
+    /// Allow the same content again without asking, for this long.
+    pub grant: Option<GrantScope>,
+    pub by: String,
+}
+
+impl Runtime {
+    /// Answers a wait. The first answer counts.
+    pub async fn resolve(&self, resolve: Resolve) -> Result<Receipt, RuntimeError> {
+        self.settle(resolve, false).await
+    }
+
+    /// A key for a wait of this session, for whoever is to answer it from outside. With it the wait can be answered
+    /// before it is opened. Signed with the host's secret.
+    ///
+    /// Errors: `Refused` when the host has no secret (`Env::wait_secret`).
+    pub fn wait_key(&self, wait: &WaitId) -> Result<String, RuntimeError> {
+        let secret = self.0.parts.env.wait_secret();
+        let secret =
+            secret.ok_or_else(|| RuntimeError::Refused("this host has no secret to sign keys".into()))?;
+        Ok(sign(&secret, wait))
+    }
+
+    /// Answers the wait of a key, also when it is not open yet. The first answer counts.
+    ///
+    /// Errors: `ForgedKey`, `AlreadyResolved`, `NoWait` when the turn that it would belong to is over.
+    pub async fn resolve_key(
+        &self,
+        key: &str,
+        ruling: Ruling,
+        by: &str,
+    ) -> Result<(SessionId, Receipt), RuntimeError> {
+        let secret = self.0.parts.env.wait_secret();
+        let wait = secret.and_then(|secret| verify(&secret, key)).ok_or(RuntimeError::ForgedKey)?;
+        let session = waiting_call(&wait).ok_or(RuntimeError::ForgedKey)?.session;
+        let resolve = Resolve { session: session.clone(), wait, ruling, grant: None, by: by.into() };
+        Ok((session, self.settle(resolve, true).await?))
+    }
+
+    /// Writes an answer down. `may_be_early`: also for a wait that is not open yet.
+    async fn settle(&self, resolve: Resolve, may_be_early: bool) -> Result<Receipt, RuntimeError> {
+        let Resolve { session, wait, ruling, grant, by } = resolve;
+        let (mut opened, mut resolved, mut over) = (None, false, 0);
+        let read = for_each_record(&self.0.parts.log, &session, |_, sealed| {
+            match sealed.record.body {
+                Body::WaitOpened(open) if open.wait == wait => opened = Some(open),
+                // One that came early and did not fit is none.
+                Body::WaitResolved { wait: done, early: false, .. } if done == wait => resolved = true,
+                Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
+                _ => {}
+            }
+            Ok(())
+        });
+        read.await?;
+        let no_wait = || RuntimeError::NoWait { session: session.clone(), wait: wait.clone() };
+        if resolved || opened.as_ref().is_some_and(|open| open.answered) {
+            return Err(RuntimeError::AlreadyResolved { wait });
+        }
+        let Some(opened) = opened else {
+            let comes = waiting_call(&wait).is_some_and(|key| key.turn > over);
+            if !(may_be_early && comes) {
+                return Err(no_wait());
+            }
+            let draft = self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by, early: true });
+            return self.first(&session, format!("early:{wait}"), vec![draft], wait).await;
+        };
+        let on = opened.on;
+        if !on.takes(&ruling) {
+            let wants = match &on {
+                WaitOn::Approval(_) => "an approval, which is allowed or denied",
+                WaitOn::Questions(_) => "a question, which is answered or refused",
+            };
+            return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
+        }
+        let mut drafts = Vec::new();
+        if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
+            let grant = Grant {
+                tool: approval.tool.clone(),
+                summary: approval.summary.clone(),
+                scope,
+                content: approval.content,
+                expires: None,
+            };
+            drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
+        }
+        drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by, early: false }));
+        self.first(&session, format!("resolved:{wait}"), drafts, wait).await
+    }
+
+    /// Appends an answer that is refused when there is one.
+    async fn first(
+        &self,
+        session: &SessionId,
+        id: String,
+        drafts: Vec<Draft>,
+        wait: WaitId,
+    ) -> Result<Receipt, RuntimeError> {
+        match self.append(&self.0.shared(session), &id, drafts).await {
+            // Somebody else was faster, with other words.
+            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
+                Err(RuntimeError::AlreadyResolved { wait })
+            }
+            Ok(receipt) if receipt.repeated => Err(RuntimeError::AlreadyResolved { wait }),
+            other => other,
+        }
+    }
+}
+
+/// A key for this wait: `{wait}~{32 hex digits}`.
+pub(crate) fn sign(secret: &[u8; 32], wait: &str) -> String {
+    format!("{wait}{MARK}{}", proof(secret, wait))
+}
+
+/// The wait of a key that was made with this secret.
+pub(crate) fn verify(secret: &[u8; 32], key: &str) -> Option<WaitId> {
+    let (wait, said) = key.rsplit_once(MARK)?;
+    // Hashes are compared, so that the time taken tells nothing of the proof.
+    let same = blake3::hash(said.as_bytes()) == blake3::hash(proof(secret, wait).as_bytes());
+    same.then(|| wait.to_owned())
+}
+
+fn proof(secret: &[u8; 32], wait: &str) -> String {
+    let hash = blake3::keyed_hash(secret, format!("{PURPOSE}{wait}").as_bytes());
+    hash.to_hex()[..PROOF_DIGITS].to_owned()
+}
+
+const MARK: char = '~';
+/// What else the secret may come to sign is another text.
+const PURPOSE: &str = "sterna wait 1\n";
+/// 128 bits.
+const PROOF_DIGITS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_secret_makes_a_key_of_a_wait() {
+        let (ours, theirs) = ([1; 32], [2; 32]);
+        let key = sign(&ours, "s/1/1/tool/0");
+        assert_eq!(verify(&ours, &key).as_deref(), Some("s/1/1/tool/0"));
+        assert_eq!(verify(&theirs, &key), None);
+        let mut forged = vec![key.replace("/0~", "/1~"), key.replace('~', ""), "~".into(), String::new()];
+        forged.extend((0..key.len()).map(|to| key[..to].to_owned()));
+        for key in forged {
+            assert_eq!(verify(&ours, &key), None, "{key}");
+        }
+    }
+}

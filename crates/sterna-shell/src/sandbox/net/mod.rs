@@ -1,0 +1,11 @@
+//! The network of a confined command: which domains, which addresses, and the proxy that holds both.
+
+mod address;
+mod head;
+mod pin;
+mod proxy;
+mod rule;
+
+pub use address::{Kind, kind};
+pub use proxy::{Proxy, Refusal};
+pub use rule::{DomainRule, ParseRuleError};
