@@ -55,7 +55,8 @@ pub fn judge(world: &World) -> Judged {
         };
         let came = Came { status: outcome.status, happened: happened(world, effect) };
         for wrong in kept(world, effect, came).into_iter().chain(told(effect, outcome, &read.full)) {
-            say(format!("{}: {wrong} (told {}: {:.200})", effect.name, came.status.word(), outcome.view));
+            let view: String = outcome.view.chars().take(120).collect();
+            say(format!("{}: {wrong} (told {}: {view:?})", effect.name, came.status.word()));
         }
         judged.came.insert(effect.name, came);
     }
