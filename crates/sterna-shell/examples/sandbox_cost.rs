@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         vec![("no sandbox".into(), None, Vec::new())];
     for level in [Level::Landlock, Level::Bubblewrap] {
         for (name, network) in [("no network", Network::None), ("domains", domains.clone())] {
-            match report.at(level, places.confinement(&report, network)) {
+            match places.confinement(&report, Some(level), network) {
                 Ok(confinement) => ways.push((format!("{level}, {name}"), Some(confinement), Vec::new())),
                 Err(error) => writeln!(std::io::stderr(), "not measured: {error}")?,
             }

@@ -311,7 +311,7 @@ async fn check(
     rows: &[Row],
     level: Level,
     network: Network,
-) -> BTreeSet<Gap> {
+) -> Option<BTreeSet<Gap>> {
     let column = match level {
         Level::Bubblewrap => 0,
         Level::Landlock => 1,
@@ -319,7 +319,8 @@ async fn check(
     };
     targets.datagram();
     let Some(answers) = answers(world, targets, rows, level, network.clone()).await else {
-        return level.gaps(&network, 0).into_iter().collect();
+        // Excused by name: nothing is proven.
+        return None;
     };
     let is_root = rustix::process::getuid().is_root();
     let mut wrong = Vec::new();
@@ -344,7 +345,7 @@ async fn check(
     for folder in ["/tmp", "/var/tmp"] {
         drop(std::fs::remove_file(PathBuf::from(folder).join(&targets.name)));
     }
-    proven
+    Some(proven)
 }
 
 async fn corpus(level: Level) {
@@ -352,10 +353,8 @@ async fn corpus(level: Level) {
     let targets = Targets::new();
     for (rows, network) in [(ROWS, Network::None), (WITH_NETWORK, Network::All)] {
         let proven = check(&world, &targets, rows, level, network.clone()).await;
-        if level == Level::None {
-            continue;
-        }
-        let told: BTreeSet<Gap> = world.report.gaps(level, &network).into_iter().collect();
+        let Some(proven) = proven.filter(|_| level != Level::None) else { continue };
+        let told: BTreeSet<Gap> = world.gaps(level, &network).into_iter().collect();
         let untold: Vec<_> = proven.difference(&told).collect();
         assert!(untold.is_empty(), "{level} lets {untold:?} and does not say so");
         if network == Network::None {

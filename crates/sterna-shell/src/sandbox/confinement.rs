@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DomainRule, Level};
+use super::level::ABI_SCOPE;
+use super::{DomainRule, Gap, Level};
 
 /// What one command may touch, and the level that holds it. Everything that is not named here can be read, and nothing
 /// else can be written.
@@ -48,6 +49,18 @@ impl Confinement {
             network: Network::None,
             unix_sockets: false,
         }
+    }
+
+    /// What its level does not hold of it. `landlock_abi` is the kernel's version of Landlock, 0 without.
+    pub(crate) fn gaps(&self, landlock_abi: u32) -> Vec<Gap> {
+        let mut gaps = self.level.gaps(&self.network, landlock_abi);
+        if self.level == Level::Landlock && self.unix_sockets {
+            gaps.push(Gap::SocketFiles);
+            if landlock_abi < ABI_SCOPE {
+                gaps.push(Gap::AbstractSockets);
+            }
+        }
+        gaps
     }
 
     /// The same with every path that exists by its real name and the others left out, each once.
@@ -104,6 +117,17 @@ mod tests {
         let json = format!(r#"{json}"tmp":"/state/tmp/demo","network":{{"domains":["*.example.com"]}}}}"#);
         assert_eq!(serde_json::to_string(&confinement).unwrap(), json);
         assert_eq!(serde_json::from_str::<Confinement>(&json).unwrap(), confinement);
+    }
+
+    #[test]
+    fn unix_sockets_under_landlock_are_a_gap() {
+        let mut confinement = Confinement::new(Level::Landlock, "/tmp/demo");
+        let before = confinement.gaps(6);
+        confinement.unix_sockets = true;
+        assert_eq!(confinement.gaps(6), [before, vec![Gap::SocketFiles]].concat());
+        assert!(confinement.gaps(5).contains(&Gap::AbstractSockets));
+        confinement.level = Level::Bubblewrap;
+        assert_eq!(confinement.gaps(6), Level::Bubblewrap.gaps(&Network::None, 6));
     }
 
     #[test]

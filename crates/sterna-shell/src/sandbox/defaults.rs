@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::git::Parts;
-use super::{Confinement, Network, Report};
+use super::{Confinement, Level, Network, ProbeError, Report};
 
 /// Where things are for one session.
 #[derive(Debug, Clone, Default)]
@@ -23,12 +23,17 @@ pub struct Places {
 }
 
 impl Places {
-    /// Reads the system but no secret, writes the workspace, `tmp` and caches of tools. The level is the best that
-    /// `report` has; for a lower one see [`Report::at`].
-    pub fn confinement(&self, report: &Report, network: Network) -> Confinement {
-        let mut confinement = Confinement::new(report.best(), &self.tmp);
-        confinement.bwrap = report.bwrap().map(Path::to_owned);
-        confinement.network = network;
+    /// Reads the system but no secret, writes the workspace, `tmp` and caches of tools. On the level that is asked for,
+    /// else on the best that `report` has, which may be none.
+    pub fn confinement(
+        &self,
+        report: &Report,
+        level: Option<Level>,
+        network: Network,
+    ) -> Result<Confinement, ProbeError> {
+        let level = level.unwrap_or_else(|| report.best());
+        let mut confinement = Confinement { network, ..Confinement::new(level, &self.tmp) };
+        confinement = report.at(level, confinement)?;
         for root in &self.workspace {
             let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.clone());
             let parts = Parts::of(&root, confinement.level);
@@ -49,7 +54,7 @@ impl Places {
         confinement
             .unreadable
             .extend(cargo.flat_map(|cargo| ["credentials", "credentials.toml"].map(|name| cargo.join(name))));
-        confinement
+        Ok(confinement)
     }
 
     /// Caches that are there. One of a tool that is installed is made, as the tool itself would have done.
@@ -269,7 +274,6 @@ const SECRETS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::Level;
 
     #[test]
     fn the_usual_confinement_names_workspace_caches_and_secrets() {
@@ -291,8 +295,13 @@ mod tests {
             tmp: home.join("tmp"),
             env,
         };
-        let confinement = places.confinement(&Report::none("for a test"), Network::None);
+        let confinement = places.confinement(&Report::none("for a test"), None, Network::None).unwrap();
         assert_eq!(confinement.level, Level::None);
+        let refused = places.confinement(&Report::none("for a test"), Some(Level::Landlock), Network::None);
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "sandbox level landlock is not to be had here: for a test"
+        );
         let writable = ["work", ".cargo/registry", "moved/npm", ".cache/pip", ".cache/go-build", "go/pkg"];
         let mut want: Vec<PathBuf> = writable.iter().map(|name| home.join(name)).collect();
         want.sort();

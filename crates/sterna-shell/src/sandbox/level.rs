@@ -33,7 +33,7 @@ impl Level {
 
     /// What this level does not hold of a confinement with that network. `landlock_abi` is the kernel's version of
     /// Landlock, 0 without.
-    pub fn gaps(self, network: &Network, landlock_abi: u32) -> Vec<Gap> {
+    pub(crate) fn gaps(self, network: &Network, landlock_abi: u32) -> Vec<Gap> {
         let mut gaps = Vec::new();
         match self {
             Self::None => return vec![Gap::Everything],

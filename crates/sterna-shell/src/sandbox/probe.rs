@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::launch::OWN_PROGRAM;
+use super::level::ABI_NET;
 use super::{Confinement, Gap, Level, Network, Words, landlock, launch};
 use crate::Limits;
 use crate::shim::Helper;
@@ -79,16 +80,24 @@ impl Report {
         self.tried(Level::Bubblewrap).filter(|tried| tried.fault.is_none())?.bwrap.as_deref()
     }
 
-    /// What `level` cannot hold here with that network.
-    pub fn gaps(&self, level: Level, network: &Network) -> Vec<Gap> {
-        level.gaps(network, self.tried(level).map_or(0, |tried| tried.landlock_abi))
+    /// What that confinement's level cannot hold of it here.
+    pub fn gaps(&self, confinement: &Confinement) -> Vec<Gap> {
+        confinement.gaps(self.tried(confinement.level).map_or(0, |tried| tried.landlock_abi))
     }
 
     /// Changes a confinement to a level that holds here.
     pub fn at(&self, level: Level, mut confinement: Confinement) -> Result<Confinement, ProbeError> {
+        let by_domain = matches!(confinement.network, Network::Domains(_));
         let fault = match self.tried(level) {
-            Some(tried) => tried.fault.clone(),
             None => Some("it was not tried".into()),
+            Some(Tried { fault: None, landlock_abi, .. })
+                if level == Level::Landlock && by_domain && *landlock_abi < ABI_NET =>
+            {
+                Some(format!(
+                    "the kernel has version {landlock_abi} of Landlock, which cannot hold a domain list"
+                ))
+            }
+            Some(tried) => tried.fault.clone(),
         };
         if let Some(why) = fault {
             return Err(ProbeError { level, why });

@@ -351,8 +351,9 @@ pub(crate) const SHORT_LEN: usize = 8;
 pub(crate) const JOB: &str = "job-";
 /// The same of a call that is waited for.
 pub(crate) const CALL: &str = "call-";
-/// More than `exited` ever needs, but for a long reason why a command could not start.
-const EXIT_ROOM: usize = 2048;
+/// More than `exited` ever needs, but for a long reason why a command could not start: what a sandbox refused is at most
+/// a dozen lines.
+const EXIT_ROOM: usize = 8 << 10;
 /// No file that is read whole is larger: a plan holds a command line and its input.
 const FILE_MAX: u64 = 64 << 20;
 

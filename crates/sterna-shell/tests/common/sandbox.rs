@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sterna_model::EffectKey;
-use sterna_shell::sandbox::{Confinement, Level, Prober, Report};
+use sterna_shell::sandbox::{Confinement, Gap, Level, Network, Prober, Report};
 use sterna_shell::shim::{End, Event, Exit, Handle, Helper, Plan, Run, Shims};
 
 /// The test's own program, which becomes shim, helper and attempts.
@@ -60,6 +60,10 @@ impl World {
                 None
             }
         }
+    }
+
+    pub fn gaps(&self, level: Level, network: &Network) -> Vec<Gap> {
+        self.report.gaps(&Confinement { network: network.clone(), ..Confinement::new(level, self.at("tmp")) })
     }
 
     pub fn plan(&self, line: &str, confine: Option<Confinement>) -> Plan {
