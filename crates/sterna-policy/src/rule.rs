@@ -131,6 +131,12 @@ impl Text {
     }
 
     pub(crate) fn matches(&self, text: &str) -> bool {
+        // Most rules are about another program: seen at their first character.
+        if let [Some(first), _, _, ..] = self.symbols[..]
+            && !text.starts_with(first)
+        {
+            return false;
+        }
         let text: Vec<char> = text.chars().collect();
         let bare = self.symbols.strip_suffix(&[Some(' '), None]);
         star_match(&self.symbols, &text) || bare.is_some_and(|symbols| star_match(symbols, &text))

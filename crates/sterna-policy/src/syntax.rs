@@ -13,6 +13,13 @@ pub(crate) fn parse(text: &str) -> Result<Tree, String> {
         return Err(format!("the command line is longer than {MAX_LENGTH} bytes"));
     }
     text.chars().try_for_each(quoted)?;
+    // The parser may look at all operators before one that it cannot place: their number bounds the work.
+    if text.bytes().filter(|b| b"|&;<>()[".contains(b)).count() > MAX_OPERATORS {
+        return Err(format!("more than {MAX_OPERATORS} operators in one line"));
+    }
+    if text.bytes().filter(|b| *b == b'|').count() > MAX_PIPES {
+        return Err(format!("more than {MAX_PIPES} pipes in one line"));
+    }
     if deepest(text) > MAX_OPEN {
         return Err("brackets within brackets, too deep".into());
     }
@@ -20,9 +27,14 @@ pub(crate) fn parse(text: &str) -> Result<Tree, String> {
     parser.set_language(&tree_sitter_bash::LANGUAGE.into()).map_err(|e| e.to_string())?;
     // Counted, not timed: the same line is always read alike.
     let mut rounds = 0usize;
-    let mut count = |_: &tree_sitter::ParseState| {
+    let mut count = |state: &tree_sitter::ParseState| {
         rounds += 1;
-        if rounds > MAX_ROUNDS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        // A line with an error is unknown, and mending it is what takes long.
+        if rounds > MAX_ROUNDS || state.has_error() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let options = ParseOptions::new().progress_callback(&mut count);
     let bytes = text.as_bytes();
@@ -147,7 +159,10 @@ fn too_deep(root: Node) -> Result<(), String> {
 /// Longer lines are not read: nobody would read them before saying yes, either.
 const MAX_LENGTH: usize = 64 << 10;
 const MAX_OPEN: usize = 400;
+/// Those in quotes and here-documents count, too: about 30 kB of code.
+const MAX_OPERATORS: usize = 3_000;
+const MAX_PIPES: usize = 1_000;
 /// Of the syntax tree.
 const MAX_DEPTH: usize = 40;
-/// The parser reports after every hundred or so of its steps; a line of the greatest length needs a few thousand.
-const MAX_ROUNDS: usize = 20_000;
+/// The parser reports after every hundred or so of its steps: some ten times for a kilobyte of words.
+const MAX_ROUNDS: usize = 4_000;

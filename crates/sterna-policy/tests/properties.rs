@@ -34,6 +34,43 @@ fn strictness(decision: Decision) -> u8 {
     }
 }
 
+#[test]
+fn lines_made_to_be_slow_are_refused_whole() {
+    let nested = |open: &str, close: &str| format!("{}ls{}", open.repeat(300), close.repeat(300));
+    let lines = [
+        "(".repeat(60_000),
+        "$(".repeat(30_000),
+        "a|".repeat(30_000),
+        "a|".repeat(900),
+        "<<a ".repeat(16_000),
+        "<<a\n".repeat(700),
+        "[[ ".repeat(700),
+        "<)".repeat(1_400),
+        "if a;then ".repeat(2_000),
+        "\n case ".repeat(2_000),
+        nested("(", ")"),
+        nested("{ ", ";}"),
+        nested("$(", ")"),
+        nested("\"$(", ")\""),
+        format!("x=aaaaaaaa;{}echo $x", "x=$x$x;".repeat(60)),
+        format!("f() {{ f; }}; {}", "f;".repeat(200)),
+        format!("{}:{}", "for i in a b c d e f;do ".repeat(20), ";done".repeat(20)),
+        format!("ls {}", "{a,b}".repeat(200)),
+        "a".repeat(70_000),
+    ];
+    for line in lines {
+        let plan = ShellPlan::read(&line);
+        let shown: String = line.chars().take(40).collect();
+        assert!(plan.unknown.is_some(), "{shown}: {} commands", plan.commands.len());
+    }
+    // What is long and plain is read.
+    for line in [format!("ls {}", "word ".repeat(10_000)), "ls && pwd && ".repeat(100) + "ls"] {
+        assert_eq!(ShellPlan::read(&line).unknown, None);
+    }
+    let file = format!("cat > f <<'EOF'\n{}EOF\n", "let x = foo(a, b);\n".repeat(600));
+    assert_eq!(ShellPlan::read(&file).unknown, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..ProptestConfig::default() })]
 
