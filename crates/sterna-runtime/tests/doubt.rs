@@ -125,7 +125,13 @@ impl Died {
     fn next_life(&mut self) {
         self.lives += 1;
         let next = self.world.next_life(&format!("life {}", self.lives), TestModel::new([Say::Text("told")]));
-        let env = TestEnv { now: Arc::new(Env::now(&self.world.env).into()), ..next.env.clone() };
+        // The lives before it go on as tasks of this test: they must not learn of deaths after their own.
+        let dead = next.env.dead.lock().unwrap().clone();
+        let env = TestEnv {
+            now: Arc::new(Env::now(&self.world.env).into()),
+            dead: Arc::new(Mutex::new(dead)),
+            ..next.env.clone()
+        };
         self.world = World::over(next.log.clone(), env, next.model.clone(), next.tools.clone());
         let mut config = self.world.config();
         config.on_ask = OnAsk::Park;
