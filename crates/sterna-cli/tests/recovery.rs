@@ -66,7 +66,7 @@ fn a_command_that_still_runs_is_followed_to_its_true_end() {
 
 #[test]
 fn a_command_that_ended_while_nobody_was_there_is_told_truly() {
-    let world = killed("echo x >> made; while [ ! -e go ]; do sleep 0.02; done; echo done");
+    let world = killed("echo x >> made; while [ ! -e go ]; do sleep 0.02; done; sleep 0.5; echo done");
     std::fs::write(world.work().join("go"), "").unwrap();
     while !world.shims().is_empty() {
         std::thread::yield_now();
@@ -76,6 +76,7 @@ fn a_command_that_ended_while_nobody_was_there_is_told_truly() {
     let end = ended(&events);
     assert_eq!((done.code, end["status"].as_str()), (0, Some("ok")), "{}", done.out);
     assert_eq!(end["output"].as_str().unwrap().trim(), "done");
+    assert!(end["duration_ms"].as_u64() >= Some(500), "its own time, and not that of the reader: {end}");
     assert_eq!(lines_of(&world.work().join("made")), 1);
     no_spool_is_left(&world);
 }

@@ -165,6 +165,9 @@ pub struct ToolDone {
     pub facts: Vec<Fact>,
     /// The call ran and says that it failed, for example a command with exit code 1: still an answer.
     pub failed: bool,
+    /// Milliseconds that it took by its own clock, where that is not how long we waited: a command that was followed
+    /// again after a crash.
+    pub took_ms: Option<u64>,
 }
 
 impl ToolDone {

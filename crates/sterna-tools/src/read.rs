@@ -80,7 +80,7 @@ fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
         // The page keeps itself to the budget; the trailer has lines of its own.
         budget: ViewBudget { bytes: MAX_VIEW_BYTES, lines: MAX_LINES + 2, head_percent: 100 },
         facts: vec![Fact::FileRead { path: key(path), hash: snapshot.hash }],
-        failed: false,
+        ..ToolDone::default()
     })
 }
 

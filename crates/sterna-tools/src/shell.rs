@@ -279,6 +279,7 @@ fn command(cx: ToolContext, args: Args, cwd: PathBuf, seconds: u64) -> Command {
 async fn result(ended: Ended, seconds: u64, blobs: &SharedBlobs) -> Result<ToolDone, ToolError> {
     let note = note(&ended, seconds);
     let failed = !ended.succeeded();
+    let took_ms = Some(ended.duration_ms);
     let facts =
         vec![Fact::Command { exit_code: ended.exit_code, signal: ended.signal, bytes: ended.output.bytes() }];
     if ended.timed_out || ended.cancelled {
@@ -290,7 +291,7 @@ async fn result(ended: Ended, seconds: u64, blobs: &SharedBlobs) -> Result<ToolD
         Captured::Whole(bytes) => Output::Text(joined(&String::from_utf8_lossy(&bytes), &note)),
         Captured::Large { blob, head, tail } => Output::Large { blob, head, tail, note },
     };
-    Ok(ToolDone { output, budget: BUDGET, facts, failed })
+    Ok(ToolDone { output, budget: BUDGET, facts, failed, took_ms })
 }
 
 /// How it ended, where that is not plain. Empty: exit code 0.

@@ -41,7 +41,7 @@ pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
 
 /// Asks a tool what became of a call of another life.
 pub async fn recover(tool: SharedTool, cx: ToolContext, args: Value) -> Found {
-    let started_at = (cx.now)();
+    let started_at = cx.intended_at;
     let (blobs, now) = (cx.blobs.clone(), cx.now.clone());
     match tool.recover(cx, args).await {
         Recovered::Ended(ended) => Found::Ended(settle(ended, started_at, &*now, &blobs).await),
@@ -78,15 +78,16 @@ async fn settle(
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
         Ok(ToolReturn::Done(done)) => {
+            let took = done.took_ms;
             let mut outcome = finished(done, blobs).await;
             outcome.started_at = started_at;
-            outcome.duration_ms = since(now());
+            outcome.duration_ms = took.unwrap_or_else(|| since(now()));
             ToolEnd::Done(outcome)
         }
         Err(error) => {
             let budget = ViewBudget { head_percent: 40, ..ViewBudget::default() };
             let done =
-                ToolDone { output: Output::Text(error.message), budget, facts: Vec::new(), failed: true };
+                ToolDone { output: Output::Text(error.message), budget, failed: true, ..ToolDone::default() };
             let mut outcome = finished(done, blobs).await;
             outcome.status = error.status;
             outcome.started_at = started_at;
@@ -122,7 +123,7 @@ pub fn progress(
 }
 
 async fn finished(done: ToolDone, blobs: &SharedBlobs) -> ToolOutcome {
-    let ToolDone { output, budget, facts, failed } = done;
+    let ToolDone { output, budget, facts, failed, took_ms: _ } = done;
     let ViewBudget { bytes, lines, head_percent } = budget;
     let (view, full) = match output {
         Output::Text(text) => {

@@ -311,7 +311,7 @@ impl Tool for PlayedTool {
 
 /// A recorded outcome as the tool would give it.
 fn again(outcome: ToolOutcome) -> Result<ToolReturn, ToolError> {
-    let ToolOutcome { status, view, facts, .. } = outcome;
+    let ToolOutcome { status, view, facts, duration_ms, .. } = outcome;
     match status {
         ToolStatus::Ok | ToolStatus::Failed => Ok(ToolReturn::Done(ToolDone {
             output: Output::Text(view),
@@ -319,6 +319,7 @@ fn again(outcome: ToolOutcome) -> Result<ToolReturn, ToolError> {
             budget: ViewBudget { bytes: usize::MAX, lines: usize::MAX, head_percent: 100 },
             facts,
             failed: status == ToolStatus::Failed,
+            took_ms: Some(duration_ms),
         })),
         status => Err(ToolError { status, message: view }),
     }
