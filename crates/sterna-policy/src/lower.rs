@@ -11,7 +11,7 @@ use crate::characters::is_name;
 use crate::programs::{hidden_words_do_no_harm, is_indifferent};
 use crate::shell::{Hidden, KEYWORDS, MAX_DEPTH, Redirect, SimpleCommand, Word};
 use crate::syntax::{children, gap, parse, source};
-use crate::variables::is_loader;
+use crate::variables::{is_kept_by_the_shell, is_loader};
 use crate::words;
 use crate::wrappers;
 
@@ -103,13 +103,21 @@ impl<'t> Lowerer<'t> {
         if ["?", "#", "$", "!"].contains(&name) {
             return Ok(Value::Number);
         }
+        let unset = || format!("an expansion with $: `{name}` is not set here");
         if let Ok(number) = name.parse::<usize>() {
-            let word = self.scope.arguments.as_ref().and_then(|a| a.get(number.checked_sub(1)?));
-            let word = word.ok_or_else(|| format!("an expansion with $: `{name}` is not set here"))?;
+            let arguments = self.scope.arguments.as_deref().unwrap_or_default();
+            let (word, before) = arguments.get(..number).and_then(<[Word]>::split_last).ok_or_else(unset)?;
+            // A pattern before it may become any number of arguments.
+            if before.iter().any(|w| w.glob || w.hidden == Hidden::Many) {
+                return Ok(Value::Unsure);
+            }
             return Ok(value_of(word));
         }
+        if is_kept_by_the_shell(name) {
+            return Ok(Value::Unsure);
+        }
         let value = self.scope.variables.get(name).cloned();
-        value.ok_or_else(|| format!("an expansion with $: `{name}` is not set here"))
+        value.ok_or_else(unset)
     }
 
     pub(crate) fn all_arguments(&self) -> Result<Vec<Word>, String> {

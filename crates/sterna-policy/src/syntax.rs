@@ -17,8 +17,8 @@ pub(crate) fn parse(text: &str) -> Result<Tree, String> {
     if text.bytes().filter(|b| b"|&;<>()[".contains(b)).count() > MAX_OPERATORS {
         return Err(format!("more than {MAX_OPERATORS} operators in one line"));
     }
-    if text.bytes().filter(|b| *b == b'|').count() > MAX_PIPES {
-        return Err(format!("more than {MAX_PIPES} pipes in one line"));
+    if text.bytes().filter(|b| *b == b'|').count() > MAX_PIPES || text.matches("case").count() > MAX_CASES {
+        return Err(format!("more than {MAX_PIPES} pipes or {MAX_CASES} cases in one line"));
     }
     if deepest(text) > MAX_OPEN {
         return Err("brackets within brackets, too deep".into());
@@ -162,6 +162,7 @@ const MAX_OPEN: usize = 400;
 /// Those in quotes and here-documents count, too: about 30 kB of code.
 const MAX_OPERATORS: usize = 3_000;
 const MAX_PIPES: usize = 1_000;
+const MAX_CASES: usize = 300;
 /// Of the syntax tree.
 const MAX_DEPTH: usize = 40;
 /// The parser reports after every hundred or so of its steps: some ten times for a kilobyte of words.

@@ -11,6 +11,38 @@ pub(crate) fn is_harmless(variable: &str) -> bool {
     HARMLESS.contains(&variable.split('=').next().unwrap_or_default())
 }
 
+/// Whether the shell sets a variable by itself, so that its value is not what was assigned.
+pub(crate) fn is_kept_by_the_shell(variable: &str) -> bool {
+    KEPT.contains(&variable) || variable.starts_with("BASH") || variable.starts_with("EPOCH")
+}
+
+/// Variables to which a shell gives values of its own.
+const KEPT: [&str; 24] = [
+    "_",
+    "PWD",
+    "OLDPWD",
+    "RANDOM",
+    "SRANDOM",
+    "SECONDS",
+    "LINENO",
+    "DIRSTACK",
+    "FUNCNAME",
+    "GROUPS",
+    "PIPESTATUS",
+    "PPID",
+    "UID",
+    "EUID",
+    "OPTIND",
+    "OPTARG",
+    "REPLY",
+    "MAPFILE",
+    "COPROC",
+    "SHLVL",
+    "COLUMNS",
+    "LINES",
+    "HOSTNAME",
+    "READLINE_LINE",
+];
 /// Variables that change which code runs, or where programs find their configuration.
 const LOADERS: &[&str] = &[
     "PATH",
@@ -18,6 +50,15 @@ const LOADERS: &[&str] = &[
     "SHELL",
     "ENV",
     "BASH_ENV",
+    "GLOBIGNORE",
+    "EXECIGNORE",
+    "FUNCNEST",
+    "BASH_COMPAT",
+    "BASH_ARGV0",
+    "BASH_XTRACEFD",
+    "BASH_LOADABLES_PATH",
+    "TMOUT",
+    "HISTFILE",
     "IFS",
     "PS4",
     "PROMPT_COMMAND",

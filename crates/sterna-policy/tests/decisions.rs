@@ -5,7 +5,8 @@
 mod world;
 
 use sterna_model::{Decision, Mode};
-use world::{grant, judge, mode, rules};
+use sterna_policy::Sandbox;
+use world::{grant, judge, judge_in, mode, rules};
 
 #[test]
 fn the_table_holds() {
@@ -62,6 +63,58 @@ fn no_hostile_line_is_allowed_without_asking() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_sandbox_lets_pass_what_it_holds() {
+    let none = rules("");
+    let decision =
+        |sandbox, mode, rules: &[_], call: &str| judge_in(sandbox, mode, rules, &[], call).decision;
+    // The call, and what mode `execute` says of it in a sandbox.
+    let table = [
+        ("$ cargo test", Decision::Allow),
+        ("$ rm -rf target", Decision::Allow),
+        ("$ echo x > a", Decision::Allow),
+        ("$ find . -name '*.o' -delete", Decision::Allow),
+        ("$ cat src/*", Decision::Allow),
+        ("$ cat /etc/hosts", Decision::Allow),
+        ("$ echo x > /tmp/a", Decision::Allow),
+        ("$ echo x > /opt/a", Decision::Ask),
+        ("$ echo x > out/a", Decision::Ask),
+        ("$ rm -rf /tmp", Decision::Ask),
+        ("$ cat ~/notes", Decision::Ask),
+        ("$ cat /proc/1/environ", Decision::Ask),
+        ("$ cat .env", Decision::Ask),
+        ("$ sudo make", Decision::Ask),
+        ("$ timeout 5 docker run x", Decision::Ask),
+        ("$ curl https://example.org", Decision::Ask),
+        ("$ ssh h ls", Decision::Ask),
+        ("$ frobnicate", Decision::Ask),
+        ("$ rm $X", Decision::Ask),
+        ("$ LD_PRELOAD=x make", Decision::Ask),
+        ("read /opt/x", Decision::Ask),
+        ("mystery", Decision::Ask),
+        ("$ rm -rf ~", Decision::Deny),
+        ("$ echo x > .git/config", Decision::Deny),
+        ("$ cat ~/.ssh/id_rsa", Decision::Deny),
+    ];
+    for (call, want) in table {
+        for sandbox in [Sandbox::Landlock, Sandbox::Bubblewrap] {
+            assert_eq!(decision(sandbox, Mode::Execute, &none, call), want, "{call}");
+            let never = if want == Decision::Ask { Decision::Deny } else { want };
+            assert_eq!(decision(sandbox, Mode::NeverAsk, &none, call), never, "{call}");
+        }
+    }
+    // Modes that ask for each command that writes do so in a sandbox, too; plan lets nothing write.
+    for call in ["$ cargo test", "$ echo x > a", "$ rm -rf target"] {
+        assert_eq!(decision(Sandbox::Bubblewrap, Mode::AcceptEdits, &none, call), Decision::Ask, "{call}");
+        assert_eq!(decision(Sandbox::Bubblewrap, Mode::Ask, &none, call), Decision::Ask, "{call}");
+        assert_eq!(decision(Sandbox::Bubblewrap, Mode::Plan, &none, call), Decision::Deny, "{call}");
+        assert_eq!(decision(Sandbox::None, Mode::Execute, &none, call), Decision::Ask, "{call}");
+    }
+    let strict = rules("deny Shell(cargo *); ask Shell(make *)");
+    assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, &strict, "$ cargo test"), Decision::Deny);
+    assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, &strict, "$ make -j"), Decision::Ask);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn lines_made_to_be_slow_are_refused_whole() {
         "[[ ".repeat(700),
         "<)".repeat(1_400),
         "if a;then ".repeat(2_000),
-        "\n case ".repeat(2_000),
+        "\n case ".repeat(10_000),
         nested("(", ")"),
         nested("{ ", ";}"),
         nested("$(", ")"),

@@ -338,7 +338,8 @@ fn lines() -> impl Strategy<Value = String> {
                 1 => drop(line.remove(at)),
                 _ => {
                     let end = line[at..].char_indices().nth(4).map_or(line.len(), |(i, _)| at + i);
-                    line.insert_str(at, &line[at..end].to_owned());
+                    let again = line[at..end].to_owned();
+                    line.insert_str(at, &again);
                 }
             }
         }
