@@ -160,12 +160,12 @@ fn a_newly_referenced_blob_lives_through_a_racing_collector() {
     while held.len() < 40 || swept.load(Ordering::Relaxed) < 3 {
         n += 1;
         // Small and large in turn; every third one is never referred to.
-        let size = if n % 2 == 0 { 10 } else { crate::write::INLINE_BYTES + 10 };
+        let size = if n.is_multiple_of(2) { 10 } else { crate::write::INLINE_BYTES + 10 };
         let mut bytes = vec![0; size];
         bytes[..8].copy_from_slice(&n.to_le_bytes());
         loop {
             let blob = put(&store, &bytes);
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 break;
             }
             match hold(&store, "a", fence, blob.clone()) {
