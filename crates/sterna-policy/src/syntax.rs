@@ -68,6 +68,10 @@ pub(crate) fn children<'t>(
     for child in node.children(&mut cursor) {
         let comment = child.kind() == "comment";
         let free = kept.last().is_none_or(|last| comment || lines(last, &child));
+        if kept.last().is_some_and(|last| is_keyword(last) && last.end_byte() == child.start_byte()) {
+            // `else'rm'` is one word for a shell.
+            return Err("a keyword without a blank behind it".into());
+        }
         gap(text, end, child.start_byte(), free)?;
         end = child.end_byte();
         if comment {
@@ -82,6 +86,11 @@ pub(crate) fn children<'t>(
     let free = kept.last().is_some_and(|last| lines(last, last));
     gap(text, end, node.end_byte(), free)?;
     Ok(kept)
+}
+
+fn is_keyword(node: &Node) -> bool {
+    !node.is_named()
+        && (["{", "!"].contains(&node.kind()) || node.kind().bytes().all(|b| b.is_ascii_alphabetic()))
 }
 
 /// Between two nodes a shell skips blanks, escaped line breaks and, at some places, line breaks.
