@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use sterna_blobs::io_error;
+use sterna_blobs::{LocalBlobs, io_error};
 use sterna_log::LogError;
 
-use crate::error::sql;
+use crate::error::{Fail, sql};
 use crate::queue::Queue;
+use crate::read::Tables;
 use crate::reserve::Reserve;
 use crate::{Options, ReadOnly, place};
 
 /// The version of the tables. Kept in `user_version`.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 2: a session's row counts what waits (`inputs`, `asks`, `in_turn`).
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Makes the store if there is none, and opens the connection that writes.
 ///
@@ -54,6 +57,9 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Connection, Option<ReadOnl
     }
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
         return frozen(connection, ReadOnly::Place, dir, options);
+    }
+    if version < SCHEMA_VERSION {
+        upgrade(&connection, dir)?;
     }
     if let Some(pages) = options.max_pages {
         connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
@@ -141,6 +147,48 @@ fn create(connection: &Connection, dir: &Path) -> Result<(), LogError> {
     Ok(())
 }
 
+/// Brings the tables of version 1 up to date. Their records stay as they are; the counters are made anew from them.
+fn upgrade(connection: &Connection, dir: &Path) -> Result<(), LogError> {
+    let failed = |error: rusqlite::Error| sql(dir, &error);
+    let queue = Queue::open(dir).map_err(|error| io_error("lock", dir, &error))?;
+    let turn = queue.enter().map_err(|error| io_error("lock", dir, &error))?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+    let done = upgrade_locked(connection, dir);
+    let ended = connection.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" });
+    drop(turn);
+    done?;
+    ended.map_err(failed)
+}
+
+fn upgrade_locked(connection: &Connection, dir: &Path) -> Result<(), LogError> {
+    let failed = |error: rusqlite::Error| sql(dir, &error);
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    // Another process may have been faster.
+    if number("user_version").map_err(failed)? >= i64::from(SCHEMA_VERSION) {
+        return Ok(());
+    }
+    let mut added = false;
+    for counter in ["inputs", "asks", "in_turn"] {
+        let known = "SELECT 1 FROM pragma_table_info('sessions') WHERE name = ?1";
+        let known =
+            connection.prepare(known).and_then(|mut query| query.exists([counter])).map_err(failed)?;
+        if !known {
+            let add = format!("ALTER TABLE sessions ADD COLUMN {counter} INTEGER NOT NULL DEFAULT 0");
+            connection.execute_batch(&add).map_err(failed)?;
+            added = true;
+        }
+    }
+    if added {
+        let files = LocalBlobs::open(dir.join("blobs"));
+        let rebuilt = Tables { connection, files: &files, dir }.rebuild();
+        rebuilt.map_err(|fail| match fail {
+            Fail::Refused(error) => error,
+            Fail::Broken(error) => failed(error),
+        })?;
+    }
+    connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)
+}
+
 /// `STRN`
 const APPLICATION_ID: i64 = 0x5354_524E;
 
@@ -196,7 +244,7 @@ CREATE TABLE blobs (
     data BLOB NOT NULL
 ) STRICT;
 PRAGMA application_id = 1398035022;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 ";
 
 /// Tables that are made anew, also where somebody dropped them.

@@ -120,7 +120,7 @@ fn a_newer_store_is_read_and_never_written() {
     filled(&store(dir.path()), "s", 3);
     sqlite(dir.path()).execute_batch("PRAGMA user_version = 7").unwrap();
     let error = SqliteStore::open(dir.path(), Options::default()).err().unwrap();
-    assert!(matches!(error, LogError::Newer { found: 7, known: 1 }), "{error}");
+    assert!(matches!(error, LogError::Newer { found: 7, known: 2 }), "{error}");
     let options = Options { may_be_read_only: true, ..Options::default() };
     let newer = SqliteStore::open(dir.path(), options).unwrap();
     assert_eq!(newer.read_only(), Some(crate::ReadOnly::Newer(7)));
@@ -130,7 +130,7 @@ fn a_newer_store_is_read_and_never_written() {
     assert!(matches!(block_on(newer.put("x".into())), Err(LogError::Newer { .. })));
     assert!(matches!(newer.writer(), Err(LogError::Newer { .. })));
     // A record of a newer version in a store of ours: what comes before it is still there.
-    sqlite(dir.path()).execute_batch("PRAGMA user_version = 1").unwrap();
+    sqlite(dir.path()).execute_batch("PRAGMA user_version = 2").unwrap();
     let main = store(dir.path());
     let row = String::from_utf8(raw(dir.path(), "data", 3)).unwrap().replacen("\"v\":2", "\"v\":9", 1);
     let prev: [u8; 32] = raw(dir.path(), "hash", 2).try_into().unwrap();
@@ -144,6 +144,29 @@ fn a_newer_store_is_read_and_never_written() {
     assert_eq!(block_on(main.read(&id("s"), 1, 2)).unwrap().len(), 2);
     let found = block_on(verify(&main, &main, &id("s"))).unwrap();
     assert_eq!((found.records, found.first_bad.map(|bad| bad.0)), (2, Some(3)));
+}
+
+/// SC-84: the first tables did not count what waits.
+#[test]
+fn a_store_of_the_first_tables_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = store(dir.path());
+    filled(&first, "s", 3);
+    let page = || sterna_log::Page { after: None, limit: 9 };
+    let rows = block_on(first.list(&sterna_log::Filter::default(), page())).unwrap();
+    let before = whole(&first, "s");
+    drop(first);
+    let old = "ALTER TABLE sessions DROP COLUMN inputs; ALTER TABLE sessions DROP COLUMN asks;
+        ALTER TABLE sessions DROP COLUMN in_turn; PRAGMA user_version = 1";
+    sqlite(dir.path()).execute_batch(old).unwrap();
+    for _ in 0..2 {
+        let now = store(dir.path());
+        assert_eq!(block_on(now.list(&sterna_log::Filter::default(), page())).unwrap(), rows);
+        assert_eq!(whole(&now, "s"), before);
+        assert_eq!(block_on(now.check_indexes(&id("s"))).unwrap(), []);
+    }
+    let version = sqlite(dir.path()).pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
+    assert_eq!(version.unwrap(), crate::SCHEMA_VERSION);
 }
 
 /// SC-84: a store with its indexes dropped gets the same ones back.
