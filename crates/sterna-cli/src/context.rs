@@ -99,7 +99,7 @@ impl Context {
             log: store.clone(),
             blobs: store,
             provider: Arc::new(router),
-            env: Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.data.join("wait.key"))),
+            env: Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key())),
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
         })

@@ -391,7 +391,7 @@ impl Builder {
         }
         let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
         let env = self.env.unwrap_or_else(|| {
-            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.data.join(WAIT_KEY))))
+            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
         });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let config = TurnConfig {
@@ -431,9 +431,6 @@ fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>
         None => env,
     }
 }
-
-/// The secret of waits' keys, in the data folder.
-const WAIT_KEY: &str = "wait.key";
 
 type Opened = Result<(SharedLog, SharedBlobs), Error>;
 

@@ -66,6 +66,11 @@ impl Places {
         self.data.join("sterna.db")
     }
 
+    /// The secret that keys of waits are signed with: one for all processes of these places.
+    pub fn wait_key(&self) -> PathBuf {
+        self.data.join("wait.key")
+    }
+
     /// Where `scripts/local-model install` puts its model, unless configuration names a folder.
     pub fn local_model(&self, get: &dyn Fn(&str) -> Option<String>) -> PathBuf {
         match get("STERNA_LOCAL_MODEL_DIR").filter(|dir| !dir.is_empty()) {
