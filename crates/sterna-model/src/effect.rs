@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Billed, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq, SessionId, ToolCall, ToolOutcome,
+    Billed, ChildEnd, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq, SessionId, ToolCall, ToolOutcome,
 };
 
 /// Why a step came.
@@ -120,7 +120,7 @@ pub fn waiting_call(wait: &str) -> Option<EffectKey> {
     })
 }
 
-/// A person's answer to a wait.
+/// The answer to a wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
@@ -132,6 +132,8 @@ pub enum Ruling {
     /// Answers to questions, in their order.
     Answers(Vec<String>),
     Timeout,
+    /// The child's turn is over.
+    Ended(Box<ChildEnd>),
 }
 
 /// What an intent says was about to happen.

@@ -61,6 +61,9 @@ pub enum EventKind {
         mode: Mode,
         #[serde(skip_serializing_if = "Option::is_none")]
         parent: Option<ParentRef>,
+        /// The session that made it, and what kind of agent it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spawned: Option<SpawnedRef>,
     },
     #[serde(rename = "session.titled")]
     SessionTitled { title: String, by: String },
@@ -222,6 +225,30 @@ pub enum EventKind {
         conversation: bool,
         by: String,
     },
+    /// A child session was given something to do.
+    #[serde(rename = "child.started")]
+    ChildStarted {
+        call_id: String,
+        child: SessionId,
+        /// The child's record of what it was told.
+        input: Seq,
+        agent: String,
+        task: String,
+        background: bool,
+    },
+    /// A child's turn is over.
+    #[serde(rename = "child.ended")]
+    ChildEnded {
+        child: SessionId,
+        input: Seq,
+        /// `finished` or `stopped`.
+        outcome: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stop: Option<StopReason>,
+        steps: u32,
+        /// US dollars; `null` when the price of a call is not known.
+        cost: Option<f64>,
+    },
     #[serde(rename = "warning")]
     Warning { code: String, message: String },
     /// Live events were dropped. What follows is the settled state.
@@ -235,6 +262,13 @@ pub enum EventKind {
 pub struct ParentRef {
     pub session: SessionId,
     pub seq: Seq,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpawnedRef {
+    pub session: SessionId,
+    pub agent: String,
+    pub depth: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
+    BlobRef, ChildEnd, ChildTurn, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
+    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, Spawned, StepNo, StopReason,
     TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
@@ -143,6 +143,9 @@ pub struct SessionOpened {
     /// Where the history before this record is, for a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// Who made it, for a child session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawned: Option<Box<Spawned>>,
     /// The workspace: what the session may write without asking.
     pub root: String,
     pub cwd: String,
@@ -188,6 +191,9 @@ pub struct InputAccepted {
     /// version 1 and in imported ones: then the driver's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Box<Given>>,
+    /// It says how a child in the background ended, and what that cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Box<ChildEnd>>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.
@@ -255,6 +261,28 @@ pub struct Limits {
     /// Milliseconds that a wait for a person lasts: then it is resolved `timeout`. `None`: as long as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<u64>,
+    /// Children of one session that work at the same time; more wait for their turn.
+    #[serde(default = "eight", skip_serializing_if = "is_eight")]
+    pub max_children: u32,
+    /// How deep children may have children; 0: no children. More than 5 counts as 5.
+    #[serde(default = "three", skip_serializing_if = "is_three")]
+    pub max_child_depth: u32,
+}
+
+fn eight() -> u32 {
+    8
+}
+
+fn is_eight(n: &u32) -> bool {
+    *n == eight()
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn is_three(n: &u32) -> bool {
+    *n == three()
 }
 
 impl Default for Limits {
@@ -270,6 +298,8 @@ impl Default for Limits {
             max_cost: None,
             deadline: None,
             max_wait: None,
+            max_children: eight(),
+            max_child_depth: three(),
         }
     }
 }
@@ -334,6 +364,8 @@ pub struct WaitOpened {
 pub enum WaitOn {
     Approval(Approval),
     Questions(Vec<Question>),
+    /// The end of a child's turn. Nobody is asked: the runtime answers it.
+    Child(ChildTurn),
 }
 
 impl WaitOn {
@@ -341,8 +373,12 @@ impl WaitOn {
     pub fn takes(&self, ruling: &Ruling) -> bool {
         match (self, ruling) {
             (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
-            (Self::Approval(_), Ruling::Allow) | (Self::Questions(_), Ruling::Answers(_)) => true,
-            (Self::Approval(_), Ruling::Answers(_)) | (Self::Questions(_), Ruling::Allow) => false,
+            (Self::Approval(_), Ruling::Allow)
+            | (Self::Questions(_), Ruling::Answers(_))
+            | (Self::Child(_), Ruling::Ended(_)) => true,
+            (Self::Approval(_), Ruling::Answers(_) | Ruling::Ended(_))
+            | (Self::Questions(_), Ruling::Allow | Ruling::Ended(_))
+            | (Self::Child(_), Ruling::Allow | Ruling::Answers(_)) => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! know which store, provider, tool or surface it works with.
 
 mod checkpoints;
+mod children;
 mod driver;
 mod effects;
 mod env;

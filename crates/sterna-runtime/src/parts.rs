@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
+use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, Spawned, Stability, TurnStarted};
 
 use crate::{Env, SharedCheckpoints, Toolbox};
 
@@ -63,6 +63,24 @@ impl TurnConfig {
         }
     }
 
+    /// What a turn was given, for a turn that may do no more.
+    pub(crate) fn of_turn(&self, turn: &TurnStarted) -> Self {
+        Self {
+            route: turn.route.clone(),
+            mode: turn.mode,
+            limits: turn.limits.clone(),
+            rules: turn.rules.clone(),
+            on_ask: turn.on_ask,
+            in_doubt: turn.in_doubt,
+            root: PathBuf::from(&turn.root),
+            cwd: PathBuf::from(&turn.cwd),
+            add_dirs: turn.add_dirs.iter().map(PathBuf::from).collect(),
+            tools: turn.tools.clone(),
+            max_output: self.max_output,
+            prompt: self.prompt.clone(),
+        }
+    }
+
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
     pub(crate) fn driving(&self, given: &Given) -> Self {
         let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
@@ -110,7 +128,7 @@ struct Inner {
     sections: Vec<Section>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<Vec<String>, Prompt>>,
+    made: Mutex<BTreeMap<(Vec<String>, String), Prompt>>,
 }
 
 impl PromptSource {
@@ -123,17 +141,32 @@ impl PromptSource {
         Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
     }
 
-    /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
-    pub(crate) fn prompt(&self, tools: &Toolbox, names: &[String]) -> Result<Prompt, PromptError> {
+    /// The prompt that advertises these tools, of a person's session or of a child's agent. The same list is used for
+    /// advertising and dispatch.
+    pub(crate) fn prompt(
+        &self,
+        tools: &Toolbox,
+        names: &[String],
+        agent: Option<&Spawned>,
+    ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prompt) = made.get(names) {
+        let told = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
+        let of = (names.to_vec(), told);
+        if let Some(prompt) = made.get(&of) {
             return Ok(prompt.clone());
         }
-        let prompt = Prompt::assemble(self.0.sections.clone(), tools.specs(names))?;
-        made.insert(names.to_vec(), prompt.clone());
+        let mut sections = self.0.sections.clone();
+        sections.extend(agent.filter(|agent| !agent.prompt.is_empty()).map(|agent| Section {
+            name: "agent".into(),
+            owner: format!("agent:{}", agent.agent),
+            stability: Stability::Stable,
+            text: agent.prompt.clone(),
+        }));
+        let prompt = Prompt::assemble(sections, tools.specs(names))?;
+        made.insert(of, prompt.clone());
         Ok(prompt)
     }
 }

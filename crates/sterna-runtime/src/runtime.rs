@@ -10,7 +10,7 @@ use futures::FutureExt;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
-    SessionId, SessionOpened, TurnNo,
+    SessionId, SessionOpened, Spawned, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     prompts: Mutex<HashSet<Digest>>,
     pub residents: Residents,
     rules: Mutex<Option<(Vec<RuleText>, Arc<Vec<Rule>>)>>,
+    /// Turns of children in the background whose end is awaited here.
+    pub background: Mutex<HashSet<(SessionId, Seq)>>,
     draining: AtomicBool,
 }
 
@@ -73,6 +75,7 @@ impl Runtime {
             prompts: Mutex::default(),
             residents: Residents::default(),
             rules: Mutex::default(),
+            background: Mutex::default(),
             draining: AtomicBool::new(false),
         }))
     }
@@ -106,6 +109,7 @@ impl Runtime {
                 parts: submit.parts.clone(),
                 origin: submit.origin.clone(),
                 given: Some(Box::new(submit.config.given())),
+                ended: None,
             }),
         };
         if fresh && submit.key.is_none() && submit.drive {
@@ -280,6 +284,7 @@ impl Runtime {
             root: opened.root,
             cwd: opened.cwd,
             sterna: VERSION.into(),
+            spawned: opened.spawned,
         };
         let append = Append {
             session: id.clone(),
@@ -323,7 +328,7 @@ impl Runtime {
         let (reply, opened) = oneshot::channel();
         let opening = Opening {
             id: append_id.to_owned(),
-            records: self.opening_records(&shared.id, input, &submit.config),
+            records: self.opening_records(&shared.id, input, &submit.config, None),
             lease: self.lease_request(),
             reply,
         };
@@ -333,7 +338,13 @@ impl Runtime {
     }
 
     /// A session's first record, and the input that it is opened for.
-    fn opening_records(&self, id: &SessionId, input: &Draft, config: &TurnConfig) -> Vec<Draft> {
+    pub(crate) fn opening_records(
+        &self,
+        id: &SessionId,
+        input: &Draft,
+        config: &TurnConfig,
+        spawned: Option<Box<Spawned>>,
+    ) -> Vec<Draft> {
         let body = Body::SessionOpened(SessionOpened {
             id: id.clone(),
             parent: None,
@@ -342,6 +353,7 @@ impl Runtime {
             route: config.route.clone(),
             mode: config.mode,
             sterna: VERSION.into(),
+            spawned,
         });
         vec![self.draft(None, body), input.clone()]
     }
@@ -361,7 +373,7 @@ impl Runtime {
         submit: &Submit,
         opened: &mut Option<(State, Lease)>,
     ) -> Result<Receipt, RuntimeError> {
-        let records = self.opening_records(id, input, &submit.config);
+        let records = self.opening_records(id, input, &submit.config, None);
         let lease = submit.drive.then(|| self.lease_request());
         let append = Append {
             session: id.clone(),
@@ -648,6 +660,8 @@ impl Inner {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Child { .. }
+                | Msg::ChildTurn { .. }
                 | Msg::Deadline { .. } => {}
             }
         }
@@ -671,7 +685,7 @@ impl Inner {
     }
 
     /// Starts a driver, or tells the one that is there what this input's turn is given.
-    fn spawn(
+    pub fn spawn(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         input: Option<Seq>,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sterna_model::{ResultEvent, Seq, SessionId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::RuntimeError;
 use crate::driver::Msg;
@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
     error: Mutex<Option<RuntimeError>>,
     pub changed: watch::Sender<u64>,
+    /// Children of this session that may work at the same time.
+    pub slots: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -29,6 +31,7 @@ impl Shared {
             results: Mutex::default(),
             error: Mutex::default(),
             changed: watch::Sender::new(0),
+            slots: Arc::new(Semaphore::new(MAX_CHILDREN)),
         }
     }
 
@@ -86,5 +89,7 @@ impl Shared {
     }
 }
 
+/// Children of one session that work at the same time (design: `max_children`).
+const MAX_CHILDREN: usize = 8;
 /// Results that a session keeps for those who wait: the log has them all.
 const KEPT_RESULTS: usize = 64;

@@ -15,7 +15,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    BlobRef, Digest, EffectClass, EffectKey, Fact, Millis, Question, TodoItem, ToolSpec, ToolStatus,
+    BlobRef, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, Millis, Question, Route, SessionId,
+    TodoItem, ToolSpec, ToolStatus,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -139,6 +140,8 @@ pub struct ToolContext {
     pub env: Arc<BTreeMap<String, String>>,
     /// The answers of a person, when the call comes back from `ToolReturn::Ask`.
     pub answers: Option<Vec<String>>,
+    /// How the child's turn ended, when the call comes back from a `ToolReturn::Child` that waits.
+    pub ended: Option<Arc<ChildEnd>>,
 }
 
 /// What a tool may know of its session.
@@ -147,6 +150,8 @@ pub struct SessionView {
     /// Version of each file as it was last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
     pub todos: BTreeMap<String, TodoItem>,
+    /// Child sessions that are not closed, with what they were told last and how that ended.
+    pub children: Vec<(ChildRef, Option<ChildEnd>)>,
 }
 
 /// What a call gives back.
@@ -155,6 +160,40 @@ pub enum ToolReturn {
     Done(ToolDone),
     /// A person must answer first; the call comes again with `ToolContext::answers`. The turn parks meanwhile.
     Ask(Vec<Question>),
+    /// The runtime is to see to a child session. Where the call waits for the child's turn, the turn parks without a
+    /// task, and the call comes again with `ToolContext::ended`.
+    Child(ChildOp),
+}
+
+/// What a call wants of a child session. The runtime carries it out: under the call's key, so that a repetition
+/// makes no second child and tells nothing twice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChildOp {
+    /// A new child. It never has more rights than the turn that makes it.
+    Spawn(Box<SpawnChild>),
+    /// Tells a child something: steers its turn, or starts the next.
+    Tell { child: SessionId, text: String, background: bool },
+    /// Waits for the end of what a child does.
+    Wait { child: SessionId, timeout_ms: Option<u64> },
+    /// Cancels what a child does, and closes it.
+    Close { child: SessionId },
+}
+
+/// A child session to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpawnChild {
+    /// The kind of agent.
+    pub agent: String,
+    /// What it is told to be: a section of its prompt.
+    pub prompt: String,
+    pub task: String,
+    /// Names of the tools it may call; empty: those of its maker. Those that its maker may not call it may not either.
+    pub tools: Vec<String>,
+    /// `None`: its maker's.
+    pub route: Option<Route>,
+    pub max_steps: u32,
+    /// Its maker does not wait: the end comes as an input.
+    pub background: bool,
 }
 
 /// A finished call.

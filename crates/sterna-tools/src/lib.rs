@@ -3,6 +3,8 @@
 //! Ring 2. This crate must never know the runtime, a session's log, policy or a model. A tool judges its arguments,
 //! says what it would touch, and touches that: never another file that a symlink was swapped for.
 
+mod agent;
+mod agent_types;
 mod ask_user;
 mod edit;
 mod edit_match;
@@ -29,10 +31,18 @@ use std::sync::Arc;
 use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
+pub use agent_types::{AgentType, builtin_agents};
+
+/// The tool that starts agents of these kinds. Of two kinds with one name the later counts.
+pub fn agent(kinds: Vec<AgentType>) -> SharedTool {
+    Arc::new(agent::Agent::new(kinds))
+}
+
 /// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
 pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
+        agent(builtin_agents()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
@@ -53,6 +63,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
+            "agent",
             "ask_user",
             "edit",
             "glob",

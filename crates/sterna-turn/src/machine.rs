@@ -92,6 +92,9 @@ impl TurnMachine {
             Body::InputAccepted(input) => {
                 self.closed = false;
                 self.waiting.insert(record.seq, input.delivery);
+                if let (Some(turn), Some(end)) = (&mut self.turn, &input.ended) {
+                    turn.child_ended(end);
+                }
             }
             Body::InputEdited { .. } => {}
             Body::InputWithdrawn { inputs, .. } => {

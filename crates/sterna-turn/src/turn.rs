@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectKind, EffectResult,
+    Attempt, Billed, CallModel, CallTool, ChildEnd, ChildTurn, Closed, Effect, EffectClass, EffectKey, EffectKind, EffectResult,
     ErrorClass, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent, ModelOutcome, ModelStop,
     NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Ruling, SessionId, StepNo, StopReason, ToolCall,
     ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
@@ -106,6 +106,9 @@ pub enum CallState {
         wait: WaitId,
         approval: bool,
         deadline: Option<Millis>,
+        /// Nobody is asked: the end of this child's turn answers.
+        #[serde(default)]
+        child: Option<ChildTurn>,
     },
     Ended,
 }
@@ -340,11 +343,13 @@ impl Turn {
         if call.state != CallState::Open {
             return Err(format!("somebody is asked about {} already", opened.key));
         }
-        let approval = match &opened.on {
-            WaitOn::Approval(_) => true,
-            WaitOn::Questions(_) => false,
+        let (approval, child) = match &opened.on {
+            WaitOn::Approval(_) => (true, None),
+            WaitOn::Questions(_) => (false, None),
+            WaitOn::Child(turn) => (false, Some(turn.clone())),
         };
-        call.state = CallState::Waiting { wait: opened.wait.clone(), approval, deadline: opened.deadline };
+        let (wait, deadline) = (opened.wait.clone(), opened.deadline);
+        call.state = CallState::Waiting { wait, approval, deadline, child };
         call.waits += 1;
         call.asked_at = call.started;
         Ok(())
@@ -355,6 +360,14 @@ impl Turn {
         self.calls.iter().filter_map(|call| match &call.state {
             CallState::Waiting { wait, deadline, .. } => Some((wait, *deadline)),
             CallState::Open | CallState::Ended => None,
+        })
+    }
+
+    /// Waits for turns of children.
+    pub fn children(&self) -> impl Iterator<Item = (&WaitId, &ChildTurn)> {
+        self.calls.iter().filter_map(|call| match &call.state {
+            CallState::Waiting { wait, child: Some(child), .. } => Some((wait, child)),
+            CallState::Waiting { child: None, .. } | CallState::Open | CallState::Ended => None,
         })
     }
 
@@ -372,9 +385,19 @@ impl Turn {
         call.state = CallState::Open;
         call.ruling = Some(ruling.clone());
         let name = call.call.name.clone();
+        if let Ruling::Ended(end) = ruling {
+            self.child_ended(end);
+        }
         if refused_approval && self.on_ask == OnAsk::Fail {
             let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
             self.end(StopReason::Denied, detail, None);
+        }
+    }
+
+    /// What a child used up is part of what its maker's turn used up.
+    pub(crate) fn child_ended(&mut self, end: &ChildEnd) {
+        for spent in &end.spent {
+            self.bill(&Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() });
         }
     }
 
@@ -485,8 +508,7 @@ impl Turn {
         let due: Vec<usize> = if closed.is_some() {
             (0..self.calls.len()).filter(|i| !ended(*i)).collect()
         } else {
-            let batch = batches(&classes, max).into_iter().find(|batch| !batch.clone().all(ended));
-            batch.unwrap_or(0..0).filter(|i| !ended(*i)).collect()
+            self.due(batches(&classes, max)).into_iter().filter(|i| !ended(*i)).collect()
         };
         let mut effects = Vec::with_capacity(due.len());
         let mut waits = Vec::new();
@@ -502,7 +524,7 @@ impl Turn {
                     ruling: call.ruling.clone(),
                     approved: call.approved,
                     waits: call.waits,
-                    answered: matches!(call.ruling, Some(Ruling::Answers(_)))
+                    answered: matches!(call.ruling, Some(Ruling::Answers(_) | Ruling::Ended(_)))
                         && call.asked_at == call.started,
                     doubt_answered: call.ruling.is_some()
                         && call.is_doubted()
@@ -514,6 +536,31 @@ impl Turn {
             }
         }
         if effects.is_empty() { Next::Wait(waits) } else { Next::Effects(effects) }
+    }
+
+    /// The first batch that is not over. While its calls wait for children, the next calls of the same tool are due
+    /// too: children work side by side.
+    fn due(&self, batches: Vec<std::ops::Range<usize>>) -> Vec<usize> {
+        let mut due: Vec<usize> = Vec::new();
+        for batch in batches {
+            let open = batch.clone().any(|i| self.calls[i].state != CallState::Ended);
+            if !open {
+                continue;
+            }
+            let name = |i: usize| &self.calls[i].call.name;
+            let same_tool = due.iter().copied().chain(batch.clone()).all(|i| name(i) == name(batch.start));
+            if !due.is_empty() && !same_tool {
+                break;
+            }
+            due.extend(batch);
+            let for_children = |i: &usize| {
+                matches!(self.calls[*i].state, CallState::Waiting { child: Some(_), .. } | CallState::Ended)
+            };
+            if !due.iter().all(for_children) {
+                break;
+            }
+        }
+        due
     }
 
     fn answered(&mut self, model: &ModelOutcome) {

@@ -1,8 +1,8 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
 use sterna_model::{
-    Body, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectResult, ErrorRef, Event, EventKind,
-    Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
+    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectResult, ErrorRef, Event, EventKind,
+    Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling, SpawnedRef,
     ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
 };
 
@@ -20,6 +20,8 @@ pub struct StepState {
     attempt: u32,
     request: (String, u64),
     wait_is_question: std::collections::BTreeMap<String, bool>,
+    /// Waits for children: nobody is asked.
+    waits_for_child: std::collections::BTreeSet<String>,
 }
 
 impl StepState {
@@ -59,6 +61,9 @@ impl StepState {
             Body::WaitOpened(opened) => {
                 let question = matches!(opened.on, WaitOn::Questions(_));
                 self.wait_is_question.insert(opened.wait.clone(), question);
+                if matches!(opened.on, WaitOn::Child(_)) {
+                    self.waits_for_child.insert(opened.wait.clone());
+                }
             }
             _ => {}
         }
@@ -66,6 +71,10 @@ impl StepState {
 
     pub fn is_question(&self, wait: &str) -> bool {
         self.wait_is_question.get(wait).copied().unwrap_or(false)
+    }
+
+    pub fn is_for_child(&self, wait: &str) -> bool {
+        self.waits_for_child.contains(wait)
     }
 
     fn call(&self, key: &EffectKey) -> (String, String) {
@@ -107,6 +116,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             route: opened.route.clone(),
             mode: opened.mode,
             parent: opened.parent.as_ref().map(|p| ParentRef { session: p.session.clone(), seq: p.seq }),
+            spawned: opened.spawned.as_ref().map(|s| SpawnedRef {
+                session: s.by.session.clone(),
+                agent: s.agent.clone(),
+                depth: s.depth,
+            }),
         }],
         Body::TitleSet { title, by } => {
             vec![EventKind::SessionTitled { title: title.clone(), by: by.clone() }]
@@ -116,13 +130,17 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::RouteChanged { route: route.clone(), cause: cause.clone() }]
         }
         Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
-        Body::InputAccepted(input) => vec![EventKind::InputAccepted {
-            input: record.seq,
-            delivery: input.delivery,
-            text: input_text(&input.parts),
-            origin: input.origin.clone(),
-            key: input.key.clone(),
-        }],
+        Body::InputAccepted(input) => {
+            let mut kinds = vec![EventKind::InputAccepted {
+                input: record.seq,
+                delivery: input.delivery,
+                text: input_text(&input.parts),
+                origin: input.origin.clone(),
+                key: input.key.clone(),
+            }];
+            kinds.extend(input.ended.as_deref().map(child_ended));
+            kinds
+        }
         Body::InputEdited { input, parts, by } => {
             vec![EventKind::InputEdited { input: *input, text: input_text(parts), by: by.clone() }]
         }
@@ -223,6 +241,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         })
                         .collect(),
                 },
+                WaitOn::Child(turn) => child_started(call_id, turn, false),
             }]
         }
         Body::WaitResolved { wait, ruling, by, early } => {
@@ -230,6 +249,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let question = question.unwrap_or(*early && matches!(ruling, Ruling::Answers(_)));
             let (wait, by) = (wait.clone(), by.clone());
             vec![match ruling {
+                Ruling::Ended(end) => child_ended(end),
+                _ if state.waits_for_child.contains(&wait) => EventKind::Warning {
+                    code: "child_not_awaited".into(),
+                    message: format!("the wait {wait} for a child ended before the child did ({by})"),
+                },
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },
                 Ruling::Deny { feedback } => {
                     let feedback = feedback.clone();
@@ -280,6 +304,29 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             conversation: rewound.conversation,
             by: rewound.by.clone(),
         }],
+    }
+}
+
+fn child_started(call_id: String, turn: &ChildTurn, background: bool) -> EventKind {
+    EventKind::ChildStarted {
+        call_id,
+        child: turn.session.clone(),
+        input: turn.input,
+        agent: turn.agent.clone(),
+        task: turn.task.clone(),
+        background,
+    }
+}
+
+fn child_ended(end: &ChildEnd) -> EventKind {
+    let cost = end.spent.iter().try_fold(0u64, |sum, spent| Some(sum.saturating_add(spent.cost?)));
+    EventKind::ChildEnded {
+        child: end.session.clone(),
+        input: end.input,
+        outcome: if end.stop.is_some() { "stopped" } else { "finished" },
+        stop: end.stop,
+        steps: end.steps,
+        cost: dollars(cost),
     }
 }
 
@@ -345,8 +392,22 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
     }
     let exit_code = result.facts.iter().find_map(|fact| match fact {
         Fact::Command { exit_code, .. } => *exit_code,
-        Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::Todo(_) => None,
+        Fact::FileRead { .. }
+        | Fact::FileWritten { .. }
+        | Fact::Todo(_)
+        | Fact::Child(_)
+        | Fact::ChildClosed(_) => None,
     });
+    let children: Vec<EventKind> = result
+        .facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Child(child) if child.background => {
+                Some(child_started(call_id.clone(), &child.turn, true))
+            }
+            _ => None,
+        })
+        .collect();
     kinds.push(EventKind::ToolEnded {
         call_id,
         name,
@@ -357,6 +418,7 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         exit_code,
         duration_ms: result.duration_ms,
     });
+    kinds.extend(children);
     if result.facts.iter().any(|fact| matches!(fact, Fact::Todo(_))) {
         kinds.push(todo(folded));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sterna_model::{
-    Billed, Body, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo, TurnNo, Usage, dollars,
+    Billed, Body, ChildEnd, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, Ruling, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -12,12 +12,15 @@ use sterna_model::{
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Turn,
+    /// Child sessions, with what their own children used up.
+    Child,
 }
 
 impl Source {
     pub fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
+            Self::Child => "child",
         }
     }
 }
@@ -49,8 +52,8 @@ impl Sum {
         (!self.unpriced).then_some(self.spent)
     }
 
-    fn add(&mut self, billed: &Billed) {
-        self.calls += 1;
+    fn add(&mut self, billed: &Billed, calls: u64) {
+        self.calls += calls;
         self.usage.add(&billed.usage);
         self.estimated |= billed.estimated;
         match billed.cost {
@@ -102,6 +105,8 @@ impl Ledger {
                     self.add(record, route, billed);
                 }
             }
+            Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.add_child(record, end),
+            Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.add_child(record, end)),
             _ => {}
         }
     }
@@ -144,12 +149,7 @@ impl Ledger {
     }
 
     fn add(&mut self, record: &Record, route: Route, billed: &Billed) {
-        self.total.add(billed);
-        self.by_model.entry(route.clone()).or_default().add(billed);
-        self.by_source.entry(Source::Turn).or_default().add(billed);
-        self.by_day.entry(record.at / 86_400_000).or_default().add(billed);
-        self.turn.add(billed);
-        self.turn_by_model.entry(route.clone()).or_default().add(billed);
+        self.add_to(Source::Turn, record.at, &route, billed, 1);
         self.last = Some(LedgerRow {
             at: record.at,
             turn: record.turn.unwrap_or(0),
@@ -158,5 +158,24 @@ impl Ledger {
             route,
             billed: billed.clone(),
         });
+    }
+
+    fn add_child(&mut self, record: &Record, end: &ChildEnd) {
+        for spent in &end.spent {
+            let billed = Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() };
+            self.add_to(Source::Child, record.at, &spent.route, &billed, spent.calls);
+        }
+    }
+
+    fn add_to(&mut self, source: Source, at: Millis, route: &Route, billed: &Billed, calls: u64) {
+        let sums = [
+            &mut self.total,
+            self.by_model.entry(route.clone()).or_default(),
+            self.by_source.entry(source).or_default(),
+            self.by_day.entry(at / 86_400_000).or_default(),
+            &mut self.turn,
+            self.turn_by_model.entry(route.clone()).or_default(),
+        ];
+        sums.into_iter().for_each(|sum| sum.add(billed, calls));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Seq, TodoItem,
-    TodoStatus, ToolCall, ToolStatus,
+    Body, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Ruling, Seq, SessionId, TodoItem,
+    TodoStatus, ToolCall, ToolStatus, WaitOn,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -15,6 +15,8 @@ pub struct World {
     /// Without the deleted ones.
     pub todos: BTreeMap<String, TodoItem>,
     pub grants: Vec<Grant>,
+    /// Child sessions that this one made and has not closed. A fork has none: they are its parent's.
+    pub children: BTreeMap<SessionId, Child>,
     /// Files went back and the conversation did not: what it says of them is not so. Until the next turn ends.
     pub files_rewound: bool,
     pub turn_changed: BTreeSet<String>,
@@ -27,6 +29,15 @@ pub struct World {
     before: Vec<(Seq, Before)>,
     /// The record that is being folded.
     at: Seq,
+}
+
+/// A child session, as its maker's log knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    /// What it was told last.
+    pub last: ChildRef,
+    /// How that ended.
+    pub end: Option<ChildEnd>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -77,9 +88,17 @@ impl World {
                 gone.into_iter().for_each(|id| self.set(Before::Todo(id, None)));
                 items.iter().for_each(|item| self.todo(item));
             }
+            Body::WaitOpened(opened) => {
+                if let WaitOn::Child(turn) = &opened.on {
+                    self.child(&ChildRef { turn: turn.clone(), background: false });
+                }
+            }
+            Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.child_ended(end),
+            Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.child_ended(end)),
             // A fork counts its records anew.
             Body::SessionOpened(_) => {
                 self.before.clear();
+                self.children.clear();
                 self.given.fill(0);
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(rewound.to),
@@ -93,14 +112,12 @@ impl World {
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }
             | Body::ModeChanged { .. }
-            | Body::InputAccepted(_)
             | Body::InputEdited { .. }
             | Body::InputWithdrawn { .. }
             | Body::TurnCommitted(_)
             | Body::Intent(_)
             | Body::Attempt(_)
             | Body::InDoubt { .. }
-            | Body::WaitOpened(_)
             | Body::WaitResolved { .. }
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. } => {}
@@ -120,7 +137,23 @@ impl World {
                 self.turn_changed.insert(path.clone());
             }
             Fact::Todo(item) => self.todo(item),
+            Fact::Child(child) => self.child(child),
+            Fact::ChildClosed(session) => drop(self.children.remove(session)),
             Fact::Command { .. } => {}
+        }
+    }
+
+    fn child(&mut self, child: &ChildRef) {
+        // What was told again, with nothing new, keeps its end.
+        let end = self.children.remove(&child.turn.session).and_then(|held| held.end);
+        let end = end.filter(|end| end.input == child.turn.input);
+        self.children.insert(child.turn.session.clone(), Child { last: child.clone(), end });
+    }
+
+    fn child_ended(&mut self, end: &ChildEnd) {
+        self.turn_changed.extend(end.changed_files.iter().cloned());
+        if let Some(child) = self.children.get_mut(&end.session).filter(|c| c.last.turn.input == end.input) {
+            child.end = Some(end.clone());
         }
     }
 

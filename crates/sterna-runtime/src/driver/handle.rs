@@ -4,7 +4,7 @@ use sterna_llm::catalog;
 use sterna_llm::ladder::{self, Retry};
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
-    Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
+    Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, Millis, ModelOutcome,
     OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn,
     WaitOpened, wait_id,
 };
@@ -25,6 +25,8 @@ impl Driver {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Child { .. }
+                | Msg::ChildTurn { .. }
                 | Msg::Deadline { .. }
         );
         if effect && self.fence.is_none() {
@@ -94,6 +96,12 @@ impl Driver {
                     self.undone(key, undone)?;
                 }
             }
+            Msg::Child { key, done } => {
+                if self.inflight.remove(&key).is_some() {
+                    self.child_done(key, done)?;
+                }
+            }
+            Msg::ChildTurn { wait, seen } => self.child_seen(wait, seen)?,
             Msg::Deadline { turn } => {
                 let running = self.state.machine.turn().is_some_and(|t| t.number == turn && !t.is_ending());
                 if running {
@@ -215,6 +223,10 @@ impl Driver {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
             ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
+            ToolEnd::Child(op) => {
+                self.child_op(key, op);
+                Ok(())
+            }
         }
     }
 
@@ -239,11 +251,21 @@ impl Driver {
 
     /// The next wait of a call. `None`: its answer is there already.
     pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
+        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
+        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
+        self.stage_wait_until(key, on, deadline)
+    }
+
+    /// The next wait of a call, and when it ends by itself. `None`: its answer is there already.
+    pub(super) fn stage_wait_until(
+        &mut self,
+        key: EffectKey,
+        on: WaitOn,
+        deadline: Option<Millis>,
+    ) -> Result<Option<WaitId>, RuntimeError> {
         let asked = self.call(&key).map_or(0, |call| call.waits);
         let wait = wait_id(&key, asked + 1);
         let answered = self.state.machine.early(&wait).is_some_and(|ruling| on.takes(ruling));
-        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
-        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
         let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };
         self.stage(Body::WaitOpened(Box::new(opened)))?;
         Ok((!answered).then_some(wait))

@@ -1,6 +1,7 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
+mod child;
 mod follow;
 mod handle;
 mod stage;
@@ -18,13 +19,14 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
-    SessionId, TurnCommitted, TurnNo, TurnOutcome,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
@@ -83,6 +85,16 @@ pub(crate) enum Msg {
     Undone {
         key: EffectKey,
         undone: Result<(), String>,
+    },
+    /// What a call wanted of a child session was done.
+    Child {
+        key: EffectKey,
+        done: ChildDone,
+    },
+    /// What became of a child's turn that a call waits for.
+    ChildTurn {
+        wait: WaitId,
+        seen: ChildSeen,
     },
     Deadline {
         turn: TurnNo,
@@ -175,6 +187,8 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Waits for children, and what is known of them.
+    watched: HashMap<WaitId, child::Watched>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -229,6 +243,7 @@ impl Driver {
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            watched: HashMap::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -411,6 +426,7 @@ impl Driver {
         self.start_pure();
         self.arm_deadline();
         self.end_overdue_waits()?;
+        self.watch_children();
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -432,6 +448,7 @@ impl Driver {
                 Ok(Flow::Wait)
             }
             Next::Wait(_) if self.draining => Ok(Flow::Stop(End::Drained)),
+            Next::Wait(_) if self.awaits_children() => Ok(Flow::Wait),
             Next::Wait(_) if self.config.on_ask == OnAsk::Prompt => Ok(Flow::Wait),
             Next::Wait(_) => Ok(Flow::Stop(End::Parked)),
             Next::Done(outcome) => {
@@ -582,6 +599,7 @@ impl Driver {
             flight.task.abort();
         }
         self.ready.clear();
+        self.unwatch_children();
         if let Some(deadline) = self.deadline.take() {
             deadline.abort();
         }
@@ -596,12 +614,17 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
-        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+        let children = world.children.values().map(|child| (child.last.clone(), child.end.clone()));
+        self.view = Arc::new(SessionView {
+            files: world.files.clone(),
+            todos: world.todos.clone(),
+            children: children.collect(),
+        });
     }
 
     fn parked_on(&self) -> String {
         match self.state.machine.next() {
-            Next::Wait(waits) => format!("waits for {}", waits.join(", ")),
+            Next::Wait(waits) => format!("waits for {}", self.waited_for(waits)),
             _ => "waits".to_owned(),
         }
     }

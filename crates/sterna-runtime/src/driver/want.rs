@@ -10,7 +10,7 @@ use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::catalog::cost;
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
-    Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
+    Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey, EffectResult,
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
     ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
 };
@@ -266,6 +266,7 @@ impl Driver {
             if foreign && self.can_undo(&call) {
                 return self.undo(call);
             }
+            self.cancel_awaited(&call.key);
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
                 _ if foreign => (ToolStatus::OutcomeUnknown, self.unknown_text(&call.key)),
@@ -287,6 +288,13 @@ impl Driver {
             return self.doubt_answered(call);
         }
         match &call.ruling {
+            Some(Ruling::Deny { .. } | Ruling::Timeout)
+                if self.state.folded.is_for_child(&wait_id(&call.key, call.waits)) =>
+            {
+                let text = "timeout: the agent has not ended yet. It goes on: wait again, or close it.";
+                self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text.into(), now))?;
+                return Ok(true);
+            }
             Some(Ruling::Deny { feedback }) => {
                 let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
                 let said = if feedback.is_empty() { String::new() } else { format!(": {feedback}") };
@@ -303,7 +311,7 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
                 return Ok(true);
             }
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {}
         }
         if self.draining {
             return Ok(false);
@@ -377,7 +385,7 @@ impl Driver {
                 self.report_unknown(call.key, &said)?;
             }
             Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {
                 if self.draining {
                     return Ok(false);
                 }
@@ -556,7 +564,11 @@ impl Driver {
         let intended_at = call.intended_at;
         let answers = match &call.ruling {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
-            Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout) | None => None,
+            Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout | Ruling::Ended(_)) | None => None,
+        };
+        let ended = match &call.ruling {
+            Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
+            _ => None,
         };
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
@@ -576,6 +588,7 @@ impl Driver {
             view: self.view.clone(),
             env: child_env,
             answers,
+            ended,
         };
         Some((context, cancel))
     }
@@ -623,7 +636,8 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(&self.rt.parts.tools, tools);
+        let agent = self.state.machine.session().and_then(|session| session.spawned.as_deref());
+        let made = self.config.prompt.prompt(&self.rt.parts.tools, tools, agent);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sterna_context::{project, project_ends};
 use sterna_log::SharedBlobs;
 use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus};
-use sterna_tool::{Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
+use sterna_tool::{ChildOp, Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
 
 use crate::driver::told_by;
 use crate::hub::Hub;
@@ -19,6 +19,8 @@ pub enum ToolEnd {
     Done(ToolOutcome),
     /// A person must answer first.
     Ask(Vec<Question>),
+    /// A child session is to be seen to.
+    Child(ChildOp),
 }
 
 /// Runs one allowed call to its end. A panic, a time-out and a cancel are outcomes like any other.
@@ -77,6 +79,7 @@ async fn settle(
     let since = |now: Millis| now.saturating_sub(started_at);
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
+        Ok(ToolReturn::Child(op)) => ToolEnd::Child(op),
         Ok(ToolReturn::Done(done)) => {
             let took = done.took_ms;
             let mut outcome = finished(done, blobs).await;

@@ -152,6 +152,7 @@ impl Play {
                 parts: input.parts.clone(),
                 origin: ORIGIN.into(),
                 given: None,
+                ended: None,
             });
             let append = Append {
                 session: self.session.clone(),

@@ -61,12 +61,13 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
         route: route(),
         mode: Mode::Execute,
         sterna: "0".into(),
+        spawned: None,
     })
 }
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None })
+    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None, ended: None })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
