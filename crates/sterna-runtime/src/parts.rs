@@ -33,6 +33,8 @@ pub struct TurnConfig {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     /// The workspace: absolute, symlinks resolved.
     pub root: PathBuf,
     pub cwd: PathBuf,
@@ -55,6 +57,7 @@ impl TurnConfig {
             rules: self.rules.clone(),
             on_ask: self.on_ask,
             in_doubt: self.in_doubt,
+            in_doubt_of: self.in_doubt_of.clone(),
             root: text(&self.root),
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
@@ -73,6 +76,7 @@ impl TurnConfig {
             rules: given.rules.clone(),
             on_ask,
             in_doubt: given.in_doubt,
+            in_doubt_of: given.in_doubt_of.clone(),
             root: PathBuf::from(&given.root),
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
@@ -92,6 +96,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         rules,
         on_ask,
         in_doubt,
+        in_doubt_of,
         root,
         cwd,
         add_dirs,
@@ -99,7 +104,21 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         // Each model call has its own in its intent.
         max_output: _,
     } = given;
-    TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
+    TurnStarted {
+        inputs,
+        route,
+        mode,
+        limits,
+        rules,
+        on_ask,
+        in_doubt,
+        in_doubt_of,
+        root,
+        cwd,
+        add_dirs,
+        tools,
+        now,
+    }
 }
 
 /// Sections of a prompt, and the prompts that were made of them: one for each set of tools.
