@@ -37,8 +37,9 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         provider: outside.clone(),
         env,
         // Without a helper: commands end with the run.
-        tools: Toolbox::new(sterna_tools::builtin(None)),
+        tools: Toolbox::new(sterna_tools::builtin(None, None)),
         checkpoints: None,
+        levels: None,
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
 }
