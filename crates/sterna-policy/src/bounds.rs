@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna_model::{Bounds, Decision, Scope};
+use sterna_model::{Bounds, Decision, Mode, Scope};
 
 use crate::effects::How;
 use crate::rule::{Places, Rule, Target, Text, host_matches};
 
 /// A path that the line itself touches, beyond what every confined command may: it runs only if that was allowed.
-pub(crate) fn touch(bounds: &mut Bounds, how: How, real: &[PathBuf]) {
+pub(crate) fn touch(bounds: &mut Bounds, how: How, real: &[PathBuf], mode: Mode) {
     match how {
+        // Nobody said that this very secret may be read.
+        How::Read | How::Named if mode == Mode::Bypass => {}
         How::Read | How::Named => bounds.readable.extend(real.iter().cloned()),
         How::Write => bounds.writable.extend(real.iter().cloned()),
         // What is removed is taken out of its folder.

@@ -364,8 +364,8 @@ impl Judge<'_> {
         let inside = real.iter().all(|r| self.ask.roots.iter().any(|root| within(r, root)));
         let by_command = matches!(by, By::Command(_));
         let open = inside || self.open_to_commands(how, &real);
-        if by_command && !open {
-            bounds::touch(&mut self.bounds, how, &real);
+        if by_command && !open && !self.glimpsing {
+            bounds::touch(&mut self.bounds, how, &real, self.ask.mode);
         }
         let covering = match by {
             By::Tool => self.tool_rule,
@@ -503,7 +503,9 @@ impl Judge<'_> {
         let rule = match by {
             By::Tool => self.tool_rule,
             By::Command(_) => {
-                self.bounds.hosts.push(host.to_owned());
+                if !self.glimpsing {
+                    self.bounds.hosts.push(host.to_owned());
+                }
                 None
             }
         };
@@ -559,8 +561,8 @@ impl Judge<'_> {
         }
         let known = matches!(effects.class, Class::Known);
         self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_));
-        self.bounds.outside |=
-            programs::leaves_the_sandbox(command) || programs::speaks_no_http(command, &effects);
+        self.bounds.outside |= !self.glimpsing
+            && (programs::leaves_the_sandbox(command) || programs::speaks_no_http(command, &effects));
         let covering =
             self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
         match (&effects.class, covering) {
