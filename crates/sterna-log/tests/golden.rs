@@ -179,6 +179,7 @@ fn drafts() -> Vec<Draft> {
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
                 max_output: Some(4096),
+                sandbox: SandboxWish::Auto,
             })),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
@@ -196,6 +197,7 @@ fn drafts() -> Vec<Draft> {
             cwd: "/w".into(),
             add_dirs: vec!["/x".into()],
             tools: vec!["read".into()],
+            sandbox: SandboxWish::Auto,
             now: 1_700_000_000_001,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, StepNo,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -216,6 +216,8 @@ pub struct Given {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
 }
 
 /// Everything that somebody else would need to drive the turn on.
@@ -240,6 +242,8 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
 }

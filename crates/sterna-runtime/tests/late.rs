@@ -152,6 +152,7 @@ fn turn_starts(head: Head) -> Append {
         cwd: "/w".into(),
         add_dirs: vec![],
         tools: vec![],
+        sandbox: config.sandbox,
         now: 1,
     };
     let body = Body::TurnStarted(Box::new(started));

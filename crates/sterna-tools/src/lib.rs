@@ -16,6 +16,7 @@ mod list;
 pub mod paths;
 mod read;
 mod recall;
+mod sandbox;
 mod schema;
 mod shell;
 mod shell_input;
@@ -29,8 +30,11 @@ use std::sync::Arc;
 use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
-/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
-pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
+pub use sandbox::{Grounds, Sandboxes, sandbox_of};
+
+/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again. With `sandboxes`,
+/// they run as confined as it was decided; without, those that were to be confined do not run.
+pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
         Arc::new(ask_user::AskUser::new()),
@@ -42,7 +46,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
         Arc::new(list::List::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
-        Arc::new(shell::Shell::new(shims)),
+        Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),

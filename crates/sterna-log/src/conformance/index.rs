@@ -322,6 +322,7 @@ fn started(input: sterna_model::Seq) -> sterna_model::Draft {
         cwd: "/work".into(),
         add_dirs: vec![],
         tools: vec![],
+        sandbox: sterna_model::SandboxWish::Auto,
         now: 2_050,
     };
     draft(2_050, Body::TurnStarted(Box::new(started)))

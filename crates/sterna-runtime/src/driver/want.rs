@@ -14,7 +14,7 @@ use sterna_model::{
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
     ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
 };
-use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
+use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
 
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
@@ -31,6 +31,7 @@ pub(super) struct Ready {
     pub plan: Arc<Plan>,
     /// Git must run without its hooks, pagers and monitors.
     pub quiet_git: bool,
+    pub confine: Arc<Confine>,
 }
 
 impl Driver {
@@ -493,8 +494,8 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = std::panic::AssertUnwindSafe(|| pipeline::pass(&call, &tools, &rights));
-            let passed = std::panic::catch_unwind(checked).unwrap_or_else(|_| pipeline::Passed::Answer {
+            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights)).catch_unwind();
+            let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
             });
@@ -530,8 +531,9 @@ impl Driver {
     }
 
     fn start(&mut self, ready: Ready) {
-        let Ready { key, attempt, tool, args, plan, quiet_git } = ready;
-        let Some((context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let Ready { key, attempt, tool, args, plan, quiet_git, confine } = ready;
+        let Some((mut context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
@@ -578,6 +580,7 @@ impl Driver {
             now,
             view: self.view.clone(),
             env: child_env,
+            confine: Arc::default(),
             answers,
         };
         Some((context, cancel))

@@ -291,6 +291,7 @@ impl NewRun<'_> {
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
+            sandbox: started.sandbox,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
         }
     }
@@ -313,6 +314,7 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            levels: self.parts.levels.clone(),
         })
     }
 

@@ -62,7 +62,7 @@ struct ConfigFile {
     tools: Option<Vec<String>>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
-    /// The level that confines tools; `required`: nothing runs without one.
+    /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
@@ -112,6 +112,7 @@ enum ProfileWord {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum SandboxWord {
+    Auto,
     None,
     Landlock,
     Bubblewrap,

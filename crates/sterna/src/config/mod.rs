@@ -15,7 +15,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
-use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
+use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
 
 use crate::places::Places;
 
@@ -44,7 +44,8 @@ pub struct Settings {
     pub tools: Vec<String>,
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
-    pub sandbox: SandboxWish,
+    /// How commands are confined.
+    pub sandbox: Option<SandboxWish>,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -56,15 +57,6 @@ pub struct Settings {
     pub sources: BTreeMap<String, String>,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
-}
-
-/// Which confinement is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SandboxWish {
-    /// `none`, `landlock` or `bubblewrap`; `None`: the best there is.
-    pub level: Option<String>,
-    /// Without one, nothing runs.
-    pub required: bool,
 }
 
 /// How the local model is run.

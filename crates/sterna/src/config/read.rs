@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, Scope};
+use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
 
 use super::document::{Node, Source};
@@ -152,11 +152,7 @@ impl Reader<'_> {
             "tools" => settings.tools = node.texts()?,
             "env_pass" => settings.env_pass = variables(node)?,
             "sandbox" => {
-                let levels = [("none", 0), ("landlock", 1), ("bubblewrap", 2), ("required", 3)];
-                let level = node.word(&levels)?;
-                settings.sandbox.required = level == 3;
-                settings.sandbox.level =
-                    levels.iter().find(|(_, n)| *n == level && level < 3).map(|(word, _)| (*word).to_owned());
+                settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);
             }
             "checkpoints" => settings.checkpoints = Some(node.flag()?),
             // The only way that is built: the first words of the first input.

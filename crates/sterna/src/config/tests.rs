@@ -90,7 +90,7 @@ context = 4096
     assert_eq!(settings.profile.as_deref(), Some("minimal"));
     assert_eq!(settings.tools, ["read", "shell"]);
     assert_eq!(settings.env_pass, ["RUSTUP_HOME"]);
-    assert_eq!(settings.sandbox, SandboxWish { level: Some("landlock".into()), required: false });
+    assert_eq!(settings.sandbox, Some(SandboxWish::Landlock));
     let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
     assert_eq!(settings.local, local);
     let rule = |decision, text: &str, line| RuleText {
@@ -111,7 +111,7 @@ context = 4096
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
-    assert_eq!(read("sandbox = \"required\"").unwrap().sandbox, SandboxWish { level: None, required: true });
+    assert_eq!(read("sandbox = \"required\"").unwrap().sandbox, Some(SandboxWish::Required));
 }
 
 #[test]
