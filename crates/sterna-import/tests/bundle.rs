@@ -98,6 +98,9 @@ impl Reference {
                     add_dirs: vec![],
                     tools: vec![],
                     now: 5,
+                    fallback: Vec::new(),
+                    output_schema: None,
+                    tree: None,
                 })),
             );
             of.push(
@@ -121,6 +124,10 @@ impl Reference {
                         encoder: "e/1".into(),
                         request: Digest::ZERO,
                         bytes: 0,
+                        prefix: None,
+                        prefix_broken: Vec::new(),
+                        left_out: 0,
+                        schema_native: false,
                     }),
                 })),
             );
@@ -148,6 +155,7 @@ impl Reference {
                         },
                         partial: false,
                         duration_ms: 1,
+                        checked: None,
                     }),
                 })),
             );

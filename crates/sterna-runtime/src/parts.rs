@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
+use sterna_model::{
+    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, SessionId, TurnStarted,
+};
 
 use crate::{Env, SharedCheckpoints, Toolbox};
 
@@ -41,6 +43,12 @@ pub struct TurnConfig {
     pub tools: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    pub output_schema: Option<serde_json::Value>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    pub tree: Option<SessionId>,
     pub prompt: PromptSource,
 }
 
@@ -60,6 +68,9 @@ impl TurnConfig {
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
             max_output: self.max_output,
+            fallback: self.fallback.clone(),
+            output_schema: self.output_schema.clone().map(Box::new),
+            tree: self.tree.clone(),
         }
     }
 
@@ -78,6 +89,9 @@ impl TurnConfig {
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
             max_output: given.max_output,
+            fallback: given.fallback.clone(),
+            output_schema: given.output_schema.as_deref().cloned(),
+            tree: given.tree.clone(),
             prompt: self.prompt.clone(),
         }
     }
@@ -98,8 +112,27 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         tools,
         // Each model call has its own in its intent.
         max_output: _,
+        fallback,
+        output_schema,
+        tree,
     } = given;
-    TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
+    TurnStarted {
+        inputs,
+        route,
+        mode,
+        limits,
+        rules,
+        on_ask,
+        in_doubt,
+        root,
+        cwd,
+        add_dirs,
+        tools,
+        now,
+        fallback,
+        output_schema,
+        tree,
+    }
 }
 
 /// Sections of a prompt, and the prompts that were made of them: one for each set of tools.

@@ -152,6 +152,9 @@ fn turn_starts(head: Head) -> Append {
         add_dirs: vec![],
         tools: vec![],
         now: 1,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     };
     let body = Body::TurnStarted(Box::new(started));
     Append {

@@ -317,6 +317,9 @@ impl World {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
         }
     }

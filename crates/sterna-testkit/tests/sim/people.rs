@@ -414,6 +414,9 @@ impl People {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: self.prompt.clone(),
         }
     }
