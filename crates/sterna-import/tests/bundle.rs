@@ -93,6 +93,7 @@ impl Reference {
                     rules: vec![],
                     on_ask: OnAsk::Park,
                     in_doubt: InDoubtPolicy::Rerun,
+                    in_doubt_of: Default::default(),
                     root: "/".into(),
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],

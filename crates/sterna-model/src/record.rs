@@ -1,5 +1,7 @@
 //! Records: the whole vocabulary of state. Adding a body is an ADR.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -201,6 +203,9 @@ pub struct Given {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -227,6 +232,9 @@ pub struct TurnStarted {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -238,6 +246,13 @@ pub struct TurnStarted {
     pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
+}
+
+impl TurnStarted {
+    /// What becomes of a call of this tool that is in doubt.
+    pub fn in_doubt_of(&self, tool: &str) -> InDoubtPolicy {
+        self.in_doubt_of.get(tool).copied().unwrap_or(self.in_doubt)
+    }
 }
 
 /// The bounds of a turn, with the names they have in configuration.

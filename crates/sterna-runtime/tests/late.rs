@@ -147,6 +147,7 @@ fn turn_starts(head: Head) -> Append {
         rules: vec![],
         on_ask: config.on_ask,
         in_doubt: config.in_doubt,
+        in_doubt_of: Default::default(),
         root: "/w".into(),
         cwd: "/w".into(),
         add_dirs: vec![],

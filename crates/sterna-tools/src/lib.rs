@@ -3,6 +3,7 @@
 //! Ring 2. This crate must never know the runtime, a session's log, policy or a model. A tool judges its arguments,
 //! says what it would touch, and touches that: never another file that a symlink was swapped for.
 
+mod apply_patch;
 mod ask_user;
 mod edit;
 mod edit_match;
@@ -13,6 +14,8 @@ mod job_kill;
 mod job_output;
 mod jobs;
 mod list;
+mod patch;
+mod patch_match;
 pub mod paths;
 mod read;
 mod recall;
@@ -37,6 +40,7 @@ pub use sandbox::{Grounds, Sandboxes, sandbox_of};
 pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
+        Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
@@ -57,6 +61,7 @@ pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> 
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
+            "apply_patch",
             "ask_user",
             "edit",
             "glob",

@@ -99,6 +99,7 @@ mod tests {
     fn the_arguments_are_those_that_are_promised() {
         // Names in the order of the alphabet; `!` marks what is required.
         let promised = [
+            ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
             ("edit", "new_string! old_string! path! replace_all"),
             ("glob", "limit offset path pattern!"),

@@ -1,6 +1,6 @@
 //! The builder: every part has a default that a careful person would choose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -62,6 +62,7 @@ pub struct Builder {
     mode: Option<Mode>,
     on_ask: Option<OnAsk>,
     in_doubt: Option<InDoubtPolicy>,
+    in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     limits: Option<Limits>,
     max_output: Option<u32>,
     rules: Vec<RuleText>,
@@ -94,6 +95,7 @@ impl Sterna {
             mode: None,
             on_ask: None,
             in_doubt: None,
+            in_doubt_of: BTreeMap::new(),
             limits: None,
             max_output: None,
             rules: Vec::new(),
@@ -258,8 +260,15 @@ impl Builder {
         self
     }
 
+    /// What becomes of a call that a crash cut off, when nobody knows its end.
     pub fn in_doubt(mut self, policy: InDoubtPolicy) -> Self {
         self.in_doubt = Some(policy);
+        self
+    }
+
+    /// `in_doubt` for the calls of one tool.
+    pub fn in_doubt_of(mut self, tool: impl Into<String>, policy: InDoubtPolicy) -> Self {
+        self.in_doubt_of.insert(tool.into(), policy);
         self
     }
 
@@ -428,6 +437,9 @@ impl Builder {
                 format!("tools are {}", known.join(", ")),
             ));
         }
+        let mut in_doubt_of = settings.in_doubt_of.clone();
+        in_doubt_of.extend(self.in_doubt_of);
+        check_in_doubt_of(&in_doubt_of, &tools, &settings)?;
         let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
         let env = self.env.unwrap_or_else(|| {
             Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
@@ -440,6 +452,7 @@ impl Builder {
             rules,
             on_ask: self.on_ask.or(settings.on_ask).unwrap_or_default(),
             in_doubt: self.in_doubt.or(settings.in_doubt).unwrap_or_default(),
+            in_doubt_of,
             root,
             cwd,
             add_dirs,
@@ -463,6 +476,27 @@ impl Builder {
         let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels });
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
+}
+
+/// Refuses a ruling for a tool that nobody has. Tools of MCP servers are not known before the servers are asked, and a
+/// host without the built-in tools may read a configuration that is meant for all.
+fn check_in_doubt_of(
+    rulings: &BTreeMap<String, InDoubtPolicy>,
+    tools: &Toolbox,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let known = |name: &str| {
+        let builtin = || sterna_tools::profile("main").is_some_and(|names| names.contains(&name));
+        name.starts_with("mcp__") || tools.get(name).is_some() || builtin()
+    };
+    let Some(unknown) = rulings.keys().find(|name| !known(name)) else { return Ok(()) };
+    let place = settings.sources.get(&format!("in_doubt_of.{unknown}"));
+    let place = place.map_or_else(String::new, |place| format!("{place}: "));
+    let names: Vec<&str> = tools.names().collect();
+    Err(Error::setup(
+        format!("{place}`in_doubt_of` names the tool `{unknown}`, which there is not"),
+        format!("tools are {}, and those of MCP servers, mcp__SERVER__TOOL", names.join(", ")),
+    ))
 }
 
 fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>) -> SystemEnv {

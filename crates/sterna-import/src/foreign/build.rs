@@ -190,6 +190,7 @@ impl Builder<'_> {
             rules: Vec::new(),
             on_ask: OnAsk::default(),
             in_doubt: InDoubtPolicy::default(),
+            in_doubt_of: Default::default(),
             root: self.folder.clone(),
             cwd: self.folder.clone(),
             add_dirs: Vec::new(),

@@ -317,6 +317,7 @@ fn started(input: sterna_model::Seq) -> sterna_model::Draft {
         rules: vec![],
         on_ask: sterna_model::OnAsk::Park,
         in_doubt: sterna_model::InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/work".into(),
         cwd: "/work".into(),
         add_dirs: vec![],

@@ -318,7 +318,8 @@ impl Driver {
 
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
-        let policy = self.state.turn.as_ref().map_or(InDoubtPolicy::Report, |turn| turn.in_doubt);
+        let turn = self.state.turn.as_ref();
+        let policy = turn.map_or(InDoubtPolicy::Report, |turn| turn.in_doubt_of(&call.call.name));
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
@@ -354,6 +355,8 @@ impl Driver {
         let name = &call.call.name;
         let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
         let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let own = self.state.turn.as_ref().is_some_and(|turn| turn.in_doubt_of.contains_key(name));
+        let key = if own { format!("in_doubt_of.{name}") } else { "in_doubt".to_owned() };
         let approval = Approval {
             tool: name.clone(),
             summary: format!("run again: {name} {arguments}"),
@@ -362,7 +365,7 @@ impl Driver {
                  run again; denied, the model is told that its outcome is unknown"
             ),
             rule: None,
-            source: Some("in_doubt = \"ask\"".into()),
+            source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
         };

@@ -286,6 +286,7 @@ impl NewRun<'_> {
             rules: started.rules,
             on_ask: started.on_ask,
             in_doubt: started.in_doubt,
+            in_doubt_of: started.in_doubt_of,
             root: started.root.into(),
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),

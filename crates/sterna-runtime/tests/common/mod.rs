@@ -313,6 +313,7 @@ impl World {
             rules: Vec::new(),
             on_ask: OnAsk::Deny,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: Default::default(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),

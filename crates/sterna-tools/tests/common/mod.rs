@@ -89,6 +89,9 @@ impl World {
                         Fact::FileRead { path, hash } | Fact::FileWritten { path, after: hash, .. } => {
                             self.view.files.insert(path, hash);
                         }
+                        Fact::FileRemoved { path, .. } => {
+                            self.view.files.remove(&path);
+                        }
                         Fact::Todo(item) => {
                             self.view.todos.insert(item.id.clone(), item);
                         }

@@ -78,6 +78,7 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         rules: Vec::new(),
         on_ask,
         in_doubt: InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/w".into(),
         cwd: "/w".into(),
         add_dirs: Vec::new(),

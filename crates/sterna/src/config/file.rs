@@ -25,6 +25,8 @@ struct ConfigFile {
     on_ask: Option<OnAskWord>,
     /// What to do with a call whose outcome a crash took.
     in_doubt: Option<InDoubtWord>,
+    /// What counts instead for calls of one tool, by its name.
+    in_doubt_of: Option<BTreeMap<String, InDoubtWord>>,
     /// Steps of a turn; 100 by default.
     #[schemars(range(min = 1))]
     max_steps: Option<u32>,

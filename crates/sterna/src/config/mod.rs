@@ -31,6 +31,8 @@ pub struct Settings {
     pub mode: Option<Mode>,
     pub on_ask: Option<OnAsk>,
     pub in_doubt: Option<InDoubtPolicy>,
+    /// What counts instead for calls of these tools, by name.
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub limits: Limits,
     /// Tokens that the model may write in one answer.
     pub max_output: Option<u32>,

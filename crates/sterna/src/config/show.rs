@@ -44,6 +44,8 @@ impl Settings {
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
+        let of_tools = self.in_doubt_of.iter();
+        rows.extend(of_tools.map(|(tool, ruling)| self.row(&format!("in_doubt_of.{tool}"), json!(ruling))));
         rows.extend(self.rules.iter().map(|rule| Shown {
             key: format!("policy.{}", rule.decision.word()),
             value: json!(rule.text),
