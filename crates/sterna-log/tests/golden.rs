@@ -18,6 +18,9 @@ fn golden(body: &Body) -> [&'static str; 2] {
         };
     }
     match body {
+        Body::SessionOpened(SessionOpened { spawned: Some(_), .. }) => {
+            ["", include_str!("golden/v2/session_opened_child.json")]
+        }
         Body::SessionOpened(_) => file!("session_opened"),
         Body::TitleSet { .. } => file!("title_set"),
         Body::SessionClosed { .. } => file!("session_closed"),
@@ -47,7 +50,11 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::WaitOpened(wait) => match wait.on {
             WaitOn::Approval(_) => file!("wait_approval"),
             WaitOn::Questions(_) => file!("wait_questions"),
+            WaitOn::Child(_) => ["", include_str!("golden/v2/wait_child.json")],
         },
+        Body::WaitResolved { ruling: Ruling::Ended(_), .. } => {
+            ["", include_str!("golden/v2/wait_resolved_child.json")]
+        }
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
         Body::LimitReached { .. } => file!("limit_reached"),
@@ -80,7 +87,10 @@ fn each_body_is_written_and_read_as_its_file_says() {
         let mut draft = draft;
         match &mut draft.body {
             Body::InputAccepted(input) => input.given = None,
-            Body::TurnStarted(turn) => turn.limits.max_wait = None,
+            Body::TurnStarted(turn) => {
+                turn.limits.max_wait = None;
+                turn.in_doubt_of.clear();
+            }
             Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
             Body::WaitResolved { early, .. } => *early = false,
             _ => {}
@@ -129,6 +139,7 @@ fn drafts() -> Vec<Draft> {
         let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
         vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
     };
+    let in_doubt_of = || [("shell".to_owned(), InDoubtPolicy::Ask)].into();
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
@@ -154,9 +165,28 @@ fn drafts() -> Vec<Draft> {
             sterna: "0.1.0".into(),
             spawned: None,
         })),
+        session(Body::SessionOpened(SessionOpened {
+            id: SessionId::new("agent-1").unwrap(),
+            parent: None,
+            spawned: Some(Box::new(Spawned {
+                by: key("demo/1/2/tool/3"),
+                depth: 1,
+                agent: "explore".into(),
+                prompt: "You look.".into(),
+            })),
+            root: "/w".into(),
+            cwd: "/w".into(),
+            route: route(),
+            mode: Mode::Execute,
+            sterna: "0.1.0".into(),
+        })),
         session(Body::TitleSet { title: "A \"title\"\n".into(), by: by() }),
         session(Body::SessionClosed { by: by() }),
-        session(Body::RouteChanged { route: "scripted:a b.jsonl".parse().unwrap(), cause: "user".into() }),
+        session(Body::RouteChanged {
+            route: "scripted:a b.jsonl".parse().unwrap(),
+            cause: "user".into(),
+            turn: None,
+        }),
         session(Body::ModeChanged { mode: Mode::NeverAsk, by: by() }),
         session(Body::InputAccepted(InputAccepted {
             key: Some("k".into()),
@@ -170,11 +200,16 @@ fn drafts() -> Vec<Draft> {
                 rules: rules(),
                 on_ask: OnAsk::Park,
                 in_doubt: InDoubtPolicy::Report,
+                in_doubt_of: in_doubt_of(),
                 root: "/w".into(),
                 cwd: "/w".into(),
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
                 max_output: Some(4096),
+                sandbox: SandboxWish::Auto,
+                fallback: Vec::new(),
+                output_schema: None,
+                tree: None,
             })),
             ended: None,
         })),
@@ -188,11 +223,16 @@ fn drafts() -> Vec<Draft> {
             rules: rules(),
             on_ask: OnAsk::Park,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: in_doubt_of(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: vec!["/x".into()],
             tools: vec!["read".into()],
+            sandbox: SandboxWish::Auto,
             now: 1_700_000_000_001,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {
             outcome: TurnOutcome::Finished { message: "done".into(), value: Some(json!({"ok": true})) },
@@ -228,6 +268,10 @@ fn drafts() -> Vec<Draft> {
                 encoder: "anthropic/1".into(),
                 request: hash(3),
                 bytes: 1234,
+                prefix: None,
+                prefix_broken: Vec::new(),
+                left_out: 0,
+                schema_native: false,
             }),
         }))),
         step(Body::Intent(Box::new(Intent {
@@ -283,6 +327,7 @@ fn drafts() -> Vec<Draft> {
                 billed: billed(),
                 partial: true,
                 duration_ms: 12,
+                checked: None,
             }),
         }))),
         step(Body::Outcome(Box::new(Outcome {
@@ -345,6 +390,37 @@ fn drafts() -> Vec<Draft> {
                 multi: true,
             }]),
         }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w3".into(),
+            key: key("demo/1/2/tool/3"),
+            deadline: None,
+            answered: false,
+            on: WaitOn::Child(ChildTurn {
+                session: SessionId::new("agent-1").unwrap(),
+                input: 2,
+                agent: "explore".into(),
+                task: "find it".into(),
+            }),
+        }))),
+        step(Body::WaitResolved {
+            wait: "w3".into(),
+            ruling: Ruling::Ended(Box::new(ChildEnd {
+                session: SessionId::new("agent-1").unwrap(),
+                input: 2,
+                stop: Some(StopReason::MaxSteps),
+                message: "not found".into(),
+                steps: 12,
+                spent: vec![Spent {
+                    route: route(),
+                    calls: 12,
+                    usage: Usage { input_uncached: 10, output: 5, ..Usage::default() },
+                    cost: Some(7),
+                }],
+                changed_files: vec!["/w/a".into()],
+            })),
+            by: "child".into(),
+            early: false,
+        }),
         step(Body::WaitResolved {
             wait: "w1".into(),
             ruling: Ruling::Deny { feedback: "not that".into() },

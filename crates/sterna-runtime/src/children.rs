@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use sterna_log::{Append, Expect, LogError};
 use sterna_model::{
-    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, InputAccepted, InputPart,
-    Limits, Millis, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
+    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, InputAccepted, InputPart, Limits, Millis,
+    ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
 use sterna_tool::{ChildOp, SpawnChild};
 
@@ -51,7 +51,9 @@ impl Runtime {
     pub(crate) async fn see_to_child(&self, maker: Maker, op: ChildOp) -> Result<ChildDone, RuntimeError> {
         match op {
             ChildOp::Spawn(spawn) => self.spawn_child(maker, *spawn).await,
-            ChildOp::Tell { child, text, background } => self.tell_child(maker, child, text, background).await,
+            ChildOp::Tell { child, text, background } => {
+                self.tell_child(maker, child, text, background).await
+            }
             ChildOp::Wait { child, timeout_ms } => self.await_child(&maker, child, timeout_ms).await,
             ChildOp::Close { child } => self.close_child(&maker, child).await,
         }
@@ -101,7 +103,8 @@ impl Runtime {
             Err(LogError::Exists(_) | LogError::Conflict { .. }) => self.made_by(&id, &maker.key).await?,
             Err(error) => return Err(error.into()),
         }
-        let turn = ChildTurn { session: id, input: FIRST_INPUT, agent: spawn.agent, task: brief(&spawn.task) };
+        let turn =
+            ChildTurn { session: id, input: FIRST_INPUT, agent: spawn.agent, task: brief(&spawn.task) };
         Ok(under_way(turn, spawn.background))
     }
 
@@ -124,8 +127,7 @@ impl Runtime {
             return Ok(ChildDone::Refused(format!("`{child}` has not begun yet: wait for it")));
         };
         let task = brief(&text);
-        let delivery =
-            if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
+        let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
         let mut body = told(format!("tell:{}", maker.key), text, &given);
         if let Body::InputAccepted(input) = &mut body {
             input.delivery = delivery;
@@ -191,8 +193,7 @@ impl Runtime {
         turn: &ChildTurn,
         config: TurnConfig,
     ) -> ChildSeen {
-        // The semaphore is never closed.
-        let _place = maker.slots.acquire().await;
+        let _place = maker.place(config.limits.max_children).await;
         let shared = self.0.shared(&turn.session);
         shared.hub.activate();
         if !shared.is_driven() {
@@ -272,7 +273,14 @@ impl Inner {
 impl Maker {
     /// What it may do itself.
     fn lent(&self) -> TurnConfig {
-TurnConfig { limits: self.left.clone(), max_output: None, ..self.config.of_turn(&self.turn) }
+        let tree = self.turn.tree.clone().unwrap_or_else(|| self.key.session.clone());
+        TurnConfig {
+            limits: self.left.clone(),
+            max_output: None,
+            output_schema: None,
+            tree: Some(tree),
+            ..self.config.of_turn(&self.turn)
+        }
     }
 }
 
@@ -348,8 +356,12 @@ fn end_of(input: Seq, result: ResultEvent, root: &Path) -> ChildEnd {
 
 /// What its maker is told of a child's end.
 fn ending_text(turn: &ChildTurn, end: &ChildEnd) -> String {
-    let how = end.stop.map_or_else(|| "has finished".to_owned(), |stop| format!("has stopped: {}", stop.word()));
-    format!("The agent {} ({}), which you started in the background, {how}.\n\n{}", turn.session, turn.agent, end.message)
+    let how =
+        end.stop.map_or_else(|| "has finished".to_owned(), |stop| format!("has stopped: {}", stop.word()));
+    format!(
+        "The agent {} ({}), which you started in the background, {how}.\n\n{}",
+        turn.session, turn.agent, end.message
+    )
 }
 
 /// The beginning of a task, in one line.

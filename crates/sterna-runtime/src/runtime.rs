@@ -16,6 +16,8 @@ use sterna_policy::Rule;
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::breakers::{Breakers, OpenBreaker};
+use crate::budget::Budgets;
 use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
 use crate::resident::Residents;
 use crate::shared::Shared;
@@ -65,6 +67,8 @@ pub(crate) struct Inner {
     /// Turns of children in the background whose end is awaited here.
     pub background: Mutex<HashSet<(SessionId, Seq)>>,
     draining: AtomicBool,
+    pub breakers: Arc<Breakers>,
+    pub budgets: Budgets,
 }
 
 impl Runtime {
@@ -77,11 +81,18 @@ impl Runtime {
             rules: Mutex::default(),
             background: Mutex::default(),
             draining: AtomicBool::new(false),
+            breakers: Arc::default(),
+            budgets: Budgets::default(),
         }))
     }
 
     pub fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        self.0.breakers.open()
     }
 
     /// Makes an input durable, then drives its session. The input survives any crash from here on.
@@ -237,7 +248,7 @@ impl Runtime {
         route: Route,
         cause: &str,
     ) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::RouteChanged { route, cause: cause.into() }).await
+        self.append_one(session, Body::RouteChanged { route, cause: cause.into(), turn: None }).await
     }
 
     pub async fn set_title(

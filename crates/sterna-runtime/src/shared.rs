@@ -1,10 +1,10 @@
 //! What all who know a live session share: its events, the way to its driver, its results.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sterna_model::{ResultEvent, Seq, SessionId};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 
 use crate::RuntimeError;
 use crate::driver::Msg;
@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     error: Mutex<Option<RuntimeError>>,
     pub changed: watch::Sender<u64>,
     /// Children of this session that may work at the same time.
-    pub slots: Arc<Semaphore>,
+    slots: OnceLock<Semaphore>,
 }
 
 impl Shared {
@@ -31,7 +31,7 @@ impl Shared {
             results: Mutex::default(),
             error: Mutex::default(),
             changed: watch::Sender::new(0),
-            slots: Arc::new(Semaphore::new(MAX_CHILDREN)),
+            slots: OnceLock::new(),
         }
     }
 
@@ -68,6 +68,12 @@ impl Shared {
         Some(rx)
     }
 
+    /// A place among the children that work at the same time. Whoever asks first says how many there are.
+    pub async fn place(&self, children: u32) -> Option<SemaphorePermit<'_>> {
+        let slots = self.slots.get_or_init(|| Semaphore::new(children.max(1) as usize));
+        slots.acquire().await.ok()
+    }
+
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -89,7 +95,5 @@ impl Shared {
     }
 }
 
-/// Children of one session that work at the same time (design: `max_children`).
-const MAX_CHILDREN: usize = 8;
 /// Results that a session keeps for those who wait: the log has them all.
 const KEPT_RESULTS: usize = 64;

@@ -5,6 +5,7 @@
 
 mod agent;
 mod agent_types;
+mod apply_patch;
 mod ask_user;
 mod edit;
 mod edit_match;
@@ -15,9 +16,12 @@ mod job_kill;
 mod job_output;
 mod jobs;
 mod list;
+mod patch;
+mod patch_match;
 pub mod paths;
 mod read;
 mod recall;
+mod sandbox;
 mod schema;
 mod shell;
 mod shell_input;
@@ -32,17 +36,20 @@ use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
 pub use agent_types::{AgentType, builtin_agents};
+pub use sandbox::{Grounds, Sandboxes, sandbox_of};
 
 /// The tool that starts agents of these kinds. Of two kinds with one name the later counts.
 pub fn agent(kinds: Vec<AgentType>) -> SharedTool {
     Arc::new(agent::Agent::new(kinds))
 }
 
-/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
-pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
+/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again. With `sandboxes`,
+/// they run as confined as it was decided; without, those that were to be confined do not run.
+pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
         agent(builtin_agents()),
+        Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
@@ -52,7 +59,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
         Arc::new(list::List::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
-        Arc::new(shell::Shell::new(shims)),
+        Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),
@@ -64,6 +71,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
             "agent",
+            "apply_patch",
             "ask_user",
             "edit",
             "glob",

@@ -158,6 +158,17 @@ impl Text {
                 let line = format!("  todo {done}/{}{now}", items.len());
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
+            EventKind::ChildStarted { child, agent, task, background, .. } => {
+                let behind = if *background { " in the background" } else { "" };
+                let line = format!("  → {}{behind}: {}", one_line(agent, 64), one_line(task, 80));
+                self.note(&format!("{line}  {}", self.print.paint_err(child.as_str(), Style::Dim)), out);
+                self.spin(&format!("waiting for {}", one_line(agent, 64)), Some(Instant::now()));
+            }
+            EventKind::ChildEnded { child, stop, steps, .. } => {
+                let how = stop.map_or("finished", |stop| stop.word());
+                let line = format!("  ← {child} {how}, {steps} steps");
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::CancelRequested { .. } => {
                 self.note(&self.print.paint_err("cancelling the turn", Style::Yellow), out);
             }

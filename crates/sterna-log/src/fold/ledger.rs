@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sterna_model::{
-    Billed, Body, ChildEnd, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, Ruling, StepNo, TurnNo, Usage, dollars,
+    Billed, Body, ChildEnd, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, Ruling, StepNo, TurnNo,
+    Usage, dollars,
 };
 
 /// Who spent it.

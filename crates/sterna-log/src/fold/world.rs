@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Ruling, Seq, SessionId, TodoItem,
-    TodoStatus, ToolCall, ToolStatus, WaitOn,
+    Body, Checked, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope,
+    NanoUsd, Part, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus, ToolCall, ToolStatus, WaitOn,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -21,6 +21,8 @@ pub struct World {
     pub files_rewound: bool,
     pub turn_changed: BTreeSet<String>,
     pub turn_denials: Vec<Denial>,
+    /// Why the last final answer did not fit the turn's output schema.
+    pub schema_errors: Vec<String>,
     /// Calls of the last answer, to name those that were refused.
     calls: Vec<ToolCall>,
     /// The record that gave each of `grants`; 0 for those of shared history.
@@ -38,6 +40,10 @@ pub struct Child {
     pub last: ChildRef,
     /// How that ended.
     pub end: Option<ChildEnd>,
+    /// What its ended turns used up.
+    pub tokens: u64,
+    /// `None` when the price of a call is not known.
+    pub cost: Option<NanoUsd>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -55,10 +61,17 @@ impl World {
             Body::TurnStarted(_) => {
                 self.turn_changed.clear();
                 self.turn_denials.clear();
+                self.schema_errors.clear();
                 self.keep_grants(|grant, _| grant.scope != GrantScope::Turn);
             }
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
+                    if let Some(checked) = &model.checked {
+                        self.schema_errors = match checked {
+                            Checked::Errors(errors) => errors.clone(),
+                            Checked::Value(_) => Vec::new(),
+                        };
+                    }
                     self.calls = model
                         .parts
                         .iter()
@@ -136,6 +149,10 @@ impl World {
                 self.set(Before::File(path.clone(), Some(*after)));
                 self.turn_changed.insert(path.clone());
             }
+            Fact::FileRemoved { path, .. } => {
+                self.set(Before::File(path.clone(), None));
+                self.turn_changed.insert(path.clone());
+            }
             Fact::Todo(item) => self.todo(item),
             Fact::Child(child) => self.child(child),
             Fact::ChildClosed(session) => drop(self.children.remove(session)),
@@ -145,14 +162,20 @@ impl World {
 
     fn child(&mut self, child: &ChildRef) {
         // What was told again, with nothing new, keeps its end.
-        let end = self.children.remove(&child.turn.session).and_then(|held| held.end);
-        let end = end.filter(|end| end.input == child.turn.input);
-        self.children.insert(child.turn.session.clone(), Child { last: child.clone(), end });
+        let fresh = Child { last: child.clone(), end: None, tokens: 0, cost: Some(0) };
+        let held = self.children.entry(child.turn.session.clone()).or_insert(fresh);
+        held.end = held.end.take().filter(|end| end.input == child.turn.input);
+        held.last = child.clone();
     }
 
     fn child_ended(&mut self, end: &ChildEnd) {
         self.turn_changed.extend(end.changed_files.iter().cloned());
-        if let Some(child) = self.children.get_mut(&end.session).filter(|c| c.last.turn.input == end.input) {
+        let Some(child) = self.children.get_mut(&end.session) else { return };
+        for spent in &end.spent {
+            child.tokens = child.tokens.saturating_add(spent.usage.total());
+            child.cost = child.cost.zip(spent.cost).map(|(sum, cost)| sum.saturating_add(cost));
+        }
+        if child.last.turn.input == end.input {
             child.end = Some(end.clone());
         }
     }

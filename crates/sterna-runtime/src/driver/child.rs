@@ -1,10 +1,7 @@
 //! What the driver has to do with child sessions: carries out what calls want of them, and watches those that calls
 //! wait for. A wait for a child is answered from the child's log, so it outlives every process.
 
-
-use sterna_model::{
-    Body, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn,
-};
+use sterna_model::{Body, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
 use sterna_tool::{Cancel, ChildOp};
 use sterna_turn::CallState;
 
@@ -40,7 +37,8 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
+        let flight =
+            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running, hold: None };
         self.inflight.insert(key, flight);
     }
 
@@ -65,10 +63,11 @@ impl Driver {
         }
         for child in self.state.folded.world.children.values() {
             if child.last.background && child.end.is_none() {
-                let config = self.state.turn.as_ref().map_or_else(
-                    || self.config.clone(),
-                    |turn| self.config.of_turn(turn),
-                );
+                let config = self
+                    .state
+                    .turn
+                    .as_ref()
+                    .map_or_else(|| self.config.clone(), |turn| self.config.of_turn(turn));
                 self.rt.await_in_background(&self.shared, &child.last.turn, &config);
             }
         }
@@ -120,7 +119,9 @@ impl Driver {
     /// A call is answered without being run: a child that it waits for is not waited for any more, and stops.
     pub(super) fn cancel_awaited(&mut self, key: &EffectKey) {
         let waiting = self.call(key).and_then(|call| match &call.state {
-            CallState::Waiting { wait, child: Some(child), .. } => Some((wait.clone(), child.session.clone())),
+            CallState::Waiting { wait, child: Some(child), .. } => {
+                Some((wait.clone(), child.session.clone()))
+            }
             CallState::Waiting { child: None, .. } | CallState::Open | CallState::Ended => None,
         });
         let Some((wait, child)) = waiting else { return };

@@ -9,7 +9,9 @@ use serde_json::Value;
 use sterna_context::{project, project_ends};
 use sterna_log::SharedBlobs;
 use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus};
-use sterna_tool::{ChildOp, Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
+use sterna_tool::{
+    ChildOp, Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+};
 
 use crate::driver::told_by;
 use crate::hub::Hub;

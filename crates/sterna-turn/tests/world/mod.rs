@@ -67,7 +67,14 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None, ended: None })
+    Body::InputAccepted(InputAccepted {
+        key: None,
+        delivery,
+        parts,
+        origin: "test".into(),
+        given: None,
+        ended: None,
+    })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
@@ -79,11 +86,16 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         rules: Vec::new(),
         on_ask,
         in_doubt: InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/w".into(),
         cwd: "/w".into(),
         add_dirs: Vec::new(),
         tools: Vec::new(),
+        sandbox: sterna_model::SandboxWish::Auto,
         now: 1_000,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     }))
 }
 
@@ -103,6 +115,10 @@ pub fn model_intent(call: &CallModel) -> Body {
             encoder: "test/1".into(),
             request: Digest::ZERO,
             bytes: 400,
+            prefix: None,
+            prefix_broken: Vec::new(),
+            left_out: 0,
+            schema_native: false,
         }),
     }))
 }
@@ -154,7 +170,8 @@ pub fn attempt(key: &EffectKey, n: u32, class: ErrorClass, retry_at: Option<Mill
 
 pub fn answered(key: &EffectKey, parts: Vec<Part>, classes: Vec<EffectClass>, stop: ModelStop) -> Body {
     let partial = stop == ModelStop::Cancelled;
-    let model = ModelOutcome { parts, stop, classes, billed: billed(5), partial, duration_ms: 1 };
+    let model =
+        ModelOutcome { parts, stop, classes, billed: billed(5), partial, duration_ms: 1, checked: None };
     outcome(key, EffectResult::Model(model))
 }
 
@@ -350,7 +367,7 @@ impl RandomWorld<'_> {
         }
         if wanted.doubt_answered {
             return match &wanted.ruling {
-                Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+                Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
                 }
                 Some(Ruling::Deny { .. } | Ruling::Timeout) => {
@@ -361,7 +378,7 @@ impl RandomWorld<'_> {
         match &wanted.ruling {
             Some(Ruling::Deny { .. }) => return self.push(tool_outcome(key, ToolStatus::Denied, "no")),
             Some(Ruling::Timeout) => return self.push(tool_outcome(key, ToolStatus::Timeout, "late")),
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {}
         }
         if wanted.started == 0 {
             match self.dice.below(6) {

@@ -120,8 +120,18 @@ fn told(print: &Print, event: &Event) -> String {
             sterna_model::Ruling::Deny { feedback } => {
                 dim(format!("  not answered. {}", one_line(feedback, 200)))
             }
-            sterna_model::Ruling::Allow | sterna_model::Ruling::Timeout => dim("  not answered".into()),
+            sterna_model::Ruling::Allow | sterna_model::Ruling::Timeout | sterna_model::Ruling::Ended(_) => {
+                dim("  not answered".into())
+            }
         },
+        EventKind::ChildStarted { child, agent, task, .. } => {
+            print.paint(&format!("→ {} ({child}): {}", one_line(agent, 64), one_line(task, 200)), Style::Bold)
+                + "\n"
+        }
+        EventKind::ChildEnded { child, stop, steps, .. } => {
+            let how = stop.map_or("finished", |stop| stop.word());
+            dim(format!("← {child} {how}, {steps} steps"))
+        }
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
         EventKind::CancelRequested { by, reason } => {
             dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))
