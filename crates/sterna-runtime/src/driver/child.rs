@@ -109,11 +109,14 @@ impl Driver {
     }
 
     pub(super) fn unwatch_children(&mut self) {
-        for (_, watched) in self.watched.drain() {
-            if let Watched::Live(task) = watched {
+        self.watched.retain(|_, watched| match watched {
+            Watched::Live(task) => {
                 task.abort();
+                false
             }
-        }
+            // What it is told with stays.
+            Watched::Parked(_) => true,
+        });
     }
 
     /// A call is answered without being run: a child that it waits for is not waited for any more, and stops.

@@ -595,6 +595,7 @@ impl Driver {
     async fn start_over(&mut self) -> Result<(), RuntimeError> {
         self.stop_effects();
         self.forget_staged();
+        self.watched.clear();
         self.own.clear();
         self.unknown.clear();
         self.not_undone.clear();
