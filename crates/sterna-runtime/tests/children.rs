@@ -193,13 +193,13 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 async fn a_child_does_its_task_in_a_session_of_its_own_and_is_paid_by_its_maker() {
     let home = family(
         vec![
-            ("go", Thought::Call(vec![spawn("count the files")])),
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
             ("count the files", Thought::Say("there are 3")),
             ("finished: there are 3", Thought::Say("three it is")),
         ],
         vec![],
     );
-    let result = home.world.run(home.world.submit("s", "go")).await;
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
     assert_eq!(result.message.as_deref(), Some("three it is"));
     // Two calls of its own, one of the child.
     assert_eq!((result.usage[0].calls, result.cost), (3, Some(3_000.0 / 1e9)));
@@ -228,7 +228,7 @@ async fn a_child_does_its_task_in_a_session_of_its_own_and_is_paid_by_its_maker(
     let asked = home.minds.asked.lock().unwrap().clone();
     let of_child: Vec<&String> = asked.iter().filter(|body| body.contains("You are a tester.")).collect();
     assert_eq!(of_child.len(), 1);
-    assert!(!of_child[0].contains("\"go\""));
+    assert!(!of_child[0].contains("begin now"));
     let state = State::load(&home.world.runtime.parts().log, &SessionId::new("s").unwrap()).await.unwrap();
     let by_source: Vec<_> =
         state.folded.ledger.by_source().iter().map(|(source, sum)| (source.word(), sum.calls)).collect();
@@ -239,12 +239,12 @@ async fn a_child_does_its_task_in_a_session_of_its_own_and_is_paid_by_its_maker(
 async fn children_of_one_answer_work_side_by_side_and_no_more_than_are_allowed() {
     let tasks = ["task a", "task b", "task c", "task d", "task e"];
     let mut rules = vec![
-        ("go", Thought::Call(tasks.iter().map(|task| spawn(task)).collect())),
+        ("begin now", Thought::Call(tasks.iter().map(|task| spawn(task)).collect())),
         ("finished: done", Thought::Say("all five")),
     ];
     rules.extend(tasks.map(|task| (task, Thought::Later("done"))));
     let home = family(rules, vec![]);
-    let mut submit = home.world.submit("s", "go");
+    let mut submit = home.world.submit("s", "begin now");
     submit.config.limits.max_children = 3;
     let accepted = home.world.runtime.submit(submit).await.unwrap();
     until("three are at work", async || home.minds.busy.lock().unwrap().0 == 3).await;
@@ -270,13 +270,13 @@ async fn children_of_one_answer_work_side_by_side_and_no_more_than_are_allowed()
 async fn a_call_of_another_tool_waits_for_the_children_before_it() {
     let home = family(
         vec![
-            ("go", Thought::Call(vec![spawn("slow"), ("note", json!({}))])),
+            ("begin now", Thought::Call(vec![spawn("slow"), ("note", json!({}))])),
             ("slow", Thought::Later("done")),
             ("finished: done", Thought::Say("good")),
         ],
         vec![echo("note", EffectClass::AtMostOnce)],
     );
-    let accepted = home.world.runtime.submit(home.world.submit("s", "go")).await.unwrap();
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
     until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
     home.minds.go.notify_one();
     assert_eq!(home.world.result(&accepted).await.outcome, "finished");
@@ -315,7 +315,7 @@ async fn a_child_is_denied_what_its_maker_is_denied() {
     for (name, change, told) in cases {
         let home = family(
             vec![
-                ("go", Thought::Call(vec![("agent", json!({"task": "be bad", "tools": ["danger"]}))])),
+                ("begin now", Thought::Call(vec![("agent", json!({"task": "be bad", "tools": ["danger"]}))])),
                 ("be bad", Thought::Call(vec![("danger", json!({}))])),
                 ("denied", Thought::Say("I was denied")),
                 ("finished: I was denied", Thought::Say("well")),
@@ -323,7 +323,7 @@ async fn a_child_is_denied_what_its_maker_is_denied() {
             ],
             vec![danger.clone()],
         );
-        let mut submit = home.world.submit("s", "go");
+        let mut submit = home.world.submit("s", "begin now");
         change(&mut submit.config);
         let result = home.world.run(submit).await;
         assert_eq!(result.message.as_deref(), Some("well"), "{name}");
@@ -336,7 +336,7 @@ async fn a_child_is_denied_what_its_maker_is_denied() {
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
         vec![
-            ("go", Thought::Call(vec![spawn("depth one")])),
+            ("begin now", Thought::Call(vec![spawn("depth one")])),
             ("depth one", Thought::Call(vec![spawn("depth two")])),
             ("depth two", Thought::Call(vec![spawn("depth three")])),
             ("deep: do it yourself", Thought::Say("the bottom")),
@@ -345,7 +345,7 @@ async fn agents_go_no_deeper_than_allowed() {
         ],
         vec![],
     );
-    let mut submit = home.world.submit("s", "go");
+    let mut submit = home.world.submit("s", "begin now");
     submit.config.limits.max_child_depth = 2;
     let result = home.world.run(submit).await;
     assert_eq!(result.message.as_deref(), Some("top"));
@@ -356,9 +356,11 @@ async fn agents_go_no_deeper_than_allowed() {
 
 #[tokio::test]
 async fn a_child_stops_with_the_turn_that_waits_for_it() {
-    let home =
-        family(vec![("go", Thought::Call(vec![spawn("slow")])), ("slow", Thought::Later("never"))], vec![]);
-    let accepted = home.world.runtime.submit(home.world.submit("s", "go")).await.unwrap();
+    let home = family(
+        vec![("begin now", Thought::Call(vec![spawn("slow")])), ("slow", Thought::Later("never"))],
+        vec![],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
     until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
     home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
     let result = home.world.result(&accepted).await;
@@ -379,13 +381,13 @@ async fn a_child_stops_with_the_turn_that_waits_for_it() {
 async fn killed_at_any_record_the_child_is_made_once_and_its_answer_is_told_once() {
     let rules = || {
         vec![
-            ("go", Thought::Call(vec![spawn("count")])),
+            ("begin now", Thought::Call(vec![spawn("count")])),
             ("count", Thought::Say("it is 3")),
             ("finished: it is 3", Thought::Say("three")),
         ]
     };
     let whole = family(rules(), vec![]);
-    whole.world.run(whole.world.submit("s", "go")).await;
+    whole.world.run(whole.world.submit("s", "begin now")).await;
     let child = children(&whole.world).await["count"].clone();
     let (ours, its) = (whole.world.records("s").await, whole.world.records(child.as_str()).await);
     // How far the child had come when its maker had so many records, and one more or less.
@@ -479,14 +481,14 @@ async fn blobs_of(from: &MemoryLog, records: &[Record]) -> Vec<bytes::Bytes> {
 async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
     let home = family(
         vec![
-            ("go", Thought::Call(vec![spawn("ask first")])),
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
             ("ask first", Thought::Call(vec![("danger", json!({}))])),
             ("it is done", Thought::Say("I did it")),
             ("finished: I did it", Thought::Say("good")),
         ],
         vec![asking_tool("danger", "it is done")],
     );
-    let mut submit = home.world.submit("s", "go");
+    let mut submit = home.world.submit("s", "begin now");
     submit.config.on_ask = OnAsk::Park;
     let accepted = home.world.runtime.submit(submit).await.unwrap();
     let result = home.world.result(&accepted).await;
@@ -513,7 +515,7 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_more() {
     let home = family(
         vec![
-            ("go", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
             ("started: agent-", Thought::Say("it runs")),
             ("long work", Thought::Later("the result")),
             ("has finished.", Thought::Call(vec![("agent", json!({"op": "tell", "task": "a bit more"}))])),
@@ -523,7 +525,7 @@ async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_m
         ],
         vec![],
     );
-    let accepted = home.world.runtime.submit(home.world.submit("s", "go")).await.unwrap();
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
     assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("it runs"));
     until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
     home.minds.go.notify_one();
@@ -554,15 +556,15 @@ async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_m
 async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() {
     let home = family(
         vec![
-            ("go", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
             ("started: agent-", Thought::Call(vec![("agent", json!({"op": "wait", "ms": 40}))])),
             ("long work", Thought::Later("late")),
             ("timeout: the agent has not ended yet", Thought::Say("then not")),
         ],
         vec![],
     );
-    let result = home.world.run(home.world.submit("s", "go")).await;
-    assert_eq!(result.message.as_deref(), Some("then not"), "{}", home.minds.asked.lock().unwrap()[4]);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("then not"));
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
 }
 
@@ -572,13 +574,13 @@ async fn fifty_children_never_spend_more_than_their_tree_may() {
     let tasks: Vec<&'static str> =
         (0..50).map(|n| &*Box::leak(format!("task {n:02}.").into_boxed_str())).collect();
     let mut rules = vec![
-        ("go", Thought::Call(tasks.iter().map(|task| spawn(task)).collect())),
+        ("begin now", Thought::Call(tasks.iter().map(|task| spawn(task)).collect())),
         ("finished: done", Thought::Say("enough")),
         ("budget_cost: ", Thought::Say("enough")),
     ];
     rules.extend(tasks.iter().map(|task| (*task, Thought::Say("done"))));
     let home = family(rules, vec![]);
-    let mut submit = home.world.submit("s", "go");
+    let mut submit = home.world.submit("s", "begin now");
     let cap = 30_500;
     submit.config.limits.tree_max_cost = Some(cap);
     submit.config.max_output = Some(10);
