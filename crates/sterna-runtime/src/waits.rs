@@ -2,8 +2,9 @@
 //! before the wait is opened.
 
 use sterna_log::{LogError, Receipt};
-use sterna_model::{Body, Draft, Grant, GrantScope, Ruling, SessionId, WaitId, WaitOn, waiting_call};
+use sterna_model::{Body, Draft, GrantScope, Ruling, SessionId, WaitId, WaitOn, waiting_call};
 
+use crate::kept::granted;
 use crate::state::for_each_record;
 use crate::{Runtime, RuntimeError};
 
@@ -53,13 +54,14 @@ impl Runtime {
     /// Writes an answer down. `may_be_early`: also for a wait that is not open yet.
     async fn settle(&self, resolve: Resolve, may_be_early: bool) -> Result<Receipt, RuntimeError> {
         let Resolve { session, wait, ruling, grant, by } = resolve;
-        let (mut opened, mut resolved, mut over) = (None, false, 0);
+        let (mut opened, mut resolved, mut over, mut root) = (None, false, 0, String::new());
         let read = for_each_record(&self.0.parts.log, &session, |_, sealed| {
             match sealed.record.body {
                 Body::WaitOpened(open) if open.wait == wait => opened = Some(open),
                 // One that came early and did not fit is none.
                 Body::WaitResolved { wait: done, early: false, .. } if done == wait => resolved = true,
                 Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
+                Body::TurnStarted(started) => root = started.root,
                 _ => {}
             }
             Ok(())
@@ -86,18 +88,19 @@ impl Runtime {
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
         let mut drafts = Vec::new();
+        let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
-            let grant = Grant {
-                tool: approval.tool.clone(),
-                summary: approval.summary.clone(),
-                scope,
-                content: approval.content,
-                expires: None,
-            };
+            let grant = granted(approval, scope, self.0.parts.env.now());
+            kept = scope.is_stored().then(|| (grant.clone(), by.clone()));
             drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
         }
         drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by, early: false }));
-        self.first(&session, format!("resolved:{wait}"), drafts, wait).await
+        let receipt = self.first(&session, format!("resolved:{wait}"), drafts, wait).await?;
+        if let Some((grant, by)) = kept {
+            // Only now: had somebody else answered first, nothing would be granted.
+            self.keep_grant(&root, grant, &by).await?;
+        }
+        Ok(receipt)
     }
 
     /// Appends an answer that is refused when there is one.

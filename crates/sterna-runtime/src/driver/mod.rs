@@ -521,8 +521,9 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, .. } = &self.rt.parts;
-        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
+        let Parts { env, levels, log, .. } = &self.rt.parts;
+        let (env, levels, log) = (env.clone(), levels.clone(), log.clone());
+        Ok(Rights { turn, rules, grants, env, levels, log })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {
