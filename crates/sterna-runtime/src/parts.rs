@@ -9,7 +9,7 @@ use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{
-    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq,
+    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq, SessionId,
     TurnStarted,
 };
 
@@ -57,6 +57,12 @@ pub struct TurnConfig {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
     pub sandbox: SandboxWish,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    pub output_schema: Option<serde_json::Value>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    pub tree: Option<SessionId>,
     pub prompt: PromptSource,
 }
 
@@ -78,6 +84,9 @@ impl TurnConfig {
             tools: self.tools.clone(),
             max_output: self.max_output,
             sandbox: self.sandbox,
+            fallback: self.fallback.clone(),
+            output_schema: self.output_schema.clone().map(Box::new),
+            tree: self.tree.clone(),
         }
     }
 
@@ -98,6 +107,9 @@ impl TurnConfig {
             tools: given.tools.clone(),
             max_output: given.max_output,
             sandbox: given.sandbox,
+            fallback: given.fallback.clone(),
+            output_schema: given.output_schema.as_deref().cloned(),
+            tree: given.tree.clone(),
             prompt: self.prompt.clone(),
         }
     }
@@ -120,6 +132,9 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         // Each model call has its own in its intent.
         max_output: _,
         sandbox,
+        fallback,
+        output_schema,
+        tree,
     } = given;
     TurnStarted {
         inputs,
@@ -136,6 +151,9 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         tools,
         sandbox,
         now,
+        fallback,
+        output_schema,
+        tree,
     }
 }
 

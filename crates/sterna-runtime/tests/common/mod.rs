@@ -320,6 +320,9 @@ impl World {
             tools: Vec::new(),
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
         }
     }

@@ -416,6 +416,9 @@ impl People {
             tools: Vec::new(),
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: self.prompt.clone(),
         }
     }
