@@ -152,7 +152,11 @@ fn turn_starts(head: Head) -> Append {
         cwd: "/w".into(),
         add_dirs: vec![],
         tools: vec![],
+        sandbox: config.sandbox,
         now: 1,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     };
     let body = Body::TurnStarted(Box::new(started));
     Append {

@@ -146,6 +146,8 @@ impl Driver {
                 Body::WaitResolved { wait, .. } => {
                     machine.turn().is_some_and(|turn| turn.waits().any(|(open, _)| open == wait))
                 }
+                // The attempt that it follows says that none follows on the old route.
+                Body::RouteChanged { turn: Some(_), .. } => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);

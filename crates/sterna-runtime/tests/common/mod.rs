@@ -293,6 +293,7 @@ impl World {
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
+            levels: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
     }
@@ -318,6 +319,10 @@ impl World {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, Scope};
+use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
 
 use super::document::{Node, Source};
@@ -23,6 +23,10 @@ pub(super) const KEYS: &[&str] = &[
     "max_consecutive_denials",
     "max_tokens",
     "max_cost",
+    "session_max_tokens",
+    "session_max_cost",
+    "tree_max_tokens",
+    "tree_max_cost",
     "deadline",
     "max_wait",
     "max_output",
@@ -108,12 +112,15 @@ impl Reader<'_> {
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
             "fallback" => {
-                for route in node.texts()? {
-                    route.parse::<sterna_model::Route>().map_err(|error| node.error(error))?;
+                let mut routes: Vec<sterna_model::Route> = Vec::new();
+                for text in node.texts()? {
+                    let route = text.parse().map_err(|error| node.error(error))?;
+                    if routes.contains(&route) {
+                        return Err(node.error(format!("`{}` names {route} twice", node.key)));
+                    }
+                    routes.push(route);
                 }
-                settings
-                    .notices
-                    .push(format!("{}: fallback routes are not built yet, and are not used", node.place()));
+                settings.fallback = routes;
             }
             "mode" => settings.mode = Some(node.word(&Mode::ALL.map(|mode| (mode.word(), mode)))?),
             "on_ask" => {
@@ -142,6 +149,10 @@ impl Reader<'_> {
             "max_tokens" => limits.max_tokens = Some(node.whole(1, u64::MAX)?),
             // More than anybody has is cut to what fits.
             "max_cost" => limits.max_cost = Some((node.number()? * 1e9).round() as u64),
+            "session_max_tokens" => limits.session_max_tokens = Some(node.whole(1, u64::MAX)?),
+            "session_max_cost" => limits.session_max_cost = Some((node.number()? * 1e9).round() as u64),
+            "tree_max_tokens" => limits.tree_max_tokens = Some(node.whole(1, u64::MAX)?),
+            "tree_max_cost" => limits.tree_max_cost = Some((node.number()? * 1e9).round() as u64),
             "deadline" => limits.deadline = Some(seconds(node)?),
             "max_wait" => limits.max_wait = Some(seconds(node)?),
             "max_output" => settings.max_output = Some(node.whole32(1)?),
@@ -152,11 +163,7 @@ impl Reader<'_> {
             "tools" => settings.tools = node.texts()?,
             "env_pass" => settings.env_pass = variables(node)?,
             "sandbox" => {
-                let levels = [("none", 0), ("landlock", 1), ("bubblewrap", 2), ("required", 3)];
-                let level = node.word(&levels)?;
-                settings.sandbox.required = level == 3;
-                settings.sandbox.level =
-                    levels.iter().find(|(_, n)| *n == level && level < 3).map(|(word, _)| (*word).to_owned());
+                settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);
             }
             "checkpoints" => settings.checkpoints = Some(node.flag()?),
             // The only way that is built: the first words of the first input.
