@@ -114,8 +114,15 @@ impl World {
         let spec = ToolSpec { name: "noop".into(), description: "Says its number back.".into(), schema };
         let env = Arc::new(BenchEnv { ids: AtomicU64::new(0) });
         let tools = Toolbox::new([Arc::new(Nothing { spec, class }) as sterna_tool::SharedTool]);
-        let runtime =
-            Runtime::new(Parts { log: log.clone(), blobs, provider, env, tools, checkpoints: None });
+        let runtime = Runtime::new(Parts {
+            log: log.clone(),
+            blobs,
+            provider,
+            env,
+            tools,
+            checkpoints: None,
+            secrets: Default::default(),
+        });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
         let Ok(route) = "bench/x".parse() else { bail!("a route has a provider and a model") };
         let config = TurnConfig {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sterna::config::{self, Settings};
 use sterna::places::Places;
-use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv};
+use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv, secrets_of};
 use sterna_llm_http::HttpProvider;
 use sterna_model::SessionId;
 use sterna_runtime::{Parts, Runtime, SharedCheckpoints, Toolbox};
@@ -95,13 +95,18 @@ impl Context {
         let router = Router::new(HttpProvider::new(endpoints), HashMap::new(), local, self.cwd.clone());
         let store = Arc::new(store);
         let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
+        let env = Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key()));
+        // The keys that cost nothing: what a person writes into an answer may hold one.
+        let keyed = self.settings.endpoints("").unwrap_or_default();
+        let secrets = secrets_of(&self.settings, &keyed, Some(self.places.wait_key()), env.clone());
         Runtime::new(Parts {
             log: store.clone(),
             blobs: store,
             provider: Arc::new(router),
-            env: Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key())),
+            env,
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
+            secrets,
         })
     }
 

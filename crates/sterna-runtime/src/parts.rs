@@ -9,7 +9,7 @@ use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
 
-use crate::{Env, SharedCheckpoints, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Parts {
     pub tools: Toolbox,
     /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
     pub checkpoints: Option<SharedCheckpoints>,
+    /// What must be neither kept, shown nor sent. The default finds secrets by pattern alone.
+    pub secrets: Secrets,
 }
 
 /// What a turn is given by whoever starts it. Everything that decides is written into the input's record, and into
@@ -124,7 +126,12 @@ impl PromptSource {
     }
 
     /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
-    pub(crate) fn prompt(&self, tools: &Toolbox, names: &[String]) -> Result<Prompt, PromptError> {
+    pub(crate) fn prompt(
+        &self,
+        tools: &Toolbox,
+        names: &[String],
+        secrets: &Secrets,
+    ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
@@ -132,7 +139,12 @@ impl PromptSource {
         if let Some(prompt) = made.get(names) {
             return Ok(prompt.clone());
         }
-        let prompt = Prompt::assemble(self.0.sections.clone(), tools.specs(names))?;
+        let mut sections = self.0.sections.clone();
+        let clean = secrets.common();
+        for section in &mut sections {
+            clean.redact_in_place(&mut section.text);
+        }
+        let prompt = Prompt::assemble(sections, tools.specs(names))?;
         made.insert(names.to_vec(), prompt.clone());
         Ok(prompt)
     }

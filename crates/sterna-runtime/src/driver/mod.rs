@@ -21,6 +21,7 @@ use sterna_model::{
     SessionId, TurnCommitted, TurnNo, TurnOutcome,
 };
 use sterna_policy::Rule;
+use sterna_secrets::Scoped;
 use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
@@ -185,6 +186,7 @@ pub(crate) struct Driver {
     prompt: Option<Prompt>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
+    secrets: Scoped,
     cache: EncodeCache,
     child_env: Arc<std::collections::BTreeMap<String, String>>,
     deadline: Option<tokio::task::AbortHandle>,
@@ -208,6 +210,7 @@ impl Driver {
     ) -> Self {
         let draining = rt.is_draining();
         let child_env = Arc::new(rt.parts.env.child_env());
+        let secrets = rt.parts.secrets.of(&shared.id);
         Self {
             id: shared.id.clone(),
             rt,
@@ -236,6 +239,7 @@ impl Driver {
             prompt: None,
             rules: None,
             view: Arc::default(),
+            secrets,
             cache: EncodeCache::default(),
             child_env,
             deadline: None,
@@ -521,7 +525,15 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        Ok(Rights { turn, rules, grants, env: self.rt.parts.env.clone() })
+        Ok(Rights {
+            turn,
+            rules,
+            grants,
+            env: self.rt.parts.env.clone(),
+            untrusted: Arc::new(self.state.transcript.untrusted()),
+            view: self.view.clone(),
+            secrets: self.secrets.clone(),
+        })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {
@@ -596,7 +608,11 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
-        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+        self.view = Arc::new(SessionView {
+            files: world.files.clone(),
+            todos: world.todos.clone(),
+            untrusted: self.state.strangers.clone(),
+        });
     }
 
     fn parked_on(&self) -> String {

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted};
+use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted, Untrusted};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
-use sterna_tool::{Access, Plan, PlanContext, SharedTool};
+use sterna_secrets::Scoped;
+use sterna_tool::{Access, Placeholders, Plan, PlanContext, SessionView, SharedTool};
 
-use crate::{Env, Toolbox};
+use crate::secrets::{placeholder, restored};
+use crate::{Env, Toolbox, strangers};
 
 /// What a turn lends to its calls.
 #[derive(Clone)]
@@ -17,12 +19,26 @@ pub struct Rights {
     pub rules: Arc<Vec<Rule>>,
     pub grants: Arc<Vec<Grant>>,
     pub env: Arc<dyn Env>,
+    /// Texts of strangers that the model had before it.
+    pub untrusted: Arc<Vec<Untrusted>>,
+    pub view: Arc<SessionView>,
+    pub secrets: Scoped,
 }
 
 /// What the pipeline says of a call.
 pub enum Passed {
     /// Policy said yes: it may run.
-    Run { tool: SharedTool, args: Value, plan: Arc<Plan>, quiet_git: bool, content: Digest, changes: Changes },
+    Run {
+        tool: SharedTool,
+        /// With secrets in place of placeholders, where the tool gets them.
+        args: Value,
+        plan: Arc<Plan>,
+        quiet_git: bool,
+        content: Digest,
+        changes: Changes,
+        /// Where its result comes from, when that is text of strangers.
+        origin: Option<String>,
+    },
     /// Somebody must be asked.
     Ask(Approval),
     /// It is answered without being run.
@@ -52,11 +68,20 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             return answer(ToolStatus::InvalidArguments, text);
         }
     };
-    let plan = match tool.plan(&plan_context(turn), &args) {
+    // A grant is bound to what the log holds.
+    let content = content_of(name, &args);
+    let args = match with_secrets(tool, args, &rights.secrets) {
+        Ok(args) => args,
+        Err(why) => {
+            let text = format!("invalid_arguments for {name}: {why}\nThe call was not run.");
+            return answer(ToolStatus::InvalidArguments, text);
+        }
+    };
+    let cx = plan_context(turn);
+    let plan = match tool.plan(&cx, &args) {
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
-    let content = content_of(name, &args);
     let verdict = judge(name, &plan, content, rights);
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
@@ -70,8 +95,10 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             source: verdict.source,
             preview: plan.preview,
             content,
+            untrusted: rights.untrusted.to_vec(),
         }),
         sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
+            origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
             tool: tool.clone(),
             args,
             plan: Arc::new(plan),
@@ -94,7 +121,7 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
 pub fn explain(command: &str, rights: &TurnStarted, rules: &[Rule], env: &dyn Env) -> Verdict {
     let access = Access::Shell { command: command.to_owned(), cwd: PathBuf::from(&rights.cwd) };
     let content = content_of("shell", &serde_json::json!({ "command": command }));
-    verdict("shell", &[access], content, rights, rules, &[], env)
+    verdict("shell", &[access], content, rights, rules, &[], &[], env)
 }
 
 /// Where a turn's calls happen.
@@ -103,8 +130,30 @@ pub fn plan_context(turn: &TurnStarted) -> PlanContext {
     PlanContext { cwd: PathBuf::from(&turn.cwd), roots: dirs.map(PathBuf::from).collect() }
 }
 
+/// The arguments that the tool is given: those few that only write get the secrets that placeholders stand for. What
+/// else would run with a placeholder is not what was meant, and does not run.
+fn with_secrets(tool: &SharedTool, args: Value, secrets: &Scoped) -> Result<Value, String> {
+    let Some(placeholder) = placeholder(&args) else { return Ok(args) };
+    match tool.placeholders(&args) {
+        Placeholders::Keep => Ok(args),
+        Placeholders::Restore => match restored(&args, secrets) {
+            Ok(whole) => Ok(whole.unwrap_or(args)),
+            Err(unknown) => Err(format!(
+                "{unknown} any more: it was seen by another one, or it is no secret's placeholder. Leave that part of \
+                 the text as it is, or ask the person to put the secret in."
+            )),
+        },
+        Placeholders::Refuse => Err(format!(
+            "`{placeholder}` stands for a secret, which neither you nor this tool is given. Use what has the secret \
+             already, such as a variable of the environment or a file that is read where it is needed, or ask the \
+             person."
+        )),
+    }
+}
+
 fn judge(name: &str, plan: &Plan, content: Digest, rights: &Rights) -> Verdict {
-    verdict(name, &plan.accesses, content, &rights.turn, &rights.rules, &rights.grants, &*rights.env)
+    let Rights { turn, rules, grants, env, untrusted, .. } = rights;
+    verdict(name, &plan.accesses, content, turn, rules, grants, untrusted, &**env)
 }
 
 fn verdict(
@@ -114,8 +163,10 @@ fn verdict(
     turn: &TurnStarted,
     rules: &[Rule],
     grants: &[Grant],
+    untrusted: &[Untrusted],
     env: &dyn Env,
 ) -> Verdict {
+    let untrusted: Vec<&str> = untrusted.iter().map(|one| one.origin.as_str()).collect();
     let accesses: Vec<sterna_policy::Access> = accesses.iter().map(access).collect();
     let cx = plan_context(turn);
     let grants: Vec<&Grant> = grants.iter().collect();
@@ -134,6 +185,7 @@ fn verdict(
         cwd: &cx.cwd,
         state_dirs: &state_dirs,
         sandbox: sterna_policy::Sandbox::None,
+        untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
     })
 }

@@ -312,6 +312,7 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            secrets: self.parts.secrets.clone(),
         })
     }
 

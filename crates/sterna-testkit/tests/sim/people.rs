@@ -72,6 +72,7 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            secrets: sterna_runtime::Secrets::default(),
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),

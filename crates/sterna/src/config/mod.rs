@@ -43,6 +43,7 @@ pub struct Settings {
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
     pub sandbox: SandboxWish,
+    pub secrets: SecretsWish,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -63,6 +64,15 @@ pub struct SandboxWish {
     pub level: Option<String>,
     /// Without one, nothing runs.
     pub required: bool,
+}
+
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretsWish {
+    /// Patterns; the first group of one is the secret, where it has groups.
+    pub extra: Vec<String>,
+    /// What matches one of these as a whole is kept as it is.
+    pub allow: Vec<String>,
 }
 
 /// How the local model is run.

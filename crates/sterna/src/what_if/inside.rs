@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::{BlobWriter, Blobs, LogError, MemoryLog, SharedLog, digest};
 use sterna_model::{Billed, BlobRef, Digest, ErrorClass, ProviderFailure, Route};
-use sterna_runtime::{Divergence, Parts, RuntimeError, Toolbox, WhatIfHost, WhatIfRun, refill};
+use sterna_runtime::{Divergence, Parts, RuntimeError, Secrets, Toolbox, WhatIfHost, WhatIfRun, refill};
 
 use super::frames::{self, Answer, Ask, Begin};
 use crate::SystemEnv;
@@ -39,6 +39,8 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         // Without a helper: commands end with the run.
         tools: Toolbox::new(sterna_tools::builtin(None)),
         checkpoints: None,
+        // No key of anybody is in here.
+        secrets: Secrets::default(),
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
 }
