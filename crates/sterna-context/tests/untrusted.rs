@@ -29,7 +29,12 @@ fn asked(step: u32) -> Body {
 
 fn called(step: u32) -> Body {
     let call = |id: &str| {
-        Part::ToolCall(ToolCall { id: id.into(), name: "look".into(), arguments: "{}".into(), truncated: false })
+        Part::ToolCall(ToolCall {
+            id: id.into(),
+            name: "look".into(),
+            arguments: "{}".into(),
+            truncated: false,
+        })
     };
     let model = ModelOutcome {
         parts: vec![call("a"), call("b")],

@@ -20,7 +20,7 @@ fn what_a_page_may_try_to_bring_about_is_asked() {
         assert!(!got(&[]).tainted, "{told}");
         let found = got(PAGE);
         assert_eq!(found.decision, tainted, "{told}: {}", found.reason);
-        if clean != tainted {
+        if clean != tainted && tainted != Decision::Allow {
             assert!(found.tainted && found.reason.contains("web:evil.example"), "{told}: {}", found.reason);
         }
     };
@@ -47,7 +47,13 @@ fn what_a_page_may_try_to_bring_about_is_asked() {
     check(execute, "", "session", Allow, Allow);
     // A person's own rule of each kind.
     check(execute, "ask Write(src/**) when tainted", "write src/a.rs", Allow, Ask);
-    check(execute, "deny Shell(git push *) when tainted; allow Shell(git push *); allow Web", "$ git push o", Allow, Deny);
+    check(
+        execute,
+        "deny Shell(git push *) when tainted; allow Shell(git push *); allow Web",
+        "$ git push o",
+        Allow,
+        Deny,
+    );
     check(execute, "deny Read(**/*.pem) when tainted", "read a/b.pem", Allow, Deny);
     // What an ask becomes.
     check(Mode::NeverAsk, "allow Web", "web docs.rs", Allow, Deny);

@@ -32,7 +32,17 @@ impl Open {
     /// The wait that this event opens.
     pub fn of(kind: &EventKind) -> Option<Self> {
         match kind {
-            EventKind::ApprovalRequested { wait, tool, summary, reason, rule, source, preview, untrusted, .. } => {
+            EventKind::ApprovalRequested {
+                wait,
+                tool,
+                summary,
+                reason,
+                rule,
+                source,
+                preview,
+                untrusted,
+                ..
+            } => {
                 let rule = rule.as_ref().map(|rule| match source {
                     Some(source) => format!("{rule} ({source})"),
                     None => rule.clone(),
