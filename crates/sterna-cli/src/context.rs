@@ -9,7 +9,7 @@ use sterna::places::Places;
 use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv, secrets_of};
 use sterna_llm_http::HttpProvider;
 use sterna_model::SessionId;
-use sterna_runtime::{Parts, Runtime, SharedCheckpoints, Toolbox};
+use sterna_runtime::{Env, Parts, Runtime, Secrets, SharedCheckpoints, Toolbox};
 use sterna_sqlite::{Options, SqliteStore};
 
 use crate::failure::Failure;
@@ -96,9 +96,7 @@ impl Context {
         let store = Arc::new(store);
         let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
         let env = Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key()));
-        // The keys that cost nothing: what a person writes into an answer may hold one.
-        let keyed = self.settings.endpoints("").unwrap_or_default();
-        let secrets = secrets_of(&self.settings, &keyed, Some(self.places.wait_key()), env.clone());
+        let secrets = self.secrets(env.clone());
         Runtime::new(Parts {
             log: store.clone(),
             blobs: store,
@@ -108,6 +106,12 @@ impl Context {
             checkpoints: Some(checkpoints),
             secrets,
         })
+    }
+
+    /// What a command that calls no model knows of secrets: the keys that cost nothing, and the environment.
+    pub fn secrets(&self, env: Arc<dyn Env>) -> Secrets {
+        let keyed = self.settings.endpoints("").unwrap_or_default();
+        secrets_of(&self.settings, &keyed, Some(self.places.wait_key()), env)
     }
 
     /// The checkpoints that this store holds.
