@@ -122,6 +122,7 @@ impl World {
             tools,
             checkpoints: None,
             secrets: Default::default(),
+            levels: None,
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
         let Ok(route) = "bench/x".parse() else { bail!("a route has a provider and a model") };
@@ -132,11 +133,16 @@ impl World {
             rules: Vec::new(),
             on_ask: OnAsk::Deny,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: std::collections::BTreeMap::new(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::None,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal)),
         };
         Ok(Self { runtime, config, log })

@@ -105,6 +105,7 @@ impl Context {
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
             secrets,
+            levels: None,
         })
     }
 

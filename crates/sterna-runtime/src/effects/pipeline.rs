@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted, Untrusted};
+use sterna_model::{Approval, CallTool, Digest, Grant, Sandbox, ToolStatus, TurnStarted, Untrusted};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
 use sterna_secrets::Scoped;
-use sterna_tool::{Access, Placeholders, Plan, PlanContext, SessionView, SharedTool};
+use sterna_tool::{Access, Confine, Placeholders, Plan, PlanContext, SessionView, SharedTool};
 
 use crate::secrets::{placeholder, restored};
-use crate::{Env, Toolbox, strangers};
+use crate::{Env, Levels, Toolbox, strangers};
 
 /// What a turn lends to its calls.
 #[derive(Clone)]
@@ -23,6 +23,23 @@ pub struct Rights {
     pub untrusted: Arc<Vec<Untrusted>>,
     pub view: Arc<SessionView>,
     pub secrets: Scoped,
+    pub levels: Option<Arc<dyn Levels>>,
+}
+
+impl Rights {
+    /// The level that the turn's commands run on. Only asked for where a call has some: it may be found out just now.
+    async fn level(&self, tool: &SharedTool, plan: &Plan) -> Result<Sandbox, String> {
+        let commands = plan.accesses.iter().any(|access| matches!(access, Access::Shell { .. }));
+        let wish = self.turn.sandbox;
+        match &self.levels {
+            _ if !commands => Ok(Sandbox::None),
+            Some(levels) if tool.confines() => levels.level(wish).await,
+            _ if wish.is_strict() => {
+                Err(format!("commands of `{}` cannot be confined here", tool.spec().name))
+            }
+            _ => Ok(Sandbox::None),
+        }
+    }
 }
 
 /// What the pipeline says of a call.
@@ -38,6 +55,7 @@ pub enum Passed {
         changes: Changes,
         /// Where its result comes from, when that is text of strangers.
         origin: Option<String>,
+        confine: Arc<Confine>,
     },
     /// Somebody must be asked.
     Ask(Approval),
@@ -46,10 +64,10 @@ pub enum Passed {
 }
 
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
-pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
+pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
     let name = &call.call.name;
-    let Some(tool) = tools.get(name) else {
+    let Some(tool) = tools.get(name).cloned() else {
         return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}"));
     };
     let turn = &rights.turn;
@@ -70,7 +88,7 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     };
     // A grant is bound to what the log holds.
     let content = content_of(name, &args);
-    let args = match with_secrets(tool, args, &rights.secrets) {
+    let args = match with_secrets(&tool, args, &rights.secrets) {
         Ok(args) => args,
         Err(why) => {
             let text = format!("invalid_arguments for {name}: {why}\nThe call was not run.");
@@ -82,7 +100,20 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
-    let verdict = judge(name, &plan, content, rights);
+    let mut level = match rights.level(&tool, &plan).await {
+        Ok(level) => level,
+        Err(why) => {
+            let wish = rights.turn.sandbox.word();
+            let text = format!("sandbox_required: {why} (sandbox = \"{wish}\")\nThe call was not run.");
+            return answer(ToolStatus::Denied, text);
+        }
+    };
+    let mut verdict = judge(name, &plan, content, level, rights);
+    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
+        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
+        level = Sandbox::None;
+        verdict = judge(name, &plan, content, level, rights);
+    }
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
@@ -99,12 +130,13 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
         }),
         sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
             origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
-            tool: tool.clone(),
+            tool,
             args,
             plan: Arc::new(plan),
             quiet_git,
             content,
             changes: verdict.changes,
+            confine: Arc::new(Confine { level, bounds: verdict.bounds }),
         },
         sterna_model::Decision::Deny => {
             let by = match (&verdict.rule, &verdict.source) {
@@ -118,10 +150,16 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
 }
 
 /// What policy says of a shell command line under a turn's rights: for `policy explain` and for tests. Runs nothing.
-pub fn explain(command: &str, rights: &TurnStarted, rules: &[Rule], env: &dyn Env) -> Verdict {
+pub fn explain(
+    command: &str,
+    rights: &TurnStarted,
+    rules: &[Rule],
+    level: Sandbox,
+    env: &dyn Env,
+) -> Verdict {
     let access = Access::Shell { command: command.to_owned(), cwd: PathBuf::from(&rights.cwd) };
     let content = content_of("shell", &serde_json::json!({ "command": command }));
-    verdict("shell", &[access], content, rights, rules, &[], &[], env)
+    verdict("shell", &[access], content, rights, rules, &[], &[], level, env)
 }
 
 /// Where a turn's calls happen.
@@ -151,11 +189,12 @@ fn with_secrets(tool: &SharedTool, args: Value, secrets: &Scoped) -> Result<Valu
     }
 }
 
-fn judge(name: &str, plan: &Plan, content: Digest, rights: &Rights) -> Verdict {
+fn judge(name: &str, plan: &Plan, content: Digest, level: Sandbox, rights: &Rights) -> Verdict {
     let Rights { turn, rules, grants, env, untrusted, .. } = rights;
-    verdict(name, &plan.accesses, content, turn, rules, grants, untrusted, &**env)
+    verdict(name, &plan.accesses, content, turn, rules, grants, untrusted, level, &**env)
 }
 
+#[expect(clippy::too_many_arguments, reason = "everything that a decision depends on")]
 fn verdict(
     name: &str,
     accesses: &[Access],
@@ -164,6 +203,7 @@ fn verdict(
     rules: &[Rule],
     grants: &[Grant],
     untrusted: &[Untrusted],
+    sandbox: Sandbox,
     env: &dyn Env,
 ) -> Verdict {
     let untrusted: Vec<&str> = untrusted.iter().map(|one| one.origin.as_str()).collect();
@@ -184,7 +224,7 @@ fn verdict(
         home: home.as_deref(),
         cwd: &cx.cwd,
         state_dirs: &state_dirs,
-        sandbox: sterna_policy::Sandbox::None,
+        sandbox,
         untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
     })

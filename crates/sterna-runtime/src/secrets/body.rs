@@ -117,7 +117,10 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
         match fact {
             Fact::Todo(item) => todo(item, secrets),
             // A path is where something is: another text would be another place.
-            Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::Command { .. } => {}
+            Fact::FileRead { .. }
+            | Fact::FileWritten { .. }
+            | Fact::FileRemoved { .. }
+            | Fact::Command { .. } => {}
         }
     }
 }

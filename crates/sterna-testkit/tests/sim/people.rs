@@ -73,6 +73,7 @@ impl People {
         let parts = Parts {
             checkpoints: None,
             secrets: sterna_runtime::Secrets::default(),
+            levels: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),
@@ -415,6 +416,10 @@ impl People {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: self.prompt.clone(),
         }
     }
