@@ -319,7 +319,7 @@ async fn store(
 async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) -> Said {
     let print = Print::from_env();
     match open {
-        Open::Approval { wait, tool, summary, reason, rule, preview } => {
+        Open::Approval { wait, tool, summary, reason, rule, preview, untrusted } => {
             // A summary that begins with the tool's name needs it no second time.
             let tool =
                 if summary.starts_with(&tool) { String::new() } else { format!("{} ", one_line(&tool, 80)) };
@@ -331,6 +331,10 @@ async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) 
             let rule = rule.map_or_else(String::new, |rule| format!(" · rule {}", one_line(&rule, 200)));
             let why = format!("  asks because: {}{rule}", one_line(&reason, 300));
             print.note(&print.paint_err(&why, Style::Dim));
+            for text in untrusted {
+                let mark = format!("  the model has read text of strangers: {}", one_line(&text, 300));
+                print.note(&print.paint_err(&mark, Style::Yellow));
+            }
             let (ruling, grant) = loop {
                 match person.read(ALLOW, false).await {
                     Line::Interrupt => return Said::Interrupt,

@@ -53,6 +53,7 @@ pub struct Settings {
     pub env_pass: Vec<String>,
     /// How commands are confined.
     pub sandbox: Option<SandboxWish>,
+    pub secrets: SecretsWish,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -64,6 +65,15 @@ pub struct Settings {
     pub sources: BTreeMap<String, String>,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
+}
+
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretsWish {
+    /// Patterns; the first group of one is the secret, where it has groups.
+    pub extra: Vec<String>,
+    /// What matches one of these as a whole is kept as it is.
+    pub allow: Vec<String>,
 }
 
 /// How the local model is run.
