@@ -5,6 +5,7 @@
 
 mod effect;
 mod event;
+mod hook;
 mod ids;
 mod message;
 mod policy;
@@ -15,6 +16,7 @@ mod usage;
 
 pub use effect::*;
 pub use event::*;
+pub use hook::*;
 pub use ids::*;
 pub use message::*;
 pub use policy::*;

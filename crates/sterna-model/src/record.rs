@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
+    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan, InDoubtPolicy, InputPart, Intended, Millis,
     Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
     TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
@@ -60,6 +60,7 @@ pub enum Body {
         route: Route,
         cause: String,
     },
+    /// In force from the next turn until changed; at once where it is a record of the running turn.
     ModeChanged {
         mode: Mode,
         by: String,
@@ -134,6 +135,7 @@ pub enum Body {
         why: String,
     },
     Rewound(Rewound),
+    HookRan(Box<HookRan>),
 }
 
 /// The first record of every log.
@@ -211,6 +213,9 @@ pub struct Given {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
+    /// Nobody chose `mode` for this input: where the session's own mode was switched, that one counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mode_of_session: bool,
 }
 
 /// Everything that somebody else would need to drive the turn on.
@@ -334,6 +339,8 @@ pub struct WaitOpened {
 pub enum WaitOn {
     Approval(Approval),
     Questions(Vec<Question>),
+    /// Only a person's yes to it ends plan mode.
+    Plan(SubmittedPlan),
 }
 
 impl WaitOn {
@@ -341,8 +348,12 @@ impl WaitOn {
     pub fn takes(&self, ruling: &Ruling) -> bool {
         match (self, ruling) {
             (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
-            (Self::Approval(_), Ruling::Allow) | (Self::Questions(_), Ruling::Answers(_)) => true,
-            (Self::Approval(_), Ruling::Answers(_)) | (Self::Questions(_), Ruling::Allow) => false,
+            (Self::Approval(_), Ruling::Allow | Ruling::Edited(_))
+            | (Self::Questions(_), Ruling::Answers(_))
+            | (Self::Plan(_), Ruling::Allow | Ruling::Plan { .. }) => true,
+            (Self::Approval(_), Ruling::Answers(_) | Ruling::Plan { .. })
+            | (Self::Questions(_), Ruling::Allow | Ruling::Edited(_) | Ruling::Plan { .. })
+            | (Self::Plan(_), Ruling::Answers(_) | Ruling::Edited(_)) => false,
         }
     }
 }
@@ -364,6 +375,17 @@ pub struct Approval {
     pub preview: Option<String>,
     /// What a grant given in answer would be bound to.
     pub content: Digest,
+}
+
+/// A plan that the model asks a person to approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmittedPlan {
+    /// Its name: 1 to 64 characters of `a-z0-9-`.
+    pub slug: String,
+    /// Markdown, at most 64 KiB.
+    pub content: String,
+    /// The mode that a yes leads to, unless the person names another: the one before plan mode.
+    pub after: Mode,
 }
 
 /// One question of `ask_user`.

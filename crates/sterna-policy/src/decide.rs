@@ -110,6 +110,9 @@ pub struct Verdict {
     /// What the call may change in files, whatever the decision is.
     #[serde(skip)]
     pub changes: Changes,
+    /// It asks, and nothing but the mode makes it: neither a rule nor the safety floor has a say.
+    #[serde(skip)]
+    pub by_mode: bool,
 }
 
 /// What a call may change in files.
@@ -377,6 +380,11 @@ impl Judge<'_> {
             self.find(Rank::Wall, format!("plan mode: nothing that writes can run: {what}"), None);
             return;
         }
+        if how != How::Read && self.ask.mode == Mode::Pair {
+            // No allow rule answers it: that the person sees each write is what the mode is for.
+            self.find(Rank::AskByRule, format!("{what}: mode `pair` shows each write"), None);
+            return;
+        }
         let covering = match by {
             By::Tool => self.tool_rule,
             By::Command(rule) => rule,
@@ -428,6 +436,9 @@ impl Judge<'_> {
                     self.find(Rank::Allow, format!("{what}: file tools may write in the workspace"), None);
                 }
                 Mode::Plan => self.find(Rank::Wall, format!("plan mode: {what}"), None),
+                Mode::Pair => {
+                    self.find(Rank::AskByRule, format!("{what}: mode `pair` shows each write"), None);
+                }
             },
         }
     }
@@ -436,7 +447,7 @@ impl Judge<'_> {
     fn sandboxed(&self) -> bool {
         let trusting = match self.ask.mode {
             Mode::Execute | Mode::NeverAsk | Mode::Bypass => true,
-            Mode::AcceptEdits | Mode::Ask | Mode::Plan => false,
+            Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair => false,
         };
         trusting && self.ask.sandbox.holds()
     }
@@ -674,7 +685,7 @@ impl Judge<'_> {
             (
                 Rank::AskByMode | Rank::AskByRule,
                 None,
-                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan,
+                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair,
             ) => (Decision::Ask, why),
         };
         let met = |i: &usize| {
@@ -690,6 +701,7 @@ impl Judge<'_> {
             rules: self.met.iter().map(met).collect(),
             shell: self.plan,
             changes: self.changes,
+            by_mode: decision == Decision::Ask && rank == Rank::AskByMode,
         }
     }
 }

@@ -9,6 +9,7 @@ mod driver;
 mod effects;
 mod env;
 mod error;
+mod hooks;
 mod hub;
 mod observe;
 mod parts;
@@ -28,6 +29,10 @@ pub use checkpoints::{
 pub use effects::pipeline::{explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
+pub use hooks::{
+    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet, HookSpec, Hooks,
+    Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+};
 pub use observe::Observer;
 pub use parts::{Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, Replayed, replay};

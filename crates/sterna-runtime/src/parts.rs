@@ -9,7 +9,7 @@ use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
 
-use crate::{Env, SharedCheckpoints, Toolbox};
+use crate::{Env, SharedCheckpoints, SharedHooks, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Parts {
     pub tools: Toolbox,
     /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
     pub checkpoints: Option<SharedCheckpoints>,
+    /// Whoever wants to be asked, or told. `None`: nobody, and nothing is spent on it.
+    pub hooks: Option<SharedHooks>,
 }
 
 /// What a turn is given by whoever starts it. Everything that decides is written into the input's record, and into
@@ -41,6 +43,8 @@ pub struct TurnConfig {
     pub tools: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
+    /// Nobody chose `mode`: where the session was switched to another, that one counts.
+    pub mode_of_session: bool,
     pub prompt: PromptSource,
 }
 
@@ -60,6 +64,7 @@ impl TurnConfig {
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
             max_output: self.max_output,
+            mode_of_session: self.mode_of_session,
         }
     }
 
@@ -78,6 +83,7 @@ impl TurnConfig {
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
             max_output: given.max_output,
+            mode_of_session: given.mode_of_session,
             prompt: self.prompt.clone(),
         }
     }
@@ -98,6 +104,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         tools,
         // Each model call has its own in its intent.
         max_output: _,
+        mode_of_session: _,
     } = given;
     TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
 }

@@ -135,8 +135,10 @@ impl Driver {
         for draft in records {
             let fact = match &draft.body {
                 Body::Outcome(_) | Body::Attempt(_) | Body::WaitOpened(_) | Body::InDoubt { .. } => true,
-                Body::LimitReached { .. } | Body::WaitResolved { .. } => true,
+                Body::LimitReached { .. } | Body::WaitResolved { .. } | Body::HookRan(_) => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
+                // What a plan's approval led to.
+                Body::ModeChanged { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);
                     self.inflight.remove(&intent.key);
@@ -224,6 +226,7 @@ fn identity(record: &Record) -> String {
         Body::InDoubt { key, .. } => format!("in_doubt:{key}"),
         Body::WaitOpened(opened) => format!("wait:{}", opened.wait),
         Body::WaitResolved { wait, .. } => format!("resolved:{wait}"),
+        Body::HookRan(ran) => format!("hook:{}", ran.key),
         Body::LimitReached { turn, reason } => format!("limit:{turn}:{}", reason.word()),
         _ => format!("record:{}", record.seq),
     }

@@ -1,10 +1,10 @@
-//! The one way to a tool: resolve, available, validate, normalise, policy. What comes after it is intent and run.
+//! The one way to a tool: resolve, available, validate, normalise, hooks, policy. What comes after it is intent and run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted};
+use sterna_model::{Approval, CallTool, Decision, Digest, Grant, Mode, ToolStatus, TurnStarted};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
 use sterna_tool::{Access, Plan, PlanContext, SharedTool};
 
@@ -19,6 +19,35 @@ pub struct Rights {
     pub env: Arc<dyn Env>,
 }
 
+/// What hooks say of a call that they do not forbid.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FromHooks {
+    pub permission: Option<Decision>,
+    pub reason: String,
+}
+
+impl FromHooks {
+    /// The decision when hooks have been heard too. They may ask where policy would not; their yes answers only what
+    /// the mode alone would have asked.
+    fn heard(&self, verdict: &mut Verdict, mode: Mode) {
+        let (asks, reason) = (self.permission == Some(Decision::Ask), &self.reason);
+        match verdict.decision {
+            Decision::Ask if verdict.by_mode && self.permission == Some(Decision::Allow) => {
+                verdict.decision = Decision::Allow;
+            }
+            Decision::Allow if asks && mode == Mode::NeverAsk => {
+                verdict.decision = Decision::Deny;
+                verdict.reason = format!("mode `never-ask` refuses what would ask; {reason}");
+            }
+            Decision::Allow if asks && mode != Mode::Bypass => {
+                (verdict.decision, verdict.reason) = (Decision::Ask, reason.clone());
+                (verdict.rule, verdict.source) = (None, None);
+            }
+            Decision::Allow | Decision::Ask | Decision::Deny => {}
+        }
+    }
+}
+
 /// What the pipeline says of a call.
 pub enum Passed {
     /// Policy said yes: it may run.
@@ -30,7 +59,7 @@ pub enum Passed {
 }
 
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
-pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
+pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &FromHooks) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
     let name = &call.call.name;
     let Some(tool) = tools.get(name) else {
@@ -57,7 +86,8 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
         Err(error) => return answer(error.status, error.message),
     };
     let content = content_of(name, &args);
-    let verdict = judge(name, &plan, content, rights);
+    let mut verdict = judge(name, &plan, content, rights);
+    hooks.heard(&mut verdict, turn.mode);
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });

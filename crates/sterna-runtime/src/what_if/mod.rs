@@ -290,6 +290,7 @@ impl NewRun<'_> {
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
+            mode_of_session: false,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
         }
     }
@@ -312,6 +313,7 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            hooks: None,
         })
     }
 

@@ -293,6 +293,7 @@ impl World {
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
+            hooks: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
     }
@@ -316,6 +317,7 @@ impl World {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
         }

@@ -72,6 +72,7 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            hooks: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),
@@ -413,6 +414,7 @@ impl People {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             prompt: self.prompt.clone(),
         }

@@ -39,6 +39,7 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         // Without a helper: commands end with the run.
         tools: Toolbox::new(sterna_tools::builtin(None)),
         checkpoints: None,
+        hooks: None,
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
 }
