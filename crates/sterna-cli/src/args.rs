@@ -125,7 +125,7 @@ pub struct TurnArgs {
     /// A further writable folder
     #[arg(long, value_name = "DIR")]
     pub add_dir: Vec<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass or plan
+    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
     #[arg(long)]
     pub mode: Option<String>,
     /// What an ask does where nobody is at a terminal
@@ -146,10 +146,10 @@ pub struct TurnArgs {
     /// Deny what this rule matches
     #[arg(long, value_name = "RULE")]
     pub deny: Vec<String>,
-    /// How commands are confined: none (landlock and bubblewrap are not built yet)
+    /// How commands are confined: auto (the best there is), none, landlock, bubblewrap or required
     #[arg(long, value_name = "LEVEL")]
     pub sandbox: Option<String>,
-    /// Refuse to run without a sandbox
+    /// Refuse to run where commands cannot be confined
     #[arg(long)]
     pub require_sandbox: bool,
 }

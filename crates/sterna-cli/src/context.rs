@@ -103,6 +103,7 @@ impl Context {
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
             hooks: None,
+            levels: None,
         })
     }
 

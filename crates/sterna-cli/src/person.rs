@@ -39,6 +39,8 @@ pub enum Answer {
     Once,
     /// This very content, for as long as the session lives.
     Session,
+    /// With the person's own text.
+    Edit,
     No(String),
     /// Feedback is still to come.
     WhyNot,
@@ -88,6 +90,7 @@ impl Answer {
         match (word.to_ascii_lowercase().as_str(), rest.trim()) {
             ("y" | "yes" | "o" | "once", "") => Self::Once,
             ("s" | "session", "") => Self::Session,
+            ("e" | "edit", "") => Self::Edit,
             ("n" | "no", "") => Self::WhyNot,
             ("n" | "no", why) => Self::No(why.to_owned()),
             _ => Self::Unclear,
@@ -161,6 +164,8 @@ mod tests {
             (" Yes ", Answer::Once),
             ("once", Answer::Once),
             ("s", Answer::Session),
+            ("e", Answer::Edit),
+            ("Edit", Answer::Edit),
             ("session", Answer::Session),
             ("n", Answer::WhyNot),
             ("no use tabs", no("use tabs")),

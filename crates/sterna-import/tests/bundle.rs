@@ -93,10 +93,12 @@ impl Reference {
                     rules: vec![],
                     on_ask: OnAsk::Park,
                     in_doubt: InDoubtPolicy::Rerun,
+                    in_doubt_of: Default::default(),
                     root: "/".into(),
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],
                     tools: vec![],
+                    sandbox: sterna_model::SandboxWish::Auto,
                     now: 5,
                 })),
             );

@@ -43,11 +43,14 @@ fn what_an_input_is_given_is_no_part_of_what_it_is() {
             rules: Vec::new(),
             on_ask: sterna_model::OnAsk::Deny,
             in_doubt: sterna_model::InDoubtPolicy::Report,
+            in_doubt_of: Default::default(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            mode_of_session: false,
+            sandbox: sterna_model::SandboxWish::Auto,
         };
         match input(text.into()) {
             Body::InputAccepted(bare) => {

@@ -47,6 +47,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::WaitOpened(wait) => match wait.on {
             WaitOn::Approval(_) => file!("wait_approval"),
             WaitOn::Questions(_) => file!("wait_questions"),
+            WaitOn::Plan(_) => ["", include_str!("golden/v2/wait_plan.json")],
         },
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
@@ -57,6 +58,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::CheckpointTaken(_) => file!("checkpoint_taken"),
         Body::CheckpointMissed { .. } => file!("checkpoint_missed"),
         Body::Rewound(_) => file!("rewound"),
+        Body::HookRan(_) => ["", include_str!("golden/v2/hook_ran.json")],
     }
 }
 
@@ -80,7 +82,10 @@ fn each_body_is_written_and_read_as_its_file_says() {
         let mut draft = draft;
         match &mut draft.body {
             Body::InputAccepted(input) => input.given = None,
-            Body::TurnStarted(turn) => turn.limits.max_wait = None,
+            Body::TurnStarted(turn) => {
+                turn.limits.max_wait = None;
+                turn.in_doubt_of.clear();
+            }
             Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
             Body::WaitResolved { early, .. } => *early = false,
             _ => {}
@@ -129,6 +134,7 @@ fn drafts() -> Vec<Draft> {
         let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
         vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
     };
+    let in_doubt_of = || [("shell".to_owned(), InDoubtPolicy::Ask)].into();
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
@@ -169,11 +175,14 @@ fn drafts() -> Vec<Draft> {
                 rules: rules(),
                 on_ask: OnAsk::Park,
                 in_doubt: InDoubtPolicy::Report,
+                in_doubt_of: in_doubt_of(),
                 root: "/w".into(),
                 cwd: "/w".into(),
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
                 max_output: Some(4096),
+                mode_of_session: false,
+                sandbox: SandboxWish::Auto,
             })),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
@@ -186,10 +195,12 @@ fn drafts() -> Vec<Draft> {
             rules: rules(),
             on_ask: OnAsk::Park,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: in_doubt_of(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: vec!["/x".into()],
             tools: vec!["read".into()],
+            sandbox: SandboxWish::Auto,
             now: 1_700_000_000_001,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {
@@ -326,6 +337,38 @@ fn drafts() -> Vec<Draft> {
                 preview: Some("- x".into()),
                 content: hash(8),
             }),
+        }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w3".into(),
+            key: key("demo/1/2/tool/3"),
+            deadline: None,
+            answered: false,
+            on: WaitOn::Plan(SubmittedPlan {
+                slug: "fix-it".into(),
+                content: "# Fix it".into(),
+                after: Mode::AcceptEdits,
+            }),
+        }))),
+        step(Body::HookRan(Box::new(HookRan {
+            key: "demo/1/2/hook/PreToolUse/0.1".into(),
+            event: HookEvent::PreToolUse,
+            tool: Some(key("demo/1/2/tool/0")),
+            input: Some(4),
+            hooks: vec![HookReport {
+                name: "hooks.json:PreToolUse.1.1".into(),
+                end: HookEnd::FailedClosed,
+                duration_ms: 3,
+                message: "hello".into(),
+                output: "noise".into(),
+            }],
+            says: HookSays {
+                blocked: true,
+                permission: Some(Decision::Ask),
+                reason: "so".into(),
+                stop: Some("enough".into()),
+                rewrite: Some(Rewrite { arguments: "{}".into(), class: EffectClass::AtMostOnce }),
+                context: vec!["mind".into()],
+            },
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),

@@ -1,11 +1,13 @@
 //! Records: the whole vocabulary of state. Adding a body is an ADR.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, StepNo,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -203,6 +205,9 @@ pub struct Given {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -216,6 +221,8 @@ pub struct Given {
     /// Nobody chose `mode` for this input: where the session's own mode was switched, that one counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mode_of_session: bool,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
 }
 
 /// Everything that somebody else would need to drive the turn on.
@@ -230,6 +237,9 @@ pub struct TurnStarted {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -237,8 +247,17 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
+}
+
+impl TurnStarted {
+    /// What becomes of a call of this tool that is in doubt.
+    pub fn in_doubt_of(&self, tool: &str) -> InDoubtPolicy {
+        self.in_doubt_of.get(tool).copied().unwrap_or(self.in_doubt)
+    }
 }
 
 /// The bounds of a turn, with the names they have in configuration.

@@ -34,7 +34,7 @@ pub use hooks::{
     Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
 };
 pub use observe::Observer;
-pub use parts::{Parts, PromptSource, TurnConfig};
+pub use parts::{Levels, Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
+use sterna_model::{
+    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq,
+    TurnStarted,
+};
 
 use crate::{Env, SharedCheckpoints, SharedHooks, Toolbox};
 
@@ -23,6 +27,15 @@ pub struct Parts {
     pub checkpoints: Option<SharedCheckpoints>,
     /// Whoever wants to be asked, or told. `None`: nobody, and nothing is spent on it.
     pub hooks: Option<SharedHooks>,
+    /// Says how commands are confined. `None`: they are not.
+    pub levels: Option<Arc<dyn Levels>>,
+}
+
+/// Which level of a sandbox this machine offers.
+pub trait Levels: Send + Sync {
+    /// The level that a turn's commands run on. Finding it out may take a while the first time. An error says why none can
+    /// be had that the wish takes: then no command may run.
+    fn level(&self, wish: SandboxWish) -> BoxFuture<'_, Result<Sandbox, String>>;
 }
 
 /// What a turn is given by whoever starts it. Everything that decides is written into the input's record, and into
@@ -35,6 +48,8 @@ pub struct TurnConfig {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     /// The workspace: absolute, symlinks resolved.
     pub root: PathBuf,
     pub cwd: PathBuf,
@@ -45,6 +60,7 @@ pub struct TurnConfig {
     pub max_output: Option<u32>,
     /// Nobody chose `mode`: where the session was switched to another, that one counts.
     pub mode_of_session: bool,
+    pub sandbox: SandboxWish,
     pub prompt: PromptSource,
 }
 
@@ -59,12 +75,14 @@ impl TurnConfig {
             rules: self.rules.clone(),
             on_ask: self.on_ask,
             in_doubt: self.in_doubt,
+            in_doubt_of: self.in_doubt_of.clone(),
             root: text(&self.root),
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
             max_output: self.max_output,
             mode_of_session: self.mode_of_session,
+            sandbox: self.sandbox,
         }
     }
 
@@ -78,12 +96,14 @@ impl TurnConfig {
             rules: given.rules.clone(),
             on_ask,
             in_doubt: given.in_doubt,
+            in_doubt_of: given.in_doubt_of.clone(),
             root: PathBuf::from(&given.root),
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
             max_output: given.max_output,
             mode_of_session: given.mode_of_session,
+            sandbox: given.sandbox,
             prompt: self.prompt.clone(),
         }
     }
@@ -98,6 +118,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         rules,
         on_ask,
         in_doubt,
+        in_doubt_of,
         root,
         cwd,
         add_dirs,
@@ -105,8 +126,24 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         // Each model call has its own in its intent.
         max_output: _,
         mode_of_session: _,
+        sandbox,
     } = given;
-    TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
+    TurnStarted {
+        inputs,
+        route,
+        mode,
+        limits,
+        rules,
+        on_ask,
+        in_doubt,
+        in_doubt_of,
+        root,
+        cwd,
+        add_dirs,
+        tools,
+        sandbox,
+        now,
+    }
 }
 
 /// Sections of a prompt, and the prompts that were made of them: one for each set of tools.

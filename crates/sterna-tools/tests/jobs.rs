@@ -30,7 +30,7 @@ impl Jobs {
     }
 
     fn tool(&self, name: &str) -> SharedTool {
-        let all = sterna_tools::builtin(Some(self.shims.clone()));
+        let all = sterna_tools::builtin(Some(self.shims.clone()), None);
         all.into_iter().find(|tool| tool.spec().name == name).unwrap()
     }
 
@@ -48,7 +48,7 @@ impl Jobs {
     async fn try_call(&self, key: &str, name: &str, args: Value) -> Result<String, ToolError> {
         match self.tool(name).call(self.context(key, name, &args)?, args).await? {
             ToolReturn::Done(done) => Ok(text(&done)),
-            ToolReturn::Ask(questions) => panic!("{questions:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

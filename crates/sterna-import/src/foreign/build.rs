@@ -190,10 +190,12 @@ impl Builder<'_> {
             rules: Vec::new(),
             on_ask: OnAsk::default(),
             in_doubt: InDoubtPolicy::default(),
+            in_doubt_of: Default::default(),
             root: self.folder.clone(),
             cwd: self.folder.clone(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            sandbox: sterna_model::SandboxWish::Auto,
             now: self.now,
         };
         self.push(Some(self.turn), None, Body::TurnStarted(Box::new(started)))?;

@@ -317,10 +317,12 @@ fn started(input: sterna_model::Seq) -> sterna_model::Draft {
         rules: vec![],
         on_ask: sterna_model::OnAsk::Park,
         in_doubt: sterna_model::InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/work".into(),
         cwd: "/work".into(),
         add_dirs: vec![],
         tools: vec![],
+        sandbox: sterna_model::SandboxWish::Auto,
         now: 2_050,
     };
     draft(2_050, Body::TurnStarted(Box::new(started)))

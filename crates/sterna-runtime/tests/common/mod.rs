@@ -294,6 +294,7 @@ impl World {
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
             hooks: None,
+            levels: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
     }
@@ -313,12 +314,14 @@ impl World {
             rules: Vec::new(),
             on_ask: OnAsk::Deny,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: Default::default(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             mode_of_session: false,
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
         }
     }

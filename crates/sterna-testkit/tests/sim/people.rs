@@ -73,6 +73,7 @@ impl People {
         let parts = Parts {
             checkpoints: None,
             hooks: None,
+            levels: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),
@@ -416,6 +417,7 @@ impl People {
             tools: Vec::new(),
             mode_of_session: false,
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
             prompt: self.prompt.clone(),
         }
     }

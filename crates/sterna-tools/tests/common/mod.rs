@@ -82,12 +82,15 @@ impl World {
 
     pub async fn call_planned(&mut self, name: &str, args: Value, plan: Plan) -> Result<ToolDone, ToolError> {
         match tool(name).call(self.context(plan), args).await? {
-            ToolReturn::Ask(questions) => panic!("{questions:?}"),
+            other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => panic!("{other:?}"),
             ToolReturn::Done(done) => {
                 for fact in &done.facts {
                     match fact.clone() {
                         Fact::FileRead { path, hash } | Fact::FileWritten { path, after: hash, .. } => {
                             self.view.files.insert(path, hash);
+                        }
+                        Fact::FileRemoved { path, .. } => {
+                            self.view.files.remove(&path);
                         }
                         Fact::Todo(item) => {
                             self.view.todos.insert(item.id.clone(), item);
@@ -104,7 +107,7 @@ impl World {
         let plan = self.plan("ask_user", &args)?;
         match tool("ask_user").call(self.context(plan), args).await? {
             ToolReturn::Ask(questions) => Ok(questions),
-            ToolReturn::Done(done) => panic!("{done:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -123,6 +126,7 @@ impl World {
             now: Arc::new(|| 0),
             view: Arc::new(self.view.clone()),
             env: Arc::new(BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])),
+            confine: Arc::default(),
             answers: self.answers.clone(),
         }
     }
@@ -145,7 +149,7 @@ impl World {
 }
 
 pub fn tool(name: &str) -> SharedTool {
-    sterna_tools::builtin(None).into_iter().find(|tool| tool.spec().name == name).unwrap()
+    sterna_tools::builtin(None, None).into_iter().find(|tool| tool.spec().name == name).unwrap()
 }
 
 pub fn text(done: &ToolDone) -> String {

@@ -78,10 +78,12 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         rules: Vec::new(),
         on_ask,
         in_doubt: InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/w".into(),
         cwd: "/w".into(),
         add_dirs: Vec::new(),
         tools: Vec::new(),
+        sandbox: sterna_model::SandboxWish::Auto,
         now: 1_000,
     }))
 }

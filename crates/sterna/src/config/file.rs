@@ -25,6 +25,8 @@ struct ConfigFile {
     on_ask: Option<OnAskWord>,
     /// What to do with a call whose outcome a crash took.
     in_doubt: Option<InDoubtWord>,
+    /// What counts instead for calls of one tool, by its name.
+    in_doubt_of: Option<BTreeMap<String, InDoubtWord>>,
     /// Steps of a turn; 100 by default.
     #[schemars(range(min = 1))]
     max_steps: Option<u32>,
@@ -60,7 +62,7 @@ struct ConfigFile {
     tools: Option<Vec<String>>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
-    /// The level that confines tools; `required`: nothing runs without one.
+    /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
@@ -70,6 +72,7 @@ struct ConfigFile {
     /// Providers beside the built-in ones, or changes of those, by name.
     providers: Option<BTreeMap<String, Provider>>,
     local: Option<Local>,
+    hooks: Option<Hooks>,
 }
 
 #[derive(JsonSchema)]
@@ -81,6 +84,7 @@ enum ModeWord {
     NeverAsk,
     Bypass,
     Plan,
+    Pair,
 }
 
 #[derive(JsonSchema)]
@@ -110,6 +114,7 @@ enum ProfileWord {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum SandboxWord {
+    Auto,
     None,
     Landlock,
     Bubblewrap,
@@ -234,4 +239,50 @@ struct Local {
     /// Tokens of context.
     #[schemars(range(min = 512))]
     context: Option<u32>,
+}
+
+/// What is asked, or told, while a session runs. The same shape as `hooks.json`.
+#[derive(JsonSchema)]
+struct Hooks {
+    /// Files with hooks that were written for another agent.
+    import: Option<Vec<String>>,
+    /// By the name of the event.
+    #[schemars(flatten)]
+    events: BTreeMap<String, Vec<HookGroup>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookGroup {
+    /// Names divided by `|`, or a regular expression; everything unless it is given.
+    matcher: Option<String>,
+    description: Option<String>,
+    hooks: Vec<HookEntry>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookEntry {
+    r#type: HookType,
+    /// A line for the shell. It is given the event as JSON on stdin.
+    command: String,
+    /// Seconds; 30 by default.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 600))]
+    timeout: Option<f64>,
+    /// What happens to what it was asked about when it fails.
+    on_failure: Option<OnFailure>,
+    description: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum HookType {
+    Command,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum OnFailure {
+    Block,
+    Allow,
 }

@@ -6,6 +6,7 @@
 mod document;
 mod error;
 mod file;
+mod hooks;
 mod provider;
 mod read;
 mod show;
@@ -15,7 +16,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
-use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
+use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
 
 use crate::places::Places;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub mode: Option<Mode>,
     pub on_ask: Option<OnAsk>,
     pub in_doubt: Option<InDoubtPolicy>,
+    /// What counts instead for calls of these tools, by name.
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub limits: Limits,
     /// Tokens that the model may write in one answer.
     pub max_output: Option<u32>,
@@ -42,7 +45,8 @@ pub struct Settings {
     pub tools: Vec<String>,
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
-    pub sandbox: SandboxWish,
+    /// How commands are confined.
+    pub sandbox: Option<SandboxWish>,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -52,17 +56,10 @@ pub struct Settings {
     pub locked: BTreeSet<String>,
     /// Where each key's value comes from: `file:line` or a variable. Keys that are not here have their default.
     pub sources: BTreeMap<String, String>,
+    /// Hooks of all files, in their order.
+    pub hooks: crate::HookSettings,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
-}
-
-/// Which confinement is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SandboxWish {
-    /// `none`, `landlock` or `bubblewrap`; `None`: the best there is.
-    pub level: Option<String>,
-    /// Without one, nothing runs.
-    pub required: bool,
 }
 
 /// How the local model is run.
@@ -87,6 +84,7 @@ pub fn load(
     if let Some(text) = read_file(&user)? {
         read::apply(&mut settings, &user, &text, Scope::User, get)?;
     }
+    settings.add_hooks_file(&places.config.join(hooks::HOOKS_FILE), sterna_runtime::Dialect::Own)?;
     if let Some(text) = variable(get, MODEL_ENV) {
         let route = text.parse().map_err(|error| ConfigError::new(format!("{MODEL_ENV}: {error}")))?;
         settings.model = Some(route);
@@ -186,7 +184,7 @@ fn project_files(cwd: &Path, user: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for dir in cwd.ancestors() {
         let dir = dir.join(".sterna");
-        for name in ["config.toml", "config.local.toml"] {
+        for name in ["config.toml", "config.local.toml", hooks::HOOKS_FILE] {
             let file = dir.join(name);
             if file.is_file() && file != user && !same_file(&file, user) {
                 found.push(file);
