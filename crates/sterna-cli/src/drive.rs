@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use sterna::Sterna;
 use sterna_model::{
-    EffectClass, Event, EventKind, GrantScope, Mode, ResultEvent, Rewrite, Ruling, Seq, SessionId, StopReason, TurnNo,
+    EffectClass, Event, EventKind, GrantScope, Mode, ResultEvent, Rewrite, Ruling, Seq, SessionId,
+    StopReason, TurnNo,
 };
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
 
@@ -360,19 +361,25 @@ async fn ask(person: &Person, open: Open, arguments: Option<String>) -> Said {
         Open::Plan { wait, slug, content, after } => {
             print.note(&print.paint_err(&format!("? plan {}", one_line(&slug, 64)), Style::Bold));
             print.note(&harmless(content.trim_end()));
-            let prompt = format!("approve it, and go on in mode {}? [y]es, [e]dit, [n]o, or another mode: ", after.word());
+            let prompt = format!(
+                "approve it, and go on in mode {}? [y]es, [e]dit, [n]o, or another mode: ",
+                after.word()
+            );
             let ruling = loop {
                 let text = match person.read(&prompt, false).await {
                     Line::Interrupt => return Said::Interrupt,
                     Line::End => break Ruling::Deny { feedback: String::new() },
                     Line::Text(text) => text,
                 };
-                let mode = Mode::ALL.into_iter().find(|mode| mode.word() == text.trim() && *mode != Mode::Plan);
+                let mode =
+                    Mode::ALL.into_iter().find(|mode| mode.word() == text.trim() && *mode != Mode::Plan);
                 match (mode, Answer::read(&text)) {
                     (Some(mode), _) => break Ruling::Plan { mode: Some(mode), content: None },
                     (None, Answer::Once) => break Ruling::Allow,
                     (None, Answer::Edit) => match in_editor(content.clone(), ".md").await {
-                        Ok(text) if text.trim().is_empty() => print.note("the plan is empty; nothing was changed"),
+                        Ok(text) if text.trim().is_empty() => {
+                            print.note("the plan is empty; nothing was changed")
+                        }
                         Ok(text) => break Ruling::Plan { mode: None, content: Some(text) },
                         Err(why) => print.warning(&why),
                     },

@@ -60,7 +60,8 @@ pub async fn in_editor(text: String, ending: &'static str) -> Result<String, Str
 
 fn edit(text: &str, ending: &str) -> Result<String, String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = set("VISUAL").or_else(|| set("EDITOR")).ok_or("neither VISUAL nor EDITOR names an editor")?;
+    let editor =
+        set("VISUAL").or_else(|| set("EDITOR")).ok_or("neither VISUAL nor EDITOR names an editor")?;
     let file = Draft::new(text, ending).map_err(|error| format!("cannot write a draft: {error}"))?;
     // A line for the shell, as git and others read these variables.
     let ended = std::process::Command::new("sh")

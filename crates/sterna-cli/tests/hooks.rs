@@ -31,7 +31,8 @@ fn made(world: &World) -> Option<String> {
 
 #[test]
 fn a_command_hook_answers_by_exit_code_and_output() {
-    let rewrite = r#"echo '{"hookSpecificOutput": {"updatedInput": {"path": "made", "content": "hooked\n"}}}'"#;
+    let rewrite =
+        r#"echo '{"hookSpecificOutput": {"updatedInput": {"path": "made", "content": "hooked\n"}}}'"#;
     let (ok, denied) = (Some("ok"), Some("denied"));
     for (command, status, content, code) in [
         ("true", ok, Some("x\n"), 0),
@@ -58,7 +59,8 @@ fn a_command_hook_answers_by_exit_code_and_output() {
 fn a_hook_is_given_the_event_and_no_key() {
     let command = "cat > input.json; env > env.txt";
     let world = world(&hook("PreToolUse", command));
-    let mut run = world.command(&["run", "-m", "scripted:s.jsonl", "--sandbox", "none", "--session", "h", "go"]);
+    let mut run =
+        world.command(&["run", "-m", "scripted:s.jsonl", "--sandbox", "none", "--session", "h", "go"]);
     run.env("OPENAI_API_KEY", "sk-secret");
     let done = Done::of(run.spawn().unwrap());
     assert_eq!(done.code, 0, "{}", done.err);
@@ -88,10 +90,14 @@ fn the_configuration_file_holds_hooks_too_and_imports_others() {
     // A failing hook of another agent forbids nothing: that is what it means there.
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(world.work().join("stopped").exists());
-    let input: Value = serde_json::from_str(&std::fs::read_to_string(world.work().join("input.json")).unwrap()).unwrap();
+    let input: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.work().join("input.json")).unwrap()).unwrap();
     assert_eq!((&input["tool_name"], &input["tool_input"]["file_path"]), (&json!("Write"), &json!("made")));
     let shown = world.sterna(&["config", "show", "--json"]).out;
-    assert!(shown.contains("settings.json:PreToolUse.1.1") && shown.contains("config.toml:Stop.1.1"), "{shown}");
+    assert!(
+        shown.contains("settings.json:PreToolUse.1.1") && shown.contains("config.toml:Stop.1.1"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -113,7 +119,8 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
 fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
     let world = world(&json!({"hooks": {"PreCompact": [{"hooks": [{"type": "command", "command": "x"}]}]}}));
     std::fs::create_dir(world.work().join(".sterna")).unwrap();
-    std::fs::write(world.work().join(".sterna/hooks.json"), hook("PreToolUse", "touch evil").to_string()).unwrap();
+    std::fs::write(world.work().join(".sterna/hooks.json"), hook("PreToolUse", "touch evil").to_string())
+        .unwrap();
     let done = go(&world);
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(!world.work().join("evil").exists());
@@ -127,4 +134,15 @@ fn checkpoints_and_denials_reach_their_hooks() {
     let world = world(&json!({"hooks": {"Checkpoint": command("kept"), "PostToolUse": command("post")}}));
     assert_eq!(go(&world).code, 0);
     assert!(world.work().join("kept").exists() && world.work().join("post").exists());
+}
+
+/// Hooks are not confined, so where confinement is demanded they do not run, and what they guard does not either.
+#[test]
+fn a_demanded_sandbox_is_not_passed_by_in_a_hook() {
+    let world = world(&hook("PreToolUse", "touch hooked"));
+    let done = world.run(&["--require-sandbox", "--session", "h", "go"]);
+    // 7: there is no level here at all.
+    assert!(done.code == 0 || done.code == 7, "{}", done.err);
+    assert_eq!(made(&world), None);
+    assert!(!world.work().join("hooked").exists());
 }

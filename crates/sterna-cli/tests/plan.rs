@@ -31,10 +31,14 @@ fn found<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
 fn a_plan_is_approved_edited_or_sent_back() {
     let (world, run) = parked(PLAN, "plan");
     let events = run.events();
-    let ends: Vec<&str> = found(&events, "tool.ended").iter().map(|end| end["status"].as_str().unwrap()).collect();
+    let ends: Vec<&str> =
+        found(&events, "tool.ended").iter().map(|end| end["status"].as_str().unwrap()).collect();
     assert_eq!(ends, ["denied", "denied"]);
     let submitted = found(&events, "plan.submitted")[0];
-    assert_eq!((submitted["slug"].as_str(), submitted["content"].as_str()), (Some("make-a"), Some("# Make a")));
+    assert_eq!(
+        (submitted["slug"].as_str(), submitted["content"].as_str()),
+        (Some("make-a"), Some("# Make a"))
+    );
     assert_eq!((read(&world, "a"), read(&world, "b")), (None, None));
     // Only a mode that a plan can lead to.
     for mode in ["plan", "auto", "x"] {
@@ -47,14 +51,17 @@ fn a_plan_is_approved_edited_or_sent_back() {
     assert_eq!(found(&events, "mode.changed")[0]["mode"], "accept-edits");
     assert_eq!(found(&events, "approval.resolved")[0]["arguments"], "# Make a, and no b");
     let told = found(&events, "tool.ended");
-    assert!(told.iter().any(|end| end["output"].as_str().unwrap().contains("# Make a, and no b")), "{told:?}");
+    assert!(
+        told.iter().any(|end| end["output"].as_str().unwrap().contains("# Make a, and no b")),
+        "{told:?}"
+    );
     assert_eq!((read(&world, "a").as_deref(), read(&world, "b")), (Some("late\n"), None));
     assert_eq!(world.sterna(&["replay", "p"]).code, 0);
 }
 
 #[test]
 fn a_refused_plan_leaves_the_session_in_plan_mode() {
-    let (world, _) = parked(PLAN, "plan");
+    let (world, _) = parked(&PLAN[PLAN.find('\n').unwrap() + 1..], "plan");
     let done = world.sterna(&["deny", "p", "--reason", "not a, but c", "--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     let events = done.events();

@@ -5,9 +5,9 @@
 use serde::Serialize;
 
 use crate::{
-    Billed, Choice, Decision, Delivery, ErrorClass, GrantScope, HookEvent, HookReport, HookSays, Limits, Millis, Mode, ModelStop, OnAsk,
-    Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Usage,
-    WaitId,
+    Billed, Choice, Decision, Delivery, ErrorClass, GrantScope, HookEvent, HookReport, HookSays, Limits,
+    Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus,
+    Transition, TurnNo, Usage, WaitId,
 };
 
 /// The version of the event schema.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, StepNo,
-    StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan, InDoubtPolicy, InputPart,
+    Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
+    SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.

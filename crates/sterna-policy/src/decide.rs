@@ -258,6 +258,8 @@ impl Judge<'_> {
     fn ask_or_wall(&mut self, reason: String) {
         if self.ask.mode == Mode::Plan {
             self.find(Rank::Wall, format!("plan mode: nothing that may write can run: {reason}"), None);
+        } else if self.ask.mode == Mode::Pair {
+            self.find(Rank::AskByRule, format!("mode `pair` shows what may write: {reason}"), None);
         } else {
             self.find(Rank::AskByMode, reason, None);
         }
@@ -308,7 +310,7 @@ impl Judge<'_> {
             Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
             Access::Other => {
                 self.changes.unknown = true;
-                match self.tool_rule.filter(|_| self.ask.mode != Mode::Plan) {
+                match self.tool_rule.filter(|_| !matches!(self.ask.mode, Mode::Plan | Mode::Pair)) {
                     Some(i) => {
                         let reason = format!("allowed by {}", described(&self.ask.rules[i]));
                         self.find(Rank::Allow, reason, Some(i));

@@ -30,8 +30,8 @@ pub use effects::pipeline::{explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
 pub use hooks::{
-    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet, HookSpec, Hooks,
-    Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet,
+    HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
 };
 pub use observe::Observer;
 pub use parts::{Levels, Parts, PromptSource, TurnConfig};

@@ -10,8 +10,8 @@ use futures::FutureExt;
 use serde_json::json;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
-    SessionId, SessionOpened, TurnNo,
+    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route,
+    RuleText, Seq, SessionId, SessionOpened, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;

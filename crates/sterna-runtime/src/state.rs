@@ -7,8 +7,8 @@ use sterna_context::Transcript;
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
-    Body, Digest, EffectKind, EffectResult, Given, Intended, Mode, Part, Record, Seq, SessionId, Span, StepNo,
-    SubmittedPlan, TurnNo, TurnStarted, WaitId, WaitOn,
+    Body, Digest, EffectKind, EffectResult, Given, Intended, Mode, Part, Record, Seq, SessionId, Span,
+    StepNo, SubmittedPlan, TurnNo, TurnStarted, WaitId, WaitOn,
 };
 use sterna_turn::TurnMachine;
 
@@ -95,7 +95,8 @@ impl State {
         match &record.body {
             Body::WaitOpened(opened) => {
                 if let WaitOn::Plan(plan) = &opened.on {
-                    self.plan = Some(Submitted { wait: opened.wait.clone(), plan: plan.clone(), by: String::new() });
+                    self.plan =
+                        Some(Submitted { wait: opened.wait.clone(), plan: plan.clone(), by: String::new() });
                 }
             }
             Body::WaitResolved { wait, by, .. } => {

@@ -3,7 +3,8 @@
 
 use sterna_log::{LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectClass, Grant, GrantScope, Mode, Rewrite, Ruling, SessionId, ToolCall, WaitId, WaitOn, waiting_call,
+    Body, Draft, EffectClass, Grant, GrantScope, Mode, Rewrite, Ruling, SessionId, ToolCall, WaitId, WaitOn,
+    waiting_call,
 };
 
 use crate::state::for_each_record;
@@ -113,7 +114,10 @@ impl Runtime {
                 let class = match tools.get(&approval.tool) {
                     Some(_) => {
                         if let Err(why) = tools.arguments(&approval.tool, &edit.arguments) {
-                            return wrong(format!("`{}` does not take these arguments: {why}", approval.tool));
+                            return wrong(format!(
+                                "`{}` does not take these arguments: {why}",
+                                approval.tool
+                            ));
                         }
                         let (id, name) = (String::new(), approval.tool.clone());
                         let call = ToolCall { id, name, arguments: edit.arguments.clone(), truncated: false };

@@ -17,11 +17,14 @@ const CALL: &str = "s/1/1/tool/0";
 
 /// A model that calls `t` once and then says `done`.
 fn one_call(access: Access) -> World {
-    World::new(TestModel::new([Say::Calls(vec![("t", json!({"n": 1}))]), Say::Text("done")]), vec![
-        tool_of("t", EffectClass::AtMostOnce, access, |_, args| {
-            Box::pin(async move { Ok(sterna_tool::ToolReturn::Done(sterna_tool::ToolDone::text(args.to_string()))) })
-        }),
-    ])
+    World::new(
+        TestModel::new([Say::Calls(vec![("t", json!({"n": 1}))]), Say::Text("done")]),
+        vec![tool_of("t", EffectClass::AtMostOnce, access, |_, args| {
+            Box::pin(async move {
+                Ok(sterna_tool::ToolReturn::Done(sterna_tool::ToolDone::text(args.to_string())))
+            })
+        })],
+    )
 }
 
 async fn outcome_of(world: &World, key: &str) -> Option<ToolOutcome> {
@@ -96,7 +99,8 @@ async fn matrix_of_what_hooks_do() {
             let context = format!("{event:?} {does:?}");
             // PermissionRequest is only asked where somebody would be.
             let access = if event == E::PermissionRequest { Access::Other } else { Access::Session };
-            let world = one_call(access).hooked(listening("h", &[event], &Told::default(), move |_| reaction(does)));
+            let world =
+                one_call(access).hooked(listening("h", &[event], &Told::default(), move |_| reaction(does)));
             let result = world.run(world.submit("s", "go")).await;
             let ended = match ends.as_bytes()[at] {
                 b'f' => "finished",
@@ -120,7 +124,10 @@ async fn matrix_of_what_hooks_do() {
                 (_, false) => HookEnd::Failed,
             };
             let ran = hooks_of(&world, event).await;
-            assert!(!ran.is_empty() && ran.iter().all(|ran| ran.hooks[0].end == hook_end), "{context}: {ran:?}");
+            assert!(
+                !ran.is_empty() && ran.iter().all(|ran| ran.hooks[0].end == hook_end),
+                "{context}: {ran:?}"
+            );
             replays(&world).await;
         }
     }
@@ -175,7 +182,8 @@ async fn a_hook_narrows_and_never_lifts() {
             let asked = !hooks_of(&world, HookEvent::PermissionRequest).await.is_empty();
             let status = match event {
                 // Where nobody would be asked, its hooks say nothing.
-                HookEvent::PermissionRequest if !asked && access == write() && rules.is_empty() => match mode {
+                HookEvent::PermissionRequest if !asked && access == write() && rules.is_empty() => match mode
+                {
                     Mode::Execute | Mode::NeverAsk | Mode::Bypass => ToolStatus::Ok,
                     _ => status,
                 },
@@ -189,8 +197,11 @@ async fn a_hook_narrows_and_never_lifts() {
 #[tokio::test]
 async fn of_two_hooks_the_one_that_denies_wins() {
     let (told, e) = (Told::default(), HookEvent::PreToolUse);
-    let mut both = listening("yes", &[e], &told, |_| Reaction::Says(HookAnswer::permission(Decision::Allow, "fine")));
-    both.extend(listening("no", &[e], &told, |_| Reaction::Says(HookAnswer::permission(Decision::Deny, "bad"))));
+    let mut both =
+        listening("yes", &[e], &told, |_| Reaction::Says(HookAnswer::permission(Decision::Allow, "fine")));
+    both.extend(listening("no", &[e], &told, |_| {
+        Reaction::Says(HookAnswer::permission(Decision::Deny, "bad"))
+    }));
     let world = one_call(Access::Session).hooked(both);
     world.run(world.submit("s", "go")).await;
     let outcome = outcome_of(&world, CALL).await.unwrap();
@@ -253,7 +264,11 @@ fn pathy() -> sterna_tool::SharedTool {
         fn class(&self, args: &Value) -> EffectClass {
             if args["n"] == 1 { EffectClass::Pure } else { EffectClass::AtMostOnce }
         }
-        fn plan(&self, _: &sterna_tool::PlanContext, args: &Value) -> Result<sterna_tool::Plan, sterna_tool::ToolError> {
+        fn plan(
+            &self,
+            _: &sterna_tool::PlanContext,
+            args: &Value,
+        ) -> Result<sterna_tool::Plan, sterna_tool::ToolError> {
             let path = args["path"].as_str().unwrap_or("/w/free");
             Ok(sterna_tool::Plan { accesses: vec![Access::Write(path.into())], ..Default::default() })
         }
@@ -262,7 +277,9 @@ fn pathy() -> sterna_tool::SharedTool {
             _: sterna_tool::ToolContext,
             args: Value,
         ) -> futures::future::BoxFuture<'a, Result<sterna_tool::ToolReturn, sterna_tool::ToolError>> {
-            Box::pin(async move { Ok(sterna_tool::ToolReturn::Done(sterna_tool::ToolDone::text(args.to_string()))) })
+            Box::pin(async move {
+                Ok(sterna_tool::ToolReturn::Done(sterna_tool::ToolDone::text(args.to_string())))
+            })
         }
     }
     let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
@@ -283,17 +300,22 @@ async fn a_rewritten_call_has_a_class_of_its_own() {
 
 #[tokio::test]
 async fn what_hooks_tell_the_model_stands_in_its_next_request() {
-    let events = [HookEvent::SessionStart, HookEvent::UserPromptSubmit, HookEvent::PostToolUse, HookEvent::TurnEnd];
+    let events =
+        [HookEvent::SessionStart, HookEvent::UserPromptSubmit, HookEvent::PostToolUse, HookEvent::TurnEnd];
     let told = Told::default();
-    let hooks = listening("h", &events, &told, |call| Reaction::Says(HookAnswer::tell(format!("at {}", call.event.word()))));
+    let hooks = listening("h", &events, &told, |call| {
+        Reaction::Says(HookAnswer::tell(format!("at {}", call.event.word())))
+    });
     let model = TestModel::new([Say::Calls(vec![("t", json!({}))]), Say::Text("done"), Say::Text("again")]);
     let world = World::new(model, vec![echo("t", EffectClass::Pure)]).hooked(hooks);
     world.run(world.submit("s", "go")).await;
     world.run(world.submit("s", "more")).await;
     let note = |event: &str| format!("<hook event=\"{event}\">\nat {event}\n</hook>");
     let text = |n: usize| world.model.body(n)["messages"].to_string();
-    let has = |n: usize, event: &str| text(n).contains(&json!(note(event)).to_string().replace('"', "").replace("\\\\", "\\"))
-        || text(n).contains(&note(event).replace('"', "\\\"").replace('\n', "\\n"));
+    let has = |n: usize, event: &str| {
+        text(n).contains(&json!(note(event)).to_string().replace('"', "").replace("\\\\", "\\"))
+            || text(n).contains(&note(event).replace('"', "\\\"").replace('\n', "\\n"))
+    };
     assert!(has(0, "SessionStart") && has(0, "UserPromptSubmit") && !has(0, "PostToolUse"), "{}", text(0));
     assert!(has(1, "PostToolUse") && !has(1, "TurnEnd"), "{}", text(1));
     assert!(has(2, "TurnEnd"), "{}", text(2));
@@ -320,13 +342,13 @@ async fn watching_hooks_forbid_nothing_and_may_end_the_turn() {
 #[tokio::test]
 async fn a_stop_hook_goes_on_three_times_and_no_more() {
     let told = Told::default();
-    let hooks = listening("h", &[HookEvent::Stop], &told, |_| Reaction::Says(HookAnswer::Blocked("not yet".into())));
+    let hooks =
+        listening("h", &[HookEvent::Stop], &told, |_| Reaction::Says(HookAnswer::Blocked("not yet".into())));
     let says = [Say::Text("1"), Say::Text("2"), Say::Text("3"), Say::Text("4")];
     let world = World::new(TestModel::new(says), vec![]).hooked(hooks);
     let result = world.run(world.submit("s", "go")).await;
     assert_eq!((end(&result).as_str(), result.message.as_deref()), ("finished", Some("4")));
-    let active: Vec<Value> =
-        told.calls().iter().map(|call| call.input["stop_hook_active"].clone()).collect();
+    let active: Vec<Value> = told.calls().iter().map(|call| call.input["stop_hook_active"].clone()).collect();
     assert_eq!(active, [json!(false), json!(true), json!(true), json!(true)]);
     for n in 1..4 {
         let text = world.model.body(n)["messages"].to_string();
@@ -404,7 +426,9 @@ async fn a_hook_that_was_cut_runs_again_under_its_key() {
     // Here the first process dies.
     let again = Told::default();
     let next = world.next_life("two", TestModel::new([Say::Text("done")]));
-    let next = next.hooked(listening("h", &[HookEvent::PostModelCall], &again, |_| Reaction::Says(HookAnswer::nothing())));
+    let next = next.hooked(listening("h", &[HookEvent::PostModelCall], &again, |_| {
+        Reaction::Says(HookAnswer::nothing())
+    }));
     next.runtime.resume(&accepted.session, next.config());
     let result = next.result(&accepted).await;
     assert_eq!(end(&result), "finished");
@@ -420,7 +444,8 @@ async fn a_hook_that_was_cut_runs_again_under_its_key() {
 #[tokio::test]
 async fn answers_in_the_log_are_not_asked_for_again() {
     let told = Told::default();
-    let events = [HookEvent::SessionStart, HookEvent::UserPromptSubmit, HookEvent::TurnStart, HookEvent::PreToolUse];
+    let events =
+        [HookEvent::SessionStart, HookEvent::UserPromptSubmit, HookEvent::TurnStart, HookEvent::PreToolUse];
     let world = one_call(Access::Other)
         .hooked(listening("h", &events, &told, |_| Reaction::Says(HookAnswer::nothing())));
     let mut submit = world.submit("s", "go");
@@ -431,8 +456,13 @@ async fn answers_in_the_log_are_not_asked_for_again() {
     let next = world.next_life("two", TestModel::new([Say::Text("done")]));
     let next = next.hooked(listening("h", &events, &told, |_| Reaction::Says(HookAnswer::nothing())));
     let session = SessionId::new("s").unwrap();
-    let resolve =
-        Resolve { session: session.clone(), wait: CALL.into(), ruling: Ruling::Allow, grant: None, by: "p".into() };
+    let resolve = Resolve {
+        session: session.clone(),
+        wait: CALL.into(),
+        ruling: Ruling::Allow,
+        grant: None,
+        by: "p".into(),
+    };
     next.runtime.resolve(resolve).await.unwrap();
     next.runtime.resume(&session, next.config());
     let accepted = Accepted { session, input: 2, repeated: true, opened: false };
@@ -442,13 +472,17 @@ async fn answers_in_the_log_are_not_asked_for_again() {
 
 #[tokio::test]
 async fn what_hooks_said_is_durable_before_anyone_acts_on_it() {
-    let world = one_call(Access::Session).hooked(saying(&[HookEvent::PreToolUse, HookEvent::PreModelCall], HookAnswer::nothing()));
+    let world = one_call(Access::Session)
+        .hooked(saying(&[HookEvent::PreToolUse, HookEvent::PreModelCall], HookAnswer::nothing()));
     world.run(world.submit("s", "go")).await;
     let bodies = world.bodies("s").await;
-    let at = |name: &str| bodies.iter().position(|body| body == name).unwrap_or_else(|| panic!("{name}: {bodies:?}"));
+    let at = |name: &str| {
+        bodies.iter().position(|body| body == name).unwrap_or_else(|| panic!("{name}: {bodies:?}"))
+    };
     let hook = bodies.iter().position(|body| body == "hook_ran").unwrap();
     assert!(hook < at("intent 1/model/0"), "{bodies:?}");
-    let before_tool = bodies[at("outcome 1/model/0")..at("intent 1/tool/0")].iter().filter(|body| *body == "hook_ran");
+    let before_tool =
+        bodies[at("outcome 1/model/0")..at("intent 1/tool/0")].iter().filter(|body| *body == "hook_ran");
     assert_eq!(before_tool.count(), 1, "{bodies:?}");
 }
 
@@ -484,11 +518,30 @@ async fn every_event_of_a_turn_fires_in_its_order() {
         let at = fired.iter().position(|fired| *fired == event);
         fired.remove(at.unwrap_or_else(|| panic!("{event:?} did not fire: {fired:?}")));
     }
-    assert_eq!(fired, [
-        E::SessionStart, E::UserPromptSubmit, E::TurnStart, E::StepStart, E::PreModelCall,
-        E::PostModelCall, E::ToolBatchStart, E::PreToolUse, E::PreToolUse, E::PreToolUse, E::PermissionRequest,
-        E::ToolBatchEnd, E::StepEnd, E::StepStart, E::PreModelCall, E::PostModelCall, E::StepEnd, E::Stop, E::TurnEnd,
-    ]);
+    assert_eq!(
+        fired,
+        [
+            E::SessionStart,
+            E::UserPromptSubmit,
+            E::TurnStart,
+            E::StepStart,
+            E::PreModelCall,
+            E::PostModelCall,
+            E::ToolBatchStart,
+            E::PreToolUse,
+            E::PreToolUse,
+            E::PreToolUse,
+            E::PermissionRequest,
+            E::ToolBatchEnd,
+            E::StepEnd,
+            E::StepStart,
+            E::PreModelCall,
+            E::PostModelCall,
+            E::StepEnd,
+            E::Stop,
+            E::TurnEnd,
+        ]
+    );
     for call in told.calls() {
         let input = &call.input;
         assert_eq!(input["session_id"], "s");
@@ -500,7 +553,10 @@ async fn every_event_of_a_turn_fires_in_its_order() {
     assert_eq!(told.input(E::UserPromptSubmit)["prompt"], "hello");
     assert_eq!(told.input(E::SessionStart)["source"], "startup");
     let post = told.input(E::PostToolUse);
-    assert_eq!((&post["tool_name"], &post["tool_input"], &post["tool_use_id"]), (&json!("ok"), &json!({"a": 1}), &json!("c2_0")));
+    assert_eq!(
+        (&post["tool_name"], &post["tool_input"], &post["tool_use_id"]),
+        (&json!("ok"), &json!({"a": 1}), &json!("c2_0"))
+    );
     assert_eq!(post["tool_response"]["output"], "{\"a\":1}");
     assert_eq!(told.input(E::PostToolUseFailure)["error"], "it broke");
     assert_eq!(told.input(E::PermissionDenied)["tool_name"], "asks");
@@ -572,4 +628,23 @@ async fn a_hook_may_forbid_a_change_of_settings() {
     assert_eq!(refused.to_string(), "not here (hook h)");
     let changed = world.bodies("s").await.iter().any(|body| body == "mode_changed");
     assert!(!changed);
+}
+
+/// What a hook says of a call that was cancelled meanwhile changes nothing.
+#[tokio::test]
+async fn a_cancelled_turn_does_not_wait_for_hooks_of_its_calls() {
+    let told = Told::default();
+    let hooks = listening("h", &[HookEvent::PreToolUse], &told, |_| Reaction::Hangs);
+    let hooks = hooks.into_iter().map(|listening| Listening { timeout_ms: 60_000, ..listening }).collect();
+    let world = one_call(Access::Session).hooked(hooks);
+    let accepted = world.runtime.submit(world.submit("s", "go")).await.unwrap();
+    while told.calls().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    let result = world.result(&accepted).await;
+    assert_eq!(end(&result), "cancelled");
+    assert_eq!(outcome_of(&world, CALL).await.unwrap().status, ToolStatus::Cancelled);
+    assert_eq!(hooks_of(&world, HookEvent::PreToolUse).await, []);
+    replays(&world).await;
 }

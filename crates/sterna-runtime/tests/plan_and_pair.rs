@@ -6,8 +6,6 @@ mod common;
 #[path = "common/hooks.rs"]
 mod double;
 
-use std::sync::Arc;
-
 use common::*;
 use double::{Reaction, Told, listening};
 use futures::FutureExt;
@@ -30,7 +28,9 @@ fn tools() -> Vec<SharedTool> {
             let plan = ToolReturn::Plan { slug: text("slug"), content: text("content") };
             async { Ok(plan) }.boxed()
         }),
-        tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), move |_, args| done(format!("wrote {args}"))),
+        tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), move |_, args| {
+            done(format!("wrote {args}"))
+        }),
         tool_of("read", EffectClass::Pure, Access::Read("/w/a".into()), move |_, _| done("seen".into())),
         asking_tool("other", "ran"),
     ]
@@ -108,15 +108,18 @@ async fn nothing_writes_in_plan_mode_until_a_person_says_yes() {
     let no = Ruling::Deny { feedback: "tests first".into() };
     assert_eq!(carry_on(&world, "s/1/2/tool/0", no).await.outcome, "parked");
     let (status, view) = views(&world).await.pop().unwrap();
-    assert!(status == ToolStatus::Failed && view.contains("tests first") && view.contains("still in plan mode"), "{view}");
+    assert!(
+        status == ToolStatus::Failed && view.contains("tests first") && view.contains("still in plan mode"),
+        "{view}"
+    );
     assert_eq!(modes(&world).await, []);
     // A yes ends it, within the turn.
     let result = carry_on(&world, "s/1/3/tool/0", Ruling::Allow).await;
     assert_eq!((result.outcome, result.message.as_deref()), ("finished", Some("done")));
     assert_eq!(modes(&world).await, [(Mode::Execute, "person".to_owned(), Some(1))]);
     assert_eq!(views(&world).await.pop().unwrap(), (ToolStatus::Ok, "wrote {\"content\":\"x\"}".into()));
-    let tail = |n: usize| world.model.body(n)["messages"].to_string();
-    assert!(tail(2).contains("plan mode") && tail(3).contains("mode: execute") || tail(3).contains("execute"), "{}", tail(3));
+    let planning = |n: usize| world.model.body(n)["messages"].to_string().contains("You are in plan mode");
+    assert_eq!([0, 1, 2, 3, 4].map(planning), [true, true, true, false, false]);
     replays(&world).await;
 }
 
@@ -125,7 +128,11 @@ async fn a_plan_leads_where_the_person_says_and_with_their_text() {
     for (ruling, mode, text) in [
         (Ruling::Allow, Mode::Execute, "was approved. "),
         (Ruling::Plan { mode: Some(Mode::Ask), content: None }, Mode::Ask, "The mode is `ask` now"),
-        (Ruling::Plan { mode: None, content: Some("# Fix, tests first".into()) }, Mode::Execute, "# Fix, tests first"),
+        (
+            Ruling::Plan { mode: None, content: Some("# Fix, tests first".into()) },
+            Mode::Execute,
+            "# Fix, tests first",
+        ),
     ] {
         let model = TestModel::new([plan(), Say::Text("done")]);
         let world = World::new(model, tools());
@@ -171,7 +178,8 @@ async fn no_word_but_a_persons_ends_plan_mode() {
 #[tokio::test]
 async fn the_model_may_enter_plan_mode_and_the_session_stays_in_it() {
     let enter = || Say::Calls(vec![("enter_plan", json!({}))]);
-    let model = TestModel::new([enter(), write(), Say::Text("a"), write(), Say::Text("b"), write(), Say::Text("c")]);
+    let model =
+        TestModel::new([enter(), write(), Say::Text("a"), write(), Say::Text("b"), write(), Say::Text("c")]);
     let told = Told::default();
     let world = World::new(model, tools())
         .hooked(listening("h", &[HookEvent::ModeChanged], &told, |_| Reaction::Says(HookAnswer::nothing())));
@@ -240,7 +248,10 @@ async fn an_edited_call_passes_the_pipeline_again() {
     let world = World::new(TestModel::new([write(), Say::Text("done")]), tools()).hooked(hooks);
     world.run(submit(&world, Mode::Pair, OnAsk::Park)).await;
     let bad = Rewrite { arguments: "[1".into(), class: EffectClass::Pure };
-    assert!(matches!(resolve(&world, "s/1/1/tool/0", Ruling::Edited(bad)).await, Err(RuntimeError::Refused(_))));
+    assert!(matches!(
+        resolve(&world, "s/1/1/tool/0", Ruling::Edited(bad)).await,
+        Err(RuntimeError::Refused(_))
+    ));
     let edit = Rewrite { arguments: json!({"content": "mine"}).to_string(), class: EffectClass::Pure };
     carry_on(&world, "s/1/1/tool/0", Ruling::Edited(edit)).await;
     let inputs: Vec<Value> = told.calls().into_iter().map(|call| call.input["tool_input"].clone()).collect();
@@ -270,7 +281,8 @@ async fn after_denials_in_a_row_a_person_is_asked_whether_to_go_on() {
         let mut observer = world.runtime.observe(&session(), 0);
         let asked = async {
             loop {
-                if let EventKind::QuestionAsked { wait, questions, .. } = observer.next().await.unwrap().kind {
+                if let EventKind::QuestionAsked { wait, questions, .. } = observer.next().await.unwrap().kind
+                {
                     return (wait, questions);
                 }
             }
@@ -293,11 +305,11 @@ async fn an_approved_plan_survives_the_death_of_whoever_heard_it() {
     let world = World::new(TestModel::new([plan()]), tools());
     world.run(submit(&world, Mode::Plan, OnAsk::Park)).await;
     resolve(&world, "s/1/1/tool/0", Ruling::Plan { mode: Some(Mode::Bypass), content: None }).await.unwrap();
-    let next = world.next_life("two", TestModel::new([Say::Calls(vec![("other", json!({}))]), Say::Text("done")]));
+    let next =
+        world.next_life("two", TestModel::new([Say::Calls(vec![("other", json!({}))]), Say::Text("done")]));
     next.runtime.resume(&session(), next.config());
     let result = next.result(&Accepted { session: session(), input: 2, repeated: true, opened: false }).await;
     assert_eq!(result.outcome, "finished");
     assert_eq!(modes(&next).await, [(Mode::Bypass, "person".to_owned(), Some(1))]);
     assert_eq!(views(&next).await.pop().unwrap(), (ToolStatus::Ok, "ran".to_owned()));
-    drop(Arc::clone(&next.log));
 }

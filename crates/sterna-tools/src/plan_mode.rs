@@ -97,7 +97,9 @@ fn submitted(args: &Value) -> Result<Submitted, ToolError> {
     }
     if plan.content.len() > MAX_PLAN {
         let bytes = plan.content.len();
-        return Err(ToolError::invalid(format!("the plan has {bytes} bytes, and at most 65536 fit: shorten it")));
+        return Err(ToolError::invalid(format!(
+            "the plan has {bytes} bytes, and at most 65536 fit: shorten it"
+        )));
     }
     Ok(plan)
 }

@@ -124,7 +124,9 @@ impl TurnMachine {
             }
             Body::HookRan(ran) => {
                 // Hooks of a session that no turn runs in change nothing.
-                if let Some(running) = self.turn.as_mut().filter(|running| record.turn == Some(running.number)) {
+                if let Some(running) =
+                    self.turn.as_mut().filter(|running| record.turn == Some(running.number))
+                {
                     running.hook_ran(ran).map_err(wrong)?;
                 }
             }

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Attempt, Billed, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectKind, EffectResult,
-    ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent, ModelOutcome, ModelStop,
-    NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Rewrite, Ruling, SessionId, StepNo, StopReason, ToolCall,
-    ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
+    ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent,
+    ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Rewrite, Ruling, SessionId,
+    StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId,
+    WaitOn, WaitOpened, answer_text,
 };
 
 use crate::batch::batches;
@@ -219,7 +220,9 @@ impl Turn {
             StopReason::BudgetCost => "the next call could pass the cost cap".to_owned(),
             StopReason::BudgetTokens => "the next call could pass the token cap".to_owned(),
             StopReason::ContextOverflow => "the request does not fit the model's window".to_owned(),
-            StopReason::Denied => format!("a person stopped it after denials; the last: {}", self.last_denial),
+            StopReason::Denied => {
+                format!("a person stopped it after denials; the last: {}", self.last_denial)
+            }
             other => format!("stopped: {}", other.word()),
         };
         self.end(reason, detail, None);

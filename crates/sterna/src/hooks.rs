@@ -58,6 +58,11 @@ impl Hook for CommandHook {
 
     fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer> {
         async move {
+            if call.sandbox.is_strict() {
+                // Hooks are not confined yet, and where nothing may run unconfined they do not run.
+                let wish = call.sandbox.word();
+                return HookAnswer::Failed(format!("hooks cannot be confined yet, and sandbox = \"{wish}\""));
+            }
             let mut env = (*call.env).clone();
             let own = [
                 ("STERNA_HOOK_EVENT", call.event.word().to_owned()),

@@ -78,7 +78,8 @@ pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
         Lines::Stdin(stdin_lines())
     };
     let out = if is_person { Output::chat(cx.print) } else { Output::of(&cx, false) };
-    let mut chat = Chat { cx, args: args.turn, sterna, log, lines, out, signals, session, begun: false, code: 0 };
+    let mut chat =
+        Chat { cx, args: args.turn, sterna, log, lines, out, signals, session, begun: false, code: 0 };
     chat.greet();
     if let Flow::Leave(code) = chat.carry_on().await {
         return Ok(ExitCode::from(code));

@@ -90,8 +90,9 @@ pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failur
                 .hint("sterna answer ID TEXT"));
         }
         (Open::Approval { .. }, _) if mode.is_some() => {
-            return Err(Failure::usage(format!("`{wait}` is no plan, and leads to no mode"))
-                .hint("leave --mode out"));
+            return Err(
+                Failure::usage(format!("`{wait}` is no plan, and leads to no mode")).hint("leave --mode out")
+            );
         }
         (Open::Approval { .. }, Some(text)) => {
             let arguments = arguments_of(&text).map_err(Failure::usage)?;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::Instant;
 
-use sterna_model::{Event, EventKind, HookEnd, Phase, ResultEvent, Segment, StopReason, TodoStatus, ToolStatus};
+use sterna_model::{
+    Event, EventKind, HookEnd, Phase, ResultEvent, Segment, StopReason, TodoStatus, ToolStatus,
+};
 
 use super::Stdout;
 use super::markdown::Markdown;

@@ -5,8 +5,8 @@ use sterna_llm::ladder::{self, Retry};
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
     Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus, WaitId, WaitOn,
-    WaitOpened, wait_id,
+    OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus, WaitId,
+    WaitOn, WaitOpened, wait_id,
 };
 
 use super::want::Ready;

@@ -8,7 +8,7 @@ use sterna_model::{
     Body, CallTool, Decision, Effect, EffectKey, EffectKind, HookEvent, HookPower, HookRan, HookReport,
     HookSays, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
 };
-use sterna_turn::Next;
+use sterna_turn::{CallState, Next};
 
 use super::{Driver, Flow, Msg};
 use crate::RuntimeError;
@@ -39,7 +39,8 @@ pub(super) struct Hooking {
 
 impl Hooking {
     fn has(&self, key: &str) -> bool {
-        self.queue.iter().any(|point| point.key == key) || self.flights.iter().any(|(point, _)| point.key == key)
+        self.queue.iter().any(|point| point.key == key)
+            || self.flights.iter().any(|(point, _)| point.key == key)
     }
 
     fn about(&self, tool: &EffectKey, events: &[HookEvent]) -> bool {
@@ -152,7 +153,12 @@ impl Driver {
             return Ok(Before::Wait);
         }
         let asked = self.permission_point(call, &args);
-        let point = self.tool_point(HookEvent::PreToolUse, &call.key, format!("{}.{}", call.key.ordinal, call.changes), args);
+        let point = self.tool_point(
+            HookEvent::PreToolUse,
+            &call.key,
+            format!("{}.{}", call.key.ordinal, call.changes),
+            args,
+        );
         if self.is_open(&hooks, &point) {
             if !self.draining {
                 self.hooking.queue.push(point);
@@ -164,7 +170,9 @@ impl Driver {
             let Some(says) = self.state.hooks.says(key) else { continue };
             match says.permission {
                 Some(Decision::Deny) => return Ok(Before::Deny(says.reason.clone())),
-                Some(Decision::Ask) => from = FromHooks { permission: says.permission, reason: says.reason.clone() },
+                Some(Decision::Ask) => {
+                    from = FromHooks { permission: says.permission, reason: says.reason.clone() }
+                }
                 Some(Decision::Allow) if from.permission.is_none() => {
                     from = FromHooks { permission: says.permission, reason: says.reason.clone() };
                 }
@@ -202,7 +210,8 @@ impl Driver {
         match next {
             Next::Effects(effects) => match effects.first() {
                 Some(Effect::CallModel(call)) if call.intent.is_none() && !turn.is_ending() => {
-                    let started = self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
+                    let started =
+                        self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
                     first.extend(self.restored());
                     if step == 0 {
                         first.extend(self.turn_begins(&started));
@@ -248,7 +257,13 @@ impl Driver {
     fn restored(&self) -> Option<Vec<Point>> {
         let head = self.hooking.restored?;
         let step = self.state.machine.turn().map_or(0, |turn| turn.steps());
-        Some(vec![self.point(HookEvent::SessionRestored, step, String::new(), Some(head.to_string()), json!({}))])
+        Some(vec![self.point(
+            HookEvent::SessionRestored,
+            step,
+            String::new(),
+            Some(head.to_string()),
+            json!({}),
+        )])
     }
 
     fn turn_begins(&self, inputs: &[Seq]) -> Vec<Vec<Point>> {
@@ -335,7 +350,9 @@ impl Driver {
             let text = results.get(*ordinal as usize).copied().flatten().map_or("", |(text, _)| text);
             let field = if event == HookEvent::PostToolUse { "tool_response" } else { "error" };
             point.more[field] = match event {
-                HookEvent::PostToolUse => json!({ "output": text, "status": status.word(), "duration_ms": duration_ms }),
+                HookEvent::PostToolUse => {
+                    json!({ "output": text, "status": status.word(), "duration_ms": duration_ms })
+                }
                 _ => text.into(),
             };
             point.more["status"] = status.word().into();
@@ -378,7 +395,8 @@ impl Driver {
     fn prompt_point(&self, input: Seq) -> Point {
         let text = self.state.transcript.prompt(input).unwrap_or_default();
         let more = json!({ "prompt": text });
-        let mut point = self.point(HookEvent::UserPromptSubmit, 0, String::new(), Some(input.to_string()), more);
+        let mut point =
+            self.point(HookEvent::UserPromptSubmit, 0, String::new(), Some(input.to_string()), more);
         point.input = Some(input);
         point
     }
@@ -406,7 +424,14 @@ impl Driver {
         point
     }
 
-    fn point(&self, event: HookEvent, step: StepNo, subject: String, about: Option<String>, more: Value) -> Point {
+    fn point(
+        &self,
+        event: HookEvent,
+        step: StepNo,
+        subject: String,
+        about: Option<String>,
+        more: Value,
+    ) -> Point {
         let turn = self.state.machine.turns();
         let mut key = format!("{}/{turn}/{step}/hook/{}", self.id, event.word());
         if let Some(about) = &about {
@@ -465,6 +490,7 @@ impl Driver {
             subject: point.subject.clone(),
             input,
             cwd: PathBuf::from(cwd),
+            sandbox: turn.map(|turn| turn.sandbox).unwrap_or_default(),
             env: self.child_env.clone(),
         }
     }
@@ -472,14 +498,19 @@ impl Driver {
     /// The record of what hooks said, with what it leads to where that is not for the machine to know.
     fn ran(&self, point: Point, answered: HookAnswered) -> Ran {
         let Point { event, key, step, tool, input, .. } = point;
-        let HookAnswered { mut says, updated_input, hooks } = answered;
+        let HookAnswered { mut says, mut updated_input, hooks } = answered;
+        let asked = matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest);
+        let over = |key| self.call(key).is_none_or(|call| call.state != CallState::Open);
+        if asked && tool.as_ref().is_some_and(over) {
+            // It was cancelled meanwhile: nothing is left to say of it.
+            (says.permission, updated_input) = (None, None);
+        }
         if let (Some(tool), Some(input)) = (&tool, updated_input) {
             self.rewrite(tool, &input, &mut says, &hooks);
         }
         let turn = self.state.machine.turn();
-        let steered = input.is_some_and(|input| {
-            !self.state.turn.as_ref().is_some_and(|turn| turn.inputs.contains(&input))
-        });
+        let steered = input
+            .is_some_and(|input| !self.state.turn.as_ref().is_some_and(|turn| turn.inputs.contains(&input)));
         // What may not begin ends the turn; a prompt that was steered in is taken back instead.
         let begins = event.power() == Ok(HookPower::Decides)
             && !matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest | HookEvent::Stop);

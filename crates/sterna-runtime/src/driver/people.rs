@@ -38,7 +38,8 @@ impl Driver {
     /// A person has answered the plan of this call. Only here does plan mode end.
     pub(super) fn plan_answered(&mut self, call: &CallTool) -> Result<bool, RuntimeError> {
         let wait = wait_id(&call.key, call.waits);
-        let Some(submitted) = self.state.plan.clone().filter(|plan| call.waits > 0 && plan.wait == wait) else {
+        let Some(submitted) = self.state.plan.clone().filter(|plan| call.waits > 0 && plan.wait == wait)
+        else {
             return Ok(false);
         };
         let now = self.rt.parts.env.now();
@@ -46,7 +47,9 @@ impl Driver {
             None => return Ok(false),
             Some(Ruling::Allow | Ruling::Plan { .. }) => {
                 let (mode, content) = match &call.ruling {
-                    Some(Ruling::Plan { mode, content }) => (mode.unwrap_or(submitted.plan.after), content.clone()),
+                    Some(Ruling::Plan { mode, content }) => {
+                        (mode.unwrap_or(submitted.plan.after), content.clone())
+                    }
                     _ => (submitted.plan.after, None),
                 };
                 if self.mode() != mode {
@@ -56,7 +59,8 @@ impl Driver {
                     Some(content) => format!(" with changes. This is the plan now:\n\n{content}\n\n"),
                     None => ". ".to_owned(),
                 };
-                let text = format!("The plan was approved{edited}The mode is `{}` now: carry it out.", mode.word());
+                let text =
+                    format!("The plan was approved{edited}The mode is `{}` now: carry it out.", mode.word());
                 (ToolStatus::Ok, text)
             }
             Some(Ruling::Deny { feedback }) => {

@@ -100,7 +100,9 @@ fn read_output(event: HookEvent, dialect: Dialect, text: &str) -> HookAnswer {
             let context = tells.then(|| written.clone());
             HookAnswer::Said(Box::new(HookOutput { context, written, ..HookOutput::default() }))
         }
-        (_, Dialect::Own) => HookAnswer::Failed(format!("its output is no JSON object: {}", cut(&written, 200))),
+        (_, Dialect::Own) => {
+            HookAnswer::Failed(format!("its output is no JSON object: {}", cut(&written, 200)))
+        }
     }
 }
 
@@ -119,7 +121,9 @@ fn read_object(object: &Map<String, Value>) -> Result<HookOutput, String> {
         None => {}
         Some("block") => output.blocked = true,
         Some("approve") => output.permission = Some(Decision::Allow),
-        Some(other) => return Err(format!("`decision` is `{}`, and not `block` or `approve`", cut(other, 100))),
+        Some(other) => {
+            return Err(format!("`decision` is `{}`, and not `block` or `approve`", cut(other, 100)));
+        }
     }
     let Some(specific) = object.get("hookSpecificOutput").filter(|value| !value.is_null()) else {
         return Ok(output);
@@ -227,7 +231,10 @@ mod tests {
         let none = HookOutput::default;
         let specific = |value: Value| json!({ "hookSpecificOutput": value });
         for (value, output) in [
-            (json!({"continue": false, "stopReason": "late"}), HookOutput { stop: Some("late".into()), ..none() }),
+            (
+                json!({"continue": false, "stopReason": "late"}),
+                HookOutput { stop: Some("late".into()), ..none() },
+            ),
             (json!({"continue": true, "stopReason": "late"}), none()),
             (json!({"systemMessage": "hello"}), HookOutput { message: "hello".into(), ..none() }),
             (json!({"suppressOutput": true}), HookOutput { suppress: true, ..none() }),

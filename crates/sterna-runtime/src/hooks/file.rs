@@ -118,8 +118,9 @@ impl Reader {
             None | Some(Value::Null) => DEFAULT_TIMEOUT_MS,
             Some(value) => {
                 let seconds = value.as_f64().filter(|s| *s > 0.0 && *s <= MAX_TIMEOUT_S);
-                let seconds = seconds
-                    .ok_or_else(|| wrong(&place, format!("`timeout` is no number of seconds up to {MAX_TIMEOUT_S}")))?;
+                let seconds = seconds.ok_or_else(|| {
+                    wrong(&place, format!("`timeout` is no number of seconds up to {MAX_TIMEOUT_S}"))
+                })?;
                 // In range by the line above.
                 ((seconds * 1e3) as u64).max(1)
             }

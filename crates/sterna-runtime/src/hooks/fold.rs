@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sterna_model::{
-    Body, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId, WaitOn,
+    Body, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
+    WaitOn,
 };
 
 /// A fold of the log: the same live, on resume and in replay.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sterna_model::{HookEvent, HookReport, HookSays};
+use sterna_model::{HookEvent, HookReport, HookSays, SandboxWish};
 
 pub use answer::{HookAnswer, HookOutput, Written, read_command};
 pub use file::{Dialect, HookFileError, HookSpec, read_hooks};
@@ -45,6 +45,8 @@ pub struct HookCall {
     /// The object that command hooks read from stdin.
     pub input: Value,
     pub cwd: PathBuf,
+    /// How the turn's commands are to be confined.
+    pub sandbox: SandboxWish,
     /// The environment of children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
 }

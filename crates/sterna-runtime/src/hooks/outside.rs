@@ -70,6 +70,7 @@ impl Runtime {
             subject: subject.to_owned(),
             input,
             cwd: PathBuf::from(cwd),
+            sandbox: state.turn.as_ref().map(|turn| turn.sandbox).unwrap_or_default(),
             env: Arc::new(parts.env.child_env()),
         };
         let answered = hooks.run(call).await;

@@ -337,11 +337,23 @@ mod tests {
             (HookEvent::TurnEnd, HookSays { context: both.clone(), ..nothing() }),
             (
                 HookEvent::Stop,
-                HookSays { stop: stop.clone(), blocked: true, reason: no.clone(), context: both, ..nothing() },
+                HookSays {
+                    stop: stop.clone(),
+                    blocked: true,
+                    reason: no.clone(),
+                    context: both,
+                    ..nothing()
+                },
             ),
             (
                 HookEvent::UserPromptSubmit,
-                HookSays { stop: stop.clone(), blocked: true, reason: no.clone(), context: context.clone(), ..nothing() },
+                HookSays {
+                    stop: stop.clone(),
+                    blocked: true,
+                    reason: no.clone(),
+                    context: context.clone(),
+                    ..nothing()
+                },
             ),
             (
                 HookEvent::PreToolUse,

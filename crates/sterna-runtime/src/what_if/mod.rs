@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sterna_context::Prompt;
 use sterna_log::{Append, BlobsOver, Expect, LeaseRequest, MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
-    Body, Delivery, Draft, HookRan, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText, Seq, SessionId,
-    TurnNo, TurnStarted,
+    Body, Delivery, Draft, HookRan, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText, Seq,
+    SessionId, TurnNo, TurnStarted,
 };
 use sterna_tool::SharedTool;
 

@@ -13,8 +13,8 @@ use sterna_llm::{
 };
 use sterna_log::{Append, Expect, Owner, SharedLog};
 use sterna_model::{
-    Body, Draft, EffectClass, EffectKey, HookEvent, HookRan, HookSays, InputAccepted, Millis, Part, ProviderFailure, Route, Seq, SessionId,
-    ToolCall, ToolOutcome, ToolSpec, ToolStatus,
+    Body, Draft, EffectClass, EffectKey, HookEvent, HookRan, HookSays, InputAccepted, Millis, Part,
+    ProviderFailure, Route, Seq, SessionId, ToolCall, ToolOutcome, ToolSpec, ToolStatus,
 };
 use sterna_tool::{
     Access, Output, Plan, PlanContext, Recovered, SharedTool, Tool, ToolContext, ToolDone, ToolError,
@@ -331,7 +331,11 @@ impl Hooks for PlayedHooks {
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered> {
         let answered = self.ran.get(&call.key).map(|ran| HookAnswered {
             says: HookSays { rewrite: None, ..ran.says.clone() },
-            updated_input: ran.says.rewrite.as_ref().and_then(|new| serde_json::from_str(&new.arguments).ok()),
+            updated_input: ran
+                .says
+                .rewrite
+                .as_ref()
+                .and_then(|new| serde_json::from_str(&new.arguments).ok()),
             hooks: ran.hooks.clone(),
         });
         std::future::ready(answered.unwrap_or_default()).boxed()

@@ -61,7 +61,12 @@ impl Told {
     /// The first input of this event.
     pub fn input(&self, event: HookEvent) -> serde_json::Value {
         let calls = self.calls();
-        calls.iter().find(|call| call.event == event).unwrap_or_else(|| panic!("{event:?} did not fire")).input.clone()
+        calls
+            .iter()
+            .find(|call| call.event == event)
+            .unwrap_or_else(|| panic!("{event:?} did not fire"))
+            .input
+            .clone()
     }
 }
 

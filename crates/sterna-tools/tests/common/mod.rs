@@ -82,7 +82,9 @@ impl World {
 
     pub async fn call_planned(&mut self, name: &str, args: Value, plan: Plan) -> Result<ToolDone, ToolError> {
         match tool(name).call(self.context(plan), args).await? {
-            other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => panic!("{other:?}"),
+            other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => {
+                panic!("{other:?}")
+            }
             ToolReturn::Done(done) => {
                 for fact in &done.facts {
                     match fact.clone() {

@@ -193,7 +193,8 @@ impl<'a> Node<'a> {
 
     /// The value as JSON.
     pub fn json(&self) -> Result<serde_json::Value, ConfigError> {
-        json_of(self.value).ok_or_else(|| self.error(format!("`{}` holds a value that has no place here", self.key)))
+        json_of(self.value)
+            .ok_or_else(|| self.error(format!("`{}` holds a value that has no place here", self.key)))
     }
 
     /// The name of the file that it stands in.
@@ -224,11 +225,15 @@ fn json_of(value: &DeValue<'_>) -> Option<serde_json::Value> {
     use serde_json::Value;
     Some(match value {
         DeValue::String(text) => Value::String(text.to_string()),
-        DeValue::Integer(number) => Value::from(i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?),
+        DeValue::Integer(number) => {
+            Value::from(i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?)
+        }
         DeValue::Float(number) => Value::from(number.as_str().replace('_', "").parse::<f64>().ok()?),
         DeValue::Boolean(flag) => Value::Bool(*flag),
         DeValue::Datetime(_) => return None,
-        DeValue::Array(items) => Value::Array(items.iter().map(|item| json_of(item.get_ref())).collect::<Option<_>>()?),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| json_of(item.get_ref())).collect::<Option<_>>()?)
+        }
         DeValue::Table(table) => Value::Object(
             table
                 .iter()

@@ -15,7 +15,8 @@ impl Settings {
     pub(super) fn add_hooks_file(&mut self, path: &Path, dialect: Dialect) -> Result<bool, ConfigError> {
         let Some(text) = read_file(path)? else { return Ok(false) };
         let wrong = |why: String| {
-            ConfigError::new(format!("{}: {why}", path.display())).hint("docs/hooks.md shows the shape of the file")
+            ConfigError::new(format!("{}: {why}", path.display()))
+                .hint("docs/hooks.md shows the shape of the file")
         };
         let root: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

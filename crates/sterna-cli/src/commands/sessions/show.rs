@@ -118,8 +118,11 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::ApprovalResolved { decision, by, feedback, arguments, .. } => {
             let edited = if arguments.is_some() { " (edited)" } else { "" };
-            let why =
-                if feedback.is_empty() { edited.to_owned() } else { format!(": {}", one_line(feedback, 200)) };
+            let why = if feedback.is_empty() {
+                edited.to_owned()
+            } else {
+                format!(": {}", one_line(feedback, 200))
+            };
             dim(format!("  {} by {}{why}", decision.word(), one_line(by, 50)))
         }
         EventKind::QuestionAsked { questions, .. } => questions
