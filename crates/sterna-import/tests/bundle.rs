@@ -100,6 +100,9 @@ impl Reference {
                     tools: vec![],
                     sandbox: sterna_model::SandboxWish::Auto,
                     now: 5,
+                    fallback: Vec::new(),
+                    output_schema: None,
+                    tree: None,
                 })),
             );
             of.push(
@@ -123,6 +126,10 @@ impl Reference {
                         encoder: "e/1".into(),
                         request: Digest::ZERO,
                         bytes: 0,
+                        prefix: None,
+                        prefix_broken: Vec::new(),
+                        left_out: 0,
+                        schema_native: false,
                     }),
                 })),
             );
@@ -150,6 +157,7 @@ impl Reference {
                         },
                         partial: false,
                         duration_ms: 1,
+                        checked: None,
                     }),
                 })),
             );

@@ -51,6 +51,9 @@ fn what_an_input_is_given_is_no_part_of_what_it_is() {
             max_output: None,
             mode_of_session: false,
             sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         };
         match input(text.into()) {
             Body::InputAccepted(bare) => {

@@ -161,7 +161,11 @@ fn drafts() -> Vec<Draft> {
         })),
         session(Body::TitleSet { title: "A \"title\"\n".into(), by: by() }),
         session(Body::SessionClosed { by: by() }),
-        session(Body::RouteChanged { route: "scripted:a b.jsonl".parse().unwrap(), cause: "user".into() }),
+        session(Body::RouteChanged {
+            route: "scripted:a b.jsonl".parse().unwrap(),
+            cause: "user".into(),
+            turn: None,
+        }),
         session(Body::ModeChanged { mode: Mode::NeverAsk, by: by() }),
         session(Body::InputAccepted(InputAccepted {
             key: Some("k".into()),
@@ -183,6 +187,9 @@ fn drafts() -> Vec<Draft> {
                 max_output: Some(4096),
                 mode_of_session: false,
                 sandbox: SandboxWish::Auto,
+                fallback: Vec::new(),
+                output_schema: None,
+                tree: None,
             })),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
@@ -202,6 +209,9 @@ fn drafts() -> Vec<Draft> {
             tools: vec!["read".into()],
             sandbox: SandboxWish::Auto,
             now: 1_700_000_000_001,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {
             outcome: TurnOutcome::Finished { message: "done".into(), value: Some(json!({"ok": true})) },
@@ -237,6 +247,10 @@ fn drafts() -> Vec<Draft> {
                 encoder: "anthropic/1".into(),
                 request: hash(3),
                 bytes: 1234,
+                prefix: None,
+                prefix_broken: Vec::new(),
+                left_out: 0,
+                schema_native: false,
             }),
         }))),
         step(Body::Intent(Box::new(Intent {
@@ -292,6 +306,7 @@ fn drafts() -> Vec<Draft> {
                 billed: billed(),
                 partial: true,
                 duration_ms: 12,
+                checked: None,
             }),
         }))),
         step(Body::Outcome(Box::new(Outcome {

@@ -61,6 +61,9 @@ pub enum Body {
     RouteChanged {
         route: Route,
         cause: String,
+        /// Only for the rest of this turn: a step down the ladder. The next turn starts at the top.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<TurnNo>,
     },
     /// In force from the next turn until changed; at once where it is a record of the running turn.
     ModeChanged {
@@ -223,6 +226,15 @@ pub struct Given {
     pub mode_of_session: bool,
     #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
     pub sandbox: SandboxWish,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<serde_json::Value>>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<SessionId>,
 }
 
 /// Everything that somebody else would need to drive the turn on.
@@ -251,6 +263,15 @@ pub struct TurnStarted {
     pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<serde_json::Value>>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<SessionId>,
 }
 
 impl TurnStarted {
@@ -273,6 +294,16 @@ pub struct Limits {
     pub max_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<NanoUsd>,
+    /// The same for all turns of the session together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_max_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_max_cost: Option<NanoUsd>,
+    /// The same for the session and all that descend from it together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_max_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_max_cost: Option<NanoUsd>,
     /// Milliseconds from the turn's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
@@ -292,6 +323,10 @@ impl Default for Limits {
             max_consecutive_denials: 3,
             max_tokens: None,
             max_cost: None,
+            session_max_tokens: None,
+            session_max_cost: None,
+            tree_max_tokens: None,
+            tree_max_cost: None,
             deadline: None,
             max_wait: None,
         }

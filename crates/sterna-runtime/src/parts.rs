@@ -9,7 +9,7 @@ use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{
-    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq,
+    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq, SessionId,
     TurnStarted,
 };
 
@@ -61,6 +61,12 @@ pub struct TurnConfig {
     /// Nobody chose `mode`: where the session was switched to another, that one counts.
     pub mode_of_session: bool,
     pub sandbox: SandboxWish,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    pub output_schema: Option<serde_json::Value>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    pub tree: Option<SessionId>,
     pub prompt: PromptSource,
 }
 
@@ -83,6 +89,9 @@ impl TurnConfig {
             max_output: self.max_output,
             mode_of_session: self.mode_of_session,
             sandbox: self.sandbox,
+            fallback: self.fallback.clone(),
+            output_schema: self.output_schema.clone().map(Box::new),
+            tree: self.tree.clone(),
         }
     }
 
@@ -104,6 +113,9 @@ impl TurnConfig {
             max_output: given.max_output,
             mode_of_session: given.mode_of_session,
             sandbox: given.sandbox,
+            fallback: given.fallback.clone(),
+            output_schema: given.output_schema.as_deref().cloned(),
+            tree: given.tree.clone(),
             prompt: self.prompt.clone(),
         }
     }
@@ -127,6 +139,9 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         max_output: _,
         mode_of_session: _,
         sandbox,
+        fallback,
+        output_schema,
+        tree,
     } = given;
     TurnStarted {
         inputs,
@@ -143,6 +158,9 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         tools,
         sandbox,
         now,
+        fallback,
+        output_schema,
+        tree,
     }
 }
 

@@ -154,6 +154,9 @@ fn turn_starts(head: Head) -> Append {
         tools: vec![],
         sandbox: config.sandbox,
         now: 1,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     };
     let body = Body::TurnStarted(Box::new(started));
     Append {

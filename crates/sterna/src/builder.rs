@@ -67,6 +67,8 @@ pub struct Builder {
     in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     limits: Option<Limits>,
     max_output: Option<u32>,
+    fallback: Option<Vec<Route>>,
+    output_schema: Option<serde_json::Value>,
     rules: Vec<RuleText>,
     sections: Vec<Section>,
     settings: Option<Settings>,
@@ -102,6 +104,8 @@ impl Sterna {
             in_doubt_of: BTreeMap::new(),
             limits: None,
             max_output: None,
+            fallback: None,
+            output_schema: None,
             rules: Vec::new(),
             sections: Vec::new(),
             settings: None,
@@ -309,6 +313,19 @@ impl Builder {
         self
     }
 
+    /// Routes that take over, in this order, when the one before them fails for good; the next turn starts at the top.
+    /// Only providers that are named are ever asked.
+    pub fn fallback(mut self, routes: impl IntoIterator<Item = Route>) -> Self {
+        self.fallback = Some(routes.into_iter().collect());
+        self
+    }
+
+    /// JSON Schema that the final answer of a turn has to fit: it is `value` of the result.
+    pub fn output_schema(mut self, schema: serde_json::Value) -> Self {
+        self.output_schema = Some(schema);
+        self
+    }
+
     /// A rule: `Shell(cargo test *)`.
     pub fn allow(self, rule: &str) -> Self {
         self.rule(Decision::Allow, rule, "Builder::allow")
@@ -371,6 +388,14 @@ impl Builder {
             Some(settings) => settings,
             None => Settings::from_env(&get),
         };
+        if let Some(schema) = &self.output_schema {
+            sterna_runtime::check_output_schema(schema).map_err(|why| {
+                Error::setup(
+                    format!("the output schema cannot be used: {why}"),
+                    "give a JSON Schema, as an object",
+                )
+            })?;
+        }
         let root = real_dir(self.workspace.as_deref())?;
         let cwd = match &self.cwd {
             Some(dir) => real_dir(Some(dir))?,
@@ -486,6 +511,9 @@ impl Builder {
             max_output: self.max_output.or(settings.max_output),
             mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
+            fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
+            output_schema: self.output_schema,
+            tree: None,
             prompt: PromptSource::new(sections),
         };
         let (log, blobs) = store.finish()?;

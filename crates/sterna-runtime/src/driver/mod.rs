@@ -1,10 +1,13 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
+mod caps;
 mod follow;
 mod handle;
 mod hooks;
+mod ladder;
 mod people;
+mod prefix;
 mod stage;
 mod want;
 
@@ -27,6 +30,7 @@ use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::budget::Hold;
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
@@ -34,6 +38,7 @@ use crate::hooks::HookAnswered;
 use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
+use crate::schema::OutputSchema;
 use crate::shared::Shared;
 use crate::{Parts, RuntimeError, State, TurnConfig};
 
@@ -142,6 +147,8 @@ struct InFlight {
     cancel: Cancel,
     task: tokio::task::AbortHandle,
     stage: Stage,
+    /// What is reserved for it in its tree.
+    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -192,6 +199,7 @@ pub(crate) struct Driver {
     hooking: hooks::Hooking,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
+    schema: Option<Arc<OutputSchema>>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
     cache: EncodeCache,
@@ -244,6 +252,7 @@ impl Driver {
             hooking: hooks::Hooking::default(),
             request: None,
             prompt: None,
+            schema: None,
             rules: None,
             view: Arc::default(),
             cache: EncodeCache::default(),

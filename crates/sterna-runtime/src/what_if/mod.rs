@@ -278,6 +278,8 @@ impl NewRun<'_> {
         let mut started = turn.started.clone();
         // A turn that runs at the point was changed in its log.
         self.ask.change(&mut started);
+        // Another model is asked for: what was to take over from the old one is not.
+        let rerouted = turn.started.route != started.route;
         let same = |intent: &&sterna_model::ModelIntent| intent.route == started.route;
         TurnConfig {
             max_output: turn.intent.as_ref().filter(same).map(|intent| intent.max_output),
@@ -294,6 +296,9 @@ impl NewRun<'_> {
             tools: started.tools,
             mode_of_session: false,
             sandbox: started.sandbox,
+            fallback: if rerouted { Vec::new() } else { started.fallback },
+            output_schema: started.output_schema.map(|schema| *schema),
+            tree: None,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
         }
     }

@@ -322,6 +322,9 @@ impl World {
             mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
         }
     }

@@ -418,6 +418,9 @@ impl People {
             mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: self.prompt.clone(),
         }
     }

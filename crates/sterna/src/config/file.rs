@@ -17,7 +17,8 @@ pub fn schema() -> Value {
 struct ConfigFile {
     /// `provider/model`, `local`, or `scripted:FILE`.
     model: Option<String>,
-    /// Further routes, tried in order. Not built yet: accepted, and not used.
+    /// Routes that take over, in this order, when the one before them fails for good. Only providers that are named here
+    /// are ever asked.
     fallback: Option<Vec<String>>,
     /// How far an agent may go before it has to ask.
     mode: Option<ModeWord>,
@@ -47,6 +48,18 @@ struct ConfigFile {
     /// US dollars of a turn.
     #[schemars(range(min = 0))]
     max_cost: Option<f64>,
+    /// Tokens of all turns of a session together.
+    #[schemars(range(min = 1))]
+    session_max_tokens: Option<u64>,
+    /// US dollars of all turns of a session together.
+    #[schemars(range(min = 0))]
+    session_max_cost: Option<f64>,
+    /// Tokens of a session and all that descend from it together.
+    #[schemars(range(min = 1))]
+    tree_max_tokens: Option<u64>,
+    /// US dollars of a session and all that descend from it together.
+    #[schemars(range(min = 0))]
+    tree_max_cost: Option<f64>,
     /// Seconds of a turn.
     #[schemars(extend("exclusiveMinimum" = 0))]
     deadline: Option<f64>,

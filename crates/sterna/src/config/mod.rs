@@ -29,6 +29,8 @@ pub use show::{Shown, without_password};
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub model: Option<Route>,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    pub fallback: Vec<Route>,
     pub mode: Option<Mode>,
     pub on_ask: Option<OnAsk>,
     pub in_doubt: Option<InDoubtPolicy>,
@@ -132,7 +134,8 @@ impl Settings {
         self.providers.get(name).map(|provider| provider.endpoint(name)).transpose()
     }
 
-    /// All providers: the chosen one with its key, or the error of it; the others with the keys that cost nothing.
+    /// All providers: the chosen one with its key, or the error of it; the others with the keys that cost nothing, and
+    /// the way to those that cost something.
     pub fn endpoints(&self, chosen: &str) -> Result<BTreeMap<String, Endpoint>, ConfigError> {
         let of = |(name, provider): (&String, &ProviderSettings)| {
             let endpoint =

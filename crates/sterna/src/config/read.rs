@@ -23,6 +23,10 @@ pub(super) const KEYS: &[&str] = &[
     "max_consecutive_denials",
     "max_tokens",
     "max_cost",
+    "session_max_tokens",
+    "session_max_cost",
+    "tree_max_tokens",
+    "tree_max_cost",
     "deadline",
     "max_wait",
     "max_output",
@@ -110,12 +114,15 @@ impl Reader<'_> {
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
             "fallback" => {
-                for route in node.texts()? {
-                    route.parse::<sterna_model::Route>().map_err(|error| node.error(error))?;
+                let mut routes: Vec<sterna_model::Route> = Vec::new();
+                for text in node.texts()? {
+                    let route = text.parse().map_err(|error| node.error(error))?;
+                    if routes.contains(&route) {
+                        return Err(node.error(format!("`{}` names {route} twice", node.key)));
+                    }
+                    routes.push(route);
                 }
-                settings
-                    .notices
-                    .push(format!("{}: fallback routes are not built yet, and are not used", node.place()));
+                settings.fallback = routes;
             }
             "mode" => settings.mode = Some(node.word(&Mode::ALL.map(|mode| (mode.word(), mode)))?),
             "on_ask" => {
@@ -144,6 +151,10 @@ impl Reader<'_> {
             "max_tokens" => limits.max_tokens = Some(node.whole(1, u64::MAX)?),
             // More than anybody has is cut to what fits.
             "max_cost" => limits.max_cost = Some((node.number()? * 1e9).round() as u64),
+            "session_max_tokens" => limits.session_max_tokens = Some(node.whole(1, u64::MAX)?),
+            "session_max_cost" => limits.session_max_cost = Some((node.number()? * 1e9).round() as u64),
+            "tree_max_tokens" => limits.tree_max_tokens = Some(node.whole(1, u64::MAX)?),
+            "tree_max_cost" => limits.tree_max_cost = Some((node.number()? * 1e9).round() as u64),
             "deadline" => limits.deadline = Some(seconds(node)?),
             "max_wait" => limits.max_wait = Some(seconds(node)?),
             "max_output" => settings.max_output = Some(node.whole32(1)?),

@@ -24,6 +24,7 @@ impl Settings {
         let limits = &self.limits;
         let mut rows = vec![
             self.row("model", json!(self.model)),
+            self.row("fallback", json!(self.fallback)),
             self.row("mode", json!(self.mode.unwrap_or_default())),
             self.row("on_ask", json!(self.on_ask.unwrap_or(OnAsk::Deny))),
             self.row("in_doubt", json!(self.in_doubt.unwrap_or_default())),
@@ -34,6 +35,10 @@ impl Settings {
             self.row("max_consecutive_denials", json!(limits.max_consecutive_denials)),
             self.row("max_tokens", json!(limits.max_tokens)),
             self.row("max_cost", json!(sterna_model::dollars(limits.max_cost))),
+            self.row("session_max_tokens", json!(limits.session_max_tokens)),
+            self.row("session_max_cost", json!(sterna_model::dollars(limits.session_max_cost))),
+            self.row("tree_max_tokens", json!(limits.tree_max_tokens)),
+            self.row("tree_max_cost", json!(sterna_model::dollars(limits.tree_max_cost))),
             self.row("deadline", json!(limits.deadline.map(|ms| ms as f64 / 1e3))),
             self.row("max_wait", json!(limits.max_wait.map(|ms| ms as f64 / 1e3))),
             self.row("max_output", json!(self.max_output)),

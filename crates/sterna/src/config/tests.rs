@@ -37,7 +37,7 @@ fn every_key_reaches_its_setting() {
     let settings = read(
         r#"
 model = "anthropic/claude-sonnet-4-5"
-fallback = ["openai/gpt-5"]
+fallback = ["openai/gpt-5", "local"]
 mode = "accept-edits"
 on_ask = "park"
 in_doubt = "stop"
@@ -49,6 +49,10 @@ no_progress_steps = 5
 max_consecutive_denials = 9
 max_tokens = 1_000_000
 max_cost = 0.25
+session_max_tokens = 2_000_000
+session_max_cost = 1.5
+tree_max_tokens = 3_000_000
+tree_max_cost = 4
 deadline = 1.5
 max_wait = 300
 max_output = 0x1000
@@ -82,6 +86,10 @@ context = 4096
         max_consecutive_denials: 9,
         max_tokens: Some(1_000_000),
         max_cost: Some(250_000_000),
+        session_max_tokens: Some(2_000_000),
+        session_max_cost: Some(1_500_000_000),
+        tree_max_tokens: Some(3_000_000),
+        tree_max_cost: Some(4_000_000_000),
         deadline: Some(1_500),
         max_wait: Some(300_000),
     };
@@ -108,6 +116,11 @@ context = 4096
     assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
     assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
     assert_eq!(settings.sources["local.threads"], format!("{USER}:28"));
+    let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
+    assert_eq!(fallback, ["openai/gpt-5", "local"]);
+    assert!(settings.notices.is_empty(), "{:?}", settings.notices);
+    assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:31"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
@@ -117,7 +130,8 @@ context = 4096
 #[test]
 fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
-                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, deadline, max_wait, \
+                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
+                tree_max_tokens, tree_max_cost, deadline, max_wait, \
                 max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [

@@ -117,7 +117,9 @@ impl Provider for Outside {
 
     fn encode(&self, request: &Request, _cache: &mut EncodeCache) -> Encoded {
         match self.0.ask(&Ask::Encode(Box::new(request.clone()))) {
-            Ok((Answer::Encoded { hash, bytes }, _)) => Encoded { chunks: Vec::new(), hash, bytes },
+            Ok((Answer::Encoded { hash, bytes }, _)) => {
+                Encoded { chunks: Vec::new(), hash, bytes, prefix: None }
+            }
             // Nobody is there to send it to either.
             _ => Encoded::of(Vec::new()),
         }
