@@ -8,6 +8,7 @@ use sterna::config::{self, Settings};
 use sterna::places::Places;
 use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv};
 use sterna_llm_http::HttpProvider;
+use sterna_log::SharedBlobs;
 use sterna_model::SessionId;
 use sterna_runtime::{Parts, Runtime, SharedCheckpoints, Toolbox};
 use sterna_sqlite::{Options, SqliteStore};
@@ -95,14 +96,15 @@ impl Context {
         let router = Router::new(HttpProvider::new(endpoints), HashMap::new(), local, self.cwd.clone());
         let store = Arc::new(store);
         let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
+        let blobs: SharedBlobs = store.clone();
         Runtime::new(Parts {
             log: store.clone(),
-            blobs: store,
+            blobs,
             provider: Arc::new(router),
             env: Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key())),
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
-            hooks: None,
+            hooks: self.settings.hooks.shared(&blobs),
             levels: None,
         })
     }

@@ -129,11 +129,17 @@ fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
 }
 
 #[test]
-fn checkpoints_and_denials_reach_their_hooks() {
+fn checkpoints_and_closed_sessions_reach_their_hooks() {
     let command = |name: &str| json!([{"hooks": [{"type": "command", "command": format!("touch {name}")}]}]);
-    let world = world(&json!({"hooks": {"Checkpoint": command("kept"), "PostToolUse": command("post")}}));
+    let hooks = [("Checkpoint", "kept"), ("PostToolUse", "post"), ("SessionEnd", "ended")];
+    let hooks: serde_json::Map<String, Value> =
+        hooks.into_iter().map(|(event, name)| (event.to_owned(), command(name))).collect();
+    let world = world(&json!({ "hooks": hooks }));
     assert_eq!(go(&world).code, 0);
-    assert!(world.work().join("kept").exists() && world.work().join("post").exists());
+    let touched = |name: &str| world.work().join(name).exists();
+    assert!(touched("kept") && touched("post") && !touched("ended"));
+    assert_eq!(world.sterna(&["sessions", "close", "h"]).code, 0);
+    assert!(touched("ended"));
 }
 
 /// Hooks are not confined, so where confinement is demanded they do not run, and what they guard does not either.

@@ -19,6 +19,11 @@ impl HookSettings {
         self.0.is_empty()
     }
 
+    /// Ready to run. `None`: there are none.
+    pub fn shared(&self, blobs: &SharedBlobs) -> Option<SharedHooks> {
+        all(self, Vec::new(), blobs)
+    }
+
     /// Each hook: `file:place`, its event, its command.
     pub fn shown(&self) -> impl Iterator<Item = (String, &HookSpec)> {
         self.0.iter().map(|(file, spec)| (format!("{file}:{}", spec.place), spec))
