@@ -8,6 +8,7 @@ use sterna::config::{self, Settings};
 use sterna::places::Places;
 use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv, secrets_of};
 use sterna_llm_http::HttpProvider;
+use sterna_log::SharedBlobs;
 use sterna_model::SessionId;
 use sterna_runtime::{Env, Parts, Runtime, Secrets, SharedCheckpoints, Toolbox};
 use sterna_sqlite::{Options, SqliteStore};
@@ -97,14 +98,17 @@ impl Context {
         let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
         let env = Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key()));
         let secrets = self.secrets(env.clone());
+        let blobs: SharedBlobs = store.clone();
+        let hooks = self.settings.hooks.shared(&blobs);
         Runtime::new(Parts {
             log: store.clone(),
-            blobs: store,
+            blobs,
             provider: Arc::new(router),
             env,
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
             secrets,
+            hooks,
             levels: None,
         })
     }

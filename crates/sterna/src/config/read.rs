@@ -41,6 +41,7 @@ pub(super) const KEYS: &[&str] = &[
     "policy",
     "providers",
     "local",
+    "hooks",
 ];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
@@ -81,6 +82,7 @@ pub(super) fn apply(
             "providers" => reader.providers(settings, &node)?,
             "local" => reader.local(settings, &node)?,
             "secrets" => reader.secrets(settings, &node)?,
+            "hooks" => reader.hooks(settings, &node)?,
             key => {
                 reader.plain(settings, key, &node)?;
                 reader.note(settings, &node);
