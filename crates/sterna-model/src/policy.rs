@@ -239,7 +239,6 @@ impl SandboxWish {
     }
 
     /// Whether nothing was wished for: not written into records.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
