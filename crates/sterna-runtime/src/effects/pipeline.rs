@@ -126,7 +126,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             source: verdict.source,
             preview: plan.preview,
             content,
-            untrusted: rights.untrusted.to_vec(),
+            untrusted: strangers::told(&rights.untrusted),
         }),
         sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
             origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
