@@ -22,6 +22,10 @@ fn asked(step: u32) -> Body {
         encoder: "x".into(),
         request: Digest::ZERO,
         bytes: 1,
+        prefix: None,
+        prefix_broken: vec![],
+        left_out: 0,
+        schema_native: false,
     });
     let key = format!("s/1/{step}/model/0").parse().unwrap();
     Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))
@@ -43,6 +47,7 @@ fn called(step: u32) -> Body {
         billed: Billed::default(),
         partial: false,
         duration_ms: 1,
+        checked: None,
     };
     let key = format!("s/1/{step}/model/0").parse().unwrap();
     Body::Outcome(Box::new(Outcome { key, attempt: 1, result: EffectResult::Model(model) }))
