@@ -157,7 +157,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
             source: verdict.source,
             preview: plan.preview,
             content,
-            untrusted: rights.untrusted.to_vec(),
+            untrusted: strangers::told(&rights.untrusted),
         }),
         Decision::Ask | Decision::Allow => Passed::Run {
             origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
