@@ -77,6 +77,14 @@ pub struct Append {
     pub blobs: Vec<Bytes>,
 }
 
+/// The log of what outlives the user's sessions, such as trust.
+pub const USER_LOG: &str = "sterna:user";
+
+/// Whether this is the id of a log that is no session: it has no turns, and no list of sessions has it.
+pub fn is_reserved(id: &str) -> bool {
+    id.starts_with("sterna:")
+}
+
 /// The condition of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {

@@ -373,7 +373,8 @@ impl BlobWriter for Writer {
 
 fn matches(filter: &Filter, row: &SessionRow) -> bool {
     let Filter { cwd, status, parent } = filter;
-    cwd.as_ref().is_none_or(|cwd| *cwd == row.cwd)
+    !crate::is_reserved(row.id.as_str())
+        && cwd.as_ref().is_none_or(|cwd| *cwd == row.cwd)
         && status.is_none_or(|status| status == row.status)
         && parent.as_ref().is_none_or(|parent| row.parent.as_ref() == Some(parent))
 }

@@ -101,6 +101,9 @@ impl Runtime {
             Some(id) => (id.clone(), false),
             None => (env.new_session_id(), true),
         };
+        if sterna_log::is_reserved(id.as_str()) {
+            return Err(RuntimeError::Refused(format!("`{id}` is a log of Sterna's own, and no session")));
+        }
         let shared = self.0.shared(&id);
         if submit.live {
             shared.hub.activate();

@@ -26,6 +26,7 @@ mod router;
 mod sandbox;
 mod session;
 mod tool_fn;
+pub mod trust;
 mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
