@@ -31,7 +31,7 @@ pub trait Log: Send + Sync {
     /// The input that was accepted under this idempotency key, if any.
     async fn find_key(&self, session: &SessionId, key: &str) -> Result<Option<KeyReceipt>, LogError>;
 
-    /// Sessions, newest first. O(page).
+    /// Sessions, newest first, without the [reserved](crate::is_reserved) logs. O(page).
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<SessionRow>, LogError>;
 
     /// Full-text search over what people and models said.
@@ -75,14 +75,6 @@ pub struct Append {
     pub records: Vec<Draft>,
     /// Bytes that must be durable with the records, and readable through the store's `Blobs`.
     pub blobs: Vec<Bytes>,
-}
-
-/// The log of what outlives the user's sessions, such as trust.
-pub const USER_LOG: &str = "sterna:user";
-
-/// Whether this is the id of a log that is no session: it has no turns, and no list of sessions has it.
-pub fn is_reserved(id: &str) -> bool {
-    id.starts_with("sterna:")
 }
 
 /// The condition of an append.

@@ -3,9 +3,10 @@
 
 use sterna_log::{LogError, Receipt};
 use sterna_model::{
-    Body, Draft, Grant, GrantScope, Ruling, Seq, SessionId, WaitId, WaitOn, WaitOpened, waiting_call,
+    Body, Draft, GrantScope, Ruling, Seq, SessionId, WaitId, WaitOn, WaitOpened, waiting_call,
 };
 
+use crate::kept::granted;
 use crate::state::for_each_record;
 use crate::{Runtime, RuntimeError};
 
@@ -71,7 +72,7 @@ impl Runtime {
             }
             // It was opened meanwhile, so that this came too late to be early.
         }
-        let Some((_, opened)) = stands.opened.filter(|_| !stands.answered) else {
+        let Some((_, opened)) = stands.opened.take().filter(|_| !stands.answered) else {
             return Err(already(wait));
         };
         if !stands.may_come {
@@ -86,22 +87,23 @@ impl Runtime {
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
         let mut drafts = Vec::new();
+        let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
-            let grant = Grant {
-                tool: approval.tool.clone(),
-                summary: approval.summary.clone(),
-                scope,
-                content: approval.content,
-                expires: None,
-            };
+            let grant = granted(approval, scope, self.0.parts.env.now());
+            kept = scope.is_stored().then(|| (grant.clone(), by.clone()));
             drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
         }
         drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by, early: false }));
-        self.first(&session, resolution_id(&wait), drafts, &wait).await
+        let receipt = self.first(&session, resolution_id(&wait), drafts, &wait).await?;
+        if let Some((grant, by)) = kept {
+            // Only now: had somebody else answered first, nothing would be granted.
+            self.keep_grant(&stands.root, grant, &by).await?;
+        }
+        Ok(receipt)
     }
 
     async fn standing(&self, session: &SessionId, wait: &WaitId) -> Result<Standing, RuntimeError> {
-        let (mut opened, mut answered, mut over) = (None, false, 0);
+        let (mut opened, mut answered, mut over, mut root) = (None, false, 0, String::new());
         let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
             match sealed.record.body {
                 Body::WaitOpened(open) if open.wait == *wait => {
@@ -111,13 +113,14 @@ impl Runtime {
                 // One that came early counts when the wait says so.
                 Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
                 Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
+                Body::TurnStarted(started) => root = started.root,
                 _ => {}
             }
             Ok(())
         });
         read.await?;
         let may_come = waiting_call(wait).is_some_and(|key| key.turn > over);
-        Ok(Standing { opened, answered, may_come })
+        Ok(Standing { opened, answered, may_come, root })
     }
 
     /// Appends an answer that is refused when there is one.
@@ -145,6 +148,8 @@ struct Standing {
     answered: bool,
     /// Its turn is not over.
     may_come: bool,
+    /// The workspace of the last turn.
+    root: String,
 }
 
 /// The id under which the store takes one answer to an open wait, whoever gives it.

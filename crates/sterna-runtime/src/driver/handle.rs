@@ -165,7 +165,7 @@ impl Driver {
                 self.tool_outcome(key, outcome)
             }
             Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
-            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine } => {
+            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine, origin } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
                 let intent = ToolIntent {
@@ -179,7 +179,7 @@ impl Driver {
                     let what = Intended::Tool(intent);
                     self.stage(Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what })))?;
                 }
-                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine });
+                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine, origin });
                 Ok(())
             }
         }

@@ -24,6 +24,7 @@ use sterna_model::{
     SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
+use sterna_secrets::Scoped;
 use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
@@ -194,6 +195,7 @@ pub(crate) struct Driver {
     schema: Option<Arc<OutputSchema>>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
+    secrets: Scoped,
     cache: EncodeCache,
     child_env: Arc<std::collections::BTreeMap<String, String>>,
     deadline: Option<tokio::task::AbortHandle>,
@@ -217,6 +219,7 @@ impl Driver {
     ) -> Self {
         let draining = rt.is_draining();
         let child_env = Arc::new(rt.parts.env.child_env());
+        let secrets = rt.parts.secrets.of(&shared.id);
         Self {
             id: shared.id.clone(),
             rt,
@@ -246,6 +249,7 @@ impl Driver {
             schema: None,
             rules: None,
             view: Arc::default(),
+            secrets,
             cache: EncodeCache::default(),
             child_env,
             deadline: None,
@@ -552,8 +556,18 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, .. } = &self.rt.parts;
-        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
+        let Parts { env, levels, log, .. } = &self.rt.parts;
+        Ok(Rights {
+            turn,
+            rules,
+            grants,
+            env: env.clone(),
+            levels: levels.clone(),
+            log: log.clone(),
+            untrusted: Arc::new(self.state.transcript.untrusted()),
+            view: self.view.clone(),
+            secrets: self.secrets.clone(),
+        })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {
@@ -628,7 +642,11 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
-        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+        self.view = Arc::new(SessionView {
+            files: world.files.clone(),
+            todos: world.todos.clone(),
+            untrusted: self.state.strangers.clone(),
+        });
     }
 
     fn parked_on(&self) -> String {

@@ -30,6 +30,8 @@ impl Driver {
         body: Body,
     ) -> Result<(), RuntimeError> {
         let at = self.rt.parts.env.now();
+        let mut body = body;
+        crate::secrets::clean(&mut body, &self.secrets);
         let record = Draft { at, turn, step, body }.at_seq(self.state.head + 1);
         self.state.apply(&record)?;
         self.learn(&record);
@@ -197,7 +199,7 @@ impl Driver {
         match &record.body {
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Tool(result) => {
-                    if !result.facts.is_empty() {
+                    if !result.facts.is_empty() || result.untrusted.is_some() {
                         self.refresh_view();
                     }
                     let call = self.call(&outcome.key).filter(|call| call.started > 0);

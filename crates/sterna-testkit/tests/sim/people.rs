@@ -73,6 +73,7 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            secrets: sterna_runtime::Secrets::default(),
             levels: None,
             log,
             blobs: self.world.inner.clone(),

@@ -10,8 +10,8 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use sterna_log::{Append, Expect, LogError, SharedBlobs, SharedLog, USER_LOG, read_history};
-use sterna_model::{Body, Digest, Draft, Grant, GrantScope, Millis, Mode, Route, SessionId, SessionOpened};
+use sterna_log::{Append, Expect, LogError, SharedBlobs, SharedLog, read_history, user_log};
+use sterna_model::{Body, Digest, Draft, Grant, GrantScope, Millis, Mode, Route, SessionOpened};
 
 pub use project::{Look, Project, ProjectFile};
 
@@ -104,7 +104,7 @@ impl TrustBook {
         let grant = Grant {
             tool: CAPABILITY.into(),
             summary: project.root.display().to_string(),
-            scope: GrantScope::Session,
+            scope: GrantScope::User,
             content: project.content,
             expires: None,
         };
@@ -180,7 +180,7 @@ impl TrustBook {
             root: String::new(),
             cwd: String::new(),
             // No turn is ever led here.
-            route: Route { provider: "none".into(), model: "none".into() },
+            route: Route { provider: "sterna".into(), model: "none".into() },
             mode: Mode::default(),
             sterna: env!("CARGO_PKG_VERSION").into(),
         };
@@ -209,10 +209,6 @@ struct Given {
     /// Contents that are trusted, the last one last.
     in_force: Vec<Digest>,
     ever: bool,
-}
-
-fn user_log() -> SessionId {
-    SessionId::new(USER_LOG).expect("a constant that is a valid id")
 }
 
 /// What a trust grants.
