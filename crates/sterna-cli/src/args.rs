@@ -44,6 +44,8 @@ pub enum Command {
     Rewind(commands::rewind::RewindArgs),
     /// Shows when the files of a session's folder were kept
     Checkpoint(commands::checkpoint::CheckpointArgs),
+    /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
+    Trust(commands::trust::TrustArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works
@@ -154,6 +156,9 @@ pub struct TurnArgs {
     /// Refuse to run where commands cannot be confined
     #[arg(long)]
     pub require_sandbox: bool,
+    /// Let the folder's own configuration, hooks, servers and skills count for this run
+    #[arg(long)]
+    pub trust: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
