@@ -112,6 +112,12 @@ pub enum Access {
     Session,
     /// Something that no rule but the tool's own name covers.
     Other,
+    /// The tool is no longer what a person accepted, and this is the hash of what it is now: it asks again, whatever
+    /// rules and earlier grants allow.
+    Unaccepted {
+        definition: Digest,
+        why: String,
+    },
 }
 
 /// What a running call is given.

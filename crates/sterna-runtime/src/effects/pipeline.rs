@@ -56,7 +56,7 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
-    let content = content_of(name, &args);
+    let content = bound_to(content_of(name, &args), &plan);
     let verdict = judge(name, &plan, content, rights);
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
@@ -150,7 +150,22 @@ fn access(access: &Access) -> sterna_policy::Access {
         Access::Person => sterna_policy::Access::Person,
         Access::Session => sterna_policy::Access::Session,
         Access::Other => sterna_policy::Access::Other,
+        Access::Unaccepted { why, .. } => sterna_policy::Access::Unaccepted { why: why.clone() },
     }
+}
+
+/// A grant for what a tool was is none for what it has become.
+fn bound_to(content: Digest, plan: &Plan) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&content.0);
+    let mut changed = false;
+    for access in &plan.accesses {
+        if let Access::Unaccepted { definition, .. } = access {
+            hasher.update(&definition.0);
+            changed = true;
+        }
+    }
+    if changed { Digest(*hasher.finalize().as_bytes()) } else { content }
 }
 
 /// The content that a grant is bound to: the tool's name and its arguments.
