@@ -129,6 +129,7 @@ impl World {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             max_output: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal)),
         };

@@ -42,6 +42,9 @@ pub enum Command {
     Rewind(commands::rewind::RewindArgs),
     /// Shows when the files of a session's folder were kept
     Checkpoint(commands::checkpoint::CheckpointArgs),
+    /// MCP servers: lists, shows, tests, adds and removes them, and logs in
+    #[cfg(feature = "mcp")]
+    Mcp(commands::mcp::McpArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works

@@ -82,6 +82,10 @@ pub async fn sterna(
     } else {
         builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
     }
+    #[cfg(feature = "mcp")]
+    {
+        builder = builder.mcp(crate::commands::mcp::servers(cx));
+    }
     if let Some(mode) = mode(args)? {
         builder = builder.mode(mode);
     }

@@ -97,6 +97,7 @@ impl Reference {
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],
                     tools: vec![],
+                    deferred: Vec::new(),
                     now: 5,
                 })),
             );

@@ -173,6 +173,7 @@ fn drafts() -> Vec<Draft> {
                 cwd: "/w".into(),
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
+                deferred: Vec::new(),
                 max_output: Some(4096),
             })),
         })),
@@ -190,6 +191,7 @@ fn drafts() -> Vec<Draft> {
             cwd: "/w".into(),
             add_dirs: vec!["/x".into()],
             tools: vec!["read".into()],
+            deferred: Vec::new(),
             now: 1_700_000_000_001,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {

@@ -435,7 +435,7 @@ mod tests {
             assert_eq!(servers.len(), 1, "{entry}");
             assert!(problems[0].contains(expected) && problems[0].contains("`bad`"), "{problems:?}");
         }
-        assert!(read("[]", Scope::User).1[0].contains("mcpServers"));
+        assert!(read("3", Scope::User).1[0].contains("mcpServers"));
         assert!(read(r#"{"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "y"}}}"#, Scope::User).1[0]
             .contains("already"));
     }

@@ -227,7 +227,7 @@ impl Client {
     /// Marks the server as in use.
     pub(crate) fn busy(&self) -> Busy {
         self.0.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(self.0.clone())
+        Busy(Arc::downgrade(&self.0))
     }
 
     /// A question that needs no tool: idle and total limits hold, and what it asks of a person is declined.
@@ -264,12 +264,14 @@ impl Client {
 }
 
 /// A server that is in use is not ended for want of use.
-pub(crate) struct Busy(Arc<Inner>);
+/// It does not keep the server: a call that waits for a person is kept by it.
+pub(crate) struct Busy(Weak<Inner>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-        *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let Some(inner) = self.0.upgrade() else { return };
+        inner.busy.fetch_sub(1, Ordering::Relaxed);
+        *inner.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 

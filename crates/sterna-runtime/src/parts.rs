@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sterna_context::{Prompt, PromptError, Section};
+use sterna_context::{Prompt, PromptError, Section, deferred_section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
@@ -39,6 +39,8 @@ pub struct TurnConfig {
     pub add_dirs: Vec<PathBuf>,
     /// Names of the tools that may be called; empty: all.
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
     pub prompt: PromptSource,
@@ -59,6 +61,7 @@ impl TurnConfig {
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
+            deferred: self.deferred.clone(),
             max_output: self.max_output,
         }
     }
@@ -77,6 +80,7 @@ impl TurnConfig {
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
+            deferred: given.deferred.clone(),
             max_output: given.max_output,
             prompt: self.prompt.clone(),
         }
@@ -96,10 +100,25 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         // Each model call has its own in its intent.
         max_output: _,
     } = given;
-    TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
+    TurnStarted {
+        inputs,
+        route,
+        mode,
+        limits,
+        rules,
+        on_ask,
+        in_doubt,
+        root,
+        cwd,
+        add_dirs,
+        tools,
+        deferred,
+        now,
+    }
 }
 
 /// Sections of a prompt, and the prompts that were made of them: one for each set of tools.
@@ -110,7 +129,7 @@ struct Inner {
     sections: Vec<Section>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<Vec<String>, Prompt>>,
+    made: Mutex<BTreeMap<(Vec<String>, Vec<String>), Prompt>>,
 }
 
 impl PromptSource {
@@ -123,17 +142,26 @@ impl PromptSource {
         Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
     }
 
-    /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
-    pub(crate) fn prompt(&self, tools: &Toolbox, names: &[String]) -> Result<Prompt, PromptError> {
+    /// The prompt that advertises these tools, and names the deferred ones. The same lists are used for advertising and
+    /// dispatch.
+    pub(crate) fn prompt(
+        &self,
+        tools: &Toolbox,
+        names: &[String],
+        deferred: &[String],
+    ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prompt) = made.get(names) {
+        let key = (names.to_vec(), deferred.to_vec());
+        if let Some(prompt) = made.get(&key) {
             return Ok(prompt.clone());
         }
-        let prompt = Prompt::assemble(self.0.sections.clone(), tools.specs(names))?;
-        made.insert(names.to_vec(), prompt.clone());
+        let mut sections = self.0.sections.clone();
+        sections.extend(deferred_section(deferred));
+        let prompt = Prompt::assemble(sections, tools.specs(names))?;
+        made.insert(key, prompt.clone());
         Ok(prompt)
     }
 }

@@ -151,6 +151,7 @@ fn turn_starts(head: Head) -> Append {
         cwd: "/w".into(),
         add_dirs: vec![],
         tools: vec![],
+        deferred: Vec::new(),
         now: 1,
     };
     let body = Body::TurnStarted(Box::new(started));

@@ -68,6 +68,12 @@ pub enum Recovered {
     Unknown,
 }
 
+/// The tool by which deferred ones are called: the runtime unwraps it before anything else looks at the call.
+pub const CALL_TOOL: &str = "call_tool";
+
+/// The tool that finds deferred ones.
+pub const TOOL_SEARCH: &str = "tool_search";
+
 /// A shared tool.
 pub type SharedTool = Arc<dyn Tool>;
 
@@ -153,6 +159,8 @@ pub struct SessionView {
     /// Version of each file as it was last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
     pub todos: BTreeMap<String, TodoItem>,
+    /// The tools that are shown by name only. Filled for the call that searches them.
+    pub deferred: Vec<ToolSpec>,
 }
 
 /// What a call gives back.

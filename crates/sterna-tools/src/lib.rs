@@ -4,6 +4,7 @@
 //! says what it would touch, and touches that: never another file that a symlink was swapped for.
 
 mod ask_user;
+mod call_tool;
 mod edit;
 mod edit_match;
 mod file;
@@ -21,6 +22,7 @@ mod shell;
 mod shell_input;
 mod support;
 mod todo;
+mod tool_search;
 mod walk;
 mod write;
 
@@ -34,6 +36,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
         Arc::new(ask_user::AskUser::new()),
+        Arc::new(call_tool::CallTool::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
         Arc::new(grep::Grep::new()),
@@ -45,6 +48,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
         Arc::new(shell::Shell::new(shims)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
+        Arc::new(tool_search::ToolSearch::new()),
         Arc::new(write::Write::new()),
     ]
 }

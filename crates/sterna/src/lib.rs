@@ -17,10 +17,13 @@
 mod builder;
 mod checkpoints;
 mod collect;
+mod deferral;
 pub mod config;
 mod env;
 mod error;
 mod local;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod places;
 mod router;
 mod session;

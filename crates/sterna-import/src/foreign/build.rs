@@ -194,6 +194,7 @@ impl Builder<'_> {
             cwd: self.folder.clone(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             now: self.now,
         };
         self.push(Some(self.turn), None, Body::TurnStarted(Box::new(started)))?;

@@ -321,6 +321,7 @@ fn started(input: sterna_model::Seq) -> sterna_model::Draft {
         cwd: "/work".into(),
         add_dirs: vec![],
         tools: vec![],
+        deferred: Vec::new(),
         now: 2_050,
     };
     draft(2_050, Body::TurnStarted(Box::new(started)))

@@ -596,7 +596,11 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
-        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+        self.view = Arc::new(SessionView {
+            files: world.files.clone(),
+            todos: world.todos.clone(),
+            deferred: Vec::new(),
+        });
     }
 
     fn parked_on(&self) -> String {

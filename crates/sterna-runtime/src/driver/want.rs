@@ -12,9 +12,9 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
-    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
+    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn, wait_id,
 };
-use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
+use sterna_tool::{Cancel, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
@@ -97,7 +97,7 @@ impl Driver {
             Ok(info) => info,
             Err(why) => return Err(RuntimeError::Route(why)),
         };
-        let prompt = self.current_prompt(&turn.tools).await?;
+        let prompt = self.current_prompt(&turn).await?;
         let facts = TurnFacts::of(&turn);
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
@@ -350,9 +350,11 @@ impl Driver {
     /// Asks a person whether a call in doubt is run again. Nobody else can say so: whatever an ask does otherwise,
     /// this one waits.
     fn ask_doubt(&mut self, call: &CallTool) -> Result<(), RuntimeError> {
-        let name = &call.call.name;
-        let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let tools = &self.rt.parts.tools;
+        let inner = tools.unwrapped(&call.call);
+        let name = &inner.name;
+        let arguments: String = inner.arguments.chars().take(DOUBT_ARGUMENTS).collect();
+        let args = tools.arguments(name, &inner.arguments).unwrap_or_default();
         let approval = Approval {
             tool: name.clone(),
             summary: format!("run again: {name} {arguments}"),
@@ -408,8 +410,7 @@ impl Driver {
     /// Takes back what a compensable call of another life may have done. The intent of that is durable before.
     fn undo(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let (name, key) = (call.call.name.clone(), call.key.clone());
-        let args = self.rt.parts.tools.arguments(&name, &call.call.arguments);
-        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(&name).cloned(), args) else {
+        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
             self.not_undone.insert(key, format!("there is no tool `{name}` any more that knows this call"));
             return Ok(true);
         };
@@ -454,9 +455,7 @@ impl Driver {
 
     /// Asks the tool what became of a call of another life, and waits for it if it still runs.
     fn look_for(&mut self, call: CallTool, end: bool) -> Result<bool, RuntimeError> {
-        let name = &call.call.name;
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments);
-        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(name).cloned(), args) else {
+        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
             // Another version knew it.
             self.unknown.insert(call.key);
             return Ok(true);
@@ -562,6 +561,15 @@ impl Driver {
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
         let child_env = if quiet_git { self.rt.quiet_git(&self.child_env) } else { self.child_env.clone() };
+        let searches = name == TOOL_SEARCH && !turn.deferred.is_empty();
+        let view = match searches {
+            // What it may find is what the turn's first record names.
+            true => Arc::new(SessionView {
+                deferred: self.rt.parts.tools.specs(&turn.deferred),
+                ..SessionView::clone(&self.view)
+            }),
+            false => self.view.clone(),
+        };
         let context = ToolContext {
             key: key.clone(),
             plan,
@@ -573,7 +581,7 @@ impl Driver {
             blobs: self.rt.parts.blobs.clone(),
             progress: tool::progress(self.shared.hub.clone(), key.clone(), call_id, name, now.clone()),
             now,
-            view: self.view.clone(),
+            view,
             env: child_env,
             answers,
         };
@@ -613,7 +621,7 @@ impl Driver {
         Ok(room)
     }
 
-    async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
+    async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -623,7 +631,7 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(&self.rt.parts.tools, tools);
+        let made = self.config.prompt.prompt(&self.rt.parts.tools, &turn.tools, &turn.deferred);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)

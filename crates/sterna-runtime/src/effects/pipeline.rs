@@ -32,23 +32,31 @@ pub enum Passed {
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
 pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
-    let name = &call.call.name;
-    let Some(tool) = tools.get(name) else {
-        return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}"));
-    };
+    let inner = tools.unwrapped(&call.call);
+    let name = &inner.name;
     let turn = &rights.turn;
-    if !turn.tools.is_empty() && !turn.tools.contains(name) {
+    let Some(tool) = tools.get(name) else {
+        let find = if turn.deferred.is_empty() { "" } else { "; `tool_search` finds tools" };
+        return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}{find}"));
+    };
+    let listed = turn.tools.is_empty() || turn.tools.contains(name) || turn.deferred.contains(name);
+    if !listed {
         return answer(ToolStatus::NotAvailable, format!("tool not available: {name}"));
     }
-    if call.call.truncated {
+    if inner.truncated {
         let text = "truncated_arguments: your answer was cut inside these arguments by the output limit, and the \
             call was not run. Send it again, with less content or in several calls.";
         return answer(ToolStatus::TruncatedArguments, text.into());
     }
-    let args = match tools.arguments(name, &call.call.arguments) {
+    let args = match tools.arguments(name, &inner.arguments) {
         Ok(args) => args,
         Err(why) => {
-            let text = format!("invalid_arguments for {name}: {why}\nThe call was not run.");
+            let takes = match turn.deferred.contains(name) {
+                // It may have been a long time since the model was shown it.
+                true => format!("\nIt takes: {}", tool.spec().schema),
+                false => String::new(),
+            };
+            let text = format!("invalid_arguments for {name}: {why}{takes}\nThe call was not run.");
             return answer(ToolStatus::InvalidArguments, text);
         }
     };

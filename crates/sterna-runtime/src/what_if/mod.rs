@@ -290,6 +290,7 @@ impl NewRun<'_> {
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
+            deferred: started.deferred,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
         }
     }

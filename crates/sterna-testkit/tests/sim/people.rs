@@ -413,6 +413,7 @@ impl People {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             max_output: None,
             prompt: self.prompt.clone(),
         }

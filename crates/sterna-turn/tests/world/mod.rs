@@ -82,6 +82,7 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         cwd: "/w".into(),
         add_dirs: Vec::new(),
         tools: Vec::new(),
+        deferred: Vec::new(),
         now: 1_000,
     }))
 }

@@ -27,6 +27,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_output",
     "profile",
     "tools",
+    "tool_budget",
     "env_pass",
     "sandbox",
     "checkpoints",
@@ -136,6 +137,7 @@ impl Reader<'_> {
                 settings.profile = Some(word.to_owned());
             }
             "tools" => settings.tools = node.texts()?,
+            "tool_budget" => settings.tool_budget = Some(node.whole32(0)?),
             "env_pass" => settings.env_pass = variables(node)?,
             "sandbox" => {
                 let levels = [("none", 0), ("landlock", 1), ("bubblewrap", 2), ("required", 3)];
