@@ -142,6 +142,13 @@ impl Client {
         kept.as_ref().map(|kept| kept.manifest.clone())
     }
 
+    /// Whether a start has failed in the last ten minutes, here or in another process.
+    pub fn failed_lately(&self) -> bool {
+        let note = manifest::failure_note(&self.0.setup.state, &self.0.config);
+        let since = std::fs::metadata(note).and_then(|meta| meta.modified());
+        since.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < RETRY_AFTER))
+    }
+
     /// Tools whose definition is no longer the one that was accepted.
     pub fn changed_tools(&self) -> Vec<String> {
         let kept = self.0.kept.read().unwrap_or_else(PoisonError::into_inner);
@@ -205,7 +212,9 @@ impl Client {
             tokio::time::sleep_until(at).await;
         }
         inner.state.send_replace(State::Connecting);
-        match inner.start().await {
+        let started = inner.start().await;
+        inner.note(started.is_err());
+        match started {
             Ok(live) => {
                 let live = Arc::new(live);
                 *link = Link { live: Some(live.clone()), failures: 0, not_before: None };
@@ -434,6 +443,16 @@ impl Inner {
         drop(manifest::save(&manifest::file_of(&self.setup.state, &self.config), kept));
     }
 
+    /// Leaves word of a failed start for others, or takes it away. Where that cannot be done, they try for themselves.
+    fn note(&self, failed: bool) {
+        let note = manifest::failure_note(&self.setup.state, &self.config);
+        if failed {
+            drop(manifest::write_private(&note, b""));
+        } else {
+            drop(std::fs::remove_file(note));
+        }
+    }
+
     fn is_unused(&self) -> bool {
         let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         self.busy.load(Ordering::Relaxed) == 0 && used.elapsed() >= self.config.times.unused
@@ -594,6 +613,8 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 const PING_MISSES: u32 = 3;
 /// The longest wait before a server is started again, in first waits: 30 s by default.
 const RECONNECT_MAX: u32 = 60;
+/// How long others do not wait for a server that could not be started.
+const RETRY_AFTER: Duration = Duration::from_secs(600);
 /// A list that goes on and on is no list.
 const PAGES: usize = 100;
 const TOOLS: usize = 2_000;

@@ -25,6 +25,8 @@ enum Kind {
 struct Field {
     name: String,
     required: bool,
+    /// What the server takes an empty answer for.
+    default: Option<Value>,
     takes: Takes,
 }
 
@@ -86,8 +88,13 @@ impl Form {
         let mut content = Map::new();
         for (at, field) in fields.iter().enumerate() {
             let answer = answers.get(at).map_or("", |answer| answer.trim());
-            if answer.is_empty() && !field.required {
-                continue;
+            match &field.default {
+                Some(default) if answer.is_empty() => {
+                    content.insert(field.name.clone(), default.clone());
+                    continue;
+                }
+                None if answer.is_empty() && !field.required => continue,
+                Some(_) | None => {}
             }
             content.insert(field.name.clone(), field.value(answer)?);
         }
@@ -153,8 +160,11 @@ fn fields(server: &str, message: &str, schema: &Value) -> Option<Form> {
         if !about.is_empty() {
             question = format!("{question} ({about})");
         }
-        if !needed {
-            question.push_str(" (may be left empty)");
+        let default = property.get("default").filter(|value| !value.is_null()).cloned();
+        match &default {
+            Some(default) => question.push_str(&format!(" (left empty: {})", cut(&default.to_string()))),
+            None if !needed => question.push_str(" (may be left empty)"),
+            None => {}
         }
         let options = match &takes {
             Takes::Boolean => vec![choice(YES, ""), choice(NO, "")],
@@ -166,7 +176,7 @@ fn fields(server: &str, message: &str, schema: &Value) -> Option<Form> {
         let multi = matches!(takes, Takes::Many(_));
         let header = name.chars().take(12).collect();
         questions.push(Question { question, header, options, multi });
-        fields.push(Field { name: name.clone(), required: needed, takes });
+        fields.push(Field { name: name.clone(), required: needed, default, takes });
     }
     Some(Form { questions, kind: Kind::Fields(fields) })
 }
@@ -283,6 +293,19 @@ mod tests {
         }));
         assert_eq!(answered(&empty, &["Yes"]), Ok(serde_json::json!({"action": "accept", "content": {}})));
         assert_eq!(answered(&empty, &["no"]), Ok(serde_json::json!({"action": "decline"})));
+    }
+
+    #[test]
+    fn an_empty_answer_is_the_default() {
+        let form = form(serde_json::json!({
+            "mode": "form", "message": "m",
+            "requestedSchema": {"type": "object", "properties": {
+                "a": {"type": "string", "default": "x"}, "n": {"type": "integer", "default": 3},
+                "ok": {"type": "boolean", "default": true}}, "required": ["a"]},
+        }));
+        assert!(form.questions[1].question.contains("left empty: 3"), "{:?}", form.questions);
+        let content = answered(&form, &["", "", "no"]).unwrap()["content"].clone();
+        assert_eq!(content, serde_json::json!({"a": "x", "n": 3, "ok": false}));
     }
 
     #[test]

@@ -105,6 +105,11 @@ pub(crate) fn file_of(state: &Path, config: &ServerConfig) -> PathBuf {
     state.join("mcp").join(format!("{}-{}.json", config.name, &hash[..16]))
 }
 
+/// Stands beside a server's file while its last start has failed.
+pub(crate) fn failure_note(state: &Path, config: &ServerConfig) -> PathBuf {
+    file_of(state, config).with_extension("failed")
+}
+
 /// Nothing, also for a file that cannot be read: then the server is asked.
 pub(crate) fn load(file: &Path) -> Option<Kept> {
     let bytes = std::fs::read(file).ok()?;

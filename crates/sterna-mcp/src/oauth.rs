@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::config::{ServerConfig, Transport};
 use crate::connection::chain;
 use crate::launch::http_client;
-use crate::manifest::write_private;
+use crate::manifest::{failure_note, write_private};
 
 /// Why there is no login.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,11 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
     let back = timeout(PATIENCE, callback(&listener, port));
     let back = back.await.map_err(|_| LoginError::Nobody(PATIENCE.as_secs()))?.map_err(LoginError::Listen)?;
     match session.handle_callback_url(&back).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            // It failed for want of this, if it failed.
+            drop(std::fs::remove_file(failure_note(state, config)));
+            Ok(())
+        }
         Err(AuthError::CredentialStoreError(why)) => Err(LoginError::Keep(why.to_string())),
         Err(error) => Err(LoginError::Refused(chain(&error))),
     }

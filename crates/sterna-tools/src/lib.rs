@@ -36,7 +36,6 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
         Arc::new(ask_user::AskUser::new()),
-        Arc::new(call_tool::CallTool::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
         Arc::new(grep::Grep::new()),
@@ -48,9 +47,13 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
         Arc::new(shell::Shell::new(shims)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
-        Arc::new(tool_search::ToolSearch::new()),
         Arc::new(write::Write::new()),
     ]
+}
+
+/// The tools that find and call those that are shown by name only: for a session that has such tools.
+pub fn for_deferred() -> Vec<SharedTool> {
+    vec![Arc::new(call_tool::CallTool::new()), Arc::new(tool_search::ToolSearch::new())]
 }
 
 /// The names of a profile's tools, sorted. `None` for a profile that does not exist.

@@ -143,7 +143,8 @@ fn words(text: &str) -> Vec<String> {
         }
         last_lower = c.is_lowercase();
     }
-    words.retain(|word| !word.is_empty() && word != "mcp");
+    // A letter says nothing, and all are of `mcp`.
+    words.retain(|word| word.chars().count() > 1 && word != "mcp");
     words.dedup();
     words
 }

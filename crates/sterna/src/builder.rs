@@ -414,7 +414,10 @@ impl Builder {
             let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs);
             more.extend(crate::mcp::tools(self.mcp, &setup, &self.notice).await);
         }
-        let extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
+        let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
+        if !more.is_empty() {
+            extra.extend(sterna_tools::for_deferred());
+        }
         let tools = Toolbox::new(builtin.into_iter().chain(extra).chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
         let names = match names {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use sterna_mcp::{Client, ConfigProblem, Expand, Origin, Pool, Resources, ServerConfig, Setup, State, parse, tools_of};
 use sterna_model::Scope;
@@ -107,7 +106,7 @@ pub(crate) async fn tools(
         .map(|server| Pool::shared().client(server, setup.clone()))
         .collect();
     let unknown = clients.iter().filter(|client| client.manifest().is_none());
-    let first = unknown.map(|client| first_start(client.clone(), setup, notice));
+    let first = unknown.map(|client| first_start(client.clone(), notice));
     futures::future::join_all(first).await;
     let mut all = Vec::new();
     for client in &clients {
@@ -122,29 +121,19 @@ pub(crate) async fn tools(
     all
 }
 
-async fn first_start(client: Client, setup: &Setup, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
+async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
     let name = client.config().name.clone();
-    let failed = setup.state.join("mcp").join(format!("{name}.failed"));
-    if failed_lately(&failed) {
+    if client.failed_lately() {
         notice(&format!(
-            "the MCP server `{name}` could not be started a moment ago, so its tools are missing; see `sterna mcp test {name}`"
+            "the MCP server `{name}` could not be started a moment ago, so its tools are missing; `sterna mcp test {name}` \
+             tries again"
         ));
         return;
     }
     notice(&format!("starting the MCP server `{name}` for the first time"));
-    match client.connect().await {
-        Ok(_) => drop(std::fs::remove_file(failed)),
-        Err(error) => {
-            // Where it cannot be noted, it is tried again at the next start.
-            drop(std::fs::create_dir_all(setup.state.join("mcp")).and_then(|()| std::fs::write(&failed, "")));
-            notice(&format!("{error}; its tools are missing"));
-        }
+    if let Err(error) = client.connect().await {
+        notice(&format!("{error}; its tools are missing"));
     }
-}
-
-fn failed_lately(note: &Path) -> bool {
-    let since = std::fs::metadata(note).and_then(|meta| meta.modified());
-    since.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < RETRY_AFTER))
 }
 
 /// For people: `connected` with the protocol's version, or what went wrong.
@@ -157,4 +146,3 @@ pub fn told(state: &State) -> String {
 }
 
 const FILE_BYTES: u64 = 1 << 20;
-const RETRY_AFTER: Duration = Duration::from_secs(600);
