@@ -13,7 +13,9 @@ use support::World;
 
 fn world(script: &str, switches: &[&str]) -> World {
     let world = World::new(script);
-    let server = json!({"command": "python3", "args": [&[server_script().as_str()], switches].concat()});
+    let script = server_script();
+    let args = [&[script.as_str()], switches].concat();
+    let server = json!({"command": "python3", "args": args});
     configure(&world, &json!({"mcpServers": {"t": server}}));
     world
 }

@@ -26,6 +26,7 @@ mod local;
 pub mod mcp;
 pub mod places;
 mod router;
+mod sandbox;
 mod session;
 mod tool_fn;
 mod what_if;

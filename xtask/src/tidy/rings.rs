@@ -113,6 +113,7 @@ const RINGS: [(&str, Ring); 21] = [
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
     ("sterna-policy", Ring::Decisions),
+    ("sterna-secrets", Ring::Decisions),
     ("sterna-llm", Ring::Decisions),
     ("sterna-log", Ring::Decisions),
     ("sterna-tool", Ring::Decisions),
