@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna_mcp::{Client, ConfigProblem, Expand, Origin, Pool, Resources, ServerConfig, Setup, State, parse, tools_of};
+pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
+use sterna_mcp::{Client, Expand, Pool, Resources, parse, tools_of};
 use sterna_model::Scope;
 use sterna_shell::shim::Helper;
 

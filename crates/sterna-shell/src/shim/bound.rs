@@ -37,8 +37,7 @@ pub struct Server {
 }
 
 impl Helper {
-    /// Starts a server that ends with the child's standard input, at the latest with this process. `None` of a helper
-    /// is [`start_unbound`].
+    /// Starts a server that ends with the child's standard input, at the latest with this process.
     pub fn start_bound(&self, server: &Server) -> io::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(&self.args).arg(WORD).arg(&server.program).args(&server.args).arg0("sterna");
