@@ -121,6 +121,7 @@ impl World {
             env,
             tools,
             checkpoints: None,
+            secrets: Default::default(),
             levels: None,
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };

@@ -5,12 +5,16 @@
 
 mod deferred;
 mod derive;
+mod injection;
 mod project;
 mod prompt;
 mod transcript;
+mod untrusted;
 
 pub use deferred::deferred_section;
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use injection::injections;
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
 pub use transcript::Transcript;
+pub use untrusted::marked;

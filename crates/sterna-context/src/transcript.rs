@@ -6,8 +6,10 @@ use std::sync::Arc;
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
     Body, EffectKey, EffectResult, InputPart, Intended, ModelOutcome, Part, Record, Seq, ToolCall,
-    ToolOutcome, ToolStatus,
+    ToolOutcome, ToolStatus, Untrusted,
 };
+
+use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +22,16 @@ pub struct Transcript {
     /// How far `items` and `open` were after records of this log that changed them.
     marks: Vec<Mark>,
     /// Items that rewinds left behind, with the record of the rewind: a later one may go back to them.
-    left: Vec<(Seq, Vec<Arc<Item>>)>,
+    left: Vec<(Seq, Past)>,
+    /// Texts of strangers among the items, with the item that holds each.
+    untrusted: Vec<(usize, Arc<Untrusted>)>,
+}
+
+/// Items that a rewind left behind.
+#[derive(Debug, Clone)]
+struct Past {
+    items: Vec<Arc<Item>>,
+    untrusted: Vec<(usize, Arc<Untrusted>)>,
 }
 
 /// The answer whose calls are being run. What it holds is shared with the marks.
@@ -30,6 +41,8 @@ struct OpenStep {
     key: EffectKey,
     calls: Arc<[ToolCall]>,
     results: Vec<Option<Arc<CallResult>>>,
+    /// Texts of strangers among the results.
+    untrusted: Vec<Arc<Untrusted>>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +133,23 @@ impl Transcript {
         self.inputs.get(&seq).map(Vec::as_slice)
     }
 
+    /// Texts of strangers that the last request carried, each origin once: what the model asked for then is tainted by
+    /// them. Results of calls that no request has carried yet are not among them.
+    pub fn untrusted(&self) -> Vec<Untrusted> {
+        let mut all: Vec<Untrusted> = Vec::new();
+        for (_, one) in &self.untrusted {
+            match all.iter_mut().find(|held| held.origin == one.origin) {
+                Some(held) => {
+                    let new = one.flags.iter().filter(|flag| !held.flags.contains(flag));
+                    let new: Vec<String> = new.cloned().collect();
+                    held.flags.extend(new);
+                }
+                None => all.push(Untrusted::clone(one)),
+            }
+        }
+        all
+    }
+
     /// Items so far, without what waits for the next boundary.
     pub fn items(&self) -> &[Arc<Item>] {
         &self.items
@@ -137,9 +167,14 @@ impl Transcript {
             Some(mark) => (mark.items, mark.open.clone()),
             None => (0, None),
         };
-        let then = self.left.iter().find(|(at, _)| *at > to).map_or(&self.items, |(_, items)| items);
+        let then = self.left.iter().find(|(at, _)| *at > to);
+        let (then, strangers) =
+            then.map_or((&self.items, &self.untrusted), |(_, past)| (&past.items, &past.untrusted));
+        let untrusted = strangers.iter().filter(|(at, _)| *at < items).cloned().collect();
         let items: Vec<Arc<Item>> = then.iter().take(items).cloned().collect();
-        self.left.push((seq, std::mem::replace(&mut self.items, items)));
+        let items = std::mem::replace(&mut self.items, items);
+        let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
+        self.left.push((seq, Past { items, untrusted }));
         self.open = open;
         self.inputs.retain(|input, _| *input <= to);
         self.mark(seq);
@@ -147,6 +182,10 @@ impl Transcript {
 
     fn pass(&mut self, inputs: &[Seq]) {
         let more = self.boundary(inputs);
+        // The results are the first item of a boundary.
+        let at = self.items.len();
+        let strangers = self.open.iter().flat_map(|open| &open.untrusted).cloned();
+        self.untrusted.extend(strangers.map(|one| (at, one)));
         self.items.extend(more);
         self.open = None;
         for input in inputs {
@@ -182,6 +221,7 @@ impl Transcript {
         self.open = (!calls.is_empty()).then(|| OpenStep {
             key: key.clone(),
             results: vec![None; calls.len()],
+            untrusted: Vec::new(),
             calls: calls.into(),
         });
     }
@@ -193,10 +233,17 @@ impl Transcript {
         }
         let at = key.ordinal as usize;
         if let (Some(call), Some(slot)) = (open.calls.get(at), open.results.get_mut(at)) {
+            let text = match &result.untrusted {
+                Some(untrusted) => {
+                    open.untrusted.push(Arc::new(Untrusted::clone(untrusted)));
+                    marked(&result.view, &untrusted.origin)
+                }
+                None => result.view.clone(),
+            };
             *slot = Some(Arc::new(CallResult {
                 call_id: call.id.clone(),
                 name: call.name.clone(),
-                text: result.view.clone(),
+                text,
                 failed: result.status != ToolStatus::Ok,
             }));
         }

@@ -104,6 +104,7 @@ async fn call(tool: &McpTool, cwd: &std::path::Path) -> Result<String, String> {
             now: Arc::new(|| 0),
             view: Arc::new(SessionView::default()),
             env: Default::default(),
+            confine: Arc::default(),
             answers: answers.take(),
         };
         match tool.call(cx, args.clone()).await.map_err(|error| error.message)? {

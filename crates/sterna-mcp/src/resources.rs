@@ -4,7 +4,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use sterna_model::{EffectClass, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
+use sterna_tool::{
+    Access, Plan, PlanContext, SessionView, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+};
 
 use crate::connection::Client;
 
@@ -55,6 +57,11 @@ impl Tool for Resources {
         } else {
             EffectClass::AtMostOnce
         }
+    }
+
+    fn untrusted(&self, args: &Value, _: &SessionView) -> Option<String> {
+        let server = args.get("server").and_then(Value::as_str).unwrap_or("unknown");
+        Some(format!("mcp:{server}"))
     }
 
     fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {

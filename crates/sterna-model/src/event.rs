@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     Billed, Choice, Decision, Delivery, ErrorClass, GrantScope, Limits, Millis, Mode, ModelStop, OnAsk,
-    Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Usage,
-    WaitId,
+    Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted,
+    Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -165,6 +165,9 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
         duration_ms: u64,
+        /// Where the output comes from, when it is text of strangers: `web:docs.rs`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        origin: Option<String>,
     },
     #[serde(rename = "approval.requested")]
     ApprovalRequested {
@@ -179,6 +182,9 @@ pub enum EventKind {
         source: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         preview: Option<String>,
+        /// Texts of strangers that the model had read.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        untrusted: Vec<Untrusted>,
     },
     #[serde(rename = "approval.resolved")]
     ApprovalResolved {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
     Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, StepNo,
-    StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -424,6 +424,9 @@ pub struct Approval {
     pub preview: Option<String>,
     /// What a grant given in answer would be bound to.
     pub content: Digest,
+    /// Texts of strangers that the model had read when it asked for this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Untrusted>,
 }
 
 /// One question of `ask_user`.

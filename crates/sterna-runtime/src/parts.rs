@@ -13,7 +13,7 @@ use sterna_model::{
     TurnStarted,
 };
 
-use crate::{Env, SharedCheckpoints, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct Parts {
     pub tools: Toolbox,
     /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
     pub checkpoints: Option<SharedCheckpoints>,
+    /// What must be neither kept, shown nor sent. The default finds secrets by pattern alone.
+    pub secrets: Secrets,
     /// Says how commands are confined. `None`: they are not.
     pub levels: Option<Arc<dyn Levels>>,
 }
@@ -191,6 +193,7 @@ impl PromptSource {
         tools: &Toolbox,
         names: &[String],
         deferred: &[String],
+        secrets: &Secrets,
     ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
@@ -202,6 +205,10 @@ impl PromptSource {
         }
         let mut sections = self.0.sections.clone();
         sections.extend(deferred_section(deferred));
+        let clean = secrets.common();
+        for section in &mut sections {
+            clean.redact_in_place(&mut section.text);
+        }
         let prompt = Prompt::assemble(sections, tools.specs(names))?;
         made.insert(key, prompt.clone());
         Ok(prompt)

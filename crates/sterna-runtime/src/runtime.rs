@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::FutureExt;
-use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
+use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
     Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
     SessionId, SessionOpened, TurnNo,
@@ -101,13 +101,16 @@ impl Runtime {
             Some(id) => (id.clone(), false),
             None => (env.new_session_id(), true),
         };
+        if is_reserved(&id) {
+            return Err(RuntimeError::Refused(format!("`{id}` is the name of a log that is no session's")));
+        }
         let shared = self.0.shared(&id);
         if submit.live {
             shared.hub.activate();
         }
         let nonce = || format!("once:{}", env.new_session_id());
         let append_id = submit.key.as_ref().map_or_else(nonce, |key| format!("input:{key}"));
-        let input = Draft {
+        let mut input = Draft {
             at: env.now(),
             turn: None,
             step: None,
@@ -119,6 +122,7 @@ impl Runtime {
                 given: Some(Box::new(submit.config.given())),
             }),
         };
+        crate::secrets::clean(&mut input.body, &self.0.parts.secrets.of(&id));
         if fresh && submit.key.is_none() && submit.drive {
             if let Some(accepted) = self.open_driven(&shared, &append_id, &input, &submit).await {
                 return Ok(accepted);
@@ -411,9 +415,11 @@ impl Runtime {
         &self,
         shared: &Arc<Shared>,
         id: &str,
-        records: Vec<Draft>,
+        mut records: Vec<Draft>,
         config: Option<&TurnConfig>,
     ) -> Result<Receipt, RuntimeError> {
+        let secrets = self.0.parts.secrets.of(&shared.id);
+        records.iter_mut().for_each(|draft| crate::secrets::clean(&mut draft.body, &secrets));
         let (reply, answer) = oneshot::channel();
         let sent = match &*shared.lock_tx() {
             Some(tx) => {

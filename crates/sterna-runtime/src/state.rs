@@ -30,6 +30,8 @@ pub struct State {
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
     pub covered: Option<(TurnNo, StepNo)>,
+    /// Where the whole outputs come from that are text of strangers.
+    pub strangers: BTreeMap<Digest, String>,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -98,6 +100,13 @@ impl State {
                     self.prompt = (!model.is_imported()).then_some(model.manifest);
                     self.last_call = (!model.is_imported()).then(|| Arc::new(model.clone()));
                     self.forget_given();
+                }
+            }
+            Body::Outcome(outcome) => {
+                if let EffectResult::Tool(result) = &outcome.result
+                    && let (Some(untrusted), Some(full)) = (&result.untrusted, &result.full)
+                {
+                    self.strangers.insert(full.hash, untrusted.origin.clone());
                 }
             }
             Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {

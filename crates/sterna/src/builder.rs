@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
-use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv};
+use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, secrets_of};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
@@ -438,6 +438,7 @@ impl Builder {
                 ));
             }
         };
+        let mut keyed = std::collections::BTreeMap::new();
         let (provider, router): (SharedProvider, _) = match self.provider {
             Some(provider) => (provider, None),
             None => {
@@ -449,6 +450,7 @@ impl Builder {
                     let (threads, context) = (settings.local.threads, settings.local.context);
                     Arc::new(LocalModel::new(dir, threads, context, self.notice.clone()))
                 });
+                keyed.clone_from(&endpoints);
                 let http = HttpProvider::new(endpoints);
                 let router = Arc::new(Router::new(http, self.providers, local, cwd.clone()));
                 (router.clone(), Some(router))
@@ -549,8 +551,9 @@ impl Builder {
             let keeper = LocalCheckpoints::new(blobs.clone(), state, own_dirs, env.home());
             Arc::new(keeper) as SharedCheckpoints
         });
+        let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels });
+        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels, secrets });
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
 }

@@ -78,8 +78,8 @@ impl World {
                 }
                 EffectResult::ModelFailed(_) => {}
             },
-            // A grant for once is the answer to its wait, and nothing more.
-            Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once => {}
+            // A grant for once is the answer to its wait, and nothing more. One that is stored holds where it is stored.
+            Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once || grant.scope.is_stored() => {}
             Body::GrantGiven { grant, .. } => {
                 self.grants.push(grant.clone());
                 self.given.push(record.seq);
@@ -204,7 +204,14 @@ impl World {
     fn deny(&mut self, key: &EffectKey, reason: &str) {
         if let Some(call) = self.calls.get(key.ordinal as usize) {
             let reason = reason.chars().take(500).collect();
-            self.turn_denials.push(Denial { call_id: call.id.clone(), tool: call.name.clone(), reason });
+            self.turn_denials.push(Denial { call_id: call.id.clone(), tool: called(call), reason });
         }
     }
+}
+
+/// The tool that a call is about: the one inside, for `call_tool`.
+fn called(call: &ToolCall) -> String {
+    let inside = (call.name == "call_tool").then(|| serde_json::from_str::<serde_json::Value>(&call.arguments).ok());
+    let name = inside.flatten().and_then(|args| Some(args.get("name")?.as_str()?.to_owned()));
+    name.unwrap_or_else(|| call.name.clone())
 }

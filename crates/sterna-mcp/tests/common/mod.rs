@@ -117,6 +117,7 @@ impl World {
             now: Arc::new(|| 0),
             view: Arc::new(SessionView::default()),
             env: Arc::new(BTreeMap::new()),
+            confine: Arc::default(),
             answers: None,
         }
     }

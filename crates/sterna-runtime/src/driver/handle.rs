@@ -115,7 +115,11 @@ impl Driver {
     }
 
     /// Inputs, answers and the like: anyone may append them, and we are the one who is here.
-    async fn append_for_others(&mut self, id: String, records: Vec<Draft>) -> Result<Receipt, LogError> {
+    pub(super) async fn append_for_others(
+        &mut self,
+        id: String,
+        records: Vec<Draft>,
+    ) -> Result<Receipt, LogError> {
         let append = Append {
             session: self.id.clone(),
             expect: Expect::Any,
@@ -161,7 +165,7 @@ impl Driver {
                 self.tool_outcome(key, outcome)
             }
             Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
-            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine } => {
+            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine, origin } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
                 let intent = ToolIntent {
@@ -175,7 +179,7 @@ impl Driver {
                     let what = Intended::Tool(intent);
                     self.stage(Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what })))?;
                 }
-                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine });
+                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine, origin });
                 Ok(())
             }
         }
@@ -211,7 +215,7 @@ impl Driver {
     pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
         let asked = self.call(&key).map_or(0, |call| call.waits);
         let wait = wait_id(&key, asked + 1);
-        let answered = self.state.machine.early(&wait).is_some_and(|ruling| on.takes(ruling));
+        let answered = self.state.machine.is_answered_early(&key, &wait, &on);
         let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
         let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
         let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };

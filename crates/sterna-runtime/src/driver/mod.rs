@@ -21,9 +21,10 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
-    SessionId, TurnCommitted, TurnNo, TurnOutcome,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
+use sterna_secrets::Scoped;
 use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +38,7 @@ use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::schema::OutputSchema;
 use crate::shared::Shared;
+use crate::waits::resolution_id;
 use crate::{Parts, RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
@@ -193,6 +195,7 @@ pub(crate) struct Driver {
     schema: Option<Arc<OutputSchema>>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
+    secrets: Scoped,
     cache: EncodeCache,
     child_env: Arc<std::collections::BTreeMap<String, String>>,
     deadline: Option<tokio::task::AbortHandle>,
@@ -216,6 +219,7 @@ impl Driver {
     ) -> Self {
         let draining = rt.is_draining();
         let child_env = Arc::new(rt.parts.env.child_env());
+        let secrets = rt.parts.secrets.of(&shared.id);
         Self {
             id: shared.id.clone(),
             rt,
@@ -245,6 +249,7 @@ impl Driver {
             schema: None,
             rules: None,
             view: Arc::default(),
+            secrets,
             cache: EncodeCache::default(),
             child_env,
             deadline: None,
@@ -419,7 +424,9 @@ impl Driver {
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
         self.arm_deadline();
-        self.end_overdue_waits()?;
+        if !self.end_overdue_waits().await? {
+            return Ok(Flow::Stop(End::Lost));
+        }
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -504,18 +511,37 @@ impl Driver {
         }
     }
 
-    /// Waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that comes
-    /// to a parked session looks first.
-    fn end_overdue_waits(&mut self) -> Result<(), RuntimeError> {
-        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+    /// Answers waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that
+    /// comes to a parked session looks first. `false`: another process drives now.
+    async fn end_overdue_waits(&mut self) -> Result<bool, RuntimeError> {
+        if self.overdue_waits().is_empty() {
+            return Ok(true);
+        }
+        if !self.flush().await? {
+            return Ok(false);
+        }
+        for wait in self.overdue_waits() {
+            let (at, turn) = (self.rt.parts.env.now(), Some(self.state.machine.turns()));
+            let step = self.state.machine.turn().map(|turn| turn.steps());
+            let (id, by) = (resolution_id(&wait), "deadline".into());
+            let body = Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false };
+            // In the way in which people answer: of all answers to a wait the store takes one.
+            match self.append_for_others(id, vec![Draft { at, turn, step, body }]).await {
+                Ok(receipt) if !receipt.repeated => {}
+                Ok(_) | Err(LogError::Conflict { .. }) => self.catch_up().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn overdue_waits(&self) -> Vec<WaitId> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else {
+            return Vec::new();
+        };
         let now = self.rt.parts.env.now();
         let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
-        let overdue: Vec<String> = overdue.map(|(wait, _)| wait.clone()).collect();
-        for wait in overdue {
-            let by = "deadline".into();
-            self.stage(Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false })?;
-        }
-        Ok(())
+        overdue.map(|(wait, _)| wait.clone()).collect()
     }
 
     fn rights(&mut self) -> Result<Rights, RuntimeError> {
@@ -530,8 +556,18 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, .. } = &self.rt.parts;
-        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
+        let Parts { env, levels, log, .. } = &self.rt.parts;
+        Ok(Rights {
+            turn,
+            rules,
+            grants,
+            env: env.clone(),
+            levels: levels.clone(),
+            log: log.clone(),
+            untrusted: Arc::new(self.state.transcript.untrusted()),
+            view: self.view.clone(),
+            secrets: self.secrets.clone(),
+        })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {
@@ -610,6 +646,7 @@ impl Driver {
             files: world.files.clone(),
             todos: world.todos.clone(),
             deferred: Vec::new(),
+            untrusted: self.state.strangers.clone(),
         });
     }
 

@@ -22,6 +22,8 @@ use crate::budget::Hold;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::secrets::CleanBlobs;
+use crate::strangers;
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -32,6 +34,8 @@ pub(super) struct Ready {
     pub plan: Arc<Plan>,
     /// Git must run without its hooks, pagers and monitors.
     pub quiet_git: bool,
+    /// Where its result comes from, when that is text of strangers.
+    pub origin: Option<String>,
     pub confine: Arc<Confine>,
 }
 
@@ -251,6 +255,7 @@ impl Driver {
             breakers: self.rt.breakers.clone(),
             body,
             cancel: cancel.clone(),
+            secrets: self.secrets.clone(),
         });
         let task = tokio::spawn(async move {
             let ended = AssertUnwindSafe(run).catch_unwind().await;
@@ -284,7 +289,7 @@ impl Driver {
             self.ready.remove(at);
         }
         if let Some(closed) = call.closed {
-            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.answered;
+            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.asked;
             if foreign && !self.unknown.contains(&call.key) {
                 // What still runs of it is ended, and its true end told.
                 return self.look_for(call, true);
@@ -351,7 +356,7 @@ impl Driver {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
-            EffectClass::AtMostOnce | EffectClass::Compensable if call.answered => {
+            EffectClass::AtMostOnce | EffectClass::Compensable if call.asked => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
@@ -395,6 +400,7 @@ impl Driver {
             source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
+            untrusted: self.state.transcript.untrusted(),
         };
         self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
     }
@@ -455,8 +461,14 @@ impl Driver {
             // Its intent may be among them. The next look comes when they are durable.
             return Ok(false);
         }
-        let Some((context, cancel)) = self.tool_context(&key, call.started, Arc::default(), false) else {
+        let Some((context, _, cancel)) = self.tool_context(&key, call.started, Arc::default(), false, None)
+        else {
             return Ok(false);
+        };
+        // What it wrote held the values.
+        let args = match crate::secrets::restored(&args, &self.secrets) {
+            Ok(Some(restored)) => restored,
+            Ok(None) | Err(_) => args,
         };
         let (tx, sent) = (self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {
@@ -490,7 +502,10 @@ impl Driver {
             self.unknown.insert(call.key);
             return Ok(true);
         };
-        let Some((context, cancel)) = self.tool_context(&call.key, call.started, Arc::default(), false)
+        let name = self.rt.parts.tools.unwrapped(&call.call).name.clone();
+        let origin = self.origin(&tool, &name, &args);
+        let Some((context, after, cancel)) =
+            self.tool_context(&call.key, call.started, Arc::default(), false, origin)
         else {
             return Ok(false);
         };
@@ -499,7 +514,7 @@ impl Driver {
         }
         let (tx, key) = (self.tx.clone(), call.key.clone());
         let task = tokio::spawn(async move {
-            let found = AssertUnwindSafe(tool::recover(tool, context, args)).catch_unwind().await;
+            let found = AssertUnwindSafe(tool::recover(tool, context, args, after)).catch_unwind().await;
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
@@ -556,13 +571,16 @@ impl Driver {
     }
 
     fn start(&mut self, ready: Ready) {
-        let Ready { key, attempt, tool, args, plan, quiet_git, confine } = ready;
-        let Some((mut context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let Ready { key, attempt, tool, args, plan, quiet_git, confine, origin } = ready;
+        let Some((mut context, after, cancel)) = self.tool_context(&key, attempt, plan, quiet_git, origin)
+        else {
+            return;
+        };
         context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
-            let ended = AssertUnwindSafe(tool::run(tool, context, args)).catch_unwind().await;
+            let ended = AssertUnwindSafe(tool::run(tool, context, args, after)).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| {
                 let text = format!("`{called}` panicked: {}", told_by(&*panic));
                 tool::ToolEnd::Done(unrun(ToolStatus::Panicked, text, env.now()))
@@ -580,7 +598,8 @@ impl Driver {
         attempt: u32,
         plan: Arc<Plan>,
         quiet_git: bool,
-    ) -> Option<(ToolContext, Cancel)> {
+        origin: Option<String>,
+    ) -> Option<(ToolContext, tool::After, Cancel)> {
         let turn = self.state.turn.clone()?;
         let call = self.call(key)?;
         let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
@@ -602,6 +621,8 @@ impl Driver {
             }),
             false => self.view.clone(),
         };
+        let blobs = CleanBlobs::new(self.rt.parts.blobs.clone(), self.secrets.clone());
+        let after = tool::After { secrets: self.secrets.clone(), edited: blobs.edited.clone(), origin };
         let context = ToolContext {
             key: key.clone(),
             plan,
@@ -610,15 +631,30 @@ impl Driver {
             cwd: PathBuf::from(&turn.cwd),
             roots: pipeline::plan_context(&turn).roots,
             cancel: cancel.clone(),
-            blobs: self.rt.parts.blobs.clone(),
-            progress: tool::progress(self.shared.hub.clone(), key.clone(), call_id, name, now.clone()),
+            blobs: Arc::new(blobs),
+            progress: tool::progress(
+                self.shared.hub.clone(),
+                self.secrets.clone(),
+                key.clone(),
+                call_id,
+                name,
+                now.clone(),
+            ),
             now,
             view,
             env: child_env,
             confine: Arc::default(),
             answers,
         };
-        Some((context, cancel))
+        Some((context, after, cancel))
+    }
+
+    /// Where the result of a call of another life comes from, when that is text of strangers.
+    fn origin(&self, tool: &SharedTool, name: &str, args: &Value) -> Option<String> {
+        let turn = self.state.turn.as_ref()?;
+        let cx = pipeline::plan_context(turn);
+        let accesses = tool.plan(&cx, args).map(|plan| plan.accesses).unwrap_or_default();
+        strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
     }
 
     async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
@@ -631,7 +667,12 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(&self.rt.parts.tools, &turn.tools, &turn.deferred);
+        let made = self.config.prompt.prompt(
+            &self.rt.parts.tools,
+            &turn.tools,
+            &turn.deferred,
+            &self.rt.parts.secrets,
+        );
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)

@@ -4,11 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, Sandbox, ToolStatus, TurnStarted};
+use sterna_log::SharedLog;
+use sterna_model::{
+    Approval, CallTool, Decision, Digest, Grant, Sandbox, ToolStatus, TurnStarted, Untrusted,
+};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
-use sterna_tool::{Access, Confine, Plan, PlanContext, SharedTool};
+use sterna_secrets::Scoped;
+use sterna_tool::{Access, Confine, Placeholders, Plan, PlanContext, SessionView, SharedTool};
 
-use crate::{Env, Levels, Toolbox};
+use crate::kept::{self, StoredGrant};
+use crate::secrets::{placeholder, restored};
+use crate::{Env, Levels, Toolbox, strangers};
 
 /// What a turn lends to its calls.
 #[derive(Clone)]
@@ -17,7 +23,13 @@ pub struct Rights {
     pub rules: Arc<Vec<Rule>>,
     pub grants: Arc<Vec<Grant>>,
     pub env: Arc<dyn Env>,
+    /// Texts of strangers that the model had before it.
+    pub untrusted: Arc<Vec<Untrusted>>,
+    pub view: Arc<SessionView>,
+    pub secrets: Scoped,
     pub levels: Option<Arc<dyn Levels>>,
+    /// Holds the grants that are stored.
+    pub log: SharedLog,
 }
 
 impl Rights {
@@ -41,11 +53,14 @@ pub enum Passed {
     /// Policy said yes: it may run.
     Run {
         tool: SharedTool,
+        /// With secrets in place of placeholders, where the tool gets them.
         args: Value,
         plan: Arc<Plan>,
         quiet_git: bool,
         content: Digest,
         changes: Changes,
+        /// Where its result comes from, when that is text of strangers.
+        origin: Option<String>,
         confine: Arc<Confine>,
     },
     /// Somebody must be asked.
@@ -85,30 +100,35 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             return answer(ToolStatus::InvalidArguments, text);
         }
     };
-    let plan = match tool.plan(&plan_context(turn), &args) {
+    // A grant is bound to what the log holds.
+    let content = content_of(name, &args);
+    let args = match with_secrets(&tool, args, &rights.secrets) {
+        Ok(args) => args,
+        Err(why) => {
+            let text = format!("invalid_arguments for {name}: {why}\nThe call was not run.");
+            return answer(ToolStatus::InvalidArguments, text);
+        }
+    };
+    let cx = plan_context(turn);
+    let plan = match tool.plan(&cx, &args) {
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
-    let content = bound_to(content_of(name, &args), &plan);
-    let mut level = match rights.level(&tool, &plan).await {
-        Ok(level) => level,
+    let content = bound_to(content, &plan);
+    let judged = match judge(&tool, content, &plan, call.approved, rights).await {
+        Ok(judged) => judged,
         Err(why) => {
             let wish = rights.turn.sandbox.word();
             let text = format!("sandbox_required: {why} (sandbox = \"{wish}\")\nThe call was not run.");
             return answer(ToolStatus::Denied, text);
         }
     };
-    let mut verdict = judge(name, &plan, content, level, rights);
-    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
-        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
-        level = Sandbox::None;
-        verdict = judge(name, &plan, content, level, rights);
-    }
+    let Judged { verdict, level } = judged;
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
     match verdict.decision {
-        sterna_model::Decision::Ask if !call.approved => Passed::Ask(Approval {
+        Decision::Ask if !call.approved => Passed::Ask(Approval {
             tool: name.clone(),
             summary: plan.summary,
             reason: verdict.reason,
@@ -116,8 +136,10 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             source: verdict.source,
             preview: plan.preview,
             content,
+            untrusted: rights.untrusted.to_vec(),
         }),
-        sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
+        Decision::Ask | Decision::Allow => Passed::Run {
+            origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
             tool,
             args,
             plan: Arc::new(plan),
@@ -126,7 +148,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             changes: verdict.changes,
             confine: Arc::new(Confine { level, bounds: verdict.bounds }),
         },
-        sterna_model::Decision::Deny => {
+        Decision::Deny => {
             let by = match (&verdict.rule, &verdict.source) {
                 (Some(rule), Some(source)) => format!(" by rule `{rule}` ({source})"),
                 (Some(rule), None) => format!(" by rule `{rule}`"),
@@ -137,17 +159,12 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     }
 }
 
-/// What policy says of a shell command line under a turn's rights: for `policy explain` and for tests. Runs nothing.
-pub fn explain(
-    command: &str,
-    rights: &TurnStarted,
-    rules: &[Rule],
-    level: Sandbox,
-    env: &dyn Env,
-) -> Verdict {
-    let access = Access::Shell { command: command.to_owned(), cwd: PathBuf::from(&rights.cwd) };
-    let content = content_of("shell", &serde_json::json!({ "command": command }));
-    verdict("shell", &[access], content, rights, rules, &[], level, env)
+/// What policy says of a call, and the level that it would run on: for `policy explain`. Runs nothing. An error says why
+/// such a call could not even be judged.
+pub async fn explain(tool: &SharedTool, args: &Value, rights: &Rights) -> Result<(Verdict, Sandbox), String> {
+    let plan = tool.plan(&plan_context(&rights.turn), args).map_err(|error| error.message)?;
+    let judged = judge(tool, content_of(&tool.spec().name, args), &plan, false, rights).await?;
+    Ok((judged.verdict, judged.level))
 }
 
 /// Where a turn's calls happen.
@@ -156,8 +173,71 @@ pub fn plan_context(turn: &TurnStarted) -> PlanContext {
     PlanContext { cwd: PathBuf::from(&turn.cwd), roots: dirs.map(PathBuf::from).collect() }
 }
 
-fn judge(name: &str, plan: &Plan, content: Digest, level: Sandbox, rights: &Rights) -> Verdict {
-    verdict(name, &plan.accesses, content, &rights.turn, &rights.rules, &rights.grants, level, &*rights.env)
+struct Judged {
+    verdict: Verdict,
+    level: Sandbox,
+}
+
+/// Asks policy. An error says why no sandbox can be had where one is a must.
+async fn judge(
+    tool: &SharedTool,
+    content: Digest,
+    plan: &Plan,
+    approved: bool,
+    rights: &Rights,
+) -> Result<Judged, String> {
+    let (name, turn) = (&tool.spec().name, &rights.turn);
+    let mut level = rights.level(tool, plan).await?;
+    let say = |level: Sandbox, grants: &[Grant]| {
+        verdict(
+            name,
+            &plan.accesses,
+            content,
+            turn,
+            &rights.rules,
+            grants,
+            &rights.untrusted,
+            level,
+            &*rights.env,
+        )
+    };
+    let mut verdict = say(level, &rights.grants);
+    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
+        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
+        level = Sandbox::None;
+        verdict = say(level, &rights.grants);
+    }
+    if verdict.decision != Decision::Allow && !approved {
+        // Looked for only now: most calls need no grant. A store that cannot be read grants nothing.
+        let stored = kept::stored(&rights.log, &turn.root).await.unwrap_or_default();
+        let fits = |stored: StoredGrant| (stored.grant.content == content).then_some(stored.grant);
+        let fitting: Vec<Grant> = stored.into_iter().filter_map(fits).collect();
+        if !fitting.is_empty() {
+            verdict = say(level, &[fitting.as_slice(), rights.grants.as_slice()].concat());
+        }
+    }
+    Ok(Judged { verdict, level })
+}
+
+/// The arguments that the tool is given: those few that only write get the secrets that placeholders stand for. What
+/// else would run with a placeholder is not what was meant, and does not run.
+fn with_secrets(tool: &SharedTool, args: Value, secrets: &Scoped) -> Result<Value, String> {
+    let Some(placeholder) = placeholder(&args) else { return Ok(args) };
+    match tool.placeholders(&args) {
+        Placeholders::Keep => Ok(args),
+        Placeholders::Restore => match restored(&args, secrets) {
+            Ok(whole) => Ok(whole.unwrap_or(args)),
+            Err(unknown) => Err(format!(
+                "{unknown} any more: it was seen by another one, or it is no secret's placeholder. Leave that part of \
+                 the text as it is, or ask the person to put the secret in."
+            )),
+        },
+        Placeholders::Refuse => Err(format!(
+            "`{placeholder}` stands for a secret, which neither you nor this tool is given. Use what has the secret \
+             already, such as a variable of the environment or a file that is read where it is needed, or ask the \
+             person."
+        )),
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that a decision depends on")]
@@ -168,9 +248,11 @@ fn verdict(
     turn: &TurnStarted,
     rules: &[Rule],
     grants: &[Grant],
+    untrusted: &[Untrusted],
     sandbox: Sandbox,
     env: &dyn Env,
 ) -> Verdict {
+    let untrusted: Vec<&str> = untrusted.iter().map(|one| one.origin.as_str()).collect();
     let accesses: Vec<sterna_policy::Access> = accesses.iter().map(access).collect();
     let cx = plan_context(turn);
     let grants: Vec<&Grant> = grants.iter().collect();
@@ -189,6 +271,7 @@ fn verdict(
         cwd: &cx.cwd,
         state_dirs: &state_dirs,
         sandbox,
+        untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
     })
 }

@@ -320,6 +320,7 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            secrets: self.parts.secrets.clone(),
             levels: self.parts.levels.clone(),
         })
     }

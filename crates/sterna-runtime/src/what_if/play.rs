@@ -17,8 +17,8 @@ use sterna_model::{
     ToolCall, ToolOutcome, ToolSpec, ToolStatus,
 };
 use sterna_tool::{
-    Access, Output, Plan, PlanContext, Recovered, SharedTool, Tool, ToolContext, ToolDone, ToolError,
-    ToolReturn, ViewBudget,
+    Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
+    ToolDone, ToolError, ToolReturn, ViewBudget,
 };
 
 use super::recorded::{RecordedStep, Steered, calls};
@@ -171,6 +171,19 @@ impl Play {
         state.current.as_ref()?.tools.get(ordinal as usize)?.clone()
     }
 
+    /// Where the recorded answer to this call came from, when that was text of strangers.
+    fn origin(&self, name: &str, args: &Value) -> Option<String> {
+        let state = self.lock();
+        let step = state.current.as_ref()?;
+        let calls = step.calls();
+        let same = |call: &&ToolCall| {
+            call.name == name
+                && serde_json::from_str::<Value>(&call.arguments).is_ok_and(|given| given == *args)
+        };
+        let at = calls.iter().position(same)?;
+        step.tools.get(at)?.as_ref()?.untrusted.as_ref().map(|untrusted| untrusted.origin.clone())
+    }
+
     fn follows(&self) -> bool {
         self.lock().current.is_some()
     }
@@ -281,6 +294,21 @@ impl Tool for PlayedTool {
 
     fn timeout_ms(&self, args: &Value) -> u64 {
         self.inner.as_ref().map_or(120_000, |inner| inner.timeout_ms(args))
+    }
+
+    fn untrusted(&self, args: &Value, view: &SessionView) -> Option<String> {
+        if self.play.follows() {
+            return self.play.origin(&self.spec.name, args);
+        }
+        self.inner.as_ref().and_then(|inner| inner.untrusted(args, view))
+    }
+
+    fn placeholders(&self, args: &Value) -> Placeholders {
+        match &self.inner {
+            Some(inner) if !self.play.follows() => inner.placeholders(args),
+            // What the record tells needs no secret.
+            _ => Placeholders::Keep,
+        }
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

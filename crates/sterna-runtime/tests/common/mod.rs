@@ -293,6 +293,7 @@ impl World {
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
+            secrets: Secrets::default(),
             levels: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }

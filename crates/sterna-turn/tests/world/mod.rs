@@ -174,7 +174,15 @@ pub fn outcome(key: &EffectKey, result: EffectResult) -> Body {
 
 pub fn tool_outcome(key: &EffectKey, status: ToolStatus, view: &str) -> Body {
     let facts = Vec::new();
-    let result = ToolOutcome { status, view: view.into(), full: None, facts, started_at: 1, duration_ms: 1 };
+    let result = ToolOutcome {
+        status,
+        view: view.into(),
+        full: None,
+        facts,
+        started_at: 1,
+        duration_ms: 1,
+        untrusted: None,
+    };
     outcome(key, EffectResult::Tool(result))
 }
 
@@ -191,6 +199,7 @@ pub fn wait_opened(key: &EffectKey, question: bool) -> Body {
             source: None,
             preview: None,
             content: Digest::ZERO,
+            untrusted: Vec::new(),
         })
     };
     Body::WaitOpened(Box::new(WaitOpened {

@@ -79,6 +79,7 @@ struct ConfigFile {
     env_pass: Option<Vec<String>>,
     /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
+    secrets: Option<Secrets>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
     /// How sessions get their titles.
@@ -167,6 +168,16 @@ struct RuleWithExamples {
     r#match: Option<Vec<String>>,
     /// What the rule must not match.
     not_match: Option<Vec<String>>,
+}
+
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Secrets {
+    /// Regular expressions for further secrets. The first group of one is the secret, where it has groups.
+    extra: Option<Vec<String>>,
+    /// Regular expressions: what one of them matches as a whole is no secret.
+    allow: Option<Vec<String>>,
 }
 
 /// Where models are served. At most one of the three keys' places.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
 use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
+use sterna_policy::Rule;
 
 use crate::places::Places;
 
@@ -40,6 +41,10 @@ pub struct Settings {
     pub max_output: Option<u32>,
     /// Rules of all files, the managed ones first.
     pub rules: Vec<RuleText>,
+    /// The same, parsed.
+    pub parsed: Vec<Rule>,
+    /// How many examples the rules carry. All of them hold: a rule that fails one is refused.
+    pub examples: usize,
     /// `main` or `minimal`.
     pub profile: Option<String>,
     /// Names of the tools that may be called; empty: those of the profile.
@@ -50,6 +55,7 @@ pub struct Settings {
     pub env_pass: Vec<String>,
     /// How commands are confined.
     pub sandbox: Option<SandboxWish>,
+    pub secrets: SecretsWish,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -61,6 +67,15 @@ pub struct Settings {
     pub sources: BTreeMap<String, String>,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
+}
+
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretsWish {
+    /// Patterns; the first group of one is the secret, where it has groups.
+    pub extra: Vec<String>,
+    /// What matches one of these as a whole is kept as it is.
+    pub allow: Vec<String>,
 }
 
 /// How the local model is run.

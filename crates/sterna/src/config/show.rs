@@ -47,6 +47,8 @@ impl Settings {
             self.row("tool_budget", json!(self.tool_budget.unwrap_or(crate::deferral::TOOL_BUDGET))),
             self.row("env_pass", json!(self.env_pass)),
             self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
+            self.row("secrets.extra", json!(self.secrets.extra)),
+            self.row("secrets.allow", json!(self.secrets.allow)),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
