@@ -162,7 +162,10 @@ fn a_question_of_a_server_is_asked_and_answered() {
 #[test]
 fn servers_that_cannot_be_used_stop_nothing() {
     let world = World::new("{\"text\":\"hi\"}");
-    configure(&world, &json!({"mcpServers": {"gone": {"command": "no-such-program"}, "odd": {"url": "ftp://x"}}}));
+    configure(
+        &world,
+        &json!({"mcpServers": {"gone": {"command": "no-such-program"}, "odd": {"url": "ftp://x"}}}),
+    );
     std::fs::write(
         world.work().join(".mcp.json"),
         json!({"mcpServers": {"theirs": {"command": "touch", "args": ["pwned"]}}}).to_string(),

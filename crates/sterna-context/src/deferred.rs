@@ -38,7 +38,12 @@ pub fn deferred_section(names: &[String]) -> Option<Section> {
     if left_out > 0 {
         text.push_str(&format!("\n- and {left_out} more, which `tool_search` finds"));
     }
-    Some(Section { name: "deferred_tools".into(), owner: "sterna".into(), stability: Stability::Stable, text })
+    Some(Section {
+        name: "deferred_tools".into(),
+        owner: "sterna".into(),
+        stability: Stability::Stable,
+        text,
+    })
 }
 
 /// What the tail says of tools that were found: the search's answer may have left the request since.
@@ -62,7 +67,8 @@ pub(crate) fn found_note(found: &BTreeSet<String>) -> String {
 
 /// `mcp__server__tool` as `mcp__server__` and `tool`; any other name as nothing and itself.
 fn split(name: &str) -> (&str, &str) {
-    let end = name.strip_prefix("mcp__").and_then(|rest| rest.find("__")).map(|at| at + "mcp__".len() + "__".len());
+    let end =
+        name.strip_prefix("mcp__").and_then(|rest| rest.find("__")).map(|at| at + "mcp__".len() + "__".len());
     end.map_or(("", name), |end| name.split_at(end))
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use sterna_log::MemoryLog;
 use sterna_mcp::{
-    Client, McpError, McpTool, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, login, tools_of,
+    Client, McpError, McpTool, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, login,
+    tools_of,
 };
 use sterna_model::Scope;
 use sterna_tool::{Cancel, PlanContext, SessionView, Tool, ToolContext, ToolReturn};

@@ -98,11 +98,7 @@ impl ToolChoice {
 
     /// `Some(true)`: always deferred; `Some(false)`: never; `None`: as the budget says.
     pub fn deferred(&self, tool: &str) -> Option<bool> {
-        if has(&self.always, tool) {
-            Some(false)
-        } else {
-            has(&self.defer, tool).then_some(true)
-        }
+        if has(&self.always, tool) { Some(false) } else { has(&self.defer, tool).then_some(true) }
     }
 }
 
@@ -269,8 +265,7 @@ fn server(
     origin: &Origin,
     expand: &Expand<'_>,
 ) -> Result<(ServerConfig, Vec<String>), String> {
-    let name = server_name(given)
-        .ok_or("its name needs letters or digits, and 32 characters at most")?;
+    let name = server_name(given).ok_or("its name needs letters or digits, and 32 characters at most")?;
     let entry: Entry = serde_json::from_value(entry).map_err(|error| error.to_string())?;
     let one = |text: &str| expanded(text, expand);
     let all = |map: &BTreeMap<String, String>| -> Result<BTreeMap<String, String>, String> {
@@ -300,7 +295,9 @@ fn server(
             Transport::Http { url, headers: all(&entry.headers)? }
         }
         (_, Some(_)) if kind == Some("sse") => {
-            return Err("`sse` is the transport of 2024; the server's streamable HTTP address is needed".into());
+            return Err(
+                "`sse` is the transport of 2024; the server's streamable HTTP address is needed".into()
+            );
         }
         (None, None) => return Err("it needs `command` or `url`".into()),
         (Some(_), None) | (None, Some(_)) => {
@@ -436,8 +433,10 @@ mod tests {
             assert!(problems[0].contains(expected) && problems[0].contains("`bad`"), "{problems:?}");
         }
         assert!(read("3", Scope::User).1[0].contains("mcpServers"));
-        assert!(read(r#"{"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "y"}}}"#, Scope::User).1[0]
-            .contains("already"));
+        assert!(
+            read(r#"{"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "y"}}}"#, Scope::User).1[0]
+                .contains("already")
+        );
     }
 
     #[test]

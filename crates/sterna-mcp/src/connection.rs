@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rmcp::model::{ClientRequest, PaginatedRequestParams, ProtocolVersion, ServerResult, Tool};
 use rmcp::service::{
-    ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError, serve_client_with_lifecycle_and_ct,
+    ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError,
+    serve_client_with_lifecycle_and_ct,
 };
 use rmcp::transport::{AuthError, IntoTransport};
 use rmcp::{Peer, RoleClient};
@@ -225,7 +226,8 @@ impl Client {
             }
             Err(error) => {
                 let wait = inner.config.times.reconnect * 2u32.saturating_pow(link.failures.min(6));
-                link.not_before = Some(Instant::now() + wait.min(inner.config.times.reconnect * RECONNECT_MAX));
+                link.not_before =
+                    Some(Instant::now() + wait.min(inner.config.times.reconnect * RECONNECT_MAX));
                 link.failures += 1;
                 inner.state.send_replace(State::Failed(error.clone()));
                 Err(error)
@@ -247,9 +249,10 @@ impl Client {
         match timeout(self.config().times.idle, sent).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(error)) => Err(self.told(&live, error).await),
-            Err(_) => {
-                Err(McpError::Silent { server: self.config().name.clone(), seconds: self.config().times.idle.as_secs() })
-            }
+            Err(_) => Err(McpError::Silent {
+                server: self.config().name.clone(),
+                seconds: self.config().times.idle.as_secs(),
+            }),
         }
     }
 
@@ -266,7 +269,9 @@ impl Client {
             ServiceError::TransportSend(error) => {
                 McpError::Closed { server, why: cut(&chain(&*error.error)) }
             }
-            ServiceError::TransportClosed | ServiceError::Cancelled { .. } => ended(&server, &live.fate).await,
+            ServiceError::TransportClosed | ServiceError::Cancelled { .. } => {
+                ended(&server, &live.fate).await
+            }
             other => McpError::Strange { server, what: cut(&other.to_string()) },
         }
     }
@@ -320,11 +325,8 @@ impl Inner {
         let fate = Arc::new(Fate::default());
         let over = CancellationToken::new();
         let end = over.clone().drop_guard();
-        let handler = Handler {
-            calls: Arc::default(),
-            roots: self.setup.roots.clone(),
-            changed: Arc::default(),
-        };
+        let handler =
+            Handler { calls: Arc::default(), roots: self.setup.roots.clone(), changed: Arc::default() };
         let (calls, changed) = (handler.calls.clone(), handler.changed.clone());
         let served = match &self.config.transport {
             Transport::Stdio { .. } => {
@@ -336,7 +338,9 @@ impl Inner {
                 let opened = timeout_at(until, launch::http(&self.config, &self.setup)).await;
                 match opened.map_err(|_| Failed::For(self.late(&fate)))?.map_err(Failed::For)? {
                     Http::Plain(transport) => self.serve(handler, transport, mode, &over, until, &fate).await,
-                    Http::LoggedIn(transport) => self.serve(handler, transport, mode, &over, until, &fate).await,
+                    Http::LoggedIn(transport) => {
+                        self.serve(handler, transport, mode, &over, until, &fate).await
+                    }
                 }
             }
         };
@@ -405,7 +409,10 @@ impl Inner {
                     Ok(listed) => listed,
                     Err(error) => {
                         let why = chain(&error);
-                        return Err(start_error(&self.config, format!("its tools cannot be listed: {why}{}", live.fate.said())));
+                        return Err(start_error(
+                            &self.config,
+                            format!("its tools cannot be listed: {why}{}", live.fate.said()),
+                        ));
                     }
                 };
                 tools.extend(listed.tools);
@@ -483,9 +490,11 @@ impl Failed {
 /// Watches a connection: pings it while it is idle, reads its tools again when they change, ends it when it hangs or
 /// when nobody uses it.
 async fn keep(inner: Weak<Inner>, live: Weak<Live>) {
-    let Some((times, changed, over)) = live.upgrade().zip(inner.upgrade()).map(|(live, inner)| {
-        (inner.config.times, live.changed.clone(), live.over.clone())
-    }) else {
+    let Some((times, changed, over)) = live
+        .upgrade()
+        .zip(inner.upgrade())
+        .map(|(live, inner)| (inner.config.times, live.changed.clone(), live.over.clone()))
+    else {
         return;
     };
     let subscription = subscribe(&live).await;
@@ -590,7 +599,11 @@ fn wants_login(error: &(dyn std::error::Error + 'static)) -> bool {
         error.is::<AuthRequiredError>()
             || matches!(
                 error.downcast_ref(),
-                Some(AuthError::AuthorizationRequired | AuthError::TokenExpired | AuthError::TokenRefreshRejected { .. })
+                Some(
+                    AuthError::AuthorizationRequired
+                        | AuthError::TokenExpired
+                        | AuthError::TokenRefreshRejected { .. }
+                )
             )
     })
 }

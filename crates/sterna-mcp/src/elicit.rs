@@ -138,8 +138,13 @@ impl Field {
 fn fields(server: &str, message: &str, schema: &Value) -> Option<Form> {
     let said = format!("The MCP server `{server}` asks: {message}");
     let properties = schema.get("properties").and_then(Value::as_object);
-    let required: Vec<&str> =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let properties: Vec<(&String, &Value)> = properties.into_iter().flatten().collect();
     if properties.len() > FIELDS {
         return None;
@@ -154,7 +159,12 @@ fn fields(server: &str, message: &str, schema: &Value) -> Option<Form> {
     for (name, property) in properties {
         let takes = takes(property);
         let text = |key: &str| property.get(key).and_then(Value::as_str);
-        let about = [text("title"), text("description")].into_iter().flatten().map(cut).collect::<Vec<_>>().join(": ");
+        let about = [text("title"), text("description")]
+            .into_iter()
+            .flatten()
+            .map(cut)
+            .collect::<Vec<_>>()
+            .join(": ");
         let needed = required.contains(&name.as_str());
         let mut question = if questions.is_empty() { format!("{said}\n{name}") } else { name.clone() };
         if !about.is_empty() {

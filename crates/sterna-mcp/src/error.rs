@@ -11,9 +11,13 @@ pub enum McpError {
     NeedsLogin { server: String },
     #[error("the connection to the MCP server `{server}` ended: {why}")]
     Closed { server: String, why: String },
-    #[error("the MCP server `{server}` gave no sign of life for {seconds} s; the call was cancelled, and may have happened all the same")]
+    #[error(
+        "the MCP server `{server}` gave no sign of life for {seconds} s; the call was cancelled, and may have happened all the same"
+    )]
     Silent { server: String, seconds: u64 },
-    #[error("the MCP server `{server}` took longer than {seconds} s; the call was cancelled, and may have happened all the same")]
+    #[error(
+        "the MCP server `{server}` took longer than {seconds} s; the call was cancelled, and may have happened all the same"
+    )]
     TooLong { server: String, seconds: u64 },
     #[error("the MCP server `{server}` sent a message of more than 16 MiB; the connection was ended")]
     TooLarge { server: String },

@@ -161,7 +161,11 @@ pub(crate) struct Lines<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Lines<R> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.since_newline > MESSAGE_BYTES {
             return Poll::Ready(Ok(()));
         }
@@ -208,13 +212,18 @@ pub(crate) async fn http(config: &ServerConfig, setup: &Setup) -> Result<Http, M
     let transport = StreamableHttpClientTransportConfig::with_uri(url.as_str())
         .custom_headers(custom)
         .max_sse_event_size(MESSAGE_BYTES);
-    Ok(match oauth::manager_with_login(config, &setup.state, url).await.map_err(|why| start_error(config, why))? {
-        Some(manager) => {
-            let client = AuthClient::new(client, manager);
-            Http::LoggedIn(StreamableHttpClientTransport::with_client(client, transport))
-        }
-        None => Http::Plain(StreamableHttpClientTransport::with_client(client, transport)),
-    })
+    Ok(
+        match oauth::manager_with_login(config, &setup.state, url)
+            .await
+            .map_err(|why| start_error(config, why))?
+        {
+            Some(manager) => {
+                let client = AuthClient::new(client, manager);
+                Http::LoggedIn(StreamableHttpClientTransport::with_client(client, transport))
+            }
+            None => Http::Plain(StreamableHttpClientTransport::with_client(client, transport)),
+        },
+    )
 }
 
 /// A client that follows no redirect: a header with a key goes to the host that it was written for.
@@ -223,8 +232,8 @@ pub(crate) fn http_client(url: &str, connect: Duration) -> Result<reqwest::Clien
     let _ = rustls::crypto::ring::default_provider().install_default();
     let parsed = reqwest::Url::parse(url).map_err(|error| format!("`{url}` is not an address: {error}"))?;
     let host = parsed.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let local = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let local =
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("sterna/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(connect)

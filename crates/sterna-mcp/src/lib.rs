@@ -22,7 +22,8 @@ mod resources;
 mod tool;
 
 pub use config::{
-    ConfigProblem, Expand, Origin, Parsed, ServerConfig, Times, ToolChoice, Transport, edit_add, edit_remove, parse,
+    ConfigProblem, Expand, Origin, Parsed, ServerConfig, Times, ToolChoice, Transport, edit_add, edit_remove,
+    parse,
 };
 pub use connection::{Client, Prompt, PromptArgument, Resource, Setup, State};
 pub use error::McpError;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rmcp::transport::auth::{
-    AuthError, AuthorizationManager, AuthorizationRequest, AuthorizationSession, CredentialRefreshGuard, CredentialStore,
-    StoredCredentials,
+    AuthError, AuthorizationManager, AuthorizationRequest, AuthorizationSession, CredentialRefreshGuard,
+    CredentialStore, StoredCredentials,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +25,9 @@ pub enum LoginError {
     NoAddress(String),
     #[error("the server does not say where to log in: {0}")]
     Discovery(String),
-    #[error("the authorization server would not have us: {0}; set `oauth_client_id` to a client that it knows")]
+    #[error(
+        "the authorization server would not have us: {0}; set `oauth_client_id` to a client that it knows"
+    )]
     Registration(String),
     #[error("nobody came back from the login page within {0} s")]
     Nobody(u64),
@@ -46,8 +48,9 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LoginError::Listen)?;
     let port = listener.local_addr().map_err(LoginError::Listen)?.port();
     let redirect = format!("http://127.0.0.1:{port}/callback");
-    let mut manager =
-        manager(url, store(config, state, url)).await.map_err(|error| LoginError::Discovery(chain(&error)))?;
+    let mut manager = manager(url, store(config, state, url))
+        .await
+        .map_err(|error| LoginError::Discovery(chain(&error)))?;
     let challenge = challenge(url, config.times.start).await;
     let resolved = manager.resolve_metadata_from_challenge(challenge.as_deref()).await;
     let resolved = resolved.map_err(|error| LoginError::Discovery(chain(&error)))?;

@@ -1,8 +1,8 @@
 //! What servers offer besides tools: resources to read, and prompts to fill in.
 
 use rmcp::model::{
-    ClientRequest, GetPromptRequest, GetPromptRequestParams, JsonObject, PaginatedRequestParams, ReadResourceRequest,
-    ReadResourceRequestParams, ResourceContents, ServerResult,
+    ClientRequest, GetPromptRequest, GetPromptRequestParams, JsonObject, PaginatedRequestParams,
+    ReadResourceRequest, ReadResourceRequestParams, ResourceContents, ServerResult,
 };
 
 use crate::connection::Client;

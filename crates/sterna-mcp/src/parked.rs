@@ -128,7 +128,12 @@ impl Client {
         }
     }
 
-    async fn go_on(&self, parked: Parked, answers: Vec<String>, watch: Watch<'_>) -> Result<Called, McpError> {
+    async fn go_on(
+        &self,
+        parked: Parked,
+        answers: Vec<String>,
+        watch: Watch<'_>,
+    ) -> Result<Called, McpError> {
         let Parked { since, tries, held } = parked;
         let ask_again = |wrong: String, mut questions: Vec<Question>, held: Held| {
             if let Some(first) = questions.first_mut() {
@@ -230,8 +235,13 @@ impl Client {
         needs: InputRequiredResult,
         round: u32,
     ) -> Result<Rounds, McpError> {
-        let mut rounds =
-            Rounds { params, forms: Vec::new(), ready: InputResponses::new(), state: needs.request_state, round };
+        let mut rounds = Rounds {
+            params,
+            forms: Vec::new(),
+            ready: InputResponses::new(),
+            state: needs.request_state,
+            round,
+        };
         for (id, request) in needs.input_requests.unwrap_or_default() {
             match request {
                 InputRequest::Elicitation(asked) => match Form::of(&self.config().name, &asked.params) {
@@ -308,7 +318,11 @@ struct Flight {
 }
 
 impl Flight {
-    async fn start(client: &Client, live: Arc<Live>, params: CallToolRequestParams) -> Result<Self, McpError> {
+    async fn start(
+        client: &Client,
+        live: Arc<Live>,
+        params: CallToolRequestParams,
+    ) -> Result<Self, McpError> {
         let busy = client.busy();
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let sent = live.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;

@@ -36,6 +36,9 @@ impl Pool {
 
 fn fingerprint(config: &ServerConfig, setup: &Setup) -> Digest {
     // Its form need not last: it never leaves the process.
-    let all = format!("{config:?}\0{:?}\0{:?}\0{:?}\0{:?}\0{:?}", setup.env, setup.helper, setup.root, setup.roots, setup.state);
+    let all = format!(
+        "{config:?}\0{:?}\0{:?}\0{:?}\0{:?}\0{:?}",
+        setup.env, setup.helper, setup.root, setup.roots, setup.state
+    );
     Digest(*blake3::hash(all.as_bytes()).as_bytes())
 }

@@ -52,11 +52,7 @@ mod tests {
                 "(image: image/png, about 6 bytes, not shown)",
                 false,
             ),
-            (
-                r#"{"content": [{"type": "resource", "resource": {"uri": "x:y", "text": "in"}}]}"#,
-                "in",
-                false,
-            ),
+            (r#"{"content": [{"type": "resource", "resource": {"uri": "x:y", "text": "in"}}]}"#, "in", false),
             (
                 r#"{"content": [{"type": "resource_link", "uri": "x:y", "name": "n"}]}"#,
                 "(resource: x:y n)",

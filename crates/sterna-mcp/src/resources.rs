@@ -34,11 +34,8 @@ impl Resources {
             "required": ["server"],
             "additionalProperties": false,
         });
-        let spec = ToolSpec {
-            name: NAME.into(),
-            description: include_str!("resources.md").trim().into(),
-            schema,
-        };
+        let spec =
+            ToolSpec { name: NAME.into(), description: include_str!("resources.md").trim().into(), schema };
         Some(Self { clients, spec })
     }
 }

@@ -58,7 +58,8 @@ impl McpTool {
         let (now, changed) = self.client.definition(&self.def.name)?;
         let server = &self.client.config().name;
         let tool = &self.def.name;
-        let why = format!("the MCP server `{server}` has changed its tool `{tool}` since it was last accepted");
+        let why =
+            format!("the MCP server `{server}` has changed its tool `{tool}` since it was last accepted");
         changed.then_some(Access::Unaccepted { definition: now.hash, why })
     }
 }
@@ -93,7 +94,8 @@ impl Tool for McpTool {
         let shown = args.to_string();
         let short: String = shown.chars().take(SUMMARY).collect();
         let more = if short.len() < shown.len() { " …" } else { "" };
-        let summary = format!("{} of the MCP server `{}`: {short}{more}", self.def.name, self.client.config().name);
+        let summary =
+            format!("{} of the MCP server `{}`: {short}{more}", self.def.name, self.client.config().name);
         let preview = (!more.is_empty()).then(|| format!("{args:#}"));
         Ok(Plan { accesses, summary, preview })
     }
@@ -128,10 +130,9 @@ impl Tool for McpTool {
                 Ok(Called::Done(result)) => Ok(ToolReturn::Done(reply::done(&result))),
                 Ok(Called::Ask(questions)) => Ok(ToolReturn::Ask(questions)),
                 Ok(Called::Cancelled) => Err(ToolError::cancelled()),
-                Ok(Called::Interrupted) => Err(ToolError {
-                    status: ToolStatus::OutcomeUnknown,
-                    message: INTERRUPTED.into(),
-                }),
+                Ok(Called::Interrupted) => {
+                    Err(ToolError { status: ToolStatus::OutcomeUnknown, message: INTERRUPTED.into() })
+                }
                 Err(error) => Err(self.failed(error)),
             }
         }

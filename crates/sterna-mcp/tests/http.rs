@@ -77,7 +77,9 @@ async fn resources_and_prompts_are_read() {
     assert_eq!(read(json!({"server": "test", "uri": "test://one"})).await, Ok("what is in one".into()));
     let blob = "(test://blob: image/png, about 6 bytes, not shown)";
     assert_eq!(read(json!({"server": "test", "uri": "test://blob"})).await, Ok(blob.into()));
-    assert!(read(json!({"server": "test", "uri": "test://no"})).await.unwrap_err().contains("no such resource"));
+    assert!(
+        read(json!({"server": "test", "uri": "test://no"})).await.unwrap_err().contains("no such resource")
+    );
     let prompts = client.prompts().await.unwrap();
     assert_eq!((prompts[0].name.as_str(), prompts[0].arguments[0].required), ("greet", true));
     let greeted = client.prompt("greet", &[("who".into(), "Ann".into())]).await.unwrap();

@@ -277,7 +277,8 @@ async fn a_server_that_answers_no_ping_is_ended() {
 async fn a_server_that_nobody_uses_is_ended() {
     let world = World::new();
     let mut config = config(&[]);
-    config.times = Times { unused: Duration::from_millis(150), ping: Duration::from_millis(50), ..config.times };
+    config.times =
+        Times { unused: Duration::from_millis(150), ping: Duration::from_millis(50), ..config.times };
     let client = world.client_of(config);
     client.connect().await.unwrap();
     eventually(|| client.state() == State::Disconnected, "it is ended").await;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolCall, ToolSpec};
-use serde::Deserialize;
 use sterna_tool::{CALL_TOOL, SharedTool};
 
 /// A set of tools. Cheap to clone.

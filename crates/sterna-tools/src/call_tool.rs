@@ -43,7 +43,11 @@ impl Tool for CallTool {
     }
 
     fn call<'a>(&'a self, _: ToolContext, _: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
-        async { Err(ToolError::invalid("`name` is the name of another tool, and `arguments` is what that one takes")) }
-            .boxed()
+        async {
+            Err(ToolError::invalid(
+                "`name` is the name of another tool, and `arguments` is what that one takes",
+            ))
+        }
+        .boxed()
     }
 }

@@ -58,7 +58,9 @@ impl Tool for ToolSearch {
                 let near = nearest(all, name, NEAR);
                 text.push_str(&match near.as_slice() {
                     [] => format!("There is no tool `{name}`, and no tool is listed by name only.\n"),
-                    near => format!("There is no tool for `{name}`. Names that come near: {}\n", near.join(", ")),
+                    near => {
+                        format!("There is no tool for `{name}`. Names that come near: {}\n", near.join(", "))
+                    }
                 });
             }
             for tool in &found {
@@ -195,8 +197,12 @@ mod tests {
             ("create an issue", 1, &["mcp__github__create_issue"], &[]),
             ("send message", 5, &["mcp__mail__sendMessage"], &[]),
             ("recipient", 5, &["mcp__mail__sendMessage"], &[]),
-            ("select:mcp__calendar__add_event, mcp__mail__sendMessage", 5,
-                &["mcp__calendar__add_event", "mcp__mail__sendMessage"], &[]),
+            (
+                "select:mcp__calendar__add_event, mcp__mail__sendMessage",
+                5,
+                &["mcp__calendar__add_event", "mcp__mail__sendMessage"],
+                &[],
+            ),
             ("select:mcp__mail__sendMessage,nope", 5, &["mcp__mail__sendMessage"], &["nope"]),
             ("select:", 5, &[], &["select:"]),
             ("xyzzy", 5, &[], &["xyzzy"]),
@@ -205,7 +211,11 @@ mod tests {
         ] {
             let (found, miss) = search(&tools, query, limit);
             let found: Vec<&str> = found.iter().map(|tool| tool.name.as_str()).collect();
-            assert_eq!((found.as_slice(), miss.iter().map(String::as_str).collect::<Vec<_>>().as_slice()), (expected, missed), "{query}");
+            assert_eq!(
+                (found.as_slice(), miss.iter().map(String::as_str).collect::<Vec<_>>().as_slice()),
+                (expected, missed),
+                "{query}"
+            );
         }
     }
 

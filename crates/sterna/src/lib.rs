@@ -17,8 +17,8 @@
 mod builder;
 mod checkpoints;
 mod collect;
-mod deferral;
 pub mod config;
+mod deferral;
 mod env;
 mod error;
 mod local;

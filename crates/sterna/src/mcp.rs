@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
 use sterna_mcp::{Client, Expand, Pool, Resources, parse, tools_of};
+pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
 use sterna_model::Scope;
 use sterna_shell::shim::Helper;
 
@@ -74,7 +74,9 @@ fn read(file: &Path) -> Result<Option<String>, String> {
     match std::fs::metadata(file) {
         Ok(meta) if meta.len() > FILE_BYTES => return Err("it is larger than 1 MiB".into()),
         Ok(_) => {}
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error.to_string()),

@@ -48,7 +48,9 @@ fn far_tools(called: &Called) -> Vec<SharedTool> {
     let far = |n: usize| -> SharedTool {
         let spec = ToolSpec {
             name: format!("mcp__far__tool_{n:03}"),
-            description: format!("Works on the thing with the number {n}: reads it, changes it, puts it back."),
+            description: format!(
+                "Works on the thing with the number {n}: reads it, changes it, puts it back."
+            ),
             schema: json!({
                 "type": "object",
                 "properties": {"value": {"type": "string", "description": "What to do with it"}},
@@ -145,7 +147,10 @@ async fn three_hundred_tools_cost_little_until_they_are_found() {
     assert_eq!(last_result(&model.body(2)), "it was done");
     assert_eq!(last_result(&model.body(3)), "it was done");
     let wrong = last_result(&model.body(4));
-    assert!(wrong.contains("invalid_arguments for mcp__far__tool_217") && wrong.contains("It takes:"), "{wrong}");
+    assert!(
+        wrong.contains("invalid_arguments for mcp__far__tool_217") && wrong.contains("It takes:"),
+        "{wrong}"
+    );
     let missing = last_result(&model.body(5));
     assert!(missing.contains("tool not registered: mcp__far__tool_9999"), "{missing}");
     for n in [6, 7] {
@@ -187,10 +192,8 @@ async fn policy_sees_the_tool_and_not_its_wrapping() {
 #[tokio::test]
 async fn few_tools_are_simply_shown() {
     let called = Called::default();
-    let model = TestModel::new([
-        Say::Calls(vec![("mcp__far__tool_000", json!({"value": "x"}))]),
-        Say::Text("done"),
-    ]);
+    let model =
+        TestModel::new([Say::Calls(vec![("mcp__far__tool_000", json!({"value": "x"}))]), Say::Text("done")]);
     let sterna = Sterna::builder()
         .provider(Arc::new(model.clone()))
         .ephemeral()

@@ -199,7 +199,8 @@ impl Mcp {
         }
         for row in &self.servers {
             let tools = row.tools.map(|tools| format!(", {tools} tools")).unwrap_or_default();
-            let changed = if row.changed.is_empty() { "" } else { "; some have changed since they were accepted" };
+            let changed =
+                if row.changed.is_empty() { "" } else { "; some have changed since they were accepted" };
             let line = format!("{:<10}  {}{tools}{changed}", row.name, row.state);
             text += &good(row.state == "ready" && row.changed.is_empty(), &line);
         }

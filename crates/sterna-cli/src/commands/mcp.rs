@@ -222,7 +222,8 @@ fn show(cx: &Context, name: &str, json: bool) -> Result<ExitCode, Failure> {
     let line = |text: String| cx.print.line(&harmless(&text));
     line(format!("{}: {}", server.name, server.transport.shown()))?;
     line(format!("from {} ({})", server.origin.file.display(), scope(server.origin.scope)))?;
-    let trust = if server.trusted { "what it says of its tools is believed" } else { "its hints are not used" };
+    let trust =
+        if server.trusted { "what it says of its tools is believed" } else { "its hints are not used" };
     line(trust.to_owned())?;
     let Some(manifest) = &manifest else {
         cx.print.note(&format!("it was never started; `sterna mcp test {name}` does it"));
@@ -277,7 +278,9 @@ async fn test(cx: &Context, names: &[String], json: bool) -> Result<ExitCode, Fa
             continue;
         }
         let (style, more) = match &tested {
-            Ok(manifest) => (Style::Green, format!(", {} tools, {} ms", manifest.tools.len(), took.as_millis())),
+            Ok(manifest) => {
+                (Style::Green, format!(", {} tools, {} ms", manifest.tools.len(), took.as_millis()))
+            }
             Err(_) => (Style::Red, String::new()),
         };
         let told = one_line(&harmless(&told(&state)), 1_000);
@@ -382,7 +385,8 @@ async fn fill_in(
     arguments: &[String],
 ) -> Result<ExitCode, Failure> {
     let client = client(cx, find(cx, name)?);
-    let failed = |error: sterna_mcp::McpError| Failure::failed(one_line(&harmless(&error.to_string()), 1_000));
+    let failed =
+        |error: sterna_mcp::McpError| Failure::failed(one_line(&harmless(&error.to_string()), 1_000));
     let Some(prompt) = prompt else {
         for prompt in client.prompts().await.map_err(failed)? {
             let takes: Vec<String> = prompt
@@ -419,15 +423,20 @@ fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
     if let Some(server) = all.servers.iter().find(|server| server.name == name) {
         return Ok(server.clone());
     }
-    if let Some(problem) = all.problems.iter().find(|problem| problem.what.starts_with(&format!("server `{name}`:"))) {
+    if let Some(problem) =
+        all.problems.iter().find(|problem| problem.what.starts_with(&format!("server `{name}`:")))
+    {
         return Err(Failure::usage(problem.to_string()));
     }
     if all.untrusted.iter().any(|server| server.name == name) {
-        return Err(Failure::usage(format!("the server `{name}` is a project's, and the project is not trusted")));
+        return Err(Failure::usage(format!(
+            "the server `{name}` is a project's, and the project is not trusted"
+        )));
     }
-    let near = all.servers.iter().max_by(|a, b| {
-        strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name))
-    });
+    let near = all
+        .servers
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name)));
     let failure = Failure::usage(format!("there is no MCP server `{name}`"));
     Err(match near {
         Some(near) => failure.hint(format!("did you mean `{}`?", near.name)),

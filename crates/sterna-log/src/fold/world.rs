@@ -166,8 +166,7 @@ impl World {
                 Before::FilesRewound(std::mem::replace(&mut self.files_rewound, now))
             }
             Before::Found(name, now) => {
-                let changed =
-                    if now { self.found.insert(name.clone()) } else { self.found.remove(&name) };
+                let changed = if now { self.found.insert(name.clone()) } else { self.found.remove(&name) };
                 if !changed {
                     return;
                 }
@@ -211,7 +210,8 @@ impl World {
 
 /// The tool that a call is about: the one inside, for `call_tool`.
 fn called(call: &ToolCall) -> String {
-    let inside = (call.name == "call_tool").then(|| serde_json::from_str::<serde_json::Value>(&call.arguments).ok());
+    let inside =
+        (call.name == "call_tool").then(|| serde_json::from_str::<serde_json::Value>(&call.arguments).ok());
     let name = inside.flatten().and_then(|args| Some(args.get("name")?.as_str()?.to_owned()));
     name.unwrap_or_else(|| call.name.clone())
 }

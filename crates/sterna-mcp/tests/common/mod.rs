@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sterna_log::MemoryLog;
-use sterna_mcp::{Client, McpTool, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, tools_of};
+use sterna_mcp::{
+    Client, McpTool, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, tools_of,
+};
 use sterna_model::{Question, Scope, ToolStatus};
 use sterna_shell::shim::Helper;
 use sterna_testkit::mcp::server_script;
-use sterna_tool::{
-    Cancel, Output, Plan, PlanContext, SessionView, Tool, ToolContext, ToolError, ToolReturn,
-};
+use sterna_tool::{Cancel, Output, Plan, PlanContext, SessionView, Tool, ToolContext, ToolError, ToolReturn};
 
 /// A workspace, a state folder and a pool.
 pub struct World {

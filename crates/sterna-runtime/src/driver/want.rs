@@ -349,7 +349,9 @@ impl Driver {
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let turn = self.state.turn.as_ref();
-        let policy = turn.map_or(InDoubtPolicy::Report, |turn| turn.in_doubt_of(&self.rt.parts.tools.unwrapped(&call.call).name));
+        let policy = turn.map_or(InDoubtPolicy::Report, |turn| {
+            turn.in_doubt_of(&self.rt.parts.tools.unwrapped(&call.call).name)
+        });
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
