@@ -46,6 +46,9 @@ pub enum Command {
     Checkpoint(commands::checkpoint::CheckpointArgs),
     /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
     Trust(commands::trust::TrustArgs),
+    /// MCP servers: lists, shows, tests, adds and removes them, and logs in
+    #[cfg(feature = "mcp")]
+    Mcp(commands::mcp::McpArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works

@@ -87,6 +87,8 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::WhatIf(args) => commands::what_if::what_if(args).await,
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
+        #[cfg(feature = "mcp")]
+        Command::Mcp(args) => commands::mcp::mcp(&Context::load(None)?, args).await,
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,
         Command::Config(args) => {

@@ -91,6 +91,10 @@ pub async fn sterna(
         builder = builder.checkpoints(false).commands_end_with_us();
     }
     builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
+    #[cfg(feature = "mcp")]
+    {
+        builder = builder.mcp(crate::commands::mcp::servers(cx));
+    }
     if let Some(mode) = mode(args)? {
         builder = builder.mode(mode);
     }

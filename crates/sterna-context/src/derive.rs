@@ -10,6 +10,7 @@ use sterna_model::{Millis, Mode, Route, TodoStatus, Transition, TurnStarted};
 use sterna_log::fold::World;
 
 use crate::Prompt;
+use crate::deferred::found_note;
 
 /// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
 pub const CONTEXT_VERSION: u32 = 1;
@@ -83,6 +84,10 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
             let _ = writeln!(text, "[{mark}] {}: {}", item.id, item.subject);
         }
         text.push_str("</todo>");
+    }
+    if !world.found.is_empty() {
+        text.push_str(if text.is_empty() { "" } else { "\n" });
+        text.push_str(&found_note(&world.found));
     }
     let note = match transition {
         Transition::Nudge if world.last_answer_called() => prompt.note("nudge_stalled"),

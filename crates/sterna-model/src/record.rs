@@ -218,6 +218,9 @@ pub struct Given {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
@@ -259,6 +262,9 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<String>,
     #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
     pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use sterna_context::{Prompt, PromptError, Section};
+use sterna_context::{Prompt, PromptError, Section, deferred_section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{
@@ -58,6 +58,8 @@ pub struct TurnConfig {
     pub add_dirs: Vec<PathBuf>,
     /// Names of the tools that may be called; empty: all.
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
     /// Nobody chose `mode`: where the session was switched to another, that one counts.
@@ -88,6 +90,7 @@ impl TurnConfig {
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
+            deferred: self.deferred.clone(),
             max_output: self.max_output,
             mode_of_session: self.mode_of_session,
             sandbox: self.sandbox,
@@ -112,6 +115,7 @@ impl TurnConfig {
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
+            deferred: given.deferred.clone(),
             max_output: given.max_output,
             mode_of_session: given.mode_of_session,
             sandbox: given.sandbox,
@@ -137,6 +141,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         // Each model call has its own in its intent.
         max_output: _,
         mode_of_session: _,
@@ -158,6 +163,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         sandbox,
         now,
         fallback,
@@ -174,7 +180,7 @@ struct Inner {
     sections: Vec<Section>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<Vec<String>, Prompt>>,
+    made: Mutex<BTreeMap<(Vec<String>, Vec<String>), Prompt>>,
 }
 
 impl PromptSource {
@@ -187,27 +193,31 @@ impl PromptSource {
         Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
     }
 
-    /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
+    /// The prompt that advertises these tools, and names the deferred ones. The same lists are used for advertising and
+    /// dispatch.
     pub(crate) fn prompt(
         &self,
         tools: &Toolbox,
         names: &[String],
+        deferred: &[String],
         secrets: &Secrets,
     ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prompt) = made.get(names) {
+        let key = (names.to_vec(), deferred.to_vec());
+        if let Some(prompt) = made.get(&key) {
             return Ok(prompt.clone());
         }
         let mut sections = self.0.sections.clone();
+        sections.extend(deferred_section(deferred));
         let clean = secrets.common();
         for section in &mut sections {
             clean.redact_in_place(&mut section.text);
         }
         let prompt = Prompt::assemble(sections, tools.specs(names))?;
-        made.insert(names.to_vec(), prompt.clone());
+        made.insert(key, prompt.clone());
         Ok(prompt)
     }
 }

@@ -18,10 +18,13 @@ mod builder;
 mod checkpoints;
 mod collect;
 pub mod config;
+mod deferral;
 mod env;
 mod error;
 mod hooks;
 mod local;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod places;
 mod policy;
 mod router;

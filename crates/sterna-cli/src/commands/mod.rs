@@ -5,6 +5,8 @@ pub mod checkpoint;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod policy;
 pub mod ps;
 pub mod replay;

@@ -137,6 +137,7 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
             Fact::FileRead { .. }
             | Fact::FileWritten { .. }
             | Fact::FileRemoved { .. }
+            | Fact::ToolsFound { .. }
             | Fact::Command { .. } => {}
         }
     }

@@ -73,6 +73,8 @@ struct ConfigFile {
     profile: Option<ProfileWord>,
     /// Names of the tools that may be called; those of the profile by default.
     tools: Option<Vec<String>>,
+    /// Tokens of schemas above which tools of MCP servers are shown by name only; 8,000 by default.
+    tool_budget: Option<u32>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
     /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.

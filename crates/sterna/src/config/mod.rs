@@ -51,6 +51,8 @@ pub struct Settings {
     pub profile: Option<String>,
     /// Names of the tools that may be called; empty: those of the profile.
     pub tools: Vec<String>,
+    /// Tokens of schemas above which tools of MCP servers are shown by name only.
+    pub tool_budget: Option<u32>,
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
     /// How commands are confined.
