@@ -140,6 +140,12 @@ pub struct TurnArgs {
     /// Seconds that a turn may take
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub deadline: Option<f64>,
+    /// A route that takes over when the ones before it fail for good; may be said again
+    #[arg(long, value_name = "ROUTE")]
+    pub fallback: Vec<String>,
+    /// The answer has to be JSON that fits the JSON Schema in this file
+    #[arg(long, value_name = "FILE")]
+    pub output_schema: Option<PathBuf>,
     /// Allow what this rule matches, for example "Shell(cargo test *)"
     #[arg(long, value_name = "RULE")]
     pub allow: Vec<String>,

@@ -12,12 +12,13 @@ use sterna_llm::{Encoded, ModelReply, StreamEvent};
 use sterna_model::{Billed, ErrorClass, ProviderFailure, Route, Usage};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{Endpoint, KeySource};
+use crate::{Endpoint, Secret};
 
 /// A request about to be sent.
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a reqwest::Client,
     pub(crate) endpoint: &'a Endpoint,
+    pub(crate) key: Option<&'a Secret>,
     pub(crate) wire: &'static dyn Wire,
     pub(crate) route: &'a Route,
 }
@@ -41,13 +42,9 @@ impl Call<'_> {
     }
 
     fn request(&self, body: &Encoded) -> Result<reqwest::RequestBuilder, ProviderFailure> {
-        let key = match &self.endpoint.key {
-            KeySource::Value(secret, _) => Some(secret.expose()),
-            KeySource::None | KeySource::Missing { .. } => None,
-        };
         let base = self.endpoint.base_url.trim_end_matches('/');
         let mut request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
-        let headers = self.wire.headers(key);
+        let headers = self.wire.headers(self.key.map(Secret::expose));
         // A configured header replaces the wire's.
         let own = &self.endpoint.headers;
         let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));

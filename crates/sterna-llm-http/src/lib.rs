@@ -12,5 +12,5 @@ mod endpoint;
 pub mod local;
 mod provider;
 
-pub use endpoint::{Builtin, Endpoint, KeySource, Secret, builtin, builtins, not_built};
+pub use endpoint::{Builtin, Endpoint, KeySource, LaterKey, Secret, builtin, builtins, not_built};
 pub use provider::HttpProvider;

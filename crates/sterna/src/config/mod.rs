@@ -6,6 +6,7 @@
 mod document;
 mod error;
 mod file;
+mod keyring;
 mod provider;
 mod read;
 mod show;
