@@ -253,7 +253,12 @@ fn a_result_has_its_fields_and_no_others() {
                 "w",
                 vec![written("/w/src/a.rs"), written("/w/src/a.rs"), written("/other/b")],
             ),
-            ended(2, ToolStatus::Ok, "w", vec![written("/workshop/c")]),
+            ended(
+                2,
+                ToolStatus::Ok,
+                "w",
+                vec![written("/workshop/c"), Fact::FileRemoved { path: "/w/gone".into(), before: None }],
+            ),
             asks(2, vec![]),
             says(2, text("done"), vec![], billed(7)),
             committed(outcome),
@@ -271,7 +276,7 @@ fn a_result_has_its_fields_and_no_others() {
     let common = json!({
         "usage": usage, "cost": 1.2e-7, "steps": 1, "session": "s", "turn": 1,
         "denials": [{"call_id": "a", "tool": "tool", "reason": "not that"}],
-        "changed_files": ["/other/b", "/workshop/c", "src/a.rs"],
+        "changed_files": ["/other/b", "/workshop/c", "gone", "src/a.rs"],
     });
     let with = |more: Value| {
         let mut all = common.as_object().unwrap().clone();

@@ -80,7 +80,10 @@ fn each_body_is_written_and_read_as_its_file_says() {
         let mut draft = draft;
         match &mut draft.body {
             Body::InputAccepted(input) => input.given = None,
-            Body::TurnStarted(turn) => turn.limits.max_wait = None,
+            Body::TurnStarted(turn) => {
+                turn.limits.max_wait = None;
+                turn.in_doubt_of.clear();
+            }
             Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
             Body::WaitResolved { early, .. } => *early = false,
             _ => {}
@@ -129,6 +132,7 @@ fn drafts() -> Vec<Draft> {
         let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
         vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
     };
+    let in_doubt_of = || [("shell".to_owned(), InDoubtPolicy::Ask)].into();
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
@@ -173,11 +177,13 @@ fn drafts() -> Vec<Draft> {
                 rules: rules(),
                 on_ask: OnAsk::Park,
                 in_doubt: InDoubtPolicy::Report,
+                in_doubt_of: in_doubt_of(),
                 root: "/w".into(),
                 cwd: "/w".into(),
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
                 max_output: Some(4096),
+                sandbox: SandboxWish::Auto,
                 fallback: Vec::new(),
                 output_schema: None,
                 tree: None,
@@ -193,10 +199,12 @@ fn drafts() -> Vec<Draft> {
             rules: rules(),
             on_ask: OnAsk::Park,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: in_doubt_of(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: vec!["/x".into()],
             tools: vec!["read".into()],
+            sandbox: SandboxWish::Auto,
             now: 1_700_000_000_001,
             fallback: Vec::new(),
             output_schema: None,

@@ -214,7 +214,7 @@ pub struct ToolIntent {
     pub name: String,
     /// Hash of the tool's name and arguments.
     pub input: Digest,
-    /// The level that confines it: `none` until a sandbox is built.
+    /// The level that confines it: `none`, `landlock` or `bubblewrap`.
     pub sandbox: String,
 }
 

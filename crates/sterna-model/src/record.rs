@@ -1,11 +1,13 @@
 //! Records: the whole vocabulary of state. Adding a body is an ADR.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, StepNo,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -204,6 +206,9 @@ pub struct Given {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -214,6 +219,8 @@ pub struct Given {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
     /// Routes that take over, in this order, when the one before them fails for good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<Route>,
@@ -237,6 +244,9 @@ pub struct TurnStarted {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -244,6 +254,8 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
     /// Routes that take over, in this order, when the one before them fails for good.
@@ -255,6 +267,13 @@ pub struct TurnStarted {
     /// The session at the top of the tree whose caps count. `None`: the session itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<SessionId>,
+}
+
+impl TurnStarted {
+    /// What becomes of a call of this tool that is in doubt.
+    pub fn in_doubt_of(&self, tool: &str) -> InDoubtPolicy {
+        self.in_doubt_of.get(tool).copied().unwrap_or(self.in_doubt)
+    }
 }
 
 /// The bounds of a turn, with the names they have in configuration.

@@ -33,7 +33,7 @@ pub use effects::pipeline::{explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
 pub use observe::Observer;
-pub use parts::{Parts, PromptSource, TurnConfig};
+pub use parts::{Levels, Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};

@@ -128,6 +128,10 @@ impl World {
                 self.set(Before::File(path.clone(), Some(*after)));
                 self.turn_changed.insert(path.clone());
             }
+            Fact::FileRemoved { path, .. } => {
+                self.set(Before::File(path.clone(), None));
+                self.turn_changed.insert(path.clone());
+            }
             Fact::Todo(item) => self.todo(item),
             Fact::Command { .. } => {}
         }

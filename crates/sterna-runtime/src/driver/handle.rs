@@ -161,21 +161,21 @@ impl Driver {
                 self.tool_outcome(key, outcome)
             }
             Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
-            Passed::Run { tool, args, plan, quiet_git, content, changes: _ } => {
+            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
                 let intent = ToolIntent {
                     call_id: call.call.id.clone(),
                     name: call.call.name.clone(),
                     input: content,
-                    sandbox: "none".into(),
+                    sandbox: confine.level.word().into(),
                 };
                 if class != EffectClass::Pure {
                     self.own.insert(key.clone());
                     let what = Intended::Tool(intent);
                     self.stage(Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what })))?;
                 }
-                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git });
+                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine });
                 Ok(())
             }
         }

@@ -37,7 +37,7 @@ use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::schema::OutputSchema;
 use crate::shared::Shared;
-use crate::{RuntimeError, State, TurnConfig};
+use crate::{Parts, RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
 pub(crate) const LEASE_MS: u64 = 30_000;
@@ -530,7 +530,8 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        Ok(Rights { turn, rules, grants, env: self.rt.parts.env.clone() })
+        let Parts { env, levels, .. } = &self.rt.parts;
+        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {

@@ -13,7 +13,7 @@ use sterna_model::{
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
     ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
 };
-use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
+use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
 
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
@@ -32,6 +32,7 @@ pub(super) struct Ready {
     pub plan: Arc<Plan>,
     /// Git must run without its hooks, pagers and monitors.
     pub quiet_git: bool,
+    pub confine: Arc<Confine>,
 }
 
 impl Driver {
@@ -342,7 +343,8 @@ impl Driver {
 
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
-        let policy = self.state.turn.as_ref().map_or(InDoubtPolicy::Report, |turn| turn.in_doubt);
+        let turn = self.state.turn.as_ref();
+        let policy = turn.map_or(InDoubtPolicy::Report, |turn| turn.in_doubt_of(&call.call.name));
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
@@ -378,6 +380,8 @@ impl Driver {
         let name = &call.call.name;
         let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
         let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let own = self.state.turn.as_ref().is_some_and(|turn| turn.in_doubt_of.contains_key(name));
+        let key = if own { format!("in_doubt_of.{name}") } else { "in_doubt".to_owned() };
         let approval = Approval {
             tool: name.clone(),
             summary: format!("run again: {name} {arguments}"),
@@ -386,7 +390,7 @@ impl Driver {
                  run again; denied, the model is told that its outcome is unknown"
             ),
             rule: None,
-            source: Some("in_doubt = \"ask\"".into()),
+            source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
         };
@@ -516,8 +520,8 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = std::panic::AssertUnwindSafe(|| pipeline::pass(&call, &tools, &rights));
-            let passed = std::panic::catch_unwind(checked).unwrap_or_else(|_| pipeline::Passed::Answer {
+            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights)).catch_unwind();
+            let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
             });
@@ -553,8 +557,9 @@ impl Driver {
     }
 
     fn start(&mut self, ready: Ready) {
-        let Ready { key, attempt, tool, args, plan, quiet_git } = ready;
-        let Some((context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let Ready { key, attempt, tool, args, plan, quiet_git, confine } = ready;
+        let Some((mut context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
@@ -602,6 +607,7 @@ impl Driver {
             now,
             view: self.view.clone(),
             env: child_env,
+            confine: Arc::default(),
             answers,
         };
         Some((context, cancel))

@@ -288,10 +288,12 @@ impl NewRun<'_> {
             rules: started.rules,
             on_ask: started.on_ask,
             in_doubt: started.in_doubt,
+            in_doubt_of: started.in_doubt_of,
             root: started.root.into(),
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
+            sandbox: started.sandbox,
             fallback: if rerouted { Vec::new() } else { started.fallback },
             output_schema: started.output_schema.map(|schema| *schema),
             tree: None,
@@ -317,6 +319,7 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            levels: self.parts.levels.clone(),
         })
     }
 

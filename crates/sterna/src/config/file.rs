@@ -26,6 +26,8 @@ struct ConfigFile {
     on_ask: Option<OnAskWord>,
     /// What to do with a call whose outcome a crash took.
     in_doubt: Option<InDoubtWord>,
+    /// What counts instead for calls of one tool, by its name.
+    in_doubt_of: Option<BTreeMap<String, InDoubtWord>>,
     /// Steps of a turn; 100 by default.
     #[schemars(range(min = 1))]
     max_steps: Option<u32>,
@@ -73,7 +75,7 @@ struct ConfigFile {
     tools: Option<Vec<String>>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
-    /// The level that confines tools; `required`: nothing runs without one.
+    /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
@@ -123,6 +125,7 @@ enum ProfileWord {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum SandboxWord {
+    Auto,
     None,
     Landlock,
     Bubblewrap,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sterna_model::OnAsk;
+use sterna_model::{OnAsk, SandboxWish};
 
 use super::{ProviderSettings, Settings};
 
@@ -45,10 +45,12 @@ impl Settings {
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),
             self.row("env_pass", json!(self.env_pass)),
-            self.row("sandbox", json!(self.sandbox_word())),
+            self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
+        let of_tools = self.in_doubt_of.iter();
+        rows.extend(of_tools.map(|(tool, ruling)| self.row(&format!("in_doubt_of.{tool}"), json!(ruling))));
         rows.extend(self.rules.iter().map(|rule| Shown {
             key: format!("policy.{}", rule.decision.word()),
             value: json!(rule.text),
@@ -70,10 +72,6 @@ impl Settings {
     fn row(&self, key: &str, value: Value) -> Shown {
         let source = self.sources.get(key).map_or("default", String::as_str).to_owned();
         Shown { key: key.to_owned(), value, source, locked: self.locked.contains(key) }
-    }
-
-    fn sandbox_word(&self) -> Option<&str> {
-        if self.sandbox.required { Some("required") } else { self.sandbox.level.as_deref() }
     }
 }
 
