@@ -171,7 +171,7 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
 }
 
 /// An attempt that got no answer at all.
-fn transport(error: &reqwest::Error) -> ProviderFailure {
+pub(crate) fn transport(error: &reqwest::Error) -> ProviderFailure {
     let (class, what) = if error.is_builder() {
         (ErrorClass::InvalidRequest, "the request cannot be sent")
     } else if error.is_timeout() {
@@ -240,7 +240,7 @@ fn take(bytes: &Bytes, most: usize) -> &[u8] {
 }
 
 /// `Retry-After`: seconds, or a date.
-fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+pub(crate) fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(ms) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
         // A negative number or none casts to 0.

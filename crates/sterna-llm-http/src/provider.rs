@@ -64,7 +64,7 @@ impl HttpProvider {
 }
 
 /// The endpoint's key. Looking for one may run a program, and must not hold up others.
-async fn key(endpoint: &Endpoint) -> Result<Option<Secret>, String> {
+pub(crate) async fn key(endpoint: &Endpoint) -> Result<Option<Secret>, String> {
     match &endpoint.key {
         KeySource::Value(secret, _) => Ok(Some(secret.clone())),
         KeySource::None | KeySource::Missing { .. } => Ok(None),

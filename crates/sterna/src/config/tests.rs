@@ -108,12 +108,11 @@ context = 4096
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 24),
-        rule(Decision::Deny, "Shell(rm *)", 25),
-        rule(Decision::Deny, "Write(secrets/**)", 25),
+        rule(Decision::Allow, "Shell(cargo test *)", 28),
+        rule(Decision::Deny, "Shell(rm *)", 29),
+        rule(Decision::Deny, "Write(secrets/**)", 29),
     ];
     assert_eq!(settings.rules, rules);
-    assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
     assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
     assert_eq!(settings.sources["local.threads"], format!("{USER}:28"));
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
@@ -142,7 +141,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
-            "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models",
+            "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, timeouts, headers, models",
         ),
         (
             "[in_doubt_of]\n\nshell = \"rerum\"",
