@@ -138,7 +138,7 @@ impl World {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
-            sandbox: sterna_model::SandboxWish::Off,
+            sandbox: sterna_model::SandboxWish::None,
             fallback: Vec::new(),
             output_schema: None,
             tree: None,

@@ -34,6 +34,8 @@ pub enum Command {
     Ps(commands::ps::PsArgs),
     /// Lists what is known of models, and where each fact comes from
     Models(commands::models::ModelsArgs),
+    /// Says what the rules make of a call, checks and lists them
+    Policy(commands::policy::PolicyArgs),
     /// Shows what model calls used and cost
     Usage(commands::usage::UsageArgs),
     /// Derives each request of a session again and compares, without a model call

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod models;
+pub mod policy;
 pub mod ps;
 pub mod replay;
 pub mod resolve;

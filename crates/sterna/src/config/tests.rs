@@ -114,12 +114,10 @@ context = 4096
     ];
     assert_eq!(settings.rules, rules);
     assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:28"));
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
     assert_eq!(fallback, ["openai/gpt-5", "local"]);
     assert!(settings.notices.is_empty(), "{:?}", settings.notices);
-    assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:31"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:32"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
