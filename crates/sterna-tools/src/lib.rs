@@ -25,6 +25,9 @@ mod shell_input;
 mod support;
 mod todo;
 mod walk;
+mod web;
+mod web_fetch;
+mod web_search;
 mod write;
 
 use std::sync::Arc;
@@ -32,10 +35,21 @@ use std::sync::Arc;
 use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
-/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
-pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
+pub use web::{Backend, Resolver, SearchSettings, WebSettings};
+
+/// What the built-in tools are made with.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// With them commands outlive this process and are found again.
+    pub shims: Option<Arc<Shims>>,
+    pub web: WebSettings,
+}
+
+/// All built-in tools that these options allow, sorted by name. Starts, reads and connects nothing.
+pub fn builtin(options: Options) -> Vec<SharedTool> {
+    let Options { shims, web } = options;
     let jobs = jobs::Jobs::new(shims.clone());
-    vec![
+    let mut tools: Vec<SharedTool> = vec![
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
@@ -49,11 +63,17 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
         Arc::new(shell::Shell::new(shims)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
-        Arc::new(write::Write::new()),
-    ]
+        Arc::new(web_fetch::WebFetch::new(web::get::Web::new(&web.allow_private, web.resolver))),
+    ];
+    if let Some(search) = &web.search {
+        tools.push(Arc::new(web_search::WebSearch::new(search)));
+    }
+    tools.push(Arc::new(write::Write::new()));
+    tools
 }
 
-/// The names of a profile's tools, sorted. `None` for a profile that does not exist.
+/// The names of a profile's tools, sorted. Some of them are there only when they are configured. `None` for a profile
+/// that does not exist.
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
@@ -70,6 +90,8 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "shell",
             "shell_input",
             "todo",
+            "web_fetch",
+            "web_search",
             "write",
         ]),
         "minimal" => Some(&["edit", "read", "shell", "write"]),

@@ -74,9 +74,17 @@ mod tests {
 
     use serde_json::json;
 
+    /// With everything configured.
+    fn all() -> Vec<sterna_tool::SharedTool> {
+        let key = Ok("key".to_owned());
+        let search = crate::SearchSettings { backend: crate::Backend::Brave, url: None, key };
+        let web = crate::WebSettings { search: Some(search), ..crate::WebSettings::default() };
+        crate::builtin(crate::Options { web, ..crate::Options::default() })
+    }
+
     #[test]
     fn every_tool_has_a_small_plain_schema() {
-        for tool in crate::builtin(None) {
+        for tool in all() {
             let spec = tool.spec();
             let keys: BTreeSet<&str> = spec.schema.as_object().unwrap().keys().map(String::as_str).collect();
             assert_eq!(
@@ -112,9 +120,11 @@ mod tests {
             ("shell", "background command! cwd open_stdin stdin timeout_s"),
             ("shell_input", "close job! text!"),
             ("todo", "active_form blocked_by blocks description id metadata op! owner status subject"),
+            ("web_fetch", "prompt url!"),
+            ("web_search", "allowed_domains blocked_domains limit query!"),
             ("write", "content! path!"),
         ];
-        let told: Vec<(String, String)> = crate::builtin(None)
+        let told: Vec<(String, String)> = all()
             .iter()
             .map(|tool| {
                 let spec = tool.spec();
@@ -143,7 +153,7 @@ mod tests {
 
     #[test]
     fn one_schema_whole() {
-        let read = crate::builtin(None).into_iter().find(|tool| tool.spec().name == "read").unwrap();
+        let read = all().into_iter().find(|tool| tool.spec().name == "read").unwrap();
         assert_eq!(
             read.spec().schema,
             json!({

@@ -30,7 +30,10 @@ impl Jobs {
     }
 
     fn tool(&self, name: &str) -> SharedTool {
-        let all = sterna_tools::builtin(Some(self.shims.clone()));
+        let all = sterna_tools::builtin(sterna_tools::Options {
+            shims: Some(self.shims.clone()),
+            ..sterna_tools::Options::default()
+        });
         all.into_iter().find(|tool| tool.spec().name == name).unwrap()
     }
 

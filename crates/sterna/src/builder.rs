@@ -369,14 +369,21 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
-        let builtin = if self.builtin_tools { sterna_tools::builtin(shims.clone()) } else { Vec::new() };
+        let builtin = if self.builtin_tools {
+            let web = settings.web.of_tools(&get);
+            sterna_tools::builtin(sterna_tools::Options { shims: shims.clone(), web })
+        } else {
+            Vec::new()
+        };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
         let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
         let names = match names {
             Some(names) => names,
             None if self.builtin_tools => {
-                let mut names: Vec<String> = of_profile.iter().map(|name| (*name).to_owned()).collect();
+                // Some are there only when they are configured.
+                let there = of_profile.iter().filter(|name| tools.get(name).is_some());
+                let mut names: Vec<String> = there.map(|name| (*name).to_owned()).collect();
                 names.extend(own);
                 names
             }

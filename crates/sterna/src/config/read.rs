@@ -6,7 +6,7 @@ use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
 
 use super::document::{Node, Source};
-use super::{ConfigError, Settings, provider};
+use super::{ConfigError, Settings, provider, web};
 
 /// Keys at the top of a file.
 pub(super) const KEYS: &[&str] = &[
@@ -34,6 +34,8 @@ pub(super) const KEYS: &[&str] = &[
     "policy",
     "providers",
     "local",
+    "web_fetch",
+    "web_search",
 ];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
@@ -64,6 +66,18 @@ pub(super) fn apply(
             "policy" => reader.policy(settings, &node)?,
             "providers" => reader.providers(settings, &node)?,
             "local" => reader.local(settings, &node)?,
+            "web_fetch" => {
+                for (key, value) in node.table()?.known(web::FETCH_KEYS)? {
+                    settings.web.read_fetch(key, &value)?;
+                    reader.note(settings, &value);
+                }
+            }
+            "web_search" => {
+                for (key, value) in node.table()?.known(web::SEARCH_KEYS)? {
+                    settings.web.read_search(key, &value)?;
+                    reader.note(settings, &value);
+                }
+            }
             key => {
                 reader.plain(settings, key, &node)?;
                 reader.note(settings, &node);

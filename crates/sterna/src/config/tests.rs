@@ -6,6 +6,7 @@ use sterna_model::Decision;
 
 use super::provider::{MODEL_KEYS, PRICE_KEYS, PROVIDER_KEYS, TIMEOUT_KEYS};
 use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS};
+use super::web::{FETCH_KEYS, SEARCH_KEYS};
 use super::*;
 
 const USER: &str = "/u/config.toml";
@@ -63,6 +64,11 @@ deny = [{ rule = "Shell(rm *)", match = ["rm -rf x"], not_match = ["ls"] }, "Wri
 dir = "~/models"
 threads = 1
 context = 4096
+[web_fetch]
+allow_private = ["localhost:3000", "10.0.0.7:*"]
+[web_search]
+backend = "searxng"
+url = "http://u:p@localhost:8888"
 "#,
     )
     .unwrap();
@@ -89,6 +95,11 @@ context = 4096
     assert_eq!(settings.sandbox, SandboxWish { level: Some("landlock".into()), required: false });
     let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
     assert_eq!(settings.local, local);
+    let private: Vec<String> = settings.web.allow_private.iter().map(ToString::to_string).collect();
+    assert_eq!(private, ["localhost:3000", "10.0.0.7:*"]);
+    let url = Some("http://u:p@localhost:8888".to_owned());
+    let search = SearchWish { backend: sterna_tools::Backend::Searxng, url, key_env: None };
+    assert_eq!(settings.web.search, Some(search));
     let rule = |decision, text: &str, line| RuleText {
         decision,
         text: text.into(),
@@ -114,7 +125,7 @@ context = 4096
 fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, mode, on_ask, in_doubt, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, deadline, max_wait, \
-                max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local";
+                max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local, web_fetch, web_search";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
@@ -125,6 +136,12 @@ fn complaints_name_the_place_and_what_to_do() {
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
             "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models",
+        ),
+        ("[web_search]\nurl = \"http://h\"", "2: [web_search] has no `backend`: searxng or brave", ""),
+        (
+            "[web_fetch]\nallow_private = [\"localhost\"]",
+            "2: `localhost` in `web_fetch.allow_private` has no port: write host:port, or host:*",
+            "",
         ),
         ("model = 3", "1: `model` must be a string, not a whole number", ""),
         ("model = \"\"", "1: `model` is empty", ""),
@@ -408,6 +425,8 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
         ("/$defs/Policy", POLICY_KEYS),
         ("/$defs/RuleWithExamples", RULE_KEYS),
         ("/$defs/Local", LOCAL_KEYS),
+        ("/$defs/WebFetch", FETCH_KEYS),
+        ("/$defs/WebSearch", SEARCH_KEYS),
         ("/$defs/Provider", PROVIDER_KEYS),
         ("/$defs/Timeouts", TIMEOUT_KEYS),
         ("/$defs/Model", MODEL_KEYS),

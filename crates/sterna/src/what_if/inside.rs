@@ -37,7 +37,7 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         provider: outside.clone(),
         env,
         // Without a helper: commands end with the run.
-        tools: Toolbox::new(sterna_tools::builtin(None)),
+        tools: Toolbox::new(sterna_tools::builtin(sterna_tools::Options::default())),
         checkpoints: None,
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
