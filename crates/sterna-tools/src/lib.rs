@@ -14,9 +14,12 @@ mod job_kill;
 mod job_output;
 mod jobs;
 mod list;
+mod notebook;
+mod notebook_edit;
 mod patch;
 mod patch_match;
 pub mod paths;
+mod pdf;
 mod read;
 mod recall;
 mod schema;
@@ -58,6 +61,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(job_kill::JobKill::new(jobs.clone())),
         Arc::new(job_output::JobOutput::new(jobs.clone())),
         Arc::new(list::List::new()),
+        Arc::new(notebook_edit::NotebookEdit::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
         Arc::new(shell::Shell::new(shims)),
@@ -85,6 +89,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "job_kill",
             "job_output",
             "list",
+            "notebook_edit",
             "read",
             "recall",
             "shell",

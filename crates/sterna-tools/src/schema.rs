@@ -115,7 +115,8 @@ mod tests {
             ("job_kill", "grace_s job!"),
             ("job_output", "job offset wait_s"),
             ("list", "depth hidden limit path"),
-            ("read", "limit offset path!"),
+            ("notebook_edit", "after cell op! path! source type"),
+            ("read", "limit offset pages path!"),
             ("recall", "limit offset ref!"),
             ("shell", "background command! cwd open_stdin stdin timeout_s"),
             ("shell_input", "close job! text!"),
@@ -161,7 +162,8 @@ mod tests {
                 "properties": {
                     "path": {"type": "string", "description": "File to read, relative to the working directory or absolute."},
                     "offset": {"type": "integer", "minimum": 1, "description": "First line to show, from 1."},
-                    "limit": {"type": "integer", "minimum": 1, "description": "Lines to show, 2000 at most."}
+                    "limit": {"type": "integer", "minimum": 1, "description": "Lines to show, 2000 at most."},
+                    "pages": {"type": "string", "description": "Pages of a PDF document, such as `3` or `21-40`; 20 at once."}
                 },
                 "required": ["path"],
                 "additionalProperties": false

@@ -16,6 +16,7 @@ use sterna_tool::{
 };
 use url::Url;
 
+use crate::pdf;
 use crate::support::{blocking, cut, number, parse};
 use crate::web::cache::Cache;
 use crate::web::focus::focus;
@@ -162,6 +163,11 @@ async fn told(url: &Url, answer: Answer, cx: &ToolContext) -> Result<Fetched, To
     let at = url.clone();
     let (page, media) = blocking(&cx.cancel, move |_| {
         let media = answer.content_type.split(';').next().unwrap_or_default().trim().to_owned();
+        if media.eq_ignore_ascii_case("application/pdf") {
+            let pages = pdf::read(answer.bytes, 1, pdf::MAX_PAGES);
+            let text = pages.map(|pages| format!("{}[pages 1–{} of {}]", pages.text, pages.last, pages.total));
+            return Ok((text.map_or_else(|why| Page::Binary(format!("{media} that cannot be read ({why})")), Page::Text), media));
+        }
         Ok((page::read(&answer.bytes, &answer.content_type, &at), media))
     })
     .await?;
