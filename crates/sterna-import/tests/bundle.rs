@@ -93,11 +93,16 @@ impl Reference {
                     rules: vec![],
                     on_ask: OnAsk::Park,
                     in_doubt: InDoubtPolicy::Rerun,
+                    in_doubt_of: Default::default(),
                     root: "/".into(),
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],
                     tools: vec![],
+                    sandbox: sterna_model::SandboxWish::Auto,
                     now: 5,
+                    fallback: Vec::new(),
+                    output_schema: None,
+                    tree: None,
                 })),
             );
             of.push(
@@ -121,6 +126,10 @@ impl Reference {
                         encoder: "e/1".into(),
                         request: Digest::ZERO,
                         bytes: 0,
+                        prefix: None,
+                        prefix_broken: Vec::new(),
+                        left_out: 0,
+                        schema_native: false,
                     }),
                 })),
             );
@@ -148,6 +157,7 @@ impl Reference {
                         },
                         partial: false,
                         duration_ms: 1,
+                        checked: None,
                     }),
                 })),
             );

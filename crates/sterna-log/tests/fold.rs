@@ -67,8 +67,15 @@ fn asks(step: u32, inputs: Vec<Seq>) -> Body {
 }
 
 fn says(step: u32, parts: Vec<Part>, classes: Vec<EffectClass>, billed: Billed) -> Body {
-    let model =
-        ModelOutcome { parts, stop: ModelStop::EndTurn, classes, billed, partial: false, duration_ms: 3 };
+    let model = ModelOutcome {
+        parts,
+        stop: ModelStop::EndTurn,
+        classes,
+        billed,
+        partial: false,
+        duration_ms: 3,
+        checked: None,
+    };
     outcome(&key(step, EffectKind::Model, 0), EffectResult::Model(model))
 }
 
@@ -134,7 +141,7 @@ fn every_body_has_its_events() {
     }
     check(Body::TitleSet { title: "t".into(), by: by() }, &["session.titled"]);
     check(Body::SessionClosed { by: by() }, &["session.closed"]);
-    check(Body::RouteChanged { route: route(), cause: "c".into() }, &["route.changed"]);
+    check(Body::RouteChanged { route: route(), cause: "c".into(), turn: None }, &["route.changed"]);
     check(Body::ModeChanged { mode: Mode::Plan, by: by() }, &["mode.changed"]);
     check(input("more", Delivery::AfterWork), &["input.accepted"]);
     check(

@@ -21,6 +21,17 @@ pub struct Replayed {
     pub imported: u64,
     /// The first one that is not what was sent.
     pub difference: Option<Difference>,
+    /// Where a prompt cache had to start anew, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prefix_breaks: Vec<PrefixBreak>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PrefixBreak {
+    pub seq: Seq,
+    pub key: EffectKey,
+    /// `tool grep new`, `section project changed`, `history`, `route a was b`.
+    pub changed: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,6 +58,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
         requests: 0,
         imported: 0,
         difference: None,
+        prefix_breaks: Vec::new(),
     };
     for (owner, record) in &records {
         if let Body::Intent(intent) = &record.body
@@ -73,7 +85,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
                 &prompt,
                 state.transcript.with(&model.inputs),
                 &state.folded.world,
-                &TurnFacts::of(&turn),
+                &TurnFacts::of(&turn).schema_native(model.schema_native),
                 &model.route,
                 model.transition,
                 model.tools_off,
@@ -82,6 +94,10 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
             let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
             let body = parts.provider.encode(&request, &mut cache);
             found.requests += 1;
+            if !model.prefix_broken.is_empty() {
+                let changed = model.prefix_broken.clone();
+                found.prefix_breaks.push(PrefixBreak { seq: record.seq, key: intent.key.clone(), changed });
+            }
             if found.difference.is_none() && (body.hash, body.bytes) != (model.request, model.bytes) {
                 let what = if encoder == model.encoder {
                     format!(

@@ -22,6 +22,7 @@ pub mod paths;
 mod pdf;
 mod read;
 mod recall;
+mod sandbox;
 mod schema;
 mod shell;
 mod shell_input;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
+pub use sandbox::{Grounds, Sandboxes, sandbox_of};
 pub use web::{Backend, Resolver, SearchSettings, WebSettings};
 
 /// What the built-in tools are made with.
@@ -45,12 +47,14 @@ pub use web::{Backend, Resolver, SearchSettings, WebSettings};
 pub struct Options {
     /// With them commands outlive this process and are found again.
     pub shims: Option<Arc<Shims>>,
+    /// With them commands run as confined as it was decided; without, those that were to be confined do not run.
+    pub sandboxes: Option<Arc<Sandboxes>>,
     pub web: WebSettings,
 }
 
 /// All built-in tools that these options allow, sorted by name. Starts, reads and connects nothing.
 pub fn builtin(options: Options) -> Vec<SharedTool> {
-    let Options { shims, web } = options;
+    let Options { shims, sandboxes, web } = options;
     let jobs = jobs::Jobs::new(shims.clone());
     let mut tools: Vec<SharedTool> = vec![
         Arc::new(apply_patch::ApplyPatch::new()),
@@ -64,7 +68,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(notebook_edit::NotebookEdit::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
-        Arc::new(shell::Shell::new(shims)),
+        Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
         Arc::new(web_fetch::WebFetch::new(web::get::Web::new(&web.allow_private, web.resolver))),

@@ -6,12 +6,19 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Section {
     /// A new file with this text; every line ends in a line break.
-    Add { path: String, content: String },
+    Add {
+        path: String,
+        content: String,
+    },
     Delete {
         path: String,
     },
     /// Hunks in the order in which they stand, and the file's new name.
-    Update { path: String, to: Option<String>, hunks: Vec<Hunk> },
+    Update {
+        path: String,
+        to: Option<String>,
+        hunks: Vec<Hunk>,
+    },
 }
 
 impl Section {
@@ -169,7 +176,8 @@ impl<'a> Reader<'a> {
             self.at += 1;
             if let Some(under) = anchor(line) {
                 // Several such lines in a row lead to one place.
-                let goes_on = hunks.last().is_some_and(|hunk| hunk.lines.is_empty() && !hunk.under.is_empty());
+                let goes_on =
+                    hunks.last().is_some_and(|hunk| hunk.lines.is_empty() && !hunk.under.is_empty());
                 if !goes_on {
                     close(&mut hunks, began)?;
                     hunks.push(Hunk::default());
@@ -278,7 +286,8 @@ const DELETE: &str = "*** Delete File:";
 const UPDATE: &str = "*** Update File:";
 const MOVE: &str = "*** Move to:";
 const END_OF_FILE: &str = "*** End of File";
-const SECTIONS: &str = "sections begin with `*** Add File: PATH`, `*** Update File: PATH` or `*** Delete File: PATH`";
+const SECTIONS: &str =
+    "sections begin with `*** Add File: PATH`, `*** Update File: PATH` or `*** Delete File: PATH`";
 
 #[cfg(test)]
 mod tests {
@@ -331,7 +340,11 @@ mod tests {
             ("*** Begin Patch", 1, "ends with the line `*** End Patch`"),
             ("*** Begin Patch\n*** Add File: a\n+x", 3, "was it cut?"),
             ("*** Begin Patch\n\n*** End Patch", 2, "there is no file in it"),
-            ("*** Begin Patch\n*** Rename File: a\n*** End Patch", 2, "`*** Rename File: a` begins no section"),
+            (
+                "*** Begin Patch\n*** Rename File: a\n*** End Patch",
+                2,
+                "`*** Rename File: a` begins no section",
+            ),
             ("*** Begin Patch\n*** Add File:  \n*** End Patch", 2, "the file has no name"),
             ("*** Begin Patch\n*** Add File: a\nx\n*** End Patch", 3, "begins with `+`"),
             ("*** Begin Patch\n*** Update File: a\n*** End Patch", 2, "changes nothing"),
@@ -389,11 +402,8 @@ mod tests {
     }
 
     fn hunks() -> impl Strategy<Value = Vec<Hunk>> {
-        let line = prop_oneof![
-            "[ -~]{0,8}".prop_map(Same),
-            "[ -~]{0,8}".prop_map(Gone),
-            "[ -~]{0,8}".prop_map(New)
-        ];
+        let line =
+            prop_oneof!["[ -~]{0,8}".prop_map(Same), "[ -~]{0,8}".prop_map(Gone), "[ -~]{0,8}".prop_map(New)];
         let lines = (prop::collection::vec(line, 0..5), "[ -~]{0,8}").prop_map(|(mut lines, last)| {
             lines.push(New(last));
             lines

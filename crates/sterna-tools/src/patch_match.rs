@@ -115,7 +115,10 @@ fn place(lines: &[&str], from: usize, hunk: &Hunk) -> Result<Place, String> {
             (from..lines.len()).filter(|at| fits(lines, *at, &old, alike)).collect()
         } else {
             // A line behind `@@` may stand in several places: the first fit below each.
-            starts.iter().filter_map(|at| (*at..lines.len()).find(|at| fits(lines, *at, &old, alike))).collect()
+            starts
+                .iter()
+                .filter_map(|at| (*at..lines.len()).find(|at| fits(lines, *at, &old, alike)))
+                .collect()
         };
         found.dedup();
         match found.as_slice() {
@@ -173,21 +176,28 @@ fn insertion(lines: &[&str], starts: &[usize], hunk: &Hunk) -> Result<Place, Str
             ));
         }
         [] | [_] => {
-            return Err("it only adds lines and does not say where; give lines around the change, or `@@` with the \
+            return Err(
+                "it only adds lines and does not say where; give lines around the change, or `@@` with the \
                  line above it, or `*** End of File` behind it"
-                .to_owned());
+                    .to_owned(),
+            );
         }
     };
     Ok(Place { at, tolerant: false, indent: None })
 }
 
 fn fits(lines: &[&str], at: usize, old: &[&str], alike: fn(&str, &str) -> bool) -> bool {
-    lines.get(at..at + old.len()).is_some_and(|lines| lines.iter().zip(old).all(|(line, old)| alike(line, old)))
+    lines
+        .get(at..at + old.len())
+        .is_some_and(|lines| lines.iter().zip(old).all(|(line, old)| alike(line, old)))
 }
 
 /// From strict to tolerant.
-const LEVELS: [fn(&str, &str) -> bool; 3] =
-    [|line, old| line == old, |line, old| line.trim_end() == old.trim_end(), |line, old| line.trim() == old.trim()];
+const LEVELS: [fn(&str, &str) -> bool; 3] = [
+    |line, old| line == old,
+    |line, old| line.trim_end() == old.trim_end(),
+    |line, old| line.trim() == old.trim(),
+];
 
 /// The two indentations of the first line that has one, when they differ.
 fn indents(lines: &[&str], at: usize, old: &[&str]) -> Option<(String, String)> {
@@ -210,14 +220,22 @@ fn nowhere(lines: &[&str], from: usize, old: &[&str], hunk: &Hunk) -> String {
     let best = (from..lines.len()).map(|at| (reach(at), at)).max_by_key(|(n, at)| (*n, usize::MAX - at));
     match best {
         Some((n, at)) if n > 0 && n < old.len() => {
-            let there = lines.get(at + n).map_or("the end of the file".into(), |line| {
-                format!("`{}`", cut(line.trim(), SHOWN))
-            });
+            let there = lines
+                .get(at + n)
+                .map_or("the end of the file".into(), |line| format!("`{}`", cut(line.trim(), SHOWN)));
             let wanted = cut(old[n].trim(), SHOWN);
-            format!("its lines fit from line {} on only up to line {}: there is {there}, and not `{wanted}`", at + 1, at + n)
+            format!(
+                "its lines fit from line {} on only up to line {}: there is {there}, and not `{wanted}`",
+                at + 1,
+                at + n
+            )
         }
-        _ if hunk.at_end => format!("its lines are not those at the end of the file (`{}`)", cut(first.trim(), SHOWN)),
-        Some(_) | None => format!("its lines are not in the file (`{}`); read it again", cut(first.trim(), SHOWN)),
+        _ if hunk.at_end => {
+            format!("its lines are not those at the end of the file (`{}`)", cut(first.trim(), SHOWN))
+        }
+        Some(_) | None => {
+            format!("its lines are not in the file (`{}`); read it again", cut(first.trim(), SHOWN))
+        }
     }
 }
 
@@ -237,7 +255,8 @@ mod tests {
     use crate::patch::{Section, parse};
 
     fn hunks(text: &str) -> Vec<Hunk> {
-        match parse(&format!("*** Begin Patch\n*** Update File: f\n{text}\n*** End Patch")).unwrap().remove(0) {
+        match parse(&format!("*** Begin Patch\n*** Update File: f\n{text}\n*** End Patch")).unwrap().remove(0)
+        {
             Section::Update { hunks, .. } => hunks,
             other => panic!("{other:?}"),
         }
@@ -257,17 +276,29 @@ mod tests {
             ("x\na\nx\n", "@@\n-x\n+y\n*** End of File", "x\na\ny\n"),
             // Below its line, though it stands above it too.
             ("x\nfn b\nx\nx\n", "@@ fn b\n-x\n+y", "x\nfn b\ny\nx\n"),
-            ("mod a\nfn f\nx\nmod b\nfn f\nx\n", "@@ mod b\n@@ fn f\n-x\n+y", "mod a\nfn f\nx\nmod b\nfn f\ny\n"),
+            (
+                "mod a\nfn f\nx\nmod b\nfn f\nx\n",
+                "@@ mod b\n@@ fn f\n-x\n+y",
+                "mod a\nfn f\nx\nmod b\nfn f\ny\n",
+            ),
             ("pub fn long(a: u8) {\n  x\n", "@@ fn long\n-  x", "pub fn long(a: u8) {\n"),
             // Every other byte is kept: odd endings, blanks at the end.
             ("a\r\nb\r\nc \r\nd\n", "@@\n b\n-c\n+C\n+D", "a\r\nb\r\nC\r\nD\r\nd\n"),
             ("a \n b\nc\n", "@@\n a\n b\n+x\n c", "a \n b\nx\nc\n"),
             // The hunk's indentation is not the file's.
-            ("{\n        if a {\n        }\n}\n", "@@\n if a {\n+    b();\n }", "{\n        if a {\n            b();\n        }\n}\n"),
+            (
+                "{\n        if a {\n        }\n}\n",
+                "@@\n if a {\n+    b();\n }",
+                "{\n        if a {\n            b();\n        }\n}\n",
+            ),
             ("\tif a {\n\t}\n", "@@\n-    if a {\n+    if b {", "\tif b {\n\t}\n"),
         ];
         for (before, patch, after) in cases {
-            assert_eq!(apply(before, &hunks(patch)).map(|applied| applied.text), Ok(after.into()), "{before:?} {patch:?}");
+            assert_eq!(
+                apply(before, &hunks(patch)).map(|applied| applied.text),
+                Ok(after.into()),
+                "{before:?} {patch:?}"
+            );
         }
         assert_eq!(apply("a \nb\nc\n", &hunks("@@\n-b\n@@\n-c")).unwrap().tolerant, Vec::<usize>::new());
         assert_eq!(apply("a \nb\nc\n", &hunks("@@\n-a\n@@\n-c")).unwrap().tolerant, [1]);

@@ -94,7 +94,8 @@ async fn a_patch_adds_updates_moves_and_deletes() {
         before: before.map(hash),
         after: hash(after),
     };
-    let removed = |name: &str, before: &str| Fact::FileRemoved { path: path(name), before: Some(hash(before)) };
+    let removed =
+        |name: &str, before: &str| Fact::FileRemoved { path: path(name), before: Some(hash(before)) };
     assert_eq!(
         done.facts,
         [
@@ -172,7 +173,11 @@ async fn a_patch_has_an_error_for_each_case_and_touches_nothing() {
             "line 9 of the patch: this hunk changes nothing: it has no line with `+` or `-`",
         ),
         ("*** Add File: f\n+x", Failed, "`f` exists already; change it with `*** Update File:`"),
-        ("*** Update File: f\n*** Move to: unread", Failed, "`unread` exists already; change it with `*** Update File:`"),
+        (
+            "*** Update File: f\n*** Move to: unread",
+            Failed,
+            "`unread` exists already; change it with `*** Update File:`",
+        ),
         ("*** Delete File: gone", Failed, "`gone` does not exist"),
         ("*** Delete File: dir", Failed, "`dir` is a folder; use list to see what is in it"),
         (
@@ -185,7 +190,11 @@ async fn a_patch_has_an_error_for_each_case_and_touches_nothing() {
             InvalidArguments,
             "`good` is named twice in the patch; put all its changes in one section",
         ),
-        ("*** Delete File: link", InvalidArguments, "`link` is a symlink; a patch moves and deletes files only"),
+        (
+            "*** Delete File: link",
+            InvalidArguments,
+            "`link` is a symlink; a patch moves and deletes files only",
+        ),
         ("*** Delete File: a\0", InvalidArguments, "the path holds a NUL byte"),
     ];
     for (body, status, message) in cases {
@@ -229,7 +238,10 @@ async fn a_failure_in_the_middle_is_taken_back() {
     let mut want = before.0;
     want.insert(world.cwd.join("new"), Vec::new());
     want.insert(world.cwd.join("new/file.txt"), b"not yours".to_vec());
-    assert_eq!((tree(&world.cwd), mode(&world, "run.sh"), mode(&world, "src/a.rs")), (want, before.1, before.2));
+    assert_eq!(
+        (tree(&world.cwd), mode(&world, "run.sh"), mode(&world, "src/a.rs")),
+        (want, before.1, before.2)
+    );
 }
 
 /// Makes a file when the last old version is kept: after everything was checked, before the first change.

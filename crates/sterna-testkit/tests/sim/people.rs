@@ -72,6 +72,7 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            levels: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),
@@ -414,6 +415,10 @@ impl People {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: self.prompt.clone(),
         }
     }

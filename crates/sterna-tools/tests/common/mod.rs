@@ -126,6 +126,7 @@ impl World {
             now: Arc::new(|| 0),
             view: Arc::new(self.view.clone()),
             env: Arc::new(BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])),
+            confine: Arc::default(),
             answers: self.answers.clone(),
         }
     }
