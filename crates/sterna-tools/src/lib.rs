@@ -24,6 +24,7 @@ mod read;
 mod recall;
 mod sandbox;
 mod schema;
+mod screen;
 mod shell;
 mod shell_input;
 mod support;

@@ -142,7 +142,8 @@ impl<'a> Notebook<'a> {
             (Some(at), None) => Ok(at),
             (Some(_), Some(_)) => Err(format!("several cells have the id `{id}`")),
             (None, _) => {
-                let known: Vec<&str> = self.cells.iter().take(IDS_NAMED).map(|cell| cell.id.as_str()).collect();
+                let known: Vec<&str> =
+                    self.cells.iter().take(IDS_NAMED).map(|cell| cell.id.as_str()).collect();
                 let more = if self.cells.len() > IDS_NAMED { ", …" } else { "" };
                 Err(format!("there is no cell `{id}`; cells are {}{more}", known.join(", ")))
             }
@@ -220,11 +221,14 @@ impl<'a> Notebook<'a> {
                 ),
                 self.text[last.range.end..self.list.end].to_owned(),
             ),
-            _ => {
-                (format!("[{}", broken(CELL_DEPTH)), format!(",{}", broken(CELL_DEPTH)), format!("{}]", broken(1)))
-            }
+            _ => (
+                format!("[{}", broken(CELL_DEPTH)),
+                format!(",{}", broken(CELL_DEPTH)),
+                format!("{}]", broken(1)),
+            ),
         };
-        let list = if cells.is_empty() { "[]".to_owned() } else { format!("{open}{}{close}", cells.join(&gap)) };
+        let list =
+            if cells.is_empty() { "[]".to_owned() } else { format!("{open}{}{close}", cells.join(&gap)) };
         self.spliced(vec![(self.list.clone(), list)])
     }
 
@@ -250,7 +254,8 @@ impl<'a> Notebook<'a> {
     fn rendered(&self, value: &Value, depth: usize) -> String {
         let Some(unit) = self.indent() else { return value.to_string() };
         let mut bytes = Vec::new();
-        let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(unit.as_bytes()));
+        let mut serializer =
+            Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(unit.as_bytes()));
         if value.serialize(&mut serializer).is_err() {
             return value.to_string();
         }
@@ -305,7 +310,9 @@ fn push_lines(text: &mut String, more: &str) {
 
 /// The most telling form of an output, in short.
 fn output_text(output: &Value) -> String {
-    let plain = |value: &Value| serde_json::from_value::<Source>(value.clone()).map(Source::joined).unwrap_or_default();
+    let plain = |value: &Value| {
+        serde_json::from_value::<Source>(value.clone()).map(Source::joined).unwrap_or_default()
+    };
     let text = match output.get("output_type").and_then(Value::as_str) {
         Some("stream") => plain(&output["text"]),
         Some("error") => {
@@ -388,7 +395,8 @@ mod tests {
         );
         assert_eq!(source, want);
         let code = notebook.replaced(1, Some("3 + 3"), None);
-        let outputs = &NOTEBOOK[NOTEBOOK.find("\"outputs\": [").unwrap()..NOTEBOOK.find(",\n   \"source\": \"2").unwrap()];
+        let outputs = &NOTEBOOK
+            [NOTEBOOK.find("\"outputs\": [").unwrap()..NOTEBOOK.find(",\n   \"source\": \"2").unwrap()];
         let want = NOTEBOOK
             .replace("\"2 + 2\"", "\"3 + 3\"")
             .replace(outputs, "\"outputs\": []")
@@ -420,11 +428,17 @@ mod tests {
         let more = notebook.inserted(1, "id", Kind::Markdown, "m");
         assert_eq!(
             more,
-            compact.replace("\"a\"]}", "\"a\"]},{\"cell_type\":\"markdown\",\"metadata\":{},\"source\":[\"m\"]}")
+            compact.replace(
+                "\"a\"]}",
+                "\"a\"]},{\"cell_type\":\"markdown\",\"metadata\":{},\"source\":[\"m\"]}"
+            )
         );
         let new = empty();
         let one = Notebook::read(&new).unwrap().inserted(0, "id", Kind::Raw, "r");
-        assert!(one.starts_with("{\n \"cells\": [\n  {\n   \"cell_type\": \"raw\",\n   \"id\": \"id\","), "{one}");
+        assert!(
+            one.starts_with("{\n \"cells\": [\n  {\n   \"cell_type\": \"raw\",\n   \"id\": \"id\","),
+            "{one}"
+        );
         assert_eq!(Notebook::read(&one).unwrap().removed(0), new);
         for (text, told) in [
             ("", "EOF"),
@@ -436,7 +450,9 @@ mod tests {
             let error = Notebook::read(text).err().unwrap();
             assert!(error.contains(told), "{text}: {error}");
         }
-        assert!(Notebook::read(NOTEBOOK).unwrap().position("x").unwrap_err().contains("cells are intro, calc"));
+        assert!(
+            Notebook::read(NOTEBOOK).unwrap().position("x").unwrap_err().contains("cells are intro, calc")
+        );
     }
 
     proptest! {

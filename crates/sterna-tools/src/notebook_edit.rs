@@ -193,7 +193,9 @@ fn changed(old: &[u8], args: &Args, name: &str, id: &str) -> Result<Change, Tool
         }
     };
     if text.as_bytes() == old {
-        return Err(ToolError::failed(format!("`{name}` already is as this would make it; nothing was changed")));
+        return Err(ToolError::failed(format!(
+            "`{name}` already is as this would make it; nothing was changed"
+        )));
     }
     Ok(Change { bytes: text.into_bytes(), told })
 }

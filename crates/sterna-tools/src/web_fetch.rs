@@ -80,7 +80,9 @@ impl WebFetch {
             }
             url = next;
         }
-        Err(ToolError::failed(format!("{asked} leads from one address to the next, more than {REDIRECTS} times")))
+        Err(ToolError::failed(format!(
+            "{asked} leads from one address to the next, more than {REDIRECTS} times"
+        )))
     }
 }
 
@@ -148,7 +150,8 @@ async fn shown(cx: &ToolContext, args: &Args, fetched: Fetched) -> Result<ToolDo
         Some(question) if page.len() > room => {
             let passages = focus(&page, question, room);
             let kept = cx.blobs.put(text.clone()).await;
-            let blob = kept.map_err(|error| ToolError::failed(format!("the page could not be kept: {error}")))?;
+            let blob =
+                kept.map_err(|error| ToolError::failed(format!("the page could not be kept: {error}")))?;
             let head = format!("{head}\n[passages about the prompt]\n{passages}");
             Output::Large { blob, head, tail: String::new(), note: String::new() }
         }
@@ -165,8 +168,15 @@ async fn told(url: &Url, answer: Answer, cx: &ToolContext) -> Result<Fetched, To
         let media = answer.content_type.split(';').next().unwrap_or_default().trim().to_owned();
         if media.eq_ignore_ascii_case("application/pdf") {
             let pages = pdf::read(answer.bytes, 1, pdf::MAX_PAGES);
-            let text = pages.map(|pages| format!("{}[pages 1–{} of {}]", pages.text, pages.last, pages.total));
-            return Ok((text.map_or_else(|why| Page::Binary(format!("{media} that cannot be read ({why})")), Page::Text), media));
+            let text =
+                pages.map(|pages| format!("{}[pages 1–{} of {}]", pages.text, pages.last, pages.total));
+            return Ok((
+                text.map_or_else(
+                    |why| Page::Binary(format!("{media} that cannot be read ({why})")),
+                    Page::Text,
+                ),
+                media,
+            ));
         }
         Ok((page::read(&answer.bytes, &answer.content_type, &at), media))
     })
@@ -184,9 +194,7 @@ async fn told(url: &Url, answer: Answer, cx: &ToolContext) -> Result<Fetched, To
     }
     head.push(']');
     match page {
-        Page::Text(text) if text.trim().is_empty() => {
-            Ok(Fetched { head, text: "(no text)".into(), failed })
-        }
+        Page::Text(text) if text.trim().is_empty() => Ok(Fetched { head, text: "(no text)".into(), failed }),
         Page::Text(text) => Ok(Fetched { head, text: text.into(), failed }),
         Page::Binary(kind) => Err(ToolError::failed(format!(
             "{url} is {kind} of {} bytes, not text{}",
@@ -196,7 +204,8 @@ async fn told(url: &Url, answer: Answer, cx: &ToolContext) -> Result<Fetched, To
     }
 }
 
-const ACCEPT: &str = "text/markdown, text/html;q=0.9, application/xhtml+xml;q=0.9, text/plain;q=0.8, */*;q=0.5";
+const ACCEPT: &str =
+    "text/markdown, text/html;q=0.9, application/xhtml+xml;q=0.9, text/plain;q=0.8, */*;q=0.5";
 /// For all hops together.
 const WITHIN: Duration = Duration::from_secs(60);
 /// For reading the page.

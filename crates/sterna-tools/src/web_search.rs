@@ -85,7 +85,8 @@ impl Tool for WebSearch {
                         found = tokio::time::timeout(WITHIN, engine.search(&wanted.query)) => found,
                     };
                     let late = |_| {
-                        let message = format!("{} gave no answer within {} s", engine.host(), WITHIN.as_secs());
+                        let message =
+                            format!("{} gave no answer within {} s", engine.host(), WITHIN.as_secs());
                         ToolError { status: ToolStatus::Timeout, message }
                     };
                     let hits = wanted.of(found.map_err(late)?.map_err(ToolError::failed)?);
@@ -104,7 +105,8 @@ impl Wanted {
     fn of(&self, hits: Vec<Hit>) -> Vec<Hit> {
         let mut kept: Vec<Hit> = Vec::new();
         for hit in hits {
-            let Some(host) = Url::parse(&hit.url).ok().and_then(|url| Some(url.host_str()?.to_owned())) else {
+            let Some(host) = Url::parse(&hit.url).ok().and_then(|url| Some(url.host_str()?.to_owned()))
+            else {
                 continue;
             };
             let of = |domains: &[String]| domains.iter().any(|domain| beneath(&host, domain));

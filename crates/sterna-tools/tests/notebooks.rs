@@ -29,14 +29,22 @@ async fn cells_are_changed_and_everything_else_is_kept() {
     assert_eq!(shown, "1\t[notebook, 1 cell]\n2\t[cell a, markdown]\n3\t# One\n");
     let replace = args("replace", json!({"cell": "a", "source": "# Two\n"}));
     let plan = world.plan("notebook_edit", &replace).unwrap();
-    assert_eq!((plan.accesses, plan.summary.as_str()), (vec![Access::Write(path)], "change a cell of n.ipynb"));
+    assert_eq!(
+        (plan.accesses, plan.summary.as_str()),
+        (vec![Access::Write(path)], "change a cell of n.ipynb")
+    );
     assert!(plan.preview.unwrap().contains("-    \"# One\"\n+    \"# Two\\n\""));
     assert_eq!(common::tool("notebook_edit").class(&replace), EffectClass::Idempotent);
     assert_eq!(world.told("notebook_edit", replace).await, "changed `n.ipynb`: cell a");
     assert_eq!(world.text("n.ipynb"), NOTEBOOK.replace("# One", "# Two\\n"));
     let insert = args("insert", json!({"source": "1 + 1", "after": ""}));
     let done = world.call("notebook_edit", insert).await.unwrap();
-    let id = text(&done).strip_prefix("changed `n.ipynb`: cell ").unwrap().strip_suffix(" is new").unwrap().to_owned();
+    let id = text(&done)
+        .strip_prefix("changed `n.ipynb`: cell ")
+        .unwrap()
+        .strip_suffix(" is new")
+        .unwrap()
+        .to_owned();
     let shown = world.told("read", json!({"path": "n.ipynb"})).await;
     assert_eq!(
         shown,
@@ -102,7 +110,11 @@ async fn what_is_wrong_with_a_change_is_told() {
         (args("create", json!({})), Failed, "`n.ipynb` exists already; insert cells into it"),
         (args("insert", json!({})), InvalidArguments, "`source` is missing: the text of the new cell"),
         (args("delete", json!({})), InvalidArguments, "`cell` is missing: the id of a cell"),
-        (args("move", json!({"cell": "a", "after": "a"})), InvalidArguments, "a cell cannot stand behind itself"),
+        (
+            args("move", json!({"cell": "a", "after": "a"})),
+            InvalidArguments,
+            "a cell cannot stand behind itself",
+        ),
         (
             args("replace", json!({"cell": "a"})),
             InvalidArguments,

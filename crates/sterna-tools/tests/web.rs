@@ -58,7 +58,8 @@ impl Server {
 }
 
 fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn html(body: &str) -> Vec<u8> {
@@ -161,7 +162,8 @@ async fn private_addresses_are_refused_before_a_connection() {
         ("169.254.169.254", "where clouds hand out credentials"),
     ] {
         let fetch = fetcher(&[], resolver(&[address]).0);
-        let error = call(&fetch, &world, json!({"url": format!("http://inner.example:{port}/")})).await.unwrap_err();
+        let error =
+            call(&fetch, &world, json!({"url": format!("http://inner.example:{port}/")})).await.unwrap_err();
         assert_eq!(error.message, format!("inner.example leads to {address}, {told}; nothing was sent"));
     }
     // Leave for one port is no leave for another, and none for metadata.
@@ -251,9 +253,15 @@ async fn what_is_no_page_is_told() {
     assert!(done.failed);
     assert_eq!(text(&done), format!("[http://{at}/gone, status 404, text/html, 19 bytes]\nno such page"));
     let page = told(&fetch, &world, url("endless")).await;
-    let head = format!("[http://{at}/endless, text/plain, 10,485,760 bytes; there is more, which is not fetched]\nxxx");
+    let head = format!(
+        "[http://{at}/endless, text/plain, 10,485,760 bytes; there is more, which is not fetched]\nxxx"
+    );
     assert!(page.starts_with(&head), "{}", &page[..200]);
-    assert!(told(&fetch, &world, url("broken")).await.starts_with(&format!("failed: http://{at}/broken cannot be fetched: ")));
+    assert!(
+        told(&fetch, &world, url("broken"))
+            .await
+            .starts_with(&format!("failed: http://{at}/broken cannot be fetched: "))
+    );
     for (url, message) in [
         ("ftp://a.example/", "only http and https can be fetched, not `ftp`"),
         ("nonsense", "`nonsense` is not a web address: write https://HOST/PATH"),
@@ -301,7 +309,8 @@ async fn searxng_is_asked_and_the_domains_are_held() {
         {"url": "https://docs.rs/a", "title": "A again", "content": ""},
         {"url": "https://old.docs.rs/d", "title": "D", "content": ""},
     ]});
-    let server = Server::new(vec![answer("200 OK", "Content-Type: application/json\r\n", &found.to_string())]).await;
+    let server =
+        Server::new(vec![answer("200 OK", "Content-Type: application/json\r\n", &found.to_string())]).await;
     let base = format!("http://127.0.0.1:{}/searx/", server.port);
     let tool = tool("web_search", search(Backend::Searxng, Some(base), Err("")));
     let world = World::new();
@@ -339,7 +348,8 @@ async fn brave_is_asked_with_the_key_in_a_header() {
     let tool = tool("web_search", search(Backend::Brave, Some(base), Ok("the-key")));
     let world = World::new();
     assert_eq!(
-        told(&tool, &world, json!({"query": "x", "limit": 1, "allowed_domains": ["a.example", "b.example"]})).await,
+        told(&tool, &world, json!({"query": "x", "limit": 1, "allowed_domains": ["a.example", "b.example"]}))
+            .await,
         "[1 result]\n1. A\n   https://a.example/\n   one"
     );
     let first = "GET /res/v1/web/search?q=x+%28site%3Aa.example+OR+site%3Ab.example%29&count=1&text_decorations=false HTTP/1.1";
@@ -349,7 +359,10 @@ async fn brave_is_asked_with_the_key_in_a_header() {
         ("a", "failed: the Brave Search API refuses the key (status 401): check `key_env` in [web_search]"),
         ("b", "failed: the Brave Search API has no more answers for this key now: try again later"),
         ("c", "failed: the Brave Search API answered with status 500: broken badly"),
-        ("d", "failed: the Brave Search API answered with something else than was expected: expected value at line 1 column 1"),
+        (
+            "d",
+            "failed: the Brave Search API answered with something else than was expected: expected value at line 1 column 1",
+        ),
         ("e", "nothing was found; try other words or fewer limits"),
     ] {
         assert_eq!(told(&tool, &world, json!({"query": query})).await, want);
@@ -374,7 +387,10 @@ async fn a_search_that_cannot_be_asked_says_what_to_do() {
             json!({"query": "x", "allowed_domains": ["https://a.b"]}),
             "`https://a.b` is not a domain; write docs.rs, without a scheme or path",
         ),
-        (json!({"query": "x", "blocked_domains": vec!["a.b"; 21]}), "there are more than 20 domains in a list"),
+        (
+            json!({"query": "x", "blocked_domains": vec!["a.b"; 21]}),
+            "there are more than 20 domains in a list",
+        ),
     ] {
         let error = call(&tool, &world, args).await.unwrap_err();
         assert_eq!((error.status, error.message.as_str()), (InvalidArguments, message));

@@ -45,7 +45,10 @@ mod tests {
         assert_eq!((cache.get(&"a", 100), cache.get(&"b", 100)), (None, Some(2)));
         cache.put("c", 3, 100);
         cache.put("d", 4, 100);
-        assert_eq!((cache.get(&"b", 101), cache.get(&"c", 101), cache.get(&"d", 101)), (None, Some(3), Some(4)));
+        assert_eq!(
+            (cache.get(&"b", 101), cache.get(&"c", 101), cache.get(&"d", 101)),
+            (None, Some(3), Some(4))
+        );
         cache.put("c", 5, 101);
         assert_eq!((cache.get(&"c", 102), cache.get(&"d", 102)), (Some(5), Some(4)));
         // A clock that was set back.

@@ -103,7 +103,10 @@ mod tests {
         for n in 0..20 {
             page.push_str(&filler(n));
             if n == 5 {
-                page.push_str(&format!("The timeout of connections is 15 seconds.{}\n\n", " More words.".repeat(20)));
+                page.push_str(&format!(
+                    "The timeout of connections is 15 seconds.{}\n\n",
+                    " More words.".repeat(20)
+                ));
             }
             if n == 15 {
                 page.push_str(&format!("Retries double the Timeout each.{}\n\n", " Other words.".repeat(20)));

@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use encoding_rs::Encoding;
+use htmd::element_handler::{HandlerResult, Handlers};
+use htmd::{Element, HtmlToMarkdown, Node};
 use html5ever::tendril::TendrilSink;
 use html5ever::tree_builder::TreeBuilderOpts;
 use html5ever::{ParseOpts, parse_document};
-use htmd::element_handler::{HandlerResult, Handlers};
-use htmd::{Element, HtmlToMarkdown, Node};
 use markup5ever_rcdom::RcDom;
 use url::Url;
 
@@ -54,7 +54,9 @@ fn markdown_within(html: &str, base: &Url, limit: Duration) -> String {
     let (links, images) = (base.clone(), base.clone());
     let converter = HtmlToMarkdown::builder()
         .skip_tags(vec!["script", "style", "svg", "template", "iframe", "canvas", "object", "link", "meta"])
-        .add_handler(vec!["a"], move |handlers: &dyn Handlers, element: Element| link(&links, handlers, &element))
+        .add_handler(vec!["a"], move |handlers: &dyn Handlers, element: Element| {
+            link(&links, handlers, &element)
+        })
         .add_handler(vec!["img"], move |_: &dyn Handlers, element: Element| image(&images, &element))
         .build();
     // The converter calls itself once for each level.
@@ -165,7 +167,8 @@ fn squeezed(text: &str) -> String {
 }
 
 fn decoded(bytes: &[u8], label: Option<&str>) -> String {
-    let encoding = label.and_then(|label| Encoding::for_label(label.as_bytes())).unwrap_or(encoding_rs::UTF_8);
+    let encoding =
+        label.and_then(|label| Encoding::for_label(label.as_bytes())).unwrap_or(encoding_rs::UTF_8);
     // A byte order mark wins over what is said.
     encoding.decode(bytes).0.into_owned()
 }
@@ -228,7 +231,10 @@ mod tests {
             ("<p>a</p>\n\n\n<div><div><p>b</p></div></div>", "a\n\nb"),
             ("<a href='../x?y=1'>see</a>", "[see](https://docs.example/x?y=1)"),
             ("<a href='#top'>up</a> <a href='javascript:x()'>no</a> <a>bare</a>", "up no bare"),
-            ("<img src='a.png' alt='A  cat'><img src='data:image/png;base64,AAAA' alt=''>", "![A cat](https://docs.example/guide/a.png)"),
+            (
+                "<img src='a.png' alt='A  cat'><img src='data:image/png;base64,AAAA' alt=''>",
+                "![A cat](https://docs.example/guide/a.png)",
+            ),
             ("<script>evil()</script><style>p{}</style><svg><text>x</text></svg>ok", "ok"),
             ("<noscript>seen</noscript>", "seen"),
             ("<pre><code class='language-rust'>fn a() {}\n</code></pre>", "```rust\nfn a() {}\n```"),
@@ -269,7 +275,9 @@ mod tests {
 
     #[test]
     fn a_page_that_is_nested_without_end_is_still_text() {
-        for (tag, n) in [("<div>", 2_000), ("<q>", 2_000), ("<div>", 1_000_000), ("<p><b a=1></p>", 1_000_000)] {
+        for (tag, n) in
+            [("<div>", 2_000), ("<q>", 2_000), ("<div>", 1_000_000), ("<p><b a=1></p>", 1_000_000)]
+        {
             let html = format!("{}deep{}", tag.repeat(n), "<script>hidden()</script>");
             assert_eq!(markdown_within(&html, &base(), Duration::from_millis(50)), "deep", "{tag}");
         }

@@ -85,16 +85,18 @@ pub(crate) trait Engine: Send + Sync {
 pub(crate) fn engine(settings: &SearchSettings) -> Result<Box<dyn Engine>, String> {
     let base = |default: Option<&str>| {
         let text = settings.url.as_deref().or(default).ok_or_else(|| {
-            format!("web_search has no address: set `url` in [web_search] to that of your {} instance", settings.backend)
+            format!(
+                "web_search has no address: set `url` in [web_search] to that of your {} instance",
+                settings.backend
+            )
         })?;
-        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url =
+            Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         url.ok_or_else(|| format!("`{text}` in [web_search] is not a web address: write https://HOST"))
     };
     Ok(match settings.backend {
         Backend::Searxng => Box::new(Searxng { base: base(None)? }),
-        Backend::Brave => {
-            Box::new(Brave { base: base(Some(BRAVE_URL))?, key: settings.key.clone()? })
-        }
+        Backend::Brave => Box::new(Brave { base: base(Some(BRAVE_URL))?, key: settings.key.clone()? }),
     })
 }
 
@@ -115,7 +117,10 @@ impl Engine for Searxng {
             match answer.status {
                 200 => parse_searxng(&answer.bytes),
                 // What an instance says whose operator has not allowed JSON.
-                403 => Err("the SearXNG instance refuses JSON: add `json` to `search.formats` in its settings.yml".into()),
+                403 => Err(
+                    "the SearXNG instance refuses JSON: add `json` to `search.formats` in its settings.yml"
+                        .into(),
+                ),
                 status => Err(refused("the SearXNG instance", status, &answer.bytes)),
             }
         }
@@ -147,7 +152,9 @@ impl Engine for Brave {
                     "the Brave Search API refuses the key (status {}): check `key_env` in [web_search]",
                     answer.status
                 )),
-                429 => Err("the Brave Search API has no more answers for this key now: try again later".into()),
+                429 => {
+                    Err("the Brave Search API has no more answers for this key now: try again later".into())
+                }
                 status => Err(refused("the Brave Search API", status, &answer.bytes)),
             }
         }
@@ -252,12 +259,19 @@ mod tests {
 
     #[test]
     fn answers_are_read_as_far_as_they_go() {
-        let hit = |title: &str, url: &str, snippet: &str| Hit { title: title.into(), url: url.into(), snippet: snippet.into() };
+        let hit = |title: &str, url: &str, snippet: &str| Hit {
+            title: title.into(),
+            url: url.into(),
+            snippet: snippet.into(),
+        };
         let found = parse_searxng(
             br#"{"query":"q","results":[{"url":"https://a.example/","title":"A\n page","content":" text ","engine":"x","score":1},
                 {"title":"no address"},{"url":"https://b.example/","title":null}],"answers":[]}"#,
         );
-        assert_eq!(found.unwrap(), [hit("A page", "https://a.example/", "text"), hit("", "https://b.example/", "")]);
+        assert_eq!(
+            found.unwrap(),
+            [hit("A page", "https://a.example/", "text"), hit("", "https://b.example/", "")]
+        );
         let found = parse_brave(
             br#"{"type":"search","web":{"type":"search","results":[{"title":"A","url":"https://a.example/","description":"d","age":"1 day"}]}}"#,
         );
@@ -275,10 +289,17 @@ mod tests {
         };
         let of = |settings: SearchSettings| engine(&settings).map(|engine| engine.host());
         assert_eq!(of(settings(Backend::Brave, None, Ok("k"))), Ok("api.search.brave.com".into()));
-        assert_eq!(of(settings(Backend::Searxng, Some("http://localhost:8080/sx/"), Err(""))), Ok("localhost:8080".into()));
+        assert_eq!(
+            of(settings(Backend::Searxng, Some("http://localhost:8080/sx/"), Err(""))),
+            Ok("localhost:8080".into())
+        );
         assert_eq!(of(settings(Backend::Brave, None, Err("set X"))), Err("set X".into()));
         assert!(of(settings(Backend::Searxng, None, Err(""))).unwrap_err().contains("set `url`"));
-        assert!(of(settings(Backend::Searxng, Some("nonsense"), Err(""))).unwrap_err().contains("write https://HOST"));
+        assert!(
+            of(settings(Backend::Searxng, Some("nonsense"), Err("")))
+                .unwrap_err()
+                .contains("write https://HOST")
+        );
         assert_eq!(below(&Url::parse("http://h/sx/?a=b").unwrap(), "search").as_str(), "http://h/sx/search");
     }
 

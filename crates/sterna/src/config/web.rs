@@ -30,7 +30,9 @@ impl WebWish {
         let search = self.search.as_ref().map(|wish| {
             let name = wish.key_env.as_deref().unwrap_or(BRAVE_KEY_ENV);
             let key = super::variable(get, name).ok_or_else(|| {
-                format!("web_search has no key: set {name}, or name another variable as `key_env` in [web_search]")
+                format!(
+                    "web_search has no key: set {name}, or name another variable as `key_env` in [web_search]"
+                )
             });
             SearchSettings { backend: wish.backend, url: wish.url.clone(), key }
         });
