@@ -32,6 +32,8 @@ pub enum Command {
     Answer(commands::resolve::AnswerArgs),
     /// Lists the commands that run, ends them, and removes what ended ones have left
     Ps(commands::ps::PsArgs),
+    /// Says what the rules make of a call, checks and lists them
+    Policy(commands::policy::PolicyArgs),
     /// Shows what model calls used and cost
     Usage(commands::usage::UsageArgs),
     /// Derives each request of a session again and compares, without a model call

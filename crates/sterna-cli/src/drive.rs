@@ -8,9 +8,12 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use sterna::Sterna;
-use sterna_model::{Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo};
+use sterna_model::{
+    Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo, WaitId,
+};
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
 
+use crate::commands::policy::grant_shown;
 use crate::person::{Answer, Line, Person, chosen};
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::{Open, Output};
@@ -145,7 +148,7 @@ impl<'a> Watch<'a> {
                 () = std::future::ready(()), if can_ask => {
                     if let (Some(person), Some(open)) = (self.follow.person, self.open.pop_front()) {
                         out.pause();
-                        asking = Some(Box::pin(ask(person, open)));
+                        asking = Some(Box::pin(ask(person, open, self.runtime.clone(), self.follow.session.clone())));
                     }
                 }
                 _ = frames.tick(), if animated => out.tick(),
@@ -291,8 +294,29 @@ async fn poll(asking: &mut Option<Asking<'_>>) -> Said {
     }
 }
 
+/// Shows the grant that would be stored, and asks whether it is.
+async fn store(
+    person: &Person,
+    runtime: &Runtime,
+    session: &SessionId,
+    wait: &WaitId,
+    scope: GrantScope,
+) -> Line {
+    let print = Print::from_env();
+    match runtime.grant_of(session, wait, scope).await {
+        Ok(grant) => {
+            print.note(&format!("  will be stored: {}", grant_shown(&grant)));
+            person.read("store it? [y]es, [n]o: ", false).await
+        }
+        Err(error) => {
+            print.note(&format!("  it cannot be stored: {error}"));
+            Line::End
+        }
+    }
+}
+
 /// Shows what would happen, and asks.
-async fn ask(person: &Person, open: Open) -> Said {
+async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) -> Said {
     let print = Print::from_env();
     match open {
         Open::Approval { wait, tool, summary, reason, rule, preview } => {
@@ -308,12 +332,22 @@ async fn ask(person: &Person, open: Open) -> Said {
             let why = format!("  asks because: {}{rule}", one_line(&reason, 300));
             print.note(&print.paint_err(&why, Style::Dim));
             let (ruling, grant) = loop {
-                match person.read("allow it? [y]es once, [s]ession, [n]o: ", false).await {
+                match person.read(ALLOW, false).await {
                     Line::Interrupt => return Said::Interrupt,
                     Line::End => break (Ruling::Deny { feedback: String::new() }, None),
                     Line::Text(text) => match Answer::read(&text) {
                         Answer::Once => break (Ruling::Allow, None),
-                        Answer::Session => break (Ruling::Allow, Some(GrantScope::Session)),
+                        Answer::For(scope) if scope.is_stored() => {
+                            match store(person, &runtime, &session, &wait, scope).await {
+                                Line::Interrupt => return Said::Interrupt,
+                                Line::Text(text) if Answer::read(&text) == Answer::Once => {
+                                    break (Ruling::Allow, Some(scope));
+                                }
+                                // Asked again: nothing is allowed yet.
+                                Line::Text(_) | Line::End => {}
+                            }
+                        }
+                        Answer::For(scope) => break (Ruling::Allow, Some(scope)),
                         Answer::No(feedback) => break (Ruling::Deny { feedback }, None),
                         Answer::WhyNot => match person.read("why not? (Enter: say nothing) ", false).await {
                             Line::Interrupt => return Said::Interrupt,
@@ -322,7 +356,9 @@ async fn ask(person: &Person, open: Open) -> Said {
                                 break (Ruling::Deny { feedback: why.trim().to_owned() }, None);
                             }
                         },
-                        Answer::Unclear => print.note("answer y, s or n; `n use the other file` says why"),
+                        Answer::Unclear => {
+                            print.note("answer y, t, s, p, u or n; `n use the other file` says why")
+                        }
                     },
                 }
             };
@@ -377,3 +413,5 @@ fn show_preview(print: &Print, preview: &str) {
         print.note(&format!("    {}", print.paint_err(line, style)));
     }
 }
+
+const ALLOW: &str = "allow it? [y]es once, for this [t]urn, [s]ession, [p]roject, [u]ser, or [n]o: ";

@@ -163,7 +163,7 @@ pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
 }
 
 /// How commands are to be confined: what the flags say, else the configuration.
-fn sandbox(args: &TurnArgs, cx: &Context) -> Result<SandboxWish, Failure> {
+pub fn sandbox(args: &TurnArgs, cx: &Context) -> Result<SandboxWish, Failure> {
     let configured = cx.settings.sandbox.unwrap_or_default();
     let wish = match &args.sandbox {
         None => configured,

@@ -90,8 +90,8 @@ pub struct CallTool {
     pub approved: bool,
     /// How often somebody was asked.
     pub waits: u32,
-    /// It was asked and answered after its last intent: that attempt ended with the question, and is not in doubt.
-    pub answered: bool,
+    /// Somebody was asked after its last intent: that attempt ended with the question, and is not in doubt.
+    pub asked: bool,
     /// Its last attempt is in doubt, and `ruling` is a person's answer to whether it is run again.
     pub doubt_answered: bool,
     /// What its last attempt may have done is being taken back: the intent of that is in the log.

@@ -124,6 +124,30 @@ pub enum GrantScope {
     Once,
     Turn,
     Session,
+    /// All sessions in one folder. Stored beside them.
+    Project,
+    /// All sessions of the user. Stored beside them.
+    User,
+}
+
+impl GrantScope {
+    /// Whether it outlives its session.
+    pub fn is_stored(self) -> bool {
+        match self {
+            Self::Once | Self::Turn | Self::Session => false,
+            Self::Project | Self::User => true,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Turn => "turn",
+            Self::Session => "session",
+            Self::Project => "project",
+            Self::User => "user",
+        }
+    }
 }
 
 /// A permission given once: a capability bound to its content.
@@ -212,7 +236,6 @@ impl SandboxWish {
     }
 
     /// Whether nothing was wished for: not written into records.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }

@@ -77,6 +77,11 @@ impl Rule {
         Ok(Self { written: written.clone(), target })
     }
 
+    /// As it was written, and where.
+    pub fn written(&self) -> &RuleText {
+        &self.written
+    }
+
     pub fn decision(&self) -> Decision {
         self.written.decision
     }

@@ -12,6 +12,7 @@ mod effects;
 mod env;
 mod error;
 mod hub;
+mod kept;
 mod observe;
 mod parts;
 mod replay;
@@ -29,9 +30,10 @@ pub use breakers::OpenBreaker;
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
 };
-pub use effects::pipeline::{explain, plan_context};
+pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
+pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;
 pub use parts::{Levels, Parts, PromptSource, TurnConfig};
 pub use replay::{Difference, PrefixBreak, Replayed, replay};

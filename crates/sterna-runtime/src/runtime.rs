@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::FutureExt;
-use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
+use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
     Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
     SessionId, SessionOpened, TurnNo,
@@ -101,6 +101,9 @@ impl Runtime {
             Some(id) => (id.clone(), false),
             None => (env.new_session_id(), true),
         };
+        if is_reserved(&id) {
+            return Err(RuntimeError::Refused(format!("`{id}` is the name of a log that is no session's")));
+        }
         let shared = self.0.shared(&id);
         if submit.live {
             shared.hub.activate();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId, SessionOpened, TurnNo,
-    TurnOutcome, WaitId, waiting_call,
+    TurnOutcome, WaitId, WaitOn, waiting_call,
 };
 
 use crate::turn::Turn;
@@ -138,6 +138,8 @@ impl TurnMachine {
             Body::WaitResolved { wait, ruling, early, .. } => {
                 let open = self.turn.as_mut().filter(|turn| turn.waits().any(|(open, _)| open == wait));
                 match open {
+                    // It did not come early after all, and whoever sent it sends it again as what it is.
+                    Some(_) if *early => {}
                     Some(running) => running.wait_resolved(wait, ruling),
                     None if *early => drop(self.early.entry(wait.clone()).or_insert_with(|| ruling.clone())),
                     // Too late, which is no error.
@@ -169,13 +171,13 @@ impl TurnMachine {
                     .map_err(wrong)?;
             }
             Body::WaitOpened(opened) => {
-                let early = self.early.get(&opened.wait).filter(|ruling| opened.on.takes(ruling));
                 let turn = running(&mut self.turn, &opened.key).map_err(wrong)?;
                 turn.wait_opened(opened).map_err(wrong)?;
-                if let Some(ruling) = early {
-                    turn.wait_resolved(&opened.wait, ruling);
+                // One that does not fit is none.
+                let early = self.early.remove(&opened.wait);
+                if let Some(ruling) = early.filter(|_| opened.answered) {
+                    turn.wait_resolved(&opened.wait, &ruling);
                 }
-                self.early.remove(&opened.wait);
             }
         }
         self.head = record.seq;
@@ -221,9 +223,13 @@ impl TurnMachine {
         self.turn.as_ref()
     }
 
-    /// The answer to a wait that has not been opened yet.
-    pub fn early(&self, wait: &str) -> Option<&Ruling> {
-        self.early.get(wait)
+    /// Whether a wait of this call, which is not open yet, has its answer already. Whether a lost call runs again is
+    /// asked about when it is lost: what was said before is no answer to that.
+    pub fn is_answered_early(&self, key: &EffectKey, wait: &str, on: &WaitOn) -> bool {
+        let turn = self.turn.as_ref().filter(|turn| turn.number == key.turn && turn.steps() == key.step);
+        let call = turn.and_then(|turn| turn.calls().get(key.ordinal as usize));
+        let doubted = call.is_some_and(|call| call.is_doubted());
+        !doubted && self.early.get(wait).is_some_and(|ruling| on.takes(ruling))
     }
 
     /// The number of the last turn that started.

@@ -567,8 +567,7 @@ impl Turn {
                     ruling: call.ruling.clone(),
                     approved: call.approved,
                     waits: call.waits,
-                    answered: matches!(call.ruling, Some(Ruling::Answers(_)))
-                        && call.asked_at == call.started,
+                    asked: call.started > 0 && call.asked_at == call.started && !call.is_doubted(),
                     doubt_answered: call.ruling.is_some()
                         && call.is_doubted()
                         && call.asked_at == call.started,

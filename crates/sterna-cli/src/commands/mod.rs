@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+pub mod policy;
 pub mod ps;
 pub mod replay;
 pub mod resolve;

@@ -62,6 +62,10 @@ enum ScopeArg {
     Once,
     Turn,
     Session,
+    /// All sessions in this folder, for 30 days
+    Project,
+    /// All sessions, for 30 days
+    User,
 }
 
 pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failure> {
@@ -77,7 +81,14 @@ pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failur
         ScopeArg::Once => None,
         ScopeArg::Turn => Some(GrantScope::Turn),
         ScopeArg::Session => Some(GrantScope::Session),
+        ScopeArg::Project => Some(GrantScope::Project),
+        ScopeArg::User => Some(GrantScope::User),
     };
+    if let Some(scope) = grant.filter(|scope| scope.is_stored()) {
+        let runtime = cx.quiet_runtime(cx.store_of(&session)?);
+        let grant = runtime.grant_of(&session, &wait, scope).await?;
+        cx.print.note(&format!("stored: {}", super::policy::grant_shown(&grant)));
+    }
     settle(cx, args.which, Resolve { session, wait, ruling: Ruling::Allow, grant, by: BY.into() }).await
 }
 

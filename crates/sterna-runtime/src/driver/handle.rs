@@ -115,7 +115,11 @@ impl Driver {
     }
 
     /// Inputs, answers and the like: anyone may append them, and we are the one who is here.
-    async fn append_for_others(&mut self, id: String, records: Vec<Draft>) -> Result<Receipt, LogError> {
+    pub(super) async fn append_for_others(
+        &mut self,
+        id: String,
+        records: Vec<Draft>,
+    ) -> Result<Receipt, LogError> {
         let append = Append {
             session: self.id.clone(),
             expect: Expect::Any,
@@ -211,7 +215,7 @@ impl Driver {
     pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
         let asked = self.call(&key).map_or(0, |call| call.waits);
         let wait = wait_id(&key, asked + 1);
-        let answered = self.state.machine.early(&wait).is_some_and(|ruling| on.takes(ruling));
+        let answered = self.state.machine.is_answered_early(&key, &wait, &on);
         let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
         let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
         let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };

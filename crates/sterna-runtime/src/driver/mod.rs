@@ -21,7 +21,7 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
-    SessionId, TurnCommitted, TurnNo, TurnOutcome,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_tool::{Cancel, SessionView, SharedTool};
@@ -37,6 +37,7 @@ use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::schema::OutputSchema;
 use crate::shared::Shared;
+use crate::waits::resolution_id;
 use crate::{Parts, RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
@@ -419,7 +420,9 @@ impl Driver {
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
         self.arm_deadline();
-        self.end_overdue_waits()?;
+        if !self.end_overdue_waits().await? {
+            return Ok(Flow::Stop(End::Lost));
+        }
         match self.state.machine.next() {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
@@ -504,18 +507,37 @@ impl Driver {
         }
     }
 
-    /// Waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that comes
-    /// to a parked session looks first.
-    fn end_overdue_waits(&mut self) -> Result<(), RuntimeError> {
-        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+    /// Answers waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that
+    /// comes to a parked session looks first. `false`: another process drives now.
+    async fn end_overdue_waits(&mut self) -> Result<bool, RuntimeError> {
+        if self.overdue_waits().is_empty() {
+            return Ok(true);
+        }
+        if !self.flush().await? {
+            return Ok(false);
+        }
+        for wait in self.overdue_waits() {
+            let (at, turn) = (self.rt.parts.env.now(), Some(self.state.machine.turns()));
+            let step = self.state.machine.turn().map(|turn| turn.steps());
+            let (id, by) = (resolution_id(&wait), "deadline".into());
+            let body = Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false };
+            // In the way in which people answer: of all answers to a wait the store takes one.
+            match self.append_for_others(id, vec![Draft { at, turn, step, body }]).await {
+                Ok(receipt) if !receipt.repeated => {}
+                Ok(_) | Err(LogError::Conflict { .. }) => self.catch_up().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn overdue_waits(&self) -> Vec<WaitId> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else {
+            return Vec::new();
+        };
         let now = self.rt.parts.env.now();
         let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
-        let overdue: Vec<String> = overdue.map(|(wait, _)| wait.clone()).collect();
-        for wait in overdue {
-            let by = "deadline".into();
-            self.stage(Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false })?;
-        }
-        Ok(())
+        overdue.map(|(wait, _)| wait.clone()).collect()
     }
 
     fn rights(&mut self) -> Result<Rights, RuntimeError> {
@@ -530,8 +552,9 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, .. } = &self.rt.parts;
-        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
+        let Parts { env, levels, log, .. } = &self.rt.parts;
+        let (env, levels, log) = (env.clone(), levels.clone(), log.clone());
+        Ok(Rights { turn, rules, grants, env, levels, log })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {

@@ -132,10 +132,20 @@ impl Driver {
         self.forget_staged();
         self.ready.clear();
         self.catch_up_from_start().await?;
-        for draft in records {
-            let fact = match &draft.body {
-                Body::Outcome(_) | Body::Attempt(_) | Body::WaitOpened(_) | Body::InDoubt { .. } => true,
-                Body::LimitReached { .. } | Body::WaitResolved { .. } => true,
+        for mut draft in records {
+            let machine = &self.state.machine;
+            let fact = match &mut draft.body {
+                Body::Outcome(_) | Body::Attempt(_) | Body::InDoubt { .. } | Body::LimitReached { .. } => {
+                    true
+                }
+                Body::WaitOpened(opened) => {
+                    // The answer may be what came first.
+                    opened.answered = machine.is_answered_early(&opened.key, &opened.wait, &opened.on);
+                    true
+                }
+                Body::WaitResolved { wait, .. } => {
+                    machine.turn().is_some_and(|turn| turn.waits().any(|(open, _)| open == wait))
+                }
                 // The attempt that it follows says that none follows on the old route.
                 Body::RouteChanged { turn: Some(_), .. } => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,

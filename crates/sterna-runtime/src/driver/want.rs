@@ -284,7 +284,7 @@ impl Driver {
             self.ready.remove(at);
         }
         if let Some(closed) = call.closed {
-            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.answered;
+            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.asked;
             if foreign && !self.unknown.contains(&call.key) {
                 // What still runs of it is ended, and its true end told.
                 return self.look_for(call, true);
@@ -351,7 +351,7 @@ impl Driver {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
-            EffectClass::AtMostOnce | EffectClass::Compensable if call.answered => {
+            EffectClass::AtMostOnce | EffectClass::Compensable if call.asked => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, Sandbox, ToolStatus, TurnStarted};
+use sterna_log::SharedLog;
+use sterna_model::{Approval, CallTool, Decision, Digest, Grant, Sandbox, ToolStatus, TurnStarted};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
 use sterna_tool::{Access, Confine, Plan, PlanContext, SharedTool};
 
+use crate::kept::{self, StoredGrant};
 use crate::{Env, Levels, Toolbox};
 
 /// What a turn lends to its calls.
@@ -18,6 +20,8 @@ pub struct Rights {
     pub grants: Arc<Vec<Grant>>,
     pub env: Arc<dyn Env>,
     pub levels: Option<Arc<dyn Levels>>,
+    /// Holds the grants that are stored.
+    pub log: SharedLog,
 }
 
 impl Rights {
@@ -81,26 +85,20 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
-    let content = content_of(name, &args);
-    let mut level = match rights.level(&tool, &plan).await {
-        Ok(level) => level,
+    let judged = match judge(&tool, &args, &plan, call.approved, rights).await {
+        Ok(judged) => judged,
         Err(why) => {
             let wish = rights.turn.sandbox.word();
             let text = format!("sandbox_required: {why} (sandbox = \"{wish}\")\nThe call was not run.");
             return answer(ToolStatus::Denied, text);
         }
     };
-    let mut verdict = judge(name, &plan, content, level, rights);
-    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
-        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
-        level = Sandbox::None;
-        verdict = judge(name, &plan, content, level, rights);
-    }
+    let Judged { verdict, level, content } = judged;
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
     match verdict.decision {
-        sterna_model::Decision::Ask if !call.approved => Passed::Ask(Approval {
+        Decision::Ask if !call.approved => Passed::Ask(Approval {
             tool: name.clone(),
             summary: plan.summary,
             reason: verdict.reason,
@@ -109,7 +107,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             preview: plan.preview,
             content,
         }),
-        sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
+        Decision::Ask | Decision::Allow => Passed::Run {
             tool,
             args,
             plan: Arc::new(plan),
@@ -118,7 +116,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             changes: verdict.changes,
             confine: Arc::new(Confine { level, bounds: verdict.bounds }),
         },
-        sterna_model::Decision::Deny => {
+        Decision::Deny => {
             let by = match (&verdict.rule, &verdict.source) {
                 (Some(rule), Some(source)) => format!(" by rule `{rule}` ({source})"),
                 (Some(rule), None) => format!(" by rule `{rule}`"),
@@ -129,17 +127,12 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     }
 }
 
-/// What policy says of a shell command line under a turn's rights: for `policy explain` and for tests. Runs nothing.
-pub fn explain(
-    command: &str,
-    rights: &TurnStarted,
-    rules: &[Rule],
-    level: Sandbox,
-    env: &dyn Env,
-) -> Verdict {
-    let access = Access::Shell { command: command.to_owned(), cwd: PathBuf::from(&rights.cwd) };
-    let content = content_of("shell", &serde_json::json!({ "command": command }));
-    verdict("shell", &[access], content, rights, rules, &[], level, env)
+/// What policy says of a call, and the level that it would run on: for `policy explain`. Runs nothing. An error says why
+/// such a call could not even be judged.
+pub async fn explain(tool: &SharedTool, args: &Value, rights: &Rights) -> Result<(Verdict, Sandbox), String> {
+    let plan = tool.plan(&plan_context(&rights.turn), args).map_err(|error| error.message)?;
+    let judged = judge(tool, args, &plan, false, rights).await?;
+    Ok((judged.verdict, judged.level))
 }
 
 /// Where a turn's calls happen.
@@ -148,8 +141,42 @@ pub fn plan_context(turn: &TurnStarted) -> PlanContext {
     PlanContext { cwd: PathBuf::from(&turn.cwd), roots: dirs.map(PathBuf::from).collect() }
 }
 
-fn judge(name: &str, plan: &Plan, content: Digest, level: Sandbox, rights: &Rights) -> Verdict {
-    verdict(name, &plan.accesses, content, &rights.turn, &rights.rules, &rights.grants, level, &*rights.env)
+struct Judged {
+    verdict: Verdict,
+    level: Sandbox,
+    content: Digest,
+}
+
+/// Asks policy. An error says why no sandbox can be had where one is a must.
+async fn judge(
+    tool: &SharedTool,
+    args: &Value,
+    plan: &Plan,
+    approved: bool,
+    rights: &Rights,
+) -> Result<Judged, String> {
+    let (name, turn) = (&tool.spec().name, &rights.turn);
+    let content = content_of(name, args);
+    let mut level = rights.level(tool, plan).await?;
+    let say = |level: Sandbox, grants: &[Grant]| {
+        verdict(name, &plan.accesses, content, turn, &rights.rules, grants, level, &*rights.env)
+    };
+    let mut verdict = say(level, &rights.grants);
+    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
+        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
+        level = Sandbox::None;
+        verdict = say(level, &rights.grants);
+    }
+    if verdict.decision != Decision::Allow && !approved {
+        // Looked for only now: most calls need no grant. A store that cannot be read grants nothing.
+        let stored = kept::stored(&rights.log, &turn.root).await.unwrap_or_default();
+        let fits = |stored: StoredGrant| (stored.grant.content == content).then_some(stored.grant);
+        let fitting: Vec<Grant> = stored.into_iter().filter_map(fits).collect();
+        if !fitting.is_empty() {
+            verdict = say(level, &[fitting.as_slice(), rights.grants.as_slice()].concat());
+        }
+    }
+    Ok(Judged { verdict, level, content })
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that a decision depends on")]

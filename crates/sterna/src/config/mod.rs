@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
 use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
+use sterna_policy::Rule;
 
 use crate::places::Places;
 
@@ -42,6 +43,10 @@ pub struct Settings {
     pub max_output: Option<u32>,
     /// Rules of all files, the managed ones first.
     pub rules: Vec<RuleText>,
+    /// The same, parsed.
+    pub parsed: Vec<Rule>,
+    /// How many examples the rules carry. All of them hold: a rule that fails one is refused.
+    pub examples: usize,
     /// `main` or `minimal`.
     pub profile: Option<String>,
     /// Names of the tools that may be called; empty: those of the profile.

@@ -206,21 +206,25 @@ impl Reader<'_> {
                 _ => Decision::Deny,
             };
             for item in list.items()? {
-                rules.push(self.rule(decision, &item)?);
+                let (rule, examples) = self.rule(decision, &item)?;
+                rules.push(rule);
+                settings.examples += examples;
             }
             self.note(settings, &list);
         }
         // Managed rules come first, as they do in the decision.
         if self.scope == Scope::Managed {
-            rules.append(&mut settings.rules);
-            settings.rules = rules;
+            rules.append(&mut settings.parsed);
+            settings.parsed = rules;
         } else {
-            settings.rules.extend(rules);
+            settings.parsed.extend(rules);
         }
+        settings.rules = settings.parsed.iter().map(|rule| rule.written().clone()).collect();
         Ok(())
     }
 
-    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<RuleText, ConfigError> {
+    /// A rule, and how many examples it has.
+    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<(Rule, usize), ConfigError> {
         let (mut text, mut matching, mut not_matching) = (None, Vec::new(), Vec::new());
         match item.as_table() {
             Some(table) => {
@@ -248,7 +252,7 @@ impl Reader<'_> {
         let rule = Rule::parse(&written).map_err(|error| item.error(error))?;
         let examples = Examples { matching: &matching, not_matching: &not_matching };
         check_examples(&rule, examples).map_err(|error| item.error(error))?;
-        Ok(written)
+        Ok((rule, matching.len() + not_matching.len()))
     }
 
     fn providers(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
