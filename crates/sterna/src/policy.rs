@@ -77,8 +77,13 @@ impl PolicyView {
             tools: Vec::new(),
             sandbox: of.sandbox,
             now: env.now(),
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         };
-        let tools = Toolbox::new(sterna_tools::builtin(None, sandboxes.clone()));
+        let options =
+            sterna_tools::Options { sandboxes: sandboxes.clone(), ..sterna_tools::Options::default() };
+        let tools = Toolbox::new(sterna_tools::builtin(options));
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let (turn, rules) = (Arc::new(turn), Arc::new(rules));
         let rights = Rights { turn, rules, grants: Arc::default(), env, levels, log: of.log };
