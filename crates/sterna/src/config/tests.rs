@@ -119,19 +119,16 @@ url = "http://u:p@localhost:8888"
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 24),
-        rule(Decision::Deny, "Shell(rm *)", 25),
-        rule(Decision::Deny, "Write(secrets/**)", 25),
+        rule(Decision::Allow, "Shell(cargo test *)", 28),
+        rule(Decision::Deny, "Shell(rm *)", 29),
+        rule(Decision::Deny, "Write(secrets/**)", 29),
     ];
     assert_eq!(settings.rules, rules);
-    assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
-    assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:28"));
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
     assert_eq!(fallback, ["openai/gpt-5", "local"]);
     assert!(settings.notices.is_empty(), "{:?}", settings.notices);
-    assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:31"));
+    assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:32"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
