@@ -22,7 +22,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     for _ in 0..options.rounds(21, 5) {
         pairs.push((once(&sterna, many.path())?, once(&sterna, none.path())?));
     }
-    report.pairs("`policy explain`, 1,000 rules".into(), "ms", "≤ 50", &pairs);
+    report.pairs("`policy explain`, 1,000 rules", "ms", "≤ 50", &pairs);
     Ok(())
 }
 

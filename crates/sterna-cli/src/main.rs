@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod context;
 mod drive;
+mod edit;
 mod failure;
 mod person;
 mod point;

@@ -156,7 +156,7 @@ pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
     }
     let words = Mode::ALL.map(Mode::word).join(", ");
     let message = match word.as_str() {
-        "auto" | "pair" => format!("mode `{word}` is not built yet"),
+        "auto" => format!("mode `{word}` is not built yet"),
         _ => format!("there is no mode `{word}`"),
     };
     Err(Failure::usage(message).hint(format!("modes are {words}")))

@@ -4,11 +4,15 @@
 //! clock, a file, a wire's bytes or an executor.
 
 mod derive;
+mod injection;
 mod project;
 mod prompt;
 mod transcript;
+mod untrusted;
 
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use injection::injections;
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
 pub use transcript::Transcript;
+pub use untrusted::marked;

@@ -20,6 +20,7 @@ mod patch;
 mod patch_match;
 pub mod paths;
 mod pdf;
+mod plan_mode;
 mod read;
 mod recall;
 mod sandbox;
@@ -61,6 +62,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
+        Arc::new(plan_mode::EnterPlan::new()),
         Arc::new(glob::Glob::new()),
         Arc::new(grep::Grep::new()),
         Arc::new(job_kill::JobKill::new(jobs.clone())),
@@ -71,6 +73,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(recall::Recall::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
+        Arc::new(plan_mode::SubmitPlan::new()),
         Arc::new(todo::Todo::new()),
         Arc::new(web_fetch::WebFetch::new(web::get::Web::new(&web.allow_private, web.resolver))),
     ];
@@ -89,6 +92,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "apply_patch",
             "ask_user",
             "edit",
+            "enter_plan",
             "glob",
             "grep",
             "job_kill",
@@ -99,6 +103,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "recall",
             "shell",
             "shell_input",
+            "submit_plan",
             "todo",
             "web_fetch",
             "web_search",

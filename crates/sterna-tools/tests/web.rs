@@ -99,7 +99,7 @@ async fn call(tool: &SharedTool, world: &World, args: Value) -> Result<ToolDone,
     let plan = tool.plan(&cx, &args)?;
     match tool.call(world.context(plan), args).await? {
         ToolReturn::Done(done) => Ok(done),
-        ToolReturn::Ask(questions) => panic!("{questions:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

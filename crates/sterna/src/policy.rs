@@ -10,6 +10,7 @@ use sterna_model::{
 };
 use sterna_policy::{Rule, Verdict, builtin_rules};
 use sterna_runtime::{Env, Levels, Rights, Toolbox};
+use sterna_secrets::Redactor;
 use sterna_shell::shim::Helper;
 use sterna_tools::Sandboxes;
 
@@ -71,22 +72,34 @@ impl PolicyView {
             on_ask: OnAsk::default(),
             in_doubt: InDoubtPolicy::default(),
             in_doubt_of: Default::default(),
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             root: root.clone(),
             cwd: root,
             add_dirs: Vec::new(),
             tools: Vec::new(),
             sandbox: of.sandbox,
             now: env.now(),
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
         };
         let options =
             sterna_tools::Options { sandboxes: sandboxes.clone(), ..sterna_tools::Options::default() };
         let tools = Toolbox::new(sterna_tools::builtin(options));
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let (turn, rules) = (Arc::new(turn), Arc::new(rules));
-        let rights = Rights { turn, rules, grants: Arc::default(), env, levels, log: of.log };
+        let redactor = Redactor::new(sterna_secrets::Config::default())
+            .map_err(|bad| Error::setup(bad.to_string(), "report this: built-in patterns are wrong"))?;
+        let rights = Rights {
+            turn,
+            rules,
+            grants: Arc::default(),
+            env,
+            untrusted: Arc::default(),
+            view: Arc::default(),
+            secrets: redactor.scoped(""),
+            levels,
+            log: of.log,
+        };
         Ok(Self { rights, tools })
     }
 

@@ -4,7 +4,9 @@
 mod caps;
 mod follow;
 mod handle;
+mod hooks;
 mod ladder;
+mod people;
 mod prefix;
 mod stage;
 mod want;
@@ -24,6 +26,7 @@ use sterna_model::{
     SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
+use sterna_secrets::Scoped;
 use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +35,7 @@ use crate::budget::Hold;
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
+use crate::hooks::HookAnswered;
 use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
@@ -92,6 +96,11 @@ pub(crate) enum Msg {
     },
     Deadline {
         turn: TurnNo,
+    },
+    /// What the hooks of an occurrence came to.
+    Hooked {
+        key: String,
+        answered: HookAnswered,
     },
 }
 
@@ -189,11 +198,13 @@ pub(crate) struct Driver {
     not_undone: HashMap<EffectKey, String>,
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
+    hooking: hooks::Hooking,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
     schema: Option<Arc<OutputSchema>>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
+    secrets: Scoped,
     cache: EncodeCache,
     child_env: Arc<std::collections::BTreeMap<String, String>>,
     deadline: Option<tokio::task::AbortHandle>,
@@ -217,6 +228,7 @@ impl Driver {
     ) -> Self {
         let draining = rt.is_draining();
         let child_env = Arc::new(rt.parts.env.child_env());
+        let secrets = rt.parts.secrets.of(&shared.id);
         Self {
             id: shared.id.clone(),
             rt,
@@ -241,11 +253,13 @@ impl Driver {
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
+            hooking: hooks::Hooking::default(),
             request: None,
             prompt: None,
             schema: None,
             rules: None,
             view: Arc::default(),
+            secrets,
             cache: EncodeCache::default(),
             child_env,
             deadline: None,
@@ -317,7 +331,10 @@ impl Driver {
                     self.shown = self.state.head;
                     self.catch_up().await?;
                 }
-                None => self.load().await?,
+                None => {
+                    self.load().await?;
+                    self.hooking.restored = (self.state.machine.turns() > 0).then_some(self.state.head);
+                }
             },
         }
         if self.opening.is_none() {
@@ -378,7 +395,7 @@ impl Driver {
     /// Waits for something to happen. Staged records wait a moment for company.
     async fn wait(&mut self) -> Result<Option<End>, RuntimeError> {
         let passing = self.inflight.values().any(|flight| flight.stage == Stage::Passing);
-        if !self.staged.is_empty() || !self.ready.is_empty() {
+        if !self.staged.is_empty() || !self.ready.is_empty() || !self.hooking.queue.is_empty() {
             let quick = self.ready.is_empty() && !self.inflight.is_empty();
             if (quick || passing)
                 && let Ok(msg) = tokio::time::timeout(SHARE_COMMIT, self.rx.recv()).await
@@ -392,6 +409,7 @@ impl Driver {
                 return Ok(Some(End::Lost));
             }
             self.start_ready();
+            self.start_hooks();
             return Ok(None);
         }
         let env = &self.rt.parts.env;
@@ -423,7 +441,13 @@ impl Driver {
         if !self.end_overdue_waits().await? {
             return Ok(Flow::Stop(End::Lost));
         }
-        match self.state.machine.next() {
+        let next = self.state.machine.next();
+        if self.rt.parts.hooks.is_some()
+            && let Some(flow) = self.gate(&next)?
+        {
+            return Ok(flow);
+        }
+        match next {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
             Next::Start { turn, inputs } => {
@@ -464,7 +488,10 @@ impl Driver {
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
         // The record is what was promised when the input was accepted, whatever is known here.
-        let given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let mut given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
+            given.mode = mode;
+        }
         let started = turn_started(given, inputs, self.rt.parts.env.now());
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
     }
@@ -553,8 +580,17 @@ impl Driver {
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
         let Parts { env, levels, log, .. } = &self.rt.parts;
-        let (env, levels, log) = (env.clone(), levels.clone(), log.clone());
-        Ok(Rights { turn, rules, grants, env, levels, log })
+        Ok(Rights {
+            turn,
+            rules,
+            grants,
+            env: env.clone(),
+            levels: levels.clone(),
+            log: log.clone(),
+            untrusted: Arc::new(self.state.transcript.untrusted()),
+            view: self.view.clone(),
+            secrets: self.secrets.clone(),
+        })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {
@@ -615,6 +651,7 @@ impl Driver {
             flight.task.abort();
         }
         self.ready.clear();
+        self.hooking.stop();
         if let Some(deadline) = self.deadline.take() {
             deadline.abort();
         }
@@ -629,7 +666,11 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
-        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+        self.view = Arc::new(SessionView {
+            files: world.files.clone(),
+            todos: world.todos.clone(),
+            untrusted: self.state.strangers.clone(),
+        });
     }
 
     fn parked_on(&self) -> String {

@@ -73,6 +73,8 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            secrets: sterna_runtime::Secrets::default(),
+            hooks: None,
             levels: None,
             log,
             blobs: self.world.inner.clone(),
@@ -492,6 +494,7 @@ impl People {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

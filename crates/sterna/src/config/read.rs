@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
+use sterna_secrets::Scanner;
 
 use super::document::{Node, Source};
 use super::{ConfigError, Settings, provider, web};
@@ -34,6 +35,7 @@ pub(super) const KEYS: &[&str] = &[
     "tools",
     "env_pass",
     "sandbox",
+    "secrets",
     "checkpoints",
     "title",
     "policy",
@@ -41,9 +43,11 @@ pub(super) const KEYS: &[&str] = &[
     "local",
     "web_fetch",
     "web_search",
+    "hooks",
 ];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
+pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
 pub(super) const LOCAL_KEYS: &[&str] = &["dir", "threads", "context"];
 
 const IN_DOUBT: [(&str, InDoubtPolicy); 4] = [
@@ -91,6 +95,8 @@ pub(super) fn apply(
                     reader.note(settings, &value);
                 }
             }
+            "secrets" => reader.secrets(settings, &node)?,
+            "hooks" => reader.hooks(settings, &node)?,
             key => {
                 reader.plain(settings, key, &node)?;
                 reader.note(settings, &node);
@@ -261,6 +267,21 @@ impl Reader<'_> {
             let read = provider::read(self, &name, &table, before)?;
             settings.providers.insert(name, read);
             self.note(settings, &table);
+        }
+        Ok(())
+    }
+
+    /// Lists of all files are joined.
+    fn secrets(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        for (key, value) in node.table()?.known(SECRETS_KEYS)? {
+            let patterns = value.texts()?;
+            Scanner::new(&[], &patterns, &[]).map_err(|error| value.error(error))?;
+            let held = match key {
+                "extra" => &mut settings.secrets.extra,
+                _ => &mut settings.secrets.allow,
+            };
+            held.extend(patterns);
+            self.note(settings, &value);
         }
         Ok(())
     }

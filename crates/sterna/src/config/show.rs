@@ -46,6 +46,8 @@ impl Settings {
             self.row("tools", json!(self.tools)),
             self.row("env_pass", json!(self.env_pass)),
             self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
+            self.row("secrets.extra", json!(self.secrets.extra)),
+            self.row("secrets.allow", json!(self.secrets.allow)),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
@@ -74,6 +76,12 @@ impl Settings {
             rows.push(self.row("web_search.url", json!(url)));
             rows.push(self.row("web_search.key_env", json!(search.key_env)));
         }
+        rows.extend(self.hooks.shown().map(|(source, spec)| Shown {
+            key: format!("hooks.{}", spec.event.word()),
+            value: json!(spec.command),
+            source,
+            locked: false,
+        }));
         rows
     }
 

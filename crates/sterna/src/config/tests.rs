@@ -5,7 +5,7 @@ use sterna_llm::Price;
 use sterna_model::Decision;
 
 use super::provider::{MODEL_KEYS, PRICE_KEYS, PROVIDER_KEYS, TIMEOUT_KEYS};
-use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS};
+use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS, SECRETS_KEYS};
 use super::web::{FETCH_KEYS, SEARCH_KEYS};
 use super::*;
 
@@ -74,6 +74,9 @@ allow_private = ["localhost:3000", "10.0.0.7:*"]
 [web_search]
 backend = "searxng"
 url = "http://u:p@localhost:8888"
+[secrets]
+extra = ["corp-[0-9]{6}"]
+allow = ["corp-000000"]
 "#,
     )
     .unwrap();
@@ -104,6 +107,8 @@ url = "http://u:p@localhost:8888"
     assert_eq!(settings.profile.as_deref(), Some("minimal"));
     assert_eq!(settings.tools, ["read", "shell"]);
     assert_eq!(settings.env_pass, ["RUSTUP_HOME"]);
+    let list = |text: &str| vec![text.to_owned()];
+    assert_eq!(settings.secrets, SecretsWish { extra: list("corp-[0-9]{6}"), allow: list("corp-000000") });
     assert_eq!(settings.sandbox, Some(SandboxWish::Landlock));
     let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
     assert_eq!(settings.local, local);
@@ -140,7 +145,7 @@ fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, \
-                max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local, web_fetch, web_search";
+                max_output, profile, tools, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local, web_fetch, web_search, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
@@ -173,7 +178,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "mode = \"axecute\"",
             "1: `mode` cannot be `axecute`",
-            "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan",
+            "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan, pair",
         ),
         ("on_ask = \"prompt\"", "1: `on_ask` cannot be `prompt`", "it is one of deny, fail, park"),
         ("max_steps = 0", "1: `max_steps` must be a whole number of at least 1, not 0", ""),
@@ -190,6 +195,7 @@ fn complaints_name_the_place_and_what_to_do() {
         ("deadline = 0", "1: `deadline` must be a number of seconds greater than 0", ""),
         ("tools = [\n\"read\",\n3]", "3: `tools` must be an array of strings, not a whole number", ""),
         ("tools = \"read\"", "1: `tools` must be an array of strings, not a string", ""),
+        ("[secrets]\nextra = [\"a(\"]", "2: `a(` is no pattern: unclosed group", ""),
         (
             "env_pass = [\"A=B\"]",
             "1: `A=B` in `env_pass` is not the name of a variable",
@@ -460,6 +466,7 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
         ("/$defs/Local", LOCAL_KEYS),
         ("/$defs/WebFetch", FETCH_KEYS),
         ("/$defs/WebSearch", SEARCH_KEYS),
+        ("/$defs/Secrets", SECRETS_KEYS),
         ("/$defs/Provider", PROVIDER_KEYS),
         ("/$defs/Timeouts", TIMEOUT_KEYS),
         ("/$defs/Model", MODEL_KEYS),
