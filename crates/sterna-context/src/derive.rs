@@ -10,6 +10,7 @@ use sterna_model::{Millis, Mode, Route, TodoStatus, Transition, TurnStarted};
 use sterna_log::fold::World;
 
 use crate::Prompt;
+use crate::deferred::found_note;
 
 /// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
 pub const CONTEXT_VERSION: u32 = 1;
@@ -84,13 +85,17 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
         }
         text.push_str("</todo>");
     }
+    if !world.found.is_empty() {
+        text.push_str(if text.is_empty() { "" } else { "\n" });
+        text.push_str(&found_note(&world.found));
+    }
     let note = match transition {
         Transition::Nudge if world.last_answer_called() => prompt.note("nudge_stalled"),
         Transition::Nudge => prompt.note("nudge_empty"),
         Transition::OutputContinue => prompt.note("output_continue"),
         Transition::Grace => prompt.note("grace"),
         Transition::Repair => prompt.note("output_repair"),
-        Transition::Input | Transition::ToolResults | Transition::Steer => "",
+        Transition::Input | Transition::ToolResults | Transition::Steer | Transition::StopHook => "",
     };
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };

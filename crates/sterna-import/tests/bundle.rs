@@ -100,6 +100,7 @@ impl Reference {
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],
                     tools: vec![],
+                    deferred: Vec::new(),
                     sandbox: sterna_model::SandboxWish::Auto,
                     now: 5,
                     fallback: Vec::new(),
@@ -178,6 +179,7 @@ impl Reference {
                         source: None,
                         preview: None,
                         content: digest(b"g"),
+                        untrusted: Vec::new(),
                     }),
                 })),
             );
@@ -231,6 +233,7 @@ impl Reference {
                         facts: vec![Fact::Command { exit_code: Some(0), signal: None, bytes: 1 }],
                         started_at: 1,
                         duration_ms: 1,
+                        untrusted: None,
                     }),
                 })),
             );

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, ChildEnd, ChildTurn, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy,
-    InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish,
-    Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    BlobRef, ChildEnd, ChildTurn, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan,
+    InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText,
+    Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome,
+    Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -65,6 +66,7 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnNo>,
     },
+    /// In force from the next turn until changed; at once where it is a record of the running turn.
     ModeChanged {
         mode: Mode,
         by: String,
@@ -139,6 +141,7 @@ pub enum Body {
         why: String,
     },
     Rewound(Rewound),
+    HookRan(Box<HookRan>),
 }
 
 /// The first record of every log.
@@ -222,9 +225,15 @@ pub struct Given {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
+    /// Nobody chose `mode` for this input: where the session's own mode was switched, that one counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mode_of_session: bool,
     #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
     pub sandbox: SandboxWish,
     /// Routes that take over, in this order, when the one before them fails for good.
@@ -260,6 +269,9 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<String>,
     #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
     pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
@@ -420,6 +432,8 @@ pub enum WaitOn {
     Questions(Vec<Question>),
     /// The end of a child's turn. Nobody is asked: the runtime answers it.
     Child(ChildTurn),
+    /// Only a person's yes to it ends plan mode.
+    Plan(SubmittedPlan),
 }
 
 impl WaitOn {
@@ -427,12 +441,20 @@ impl WaitOn {
     pub fn takes(&self, ruling: &Ruling) -> bool {
         match (self, ruling) {
             (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
-            (Self::Approval(_), Ruling::Allow)
+            (Self::Approval(_), Ruling::Allow | Ruling::Edited(_))
             | (Self::Questions(_), Ruling::Answers(_))
-            | (Self::Child(_), Ruling::Ended(_)) => true,
-            (Self::Approval(_), Ruling::Answers(_) | Ruling::Ended(_))
-            | (Self::Questions(_), Ruling::Allow | Ruling::Ended(_))
-            | (Self::Child(_), Ruling::Allow | Ruling::Answers(_)) => false,
+            | (Self::Child(_), Ruling::Ended(_))
+            | (Self::Plan(_), Ruling::Allow | Ruling::Plan { .. }) => true,
+            (Self::Approval(_), Ruling::Answers(_) | Ruling::Plan { .. } | Ruling::Ended(_))
+            | (
+                Self::Questions(_),
+                Ruling::Allow | Ruling::Edited(_) | Ruling::Plan { .. } | Ruling::Ended(_),
+            )
+            | (
+                Self::Child(_),
+                Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. },
+            )
+            | (Self::Plan(_), Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Ended(_)) => false,
         }
     }
 }
@@ -454,6 +476,20 @@ pub struct Approval {
     pub preview: Option<String>,
     /// What a grant given in answer would be bound to.
     pub content: Digest,
+    /// Texts of strangers that the model had read when it asked for this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Untrusted>,
+}
+
+/// A plan that the model asks a person to approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmittedPlan {
+    /// Its name: 1 to 64 characters of `a-z0-9-`.
+    pub slug: String,
+    /// Markdown, at most 64 KiB.
+    pub content: String,
+    /// The mode that a yes leads to, unless the person names another: the one before plan mode.
+    pub after: Mode,
 }
 
 /// One question of `ask_user`.
@@ -538,4 +574,49 @@ pub enum Stability {
     Frame,
     /// Sent after the history, and only on the transition of its name.
     Tail,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Checked, ModelIntent, ModelOutcome};
+
+    /// What was added without a new version: its form is a promise, and without it a record reads as it always did.
+    #[test]
+    fn fields_that_came_later_are_optional() {
+        let both = |body: Body, written: Value| {
+            assert_eq!(serde_json::to_value(&body).unwrap(), written);
+            assert_eq!(serde_json::from_value::<Body>(written).unwrap(), body);
+        };
+        let route: Route = "a/m".parse().unwrap();
+        let changed = |turn| Body::RouteChanged { route: route.clone(), cause: "c".into(), turn };
+        both(changed(None), json!({"route_changed": {"route": "a/m", "cause": "c"}}));
+        both(changed(Some(2)), json!({"route_changed": {"route": "a/m", "cause": "c", "turn": 2}}));
+
+        let old = json!({
+            "route": "a/m", "transition": "input", "history": [], "manifest": "00".repeat(32), "max_output": 1,
+            "encoder": "e", "request": "00".repeat(32), "bytes": 2,
+        });
+        let mut intent: ModelIntent = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&intent).unwrap(), old);
+        intent.prefix = Some(Digest::ZERO);
+        intent.prefix_broken = vec!["tool x new".into()];
+        (intent.left_out, intent.schema_native) = (3, true);
+        let mut new = old;
+        new["prefix"] = json!("00".repeat(32));
+        new["prefix_broken"] = json!(["tool x new"]);
+        new["left_out"] = json!(3);
+        new["schema_native"] = json!(true);
+        assert_eq!(serde_json::to_value(&intent).unwrap(), new);
+
+        let old = json!({"parts": [], "stop": "end_turn", "billed": {"usage": {}}, "duration_ms": 1});
+        let mut outcome: ModelOutcome = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&outcome).unwrap(), old);
+        outcome.checked = Some(Checked::Value(json!({"n": 3})));
+        assert_eq!(serde_json::to_value(&outcome).unwrap()["checked"], json!({"value": {"n": 3}}));
+        outcome.checked = Some(Checked::Errors(vec!["no".into()]));
+        assert_eq!(serde_json::to_value(&outcome).unwrap()["checked"], json!({"errors": ["no"]}));
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use sterna_context::{Prompt, PromptError, Section};
+use sterna_context::{Prompt, PromptError, Section, deferred_section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{
@@ -13,7 +13,7 @@ use sterna_model::{
     Spawned, Stability, TurnStarted,
 };
 
-use crate::{Env, SharedCheckpoints, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -25,6 +25,10 @@ pub struct Parts {
     pub tools: Toolbox,
     /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
     pub checkpoints: Option<SharedCheckpoints>,
+    /// What must be neither kept, shown nor sent. The default finds secrets by pattern alone.
+    pub secrets: Secrets,
+    /// Whoever wants to be asked, or told. `None`: nobody, and nothing is spent on it.
+    pub hooks: Option<SharedHooks>,
     /// Says how commands are confined. `None`: they are not.
     pub levels: Option<Arc<dyn Levels>>,
 }
@@ -54,8 +58,12 @@ pub struct TurnConfig {
     pub add_dirs: Vec<PathBuf>,
     /// Names of the tools that may be called; empty: all.
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
+    /// Nobody chose `mode`: where the session was switched to another, that one counts.
+    pub mode_of_session: bool,
     pub sandbox: SandboxWish,
     /// Routes that take over, in this order, when the one before them fails for good.
     pub fallback: Vec<Route>,
@@ -82,7 +90,9 @@ impl TurnConfig {
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
+            deferred: self.deferred.clone(),
             max_output: self.max_output,
+            mode_of_session: self.mode_of_session,
             sandbox: self.sandbox,
             fallback: self.fallback.clone(),
             output_schema: self.output_schema.clone().map(Box::new),
@@ -105,6 +115,8 @@ impl TurnConfig {
             cwd: PathBuf::from(turn.cwd),
             add_dirs: turn.add_dirs.into_iter().map(PathBuf::from).collect(),
             tools: turn.tools,
+            deferred: turn.deferred,
+            mode_of_session: false,
             max_output: self.max_output,
             sandbox: turn.sandbox,
             fallback: turn.fallback,
@@ -129,7 +141,9 @@ impl TurnConfig {
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
+            deferred: given.deferred.clone(),
             max_output: given.max_output,
+            mode_of_session: given.mode_of_session,
             sandbox: given.sandbox,
             fallback: given.fallback.clone(),
             output_schema: given.output_schema.as_deref().cloned(),
@@ -153,8 +167,10 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         // Each model call has its own in its intent.
         max_output: _,
+        mode_of_session: _,
         sandbox,
         fallback,
         output_schema,
@@ -173,6 +189,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         sandbox,
         now,
         fallback,
@@ -189,7 +206,7 @@ struct Inner {
     sections: Vec<Section>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<(Vec<String>, String), Prompt>>,
+    made: Mutex<BTreeMap<(Vec<String>, Vec<String>, String), Prompt>>,
 }
 
 impl PromptSource {
@@ -202,21 +219,23 @@ impl PromptSource {
         Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
     }
 
-    /// The prompt that advertises these tools, of a person's session or of a child's agent. The same list is used for
-    /// advertising and dispatch.
+    /// The prompt that advertises these tools, and names the deferred ones, of a person's session or of a child's agent.
+    /// The same lists are used for advertising and dispatch.
     pub(crate) fn prompt(
         &self,
         tools: &Toolbox,
         names: &[String],
+        deferred: &[String],
         agent: Option<&Spawned>,
+        secrets: &Secrets,
     ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         let told = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
-        let of = (names.to_vec(), told);
-        if let Some(prompt) = made.get(&of) {
+        let key = (names.to_vec(), deferred.to_vec(), told);
+        if let Some(prompt) = made.get(&key) {
             return Ok(prompt.clone());
         }
         let mut sections = self.0.sections.clone();
@@ -226,8 +245,13 @@ impl PromptSource {
             stability: Stability::Stable,
             text: agent.prompt.clone(),
         }));
+        sections.extend(deferred_section(deferred));
+        let clean = secrets.common();
+        for section in &mut sections {
+            clean.redact_in_place(&mut section.text);
+        }
         let prompt = Prompt::assemble(sections, tools.specs(names))?;
-        made.insert(of, prompt.clone());
+        made.insert(key, prompt.clone());
         Ok(prompt)
     }
 }

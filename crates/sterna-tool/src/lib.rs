@@ -42,6 +42,25 @@ pub trait Tool: Send + Sync {
         120_000
     }
 
+    /// Where the result of this call comes from, when it is text of strangers: `web:docs.rs`, `mcp:server`. The model
+    /// is shown such text in marks that tell it so, and what it asks for next is judged with that in mind. `None`: it
+    /// is ours, or the runtime can tell by what the call touches (files from outside, commands that fetch). Results of
+    /// tools named `mcp__SERVER__…` come from `mcp:SERVER` whatever this says.
+    fn untrusted(&self, _args: &Value, _view: &SessionView) -> Option<String> {
+        None
+    }
+
+    /// What becomes of a call whose arguments hold a secret's placeholder. Unless a tool says otherwise, one that
+    /// changes nothing keeps it as the text that it is, and any other is refused.
+    fn placeholders(&self, args: &Value) -> Placeholders {
+        match self.class(args) {
+            EffectClass::Pure => Placeholders::Keep,
+            EffectClass::Idempotent | EffectClass::AtMostOnce | EffectClass::Compensable => {
+                Placeholders::Refuse
+            }
+        }
+    }
+
     /// Runs the call. Dropping the future must leave nothing running but what `recover` finds.
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>>;
 
@@ -65,6 +84,17 @@ pub trait Tool: Send + Sync {
     fn settled(&self, _key: &EffectKey, _attempt: u32) {}
 }
 
+/// What becomes of a call whose arguments hold a secret's placeholder, `[secret:NAME:HASH]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placeholders {
+    /// The tool gets the secret itself, when this process knows it. For tools that only write it to a file.
+    Restore,
+    /// The call is not run, and the model is told why.
+    Refuse,
+    /// The placeholder is text like any other.
+    Keep,
+}
+
 /// What is known of a call after a crash.
 pub enum Recovered {
     /// It ended, and this is its true end.
@@ -74,6 +104,12 @@ pub enum Recovered {
     /// Nobody knows. What it wrote until then, if that is known.
     Unknown,
 }
+
+/// The tool by which deferred ones are called: the runtime unwraps it before anything else looks at the call.
+pub const CALL_TOOL: &str = "call_tool";
+
+/// The tool that finds deferred ones.
+pub const TOOL_SEARCH: &str = "tool_search";
 
 /// A shared tool.
 pub type SharedTool = Arc<dyn Tool>;
@@ -119,6 +155,12 @@ pub enum Access {
     Session,
     /// Something that no rule but the tool's own name covers.
     Other,
+    /// The tool is no longer what a person accepted, and this is the hash of what it is now: it asks again, whatever
+    /// rules and earlier grants allow.
+    Unaccepted {
+        definition: Digest,
+        why: String,
+    },
 }
 
 /// What a running call is given.
@@ -168,6 +210,10 @@ pub struct SessionView {
     pub todos: BTreeMap<String, TodoItem>,
     /// Child sessions that are not closed, with what they were told last and how that ended.
     pub children: Vec<(ChildRef, Option<ChildEnd>)>,
+    /// The tools that are shown by name only. Filled for the call that searches them.
+    pub deferred: Vec<ToolSpec>,
+    /// Where the whole outputs come from that are text of strangers.
+    pub untrusted: BTreeMap<Digest, String>,
 }
 
 /// What a call gives back.
@@ -179,6 +225,15 @@ pub enum ToolReturn {
     /// The runtime is to see to a child session. Where the call waits for the child's turn, the turn parks without a
     /// task, and the call comes again with `ToolContext::ended`.
     Child(ChildOp),
+    /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
+    EnterPlan,
+    /// A plan for a person to approve. Only their yes ends plan mode; what they say is the call's result.
+    Plan {
+        /// 1 to 64 characters of `a-z0-9-`.
+        slug: String,
+        /// At most 64 KiB.
+        content: String,
+    },
 }
 
 /// What a call wants of a child session. The runtime carries it out: under the call's key, so that a repetition

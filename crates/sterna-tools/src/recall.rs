@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::{LogError, SharedBlobs};
 use sterna_model::{Digest, EffectClass, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{
+    Access, Plan, PlanContext, SessionView, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 
 use crate::support::parse;
 
@@ -48,6 +50,11 @@ impl Tool for Recall {
         blob(&args.reference)?;
         let summary = format!("recall {} from byte {}", args.reference, args.offset.unwrap_or(0));
         Ok(Plan { accesses: vec![Access::Session], summary, preview: None })
+    }
+
+    fn untrusted(&self, args: &Value, view: &SessionView) -> Option<String> {
+        let args: Args = parse(args).ok()?;
+        view.untrusted.get(&blob(&args.reference).ok()?).cloned()
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

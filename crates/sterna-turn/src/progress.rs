@@ -31,7 +31,7 @@ impl Progress {
                 Fact::Todo(item) => self.seen.insert(fingerprint(&["todo", &item.id, &format!("{item:?}")])),
                 // Reading and running show their news in the answer itself.
                 Fact::Child(_) | Fact::ChildClosed(_) => true,
-                Fact::FileRead { .. } | Fact::Command { .. } => false,
+                Fact::FileRead { .. } | Fact::Command { .. } | Fact::ToolsFound { .. } => false,
             };
         }
         self.fresh |= news;

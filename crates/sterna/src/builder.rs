@@ -12,16 +12,19 @@ use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
     Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
 };
-use sterna_runtime::{Env, Levels, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
+use sterna_runtime::{
+    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
+};
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
 use sterna_tools::Sandboxes;
 
 use crate::config::Settings;
+use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
-use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv};
+use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, secrets_of};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +53,10 @@ pub struct Builder {
     providers: HashMap<String, SharedProvider>,
     env: Option<Arc<dyn Env>>,
     tools: Vec<SharedTool>,
+    deferrable: Vec<Deferrable>,
+    tool_budget: Option<u32>,
+    #[cfg(feature = "mcp")]
+    mcp: Vec<sterna_mcp::ServerConfig>,
     builtin_tools: bool,
     profile: Option<String>,
     helper: Option<Helper>,
@@ -72,6 +79,8 @@ pub struct Builder {
     settings: Option<Settings>,
     places: Option<Places>,
     checkpoints: Option<bool>,
+    hooks: Vec<Listening>,
+    mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -85,6 +94,10 @@ impl Sterna {
             providers: HashMap::new(),
             env: None,
             tools: Vec::new(),
+            deferrable: Vec::new(),
+            tool_budget: None,
+            #[cfg(feature = "mcp")]
+            mcp: Vec::new(),
             builtin_tools: true,
             helper: None,
             outlive: true,
@@ -107,6 +120,8 @@ impl Sterna {
             settings: None,
             places: None,
             checkpoints: None,
+            hooks: Vec::new(),
+            mode_of_session: true,
             notice: Arc::new(|_| {}),
         }
     }
@@ -146,6 +161,11 @@ impl Sterna {
             None if wish.is_strict() => Err("commands cannot be confined without a helper program".into()),
             None => Ok(Sandbox::None),
         }
+    }
+
+    /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
+    pub fn open_breakers(&self) -> Vec<sterna_runtime::OpenBreaker> {
+        self.runtime.open_breakers()
     }
 
     /// Whether a request on this route could be sent. The text says what to do.
@@ -194,6 +214,27 @@ impl Builder {
     /// A tool beside the built-in ones; of two with one name the host's counts.
     pub fn tool(mut self, tool: SharedTool) -> Self {
         self.tools.push(tool);
+        self
+    }
+
+    /// A tool that is shown by name only when the schemas of all tools together pass the budget: the model finds it with
+    /// `tool_search` and calls it with `call_tool`.
+    pub fn deferrable_tool(mut self, tool: SharedTool) -> Self {
+        self.deferrable.push(Deferrable { tool, deferred: None });
+        self
+    }
+
+    /// Tokens of schemas above which deferrable tools are shown by name only: 8,000 by default.
+    pub fn tool_budget(mut self, tokens: u32) -> Self {
+        self.tool_budget = Some(tokens);
+        self
+    }
+
+    /// MCP servers whose tools are offered. A server starts when a tool of it is first called, and the first time of all
+    /// to ask what it offers.
+    #[cfg(feature = "mcp")]
+    pub fn mcp(mut self, servers: Vec<sterna_mcp::ServerConfig>) -> Self {
+        self.mcp = servers;
         self
     }
 
@@ -253,8 +294,28 @@ impl Builder {
         self
     }
 
+    /// The mode of turns that are given no other, also in sessions that were switched to another.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
+        self.mode_of_session = false;
+        self
+    }
+
+    /// A hook beside the configured ones, which come before it.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use sterna::runtime::{Hook, Listening, Matcher};
+    /// # fn add(hook: Arc<dyn Hook>) -> Result<sterna::Builder, Box<dyn std::error::Error>> {
+    /// use sterna::model::HookEvent;
+    /// let listening = Listening { matcher: Matcher::new("shell|edit")?, ..Listening::new(HookEvent::PreToolUse, hook) };
+    /// # Ok(
+    /// sterna::Sterna::builder().hook(listening)
+    /// # )
+    /// # }
+    /// ```
+    pub fn hook(mut self, listening: Listening) -> Self {
+        self.hooks.push(listening);
         self
     }
 
@@ -388,6 +449,8 @@ impl Builder {
             Some(Store::Memory) => None,
         };
         let helper = self.helper.or_else(|| crate::is_initialised().then(Helper::this_host));
+        #[cfg(feature = "mcp")]
+        let mcp_helper = helper.clone();
         let shims = spools.filter(|_| self.outlive).zip(helper.clone());
         let shims = shims.map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
         let kept = self.outlive && !in_memory;
@@ -406,6 +469,7 @@ impl Builder {
                 ));
             }
         };
+        let mut keyed = std::collections::BTreeMap::new();
         let (provider, router): (SharedProvider, _) = match self.provider {
             Some(provider) => (provider, None),
             None => {
@@ -417,6 +481,7 @@ impl Builder {
                     let (threads, context) = (settings.local.threads, settings.local.context);
                     Arc::new(LocalModel::new(dir, threads, context, self.notice.clone()))
                 });
+                keyed.clone_from(&endpoints);
                 let http = HttpProvider::new(endpoints);
                 let router = Arc::new(Router::new(http, self.providers, local, cwd.clone()));
                 (router.clone(), Some(router))
@@ -439,17 +504,39 @@ impl Builder {
             sections.push(section);
         }
         let builtin = if self.builtin_tools {
-            sterna_tools::builtin(shims.clone(), sandboxes.clone())
+            let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
+            let web = settings.web.of_tools(&get);
+            sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web })
         } else {
             Vec::new()
         };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
-        let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
+        let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
+        let env: Arc<dyn Env> = self.env.unwrap_or_else(|| {
+            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
+        });
+        #[cfg_attr(not(feature = "mcp"), expect(unused_mut, reason = "only servers add to them"))]
+        let mut more = self.deferrable;
+        #[cfg(feature = "mcp")]
+        if !self.mcp.is_empty() {
+            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs);
+            more.extend(crate::mcp::tools(self.mcp, &setup, &self.notice).await);
+        }
+        let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
+        if !more.is_empty() {
+            extra.extend(sterna_tools::for_deferred());
+        }
+        let tools = Toolbox::new(builtin.into_iter().chain(extra).chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
         let names = match names {
-            Some(names) => names,
+            Some(names) => {
+                more.retain(|of| names.contains(&of.tool.spec().name));
+                names
+            }
             None if self.builtin_tools => {
-                let mut names: Vec<String> = of_profile.iter().map(|name| (*name).to_owned()).collect();
+                // Some are there only when they are configured.
+                let there = of_profile.iter().filter(|name| tools.get(name).is_some());
+                let mut names: Vec<String> = there.map(|name| (*name).to_owned()).collect();
                 names.extend(own);
                 names
             }
@@ -465,10 +552,8 @@ impl Builder {
         let mut in_doubt_of = settings.in_doubt_of.clone();
         in_doubt_of.extend(self.in_doubt_of);
         check_in_doubt_of(&in_doubt_of, &tools, &settings)?;
-        let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
-        let env = self.env.unwrap_or_else(|| {
-            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
-        });
+        let budget = self.tool_budget.or(settings.tool_budget).unwrap_or(TOOL_BUDGET);
+        let Split { shown, deferred } = split(&tools, names, &more, budget);
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let config = TurnConfig {
             route,
@@ -481,8 +566,10 @@ impl Builder {
             root,
             cwd,
             add_dirs,
-            tools: names,
+            tools: shown,
+            deferred,
             max_output: self.max_output.or(settings.max_output),
+            mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
             output_schema: self.output_schema,
@@ -500,8 +587,11 @@ impl Builder {
             let keeper = LocalCheckpoints::new(blobs.clone(), state, own_dirs, env.home());
             Arc::new(keeper) as SharedCheckpoints
         });
+        let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels });
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs);
+        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets };
+        let runtime = Runtime::new(parts);
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
 }

@@ -5,6 +5,10 @@ pub mod checkpoint;
 pub mod completions;
 pub mod config;
 pub mod doctor;
+#[cfg(feature = "mcp")]
+pub mod mcp;
+pub mod models;
+pub mod policy;
 pub mod ps;
 pub mod replay;
 pub mod resolve;
@@ -13,5 +17,6 @@ pub mod rewind;
 pub mod run;
 pub mod sessions;
 pub mod shim;
+pub mod trust;
 pub mod usage;
 pub mod what_if;

@@ -198,6 +198,7 @@ impl Builder<'_> {
             cwd: self.folder.clone(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             sandbox: sterna_model::SandboxWish::Auto,
             now: self.now,
             fallback: Vec::new(),
@@ -326,6 +327,7 @@ impl Builder<'_> {
             facts: command.into_iter().collect(),
             started_at: self.now,
             duration_ms: 0,
+            untrusted: None,
         }
     }
 

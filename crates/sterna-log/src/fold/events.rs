@@ -4,7 +4,7 @@ use sterna_model::{
     Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectResult,
     ErrorRef, Event, EventKind, Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef,
     Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars,
-    input_text,
+    input_text, placeholders,
 };
 
 use super::Folded;
@@ -138,18 +138,23 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         }
         Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
         Body::InputAccepted(input) => {
-            let mut kinds = vec![EventKind::InputAccepted {
+            let text = input_text(&input.parts);
+            let notice = secrets_notice(&text);
+            let accepted = EventKind::InputAccepted {
                 input: record.seq,
                 delivery: input.delivery,
-                text: input_text(&input.parts),
+                text,
                 origin: input.origin.clone(),
                 key: input.key.clone(),
-            }];
-            kinds.extend(input.ended.as_deref().map(child_ended));
-            kinds
+            };
+            let ended = input.ended.as_deref().map(child_ended);
+            std::iter::once(accepted).chain(notice).chain(ended).collect()
         }
         Body::InputEdited { input, parts, by } => {
-            vec![EventKind::InputEdited { input: *input, text: input_text(parts), by: by.clone() }]
+            let text = input_text(parts);
+            let notice = secrets_notice(&text);
+            let edited = EventKind::InputEdited { input: *input, text, by: by.clone() };
+            std::iter::once(edited).chain(notice).collect()
         }
         Body::InputWithdrawn { inputs, by } => {
             vec![EventKind::InputWithdrawn { inputs: inputs.clone(), by: by.clone() }]
@@ -249,6 +254,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                     rule: ask.rule.clone(),
                     source: ask.source.clone(),
                     preview: ask.preview.clone(),
+                    untrusted: ask.untrusted.clone(),
                 },
                 WaitOn::Questions(questions) => EventKind::QuestionAsked {
                     wait,
@@ -264,6 +270,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         .collect(),
                 },
                 WaitOn::Child(turn) => child_started(call_id, turn, false),
+                WaitOn::Plan(plan) => EventKind::PlanSubmitted {
+                    wait,
+                    call_id,
+                    slug: plan.slug.clone(),
+                    content: plan.content.clone(),
+                    after: plan.after,
+                },
             }]
         }
         Body::WaitResolved { wait, ruling, by, early } => {
@@ -279,18 +292,22 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },
                 Ruling::Deny { feedback } => {
                     let feedback = feedback.clone();
-                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                    let decision = Decision::Deny;
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments: None }
                 }
                 Ruling::Timeout => {
-                    let feedback = "timeout".into();
-                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                    let (decision, feedback) = (Decision::Deny, "timeout".into());
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments: None }
                 }
-                Ruling::Allow | Ruling::Answers(_) => EventKind::ApprovalResolved {
-                    wait,
-                    decision: Decision::Allow,
-                    by,
-                    feedback: String::new(),
-                },
+                Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. } => {
+                    let arguments = match ruling {
+                        Ruling::Edited(rewrite) => Some(rewrite.arguments.clone()),
+                        Ruling::Plan { content, .. } => content.clone(),
+                        _ => None,
+                    };
+                    let (decision, feedback) = (Decision::Allow, String::new());
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments }
+                }
             }]
         }
         Body::CancelRequested { by, reason, .. } => {
@@ -320,6 +337,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("what this step changes in {root} cannot be undone: {why}");
             vec![EventKind::Warning { code: "checkpoint_missed".into(), message }]
         }
+        Body::HookRan(ran) => vec![EventKind::HookRan {
+            event: ran.event,
+            key: ran.key.clone(),
+            call_id: ran.tool.as_ref().map(|key| state.call(key).0),
+            says: ran.says.clone(),
+            hooks: ran.hooks.clone(),
+        }],
         Body::Rewound(rewound) => vec![EventKind::SessionRewound {
             to: rewound.to,
             files: rewound.files.map(|manifest| manifest.to_string()),
@@ -350,6 +374,18 @@ fn child_ended(end: &ChildEnd) -> EventKind {
         steps: end.steps,
         cost: dollars(cost),
     }
+}
+
+/// Tells a person that what they wrote was not kept as they wrote it.
+fn secrets_notice(text: &str) -> Option<EventKind> {
+    let mut names: Vec<&str> = placeholders(text).map(|(_, placeholder)| placeholder).collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| {
+        let message =
+            format!("secrets in your input are neither kept nor sent; they became {}", names.join(", "));
+        EventKind::Warning { code: "secret_redacted".into(), message }
+    })
 }
 
 fn model_started(state: &StepState, attempt: u32) -> EventKind {
@@ -419,7 +455,8 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         | Fact::FileRemoved { .. }
         | Fact::Todo(_)
         | Fact::Child(_)
-        | Fact::ChildClosed(_) => None,
+        | Fact::ChildClosed(_)
+        | Fact::ToolsFound { .. } => None,
     });
     let children: Vec<EventKind> = result
         .facts
@@ -438,8 +475,17 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         bytes: result.full.as_ref().map_or(result.view.len() as u64, |full| full.bytes),
         exit_code,
         duration_ms: result.duration_ms,
+        origin: result.untrusted.as_ref().map(|untrusted| untrusted.origin.clone()),
     });
     kinds.extend(children);
+    kinds.extend(result.untrusted.as_ref().filter(|untrusted| !untrusted.flags.is_empty()).map(
+        |untrusted| {
+            let (origin, flags) = (&untrusted.origin, untrusted.flags.join(", "));
+            let message =
+                format!("text from {origin} looks as if it gives orders ({flags}); it is only flagged");
+            EventKind::Warning { code: "injection".into(), message }
+        },
+    ));
     if result.facts.iter().any(|fact| matches!(fact, Fact::Todo(_))) {
         kinds.push(todo(folded));
     }

@@ -58,6 +58,7 @@ impl Driver {
                         | Msg::Undone { .. }
                         | Msg::Child { .. }
                         | Msg::ChildTurn { .. }
+                        | Msg::Hooked { .. }
                         | Msg::Deadline { .. },
                     ) => {}
                 },

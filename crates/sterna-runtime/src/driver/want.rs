@@ -11,17 +11,22 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey,
     EffectResult, ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop,
-    Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
+    Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn,
+    wait_id,
 };
-use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
+use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
+use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::budget::Hold;
 use crate::effects::model::{ModelCall, estimate};
+use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::secrets::CleanBlobs;
+use crate::strangers;
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -32,6 +37,8 @@ pub(super) struct Ready {
     pub plan: Arc<Plan>,
     /// Git must run without its hooks, pagers and monitors.
     pub quiet_git: bool,
+    /// Where its result comes from, when that is text of strangers.
+    pub origin: Option<String>,
     pub confine: Arc<Confine>,
 }
 
@@ -109,7 +116,7 @@ impl Driver {
             Ok(info) => info,
             Err(why) => return Err(RuntimeError::Route(why)),
         };
-        let prompt = self.current_prompt(&turn.tools).await?;
+        let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
         let facts = TurnFacts::of(&turn).schema_native(schema_native);
         let items = || self.state.transcript.with(&call.inputs);
@@ -251,6 +258,7 @@ impl Driver {
             breakers: self.rt.breakers.clone(),
             body,
             cancel: cancel.clone(),
+            secrets: self.secrets.clone(),
         });
         let task = tokio::spawn(async move {
             let ended = AssertUnwindSafe(run).catch_unwind().await;
@@ -284,7 +292,7 @@ impl Driver {
             self.ready.remove(at);
         }
         if let Some(closed) = call.closed {
-            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.answered;
+            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.asked;
             if foreign && !self.unknown.contains(&call.key) {
                 // What still runs of it is ended, and its true end told.
                 return self.look_for(call, true);
@@ -313,6 +321,9 @@ impl Driver {
         if call.doubt_answered && !self.own.contains(&call.key) {
             return self.doubt_answered(call);
         }
+        if self.plan_answered(&call)? {
+            return Ok(true);
+        }
         match &call.ruling {
             Some(Ruling::Deny { .. } | Ruling::Timeout)
                 if self.state.folded.is_for_child(&wait_id(&call.key, call.waits)) =>
@@ -337,7 +348,14 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
                 return Ok(true);
             }
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {}
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {}
         }
         if self.draining {
             return Ok(false);
@@ -345,21 +363,32 @@ impl Driver {
         if call.started > 0 && !self.own.contains(&call.key) {
             return self.in_doubt(call);
         }
-        self.pass(call)?;
+        let from = match self.before_call(&call)? {
+            Before::Judge(from) => from,
+            Before::Wait => return Ok(false),
+            Before::Deny(why) => {
+                let text = format!("denied: {why}\nThe call was not run.");
+                self.tool_outcome(call.key, unrun(ToolStatus::Denied, text, now))?;
+                return Ok(true);
+            }
+        };
+        self.pass(call, from)?;
         Ok(false)
     }
 
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let turn = self.state.turn.as_ref();
-        let policy = turn.map_or(InDoubtPolicy::Report, |turn| turn.in_doubt_of(&call.call.name));
+        let policy = turn.map_or(InDoubtPolicy::Report, |turn| {
+            turn.in_doubt_of(&self.rt.parts.tools.unwrapped(&call.call).name)
+        });
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
-            EffectClass::AtMostOnce | EffectClass::Compensable if call.answered => {
+            EffectClass::AtMostOnce | EffectClass::Compensable if call.asked => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
@@ -385,9 +414,11 @@ impl Driver {
     /// Asks a person whether a call in doubt is run again. Nobody else can say so: whatever an ask does otherwise,
     /// this one waits.
     fn ask_doubt(&mut self, call: &CallTool) -> Result<(), RuntimeError> {
-        let name = &call.call.name;
-        let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let tools = &self.rt.parts.tools;
+        let inner = tools.unwrapped(&call.call);
+        let name = &inner.name;
+        let arguments: String = inner.arguments.chars().take(DOUBT_ARGUMENTS).collect();
+        let args = tools.arguments(name, &inner.arguments).unwrap_or_default();
         let own = self.state.turn.as_ref().is_some_and(|turn| turn.in_doubt_of.contains_key(name));
         let key = if own { format!("in_doubt_of.{name}") } else { "in_doubt".to_owned() };
         let approval = Approval {
@@ -401,6 +432,7 @@ impl Driver {
             source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
+            untrusted: strangers::told(&self.state.transcript.untrusted()),
         };
         self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
     }
@@ -414,7 +446,14 @@ impl Driver {
                 self.report_unknown(call.key, &said)?;
             }
             Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {
                 if self.draining {
                     return Ok(false);
                 }
@@ -445,8 +484,7 @@ impl Driver {
     /// Takes back what a compensable call of another life may have done. The intent of that is durable before.
     fn undo(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let (name, key) = (call.call.name.clone(), call.key.clone());
-        let args = self.rt.parts.tools.arguments(&name, &call.call.arguments);
-        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(&name).cloned(), args) else {
+        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
             self.not_undone.insert(key, format!("there is no tool `{name}` any more that knows this call"));
             return Ok(true);
         };
@@ -462,8 +500,14 @@ impl Driver {
             // Its intent may be among them. The next look comes when they are durable.
             return Ok(false);
         }
-        let Some((context, cancel)) = self.tool_context(&key, call.started, Arc::default(), false) else {
+        let Some((context, _, cancel)) = self.tool_context(&key, call.started, Arc::default(), false, None)
+        else {
             return Ok(false);
+        };
+        // What it wrote held the values.
+        let args = match crate::secrets::restored(&args, &self.secrets) {
+            Ok(Some(restored)) => restored,
+            Ok(None) | Err(_) => args,
         };
         let (tx, sent) = (self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {
@@ -492,14 +536,15 @@ impl Driver {
 
     /// Asks the tool what became of a call of another life, and waits for it if it still runs.
     fn look_for(&mut self, call: CallTool, end: bool) -> Result<bool, RuntimeError> {
-        let name = &call.call.name;
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments);
-        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(name).cloned(), args) else {
+        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
             // Another version knew it.
             self.unknown.insert(call.key);
             return Ok(true);
         };
-        let Some((context, cancel)) = self.tool_context(&call.key, call.started, Arc::default(), false)
+        let name = self.rt.parts.tools.unwrapped(&call.call).name.clone();
+        let origin = self.origin(&tool, &name, &args);
+        let Some((context, after, cancel)) =
+            self.tool_context(&call.key, call.started, Arc::default(), false, origin)
         else {
             return Ok(false);
         };
@@ -508,7 +553,7 @@ impl Driver {
         }
         let (tx, key) = (self.tx.clone(), call.key.clone());
         let task = tokio::spawn(async move {
-            let found = AssertUnwindSafe(tool::recover(tool, context, args)).catch_unwind().await;
+            let found = AssertUnwindSafe(tool::recover(tool, context, args, after)).catch_unwind().await;
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
@@ -518,7 +563,7 @@ impl Driver {
     }
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
-    fn pass(&mut self, call: CallTool) -> Result<(), RuntimeError> {
+    fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
         let rights = self.rights()?;
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
@@ -528,7 +573,7 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights)).catch_unwind();
+            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights, &from)).catch_unwind();
             let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
@@ -565,13 +610,16 @@ impl Driver {
     }
 
     fn start(&mut self, ready: Ready) {
-        let Ready { key, attempt, tool, args, plan, quiet_git, confine } = ready;
-        let Some((mut context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let Ready { key, attempt, tool, args, plan, quiet_git, confine, origin } = ready;
+        let Some((mut context, after, cancel)) = self.tool_context(&key, attempt, plan, quiet_git, origin)
+        else {
+            return;
+        };
         context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
-            let ended = AssertUnwindSafe(tool::run(tool, context, args)).catch_unwind().await;
+            let ended = AssertUnwindSafe(tool::run(tool, context, args, after)).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| {
                 let text = format!("`{called}` panicked: {}", told_by(&*panic));
                 tool::ToolEnd::Done(unrun(ToolStatus::Panicked, text, env.now()))
@@ -589,14 +637,15 @@ impl Driver {
         attempt: u32,
         plan: Arc<Plan>,
         quiet_git: bool,
-    ) -> Option<(ToolContext, Cancel)> {
+        origin: Option<String>,
+    ) -> Option<(ToolContext, tool::After, Cancel)> {
         let turn = self.state.turn.clone()?;
         let call = self.call(key)?;
         let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
         let intended_at = call.intended_at;
         let answers = match &call.ruling {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
-            Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout | Ruling::Ended(_)) | None => None,
+            Some(_) | None => None,
         };
         let ended = match &call.ruling {
             Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
@@ -606,6 +655,17 @@ impl Driver {
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
         let child_env = if quiet_git { self.rt.quiet_git(&self.child_env) } else { self.child_env.clone() };
+        let searches = name == TOOL_SEARCH && !turn.deferred.is_empty();
+        let view = match searches {
+            // What it may find is what the turn's first record names.
+            true => Arc::new(SessionView {
+                deferred: self.rt.parts.tools.specs(&turn.deferred),
+                ..SessionView::clone(&self.view)
+            }),
+            false => self.view.clone(),
+        };
+        let blobs = CleanBlobs::new(self.rt.parts.blobs.clone(), self.secrets.clone());
+        let after = tool::After { secrets: self.secrets.clone(), edited: blobs.edited.clone(), origin };
         let context = ToolContext {
             key: key.clone(),
             plan,
@@ -614,19 +674,34 @@ impl Driver {
             cwd: PathBuf::from(&turn.cwd),
             roots: pipeline::plan_context(&turn).roots,
             cancel: cancel.clone(),
-            blobs: self.rt.parts.blobs.clone(),
-            progress: tool::progress(self.shared.hub.clone(), key.clone(), call_id, name, now.clone()),
+            blobs: Arc::new(blobs),
+            progress: tool::progress(
+                self.shared.hub.clone(),
+                self.secrets.clone(),
+                key.clone(),
+                call_id,
+                name,
+                now.clone(),
+            ),
             now,
-            view: self.view.clone(),
+            view,
             env: child_env,
             confine: Arc::default(),
             answers,
             ended,
         };
-        Some((context, cancel))
+        Some((context, after, cancel))
     }
 
-    async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
+    /// Where the result of a call of another life comes from, when that is text of strangers.
+    fn origin(&self, tool: &SharedTool, name: &str, args: &Value) -> Option<String> {
+        let turn = self.state.turn.as_ref()?;
+        let cx = pipeline::plan_context(turn);
+        let accesses = tool.plan(&cx, args).map(|plan| plan.accesses).unwrap_or_default();
+        strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
+    }
+
+    async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -637,7 +712,8 @@ impl Driver {
             return Ok(stored);
         }
         let agent = self.state.machine.session().and_then(|session| session.spawned.as_deref());
-        let made = self.config.prompt.prompt(&self.rt.parts.tools, tools, agent);
+        let (tools, secrets) = (&self.rt.parts.tools, &self.rt.parts.secrets);
+        let made = self.config.prompt.prompt(tools, &turn.tools, &turn.deferred, agent, secrets);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)

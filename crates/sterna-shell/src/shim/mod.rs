@@ -34,6 +34,7 @@
 //! is killed, its command is killed by the system; what the command had started before then is found by its session
 //! ([`Shims::end_strays`]).
 
+mod bound;
 mod client;
 mod control;
 mod follow;
@@ -45,9 +46,11 @@ mod list;
 mod plan;
 mod spool;
 mod supervise;
+mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub use bound::{Server, start_unbound};
 pub use client::{Found, Helper, ShimError, Shims};
 pub use control::Control;
 pub use follow::{Followed, follow};
@@ -57,5 +60,5 @@ pub use host::{MARKER, init, main};
 #[doc(hidden)]
 pub use host::{Step, main_observed};
 pub use list::{Listed, ListedPlan};
-pub use plan::{AtCap, Cause, DEFAULT_OUTPUT_CAP, Exit, How, Input, Leftovers, Plan, Run};
+pub use plan::{AtCap, Cause, DEFAULT_OUTPUT_CAP, Exit, How, Input, Leftovers, Plan, Run, Screen};
 pub use spool::{Spool, SpoolError, Started, State};

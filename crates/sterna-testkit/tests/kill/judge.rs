@@ -218,7 +218,8 @@ fn told(effect: &Effect, outcome: &ToolOutcome, full: &BTreeMap<Digest, Vec<u8>>
         | Fact::FileRemoved { .. }
         | Fact::Todo(_)
         | Fact::Child(_)
-        | Fact::ChildClosed(_) => None,
+        | Fact::ChildClosed(_)
+        | Fact::ToolsFound { .. } => None,
     });
     let view = outcome.view.trim_end();
     let ok = outcome.status == ToolStatus::Ok;

@@ -82,8 +82,12 @@ impl World {
 
     pub async fn call_planned(&mut self, name: &str, args: Value, plan: Plan) -> Result<ToolDone, ToolError> {
         match tool(name).call(self.context(plan), args).await? {
-            ToolReturn::Ask(questions) => panic!("{questions:?}"),
-            ToolReturn::Child(op) => panic!("{op:?}"),
+            other @ (ToolReturn::Ask(_)
+            | ToolReturn::Child(_)
+            | ToolReturn::EnterPlan
+            | ToolReturn::Plan { .. }) => {
+                panic!("{other:?}")
+            }
             ToolReturn::Done(done) => {
                 for fact in &done.facts {
                     match fact.clone() {
@@ -96,7 +100,10 @@ impl World {
                         Fact::Todo(item) => {
                             self.view.todos.insert(item.id.clone(), item);
                         }
-                        Fact::Command { .. } | Fact::Child(_) | Fact::ChildClosed(_) => {}
+                        Fact::Command { .. }
+                        | Fact::ToolsFound { .. }
+                        | Fact::Child(_)
+                        | Fact::ChildClosed(_) => {}
                     }
                 }
                 Ok(done)
@@ -108,8 +115,7 @@ impl World {
         let plan = self.plan("ask_user", &args)?;
         match tool("ask_user").call(self.context(plan), args).await? {
             ToolReturn::Ask(questions) => Ok(questions),
-            ToolReturn::Child(op) => panic!("{op:?}"),
-            ToolReturn::Done(done) => panic!("{done:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -152,7 +158,10 @@ impl World {
 }
 
 pub fn tool(name: &str) -> SharedTool {
-    sterna_tools::builtin(None, None).into_iter().find(|tool| tool.spec().name == name).unwrap()
+    sterna_tools::builtin(sterna_tools::Options::default())
+        .into_iter()
+        .find(|tool| tool.spec().name == name)
+        .unwrap()
 }
 
 pub fn text(done: &ToolDone) -> String {

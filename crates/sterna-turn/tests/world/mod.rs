@@ -91,6 +91,7 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         cwd: "/w".into(),
         add_dirs: Vec::new(),
         tools: Vec::new(),
+        deferred: Vec::new(),
         sandbox: sterna_model::SandboxWish::Auto,
         now: 1_000,
         fallback: Vec::new(),
@@ -181,7 +182,15 @@ pub fn outcome(key: &EffectKey, result: EffectResult) -> Body {
 
 pub fn tool_outcome(key: &EffectKey, status: ToolStatus, view: &str) -> Body {
     let facts = Vec::new();
-    let result = ToolOutcome { status, view: view.into(), full: None, facts, started_at: 1, duration_ms: 1 };
+    let result = ToolOutcome {
+        status,
+        view: view.into(),
+        full: None,
+        facts,
+        started_at: 1,
+        duration_ms: 1,
+        untrusted: None,
+    };
     outcome(key, EffectResult::Tool(result))
 }
 
@@ -198,6 +207,7 @@ pub fn wait_opened(key: &EffectKey, question: bool) -> Body {
             source: None,
             preview: None,
             content: Digest::ZERO,
+            untrusted: Vec::new(),
         })
     };
     Body::WaitOpened(Box::new(WaitOpened {
@@ -367,7 +377,14 @@ impl RandomWorld<'_> {
         }
         if wanted.doubt_answered {
             return match &wanted.ruling {
-                Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {
+                Some(
+                    Ruling::Allow
+                    | Ruling::Answers(_)
+                    | Ruling::Edited(_)
+                    | Ruling::Plan { .. }
+                    | Ruling::Ended(_),
+                )
+                | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
                 }
                 Some(Ruling::Deny { .. } | Ruling::Timeout) => {
@@ -378,7 +395,14 @@ impl RandomWorld<'_> {
         match &wanted.ruling {
             Some(Ruling::Deny { .. }) => return self.push(tool_outcome(key, ToolStatus::Denied, "no")),
             Some(Ruling::Timeout) => return self.push(tool_outcome(key, ToolStatus::Timeout, "late")),
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Ended(_)) | None => {}
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {}
         }
         if wanted.started == 0 {
             match self.dice.below(6) {

@@ -79,10 +79,13 @@ struct ConfigFile {
     profile: Option<ProfileWord>,
     /// Names of the tools that may be called; those of the profile by default.
     tools: Option<Vec<String>>,
+    /// Tokens of schemas above which tools of MCP servers are shown by name only; 8,000 by default.
+    tool_budget: Option<u32>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
     /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
+    secrets: Option<Secrets>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
     /// How sessions get their titles.
@@ -91,6 +94,9 @@ struct ConfigFile {
     /// Providers beside the built-in ones, or changes of those, by name.
     providers: Option<BTreeMap<String, Provider>>,
     local: Option<Local>,
+    web_fetch: Option<WebFetch>,
+    web_search: Option<WebSearch>,
+    hooks: Option<Hooks>,
 }
 
 #[derive(JsonSchema)]
@@ -102,6 +108,7 @@ enum ModeWord {
     NeverAsk,
     Bypass,
     Plan,
+    Pair,
 }
 
 #[derive(JsonSchema)]
@@ -173,7 +180,17 @@ struct RuleWithExamples {
     not_match: Option<Vec<String>>,
 }
 
-/// Where models are served. At most one of the three keys' places.
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Secrets {
+    /// Regular expressions for further secrets. The first group of one is the secret, where it has groups.
+    extra: Option<Vec<String>>,
+    /// Regular expressions: what one of them matches as a whole is no secret.
+    allow: Option<Vec<String>>,
+}
+
+/// Where models are served. At most one of the four keys' places.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Provider {
@@ -187,6 +204,8 @@ struct Provider {
     key_file: Option<String>,
     /// A command that prints the key. It runs when the provider is used, and not before.
     key_command: Option<KeyCommand>,
+    /// An entry of the system's keyring, under the service `sterna`. Only in builds with the feature `keyring`.
+    key_keyring: Option<String>,
     timeouts: Option<Timeouts>,
     /// Sent with each request.
     headers: Option<BTreeMap<String, String>>,
@@ -246,6 +265,33 @@ struct Price {
     cache_write_1h: Option<f64>,
 }
 
+/// The tool `web_fetch`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct WebFetch {
+    /// Hosts with a port (`localhost:3000`, `host:*`) that may be fetched although they are not of the public network.
+    allow_private: Option<Vec<String>>,
+}
+
+/// The tool `web_search`. Without this table there is none.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct WebSearch {
+    /// `searxng` needs `url`; `brave` needs a key.
+    backend: SearchWord,
+    /// Base address.
+    url: Option<String>,
+    /// The variable that holds the key; `BRAVE_API_KEY` by default.
+    key_env: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum SearchWord {
+    Searxng,
+    Brave,
+}
+
 /// The local model.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -256,4 +302,50 @@ struct Local {
     /// Tokens of context.
     #[schemars(range(min = 512))]
     context: Option<u32>,
+}
+
+/// What is asked, or told, while a session runs. The same shape as `hooks.json`.
+#[derive(JsonSchema)]
+struct Hooks {
+    /// Files with hooks that were written for another agent.
+    import: Option<Vec<String>>,
+    /// By the name of the event.
+    #[schemars(flatten)]
+    events: BTreeMap<String, Vec<HookGroup>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookGroup {
+    /// Names divided by `|`, or a regular expression; everything unless it is given.
+    matcher: Option<String>,
+    description: Option<String>,
+    hooks: Vec<HookEntry>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookEntry {
+    r#type: HookType,
+    /// A line for the shell. It is given the event as JSON on stdin.
+    command: String,
+    /// Seconds; 30 by default.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 600))]
+    timeout: Option<f64>,
+    /// What happens to what it was asked about when it fails.
+    on_failure: Option<OnFailure>,
+    description: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum HookType {
+    Command,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum OnFailure {
+    Block,
+    Allow,
 }

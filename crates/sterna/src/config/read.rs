@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
+use sterna_secrets::Scanner;
 
 use super::document::{Node, Source};
-use super::{ConfigError, Settings, provider};
+use super::{ConfigError, Settings, provider, web};
 
 /// Keys at the top of a file.
 pub(super) const KEYS: &[&str] = &[
@@ -34,16 +35,24 @@ pub(super) const KEYS: &[&str] = &[
     "max_output",
     "profile",
     "tools",
+    "tool_budget",
     "env_pass",
     "sandbox",
+    "secrets",
     "checkpoints",
     "title",
     "policy",
     "providers",
     "local",
+    "web_fetch",
+    "web_search",
+    "hooks",
 ];
+/// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
+const OWN_KEYS: &[&str] = &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints"];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
+pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
 pub(super) const LOCAL_KEYS: &[&str] = &["dir", "threads", "context"];
 
 const IN_DOUBT: [(&str, InDoubtPolicy); 4] = [
@@ -74,11 +83,29 @@ pub(super) fn apply(
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
     let reader = Reader { scope, folder, get };
     for (key, node) in source.top(&document).known(KEYS)? {
+        if let Some(why) = reader.too_far(key, &node) {
+            settings.notices.push(format!("{}: `{key}` is not used: {why}", node.place()));
+            continue;
+        }
         match key {
             "in_doubt_of" => reader.in_doubt_of(settings, &node)?,
             "policy" => reader.policy(settings, &node)?,
             "providers" => reader.providers(settings, &node)?,
             "local" => reader.local(settings, &node)?,
+            "web_fetch" => {
+                for (key, value) in node.table()?.known(web::FETCH_KEYS)? {
+                    settings.web.read_fetch(key, &value)?;
+                    reader.note(settings, &value);
+                }
+            }
+            "web_search" => {
+                for (key, value) in node.table()?.known(web::SEARCH_KEYS)? {
+                    settings.web.read_search(key, &value)?;
+                    reader.note(settings, &value);
+                }
+            }
+            "secrets" => reader.secrets(settings, &node)?,
+            "hooks" => reader.hooks(settings, &node)?,
             key => {
                 reader.plain(settings, key, &node)?;
                 reader.note(settings, &node);
@@ -95,6 +122,17 @@ impl Reader<'_> {
         if self.scope == Scope::Managed {
             settings.locked.insert(node.key.clone());
         }
+    }
+
+    /// Why a key is not taken from this file, though it is trusted.
+    fn too_far(&self, key: &str, node: &Node<'_>) -> Option<&'static str> {
+        match self.scope {
+            Scope::Project | Scope::ProjectLocal => {}
+            Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
+        }
+        let bypass = key == "mode" && node.text().is_ok_and(|word| word == Mode::Bypass.word());
+        (bypass || OWN_KEYS.contains(&key))
+            .then_some("a project may not set it; it is for your own configuration")
     }
 
     /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.
@@ -165,6 +203,7 @@ impl Reader<'_> {
                 settings.profile = Some(word.to_owned());
             }
             "tools" => settings.tools = node.texts()?,
+            "tool_budget" => settings.tool_budget = Some(node.whole32(0)?),
             "env_pass" => settings.env_pass = variables(node)?,
             "sandbox" => {
                 settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);
@@ -196,21 +235,25 @@ impl Reader<'_> {
                 _ => Decision::Deny,
             };
             for item in list.items()? {
-                rules.push(self.rule(decision, &item)?);
+                let (rule, examples) = self.rule(decision, &item)?;
+                rules.push(rule);
+                settings.examples += examples;
             }
             self.note(settings, &list);
         }
         // Managed rules come first, as they do in the decision.
         if self.scope == Scope::Managed {
-            rules.append(&mut settings.rules);
-            settings.rules = rules;
+            rules.append(&mut settings.parsed);
+            settings.parsed = rules;
         } else {
-            settings.rules.extend(rules);
+            settings.parsed.extend(rules);
         }
+        settings.rules = settings.parsed.iter().map(|rule| rule.written().clone()).collect();
         Ok(())
     }
 
-    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<RuleText, ConfigError> {
+    /// A rule, and how many examples it has.
+    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<(Rule, usize), ConfigError> {
         let (mut text, mut matching, mut not_matching) = (None, Vec::new(), Vec::new());
         match item.as_table() {
             Some(table) => {
@@ -238,7 +281,7 @@ impl Reader<'_> {
         let rule = Rule::parse(&written).map_err(|error| item.error(error))?;
         let examples = Examples { matching: &matching, not_matching: &not_matching };
         check_examples(&rule, examples).map_err(|error| item.error(error))?;
-        Ok(written)
+        Ok((rule, matching.len() + not_matching.len()))
     }
 
     fn providers(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
@@ -247,6 +290,21 @@ impl Reader<'_> {
             let read = provider::read(self, &name, &table, before)?;
             settings.providers.insert(name, read);
             self.note(settings, &table);
+        }
+        Ok(())
+    }
+
+    /// Lists of all files are joined.
+    fn secrets(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        for (key, value) in node.table()?.known(SECRETS_KEYS)? {
+            let patterns = value.texts()?;
+            Scanner::new(&[], &patterns, &[]).map_err(|error| value.error(error))?;
+            let held = match key {
+                "extra" => &mut settings.secrets.extra,
+                _ => &mut settings.secrets.allow,
+            };
+            held.extend(patterns);
+            self.note(settings, &value);
         }
         Ok(())
     }

@@ -46,8 +46,11 @@ impl Settings {
             self.row("max_output", json!(self.max_output)),
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),
+            self.row("tool_budget", json!(self.tool_budget.unwrap_or(crate::deferral::TOOL_BUDGET))),
             self.row("env_pass", json!(self.env_pass)),
             self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
+            self.row("secrets.extra", json!(self.secrets.extra)),
+            self.row("secrets.allow", json!(self.secrets.allow)),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
@@ -68,6 +71,20 @@ impl Settings {
         rows.push(self.row("local.dir", json!(self.local.dir)));
         rows.push(self.row("local.threads", json!(self.local.threads)));
         rows.push(self.row("local.context", json!(self.local.context)));
+        rows.push(self.row("web_fetch.allow_private", json!(self.web.allow_private)));
+        let search = self.web.search.as_ref();
+        rows.push(self.row("web_search.backend", json!(search.map(|search| search.backend.word()))));
+        if let Some(search) = search {
+            let url = search.url.as_deref().map(without_password);
+            rows.push(self.row("web_search.url", json!(url)));
+            rows.push(self.row("web_search.key_env", json!(search.key_env)));
+        }
+        rows.extend(self.hooks.shown().map(|(source, spec)| Shown {
+            key: format!("hooks.{}", spec.event.word()),
+            value: json!(spec.command),
+            source,
+            locked: false,
+        }));
         rows
     }
 
