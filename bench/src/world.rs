@@ -122,6 +122,7 @@ impl World {
             tools,
             checkpoints: None,
             secrets: Default::default(),
+            hooks: None,
             levels: None,
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
@@ -140,6 +141,7 @@ impl World {
             tools: Vec::new(),
             deferred: Vec::new(),
             max_output: None,
+            mode_of_session: false,
             sandbox: sterna_model::SandboxWish::None,
             fallback: Vec::new(),
             output_schema: None,

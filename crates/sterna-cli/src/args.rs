@@ -47,6 +47,8 @@ pub enum Command {
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),
+    /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
+    Trust(commands::trust::TrustArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works
@@ -130,7 +132,7 @@ pub struct TurnArgs {
     /// A further writable folder
     #[arg(long, value_name = "DIR")]
     pub add_dir: Vec<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass or plan
+    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
     #[arg(long)]
     pub mode: Option<String>,
     /// What an ask does where nobody is at a terminal
@@ -157,6 +159,9 @@ pub struct TurnArgs {
     /// Refuse to run where commands cannot be confined
     #[arg(long)]
     pub require_sandbox: bool,
+    /// Let the folder's own configuration, hooks, servers and skills count for this run
+    #[arg(long)]
+    pub trust: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

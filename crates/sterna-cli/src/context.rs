@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use sterna::config::{self, Settings};
 use sterna::places::Places;
+use sterna::trust::Trust;
 use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv, secrets_of};
 use sterna_llm_http::HttpProvider;
+use sterna_log::SharedBlobs;
 use sterna_model::SessionId;
 use sterna_runtime::{Env, Parts, Runtime, Secrets, SharedCheckpoints, Toolbox};
 use sterna_sqlite::{Options, SqliteStore};
@@ -27,6 +29,8 @@ pub struct Context {
     pub broken: Option<Failure>,
     /// Nothing is to be kept.
     pub ephemeral: bool,
+    /// Whether files of the folder count. `Nothing` until somebody looks: `trust::join`.
+    pub trust: Trust,
 }
 
 impl Context {
@@ -54,11 +58,19 @@ impl Context {
             let message = format!("`{}` is not a folder", wanted.display());
             return Err(Failure::usage(message).hint("name a folder that exists"));
         }
-        let (settings, broken) = match config::load(&places, &cwd, &get) {
+        let (settings, broken) = match config::load(&places, &get) {
             Ok(settings) => (settings, None),
             Err(error) => (Settings::from_env(&get), Some(error.into())),
         };
-        Ok(Self { places, settings, cwd, print: Print::from_env(), broken, ephemeral: false })
+        Ok(Self {
+            places,
+            settings,
+            cwd,
+            print: Print::from_env(),
+            broken,
+            ephemeral: false,
+            trust: Trust::Nothing,
+        })
     }
 
     /// The store, made if there is none.
@@ -97,14 +109,17 @@ impl Context {
         let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
         let env = Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key()));
         let secrets = self.secrets(env.clone());
+        let blobs: SharedBlobs = store.clone();
+        let hooks = self.settings.hooks.shared(&blobs);
         Runtime::new(Parts {
             log: store.clone(),
-            blobs: store,
+            blobs,
             provider: Arc::new(router),
             env,
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
             secrets,
+            hooks,
             levels: None,
         })
     }

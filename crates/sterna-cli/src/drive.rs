@@ -2,18 +2,20 @@
 //!
 //! It must never decide what the turn does. Whatever happens, the last thing it shows is a result.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use sterna::Sterna;
 use sterna_model::{
-    Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo, WaitId,
+    EffectClass, Event, EventKind, GrantScope, Mode, ResultEvent, Rewrite, Ruling, Seq, SessionId,
+    StopReason, TurnNo, WaitId,
 };
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
 
 use crate::commands::policy::grant_shown;
+use crate::edit::{Editable, in_editor};
 use crate::person::{Answer, Line, Person, chosen};
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::{Open, Output};
@@ -68,6 +70,7 @@ impl Follow<'_> {
             wants_cancel: false,
             signalled: None,
             open: VecDeque::new(),
+            calls: HashMap::new(),
         };
         watch.run(out, signals).await
     }
@@ -85,6 +88,8 @@ struct Watch<'a> {
     signalled: Option<Signal>,
     /// Who waits for a person's word.
     open: VecDeque<Open>,
+    /// The arguments of the turn's calls, as they are now.
+    calls: HashMap<String, String>,
 }
 
 /// What a person said, or that they want to stop.
@@ -148,7 +153,11 @@ impl<'a> Watch<'a> {
                 () = std::future::ready(()), if can_ask => {
                     if let (Some(person), Some(open)) = (self.follow.person, self.open.pop_front()) {
                         out.pause();
-                        asking = Some(Box::pin(ask(person, open, self.runtime.clone(), self.follow.session.clone())));
+                        let arguments = match &open {
+                            Open::Approval { call_id, .. } => self.calls.get(call_id).cloned(),
+                            Open::Questions { .. } | Open::Plan { .. } => None,
+                        };
+                        asking = Some(Box::pin(ask(person, open, arguments, self.runtime.clone(), self.follow.session.clone())));
                     }
                 }
                 _ = frames.tick(), if animated => out.tick(),
@@ -173,6 +182,16 @@ impl<'a> Watch<'a> {
                 return Some(Ended { code: exit_code(&result), result, left });
             }
             kind => {
+                match kind {
+                    EventKind::ToolProposed { call_id, arguments, .. } => {
+                        self.calls.insert(call_id.clone(), arguments.clone());
+                    }
+                    EventKind::HookRan { call_id: Some(call_id), says, .. } => {
+                        let new = says.rewrite.as_ref().map(|new| (call_id.clone(), new.arguments.clone()));
+                        self.calls.extend(new);
+                    }
+                    _ => {}
+                }
                 if let Some(closed) = Open::closed_by(kind) {
                     self.open.retain(|open| open.wait() != closed);
                 }
@@ -316,10 +335,16 @@ async fn store(
 }
 
 /// Shows what would happen, and asks.
-async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) -> Said {
+async fn ask(
+    person: &Person,
+    open: Open,
+    arguments: Option<String>,
+    runtime: Runtime,
+    session: SessionId,
+) -> Said {
     let print = Print::from_env();
     match open {
-        Open::Approval { wait, tool, summary, reason, rule, preview, untrusted } => {
+        Open::Approval { wait, tool, summary, reason, rule, preview, untrusted, call_id: _ } => {
             // A summary that begins with the tool's name needs it no second time.
             let tool =
                 if summary.starts_with(&tool) { String::new() } else { format!("{} ", one_line(&tool, 80)) };
@@ -352,6 +377,15 @@ async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) 
                             }
                         }
                         Answer::For(scope) => break (Ruling::Allow, Some(scope)),
+                        Answer::Edit => match edited(arguments.as_deref()).await {
+                            Ok(Some(arguments)) => {
+                                // Whoever takes the answer says what the new call is.
+                                let class = EffectClass::AtMostOnce;
+                                break (Ruling::Edited(Rewrite { arguments, class }), None);
+                            }
+                            Ok(None) => print.note("nothing was changed"),
+                            Err(why) => print.warning(&why),
+                        },
                         Answer::No(feedback) => break (Ruling::Deny { feedback }, None),
                         Answer::WhyNot => match person.read("why not? (Enter: say nothing) ", false).await {
                             Line::Interrupt => return Said::Interrupt,
@@ -361,12 +395,50 @@ async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) 
                             }
                         },
                         Answer::Unclear => {
-                            print.note("answer y, t, s, p, u or n; `n use the other file` says why")
+                            print.note("answer y, t, s, p, u, e or n; `n use the other file` says why")
                         }
                     },
                 }
             };
             Said::Ruled { wait, ruling, grant }
+        }
+        Open::Plan { wait, slug, content, after } => {
+            print.note(&print.paint_err(&format!("? plan {}", one_line(&slug, 64)), Style::Bold));
+            print.note(&harmless(content.trim_end()));
+            let prompt = format!(
+                "approve it, and go on in mode {}? [y]es, [e]dit, [n]o, or another mode: ",
+                after.word()
+            );
+            let ruling = loop {
+                let text = match person.read(&prompt, false).await {
+                    Line::Interrupt => return Said::Interrupt,
+                    Line::End => break Ruling::Deny { feedback: String::new() },
+                    Line::Text(text) => text,
+                };
+                let mode =
+                    Mode::ALL.into_iter().find(|mode| mode.word() == text.trim() && *mode != Mode::Plan);
+                match (mode, Answer::read(&text)) {
+                    (Some(mode), _) => break Ruling::Plan { mode: Some(mode), content: None },
+                    (None, Answer::Once) => break Ruling::Allow,
+                    (None, Answer::Edit) => match in_editor(content.clone(), ".md").await {
+                        Ok(text) if text.trim().is_empty() => {
+                            print.note("the plan is empty; nothing was changed")
+                        }
+                        Ok(text) => break Ruling::Plan { mode: None, content: Some(text) },
+                        Err(why) => print.warning(&why),
+                    },
+                    (None, Answer::No(feedback)) => break Ruling::Deny { feedback },
+                    (None, Answer::WhyNot) => match person.read("what should be different? ", false).await {
+                        Line::Interrupt => return Said::Interrupt,
+                        Line::End => break Ruling::Deny { feedback: String::new() },
+                        Line::Text(why) => break Ruling::Deny { feedback: why.trim().to_owned() },
+                    },
+                    (None, Answer::For(_) | Answer::Unclear) => {
+                        print.note("answer y, e, n or a mode; `n do the tests first` says why");
+                    }
+                }
+            };
+            Said::Ruled { wait, ruling, grant: None }
         }
         Open::Questions { wait, questions } => {
             let mut answers = Vec::new();
@@ -405,6 +477,14 @@ async fn ask(person: &Person, open: Open, runtime: Runtime, session: SessionId) 
     }
 }
 
+/// The call's arguments with the person's own text. `None`: it is as it was.
+async fn edited(arguments: Option<&str>) -> Result<Option<String>, String> {
+    let arguments = arguments.ok_or("the arguments of this call are not known here")?;
+    let editable = Editable::of(arguments);
+    let text = in_editor(editable.text.clone(), ".txt").await?;
+    editable.with(arguments, &text)
+}
+
 /// A diff in its colours, or any other text, indented.
 fn show_preview(print: &Print, preview: &str) {
     for line in harmless(preview).lines() {
@@ -418,4 +498,4 @@ fn show_preview(print: &Print, preview: &str) {
     }
 }
 
-const ALLOW: &str = "allow it? [y]es once, for this [t]urn, [s]ession, [p]roject, [u]ser, or [n]o: ";
+const ALLOW: &str = "allow it? [y]es once, for this [t]urn, [s]ession, [p]roject, [u]ser, [e]dit, or [n]o: ";

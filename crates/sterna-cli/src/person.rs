@@ -39,6 +39,8 @@ pub enum Answer {
     Once,
     /// This very content, for as long.
     For(GrantScope),
+    /// With the person's own text.
+    Edit,
     No(String),
     /// Feedback is still to come.
     WhyNot,
@@ -91,6 +93,7 @@ impl Answer {
             ("s" | "session", "") => Self::For(GrantScope::Session),
             ("p" | "project", "") => Self::For(GrantScope::Project),
             ("u" | "user", "") => Self::For(GrantScope::User),
+            ("e" | "edit", "") => Self::Edit,
             ("n" | "no", "") => Self::WhyNot,
             ("n" | "no", why) => Self::No(why.to_owned()),
             _ => Self::Unclear,
@@ -168,6 +171,8 @@ mod tests {
             ("session", Answer::For(GrantScope::Session)),
             ("p", Answer::For(GrantScope::Project)),
             ("User", Answer::For(GrantScope::User)),
+            ("e", Answer::Edit),
+            ("Edit", Answer::Edit),
             ("n", Answer::WhyNot),
             ("no use tabs", no("use tabs")),
             ("N  not here ", no("not here")),

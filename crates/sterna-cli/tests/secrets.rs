@@ -126,6 +126,21 @@ fn what_a_command_prints_is_kept_without_its_secrets() {
     assert!(found.len() >= 2, "the log and the export have its placeholder: {found:?}");
 }
 
+#[test]
+fn sessions_of_other_agents_are_imported_without_secrets() {
+    let token = concat!("glpat", "-xT4bW8cZ1nV5rL3pD6hJ");
+    let log = include_str!("../../sterna-import/tests/data/claude.jsonl");
+    assert!(log.contains("There is no lake"));
+    let world = World::new("");
+    let file = world.work().join("claude.jsonl");
+    std::fs::write(&file, log.replace("There is no lake", &format!("There is {token}"))).unwrap();
+    let done = world.sterna(&["sessions", "import", file.to_str().unwrap(), "--id", "t"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let shown = world.sterna(&["sessions", "show", "t"]);
+    assert!(shown.out.contains("There is [secret:gitlab-token:"), "{}", shown.out);
+    assert!(files_with(&world.home(), token.as_bytes()).is_empty());
+}
+
 /// Files below a folder that hold these bytes.
 fn files_with(dir: &Path, needle: &[u8]) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();

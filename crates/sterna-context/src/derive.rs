@@ -95,7 +95,7 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
         Transition::OutputContinue => prompt.note("output_continue"),
         Transition::Grace => prompt.note("grace"),
         Transition::Repair => prompt.note("output_repair"),
-        Transition::Input | Transition::ToolResults | Transition::Steer => "",
+        Transition::Input | Transition::ToolResults | Transition::Steer | Transition::StopHook => "",
     };
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };

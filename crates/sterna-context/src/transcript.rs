@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, EffectKey, EffectResult, InputPart, Intended, ModelOutcome, Part, Record, Seq, ToolCall,
-    ToolOutcome, ToolStatus, Untrusted,
+    Body, EffectKey, EffectResult, HookEvent, InputPart, Intended, ModelOutcome, Part, Record, Seq, ToolCall,
+    ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
 use crate::untrusted::marked;
@@ -19,6 +19,10 @@ pub struct Transcript {
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, Vec<InputPart>>,
+    /// What hooks have said since the last request.
+    notes: Vec<Arc<str>>,
+    /// The inputs that the last turn began with: where among the items.
+    begun: Vec<(Seq, usize)>,
     /// How far `items` and `open` were after records of this log that changed them.
     marks: Vec<Mark>,
     /// Items that rewinds left behind, with the record of the rewind: a later one may go back to them.
@@ -50,6 +54,7 @@ struct Mark {
     after: Seq,
     items: usize,
     open: Option<OpenStep>,
+    notes: Vec<Arc<str>>,
 }
 
 impl Transcript {
@@ -75,6 +80,8 @@ impl Transcript {
             }
             Body::TurnStarted(started) => {
                 self.pass(&started.inputs);
+                let first = self.items.len().saturating_sub(started.inputs.len());
+                self.begun = started.inputs.iter().copied().zip(first..).collect();
                 self.mark(record.seq);
             }
             Body::Intent(intent) => match &intent.what {
@@ -97,6 +104,15 @@ impl Transcript {
                 self.inputs.clear();
                 self.marks.clear();
                 self.left.clear();
+                self.mark(record.seq);
+            }
+            Body::HookRan(ran) => {
+                if ran.event == HookEvent::UserPromptSubmit && ran.says.blocked {
+                    self.withhold(ran.input);
+                }
+                let event = ran.event.word();
+                let note = |text: &String| format!("<hook event=\"{event}\">\n{text}\n</hook>").into();
+                self.notes.extend(ran.says.context.iter().map(note));
                 self.mark(record.seq);
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(record.seq, rewound.to),
@@ -128,6 +144,24 @@ impl Transcript {
         items
     }
 
+    /// The text of an input that waits, or that the last turn began with.
+    pub fn prompt(&self, seq: Seq) -> Option<String> {
+        if let Some(parts) = self.inputs.get(&seq) {
+            return Some(input_text(parts));
+        }
+        let (_, at) = self.begun.iter().find(|(begun, _)| *begun == seq)?;
+        match &**self.items.get(*at)? {
+            Item::User(texts) => Some(texts.join("\n")),
+            Item::Assistant(_) | Item::Results(_) => None,
+        }
+    }
+
+    /// What the open calls were answered so far: text, and whether the call failed. In the order of the calls.
+    pub fn open_results(&self) -> impl Iterator<Item = Option<(&str, bool)>> {
+        let results = self.open.iter().flat_map(|open| &open.results);
+        results.map(|result| result.as_ref().map(|result| (result.text.as_str(), result.failed)))
+    }
+
     /// The text of an input that no request has taken yet.
     pub fn input(&self, seq: Seq) -> Option<&[InputPart]> {
         self.inputs.get(&seq).map(Vec::as_slice)
@@ -156,16 +190,26 @@ impl Transcript {
     }
 
     fn mark(&mut self, after: Seq) {
-        self.marks.push(Mark { after, items: self.items.len(), open: self.open.clone() });
+        let (open, notes) = (self.open.clone(), self.notes.clone());
+        self.marks.push(Mark { after, items: self.items.len(), open, notes });
+    }
+
+    /// A prompt that a hook forbade reaches no model, in no later request either. Its place stays, so that rewinds
+    /// find what they look for.
+    fn withhold(&mut self, input: Option<Seq>) {
+        let at = self.begun.iter().find(|(seq, _)| Some(*seq) == input).map(|(_, at)| *at);
+        if let Some(slot) = at.and_then(|at| self.items.get_mut(at)) {
+            *slot = Arc::new(Item::User(vec![WITHHELD.to_owned()]));
+        }
     }
 
     /// Makes it what it was after the record `to`. Between two rewinds items are only added, so what stood after a
     /// record is the beginning of what stood when the next rewind came.
     fn rewind(&mut self, seq: Seq, to: Seq) {
         let known = self.marks.partition_point(|mark| mark.after <= to).checked_sub(1);
-        let (items, open) = match known.and_then(|at| self.marks.get(at)) {
-            Some(mark) => (mark.items, mark.open.clone()),
-            None => (0, None),
+        let (items, open, notes) = match known.and_then(|at| self.marks.get(at)) {
+            Some(mark) => (mark.items, mark.open.clone(), mark.notes.clone()),
+            None => (0, None, Vec::new()),
         };
         let then = self.left.iter().find(|(at, _)| *at > to);
         let (then, strangers) =
@@ -175,7 +219,7 @@ impl Transcript {
         let items = std::mem::replace(&mut self.items, items);
         let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
         self.left.push((seq, Past { items, untrusted }));
-        self.open = open;
+        (self.open, self.notes) = (open, notes);
         self.inputs.retain(|input, _| *input <= to);
         self.mark(seq);
     }
@@ -188,6 +232,7 @@ impl Transcript {
         self.untrusted.extend(strangers.map(|one| (at, one)));
         self.items.extend(more);
         self.open = None;
+        self.notes.clear();
         for input in inputs {
             self.inputs.remove(input);
         }
@@ -199,7 +244,9 @@ impl Transcript {
             let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
             Arc::new(Item::User(texts))
         });
-        results.chain(heard).collect()
+        let told = self.notes.iter().map(|note| note.to_string()).collect::<Vec<_>>();
+        let told = (!told.is_empty()).then(|| Arc::new(Item::User(told)));
+        results.chain(told).chain(heard).collect()
     }
 
     fn answered(&mut self, key: &EffectKey, model: &ModelOutcome) {
@@ -274,3 +321,6 @@ fn is_empty(part: &Part) -> bool {
 /// What the model reads in place of a result that was lost.
 pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown: the result of this call was lost. It may or may not have \
     happened. Look at the state of things before you do it again.";
+
+/// What stands in place of a prompt that a hook forbade.
+const WITHHELD: &str = "(A hook of the person withheld this message: it was not sent.)";

@@ -59,6 +59,13 @@ impl Names {
                 self.wait(&mut opened.wait);
             }
             Body::WaitResolved { wait, .. } => self.wait(wait),
+            Body::HookRan(ran) => {
+                // It begins as a wait's name does.
+                self.wait(&mut ran.key);
+                if let Some(key) = &mut ran.tool {
+                    self.key(key);
+                }
+            }
             Body::TitleSet { .. }
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }

@@ -176,6 +176,7 @@ impl IndexDelta {
             | Body::TodoSet { .. }
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. }
+            | Body::HookRan(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

@@ -54,6 +54,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
             }
             WaitOn::Approval(_) => file!("wait_approval"),
             WaitOn::Questions(_) => file!("wait_questions"),
+            WaitOn::Plan(_) => ["", include_str!("golden/v2/wait_plan.json")],
         },
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
@@ -64,6 +65,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::CheckpointTaken(_) => file!("checkpoint_taken"),
         Body::CheckpointMissed { .. } => file!("checkpoint_missed"),
         Body::Rewound(_) => file!("rewound"),
+        Body::HookRan(_) => ["", include_str!("golden/v2/hook_ran.json")],
     }
 }
 
@@ -191,6 +193,7 @@ fn drafts() -> Vec<Draft> {
                 tools: vec!["read".into()],
                 deferred: Vec::new(),
                 max_output: Some(4096),
+                mode_of_session: false,
                 sandbox: SandboxWish::Auto,
                 fallback: Vec::new(),
                 output_schema: None,
@@ -360,6 +363,38 @@ fn drafts() -> Vec<Draft> {
                 content: hash(8),
                 untrusted: Vec::new(),
             }),
+        }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w3".into(),
+            key: key("demo/1/2/tool/3"),
+            deadline: None,
+            answered: false,
+            on: WaitOn::Plan(SubmittedPlan {
+                slug: "fix-it".into(),
+                content: "# Fix it".into(),
+                after: Mode::AcceptEdits,
+            }),
+        }))),
+        step(Body::HookRan(Box::new(HookRan {
+            key: "demo/1/2/hook/PreToolUse/0.1".into(),
+            event: HookEvent::PreToolUse,
+            tool: Some(key("demo/1/2/tool/0")),
+            input: Some(4),
+            hooks: vec![HookReport {
+                name: "hooks.json:PreToolUse.1.1".into(),
+                end: HookEnd::FailedClosed,
+                duration_ms: 3,
+                message: "hello".into(),
+                output: "noise".into(),
+            }],
+            says: HookSays {
+                blocked: true,
+                permission: Some(Decision::Ask),
+                reason: "so".into(),
+                stop: Some("enough".into()),
+                rewrite: Some(Rewrite { arguments: "{}".into(), class: EffectClass::AtMostOnce }),
+                context: vec!["mind".into()],
+            },
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),

@@ -5,6 +5,7 @@
 
 mod effect;
 mod event;
+mod hook;
 mod ids;
 mod message;
 mod placeholder;
@@ -16,6 +17,7 @@ mod usage;
 
 pub use effect::*;
 pub use event::*;
+pub use hook::*;
 pub use ids::*;
 pub use message::*;
 pub use placeholder::*;

@@ -99,6 +99,9 @@ pub struct Verdict {
     /// What the call may change in files, whatever the decision is.
     #[serde(skip)]
     pub changes: Changes,
+    /// It asks, and nothing but the mode makes it: neither a rule nor the safety floor has a say.
+    #[serde(skip)]
+    pub by_mode: bool,
     /// What a sandbox has to let the call's commands do, and must not, when they run.
     #[serde(skip)]
     pub bounds: Bounds,
@@ -265,6 +268,8 @@ impl Judge<'_> {
     fn ask_or_wall(&mut self, reason: String) {
         if self.ask.mode == Mode::Plan {
             self.find(Rank::Wall, format!("plan mode: nothing that may write can run: {reason}"), None);
+        } else if self.ask.mode == Mode::Pair {
+            self.find(Rank::AskByRule, format!("mode `pair` shows what may write: {reason}"), None);
         } else {
             self.find(Rank::AskByMode, reason, None);
         }
@@ -344,7 +349,7 @@ impl Judge<'_> {
             Access::Unaccepted { why } => self.find(Rank::AskByRule, why.as_str(), None),
             Access::Other => {
                 self.changes.unknown = true;
-                match self.tool_rule.filter(|_| self.ask.mode != Mode::Plan) {
+                match self.tool_rule.filter(|_| !matches!(self.ask.mode, Mode::Plan | Mode::Pair)) {
                     Some(i) => {
                         let reason = format!("allowed by {}", described(&self.ask.rules[i]));
                         self.find(Rank::Allow, reason, Some(i));
@@ -406,6 +411,11 @@ impl Judge<'_> {
         if by_command && !open && !self.glimpsing {
             bounds::touch(&mut self.bounds, how, &real, self.ask.mode);
         }
+        if how != How::Read && self.ask.mode == Mode::Pair {
+            // No allow rule answers it: that the person sees each write is what the mode is for.
+            self.find(Rank::AskByRule, format!("{what}: mode `pair` shows each write"), None);
+            return;
+        }
         let covering = match by {
             By::Tool => self.tool_rule,
             By::Command(rule) => rule,
@@ -455,6 +465,9 @@ impl Judge<'_> {
                     self.find(Rank::Allow, format!("{what}: file tools may write in the workspace"), None);
                 }
                 Mode::Plan => self.find(Rank::Wall, format!("plan mode: {what}"), None),
+                Mode::Pair => {
+                    self.find(Rank::AskByRule, format!("{what}: mode `pair` shows each write"), None);
+                }
             },
         }
     }
@@ -463,7 +476,7 @@ impl Judge<'_> {
     fn sandboxed(&self) -> bool {
         let trusting = match self.ask.mode {
             Mode::Execute | Mode::NeverAsk | Mode::Bypass => true,
-            Mode::AcceptEdits | Mode::Ask | Mode::Plan => false,
+            Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair => false,
         };
         trusting && self.ask.sandbox.holds()
     }
@@ -714,7 +727,7 @@ impl Judge<'_> {
             (
                 Rank::AskByMode | Rank::AskByRule,
                 None,
-                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan,
+                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair,
             ) => (Decision::Ask, why),
         };
         let met = |i: &usize| {
@@ -731,6 +744,7 @@ impl Judge<'_> {
             rules: self.met.iter().map(met).collect(),
             shell: self.plan,
             changes: self.changes,
+            by_mode: decision == Decision::Ask && rank == Rank::AskByMode,
             bounds: self.bounds,
         }
     }

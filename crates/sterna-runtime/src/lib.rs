@@ -11,6 +11,7 @@ mod driver;
 mod effects;
 mod env;
 mod error;
+mod hooks;
 mod hub;
 mod kept;
 mod observe;
@@ -35,6 +36,10 @@ pub use checkpoints::{
 pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
+pub use hooks::{
+    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet,
+    HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+};
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;
 pub use parts::{Levels, Parts, PromptSource, TurnConfig};

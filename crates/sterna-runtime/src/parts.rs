@@ -13,7 +13,7 @@ use sterna_model::{
     TurnStarted,
 };
 
-use crate::{Env, Secrets, SharedCheckpoints, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct Parts {
     pub checkpoints: Option<SharedCheckpoints>,
     /// What must be neither kept, shown nor sent. The default finds secrets by pattern alone.
     pub secrets: Secrets,
+    /// Whoever wants to be asked, or told. `None`: nobody, and nothing is spent on it.
+    pub hooks: Option<SharedHooks>,
     /// Says how commands are confined. `None`: they are not.
     pub levels: Option<Arc<dyn Levels>>,
 }
@@ -60,6 +62,8 @@ pub struct TurnConfig {
     pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
+    /// Nobody chose `mode`: where the session was switched to another, that one counts.
+    pub mode_of_session: bool,
     pub sandbox: SandboxWish,
     /// Routes that take over, in this order, when the one before them fails for good.
     pub fallback: Vec<Route>,
@@ -88,6 +92,7 @@ impl TurnConfig {
             tools: self.tools.clone(),
             deferred: self.deferred.clone(),
             max_output: self.max_output,
+            mode_of_session: self.mode_of_session,
             sandbox: self.sandbox,
             fallback: self.fallback.clone(),
             output_schema: self.output_schema.clone().map(Box::new),
@@ -112,6 +117,7 @@ impl TurnConfig {
             tools: given.tools.clone(),
             deferred: given.deferred.clone(),
             max_output: given.max_output,
+            mode_of_session: given.mode_of_session,
             sandbox: given.sandbox,
             fallback: given.fallback.clone(),
             output_schema: given.output_schema.as_deref().cloned(),
@@ -138,6 +144,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         deferred,
         // Each model call has its own in its intent.
         max_output: _,
+        mode_of_session: _,
         sandbox,
         fallback,
         output_schema,

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::FutureExt;
+use serde_json::json;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
-    SessionId, SessionOpened, TurnNo,
+    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route,
+    RuleText, Seq, SessionId, SessionOpened, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;
@@ -236,9 +237,14 @@ impl Runtime {
         self.was_untaken(session, &[input], receipt).await
     }
 
-    /// Changes the mode from the next turn on.
+    /// Changes the mode from the next turn on, for turns that were given none of their own.
     pub async fn set_mode(&self, session: &SessionId, mode: Mode, by: &str) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await
+        let change = json!({ "key": "mode", "value": mode.word(), "by": by });
+        self.ask_outside(session, HookEvent::ConfigChange, "mode", change).await?;
+        let receipt = self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await?;
+        let told = json!({ "mode": mode.word(), "by": by });
+        self.tell_outside(session, HookEvent::ModeChanged, mode.word(), told).await?;
+        Ok(receipt)
     }
 
     /// Changes the route from the next turn on.
@@ -248,6 +254,8 @@ impl Runtime {
         route: Route,
         cause: &str,
     ) -> Result<Receipt, RuntimeError> {
+        let change = json!({ "key": "model", "value": route.to_string(), "by": cause });
+        self.ask_outside(session, HookEvent::ConfigChange, "model", change).await?;
         self.append_one(session, Body::RouteChanged { route, cause: cause.into(), turn: None }).await
     }
 
@@ -261,7 +269,9 @@ impl Runtime {
     }
 
     pub async fn close(&self, session: &SessionId, by: &str) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::SessionClosed { by: by.into() }).await
+        let receipt = self.append_one(session, Body::SessionClosed { by: by.into() }).await?;
+        self.tell_outside(session, HookEvent::SessionEnd, "", json!({ "by": by })).await?;
+        Ok(receipt)
     }
 
     /// A new session that shares the history of `parent` up to `seq` (`None`: all of it). Nothing is copied.
@@ -396,7 +406,7 @@ impl Runtime {
         Ok(receipt)
     }
 
-    async fn append_one(&self, session: &SessionId, body: Body) -> Result<Receipt, RuntimeError> {
+    pub(crate) async fn append_one(&self, session: &SessionId, body: Body) -> Result<Receipt, RuntimeError> {
         let id = format!("once:{}", self.0.parts.env.new_session_id());
         self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
     }
@@ -665,6 +675,7 @@ impl Inner {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Hooked { .. }
                 | Msg::Deadline { .. } => {}
             }
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sterna_model::Untrusted;
 use sterna_tool::Access;
 
 /// Where the result of a call comes from, when it is text of strangers. `told` is what its tool says.
@@ -16,6 +17,12 @@ pub(crate) fn origin(
         return Some(format!("mcp:{server}"));
     }
     told.or_else(|| accesses.iter().find_map(|access| of_access(access, roots)))
+}
+
+/// What a person who is asked is told of: those that look like orders first, and not more than anybody reads.
+pub(crate) fn told(all: &[Untrusted]) -> Vec<Untrusted> {
+    let (flagged, plain): (Vec<_>, Vec<_>) = all.iter().partition(|one| !one.flags.is_empty());
+    flagged.into_iter().chain(plain).take(TOLD).cloned().collect()
 }
 
 fn of_access(access: &Access, roots: &[PathBuf]) -> Option<String> {
@@ -33,12 +40,26 @@ fn of_access(access: &Access, roots: &[PathBuf]) -> Option<String> {
     }
 }
 
+/// Origins that an approval names at most.
+const TOLD: usize = 20;
 /// What whoever runs the machine has installed.
 const SYSTEM: [&str; 8] = ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/nix/store"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_person_is_told_of_orders_first() {
+        let one = |n: usize, flags: &[&str]| Untrusted {
+            origin: format!("web:{n}"),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        };
+        let mut all: Vec<Untrusted> = (0..30).map(|n| one(n, &[])).collect();
+        all.push(one(30, &["new-role"]));
+        let told = told(&all);
+        assert_eq!((told.len(), told[0].origin.as_str(), told[1].origin.as_str()), (20, "web:30", "web:0"));
+    }
 
     #[test]
     fn results_come_from_where_their_calls_reach() {

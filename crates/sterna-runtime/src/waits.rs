@@ -3,7 +3,8 @@
 
 use sterna_log::{LogError, Receipt};
 use sterna_model::{
-    Body, Draft, GrantScope, Ruling, Seq, SessionId, WaitId, WaitOn, WaitOpened, waiting_call,
+    Body, Draft, EffectClass, GrantScope, Mode, Rewrite, Ruling, Seq, SessionId, ToolCall, WaitId, WaitOn,
+    WaitOpened, waiting_call,
 };
 
 use crate::kept::granted;
@@ -83,9 +84,11 @@ impl Runtime {
             let wants = match &on {
                 WaitOn::Approval(_) => "an approval, which is allowed or denied",
                 WaitOn::Questions(_) => "a question, which is answered or refused",
+                WaitOn::Plan(_) => "a plan, which is approved or refused",
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
+        let ruling = self.checked(&on, ruling)?;
         let mut drafts = Vec::new();
         let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
@@ -121,6 +124,41 @@ impl Runtime {
         read.await?;
         let may_come = waiting_call(wait).is_some_and(|key| key.turn > over);
         Ok(Standing { opened, answered, may_come, root })
+    }
+
+    /// A person's own words are checked as the model's are, before they are taken.
+    fn checked(&self, on: &WaitOn, ruling: Ruling) -> Result<Ruling, RuntimeError> {
+        let wrong = |why: String| Err(RuntimeError::Refused(why));
+        match (on, ruling) {
+            (WaitOn::Approval(approval), Ruling::Edited(edit)) => {
+                let tools = &self.0.parts.tools;
+                let class = match tools.get(&approval.tool) {
+                    Some(_) => {
+                        if let Err(why) = tools.arguments(&approval.tool, &edit.arguments) {
+                            return wrong(format!(
+                                "`{}` does not take these arguments: {why}",
+                                approval.tool
+                            ));
+                        }
+                        let (id, name) = (String::new(), approval.tool.clone());
+                        let call = ToolCall { id, name, arguments: edit.arguments.clone(), truncated: false };
+                        tools.class(&call)
+                    }
+                    // Whoever drives the turn knows the tool, and checks. Nobody may run it twice.
+                    None => EffectClass::AtMostOnce,
+                };
+                Ok(Ruling::Edited(Rewrite { class, ..edit }))
+            }
+            (WaitOn::Plan(_), Ruling::Plan { mode: Some(Mode::Plan), .. }) => {
+                wrong("a plan is approved to leave plan mode: name another mode".into())
+            }
+            (WaitOn::Plan(_), Ruling::Plan { content: Some(text), .. })
+                if text.trim().is_empty() || text.len() > PLAN_BYTES =>
+            {
+                wrong("a plan has some text, and at most 64 KiB".into())
+            }
+            (_, ruling) => Ok(ruling),
+        }
     }
 
     /// Appends an answer that is refused when there is one.
@@ -179,6 +217,8 @@ fn proof(secret: &[u8; 32], wait: &str) -> String {
     hash.to_hex()[..PROOF_DIGITS].to_owned()
 }
 
+/// Bytes of a plan.
+const PLAN_BYTES: usize = 64 << 10;
 const MARK: char = '~';
 /// What else the secret may come to sign is another text.
 const PURPOSE: &str = "sterna wait 1\n";

@@ -98,6 +98,7 @@ fn parts(world: &World, model: TestModel, tools: Vec<SharedTool>) -> Parts {
         tools: Toolbox::new(tools),
         checkpoints: None,
         secrets: Secrets::default(),
+        hooks: None,
         levels: None,
     }
 }

@@ -218,6 +218,15 @@ pub enum ToolReturn {
     Done(ToolDone),
     /// A person must answer first; the call comes again with `ToolContext::answers`. The turn parks meanwhile.
     Ask(Vec<Question>),
+    /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
+    EnterPlan,
+    /// A plan for a person to approve. Only their yes ends plan mode; what they say is the call's result.
+    Plan {
+        /// 1 to 64 characters of `a-z0-9-`.
+        slug: String,
+        /// At most 64 KiB.
+        content: String,
+    },
 }
 
 /// A finished call.

@@ -32,6 +32,9 @@ pub struct TurnMachine {
     head: Seq,
     route: Option<Route>,
     mode: Mode,
+    /// The mode that somebody switched to last.
+    #[serde(default)]
+    switched: Option<Mode>,
     closed: bool,
     turns: TurnNo,
     /// Accepted inputs that no turn has taken.
@@ -93,7 +96,7 @@ impl TurnMachine {
                     running.reroute(route);
                 }
             }
-            Body::ModeChanged { mode, .. } => self.mode = *mode,
+            Body::ModeChanged { mode, .. } => (self.mode, self.switched) = (*mode, Some(*mode)),
             Body::InputAccepted(input) => {
                 self.closed = false;
                 self.waiting.insert(record.seq, input.delivery);
@@ -123,6 +126,14 @@ impl TurnMachine {
                 let over = self.turn.take().ok_or_else(|| wrong("no turn is running".into()))?;
                 // What was said for its waits, and they never came.
                 self.early.retain(|wait, _| waiting_call(wait).is_some_and(|key| key.turn > over.number));
+            }
+            Body::HookRan(ran) => {
+                // Hooks of a session that no turn runs in change nothing.
+                if let Some(running) =
+                    self.turn.as_mut().filter(|running| record.turn == Some(running.number))
+                {
+                    running.hook_ran(ran).map_err(wrong)?;
+                }
             }
             // A request to cancel a turn that is over arrives too late, and is no error.
             Body::CancelRequested { turn, by, reason, .. } => {
@@ -212,6 +223,11 @@ impl TurnMachine {
     /// The mode that the next turn has, unless it is given another.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The mode that somebody has switched the session to, if anybody has.
+    pub fn switched(&self) -> Option<Mode> {
+        self.switched
     }
 
     pub fn closed(&self) -> bool {

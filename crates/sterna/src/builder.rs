@@ -12,7 +12,9 @@ use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
     Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
 };
-use sterna_runtime::{Env, Levels, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
+use sterna_runtime::{
+    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
+};
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
@@ -77,6 +79,8 @@ pub struct Builder {
     settings: Option<Settings>,
     places: Option<Places>,
     checkpoints: Option<bool>,
+    hooks: Vec<Listening>,
+    mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -116,6 +120,8 @@ impl Sterna {
             settings: None,
             places: None,
             checkpoints: None,
+            hooks: Vec::new(),
+            mode_of_session: true,
             notice: Arc::new(|_| {}),
         }
     }
@@ -283,8 +289,28 @@ impl Builder {
         self
     }
 
+    /// The mode of turns that are given no other, also in sessions that were switched to another.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
+        self.mode_of_session = false;
+        self
+    }
+
+    /// A hook beside the configured ones, which come before it.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use sterna::runtime::{Hook, Listening, Matcher};
+    /// # fn add(hook: Arc<dyn Hook>) -> Result<sterna::Builder, Box<dyn std::error::Error>> {
+    /// use sterna::model::HookEvent;
+    /// let listening = Listening { matcher: Matcher::new("shell|edit")?, ..Listening::new(HookEvent::PreToolUse, hook) };
+    /// # Ok(
+    /// sterna::Sterna::builder().hook(listening)
+    /// # )
+    /// # }
+    /// ```
+    pub fn hook(mut self, listening: Listening) -> Self {
+        self.hooks.push(listening);
         self
     }
 
@@ -534,6 +560,7 @@ impl Builder {
             tools: shown,
             deferred,
             max_output: self.max_output.or(settings.max_output),
+            mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
             output_schema: self.output_schema,
@@ -553,7 +580,9 @@ impl Builder {
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels, secrets });
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs);
+        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets };
+        let runtime = Runtime::new(parts);
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
 }

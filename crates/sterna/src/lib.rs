@@ -21,6 +21,7 @@ pub mod config;
 mod deferral;
 mod env;
 mod error;
+mod hooks;
 mod local;
 #[cfg(feature = "mcp")]
 pub mod mcp;
@@ -31,6 +32,7 @@ mod sandbox;
 mod secrets;
 mod session;
 mod tool_fn;
+pub mod trust;
 mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
@@ -38,6 +40,7 @@ pub use checkpoints::LocalCheckpoints;
 pub use collect::{Collected, collect};
 pub use env::SystemEnv;
 pub use error::Error;
+pub use hooks::HookSettings;
 pub use local::LocalModel;
 pub use policy::{Explained, PolicyOf, PolicyView};
 pub use router::Router;

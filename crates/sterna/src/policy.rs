@@ -72,6 +72,9 @@ impl PolicyView {
             on_ask: OnAsk::default(),
             in_doubt: InDoubtPolicy::default(),
             in_doubt_of: Default::default(),
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             root: root.clone(),
             cwd: root,
             add_dirs: Vec::new(),
@@ -79,9 +82,6 @@ impl PolicyView {
             deferred: Vec::new(),
             sandbox: of.sandbox,
             now: env.now(),
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
         };
         let tools = Toolbox::new(sterna_tools::builtin(None, sandboxes.clone()));
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);

@@ -1,7 +1,7 @@
 //! Words for people: what a call does in a line, how long it took, what it cost.
 
 use serde_json::Value;
-use sterna_model::{EventKind, QuestionRef, Untrusted, WaitId};
+use sterna_model::{EventKind, Mode, QuestionRef, Untrusted, WaitId};
 
 use crate::print::one_line;
 
@@ -21,10 +21,19 @@ pub enum Open {
         preview: Option<String>,
         /// Texts of strangers that the model had read, each with how it looks.
         untrusted: Vec<String>,
+        /// The call that it is about.
+        call_id: String,
     },
     Questions {
         wait: WaitId,
         questions: Vec<QuestionRef>,
+    },
+    Plan {
+        wait: WaitId,
+        slug: String,
+        content: String,
+        /// The mode that a yes leads to.
+        after: Mode,
     },
 }
 
@@ -34,6 +43,7 @@ impl Open {
         match kind {
             EventKind::ApprovalRequested {
                 wait,
+                call_id,
                 tool,
                 summary,
                 reason,
@@ -41,7 +51,6 @@ impl Open {
                 source,
                 preview,
                 untrusted,
-                ..
             } => {
                 let rule = rule.as_ref().map(|rule| match source {
                     Some(source) => format!("{rule} ({source})"),
@@ -50,10 +59,15 @@ impl Open {
                 let (wait, tool, summary) = (wait.clone(), tool.clone(), summary.clone());
                 let (reason, preview) = (reason.clone(), preview.clone());
                 let untrusted = untrusted.iter().map(stranger).collect();
-                Some(Self::Approval { wait, tool, summary, reason, rule, preview, untrusted })
+                let call_id = call_id.clone();
+                Some(Self::Approval { wait, tool, summary, reason, rule, preview, untrusted, call_id })
             }
             EventKind::QuestionAsked { wait, questions, .. } => {
                 Some(Self::Questions { wait: wait.clone(), questions: questions.clone() })
+            }
+            EventKind::PlanSubmitted { wait, slug, content, after, .. } => {
+                let (wait, slug, content) = (wait.clone(), slug.clone(), content.clone());
+                Some(Self::Plan { wait, slug, content, after: *after })
             }
             _ => None,
         }
@@ -69,7 +83,7 @@ impl Open {
 
     pub fn wait(&self) -> &WaitId {
         match self {
-            Self::Approval { wait, .. } | Self::Questions { wait, .. } => wait,
+            Self::Approval { wait, .. } | Self::Questions { wait, .. } | Self::Plan { wait, .. } => wait,
         }
     }
 }

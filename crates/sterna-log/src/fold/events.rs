@@ -253,6 +253,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         })
                         .collect(),
                 },
+                WaitOn::Plan(plan) => EventKind::PlanSubmitted {
+                    wait,
+                    call_id,
+                    slug: plan.slug.clone(),
+                    content: plan.content.clone(),
+                    after: plan.after,
+                },
             }]
         }
         Body::WaitResolved { wait, ruling, by, early } => {
@@ -263,18 +270,22 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },
                 Ruling::Deny { feedback } => {
                     let feedback = feedback.clone();
-                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                    let decision = Decision::Deny;
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments: None }
                 }
                 Ruling::Timeout => {
-                    let feedback = "timeout".into();
-                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                    let (decision, feedback) = (Decision::Deny, "timeout".into());
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments: None }
                 }
-                Ruling::Allow | Ruling::Answers(_) => EventKind::ApprovalResolved {
-                    wait,
-                    decision: Decision::Allow,
-                    by,
-                    feedback: String::new(),
-                },
+                Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. } => {
+                    let arguments = match ruling {
+                        Ruling::Edited(rewrite) => Some(rewrite.arguments.clone()),
+                        Ruling::Plan { content, .. } => content.clone(),
+                        _ => None,
+                    };
+                    let (decision, feedback) = (Decision::Allow, String::new());
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments }
+                }
             }]
         }
         Body::CancelRequested { by, reason, .. } => {
@@ -304,6 +315,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("what this step changes in {root} cannot be undone: {why}");
             vec![EventKind::Warning { code: "checkpoint_missed".into(), message }]
         }
+        Body::HookRan(ran) => vec![EventKind::HookRan {
+            event: ran.event,
+            key: ran.key.clone(),
+            call_id: ran.tool.as_ref().map(|key| state.call(key).0),
+            says: ran.says.clone(),
+            hooks: ran.hooks.clone(),
+        }],
         Body::Rewound(rewound) => vec![EventKind::SessionRewound {
             to: rewound.to,
             files: rewound.files.map(|manifest| manifest.to_string()),

@@ -116,7 +116,8 @@ impl World {
             | Body::WaitOpened(_)
             | Body::WaitResolved { .. }
             | Body::CancelRequested { .. }
-            | Body::LimitReached { .. } => {}
+            | Body::LimitReached { .. }
+            | Body::HookRan(_) => {}
         }
     }
 

@@ -4,7 +4,9 @@
 mod caps;
 mod follow;
 mod handle;
+mod hooks;
 mod ladder;
+mod people;
 mod prefix;
 mod stage;
 mod want;
@@ -33,6 +35,7 @@ use crate::budget::Hold;
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
+use crate::hooks::HookAnswered;
 use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
@@ -93,6 +96,11 @@ pub(crate) enum Msg {
     },
     Deadline {
         turn: TurnNo,
+    },
+    /// What the hooks of an occurrence came to.
+    Hooked {
+        key: String,
+        answered: HookAnswered,
     },
 }
 
@@ -190,6 +198,7 @@ pub(crate) struct Driver {
     not_undone: HashMap<EffectKey, String>,
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
+    hooking: hooks::Hooking,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
     schema: Option<Arc<OutputSchema>>,
@@ -244,6 +253,7 @@ impl Driver {
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
+            hooking: hooks::Hooking::default(),
             request: None,
             prompt: None,
             schema: None,
@@ -321,7 +331,10 @@ impl Driver {
                     self.shown = self.state.head;
                     self.catch_up().await?;
                 }
-                None => self.load().await?,
+                None => {
+                    self.load().await?;
+                    self.hooking.restored = (self.state.machine.turns() > 0).then_some(self.state.head);
+                }
             },
         }
         if self.opening.is_none() {
@@ -382,7 +395,7 @@ impl Driver {
     /// Waits for something to happen. Staged records wait a moment for company.
     async fn wait(&mut self) -> Result<Option<End>, RuntimeError> {
         let passing = self.inflight.values().any(|flight| flight.stage == Stage::Passing);
-        if !self.staged.is_empty() || !self.ready.is_empty() {
+        if !self.staged.is_empty() || !self.ready.is_empty() || !self.hooking.queue.is_empty() {
             let quick = self.ready.is_empty() && !self.inflight.is_empty();
             if (quick || passing)
                 && let Ok(msg) = tokio::time::timeout(SHARE_COMMIT, self.rx.recv()).await
@@ -396,6 +409,7 @@ impl Driver {
                 return Ok(Some(End::Lost));
             }
             self.start_ready();
+            self.start_hooks();
             return Ok(None);
         }
         let env = &self.rt.parts.env;
@@ -427,7 +441,13 @@ impl Driver {
         if !self.end_overdue_waits().await? {
             return Ok(Flow::Stop(End::Lost));
         }
-        match self.state.machine.next() {
+        let next = self.state.machine.next();
+        if self.rt.parts.hooks.is_some()
+            && let Some(flow) = self.gate(&next)?
+        {
+            return Ok(flow);
+        }
+        match next {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
             Next::Start { turn, inputs } => {
@@ -468,7 +488,10 @@ impl Driver {
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
         // The record is what was promised when the input was accepted, whatever is known here.
-        let given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let mut given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
+            given.mode = mode;
+        }
         let started = turn_started(given, inputs, self.rt.parts.env.now());
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
     }
@@ -628,6 +651,7 @@ impl Driver {
             flight.task.abort();
         }
         self.ready.clear();
+        self.hooking.stop();
         if let Some(deadline) = self.deadline.take() {
             deadline.abort();
         }

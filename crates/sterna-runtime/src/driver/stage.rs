@@ -137,9 +137,8 @@ impl Driver {
         for mut draft in records {
             let machine = &self.state.machine;
             let fact = match &mut draft.body {
-                Body::Outcome(_) | Body::Attempt(_) | Body::InDoubt { .. } | Body::LimitReached { .. } => {
-                    true
-                }
+                Body::Outcome(_) | Body::Attempt(_) | Body::InDoubt { .. } => true,
+                Body::LimitReached { .. } | Body::HookRan(_) => true,
                 Body::WaitOpened(opened) => {
                     // The answer may be what came first.
                     opened.answered = machine.is_answered_early(&opened.key, &opened.wait, &opened.on);
@@ -151,6 +150,8 @@ impl Driver {
                 // The attempt that it follows says that none follows on the old route.
                 Body::RouteChanged { turn: Some(_), .. } => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
+                // What a plan's approval led to.
+                Body::ModeChanged { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);
                     self.inflight.remove(&intent.key);
@@ -239,6 +240,7 @@ fn identity(record: &Record) -> String {
         Body::InDoubt { key, .. } => format!("in_doubt:{key}"),
         Body::WaitOpened(opened) => format!("wait:{}", opened.wait),
         Body::WaitResolved { wait, .. } => format!("resolved:{wait}"),
+        Body::HookRan(ran) => format!("hook:{}", ran.key),
         Body::LimitReached { turn, reason } => format!("limit:{turn}:{}", reason.word()),
         _ => format!("record:{}", record.seq),
     }

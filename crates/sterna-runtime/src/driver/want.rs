@@ -15,11 +15,13 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
+use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::budget::Hold;
 use crate::effects::model::{ModelCall, estimate};
+use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
 use crate::secrets::CleanBlobs;
@@ -317,6 +319,9 @@ impl Driver {
         if call.doubt_answered && !self.own.contains(&call.key) {
             return self.doubt_answered(call);
         }
+        if self.plan_answered(&call)? {
+            return Ok(true);
+        }
         match &call.ruling {
             Some(Ruling::Deny { feedback }) => {
                 let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
@@ -334,7 +339,7 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
                 return Ok(true);
             }
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
         }
         if self.draining {
             return Ok(false);
@@ -342,7 +347,16 @@ impl Driver {
         if call.started > 0 && !self.own.contains(&call.key) {
             return self.in_doubt(call);
         }
-        self.pass(call)?;
+        let from = match self.before_call(&call)? {
+            Before::Judge(from) => from,
+            Before::Wait => return Ok(false),
+            Before::Deny(why) => {
+                let text = format!("denied: {why}\nThe call was not run.");
+                self.tool_outcome(call.key, unrun(ToolStatus::Denied, text, now))?;
+                return Ok(true);
+            }
+        };
+        self.pass(call, from)?;
         Ok(false)
     }
 
@@ -402,7 +416,7 @@ impl Driver {
             source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
-            untrusted: self.state.transcript.untrusted(),
+            untrusted: strangers::told(&self.state.transcript.untrusted()),
         };
         self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
     }
@@ -416,7 +430,7 @@ impl Driver {
                 self.report_unknown(call.key, &said)?;
             }
             Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
                 if self.draining {
                     return Ok(false);
                 }
@@ -526,7 +540,7 @@ impl Driver {
     }
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
-    fn pass(&mut self, call: CallTool) -> Result<(), RuntimeError> {
+    fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
         let rights = self.rights()?;
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
@@ -536,7 +550,7 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights)).catch_unwind();
+            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights, &from)).catch_unwind();
             let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
@@ -608,7 +622,7 @@ impl Driver {
         let intended_at = call.intended_at;
         let answers = match &call.ruling {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
-            Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout) | None => None,
+            Some(_) | None => None,
         };
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());

@@ -84,10 +84,8 @@ pub async fn run(call: ModelCall) -> ModelEnd {
         if event.segment == Segment::Text && event.phase == Phase::Delta {
             said.push_str(&event.text);
         }
-        // Nobody has ever looked: nothing is made for them.
-        if call.hub.is_active() {
-            deltas.take(event, &show);
-        }
+        // Also while nobody looks: whoever comes in the middle of a secret must not see its end.
+        deltas.take(event, &show);
     };
     let bytes = call.body.bytes;
     let answer = tokio::select! {

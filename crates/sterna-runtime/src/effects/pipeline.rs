@@ -1,4 +1,4 @@
-//! The one way to a tool: resolve, available, validate, normalise, policy. What comes after it is intent and run.
+//! The one way to a tool: resolve, available, validate, normalise, hooks, policy. What comes after it is intent and run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sterna_log::SharedLog;
 use sterna_model::{
-    Approval, CallTool, Decision, Digest, Grant, Sandbox, ToolStatus, TurnStarted, Untrusted,
+    Approval, CallTool, Decision, Digest, Grant, Mode, Sandbox, ToolStatus, TurnStarted, Untrusted,
 };
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
 use sterna_secrets::Scoped;
@@ -48,6 +48,35 @@ impl Rights {
     }
 }
 
+/// What hooks say of a call that they do not forbid.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FromHooks {
+    pub permission: Option<Decision>,
+    pub reason: String,
+}
+
+impl FromHooks {
+    /// The decision when hooks have been heard too. They may ask where policy would not; their yes answers only what
+    /// the mode alone would have asked.
+    fn heard(&self, verdict: &mut Verdict, mode: Mode) {
+        let (asks, reason) = (self.permission == Some(Decision::Ask), &self.reason);
+        match verdict.decision {
+            Decision::Ask if verdict.by_mode && self.permission == Some(Decision::Allow) => {
+                verdict.decision = Decision::Allow;
+            }
+            Decision::Allow if asks && mode == Mode::NeverAsk => {
+                verdict.decision = Decision::Deny;
+                verdict.reason = format!("mode `never-ask` refuses what would ask; {reason}");
+            }
+            Decision::Allow if asks && mode != Mode::Bypass => {
+                (verdict.decision, verdict.reason) = (Decision::Ask, reason.clone());
+                (verdict.rule, verdict.source) = (None, None);
+            }
+            Decision::Allow | Decision::Ask | Decision::Deny => {}
+        }
+    }
+}
+
 /// What the pipeline says of a call.
 pub enum Passed {
     /// Policy said yes: it may run.
@@ -70,7 +99,7 @@ pub enum Passed {
 }
 
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
-pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
+pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &FromHooks) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
     let inner = tools.unwrapped(&call.call);
     let name = &inner.name;
@@ -123,7 +152,8 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             return answer(ToolStatus::Denied, text);
         }
     };
-    let Judged { verdict, level } = judged;
+    let Judged { mut verdict, level } = judged;
+    hooks.heard(&mut verdict, turn.mode);
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
@@ -136,7 +166,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             source: verdict.source,
             preview: plan.preview,
             content,
-            untrusted: rights.untrusted.to_vec(),
+            untrusted: strangers::told(&rights.untrusted),
         }),
         Decision::Ask | Decision::Allow => Passed::Run {
             origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),

@@ -21,6 +21,13 @@ pub enum ToolEnd {
     Done(ToolOutcome),
     /// A person must answer first.
     Ask(Vec<Question>),
+    /// The model wants to plan before it acts.
+    EnterPlan,
+    /// A plan for a person to approve.
+    Plan {
+        slug: String,
+        content: String,
+    },
 }
 
 /// What is done with a result before anybody sees it.
@@ -89,6 +96,8 @@ async fn settle(
     let since = |now: Millis| now.saturating_sub(started_at);
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
+        Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
+        Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },
         Ok(ToolReturn::Done(done)) => {
             let took = done.took_ms;
             let mut outcome = finished(done, blobs, after).await;

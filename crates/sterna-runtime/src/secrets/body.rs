@@ -1,7 +1,7 @@
 //! A record's body without its secrets: the one place that all of them pass before they are folded and kept.
 
 use sterna_model::{
-    Body, EffectResult, Fact, InputPart, ModelOutcome, Part, Question, Reasoning, Ruling, TodoItem,
+    Body, EffectResult, Fact, HookRan, InputPart, ModelOutcome, Part, Question, Reasoning, Ruling, TodoItem,
     ToolOutcome, WaitOn,
 };
 use sterna_secrets::Scoped;
@@ -36,15 +36,19 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
                 approval.preview.iter_mut().for_each(text);
             }
             WaitOn::Questions(questions) => questions.iter_mut().for_each(|asked| question(asked, secrets)),
+            WaitOn::Plan(plan) => text(&mut plan.content),
         },
         Body::WaitResolved { ruling, .. } => match ruling {
             Ruling::Deny { feedback } => text(feedback),
             Ruling::Answers(answers) => answers.iter_mut().for_each(text),
+            Ruling::Edited(edit) => arguments::clean(&mut edit.arguments, secrets),
+            Ruling::Plan { content, .. } => content.iter_mut().for_each(text),
             Ruling::Allow | Ruling::Timeout => {}
         },
         Body::GrantGiven { grant, .. } => text(&mut grant.summary),
         Body::TodoSet { items, .. } => items.iter_mut().for_each(|item| todo(item, secrets)),
         Body::CheckpointMissed { why, .. } => text(why),
+        Body::HookRan(ran) => hook(ran, secrets),
         Body::SessionOpened(_)
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }
@@ -59,6 +63,19 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         | Body::CheckpointTaken(_)
         | Body::Rewound(_) => {}
     }
+}
+
+/// What hooks said. What they were given is not kept.
+fn hook(ran: &mut HookRan, secrets: &Scoped) {
+    secrets.redact_in_place(&mut ran.says.reason);
+    if let Some(rewrite) = &mut ran.says.rewrite {
+        arguments::clean(&mut rewrite.arguments, secrets);
+    }
+    let said = ran.says.stop.iter_mut().chain(&mut ran.says.context);
+    let said = said.chain(ran.hooks.iter_mut().flat_map(|hook| [&mut hook.message, &mut hook.output]));
+    said.for_each(|text| {
+        secrets.redact_in_place(text);
+    });
 }
 
 /// A model's answer. Nothing opaque is edited: with a secret in it, or beside a text that had one, it goes whole.

@@ -13,8 +13,8 @@ use sterna_llm::{
 };
 use sterna_log::{Append, Expect, Owner, SharedLog};
 use sterna_model::{
-    Body, Draft, EffectClass, EffectKey, InputAccepted, Millis, Part, ProviderFailure, Route, Seq, SessionId,
-    ToolCall, ToolOutcome, ToolSpec, ToolStatus,
+    Body, Draft, EffectClass, EffectKey, HookEvent, HookRan, HookSays, InputAccepted, Millis, Part,
+    ProviderFailure, Route, Seq, SessionId, ToolCall, ToolOutcome, ToolSpec, ToolStatus,
 };
 use sterna_tool::{
     Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
@@ -23,7 +23,7 @@ use sterna_tool::{
 
 use super::recorded::{RecordedStep, Steered, calls};
 use super::{Divergence, WhatIfHost};
-use crate::Env;
+use crate::{Env, HookAnswered, HookCall, Hooks};
 
 /// What a new run and its record share.
 pub(super) struct Play {
@@ -313,6 +313,10 @@ impl Tool for PlayedTool {
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         if let Some(outcome) = self.play.outcome(cx.key.ordinal) {
+            if self.spec.name == "enter_plan" && outcome.status == ToolStatus::Ok {
+                // What it leads to is not in its outcome alone.
+                return std::future::ready(Ok(ToolReturn::EnterPlan)).boxed();
+            }
             return std::future::ready(again(outcome)).boxed();
         }
         match &self.inner {
@@ -338,6 +342,31 @@ impl Tool for PlayedTool {
         if let Some(inner) = self.inner.as_ref().filter(|_| !self.play.follows()) {
             inner.settled(key, attempt);
         }
+    }
+}
+
+/// The hooks of a new run: what they said in the record, as long as it is followed. None is run: they are the world's.
+pub(super) struct PlayedHooks {
+    pub ran: BTreeMap<String, HookRan>,
+    pub play: Arc<Play>,
+}
+
+impl Hooks for PlayedHooks {
+    fn listens(&self, _: HookEvent, _: &str, key: &str) -> bool {
+        self.ran.contains_key(key) && self.play.lock().divergence.is_none()
+    }
+
+    fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered> {
+        let answered = self.ran.get(&call.key).map(|ran| HookAnswered {
+            says: HookSays { rewrite: None, ..ran.says.clone() },
+            updated_input: ran
+                .says
+                .rewrite
+                .as_ref()
+                .and_then(|new| serde_json::from_str(&new.arguments).ok()),
+            hooks: ran.hooks.clone(),
+        });
+        std::future::ready(answered.unwrap_or_default()).boxed()
     }
 }
 

@@ -294,6 +294,7 @@ impl World {
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
             secrets: Secrets::default(),
+            hooks: None,
             levels: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
@@ -320,6 +321,7 @@ impl World {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             deferred: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

@@ -386,7 +386,7 @@ fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
         };
         // Of an end that the turn came to first the model is told that.
         let due: &[ToolStatus] = match &answer.ruling {
-            Ruling::Allow | Ruling::Answers(_) => continue,
+            Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. } => continue,
             // What a lost call may have done is taken back, or ended, when the turn ends.
             Ruling::Deny { .. } | Ruling::Timeout if opened.doubt => {
                 &[ToolStatus::OutcomeUnknown, ToolStatus::RolledBack]

@@ -74,6 +74,7 @@ impl People {
         let parts = Parts {
             checkpoints: None,
             secrets: sterna_runtime::Secrets::default(),
+            hooks: None,
             levels: None,
             log,
             blobs: self.world.inner.clone(),
@@ -494,6 +495,7 @@ impl People {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             deferred: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

@@ -62,7 +62,8 @@ impl Waits {
         let question = matches!(open.on, WaitOn::Questions(_));
         let fits = |answer: &&Answer| match answer.ruling {
             Ruling::Deny { .. } | Ruling::Timeout => true,
-            Ruling::Allow => !question,
+            Ruling::Allow | Ruling::Edited(_) => !question,
+            Ruling::Plan { .. } => false,
             Ruling::Answers(_) => question,
         };
         // What was said before a call was lost says nothing of that.

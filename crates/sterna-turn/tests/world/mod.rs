@@ -369,7 +369,7 @@ impl RandomWorld<'_> {
         }
         if wanted.doubt_answered {
             return match &wanted.ruling {
-                Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+                Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
                 }
                 Some(Ruling::Deny { .. } | Ruling::Timeout) => {
@@ -380,7 +380,7 @@ impl RandomWorld<'_> {
         match &wanted.ruling {
             Some(Ruling::Deny { .. }) => return self.push(tool_outcome(key, ToolStatus::Denied, "no")),
             Some(Ruling::Timeout) => return self.push(tool_outcome(key, ToolStatus::Timeout, "late")),
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
         }
         if wanted.started == 0 {
             match self.dice.below(6) {

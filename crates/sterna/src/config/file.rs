@@ -88,6 +88,7 @@ struct ConfigFile {
     /// Providers beside the built-in ones, or changes of those, by name.
     providers: Option<BTreeMap<String, Provider>>,
     local: Option<Local>,
+    hooks: Option<Hooks>,
 }
 
 #[derive(JsonSchema)]
@@ -99,6 +100,7 @@ enum ModeWord {
     NeverAsk,
     Bypass,
     Plan,
+    Pair,
 }
 
 #[derive(JsonSchema)]
@@ -263,4 +265,50 @@ struct Local {
     /// Tokens of context.
     #[schemars(range(min = 512))]
     context: Option<u32>,
+}
+
+/// What is asked, or told, while a session runs. The same shape as `hooks.json`.
+#[derive(JsonSchema)]
+struct Hooks {
+    /// Files with hooks that were written for another agent.
+    import: Option<Vec<String>>,
+    /// By the name of the event.
+    #[schemars(flatten)]
+    events: BTreeMap<String, Vec<HookGroup>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookGroup {
+    /// Names divided by `|`, or a regular expression; everything unless it is given.
+    matcher: Option<String>,
+    description: Option<String>,
+    hooks: Vec<HookEntry>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookEntry {
+    r#type: HookType,
+    /// A line for the shell. It is given the event as JSON on stdin.
+    command: String,
+    /// Seconds; 30 by default.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 600))]
+    timeout: Option<f64>,
+    /// What happens to what it was asked about when it fails.
+    on_failure: Option<OnFailure>,
+    description: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum HookType {
+    Command,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum OnFailure {
+    Block,
+    Allow,
 }

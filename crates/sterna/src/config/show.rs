@@ -69,6 +69,12 @@ impl Settings {
         rows.push(self.row("local.dir", json!(self.local.dir)));
         rows.push(self.row("local.threads", json!(self.local.threads)));
         rows.push(self.row("local.context", json!(self.local.context)));
+        rows.extend(self.hooks.shown().map(|(source, spec)| Shown {
+            key: format!("hooks.{}", spec.event.word()),
+            value: json!(spec.command),
+            source,
+            locked: false,
+        }));
         rows
     }
 

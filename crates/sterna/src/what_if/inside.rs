@@ -49,6 +49,7 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         checkpoints: None,
         // No key of anybody is in here.
         secrets: Secrets::default(),
+        hooks: None,
         levels: sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>),
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
