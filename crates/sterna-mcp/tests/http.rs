@@ -46,7 +46,7 @@ async fn a_question_comes_with_the_answer_that_it_belongs_to() {
             let Output::Text(text) = done.output else { panic!("{done:?}") };
             assert_eq!(text, r#"{"action": "accept"}"#);
         }
-        ToolReturn::Ask(questions) => panic!("{questions:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -67,7 +67,7 @@ async fn resources_and_prompts_are_read() {
                     Output::Text(text) => Ok(text),
                     other => panic!("{other:?}"),
                 },
-                Ok(ToolReturn::Ask(questions)) => panic!("{questions:?}"),
+                Ok(other) => panic!("{other:?}"),
                 Err(error) => Err(error.message),
             }
         }

@@ -15,7 +15,7 @@ fn text(done: ToolReturn) -> String {
             Output::Text(text) => text,
             other => panic!("{other:?}"),
         },
-        ToolReturn::Ask(questions) => panic!("{questions:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

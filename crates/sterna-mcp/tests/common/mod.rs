@@ -63,11 +63,11 @@ impl World {
 
     pub async fn call(&self, client: &Client, name: &str, args: Value) -> Result<(String, bool), ToolError> {
         match self.step(client, name, args, None).await? {
-            ToolReturn::Ask(questions) => panic!("{questions:?}"),
             ToolReturn::Done(done) => match done.output {
                 Output::Text(text) => Ok((text, done.failed)),
                 other => panic!("{other:?}"),
             },
+            other => panic!("{other:?}"),
         }
     }
 
@@ -80,7 +80,7 @@ impl World {
     ) -> Result<Vec<Question>, ToolError> {
         match self.step(client, name, args, answers).await? {
             ToolReturn::Ask(questions) => Ok(questions),
-            ToolReturn::Done(done) => panic!("{done:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
