@@ -163,6 +163,11 @@ impl Sterna {
         }
     }
 
+    /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
+    pub fn open_breakers(&self) -> Vec<sterna_runtime::OpenBreaker> {
+        self.runtime.open_breakers()
+    }
+
     /// Whether a request on this route could be sent. The text says what to do.
     pub fn ready(&self, route: &Route) -> Result<(), String> {
         match &self.router {

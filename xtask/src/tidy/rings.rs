@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 21] = [
+const RINGS: [(&str, Ring); 22] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),

@@ -182,7 +182,7 @@ struct Secrets {
     allow: Option<Vec<String>>,
 }
 
-/// Where models are served. At most one of the three keys' places.
+/// Where models are served. At most one of the four keys' places.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Provider {
@@ -196,6 +196,8 @@ struct Provider {
     key_file: Option<String>,
     /// A command that prints the key. It runs when the provider is used, and not before.
     key_command: Option<KeyCommand>,
+    /// An entry of the system's keyring, under the service `sterna`. Only in builds with the feature `keyring`.
+    key_keyring: Option<String>,
     timeouts: Option<Timeouts>,
     /// Sent with each request.
     headers: Option<BTreeMap<String, String>>,

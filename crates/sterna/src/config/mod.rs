@@ -7,6 +7,7 @@ mod document;
 mod error;
 mod file;
 mod hooks;
+mod keyring;
 mod provider;
 mod read;
 mod show;
