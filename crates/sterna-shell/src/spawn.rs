@@ -93,6 +93,8 @@ pub(crate) enum Own {
     Session,
     /// A group within our session.
     Group,
+    /// A session with the terminal that is its input.
+    Terminal,
 }
 
 /// Has the child, before it becomes the command, leave our session or group, take its limits, keep what it is to
@@ -110,6 +112,10 @@ pub(crate) fn prepare(child: &mut tokio::process::Command, limits: Limits, own: 
                 rustix::process::setsid()?;
             }
             Own::Group => rustix::process::setpgid(None, None)?,
+            Own::Terminal => {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+            }
         }
         #[cfg(target_os = "linux")]
         {

@@ -13,7 +13,7 @@ use common::sandbox::{World, helper, quoted, read, world};
 use common::{alive, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use sterna_shell::sandbox::{Confinement, DomainRule, Gap, Level, Network, Places, Prober, Report, Source};
-use sterna_shell::shim::{Cause, Exit, How, State};
+use sterna_shell::shim::{Cause, Exit, How, Input, Screen, State};
 use sterna_shell::{Confined, Limits, ShellError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -337,6 +337,22 @@ async fn nothing_outlives_a_killed_shim() {
         for child in children.split_whitespace() {
             eventually(|| !alive(child), "the end of the command").await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_confined_command_may_have_a_terminal() {
+    let world = world().await;
+    for level in LEVELS {
+        let Some(confinement) = world.confinement(level) else { continue };
+        let line = "stty -echo; test -t 0 && stty size; echo x >/etc/sterna-test; read a; echo got $a";
+        let mut plan = world.plan(line, Some(confinement));
+        plan.terminal = Some(Screen { cols: 100, rows: 30 });
+        plan.input = Some(Input { text: "one\n".into(), open: false });
+        let (exit, output) = read(&mut world.start(&plan).await).await;
+        assert_eq!(exit.how, How::Code(0), "{level}: {output}");
+        assert!(output.contains("30 100\r\n") && output.ends_with("got one\r\n"), "{level}: {output}");
+        assert!(!Path::new("/etc/sterna-test").exists(), "{level}");
     }
 }
 

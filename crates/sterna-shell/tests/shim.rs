@@ -17,7 +17,7 @@ use sterna_model::EffectKey;
 use sterna_shell::Captured;
 use sterna_shell::shim::{
     AtCap, Cause, End, Event, Exit, Followed, Found, Handle, Helper, How, Input, Leftovers, Plan, Run,
-    ShimError, Shims, Spool, SpoolError, State, follow,
+    Screen, ShimError, Shims, Spool, SpoolError, State, follow,
 };
 use sterna_tool::Cancel;
 
@@ -189,6 +189,40 @@ async fn input_comes_from_the_plan_and_from_the_socket() {
     let closed = world.start(4, &world.plan("sleep 100")).await;
     assert!(matches!(closed.control().input(b"x").await, Err(ShimError::Refused(_))));
     closed.control().kill(Duration::ZERO).await.unwrap();
+}
+
+/// A command that asks for a terminal finds one, of the size that was asked for, and is typed to.
+#[tokio::test]
+async fn a_command_may_have_a_terminal() {
+    let world = world();
+    let mut plan =
+        world.plan("stty -echo; tty >/dev/null && stty size; read a; echo got $a; exec cat >/dev/tty");
+    plan.terminal = Some(Screen { cols: 100, rows: 30 });
+    plan.input = Some(Input { text: String::new(), open: true });
+    let mut handle = world.start(1, &plan).await;
+    assert_eq!(handle.next().await.unwrap(), Event::Output(b"30 100\r\n".to_vec()));
+    handle.control().input(b"one\r").await.unwrap();
+    // Another life of the runtime.
+    let Found::Running(mut again) = world.shims.attach(&key(1), 1).unwrap() else { panic!() };
+    let mut text = String::new();
+    while !text.ends_with("got one\r\n") {
+        let Event::Output(more) = again.next().await.unwrap() else { panic!("{text}") };
+        text.push_str(&String::from_utf8(more).unwrap());
+    }
+    again.control().input(b"two\n").await.unwrap();
+    again.control().close_input().await.unwrap();
+    let (exit, rest) = read(&mut again).await;
+    assert_eq!((exit.how, text.as_str()), (How::Code(0), "30 100\r\ngot one\r\n"));
+    assert_eq!(rest, "two\r\n");
+    // Ctrl-C goes to what runs in it.
+    let mut plan = world.plan("echo ready; sleep 100");
+    plan.terminal = Some(Screen { cols: 80, rows: 24 });
+    plan.input = Some(Input { text: String::new(), open: true });
+    let mut handle = world.start(2, &plan).await;
+    handle.next().await.unwrap();
+    handle.control().input(&[3]).await.unwrap();
+    let End::Exited { exit, .. } = handle.end().await.unwrap() else { panic!() };
+    assert!(matches!(exit.how, How::Signal(2) | How::Code(130)), "{exit:?}");
 }
 
 #[tokio::test]

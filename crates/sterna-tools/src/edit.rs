@@ -95,6 +95,20 @@ fn parse_checked(args: &Value) -> Result<Args, ToolError> {
 
 async fn edit(cx: &ToolContext, args: Arc<Args>, path: PathBuf) -> Result<ToolDone, ToolError> {
     let name = shown(&path, &cx.cwd);
+    rewrite(cx, path, Arc::new(move |old: &[u8]| changed(old, &args, &name))).await
+}
+
+/// Makes a new version of a file from the one that the session has seen.
+pub(crate) type MakeChange = Arc<dyn Fn(&[u8]) -> Result<Change, ToolError> + Send + Sync>;
+
+/// Puts the new version in the place of the old one, which must be as the session has seen it. A second attempt finds
+/// what the first has done.
+pub(crate) async fn rewrite(
+    cx: &ToolContext,
+    path: PathBuf,
+    change: MakeChange,
+) -> Result<ToolDone, ToolError> {
+    let name = shown(&path, &cx.cwd);
     let before = {
         let (path, cwd) = (path.clone(), cx.cwd.clone());
         blocking(&cx.cancel, move |_| file::read(&path).map_err(|trouble| trouble.told(&path, &cwd))).await?
@@ -104,18 +118,15 @@ async fn edit(cx: &ToolContext, args: Arc<Args>, path: PathBuf) -> Result<ToolDo
         && let Some(seen) = seen.filter(|seen| *seen != before.hash)
         // The attempt before this one kept the old version before it put the new one in place.
         && let Ok(old) = cx.blobs.get(&seen).await
-        && let Ok(change) = changed(&old, &args, &name)
+        && let Ok(change) = change(&old)
         && digest(&change.bytes) == before.hash
     {
         let facts = vec![Fact::FileWritten { path: key(&path), before: Some(seen), after: before.hash }];
         return Ok(ToolDone { facts, ..ToolDone::text(change.told) });
     }
     check_seen(&name, seen, before.hash)?;
-    let (before, change) = {
-        let (args, name) = (args.clone(), name.clone());
-        blocking(&cx.cancel, move |_| changed(&before.bytes, &args, &name).map(|change| (before, change)))
-            .await?
-    };
+    let (before, change) =
+        blocking(&cx.cancel, move |_| change(&before.bytes).map(|change| (before, change))).await?;
     let fact =
         Fact::FileWritten { path: key(&path), before: Some(before.hash), after: digest(&change.bytes) };
     let kept = cx.blobs.put(Bytes::from(before.bytes.clone())).await;
@@ -138,9 +149,9 @@ async fn swap(cx: &ToolContext, path: PathBuf, before: Snapshot, bytes: Vec<u8>)
 }
 
 /// A file as it is to be, and what the model is told.
-struct Change {
-    bytes: Vec<u8>,
-    told: String,
+pub(crate) struct Change {
+    pub bytes: Vec<u8>,
+    pub told: String,
 }
 
 fn changed(before: &[u8], args: &Args, name: &str) -> Result<Change, ToolError> {

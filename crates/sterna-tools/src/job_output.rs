@@ -8,14 +8,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
-use sterna_shell::shim::{End, Event, Handle};
+use sterna_shell::shim::{End, Event, Handle, Screen};
 use sterna_tool::{
     Access, Cancel, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
 };
 use tokio::time::{Instant, timeout_at};
 
 use crate::jobs::{Job, Jobs, refused};
-use crate::support::{number, parse};
+use crate::screen::show;
+use crate::support::{blocking, number, parse};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +66,8 @@ impl Tool for JobOutput {
                 return Ok(ToolReturn::Done(ToolDone::text(list(&self.jobs.of(&cx.key.session)?))));
             };
             let job = self.jobs.find(&cx.key.session, id)?;
-            let text = self.read(&job, &args, &cx.cancel).await?;
+            let wait = Duration::from_secs(args.wait_s.unwrap_or(0));
+            let text = read(&self.jobs, &job, args.offset, wait, &cx.cancel).await?;
             Ok(ToolReturn::Done(ToolDone {
                 output: Output::Text(text),
                 budget: BUDGET,
@@ -76,57 +78,116 @@ impl Tool for JobOutput {
     }
 }
 
-impl JobOutput {
-    async fn read(&self, job: &Job, args: &Args, cancel: &Cancel) -> Result<String, ToolError> {
-        let (id, from) = (&job.id, args.offset.unwrap_or(0));
-        if from > job.listed.output_bytes {
-            let size = number(job.listed.output_bytes);
-            return Err(ToolError::invalid(format!(
-                "{id} has written {size} bytes; offset {from} is beyond"
-            )));
-        }
-        let mut handle = self.jobs.shims()?.open(&job.listed.spool);
-        if from > 0 {
-            handle.seek(from);
-        }
-        let wait = Duration::from_secs(args.wait_s.unwrap_or(0));
-        let page = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(ToolError::cancelled()),
-            page = page(&mut handle, wait) => page.map_err(|error| refused(id, &error))?,
-        };
-        let state = job.listed.spool.state().map_err(ToolError::failed)?;
-        let size = job.listed.spool.output_len().max(from);
-        let taken = match &page.end {
-            Some(_) => page.bytes.len(),
-            // What comes next may complete the last character.
-            None => whole_characters(&page.bytes),
-        };
-        let next = from + taken as u64;
-        let mut text = String::from_utf8_lossy(&page.bytes[..taken]).into_owned();
-        if text.is_empty() {
-            text.push_str(if from == 0 { "(no output)" } else { "(no new output)" });
-        }
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
-        let range = format!("bytes {from}–{next}");
-        text.push_str(&match &page.end {
-            Some(_) => format!("[{id} {}; {range}, the end]", state.told()),
-            None if next < size => {
-                format!("[{id} {}; {range} of {size}; offset {next} reads on]", state.told())
-            }
-            None => format!("[{id} running; {range}; offset {next} reads on]"),
-        });
-        if let Some(End::Exited { exit, whole }) = page.end {
-            if exit.dropped > 0 {
-                text.push_str(&format!("\n[{} bytes of its output were lost]", number(exit.dropped)));
-            } else if !whole {
-                text.push_str("\n[its output was damaged since]");
-            }
-        }
-        Ok(text)
+/// What a job has written since `offset`, after a wait for something new: its bytes, or its screen.
+pub(crate) async fn read(
+    jobs: &Jobs,
+    job: &Job,
+    offset: Option<u64>,
+    wait: Duration,
+    cancel: &Cancel,
+) -> Result<String, ToolError> {
+    let (id, from) = (&job.id, offset.unwrap_or(0));
+    if from > job.listed.spool.output_len() {
+        let size = number(job.listed.spool.output_len());
+        return Err(ToolError::invalid(format!("{id} has written {size} bytes; offset {from} is beyond")));
     }
+    if let Some(screen) = job.plan.terminal {
+        return screen_of(jobs, job, screen, offset, wait, cancel).await;
+    }
+    let mut handle = jobs.shims()?.open(&job.listed.spool);
+    if from > 0 {
+        handle.seek(from);
+    }
+    let page = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(ToolError::cancelled()),
+        page = page(&mut handle, wait) => page.map_err(|error| refused(id, &error))?,
+    };
+    let state = job.listed.spool.state().map_err(ToolError::failed)?;
+    let size = job.listed.spool.output_len().max(from);
+    let taken = match &page.end {
+        Some(_) => page.bytes.len(),
+        // What comes next may complete the last character.
+        None => whole_characters(&page.bytes),
+    };
+    let next = from + taken as u64;
+    let mut text = String::from_utf8_lossy(&page.bytes[..taken]).into_owned();
+    if text.is_empty() {
+        text.push_str(if from == 0 { "(no output)" } else { "(no new output)" });
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let range = format!("bytes {from}–{next}");
+    text.push_str(&match &page.end {
+        Some(_) => format!("[{id} {}; {range}, the end]", state.told()),
+        None if next < size => {
+            format!("[{id} {}; {range} of {size}; offset {next} reads on]", state.told())
+        }
+        None => format!("[{id} running; {range}; offset {next} reads on]"),
+    });
+    if let Some(End::Exited { exit, whole }) = page.end {
+        if exit.dropped > 0 {
+            text.push_str(&format!("\n[{} bytes of its output were lost]", number(exit.dropped)));
+        } else if !whole {
+            text.push_str("\n[its output was damaged since]");
+        }
+    }
+    Ok(text)
+}
+
+/// The screen of a job with a terminal: as it is, and all that it showed once it has ended.
+async fn screen_of(
+    jobs: &Jobs,
+    job: &Job,
+    screen: Screen,
+    offset: Option<u64>,
+    wait: Duration,
+    cancel: &Cancel,
+) -> Result<String, ToolError> {
+    let id = &job.id;
+    let seen = offset.unwrap_or(job.listed.output_bytes);
+    let mut handle = jobs.shims()?.open(&job.listed.spool);
+    // What a screen shows depends on what came before; what is long gone from it does not matter.
+    handle.seek(seen.saturating_sub(SCREEN_BYTES));
+    let mut bytes = Vec::new();
+    let look = async {
+        let mut at = seen.saturating_sub(SCREEN_BYTES);
+        let until = Instant::now() + wait;
+        loop {
+            let page = page(
+                &mut handle,
+                if at <= seen { until - Instant::now().min(until) } else { Duration::ZERO },
+            )
+            .await?;
+            at += page.bytes.len() as u64;
+            let nothing = page.bytes.is_empty();
+            bytes.extend(page.bytes);
+            let old = bytes.len().saturating_sub(2 * SCREEN_BYTES as usize);
+            bytes.drain(..old);
+            if nothing || page.end.is_some() {
+                return Ok((at, page.end.is_some()));
+            }
+        }
+    };
+    let (at, ended) = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(ToolError::cancelled()),
+        looked = look => looked.map_err(|error| refused(id, &error))?,
+    };
+    let state = job.listed.spool.state().map_err(ToolError::failed)?;
+    let shown = blocking(cancel, move |_| Ok(show(&bytes, screen, ended))).await?;
+    let text = if shown.text.is_empty() { "(empty screen)" } else { &shown.text };
+    let (line, column) = shown.cursor;
+    let Screen { cols, rows } = screen;
+    let told = state.told();
+    Ok(if ended {
+        format!("{text}\n[{id} {told}; all that its terminal showed]")
+    } else {
+        format!(
+            "{text}\n[{id} {told}; screen {cols}x{rows}, cursor in line {line}, column {column}; {at} bytes so far]"
+        )
+    })
 }
 
 /// What was there, and the end if that was reached.
@@ -202,6 +263,8 @@ fn whole_characters(bytes: &[u8]) -> usize {
 const BUDGET: ViewBudget = ViewBudget { bytes: 16 << 10, lines: 400, head_percent: 40 };
 /// What one call reads at most; beyond the view it goes to a blob.
 const PAGE_BYTES: usize = 1 << 20;
+/// As much of what a terminal was sent as a screen is made from.
+const SCREEN_BYTES: u64 = 2 << 20;
 const MAX_WAIT_SECONDS: u64 = 60;
 /// After a wait, output that follows at once belongs to what was waited for.
 const LINGER: Duration = Duration::from_millis(100);

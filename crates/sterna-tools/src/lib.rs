@@ -15,20 +15,27 @@ mod job_kill;
 mod job_output;
 mod jobs;
 mod list;
+mod notebook;
+mod notebook_edit;
 mod patch;
 mod patch_match;
 pub mod paths;
+mod pdf;
 mod plan_mode;
 mod read;
 mod recall;
 mod sandbox;
 mod schema;
+mod screen;
 mod shell;
 mod shell_input;
 mod support;
 mod todo;
 mod tool_search;
 mod walk;
+mod web;
+mod web_fetch;
+mod web_search;
 mod write;
 
 use std::sync::Arc;
@@ -37,12 +44,23 @@ use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
 pub use sandbox::{Grounds, Sandboxes, sandbox_of};
+pub use web::{Backend, Resolver, SearchSettings, WebSettings};
 
-/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again. With `sandboxes`,
-/// they run as confined as it was decided; without, those that were to be confined do not run.
-pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> Vec<SharedTool> {
+/// What the built-in tools are made with.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// With them commands outlive this process and are found again.
+    pub shims: Option<Arc<Shims>>,
+    /// With them commands run as confined as it was decided; without, those that were to be confined do not run.
+    pub sandboxes: Option<Arc<Sandboxes>>,
+    pub web: WebSettings,
+}
+
+/// All built-in tools that these options allow, sorted by name. Starts, reads and connects nothing.
+pub fn builtin(options: Options) -> Vec<SharedTool> {
+    let Options { shims, sandboxes, web } = options;
     let jobs = jobs::Jobs::new(shims.clone());
-    vec![
+    let mut tools: Vec<SharedTool> = vec![
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
@@ -52,14 +70,20 @@ pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> 
         Arc::new(job_kill::JobKill::new(jobs.clone())),
         Arc::new(job_output::JobOutput::new(jobs.clone())),
         Arc::new(list::List::new()),
+        Arc::new(notebook_edit::NotebookEdit::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(plan_mode::SubmitPlan::new()),
         Arc::new(todo::Todo::new()),
-        Arc::new(write::Write::new()),
-    ]
+        Arc::new(web_fetch::WebFetch::new(web::get::Web::new(&web.allow_private, web.resolver))),
+    ];
+    if let Some(search) = &web.search {
+        tools.push(Arc::new(web_search::WebSearch::new(search)));
+    }
+    tools.push(Arc::new(write::Write::new()));
+    tools
 }
 
 /// The tools that find and call those that are shown by name only: for a session that has such tools.
@@ -67,7 +91,8 @@ pub fn for_deferred() -> Vec<SharedTool> {
     vec![Arc::new(call_tool::CallTool::new()), Arc::new(tool_search::ToolSearch::new())]
 }
 
-/// The names of a profile's tools, sorted. `None` for a profile that does not exist.
+/// The names of a profile's tools, sorted. Some of them are there only when they are configured. `None` for a profile
+/// that does not exist.
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
@@ -80,12 +105,15 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "job_kill",
             "job_output",
             "list",
+            "notebook_edit",
             "read",
             "recall",
             "shell",
             "shell_input",
             "submit_plan",
             "todo",
+            "web_fetch",
+            "web_search",
             "write",
         ]),
         "minimal" => Some(&["edit", "read", "shell", "write"]),

@@ -1,5 +1,6 @@
-//! `read`: a text file with line numbers.
+//! `read`: a text file with line numbers, a notebook by its cells, a PDF document by its pages.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use futures::FutureExt;
@@ -12,8 +13,10 @@ use sterna_tool::{
     Access, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget, shown,
 };
 
-use crate::file;
-use crate::support::{blocking, counted, key, number, parse, place, planned};
+use crate::file::{self, Snapshot};
+use crate::notebook::Notebook;
+use crate::pdf;
+use crate::support::{blocking, counted, cut, key, number, parse, place, planned};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +29,8 @@ struct Args {
     /// Lines to show, 2000 at most.
     #[schemars(range(min = 1))]
     limit: Option<u64>,
+    /// Pages of a PDF document, such as `3` or `21-40`; 20 at once.
+    pages: Option<String>,
 }
 
 pub(crate) struct Read {
@@ -68,6 +73,12 @@ impl Tool for Read {
 fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
     let snapshot = file::read(path).map_err(|trouble| trouble.told(path, cwd))?;
     let name = shown(path, cwd);
+    if snapshot.bytes.starts_with(b"%PDF-") {
+        return pdf(args, &name, snapshot, path);
+    }
+    if args.pages.is_some() {
+        return Err(ToolError::invalid(format!("`{name}` has no pages; offset and limit choose its lines")));
+    }
     if let Some(kind) = binary_kind(&snapshot.bytes) {
         return Err(ToolError::failed(format!(
             "`{name}` is {kind} of {} bytes, not text; use shell with a program that knows this format",
@@ -75,6 +86,10 @@ fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
         )));
     }
     let text = String::from_utf8_lossy(&snapshot.bytes);
+    let is_notebook = path.extension().is_some_and(|extension| extension == "ipynb");
+    // What is none is shown as the text that it is.
+    let notebook = is_notebook.then(|| Notebook::read(&text).ok()).flatten().map(|notebook| notebook.shown());
+    let text = notebook.map_or(text.clone(), Cow::Owned);
     Ok(ToolDone {
         output: Output::Text(page(&text, &name, snapshot.bytes.len(), args)?),
         // The page keeps itself to the budget; the trailer has lines of its own.
@@ -82,6 +97,36 @@ fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
         facts: vec![Fact::FileRead { path: key(path), hash: snapshot.hash }],
         ..ToolDone::default()
     })
+}
+
+fn pdf(args: &Args, name: &str, snapshot: Snapshot, path: &Path) -> Result<ToolDone, ToolError> {
+    let (first, last) = match &args.pages {
+        Some(pages) => range(pages).ok_or_else(|| {
+            ToolError::invalid(format!("`{}` names no pages; write 3 or 21-40", cut(pages, 40)))
+        })?,
+        None => (1, pdf::MAX_PAGES),
+    };
+    let read = pdf::read(snapshot.bytes, first, last)
+        .map_err(|why| ToolError::failed(format!("`{name}` is a PDF document that cannot be read: {why}")))?;
+    let mut text = read.text;
+    text.push_str(&format!("[pages {}–{} of {}", read.first, read.last, read.total));
+    if read.last < read.total {
+        text.push_str(&format!("; pages {}-{} reads on", read.last + 1, (read.last + 20).min(read.total)));
+    }
+    text.push(']');
+    Ok(ToolDone {
+        output: Output::Text(text),
+        budget: ViewBudget { bytes: MAX_VIEW_BYTES, lines: MAX_LINES, head_percent: 100 },
+        facts: vec![Fact::FileRead { path: key(path), hash: snapshot.hash }],
+        ..ToolDone::default()
+    })
+}
+
+/// `3`, `21-40`: from 1, the first not behind the last.
+fn range(text: &str) -> Option<(u32, u32)> {
+    let (first, last) = text.split_once(['-', '–']).unwrap_or((text, text));
+    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (1 <= first && first <= last).then_some((first, last))
 }
 
 /// The wanted lines with their numbers, and a trailer when these are not all.
@@ -142,7 +187,7 @@ fn binary_kind(bytes: &[u8]) -> Option<&'static str> {
     let lossy = String::from_utf8_lossy(start);
     let broken = lossy.chars().filter(|c| *c == char::REPLACEMENT_CHARACTER).count();
     let is_text = !start.contains(&0) && broken * 10 <= lossy.chars().count();
-    if is_text && !start.starts_with(b"%PDF-") {
+    if is_text {
         return None;
     }
     let known = SIGNATURES.iter().find(|(signature, _)| start.starts_with(signature));
@@ -159,7 +204,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
-    (b"%PDF-", "a PDF document"),
+    (b"RIFF", "a RIFF file, such as a WebP image"),
     (b"PK\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive"),

@@ -74,9 +74,17 @@ mod tests {
 
     use serde_json::json;
 
+    /// With everything configured.
+    fn all() -> Vec<sterna_tool::SharedTool> {
+        let key = Ok("key".to_owned());
+        let search = crate::SearchSettings { backend: crate::Backend::Brave, url: None, key };
+        let web = crate::WebSettings { search: Some(search), ..crate::WebSettings::default() };
+        crate::builtin(crate::Options { web, ..crate::Options::default() })
+    }
+
     #[test]
     fn every_tool_has_a_small_plain_schema() {
-        for tool in crate::builtin(None, None) {
+        for tool in all() {
             let spec = tool.spec();
             let keys: BTreeSet<&str> = spec.schema.as_object().unwrap().keys().map(String::as_str).collect();
             assert_eq!(
@@ -102,19 +110,24 @@ mod tests {
             ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
             ("edit", "new_string! old_string! path! replace_all"),
+            ("enter_plan", ""),
             ("glob", "limit offset path pattern!"),
             ("grep", "case_insensitive context glob limit mode multiline offset path pattern! sort type"),
             ("job_kill", "grace_s job!"),
             ("job_output", "job offset wait_s"),
             ("list", "depth hidden limit path"),
-            ("read", "limit offset path!"),
+            ("notebook_edit", "after cell op! path! source type"),
+            ("read", "limit offset pages path!"),
             ("recall", "limit offset ref!"),
-            ("shell", "background command! cwd open_stdin stdin timeout_s"),
-            ("shell_input", "close job! text!"),
+            ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
+            ("shell_input", "close job! text! wait_ms"),
+            ("submit_plan", "content! slug!"),
             ("todo", "active_form blocked_by blocks description id metadata op! owner status subject"),
+            ("web_fetch", "prompt url!"),
+            ("web_search", "allowed_domains blocked_domains limit query!"),
             ("write", "content! path!"),
         ];
-        let told: Vec<(String, String)> = crate::builtin(None, None)
+        let told: Vec<(String, String)> = all()
             .iter()
             .map(|tool| {
                 let spec = tool.spec();
@@ -143,7 +156,7 @@ mod tests {
 
     #[test]
     fn one_schema_whole() {
-        let read = crate::builtin(None, None).into_iter().find(|tool| tool.spec().name == "read").unwrap();
+        let read = all().into_iter().find(|tool| tool.spec().name == "read").unwrap();
         assert_eq!(
             read.spec().schema,
             json!({
@@ -151,7 +164,8 @@ mod tests {
                 "properties": {
                     "path": {"type": "string", "description": "File to read, relative to the working directory or absolute."},
                     "offset": {"type": "integer", "minimum": 1, "description": "First line to show, from 1."},
-                    "limit": {"type": "integer", "minimum": 1, "description": "Lines to show, 2000 at most."}
+                    "limit": {"type": "integer", "minimum": 1, "description": "Lines to show, 2000 at most."},
+                    "pages": {"type": "string", "description": "Pages of a PDF document, such as `3` or `21-40`; 20 at once."}
                 },
                 "required": ["path"],
                 "additionalProperties": false

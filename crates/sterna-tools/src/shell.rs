@@ -12,7 +12,7 @@ use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{EffectClass, EffectKey, Fact, ToolSpec, ToolStatus};
 use sterna_shell::sandbox::Confinement;
-use sterna_shell::shim::{self, AtCap, Followed, Found, Handle, Input, Run, ShimError, Shims, Spool};
+use sterna_shell::shim::{self, AtCap, Followed, Found, Handle, Input, Run, Screen, ShimError, Shims, Spool};
 use sterna_shell::{Captured, Command, Confined, Ended, GRACE, lossy_head, lossy_tail};
 use sterna_tool::{
     Access, Output, Plan, PlanContext, Recovered, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
@@ -39,11 +39,24 @@ struct Args {
     open_stdin: Option<bool>,
     /// Text for its input; empty when left out.
     stdin: Option<String>,
+    /// With `background`: give it a terminal.
+    tty: Option<bool>,
+    /// Columns of the terminal, 80 when left out.
+    #[schemars(range(min = 1, max = 500))]
+    cols: Option<u16>,
+    /// Rows of the terminal, 24 when left out.
+    #[schemars(range(min = 1, max = 500))]
+    rows: Option<u16>,
 }
 
 impl Args {
     fn cwd(&self) -> &str {
         self.cwd.as_deref().unwrap_or(".")
+    }
+
+    fn terminal(&self) -> Option<Screen> {
+        let size = Screen { cols: self.cols.unwrap_or(COLS), rows: self.rows.unwrap_or(ROWS) };
+        (self.tty == Some(true)).then_some(size)
     }
 
     fn is_job(&self) -> bool {
@@ -193,7 +206,12 @@ async fn begin(
     confine: Option<Confinement>,
 ) -> Result<ToolDone, ToolError> {
     let mut plan = shim::Plan::new(Run::Shell { line: args.command.clone() }, cwd, (*cx.env).clone());
-    let open = args.open_stdin == Some(true);
+    plan.terminal = args.terminal();
+    if plan.terminal.is_some() {
+        plan.env.insert("TERM".into(), TERM.into());
+    }
+    // Whoever gives a command a terminal means to type.
+    let open = args.open_stdin == Some(true) || plan.terminal.is_some();
     let text = args.stdin.clone();
     plan.input = (open || text.is_some()).then(|| Input { text: text.unwrap_or_default(), open });
     // A server that logs much is not ended for it.
@@ -240,7 +258,9 @@ fn job_started(spool: &Spool, args: &Args) -> ToolDone {
     text.push_str(&format!(
         "job_output{{\"job\":\"{id}\"}} reads its output and tells whether it still runs"
     ));
-    if args.open_stdin == Some(true) {
+    if args.tty == Some(true) {
+        text.push_str("; it has a terminal: job_output shows its screen, shell_input types into it");
+    } else if args.open_stdin == Some(true) {
         text.push_str("; shell_input gives it input");
     }
     text.push_str("; job_kill ends it");
@@ -286,6 +306,15 @@ fn parse_checked(args: &Value) -> Result<Args, ToolError> {
     }
     if !args.is_job() && args.open_stdin == Some(true) {
         return Err(ToolError::invalid("open_stdin is for background jobs; give the input as `stdin`"));
+    }
+    if !args.is_job() && args.tty == Some(true) {
+        return Err(ToolError::invalid("a terminal is for background jobs: set `background` too"));
+    }
+    if args.tty != Some(true) && (args.cols.is_some() || args.rows.is_some()) {
+        return Err(ToolError::invalid("cols and rows are the size of a terminal: set `tty` too"));
+    }
+    if ![args.cols, args.rows].into_iter().flatten().all(|n| (1..=MAX_SIZE).contains(&n)) {
+        return Err(ToolError::invalid(format!("cols and rows are 1 to {MAX_SIZE}")));
     }
     if args.command.trim().is_empty() {
         return Err(ToolError::invalid("command is empty"));
@@ -397,5 +426,10 @@ const DEFAULT_SECONDS: u64 = sterna_shell::DEFAULT_TIMEOUT.as_secs();
 /// Seconds beyond a command's own limit after which the call is given up.
 const SPARE_SECONDS: u64 = 15;
 const MAX_SECONDS: u64 = sterna_shell::MAX_TIMEOUT.as_secs();
+const COLS: u16 = 80;
+const ROWS: u16 = 24;
+const MAX_SIZE: u16 = 500;
+/// What the screen that we read with understands.
+const TERM: &str = "xterm-256color";
 const SUMMARY_BYTES: usize = 200;
 const PREVIEW_BYTES: usize = 4 << 10;

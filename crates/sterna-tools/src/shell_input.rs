@@ -16,6 +16,7 @@ use sterna_model::{EffectClass, ToolSpec, ToolStatus};
 use sterna_shell::shim::Control;
 use sterna_tool::{Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
 
+use crate::job_output::read;
 use crate::jobs::{Jobs, refused};
 use crate::support::{cut, first_line, number, parse};
 
@@ -28,6 +29,9 @@ struct Args {
     text: String,
     /// End its input after the text.
     close: Option<bool>,
+    /// Milliseconds to wait for what it answers; 250 when left out and it has a terminal, else none.
+    #[schemars(range(min = 0, max = 60000))]
+    wait_ms: Option<u64>,
 }
 
 impl Args {
@@ -86,6 +90,7 @@ impl Tool for ShellInput {
                     "{id} takes no input: it was started without `open_stdin`"
                 )));
             }
+            let before = job.listed.spool.output_len();
             let control = self.jobs.shims()?.open(&job.listed.spool).control();
             tokio::select! {
                 biased;
@@ -102,6 +107,13 @@ impl Tool for ShellInput {
             let mut text = format!("gave {id} {} bytes", number(args.text.len() as u64));
             if args.closes() {
                 text.push_str(", and closed its input");
+            }
+            let usual = if job.plan.terminal.is_some() { TERMINAL_WAIT_MS } else { 0 };
+            let wait = Duration::from_millis(args.wait_ms.unwrap_or(usual));
+            if !wait.is_zero() {
+                // It was given: what cannot be read now can be read later.
+                let answer = read(&self.jobs, &job, Some(before), wait, &cx.cancel).await;
+                text = format!("{text}\n{}", answer.unwrap_or_else(|error| error.message));
             }
             Ok(ToolReturn::Done(ToolDone::text(text)))
         }
@@ -121,10 +133,15 @@ fn parse_checked(args: &Value) -> Result<Args, ToolError> {
     if args.text.is_empty() && !args.closes() {
         return Err(ToolError::invalid("text is empty; give some, or close the input"));
     }
+    if args.wait_ms.is_some_and(|wait| wait > MAX_WAIT_MS) {
+        return Err(ToolError::invalid(format!("wait_ms is 0 to {MAX_WAIT_MS}")));
+    }
     Ok(args)
 }
 
 /// A job that does not read for so long does not want it.
 const PATIENCE: Duration = Duration::from_secs(30);
+const TERMINAL_WAIT_MS: u64 = 250;
+const MAX_WAIT_MS: u64 = 60_000;
 const SUMMARY_BYTES: usize = 200;
 const PREVIEW_BYTES: usize = 4 << 10;

@@ -92,11 +92,13 @@ async fn read_says_what_is_wrong_and_what_to_do() {
             Failed,
             "`img` is a PNG image of 11 bytes, not text; use shell with a program that knows this format",
         ),
+        (json!({"path": "pdf"}), Failed, "`pdf` is a PDF document that cannot be read: couldn't parse input"),
         (
-            json!({"path": "pdf"}),
-            Failed,
-            "`pdf` is a PDF document of 20 bytes, not text; use shell with a program that knows this format",
+            json!({"path": "src/main.rs", "pages": "1"}),
+            InvalidArguments,
+            "`src/main.rs` has no pages; offset and limit choose its lines",
         ),
+        (json!({"path": "pdf", "pages": "5-2"}), InvalidArguments, "`5-2` names no pages; write 3 or 21-40"),
         (
             json!({"path": "bin"}),
             Failed,

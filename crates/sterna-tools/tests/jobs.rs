@@ -30,7 +30,10 @@ impl Jobs {
     }
 
     fn tool(&self, name: &str) -> SharedTool {
-        let all = sterna_tools::builtin(Some(self.shims.clone()), None);
+        let all = sterna_tools::builtin(sterna_tools::Options {
+            shims: Some(self.shims.clone()),
+            ..sterna_tools::Options::default()
+        });
         all.into_iter().find(|tool| tool.spec().name == name).unwrap()
     }
 
@@ -111,6 +114,52 @@ async fn a_job_is_read_in_parts_and_whole() {
     assert_eq!(jobs.told("job_output", json!({"job": id, "offset": 6})).await, beyond);
     let list = jobs.told("job_output", json!({})).await;
     assert!(list.starts_with(&format!("{id}  exited with code 3  5 bytes of output  printf")), "{list}");
+}
+
+/// A program that draws is seen as a person would see it, and is typed to.
+#[tokio::test]
+async fn a_job_with_a_terminal_shows_its_screen() {
+    let jobs = Jobs::new();
+    let command = r"test -t 0 || exit 9; stty -echo; printf 'working 10%%\r'; printf 'working 99%%\n\033[1mName?\033[0m '; \
+        read name; printf '\033[2J\033[HHello, %s\n' $name; read end";
+    let args = json!({"command": command, "background": true, "tty": true, "cols": 40, "rows": 5});
+    let told = jobs.try_call("demo/1/1/tool/0", "shell", args).await.unwrap();
+    assert!(told.contains("it has a terminal: job_output shows its screen"), "{told}");
+    let id = told.strip_prefix("started ").unwrap().split(':').next().unwrap().to_owned();
+    let mut screen = String::new();
+    for _ in 0..1000 {
+        screen = jobs.told("job_output", json!({"job": id, "offset": 0, "wait_s": 1})).await;
+        if screen.contains("Name?") {
+            break;
+        }
+    }
+    assert!(
+        screen.starts_with("working 99%\nName?\n[")
+            && screen.contains("screen 40x5, cursor in line 2, column 7;"),
+        "{screen}"
+    );
+    let answer = jobs.told("shell_input", json!({"job": id, "text": "Ada\r", "wait_ms": 60000})).await;
+    assert!(
+        answer.starts_with(&format!(
+            "gave {id} 4 bytes\nHello, Ada\n[{id} running; screen 40x5, cursor in line 2"
+        )),
+        "{answer}"
+    );
+    jobs.told("shell_input", json!({"job": id, "text": "\r"})).await;
+    let shim = jobs.shims.find(&id).unwrap().remove(0);
+    jobs.shims.open(&shim.spool).end().await.unwrap();
+    let end = jobs.told("job_output", json!({"job": id})).await;
+    assert_eq!(end, format!("Hello, Ada\n[{id} exited with code 0; all that its terminal showed]"));
+    for (args, message) in [
+        (json!({"command": "x", "tty": true}), "a terminal is for background jobs: set `background` too"),
+        (
+            json!({"command": "x", "background": true, "rows": 5}),
+            "cols and rows are the size of a terminal: set `tty` too",
+        ),
+        (json!({"command": "x", "background": true, "tty": true, "cols": 501}), "cols and rows are 1 to 500"),
+    ] {
+        assert_eq!(jobs.told("shell", args).await, message);
+    }
 }
 
 #[tokio::test]

@@ -504,7 +504,9 @@ impl Builder {
             sections.push(section);
         }
         let builtin = if self.builtin_tools {
-            sterna_tools::builtin(shims.clone(), sandboxes.clone())
+            let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
+            let web = settings.web.of_tools(&get);
+            sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web })
         } else {
             Vec::new()
         };
@@ -532,7 +534,9 @@ impl Builder {
                 names
             }
             None if self.builtin_tools => {
-                let mut names: Vec<String> = of_profile.iter().map(|name| (*name).to_owned()).collect();
+                // Some are there only when they are configured.
+                let there = of_profile.iter().filter(|name| tools.get(name).is_some());
+                let mut names: Vec<String> = there.map(|name| (*name).to_owned()).collect();
                 names.extend(own);
                 names
             }

@@ -83,7 +83,9 @@ impl PolicyView {
             sandbox: of.sandbox,
             now: env.now(),
         };
-        let tools = Toolbox::new(sterna_tools::builtin(None, sandboxes.clone()));
+        let options =
+            sterna_tools::Options { sandboxes: sandboxes.clone(), ..sterna_tools::Options::default() };
+        let tools = Toolbox::new(sterna_tools::builtin(options));
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let (turn, rules) = (Arc::new(turn), Arc::new(rules));
         let redactor = Redactor::new(sterna_secrets::Config::default())

@@ -102,7 +102,11 @@ pub fn brief(name: &str, arguments: &str) -> String {
     let told = ["command", "path", "pattern", "query", "url", "subject", "name", "id"];
     let first = told.iter().find_map(|key| args.get(key).and_then(Value::as_str));
     let asked = || args.pointer("/questions/0/question").and_then(Value::as_str);
-    match first.or_else(asked) {
+    let patched = || {
+        let patch = args.get("patch").and_then(Value::as_str)?;
+        patch.lines().find_map(|line| line.strip_prefix("*** ")?.split_once(" File: ").map(|(_, path)| path))
+    };
+    match first.or_else(asked).or_else(patched) {
         Some(text) => format!("{} {}", one_line(name, BRIEF), one_line(text, BRIEF)),
         None => one_line(name, BRIEF),
     }
@@ -160,6 +164,8 @@ mod tests {
         assert_eq!(brief("shell", r#"{"command":"cargo  test\n -p x"}"#), "shell cargo test -p x");
         assert_eq!(brief("edit", r#"{"old_string":"a","path":"src/a.rs"}"#), "edit src/a.rs");
         assert_eq!(brief("ask_user", r#"{"questions":[{"question":"Which?"}]}"#), "ask_user Which?");
+        let patch = r#"{"patch":"*** Begin Patch\n*** Update File: src/a.rs\n@@\n-a\n+b\n*** End Patch"}"#;
+        assert_eq!(brief("apply_patch", patch), "apply_patch src/a.rs");
         assert_eq!(brief("todo", "{broken"), "todo");
         for (ms, text) in [(7, "7 ms"), (1_250, "1.2 s"), (59_999, "59.9 s"), (61_000, "1 min 1 s")] {
             assert_eq!(seconds(ms), text);

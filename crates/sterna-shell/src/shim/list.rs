@@ -6,6 +6,7 @@ use sterna_model::{EffectKey, Millis};
 
 use super::client::{ShimError, Shims};
 use super::handle::Handle;
+use super::plan::Screen;
 use super::spool::{CALL, GONE, JOB, SHORT_LEN, Spool, State, remove_tree};
 
 /// One spool.
@@ -31,6 +32,8 @@ pub struct ListedPlan {
     pub job: bool,
     /// Its input stays open.
     pub open_input: bool,
+    /// It has a terminal.
+    pub terminal: Option<Screen>,
 }
 
 impl Listed {
@@ -74,6 +77,7 @@ impl Shims {
                         attempt: file.attempt,
                         created_at: file.created_at,
                         job: file.plan.job,
+                        terminal: file.plan.terminal,
                         open_input: file.plan.input.is_some_and(|input| input.open),
                         cwd: file.plan.cwd,
                     }),

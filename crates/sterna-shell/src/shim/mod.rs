@@ -46,6 +46,7 @@ mod list;
 mod plan;
 mod spool;
 mod supervise;
+mod terminal;
 #[cfg(test)]
 mod tests;
 
@@ -59,5 +60,5 @@ pub use host::{MARKER, init, main};
 #[doc(hidden)]
 pub use host::{Step, main_observed};
 pub use list::{Listed, ListedPlan};
-pub use plan::{AtCap, Cause, DEFAULT_OUTPUT_CAP, Exit, How, Input, Leftovers, Plan, Run};
+pub use plan::{AtCap, Cause, DEFAULT_OUTPUT_CAP, Exit, How, Input, Leftovers, Plan, Run, Screen};
 pub use spool::{Spool, SpoolError, Started, State};

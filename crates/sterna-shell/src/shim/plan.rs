@@ -37,6 +37,16 @@ pub struct Plan {
     /// A background job: its spool stays when its start is in the log, for whoever reads or ends it later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub job: bool,
+    /// The command gets a terminal of this size as input, output and errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Screen>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Screen {
+    pub cols: u16,
+    pub rows: u16,
 }
 
 impl Plan {
@@ -56,6 +66,7 @@ impl Plan {
             leftovers: Leftovers::Leave,
             bound: false,
             job: false,
+            terminal: None,
         }
     }
 

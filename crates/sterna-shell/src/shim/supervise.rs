@@ -6,14 +6,15 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use sterna_model::{Digest, Millis};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStdin};
+use tokio::process::Child;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -23,6 +24,7 @@ use super::control::{Feed, Kill, serve};
 use super::host::Step;
 use super::kin::Kin;
 use super::plan::{AtCap, Cause, Exit, How, Leftovers, Plan, Run, millis, now};
+use super::terminal::{Inlet, Outlet, Terminal};
 use crate::DRAIN;
 use crate::sandbox::{Denied, Launch, Watch, Words, launch};
 use crate::spawn::{Own, prepare, shell};
@@ -53,15 +55,15 @@ impl<'a> Supervisor<'a> {
         tie: Option<pipe::Receiver>,
     ) -> Exit {
         match self.spawn() {
-            Ok((child, output, launch)) => {
+            Ok((child, output, input, launch)) => {
                 (self.observe)(Step::Spawned);
-                self.watch(child, output, launch, listener, signals, tie).await
+                self.watch(child, output, input, launch, listener, signals, tie).await
             }
             Err(why) => self.exit(How::NotStarted(why), Cause::Itself, 0, Vec::new()),
         }
     }
 
-    fn spawn(&self) -> Result<(Child, pipe::Receiver, Launch), String> {
+    fn spawn(&self) -> Result<(Child, Outlet, Option<Inlet>, Launch), String> {
         let plan = &self.plan;
         if plan.holds_nul() {
             return Err("the command holds a NUL byte".into());
@@ -81,26 +83,38 @@ impl<'a> Supervisor<'a> {
         let mut launch = launch(words, &plan.cwd, &plan.env, plan.limits, confined)?;
         let mut command = std::mem::replace(&mut launch.command, tokio::process::Command::new(""));
         let (limits, inherit) = (launch.limits, std::mem::take(&mut launch.inherit));
-        let start = || -> io::Result<(Child, pipe::Receiver)> {
+        let start = || -> io::Result<(Child, Outlet, Option<Inlet>)> {
+            command.kill_on_drop(true);
+            if let Some(screen) = plan.terminal {
+                let (ours, theirs) = Terminal::open(screen)?;
+                command.stdin(theirs.try_clone()?).stdout(theirs.try_clone()?).stderr(theirs);
+                prepare(&mut command, limits, Own::Terminal, inherit);
+                let child = command.spawn()?;
+                // With it go our copies of the command's end.
+                drop(command);
+                let ours = Arc::new(ours);
+                return Ok((child, Outlet::Terminal(ours.clone()), Some(Inlet::Terminal(ours))));
+            }
             let (reader, writer) = io::pipe()?;
             command.stdin(if plan.input.is_some() { Stdio::piped() } else { Stdio::null() });
             command.stdout(writer.try_clone()?).stderr(writer);
-            command.kill_on_drop(true);
             prepare(&mut command, limits, Own::Group, inherit);
-            let child = command.spawn()?;
+            let mut child = command.spawn()?;
             // Our copies of the pipe's other end go with the command's description.
             drop(command);
-            Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
+            let input = child.stdin.take().map(Inlet::Pipe);
+            Ok((child, Outlet::Pipe(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?), input))
         };
-        let (child, output) =
+        let (child, output, input) =
             start().map_err(|error| format!("the command could not be started: {error}"))?;
-        Ok((child, output, launch))
+        Ok((child, output, input, launch))
     }
 
     async fn watch(
         &mut self,
         mut child: Child,
-        output: pipe::Receiver,
+        output: Outlet,
+        input: Option<Inlet>,
         mut launch: Launch,
         listener: UnixListener,
         signals: Signals,
@@ -108,7 +122,7 @@ impl<'a> Supervisor<'a> {
     ) -> Exit {
         let Signals { mut ends, child: mut child_signals } = signals;
         let kin = Kin::new(child.id(), launch.watched);
-        let feed = self.feed(child.stdin.take());
+        let feed = self.feed(input);
         let (ask, mut kills) = mpsc::channel::<Kill>(1);
         let time_limit = self.plan.time_limit_ms.map(|limit| self.began + Duration::from_millis(limit));
         let grace = Duration::from_millis(self.plan.grace_ms);
@@ -210,20 +224,21 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Starts the writer of the command's input. `None` when no more may come.
-    fn feed(&mut self, stdin: Option<ChildStdin>) -> Option<mpsc::Sender<Feed>> {
-        let (mut stdin, input) = stdin.zip(self.plan.input.take())?;
+    fn feed(&mut self, inlet: Option<Inlet>) -> Option<mpsc::Sender<Feed>> {
+        let (mut inlet, input) = inlet.zip(self.plan.input.take())?;
         let open = input.open;
         let (give, mut take) = mpsc::channel(FEEDS_IN_FLIGHT);
         tokio::spawn(async move {
             // A command that does not want it is no error: who gives more then hears that the input is closed.
-            if stdin.write_all(input.text.as_bytes()).await.is_err() || !input.open {
+            if inlet.give(input.text.as_bytes()).await.is_err() {
                 return;
             }
             while let Some(Feed::Bytes(bytes)) = take.recv().await {
-                if stdin.write_all(&bytes).await.is_err() {
+                if inlet.give(&bytes).await.is_err() {
                     return;
                 }
             }
+            inlet.end().await;
         });
         open.then_some(give)
     }
@@ -391,9 +406,9 @@ impl Sink {
 }
 
 /// Reads more of the output. `false` at its end; does not return when there is none.
-async fn read(output: Option<&mut pipe::Receiver>, buffer: &mut Vec<u8>) -> bool {
+async fn read(output: Option<&mut Outlet>, buffer: &mut Vec<u8>) -> bool {
     match output {
-        Some(output) => matches!(output.read_buf(buffer).await, Ok(1..)),
+        Some(output) => output.read(buffer).await,
         None => pending().await,
     }
 }

@@ -30,6 +30,7 @@ fn plan_file() -> PlanFile {
             leftovers: Leftovers::Leave,
             bound: false,
             job: false,
+            terminal: None,
         },
     }
 }

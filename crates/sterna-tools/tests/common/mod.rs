@@ -151,7 +151,10 @@ impl World {
 }
 
 pub fn tool(name: &str) -> SharedTool {
-    sterna_tools::builtin(None, None).into_iter().find(|tool| tool.spec().name == name).unwrap()
+    sterna_tools::builtin(sterna_tools::Options::default())
+        .into_iter()
+        .find(|tool| tool.spec().name == name)
+        .unwrap()
 }
 
 pub fn text(done: &ToolDone) -> String {

@@ -88,6 +88,8 @@ struct ConfigFile {
     /// Providers beside the built-in ones, or changes of those, by name.
     providers: Option<BTreeMap<String, Provider>>,
     local: Option<Local>,
+    web_fetch: Option<WebFetch>,
+    web_search: Option<WebSearch>,
     hooks: Option<Hooks>,
 }
 
@@ -255,6 +257,33 @@ struct Price {
     cache_read: Option<f64>,
     cache_write_5m: Option<f64>,
     cache_write_1h: Option<f64>,
+}
+
+/// The tool `web_fetch`.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct WebFetch {
+    /// Hosts with a port (`localhost:3000`, `host:*`) that may be fetched although they are not of the public network.
+    allow_private: Option<Vec<String>>,
+}
+
+/// The tool `web_search`. Without this table there is none.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct WebSearch {
+    /// `searxng` needs `url`; `brave` needs a key.
+    backend: SearchWord,
+    /// Base address.
+    url: Option<String>,
+    /// The variable that holds the key; `BRAVE_API_KEY` by default.
+    key_env: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum SearchWord {
+    Searxng,
+    Brave,
 }
 
 /// The local model.

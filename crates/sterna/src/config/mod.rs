@@ -11,6 +11,7 @@ mod keyring;
 mod provider;
 mod read;
 mod show;
+mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
@@ -27,6 +28,7 @@ pub use error::ConfigError;
 pub use file::schema;
 pub use provider::{KeyWish, ProviderSettings};
 pub use show::{Shown, without_password};
+pub use web::{SearchWish, WebWish};
 
 /// What is configured. `None`: nothing was said, and the default holds.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +66,7 @@ pub struct Settings {
     /// Built-in providers and those of the files, by name.
     pub providers: BTreeMap<String, ProviderSettings>,
     pub local: LocalSettings,
+    pub web: WebWish,
     /// Keys that the managed file sets. Flags and other files do not override them.
     pub locked: BTreeSet<String>,
     /// Where each key's value comes from: `file:line` or a variable. Keys that are not here have their default.

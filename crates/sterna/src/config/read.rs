@@ -7,7 +7,7 @@ use sterna_policy::{Examples, Rule, check_examples};
 use sterna_secrets::Scanner;
 
 use super::document::{Node, Source};
-use super::{ConfigError, Settings, provider};
+use super::{ConfigError, Settings, provider, web};
 
 /// Keys at the top of a file.
 pub(super) const KEYS: &[&str] = &[
@@ -42,6 +42,8 @@ pub(super) const KEYS: &[&str] = &[
     "policy",
     "providers",
     "local",
+    "web_fetch",
+    "web_search",
     "hooks",
 ];
 /// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
@@ -88,6 +90,18 @@ pub(super) fn apply(
             "policy" => reader.policy(settings, &node)?,
             "providers" => reader.providers(settings, &node)?,
             "local" => reader.local(settings, &node)?,
+            "web_fetch" => {
+                for (key, value) in node.table()?.known(web::FETCH_KEYS)? {
+                    settings.web.read_fetch(key, &value)?;
+                    reader.note(settings, &value);
+                }
+            }
+            "web_search" => {
+                for (key, value) in node.table()?.known(web::SEARCH_KEYS)? {
+                    settings.web.read_search(key, &value)?;
+                    reader.note(settings, &value);
+                }
+            }
             "secrets" => reader.secrets(settings, &node)?,
             "hooks" => reader.hooks(settings, &node)?,
             key => {

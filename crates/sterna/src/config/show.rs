@@ -69,6 +69,14 @@ impl Settings {
         rows.push(self.row("local.dir", json!(self.local.dir)));
         rows.push(self.row("local.threads", json!(self.local.threads)));
         rows.push(self.row("local.context", json!(self.local.context)));
+        rows.push(self.row("web_fetch.allow_private", json!(self.web.allow_private)));
+        let search = self.web.search.as_ref();
+        rows.push(self.row("web_search.backend", json!(search.map(|search| search.backend.word()))));
+        if let Some(search) = search {
+            let url = search.url.as_deref().map(without_password);
+            rows.push(self.row("web_search.url", json!(url)));
+            rows.push(self.row("web_search.key_env", json!(search.key_env)));
+        }
         rows.extend(self.hooks.shown().map(|(source, spec)| Shown {
             key: format!("hooks.{}", spec.event.word()),
             value: json!(spec.command),

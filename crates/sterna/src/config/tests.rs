@@ -6,6 +6,7 @@ use sterna_model::Decision;
 
 use super::provider::{MODEL_KEYS, PRICE_KEYS, PROVIDER_KEYS, TIMEOUT_KEYS};
 use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS, SECRETS_KEYS};
+use super::web::{FETCH_KEYS, SEARCH_KEYS};
 use super::*;
 
 const USER: &str = "/u/config.toml";
@@ -68,6 +69,11 @@ deny = [{ rule = "Shell(rm *)", match = ["rm -rf x"], not_match = ["ls"] }, "Wri
 dir = "~/models"
 threads = 1
 context = 4096
+[web_fetch]
+allow_private = ["localhost:3000", "10.0.0.7:*"]
+[web_search]
+backend = "searxng"
+url = "http://u:p@localhost:8888"
 [secrets]
 extra = ["corp-[0-9]{6}"]
 allow = ["corp-000000"]
@@ -106,6 +112,11 @@ allow = ["corp-000000"]
     assert_eq!(settings.sandbox, Some(SandboxWish::Landlock));
     let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
     assert_eq!(settings.local, local);
+    let private: Vec<String> = settings.web.allow_private.iter().map(ToString::to_string).collect();
+    assert_eq!(private, ["localhost:3000", "10.0.0.7:*"]);
+    let url = Some("http://u:p@localhost:8888".to_owned());
+    let search = SearchWish { backend: sterna_tools::Backend::Searxng, url, key_env: None };
+    assert_eq!(settings.web.search, Some(search));
     let rule = |decision, text: &str, line| RuleText {
         decision,
         text: text.into(),
@@ -133,7 +144,7 @@ fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, \
-                max_output, profile, tools, tool_budget, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local, hooks";
+                max_output, profile, tools, tool_budget, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local, web_fetch, web_search, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
@@ -144,6 +155,12 @@ fn complaints_name_the_place_and_what_to_do() {
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
             "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, timeouts, headers, models",
+        ),
+        ("[web_search]\nurl = \"http://h\"", "2: [web_search] has no `backend`: searxng or brave", ""),
+        (
+            "[web_fetch]\nallow_private = [\"localhost\"]",
+            "2: `localhost` in `web_fetch.allow_private` has no port: write host:port, or host:*",
+            "",
         ),
         (
             "[in_doubt_of]\n\nshell = \"rerum\"",
@@ -160,7 +177,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "mode = \"axecute\"",
             "1: `mode` cannot be `axecute`",
-            "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan",
+            "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan, pair",
         ),
         ("on_ask = \"prompt\"", "1: `on_ask` cannot be `prompt`", "it is one of deny, fail, park"),
         ("max_steps = 0", "1: `max_steps` must be a whole number of at least 1, not 0", ""),
@@ -510,6 +527,8 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
         ("/$defs/Policy", POLICY_KEYS),
         ("/$defs/RuleWithExamples", RULE_KEYS),
         ("/$defs/Local", LOCAL_KEYS),
+        ("/$defs/WebFetch", FETCH_KEYS),
+        ("/$defs/WebSearch", SEARCH_KEYS),
         ("/$defs/Secrets", SECRETS_KEYS),
         ("/$defs/Provider", PROVIDER_KEYS),
         ("/$defs/Timeouts", TIMEOUT_KEYS),

@@ -45,7 +45,10 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         provider: outside.clone(),
         env,
         // Without shims: commands end with the run.
-        tools: Toolbox::new(sterna_tools::builtin(None, sandboxes.clone())),
+        tools: Toolbox::new(sterna_tools::builtin(sterna_tools::Options {
+            sandboxes: sandboxes.clone(),
+            ..sterna_tools::Options::default()
+        })),
         checkpoints: None,
         // No key of anybody is in here.
         secrets: Secrets::default(),
