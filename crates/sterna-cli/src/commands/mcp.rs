@@ -395,7 +395,7 @@ async fn fill_in(
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let pair = |text: &String| Some(text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()))?);
+    let pair = |text: &String| text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()));
     let given: Option<Vec<(String, String)>> = arguments.iter().map(pair).collect();
     let given = given.ok_or_else(|| Failure::usage("what a prompt takes is written NAME=VALUE"))?;
     let text = client.prompt(&prompt, &given).await.map_err(failed)?;
