@@ -89,7 +89,11 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
         #[cfg(feature = "mcp")]
-        Command::Mcp(args) => commands::mcp::mcp(&Context::load(None)?, args).await,
+        Command::Mcp(args) => {
+            let mut cx = Context::load(None)?;
+            trust::join(&mut cx, trust::Wish { once: false, ask: false }).await?;
+            commands::mcp::mcp(&cx, args).await
+        }
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,
         Command::Config(args) => {

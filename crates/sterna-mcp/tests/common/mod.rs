@@ -63,16 +63,11 @@ impl World {
 
     pub async fn call(&self, client: &Client, name: &str, args: Value) -> Result<(String, bool), ToolError> {
         match self.step(client, name, args, None).await? {
-            other @ (ToolReturn::Ask(_)
-            | ToolReturn::Child(_)
-            | ToolReturn::EnterPlan
-            | ToolReturn::Plan { .. }) => {
-                panic!("{other:?}")
-            }
             ToolReturn::Done(done) => match done.output {
                 Output::Text(text) => Ok((text, done.failed)),
                 other => panic!("{other:?}"),
             },
+            other => panic!("{other:?}"),
         }
     }
 
@@ -85,12 +80,7 @@ impl World {
     ) -> Result<Vec<Question>, ToolError> {
         match self.step(client, name, args, answers).await? {
             ToolReturn::Ask(questions) => Ok(questions),
-            other @ (ToolReturn::Done(_)
-            | ToolReturn::Child(_)
-            | ToolReturn::EnterPlan
-            | ToolReturn::Plan { .. }) => {
-                panic!("{other:?}")
-            }
+            other => panic!("{other:?}"),
         }
     }
 
