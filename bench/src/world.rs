@@ -131,6 +131,7 @@ impl World {
             tools: Vec::new(),
             max_output: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal)),
+            summary_route: None,
         };
         Ok(Self { runtime, config, log })
     }

@@ -76,7 +76,7 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
         Transition::Nudge => prompt.note("nudge_empty"),
         Transition::OutputContinue => prompt.note("output_continue"),
         Transition::Grace => prompt.note("grace"),
-        Transition::Input | Transition::ToolResults | Transition::Steer => "",
+        Transition::Input | Transition::ToolResults | Transition::Steer | Transition::Compact => "",
     };
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };

@@ -81,6 +81,7 @@ impl Reference {
                     parts: vec![InputPart::Text(format!("{words} {turn}"))],
                     origin: "test".into(),
                     given: None,
+                    compact: None,
                 }),
             );
             of.push(

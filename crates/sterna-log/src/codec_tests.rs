@@ -22,6 +22,7 @@ fn input(text: String) -> Body {
         parts,
         origin: "cli".into(),
         given: None,
+        compact: None,
     })
 }
 

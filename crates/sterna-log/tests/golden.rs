@@ -23,6 +23,9 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::SessionClosed { .. } => file!("session_closed"),
         Body::RouteChanged { .. } => file!("route_changed"),
         Body::ModeChanged { .. } => file!("mode_changed"),
+        Body::InputAccepted(input) if input.compact.is_some() => {
+            ["", include_str!("golden/v2/input_compact.json")]
+        }
         Body::InputAccepted(_) => file!("input_accepted"),
         Body::InputEdited { .. } => file!("input_edited"),
         Body::InputWithdrawn { .. } => file!("input_withdrawn"),
@@ -36,12 +39,14 @@ fn golden(body: &Body) -> [&'static str; 2] {
             Intended::Tool(_) => file!("intent_tool"),
             // Version 1 did not know it.
             Intended::Undo(_) => ["", include_str!("golden/v2/intent_undo.json")],
+            Intended::Compact(_) => ["", include_str!("golden/v2/intent_compact.json")],
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
             EffectResult::Model(_) => file!("outcome_model"),
             EffectResult::ModelFailed(_) => file!("outcome_model_failed"),
             EffectResult::Tool(_) => file!("outcome_tool"),
+            EffectResult::Summary(_) => ["", include_str!("golden/v2/outcome_summary.json")],
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
@@ -57,6 +62,8 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::CheckpointTaken(_) => file!("checkpoint_taken"),
         Body::CheckpointMissed { .. } => file!("checkpoint_missed"),
         Body::Rewound(_) => file!("rewound"),
+        Body::Compacted(_) => ["", include_str!("golden/v2/compacted.json")],
+        Body::CompactionMissed { .. } => ["", include_str!("golden/v2/compaction_missed.json")],
     }
 }
 
@@ -92,7 +99,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 30, "each file has its draft below");
+    assert_eq!(files.len(), 35, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -158,10 +165,19 @@ fn drafts() -> Vec<Draft> {
         session(Body::RouteChanged { route: "scripted:a b.jsonl".parse().unwrap(), cause: "user".into() }),
         session(Body::ModeChanged { mode: Mode::NeverAsk, by: by() }),
         session(Body::InputAccepted(InputAccepted {
+            key: None,
+            delivery: Delivery::NextTurn,
+            parts: vec![],
+            origin: "cli".into(),
+            given: None,
+            compact: Some("the parser".into()),
+        })),
+        session(Body::InputAccepted(InputAccepted {
             key: Some("k".into()),
             delivery: Delivery::BeforeCompletion,
             parts: text("größe"),
             origin: "cli".into(),
+            compact: None,
             given: Some(Box::new(Given {
                 route: route(),
                 mode: Mode::Execute,
@@ -250,6 +266,55 @@ fn drafts() -> Vec<Draft> {
                 sandbox: "none".into(),
             }),
         }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/3/compact/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Compact(Box::new(CompactIntent {
+                trigger: CompactTrigger::Manual,
+                focus: "the parser".into(),
+                to: 9,
+                cut_results: true,
+                tokens: 90_000,
+                model: ModelIntent {
+                    route: route(),
+                    transition: Transition::Compact,
+                    inputs: vec![],
+                    history: vec![Span { session: None, from: 1, to: 12 }],
+                    manifest: hash(2),
+                    tools_off: true,
+                    max_output: 2000,
+                    encoder: "anthropic/1".into(),
+                    request: hash(3),
+                    bytes: 1234,
+                },
+            })),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/3/compact/0"),
+            attempt: 1,
+            result: EffectResult::Summary(Summary {
+                text: "all of it".into(),
+                failed: Some("refused".into()),
+                billed: billed(),
+                duration_ms: 12,
+            }),
+        }))),
+        step(Body::Compacted(Box::new(Compacted {
+            trigger: CompactTrigger::Window,
+            stage: CompactStage::Summary,
+            key: Some(key("demo/1/3/compact/0")),
+            archive: Some(Archive { from: 2, to: 9 }),
+            summary: Some(blob(7, 9)),
+            pinned: vec![Pinned { record: 2, text: "never push".into() }],
+            cut: vec![11],
+            tokens_before: 90_000,
+            tokens_after: 30_000,
+            bytes_before: 360_000,
+            bytes_after: 120_000,
+            failed: Some("no".into()),
+        }))),
+        step(Body::CompactionMissed { trigger: CompactTrigger::Overflow, why: "nothing is left".into() }),
         step(Body::Attempt(Box::new(Attempt {
             key: key("demo/1/2/model/0"),
             attempt: 1,

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Billed, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq, SessionId, ToolCall, ToolOutcome,
+    Billed, CompactIntent, Compaction, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq, SessionId,
+    Summary, ToolCall, ToolOutcome,
 };
 
 /// Why a step came.
@@ -21,6 +22,8 @@ pub enum Transition {
     Nudge,
     /// The step limit is reached: one last answer with tools off.
     Grace,
+    /// What the window cannot hold any more is to be summed up: no step of the task.
+    Compact,
 }
 
 impl Transition {
@@ -32,6 +35,7 @@ impl Transition {
             Self::OutputContinue => "output_continue",
             Self::Nudge => "nudge",
             Self::Grace => "grace",
+            Self::Compact => "compact",
         }
     }
 }
@@ -41,6 +45,8 @@ impl Transition {
 pub enum Effect {
     CallModel(CallModel),
     CallTool(CallTool),
+    /// The history is to become smaller before the next model call.
+    Compact(Compaction),
 }
 
 impl Effect {
@@ -48,6 +54,7 @@ impl Effect {
         match self {
             Self::CallModel(call) => &call.key,
             Self::CallTool(call) => &call.key,
+            Self::Compact(compaction) => &compaction.key,
         }
     }
 }
@@ -142,6 +149,19 @@ pub enum Intended {
     Tool(ToolIntent),
     /// What this attempt of a compensable call may have done is about to be taken back.
     Undo(ToolIntent),
+    /// A summary is about to be asked for.
+    Compact(Box<CompactIntent>),
+}
+
+impl Intended {
+    /// The model request that it is, if it is one.
+    pub fn request(&self) -> Option<&ModelIntent> {
+        match self {
+            Self::Model(model) => Some(model),
+            Self::Compact(compact) => Some(&compact.model),
+            Self::Tool(_) | Self::Undo(_) => None,
+        }
+    }
 }
 
 /// Everything from which the request can be derived again.
@@ -207,6 +227,8 @@ pub enum EffectResult {
     /// The last attempt failed, and no other follows.
     ModelFailed(ProviderFailure),
     Tool(ToolOutcome),
+    /// What a call of kind `compact` gave.
+    Summary(Summary),
 }
 
 /// A model's whole answer.

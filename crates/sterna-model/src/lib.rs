@@ -3,6 +3,7 @@
 //! Ring 0. Plain data that every other crate shares. This crate must never know a clock, a file,
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
+mod compact;
 mod effect;
 mod event;
 mod ids;
@@ -13,6 +14,7 @@ mod stop;
 mod tool;
 mod usage;
 
+pub use compact::*;
 pub use effect::*;
 pub use event::*;
 pub use ids::*;

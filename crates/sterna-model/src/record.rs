@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
+    BlobRef, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
     Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
     TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
@@ -134,6 +134,14 @@ pub enum Body {
         why: String,
     },
     Rewound(Rewound),
+
+    /// From here on requests carry less of the history.
+    Compacted(Box<Compacted>),
+    /// A compaction was asked for, and there was nothing to make smaller.
+    CompactionMissed {
+        trigger: CompactTrigger,
+        why: String,
+    },
 }
 
 /// The first record of every log.
@@ -188,6 +196,9 @@ pub struct InputAccepted {
     /// version 1 and in imported ones: then the driver's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Box<Given>>,
+    /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.

@@ -42,6 +42,8 @@ pub struct TurnConfig {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
     pub prompt: PromptSource,
+    /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
+    pub summary_route: Option<Route>,
 }
 
 impl TurnConfig {
@@ -79,6 +81,7 @@ impl TurnConfig {
             tools: given.tools.clone(),
             max_output: given.max_output,
             prompt: self.prompt.clone(),
+            summary_route: self.summary_route.clone(),
         }
     }
 }

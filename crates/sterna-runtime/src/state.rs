@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sterna_context::Transcript;
+use sterna_context::{Gauge, Transcript};
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
@@ -20,6 +20,8 @@ pub struct State {
     pub machine: TurnMachine,
     pub transcript: Transcript,
     pub folded: Folded,
+    /// How much of a window requests fill.
+    pub gauge: Gauge,
     /// The first record of the last turn.
     pub turn: Option<Arc<TurnStarted>>,
     /// The prompt that the last turn is sent with, from its first model call on: its manifest.
@@ -76,6 +78,7 @@ impl State {
         self.transcript.apply(record);
         self.weight += weight_of(&record.body);
         self.folded.apply(record);
+        self.gauge.apply(record);
         match &record.body {
             Body::InputAccepted(input) => {
                 let given = input.given.as_ref().map(|given| (record.seq, Arc::new(Given::clone(given))));
@@ -93,6 +96,9 @@ impl State {
                     self.heard.extend_from_slice(&model.inputs);
                     self.prompt = (!model.is_imported()).then_some(model.manifest);
                     self.forget_given();
+                }
+                if let Intended::Compact(compact) = &intent.what {
+                    self.prompt = Some(compact.model.manifest);
                 }
             }
             Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {
@@ -175,7 +181,7 @@ impl State {
 fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
     let (key, tool) = match &record.body {
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) => (&intent.key, None),
+            Intended::Model(_) | Intended::Compact(_) => (&intent.key, None),
             Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
         },
         Body::Outcome(outcome) => (&outcome.key, None),
@@ -191,6 +197,10 @@ fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
         EffectKind::Model => {
             // Its intent opens the next step, whatever else belongs to it is of this one.
             let due = turn.steps() + u32::from(matches!(record.body, Body::Intent(_)));
+            if key.step == due { None } else { differs("step", &key.step, &due) }
+        }
+        EffectKind::Compact => {
+            let due = turn.steps() + 1;
             if key.step == due { None } else { differs("step", &key.step, &due) }
         }
         EffectKind::Tool if key.step != turn.steps() => differs("step", &key.step, &turn.steps()),
@@ -214,6 +224,7 @@ fn weight_of(body: &Body) -> usize {
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Model(model) => model.parts.iter().map(weight_of_part).sum(),
             EffectResult::Tool(tool) => tool.view.len(),
+            EffectResult::Summary(summary) => summary.text.len(),
             EffectResult::ModelFailed(_) => 0,
         },
         _ => 0,

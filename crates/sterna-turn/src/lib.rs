@@ -5,6 +5,7 @@
 //! or what a tool does.
 
 mod batch;
+mod compaction;
 mod machine;
 mod progress;
 mod turn;

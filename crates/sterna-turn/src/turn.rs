@@ -9,6 +9,7 @@ use sterna_model::{
 };
 
 use crate::batch::batches;
+use crate::compaction::Compacting;
 use crate::machine::{Next, Steering, key_of};
 use crate::progress::{Progress, cut};
 
@@ -22,7 +23,9 @@ pub struct Turn {
     now: Millis,
     /// The last step that has an intent; 0 before the first.
     step: StepNo,
-    phase: Phase,
+    pub(crate) phase: Phase,
+    #[serde(default)]
+    pub(crate) compacting: Compacting,
     /// The calls of the current step, in their order.
     calls: Vec<TurnCall>,
     /// The last request had `tool_choice` none.
@@ -43,7 +46,7 @@ pub struct Turn {
 
 /// Where the turn stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Phase {
+pub(crate) enum Phase {
     /// The next model call is to be decided.
     Decide(Transition),
     /// A model call has an intent.
@@ -55,7 +58,7 @@ enum Phase {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ModelPhase {
+pub(crate) struct ModelPhase {
     intent: ModelIntent,
     /// Attempts in the log.
     attempts: u32,
@@ -120,6 +123,7 @@ impl Turn {
             now: started.now,
             step: 0,
             phase: Phase::Decide(Transition::Input),
+            compacting: Compacting::default(),
             calls: Vec::new(),
             tools_off: false,
             grace: false,
@@ -172,7 +176,14 @@ impl Turn {
         self.ending.is_some()
     }
 
+    pub(crate) fn is_grace(&self) -> bool {
+        self.grace
+    }
+
     pub(crate) fn next(&self, steering: &Steering) -> Next {
+        if let Some(next) = self.next_compaction() {
+            return next;
+        }
         match &self.phase {
             Phase::Decide(transition) => self.decide(*transition, steering),
             Phase::Model(model) => self.call_again(model),
@@ -212,6 +223,7 @@ impl Turn {
         match &intent.what {
             Intended::Model(model) => {
                 let due = matches!(self.phase, Phase::Decide(_) | Phase::Answered(_));
+                let due = due && self.next_compaction().is_none();
                 if !due || intent.key.kind != EffectKind::Model || intent.key.step != self.step + 1 {
                     return Err(format!("no model call is due as {}", intent.key));
                 }
@@ -228,6 +240,7 @@ impl Turn {
                 }));
                 Ok(())
             }
+            Intended::Compact(compact) => self.compact_intent(&intent.key, compact),
             Intended::Tool(_) => {
                 let call = self.open_call(&intent.key)?;
                 if call.state != CallState::Open || intent.attempt != call.started + 1 {
@@ -258,6 +271,11 @@ impl Turn {
     }
 
     pub(crate) fn attempt(&mut self, attempt: &Attempt) -> Result<(), String> {
+        if attempt.key.kind == EffectKind::Compact {
+            self.compact_attempt(&attempt.key, attempt.attempt)?;
+            self.bill(&attempt.failure.billed);
+            return Ok(());
+        }
         self.model_call(&attempt.key)?;
         let Phase::Model(model) = &mut self.phase else {
             return Err(format!("no model call is open for {}", attempt.key));
@@ -282,6 +300,11 @@ impl Turn {
                 self.model_call(&outcome.key)?;
                 self.bill(&model.billed);
                 self.answered(model);
+                Ok(())
+            }
+            EffectResult::Summary(summary) => {
+                self.summarised(&outcome.key, summary)?;
+                self.bill(&summary.billed);
                 Ok(())
             }
             EffectResult::ModelFailed(failure) => {
@@ -379,7 +402,7 @@ impl Turn {
     }
 
     /// The first ending counts.
-    fn end(&mut self, reason: StopReason, detail: String, by: Option<String>) {
+    pub(crate) fn end(&mut self, reason: StopReason, detail: String, by: Option<String>) {
         if self.ending.is_none() {
             self.ending = Some(TurnOutcome::Stopped { reason, detail, by });
         }
@@ -517,6 +540,7 @@ impl Turn {
     }
 
     fn answered(&mut self, model: &ModelOutcome) {
+        self.fitted();
         let calls: Vec<ToolCall> = model
             .parts
             .iter()
@@ -590,6 +614,16 @@ impl Turn {
     }
 
     fn failed(&mut self, failure: &ProviderFailure) {
+        if failure.class == ErrorClass::ContextOverflow
+            && self.ending.is_none()
+            && let Phase::Model(model) = &self.phase
+        {
+            let transition = model.intent.transition;
+            if self.overflow() {
+                self.phase = Phase::Decide(transition);
+                return;
+            }
+        }
         let reason = match failure.class {
             ErrorClass::ContextOverflow => StopReason::ContextOverflow,
             ErrorClass::ContentFilter => StopReason::Refused,

@@ -407,6 +407,7 @@ impl Builder {
             tools: names,
             max_output: self.max_output.or(settings.max_output),
             prompt: PromptSource::new(sections),
+            summary_route: None,
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {

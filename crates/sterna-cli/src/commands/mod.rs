@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod checkpoint;
+pub mod compact;
 pub mod completions;
 pub mod config;
 pub mod doctor;

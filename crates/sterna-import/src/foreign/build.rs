@@ -136,6 +136,7 @@ impl Builder<'_> {
                     parts: vec![InputPart::Text(text)],
                     origin: self.agent.into(),
                     given: None,
+                    compact: None,
                 });
                 let seq = self.push(None, None, body)?;
                 self.waiting.push(seq);
@@ -168,6 +169,7 @@ impl Builder<'_> {
                 parts: vec![InputPart::Text(NO_INPUT.into())],
                 origin: self.agent.into(),
                 given: None,
+                compact: None,
             });
             let seq = self.push(None, None, body)?;
             self.waiting.push(seq);

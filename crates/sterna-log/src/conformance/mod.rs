@@ -151,6 +151,7 @@ pub fn input(text: &str, key: Option<&str>) -> Draft {
         parts: vec![InputPart::Text(text.into())],
         origin: "cli".into(),
         given: None,
+        compact: None,
     };
     draft(2_000, Body::InputAccepted(body))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sterna_model::{
-    Billed, Body, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo, TurnNo, Usage, dollars,
+    Billed, Body, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -12,12 +12,22 @@ use sterna_model::{
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Turn,
+    /// Summaries of what a window could not hold any more.
+    Compaction,
 }
 
 impl Source {
     pub fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
+            Self::Compaction => "compaction",
+        }
+    }
+
+    fn of(key: &EffectKey) -> Self {
+        match key.kind {
+            EffectKind::Model | EffectKind::Tool => Self::Turn,
+            EffectKind::Compact => Self::Compaction,
         }
     }
 }
@@ -87,19 +97,24 @@ impl Ledger {
             }
             Body::Intent(intent) => match &intent.what {
                 sterna_model::Intended::Model(model) => self.route = Some(model.route.clone()),
+                sterna_model::Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
                 sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => {}
             },
-            Body::Attempt(attempt) => self.add(record, attempt.route.clone(), &attempt.failure.billed),
+            Body::Attempt(attempt) => {
+                let source = Source::of(&attempt.key);
+                self.add(record, source, attempt.route.clone(), &attempt.failure.billed);
+            }
             Body::Outcome(outcome) => {
                 let billed = match &outcome.result {
                     EffectResult::Model(model) => &model.billed,
+                    EffectResult::Summary(summary) => &summary.billed,
                     // Its last attempt has a row already, unless this outcome says that there was more.
                     EffectResult::ModelFailed(failure) if failure.billed == Billed::default() => return,
                     EffectResult::ModelFailed(failure) => &failure.billed,
                     EffectResult::Tool(_) => return,
                 };
                 if let Some(route) = self.route.clone() {
-                    self.add(record, route, billed);
+                    self.add(record, Source::of(&outcome.key), route, billed);
                 }
             }
             _ => {}
@@ -143,10 +158,10 @@ impl Ledger {
         self.last.as_ref()
     }
 
-    fn add(&mut self, record: &Record, route: Route, billed: &Billed) {
+    fn add(&mut self, record: &Record, source: Source, route: Route, billed: &Billed) {
         self.total.add(billed);
         self.by_model.entry(route.clone()).or_default().add(billed);
-        self.by_source.entry(Source::Turn).or_default().add(billed);
+        self.by_source.entry(source).or_default().add(billed);
         self.by_day.entry(record.at / 86_400_000).or_default().add(billed);
         self.turn.add(billed);
         self.turn_by_model.entry(route.clone()).or_default().add(billed);
@@ -154,7 +169,7 @@ impl Ledger {
             at: record.at,
             turn: record.turn.unwrap_or(0),
             step: record.step.unwrap_or(0),
-            source: Source::Turn,
+            source,
             route,
             billed: billed.clone(),
         });

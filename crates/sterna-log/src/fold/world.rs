@@ -63,7 +63,7 @@ impl World {
                         self.deny(&outcome.key, &result.view);
                     }
                 }
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             // A grant for once is the answer to its wait, and nothing more.
             Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once => {}
@@ -103,7 +103,9 @@ impl World {
             | Body::WaitOpened(_)
             | Body::WaitResolved { .. }
             | Body::CancelRequested { .. }
-            | Body::LimitReached { .. } => {}
+            | Body::LimitReached { .. }
+            | Body::Compacted(_)
+            | Body::CompactionMissed { .. } => {}
         }
     }
 

@@ -4,8 +4,8 @@ use sterna_llm::catalog;
 use sterna_llm::ladder::{self, Retry};
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
-    Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, ProviderFailure, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn,
+    Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, ModelOutcome,
+    OnAsk, Outcome, Part, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn,
     WaitOpened, wait_id,
 };
 
@@ -141,6 +141,9 @@ impl Driver {
     }
 
     fn model_ended(&mut self, key: EffectKey, attempt: u32, end: ModelEnd) -> Result<(), RuntimeError> {
+        if key.kind == EffectKind::Compact {
+            return self.summary_ended(key, attempt, end);
+        }
         match end {
             ModelEnd::Answered(mut outcome) => {
                 self.price(&mut outcome.billed);
@@ -251,8 +254,12 @@ impl Driver {
 
     /// Fills in the cost where the provider told only tokens.
     pub(super) fn price(&self, billed: &mut Billed) {
+        self.price_on(&self.route(), billed);
+    }
+
+    pub(super) fn price_on(&self, route: &Route, billed: &mut Billed) {
         if billed.cost.is_none() && billed.usage.total() > 0 {
-            let info = self.rt.parts.provider.model(&self.route());
+            let info = self.rt.parts.provider.model(route);
             billed.cost =
                 info.ok().and_then(|info| info.price).map(|price| catalog::cost(&price, &billed.usage));
         }

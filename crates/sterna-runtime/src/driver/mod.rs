@@ -1,6 +1,7 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
+pub(crate) mod compact;
 mod follow;
 mod handle;
 mod stage;
@@ -607,7 +608,7 @@ impl Driver {
     }
 
     fn model_key(&self, key: &EffectKey) -> bool {
-        key.kind == EffectKind::Model
+        matches!(key.kind, EffectKind::Model | EffectKind::Compact)
     }
 }
 

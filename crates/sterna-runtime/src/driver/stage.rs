@@ -192,7 +192,7 @@ impl Driver {
                     let tool = call.and_then(|call| self.rt.parts.tools.get(&call.call.name)).cloned();
                     self.staged_settled.extend(tool.map(|tool| (tool, outcome.key.clone(), outcome.attempt)));
                 }
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             Body::TodoSet { .. } => self.refresh_view(),
             Body::TurnCommitted(committed) => {
@@ -216,7 +216,7 @@ fn identity(record: &Record) -> String {
         Body::TurnStarted(_) => format!("turn:{}", record.turn.unwrap_or(0)),
         Body::TurnCommitted(_) => format!("commit:{}", record.turn.unwrap_or(0)),
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) | Intended::Tool(_) => format!("intent:{}:{}", intent.key, intent.attempt),
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => format!("intent:{}:{}", intent.key, intent.attempt),
             Intended::Undo(_) => format!("undo:{}:{}", intent.key, intent.attempt),
         },
         Body::Attempt(attempt) => format!("attempt:{}:{}", attempt.key, attempt.attempt),

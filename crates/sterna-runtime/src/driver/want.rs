@@ -39,6 +39,7 @@ impl Driver {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
             Effect::CallTool(call) => self.want_tool(call),
+            Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
 
@@ -99,6 +100,7 @@ impl Driver {
         };
         let prompt = self.current_prompt(&turn.tools).await?;
         let facts = TurnFacts::of(&turn);
+        self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
@@ -106,6 +108,14 @@ impl Driver {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
         let mut body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+        if self.make_room(&call.inputs, &route, &info, max_output, body.bytes).await? {
+            return Ok(true);
+        }
+        let world = &self.state.folded.world;
+        let items = || self.state.transcript.with(&call.inputs);
+        let request = |items, max_output| -> Request {
+            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
+        };
         match self.room(body.bytes, max_output, info.price.as_ref()) {
             Ok(room) if room < max_output => {
                 max_output = room;
@@ -195,6 +205,7 @@ impl Driver {
         }
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;
+        self.bring_summary().await?;
         let request = derive(
             &prompt,
             self.state.transcript.with(&[]),
@@ -581,7 +592,7 @@ impl Driver {
     }
 
     /// Tokens that may still be written under the turn's caps; an error names the cap that leaves none.
-    fn room(
+    pub(super) fn room(
         &self,
         bytes: u64,
         max_output: u32,
@@ -613,7 +624,7 @@ impl Driver {
         Ok(room)
     }
 
-    async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -629,7 +640,7 @@ impl Driver {
         Ok(prompt)
     }
 
-    async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
         crate::replay::load_prompt(&self.rt.parts.blobs, manifest)
             .await
             .map_err(|e: PromptError| RuntimeError::Refused(e.to_string()))
@@ -650,7 +661,7 @@ impl Driver {
         match self.state.machine.next() {
             sterna_turn::Next::Effects(effects) => match effects.into_iter().next() {
                 Some(Effect::CallModel(call)) => (call.failures, call.waited_ms),
-                Some(Effect::CallTool(_)) | None => (0, 0),
+                Some(Effect::CallTool(_) | Effect::Compact(_)) | None => (0, 0),
             },
             _ => (0, 0),
         }

@@ -318,6 +318,7 @@ impl World {
             tools: Vec::new(),
             max_output: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
+            summary_route: None,
         }
     }
 
@@ -360,7 +361,7 @@ impl World {
 pub fn name_of(record: &Record) -> String {
     match &record.body {
         Body::Intent(intent) => match intent.what {
-            Intended::Model(_) | Intended::Tool(_) => format!("intent {}", short(&intent.key)),
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => format!("intent {}", short(&intent.key)),
             Intended::Undo(_) => format!("undo {}", short(&intent.key)),
         },
         Body::Outcome(outcome) => match &outcome.result {

@@ -82,7 +82,7 @@ fn inputs(seen: &Seen, say: &mut impl FnMut(String)) {
             Body::TurnStarted(started) => (&started.inputs, format!("turn {:?}", record.turn)),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => (&model.inputs, format!("turn {:?}", record.turn)),
-                Intended::Tool(_) | Intended::Undo(_) => continue,
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => continue,
             },
             // A withdrawal that came too late has no effect.
             Body::InputWithdrawn { inputs, .. } => {
@@ -173,7 +173,7 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
                     let calls = model.parts.iter().filter(|part| matches!(part, Part::ToolCall(_))).count();
                     called.insert((outcome.key.turn, outcome.key.step), calls);
                 }
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             _ => {}
         }
@@ -274,6 +274,7 @@ fn books(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
                     }
                     continue;
                 }
+                EffectResult::Summary(summary) => (&outcome.key, &summary.billed),
                 EffectResult::Tool(_) => continue,
             },
             Body::TurnCommitted(committed) => {

@@ -415,6 +415,7 @@ impl People {
             tools: Vec::new(),
             max_output: None,
             prompt: self.prompt.clone(),
+            summary_route: None,
         }
     }
 }

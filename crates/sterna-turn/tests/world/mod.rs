@@ -66,7 +66,7 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None })
+    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None, compact: None })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
@@ -229,6 +229,10 @@ impl RandomWorld<'_> {
                     match &effects[n] {
                         Effect::CallModel(call) => self.model(call),
                         Effect::CallTool(call) => self.tool(call),
+                        Effect::Compact(wanted) => {
+                            let (trigger, why) = (wanted.trigger, "nothing is left".into());
+                            self.push(Body::CompactionMissed { trigger, why });
+                        }
                     }
                 }
                 Next::Wait(waits) => {

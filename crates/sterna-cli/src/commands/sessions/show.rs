@@ -122,6 +122,11 @@ fn told(print: &Print, event: &Event) -> String {
             }
             sterna_model::Ruling::Allow | sterna_model::Ruling::Timeout => dim("  not answered".into()),
         },
+        EventKind::ContextCompacting { .. } => String::new(),
+        EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
+            let how = stage.word();
+            dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))
+        }
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
         EventKind::CancelRequested { by, reason } => {
             dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))
