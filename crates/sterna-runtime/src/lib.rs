@@ -12,6 +12,7 @@ mod error;
 mod hub;
 mod observe;
 mod parts;
+mod reader;
 mod replay;
 mod resident;
 mod rewind;

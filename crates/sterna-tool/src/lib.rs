@@ -4,6 +4,7 @@
 //! tokio, files, sockets or a session's log.
 
 mod cancel;
+mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
+pub use reader::{Found, NoSession, SessionReader};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sterna_log::SharedBlobs;
@@ -135,6 +137,8 @@ pub struct ToolContext {
     pub now: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// The session's world as its log tells it.
     pub view: Arc<SessionView>,
+    /// The session's own log, as text.
+    pub session: Arc<dyn SessionReader>,
     /// Environment for children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
     /// The answers of a person, when the call comes back from `ToolReturn::Ask`.

@@ -94,9 +94,8 @@ impl Driver {
             (None, _) => {
                 let (load, entries) = self.measured().await?;
                 let wish = Wish { key: wanted.key, trigger: wanted.trigger, focus: &wanted.focus };
-                // What the provider refused did not fit, whatever we counted.
-                let window = if wanted.trigger == CompactTrigger::Overflow { load.tokens } else { load.window };
-                let load = Load { window: load.window.min(window), ..load };
+                // What the provider refused did not fit, whatever we counted; and who asks wants it smaller than it is.
+                let load = Load { window: load.window.min(load.tokens), ..load };
                 self.begin(wish, &entries, &load).await
             }
             (Some(intent), None) if !self.own.contains(&wanted.key) => {

@@ -18,6 +18,7 @@ use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
 
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
+use crate::reader::Reader;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
@@ -585,6 +586,7 @@ impl Driver {
             progress: tool::progress(self.shared.hub.clone(), key.clone(), call_id, name, now.clone()),
             now,
             view: self.view.clone(),
+            session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
             env: child_env,
             answers,
         };

@@ -21,6 +21,7 @@ pub struct World {
     folder: tempfile::TempDir,
     pub cwd: PathBuf,
     pub view: SessionView,
+    pub session: Arc<dyn sterna_tool::SessionReader>,
     pub blobs: Arc<Memory>,
     pub attempt: u32,
     pub cancel: Cancel,
@@ -37,6 +38,7 @@ impl World {
             folder,
             cwd,
             view: SessionView::default(),
+            session: Arc::new(sterna_tool::NoSession),
             blobs: Arc::default(),
             attempt: 1,
             cancel: Cancel::new(),
@@ -122,6 +124,7 @@ impl World {
             progress: self.progress.clone(),
             now: Arc::new(|| 0),
             view: Arc::new(self.view.clone()),
+            session: self.session.clone(),
             env: Arc::new(BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])),
             answers: self.answers.clone(),
         }
