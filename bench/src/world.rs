@@ -114,8 +114,15 @@ impl World {
         let spec = ToolSpec { name: "noop".into(), description: "Says its number back.".into(), schema };
         let env = Arc::new(BenchEnv { ids: AtomicU64::new(0) });
         let tools = Toolbox::new([Arc::new(Nothing { spec, class }) as sterna_tool::SharedTool]);
-        let runtime =
-            Runtime::new(Parts { log: log.clone(), blobs, provider, env, tools, checkpoints: None });
+        let runtime = Runtime::new(Parts {
+            log: log.clone(),
+            blobs,
+            provider,
+            env,
+            tools,
+            checkpoints: None,
+            levels: None,
+        });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
         let Ok(route) = "bench/x".parse() else { bail!("a route has a provider and a model") };
         let config = TurnConfig {
@@ -125,11 +132,16 @@ impl World {
             rules: Vec::new(),
             on_ask: OnAsk::Deny,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: std::collections::BTreeMap::new(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::None,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal)),
             summary_route: None,
         };

@@ -148,10 +148,10 @@ pub struct TurnArgs {
     /// Deny what this rule matches
     #[arg(long, value_name = "RULE")]
     pub deny: Vec<String>,
-    /// How commands are confined: none (landlock and bubblewrap are not built yet)
+    /// How commands are confined: auto (the best there is), none, landlock, bubblewrap or required
     #[arg(long, value_name = "LEVEL")]
     pub sandbox: Option<String>,
-    /// Refuse to run without a sandbox
+    /// Refuse to run where commands cannot be confined
     #[arg(long)]
     pub require_sandbox: bool,
 }

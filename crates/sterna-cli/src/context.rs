@@ -102,6 +102,7 @@ impl Context {
             env: Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key())),
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
+            levels: None,
         })
     }
 

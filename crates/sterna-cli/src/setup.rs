@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sterna::{Helper, Sterna, Store};
 use sterna_log::{Filter, LogError, Page, SessionRow, SharedLog, Status};
-use sterna_model::{Decision, Limits, Mode, OnAsk, Route, RuleText, Scope, SessionId};
+use sterna_model::{Decision, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope, SessionId};
 use sterna_policy::Rule;
 use sterna_runtime::State;
 
@@ -72,16 +72,16 @@ pub async fn sterna(
         .workspace(&cx.cwd)
         .limits(limits(args, &cx.settings.limits)?)
         .on_ask(on_ask(args, cx, person))
+        .sandbox(sandbox(args, cx)?)
         .on_notice(move |text| print.note(text));
     if let Some(route) = args.model.clone().or_else(|| route.map(Route::to_string)) {
         builder = builder.model(route);
     }
     // What is not kept is not found again either: its commands end with it.
     if cx.ephemeral {
-        builder = builder.checkpoints(false);
-    } else {
-        builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
+        builder = builder.checkpoints(false).commands_end_with_us();
     }
+    builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
     if let Some(mode) = mode(args)? {
         builder = builder.mode(mode);
     }
@@ -100,7 +100,16 @@ pub async fn sterna(
             builder = builder.rule(decision, text, flag);
         }
     }
-    Ok(builder.build().await?)
+    let sterna = builder.build().await?;
+    if sterna.turn_config().sandbox.is_strict() {
+        sterna.check_sandbox().await.map_err(no_sandbox)?;
+    }
+    Ok(sterna)
+}
+
+fn no_sandbox(why: String) -> Failure {
+    let hint = "`sterna doctor` shows what is missing; without a sandbox, commands that write ask first";
+    Failure { code: NO_SANDBOX, ..Failure::usage(format!("a sandbox is required: {why}")).hint(hint) }
 }
 
 /// Whether its turns could send a request, and their limits hold.
@@ -153,23 +162,24 @@ pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
     Err(Failure::usage(message).hint(format!("modes are {words}")))
 }
 
-fn sandbox(args: &TurnArgs, cx: &Context) -> Result<(), Failure> {
-    let wish = &cx.settings.sandbox;
-    if args.require_sandbox || wish.required {
-        let by = if args.require_sandbox { "--require-sandbox" } else { "the configuration" };
-        let message = format!("{by} wants a sandbox, and no level of it is built in this version");
-        let hint =
-            "without one, commands that write ask first: leave it out, and allow what you trust with --allow";
-        return Err(Failure { code: NO_SANDBOX, ..Failure::usage(message).hint(hint) });
-    }
-    match args.sandbox.as_deref().or(wish.level.as_deref()) {
-        None | Some("none") => Ok(()),
-        Some(level @ ("landlock" | "bubblewrap")) => {
-            Err(Failure::usage(format!("sandbox level `{level}` is not built yet"))
-                .hint("use --sandbox none"))
+/// How commands are to be confined: what the flags say, else the configuration.
+fn sandbox(args: &TurnArgs, cx: &Context) -> Result<SandboxWish, Failure> {
+    let configured = cx.settings.sandbox.unwrap_or_default();
+    let wish = match &args.sandbox {
+        None => configured,
+        Some(word) => SandboxWish::ALL.into_iter().find(|wish| wish.word() == word).ok_or_else(|| {
+            let words = SandboxWish::ALL.map(SandboxWish::word).join(", ");
+            Failure::usage(format!("there is no sandbox level `{word}`")).hint(format!("levels are {words}"))
+        })?,
+    };
+    match wish {
+        wish if !args.require_sandbox => Ok(wish),
+        SandboxWish::None if args.sandbox.is_some() => {
+            Err(Failure::usage("--require-sandbox and --sandbox none contradict each other")
+                .hint("leave one of them out"))
         }
-        Some(level) => Err(Failure::usage(format!("there is no sandbox level `{level}`"))
-            .hint("levels are none, landlock and bubblewrap; only none is built yet")),
+        SandboxWish::Auto | SandboxWish::None | SandboxWish::Required => Ok(SandboxWish::Required),
+        named @ (SandboxWish::Landlock | SandboxWish::Bubblewrap) => Ok(named),
     }
 }
 

@@ -112,7 +112,19 @@ fn a_disk_that_fills_under_a_turn_keeps_what_it_did() {
         }
         world.config("env_pass = [\"FILLER\"]\n");
         let filler = world.home().join("filler");
-        let args = ["run", "-m", "scripted:s.jsonl", "--json", "--mode", "bypass", "--session", "s", "go"];
+        let args = [
+            "run",
+            "-m",
+            "scripted:s.jsonl",
+            "--json",
+            "--mode",
+            "bypass",
+            "--sandbox",
+            "none",
+            "--session",
+            "s",
+            "go",
+        ];
         let done = Done::of(world.command(&args).env("FILLER", &filler).spawn().unwrap());
         // The outcome and the end have the space that the store held back.
         assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("done")), "{}", done.out);

@@ -20,7 +20,7 @@ fn a_fresh_home_is_well_and_stays_empty() {
     let done = world.sterna(&["doctor", "--json"]);
     let found = report(&done);
     assert_eq!((done.code, &found["ok"], &found["problems"]), (0, &json!(true), &json!([])));
-    assert_eq!((&found["store"]["exists"], &found["sandbox"]["level"]), (&json!(false), &json!("none")));
+    assert_eq!((&found["store"]["exists"], &found["sandbox"]["wish"]), (&json!(false), &json!("auto")));
     assert_eq!(found["places"][1]["path"], json!(world.home().join("data")));
     let openai = found["providers"].as_array().unwrap().iter().find(|p| p["name"] == "openai").unwrap();
     assert_eq!((&openai["key"], &openai["key_set"]), (&json!("$OPENAI_API_KEY"), &json!(false)));

@@ -22,9 +22,13 @@ enum Left {
 }
 
 fn lost(policy: &str, left: Left) -> World {
+    lost_under(&format!("in_doubt = \"{policy}\"\n"), left)
+}
+
+fn lost_under(config: &str, left: Left) -> World {
     let call = json!({"calls": [{"name": "shell", "arguments": {"command": COMMAND}}]});
     let world = World::new(&format!("{call}\n{{\"text\":\"seen\"}}"));
-    world.config(&format!("in_doubt = \"{policy}\"\n"));
+    world.config(config);
     let mut run = world.start(&RUN);
     run.until("tool.started");
     while made(&world) == 0 {
@@ -80,6 +84,24 @@ fn a_lost_command_is_reported_run_again_or_stopped_for() {
             assert_eq!(world.sterna(&["replay", "s"]).code, 0);
         }
     }
+}
+
+#[test]
+fn a_tool_has_a_ruling_of_its_own() {
+    let world = lost_under("in_doubt = \"stop\"\nin_doubt_of = { shell = \"rerun\" }\n", Left::Nothing);
+    // It stands in the log, whatever is configured when somebody else carries on.
+    world.config("");
+    let done = world.sterna(&["resume", "s", "--json"]);
+    assert_eq!((done.code, ended(&done).0.as_str(), made(&world)), (0, "ok", 2), "{done:?}");
+
+    world.config("in_doubt_of = { mcp__mail__send = \"ask\" }\n");
+    assert_eq!(world.sterna(&["resume", "s"]).code, 0, "servers are asked later");
+    world.config("\n[in_doubt_of]\nshel = \"ask\"\n");
+    let wrong = world.sterna(&["run", "-m", "scripted:s.jsonl", "x"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    let said = "config.toml:3: `in_doubt_of` names the tool `shel`, which there is not";
+    assert!(wrong.err.contains(said), "{wrong:?}");
+    assert!(wrong.err.contains("hint: tools are ask_user, edit, "), "{wrong:?}");
 }
 
 #[test]

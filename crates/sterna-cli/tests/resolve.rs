@@ -13,7 +13,7 @@ const QUESTIONS: &str = r#"{"calls":[{"name":"ask_user","arguments":{"questions"
 
 fn parked(script: &str) -> (World, String) {
     let world = World::new(script);
-    let run = world.run(&["--on-ask", "park", "--session", "p", "go"]);
+    let run = world.run(&["--sandbox", "none", "--on-ask", "park", "--session", "p", "go"]);
     assert_eq!(run.code, 8, "{}", run.err);
     let wait = run.events().iter().find_map(|event| event["wait"].as_str().map(str::to_owned)).unwrap();
     (world, wait)

@@ -42,12 +42,12 @@ fn every_ending_has_its_exit_code() {
         "stopped",
         Some("deadline"),
     );
-    check(TOUCH, &["--on-ask", "fail", "x"], 4, "stopped", Some("denied"));
+    check(TOUCH, &["--sandbox", "none", "--on-ask", "fail", "x"], 4, "stopped", Some("denied"));
     let down = r#"{"error":{"class":"auth","status":401,"message":"no such key"}}"#;
     let result = check(down, &["x"], 5, "stopped", Some("provider_failed"));
     assert!(result["message"].as_str().unwrap().contains("no such key"), "{result}");
-    check(TOUCH, &["--on-ask", "park", "x"], 8, "parked", None);
-    check(TOUCH, &["--ephemeral", "x"], 0, "finished", None);
+    check(TOUCH, &["--sandbox", "none", "--on-ask", "park", "x"], 8, "parked", None);
+    check(TOUCH, &["--sandbox", "none", "--ephemeral", "x"], 0, "finished", None);
     let priced = r#"{"model":{"price":{"input":1000,"output":1000}}}
 {"text":"x","calls":[{"name":"list","arguments":{"path":"."}}],"usage":{"input":1000,"output":1000}}
 {"text":"y"}"#;
@@ -82,7 +82,7 @@ fn every_stop_has_its_exit_code() {
     for (config, script, args, code, outcome, stop) in table {
         let world = World::new(&script);
         world.config(config);
-        let done = world.run(&[&["--session", "s", "x"], args].concat());
+        let done = world.run(&[&["--session", "s", "--sandbox", "none", "x"], args].concat());
         let result = done.result();
         assert_eq!(
             (done.code, result["outcome"].as_str(), result["stop"].as_str()),
@@ -157,17 +157,16 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
         "error: there is no mode `fast`\nhint: modes are execute, accept-edits, ask, never-ask, bypass, plan\n",
     );
     check(
-        &["run", "-m", m, "--sandbox", "landlock", "x"],
+        &["run", "-m", m, "--sandbox", "docker", "x"],
         b"",
         2,
-        "error: sandbox level `landlock` is not built yet\nhint: use --sandbox none\n",
+        "error: there is no sandbox level `docker`\nhint: levels are auto, none, landlock, bubblewrap, required\n",
     );
     check(
-        &["run", "-m", m, "--json", "--require-sandbox", "x"],
+        &["run", "-m", m, "--sandbox", "none", "--require-sandbox", "x"],
         b"",
-        7,
-        "error: --require-sandbox wants a sandbox, and no level of it is built in this version\nhint: without one, \
-         commands that write ask first: leave it out, and allow what you trust with --allow\n",
+        2,
+        "error: --require-sandbox and --sandbox none contradict each other\nhint: leave one of them out\n",
     );
     check(
         &["run", "-m", m, "--max-cost", "1", "x"],

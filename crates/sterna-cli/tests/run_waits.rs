@@ -16,11 +16,11 @@ const SLOW: &str = "{\"delay_ms\":60000,\"text\":\"late\"}";
 fn an_ask_under_a_pipe_is_denied_fails_or_parks() {
     let world = World::new(ASKS);
     let made = world.work().join("made");
-    let done = world.run(&["x"]);
+    let done = world.run(&["--sandbox", "none", "x"]);
     assert_eq!(done.code, 0);
     assert_eq!(done.result()["denials"][0]["tool"], "shell");
-    assert_eq!(world.run(&["--on-ask", "fail", "x"]).code, 4);
-    let parked = world.run(&["--on-ask", "park", "--session", "p", "x"]);
+    assert_eq!(world.run(&["--sandbox", "none", "--on-ask", "fail", "x"]).code, 4);
+    let parked = world.run(&["--sandbox", "none", "--on-ask", "park", "--session", "p", "x"]);
     assert_eq!((parked.code, lines_of(&made)), (8, 0));
     let asked = parked.events().into_iter().find(|event| event["type"] == "approval.requested").unwrap();
     assert_eq!(asked["tool"], "shell");
@@ -35,7 +35,10 @@ fn an_ask_under_a_pipe_is_denied_fails_or_parks() {
     assert_eq!(support::types(&events).iter().filter(|kind| **kind == "model.started").count(), 2);
     assert_eq!(world.sterna(&["approve", "p"]).code, 2);
     // An allow rule needs no answer.
-    assert_eq!(world.run(&["--allow", "Shell(echo *)", "--allow", "Write(made)", "x"]).code, 0);
+    assert_eq!(
+        world.run(&["--sandbox", "none", "--allow", "Shell(echo *)", "--allow", "Write(made)", "x"]).code,
+        0
+    );
     assert_eq!(lines_of(&made), 2);
 }
 

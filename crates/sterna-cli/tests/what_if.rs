@@ -193,6 +193,28 @@ fn the_same_model_is_answered_by_the_record_to_the_end() {
     assert_eq!(export(&world), log);
 }
 
+/// What passes because a sandbox holds it passes in the cage too: a sandbox stands within.
+#[test]
+fn a_build_runs_in_the_cage_as_it_did_outside() {
+    let world = World::new(
+        &[call("read", json!({"path": "seed.txt"})), json!({"text": "done"}).to_string()].join("\n"),
+    );
+    fs::write(world.work().join("seed.txt"), "a\n").unwrap();
+    fs::write(world.work().join("Makefile"), "all:\n\techo built > made\n\tmkdir /usr/sterna-was-here\n")
+        .unwrap();
+    assert_eq!(world.run(&["--session", "s", "do it"]).code, 0);
+    let script = [call("shell", json!({"command": "make"})), json!({"text": "other"}).to_string()].join("\n");
+    fs::write(world.home().join("other.jsonl"), script).unwrap();
+    let route = format!("scripted:{}", world.home().join("other.jsonl").display());
+    let report = what_if(&world, &["--from", "1", "-m", &route]);
+    let made = &report["steps"][0]["new"]["calls"][0];
+    let view = made["view"].as_str().unwrap();
+    assert_eq!((&report["sandbox"], &made["status"]), (&json!("bubblewrap"), &json!("failed")), "{view}");
+    assert!(view.contains("sandbox_denied (perhaps)"), "{view}");
+    assert_eq!(report["files"]["new"][0]["path"], "made");
+    assert!(!world.work().join("made").exists());
+}
+
 #[test]
 fn without_bubblewrap_tools_are_refused_by_name() {
     let world = recorded();

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use serde_json::Value;
 use sterna_llm::{Item, Request};
 use sterna_model::{Millis, Mode, Route, TodoStatus, Transition, TurnStarted};
 
@@ -19,11 +20,22 @@ pub struct TurnFacts {
     pub now: Millis,
     pub cwd: String,
     pub mode: Mode,
+    /// What the final answer has to fit.
+    pub schema: Option<Arc<Value>>,
+    /// The provider is asked to hold the answer to it.
+    pub schema_native: bool,
 }
 
 impl TurnFacts {
     pub fn of(started: &TurnStarted) -> Self {
-        Self { now: started.now, cwd: started.cwd.clone(), mode: started.mode }
+        let schema = started.output_schema.as_deref().map(|schema| Arc::new(schema.clone()));
+        let (now, cwd, mode) = (started.now, started.cwd.clone(), started.mode);
+        Self { now, cwd, mode, schema, schema_native: false }
+    }
+
+    /// As the intent of the request says.
+    pub fn schema_native(self, schema_native: bool) -> Self {
+        Self { schema_native, ..self }
     }
 }
 
@@ -47,6 +59,7 @@ pub fn derive(
         tools_off,
         max_output,
         temperature: None,
+        schema: facts.schema.clone().filter(|_| facts.schema_native),
     }
 }
 
@@ -76,11 +89,24 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
         Transition::Nudge => prompt.note("nudge_empty"),
         Transition::OutputContinue => prompt.note("output_continue"),
         Transition::Grace => prompt.note("grace"),
+        Transition::Repair => prompt.note("output_repair"),
         Transition::Input | Transition::ToolResults | Transition::Steer | Transition::Compact => "",
     };
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };
-    for note in [rewound, plan, note] {
+    let note = if transition == Transition::Repair {
+        note.replace(
+            "{errors}",
+            &world.schema_errors.iter().map(|error| format!("- {error}")).collect::<Vec<_>>().join("\n"),
+        )
+    } else {
+        note.to_owned()
+    };
+    let schema = match &facts.schema {
+        Some(schema) => prompt.note("output_schema").replace("{schema}", &schema.to_string()),
+        None => String::new(),
+    };
+    for note in [rewound, plan, &schema, &note] {
         if !note.is_empty() {
             text.push_str(if text.is_empty() { "" } else { "\n\n" });
             text.push_str(note);

@@ -132,6 +132,11 @@ impl Prompt {
         &self.blobs
     }
 
+    /// What the prompt is made of, by hash.
+    pub fn manifest(&self) -> Option<Manifest> {
+        serde_json::from_slice(self.blobs.last()?).ok()
+    }
+
     fn of(hash: Digest, sections: &[Section], tools: Vec<ToolSpec>, blobs: Vec<Vec<u8>>) -> Self {
         let texts = |wanted: Stability| {
             let of = sections.iter().filter(move |s| s.stability == wanted && !s.text.trim().is_empty());
@@ -173,6 +178,8 @@ pub fn builtin_sections(template: Template) -> Vec<Section> {
         section("output_continue", Stability::Tail, include_str!("prompts/output_continue.md")),
         section("grace", Stability::Tail, include_str!("prompts/grace.md")),
         section("files_rewound", Stability::Tail, include_str!("prompts/files_rewound.md")),
+        section("output_schema", Stability::Tail, include_str!("prompts/output_schema.md")),
+        section("output_repair", Stability::Tail, include_str!("prompts/output_repair.md")),
         section("plan_mode", Stability::Tail, include_str!("prompts/plan_mode.md")),
     ]);
     sections

@@ -188,6 +188,7 @@ fn given_up() -> EffectResult {
         billed: Billed::default(),
         partial: true,
         duration_ms: 0,
+        checked: None,
     })
 }
 

@@ -94,11 +94,16 @@ impl Reference {
                     rules: vec![],
                     on_ask: OnAsk::Park,
                     in_doubt: InDoubtPolicy::Rerun,
+                    in_doubt_of: Default::default(),
                     root: "/".into(),
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],
                     tools: vec![],
+                    sandbox: sterna_model::SandboxWish::Auto,
                     now: 5,
+                    fallback: Vec::new(),
+                    output_schema: None,
+                    tree: None,
                 })),
             );
             of.push(
@@ -122,6 +127,10 @@ impl Reference {
                         encoder: "e/1".into(),
                         request: Digest::ZERO,
                         bytes: 0,
+                        prefix: None,
+                        prefix_broken: Vec::new(),
+                        left_out: 0,
+                        schema_native: false,
                     }),
                 })),
             );
@@ -149,6 +158,7 @@ impl Reference {
                         },
                         partial: false,
                         duration_ms: 1,
+                        checked: None,
                     }),
                 })),
             );

@@ -26,6 +26,7 @@ impl ModelOverride {
             context: self.context.unwrap_or(info.context),
             max_output: self.max_output.unwrap_or(info.max_output),
             price: self.price.or(info.price),
+            schema_native: info.schema_native,
             assumed: info.assumed && !told,
         }
     }
@@ -43,13 +44,17 @@ pub fn lookup(route: &Route) -> ModelInfo {
             max_output: model.max_output,
             price: Some(model.price),
             assumed: false,
+            schema_native: matches!(model.provider, "openai"),
         };
     }
     match route.provider.as_str() {
         // The small models that run here have small windows.
-        "local" => {
-            ModelInfo { context: 32_768, max_output: 4_096, price: Some(Price::default()), assumed: true }
-        }
+        "local" => ModelInfo {
+            context: 32_768,
+            max_output: 4_096,
+            price: Some(Price::default()),
+            ..ModelInfo::default()
+        },
         "ollama" | "lmstudio" | "llamacpp" | "vllm" => {
             ModelInfo { price: Some(Price::default()), ..ModelInfo::default() }
         }
@@ -167,7 +172,13 @@ mod tests {
         let some = ModelOverride { context: Some(4_096), ..ModelOverride::default() };
         assert_eq!(some.over(info.clone()), ModelInfo { context: 4_096, ..info.clone() });
         let all = ModelOverride { context: Some(1), max_output: Some(2), price: Some(Price::default()) };
-        let told = ModelInfo { context: 1, max_output: 2, price: Some(Price::default()), assumed: false };
+        let told = ModelInfo {
+            context: 1,
+            max_output: 2,
+            price: Some(Price::default()),
+            assumed: false,
+            schema_native: false,
+        };
         assert_eq!(all.over(info), told);
     }
 

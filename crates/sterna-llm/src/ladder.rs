@@ -1,8 +1,9 @@
-//! What follows a failed model call: one table, a row for each class of error.
+//! What follows a failed model call: one table, a row for each class of error. Again here, another model, another
+//! provider, or the end.
 //!
 //! Pure: the caller brings the attempt's number, what was waited so far, and a seed for the jitter.
 
-use sterna_model::ErrorClass;
+use sterna_model::{ErrorClass, Route};
 
 /// What to do on the same route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub fn decide(
     waited_ms: u64,
     jitter_seed: u64,
 ) -> Retry {
-    match here(class) {
+    match row(class).here {
         Here::End => Retry::End,
         Here::AtOnce if attempt < MAX_INTERRUPTED => Retry::After(0),
         Here::AtOnce => Retry::End,
@@ -39,6 +40,30 @@ pub fn decide(
             Retry::After(wait)
         }
     }
+}
+
+/// The route that takes over when no further attempt follows on `failed`: the next one down the list of `top` and its
+/// `fallback` that the class allows and that `usable` says could be asked. `None`: the turn ends.
+///
+/// Only listed routes are ever asked: whoever lists one of another provider sends that provider what is said.
+pub fn next_rung<'a>(
+    class: ErrorClass,
+    failed: &Route,
+    top: &Route,
+    fallback: &'a [Route],
+    usable: impl Fn(&Route) -> bool,
+) -> Option<&'a Route> {
+    let Row { model, provider, .. } = row(class);
+    let below = if failed == top { 0 } else { fallback.iter().position(|route| route == failed)? + 1 };
+    fallback.get(below..)?.iter().find(|route| {
+        let allowed = if route.provider == failed.provider { model } else { provider };
+        allowed && *route != failed && usable(route)
+    })
+}
+
+/// Whether a failure of this class says that the route itself is not well, for its circuit breaker.
+pub fn trips(class: ErrorClass) -> bool {
+    row(class).trips
 }
 
 /// How long a provider may take, in milliseconds.
@@ -81,22 +106,41 @@ enum Here {
     End,
 }
 
-/// The table.
-fn here(class: ErrorClass) -> Here {
+/// What a class leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    here: Here,
+    /// Another model of the same provider may do better.
+    model: bool,
+    /// Another provider may do better.
+    provider: bool,
+    /// It counts for the circuit breaker of the route.
+    trips: bool,
+}
+
+/// The table: retry here, next model, next provider, breaker.
+fn row(class: ErrorClass) -> Row {
+    let row = |here, model, provider, trips| Row { here, model, provider, trips };
     match class {
-        ErrorClass::RateLimit => Here::Backoff,
-        ErrorClass::Overloaded => Here::Backoff,
-        ErrorClass::Timeout => Here::Backoff,
-        ErrorClass::Network => Here::Backoff,
-        ErrorClass::Server => Here::Backoff,
-        ErrorClass::StreamCut => Here::Backoff,
-        ErrorClass::Interrupted => Here::AtOnce,
-        ErrorClass::Auth => Here::End,
-        ErrorClass::Quota => Here::End,
-        ErrorClass::InvalidRequest => Here::End,
-        ErrorClass::ContextOverflow => Here::End,
-        ErrorClass::ContentFilter => Here::End,
-        ErrorClass::ModelGone => Here::End,
+        ErrorClass::RateLimit => row(Here::Backoff, true, true, true),
+        ErrorClass::Overloaded => row(Here::Backoff, true, true, true),
+        ErrorClass::Timeout => row(Here::Backoff, true, true, true),
+        // The other models of a provider are behind the same name and the same line.
+        ErrorClass::Network => row(Here::Backoff, false, true, true),
+        ErrorClass::Server => row(Here::Backoff, true, true, true),
+        ErrorClass::StreamCut => row(Here::Backoff, true, true, true),
+        // Nothing is wrong with anybody but us.
+        ErrorClass::Interrupted => row(Here::AtOnce, false, false, false),
+        // One key, and one purse, for all models of a provider.
+        ErrorClass::Auth => row(Here::End, false, true, false),
+        ErrorClass::Quota => row(Here::End, false, true, false),
+        // Somebody has to look at these: elsewhere they would fail again, or be got round.
+        ErrorClass::InvalidRequest => row(Here::End, false, false, false),
+        ErrorClass::ContextOverflow => row(Here::End, false, false, false),
+        ErrorClass::ContentFilter => row(Here::End, false, false, false),
+        ErrorClass::ModelGone => row(Here::End, true, true, false),
+        // It is open for a minute, and the answer is wanted now.
+        ErrorClass::BreakerOpen => row(Here::End, true, true, false),
     }
 }
 
@@ -138,12 +182,45 @@ mod tests {
             assert!((750..=1_250).contains(&wait), "{class:?} {wait}");
             assert_eq!(decide(class, 4, None, 0, 7), Retry::End, "{class:?}");
         }
-        for class in [Auth, Quota, InvalidRequest, ContextOverflow, ContentFilter, ModelGone] {
+        for class in [Auth, Quota, InvalidRequest, ContextOverflow, ContentFilter, ModelGone, BreakerOpen] {
             assert_eq!(decide(class, 1, Some(1), 0, 7), Retry::End, "{class:?}");
         }
         assert_eq!(decide(Interrupted, 1, None, 0, 7), Retry::After(0));
         assert_eq!(decide(Interrupted, 9, None, 89_999, 7), Retry::After(0));
         assert_eq!(decide(Interrupted, 10, None, 0, 7), Retry::End);
+    }
+
+    #[test]
+    fn the_ladder_goes_down_as_each_class_allows() {
+        use ErrorClass::*;
+        let of = |text: &str| text.parse::<Route>().unwrap();
+        let (top, list) = (of("a/1"), [of("a/2"), of("b/1"), of("b/2"), of("c/1")]);
+        // Class, where it failed, what follows: written by hand from the design's table.
+        for (class, failed, expected) in [
+            (RateLimit, "a/1", Some("a/2")),
+            (Overloaded, "a/2", Some("b/1")),
+            (Timeout, "b/1", Some("b/2")),
+            (Server, "b/2", Some("c/1")),
+            (StreamCut, "c/1", None),
+            (Network, "a/1", Some("b/1")),
+            (Network, "b/1", Some("c/1")),
+            (Auth, "a/1", Some("b/1")),
+            (Quota, "a/2", Some("b/1")),
+            (ModelGone, "a/1", Some("a/2")),
+            (BreakerOpen, "a/1", Some("a/2")),
+            (Interrupted, "a/1", None),
+            (InvalidRequest, "a/1", None),
+            (ContextOverflow, "a/1", None),
+            (ContentFilter, "a/1", None),
+        ] {
+            let next = next_rung(class, &of(failed), &top, &list, |_| true).map(ToString::to_string);
+            assert_eq!(next.as_deref(), expected, "{class:?} on {failed}");
+        }
+        // What cannot be asked is passed over; a route that is not of the list leads nowhere.
+        let next = next_rung(Server, &top, &top, &list, |route| route.provider == "c");
+        assert_eq!(next, Some(&list[3]));
+        assert_eq!(next_rung(Server, &of("z/1"), &top, &list, |_| true), None);
+        assert_eq!(next_rung(Server, &top, &top, &[], |_| true), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 // A failure is the log's own record of it, made once a call: boxing it would buy nothing.
 #![allow(clippy::result_large_err)]
 
+pub mod breaker;
 pub mod catalog;
 pub mod ladder;
 mod provider;

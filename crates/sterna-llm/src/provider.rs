@@ -41,6 +41,8 @@ pub struct Encoded {
     pub hash: Digest,
     /// Size of the body.
     pub bytes: u64,
+    /// blake3 of the body up to the first entry of the history, where the encoder knows where that is.
+    pub prefix: Option<Digest>,
 }
 
 impl Encoded {
@@ -55,7 +57,7 @@ impl Encoded {
 
     pub fn with_hash(chunks: Vec<Bytes>, hash: Digest) -> Self {
         let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { chunks, hash, bytes }
+        Self { chunks, hash, bytes, prefix: None }
     }
 
     /// The body in one piece.
@@ -97,12 +99,15 @@ pub struct ModelInfo {
     pub price: Option<Price>,
     /// The facts are safe defaults, because the model is not in the catalogue.
     pub assumed: bool,
+    /// The provider itself can hold an answer to a JSON Schema.
+    #[serde(default)]
+    pub schema_native: bool,
 }
 
 impl Default for ModelInfo {
     /// A model nobody has heard of (design: output limit 8,192 if unknown).
     fn default() -> Self {
-        Self { context: 128_000, max_output: 8_192, price: None, assumed: true }
+        Self { context: 128_000, max_output: 8_192, price: None, assumed: true, schema_native: false }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Request {
     /// Tokens the model may write.
     pub max_output: u32,
     pub temperature: Option<f32>,
+    /// JSON Schema that the provider is asked to hold the final answer to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Arc<serde_json::Value>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -225,6 +225,7 @@ fn read_line(line: Line, reply_no: usize) -> Result<Take, String> {
             max_output: model.max_output.unwrap_or(unknown.max_output),
             price: model.price.map(PriceLine::price),
             assumed: false,
+            schema_native: false,
         }));
     }
     if let Some(error) = line.error {

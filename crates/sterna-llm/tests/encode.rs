@@ -19,6 +19,7 @@ fn request(route: &str) -> Request {
         tools_off: false,
         max_output: 100,
         temperature: None,
+        schema: None,
     }
 }
 

@@ -47,6 +47,7 @@ fn request(input: &str, answers: usize) -> Request {
         tools_off: false,
         max_output: 10,
         temperature: None,
+        schema: None,
     }
 }
 

@@ -44,11 +44,16 @@ fn what_an_input_is_given_is_no_part_of_what_it_is() {
             rules: Vec::new(),
             on_ask: sterna_model::OnAsk::Deny,
             in_doubt: sterna_model::InDoubtPolicy::Report,
+            in_doubt_of: Default::default(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         };
         match input(text.into()) {
             Body::InputAccepted(bare) => {

@@ -103,6 +103,10 @@ fn model(manifest: Digest) -> Body {
         encoder: "x/1".into(),
         request: Digest::ZERO,
         bytes: 1,
+        prefix: None,
+        prefix_broken: Vec::new(),
+        left_out: 0,
+        schema_native: false,
     });
     let key = "s/1/1/model/0".parse().unwrap();
     Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))

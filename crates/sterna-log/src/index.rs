@@ -122,7 +122,7 @@ impl IndexDelta {
             }
             Body::TitleSet { title, .. } => self.title = Some(Title { text: title.clone(), replace: true }),
             Body::SessionClosed { .. } => self.moves.push(Move::Closed),
-            Body::RouteChanged { route, .. } => self.route = Some(route.clone()),
+            Body::RouteChanged { route, turn: None, .. } => self.route = Some(route.clone()),
             Body::InputAccepted(input) => {
                 self.moves.push(Move::Input);
                 let text = input_text(&input.parts);
@@ -162,12 +162,14 @@ impl IndexDelta {
             Body::InputWithdrawn { inputs, .. } => self.moves.push(Move::Taken(inputs.len() as u64)),
             // Inputs that were steered into the turn.
             Body::Intent(intent) => match &intent.what {
-                Intended::Model(model) if !model.inputs.is_empty() => {
+                // A route that takes over asks with the same inputs.
+                Intended::Model(model) if !model.inputs.is_empty() && intent.attempt == 1 => {
                     self.moves.push(Move::Taken(model.inputs.len() as u64));
                 }
                 Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
             },
-            Body::ModeChanged { .. }
+            Body::RouteChanged { turn: Some(_), .. }
+            | Body::ModeChanged { .. }
             | Body::InputEdited { .. }
             | Body::InDoubt { .. }
             | Body::CancelRequested { .. }

@@ -67,8 +67,15 @@ fn asks(step: u32, inputs: Vec<Seq>) -> Body {
 }
 
 fn says(step: u32, parts: Vec<Part>, classes: Vec<EffectClass>, billed: Billed) -> Body {
-    let model =
-        ModelOutcome { parts, stop: ModelStop::EndTurn, classes, billed, partial: false, duration_ms: 3 };
+    let model = ModelOutcome {
+        parts,
+        stop: ModelStop::EndTurn,
+        classes,
+        billed,
+        partial: false,
+        duration_ms: 3,
+        checked: None,
+    };
     outcome(&key(step, EffectKind::Model, 0), EffectResult::Model(model))
 }
 
@@ -134,7 +141,7 @@ fn every_body_has_its_events() {
     }
     check(Body::TitleSet { title: "t".into(), by: by() }, &["session.titled"]);
     check(Body::SessionClosed { by: by() }, &["session.closed"]);
-    check(Body::RouteChanged { route: route(), cause: "c".into() }, &["route.changed"]);
+    check(Body::RouteChanged { route: route(), cause: "c".into(), turn: None }, &["route.changed"]);
     check(Body::ModeChanged { mode: Mode::Plan, by: by() }, &["mode.changed"]);
     check(input("more", Delivery::AfterWork), &["input.accepted"]);
     check(
@@ -263,7 +270,12 @@ fn a_result_has_its_fields_and_no_others() {
                 "w",
                 vec![written("/w/src/a.rs"), written("/w/src/a.rs"), written("/other/b")],
             ),
-            ended(2, ToolStatus::Ok, "w", vec![written("/workshop/c")]),
+            ended(
+                2,
+                ToolStatus::Ok,
+                "w",
+                vec![written("/workshop/c"), Fact::FileRemoved { path: "/w/gone".into(), before: None }],
+            ),
             asks(2, vec![]),
             says(2, text("done"), vec![], billed(7)),
             committed(outcome),
@@ -281,7 +293,7 @@ fn a_result_has_its_fields_and_no_others() {
     let common = json!({
         "usage": usage, "cost": 1.2e-7, "steps": 1, "session": "s", "turn": 1,
         "denials": [{"call_id": "a", "tool": "tool", "reason": "not that"}],
-        "changed_files": ["/other/b", "/workshop/c", "src/a.rs"],
+        "changed_files": ["/other/b", "/workshop/c", "gone", "src/a.rs"],
     });
     let with = |more: Value| {
         let mut all = common.as_object().unwrap().clone();

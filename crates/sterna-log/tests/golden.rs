@@ -87,7 +87,10 @@ fn each_body_is_written_and_read_as_its_file_says() {
         let mut draft = draft;
         match &mut draft.body {
             Body::InputAccepted(input) => input.given = None,
-            Body::TurnStarted(turn) => turn.limits.max_wait = None,
+            Body::TurnStarted(turn) => {
+                turn.limits.max_wait = None;
+                turn.in_doubt_of.clear();
+            }
             Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
             Body::WaitResolved { early, .. } => *early = false,
             _ => {}
@@ -136,6 +139,7 @@ fn drafts() -> Vec<Draft> {
         let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
         vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
     };
+    let in_doubt_of = || [("shell".to_owned(), InDoubtPolicy::Ask)].into();
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
@@ -162,7 +166,11 @@ fn drafts() -> Vec<Draft> {
         })),
         session(Body::TitleSet { title: "A \"title\"\n".into(), by: by() }),
         session(Body::SessionClosed { by: by() }),
-        session(Body::RouteChanged { route: "scripted:a b.jsonl".parse().unwrap(), cause: "user".into() }),
+        session(Body::RouteChanged {
+            route: "scripted:a b.jsonl".parse().unwrap(),
+            cause: "user".into(),
+            turn: None,
+        }),
         session(Body::ModeChanged { mode: Mode::NeverAsk, by: by() }),
         session(Body::InputAccepted(InputAccepted {
             key: None,
@@ -185,11 +193,16 @@ fn drafts() -> Vec<Draft> {
                 rules: rules(),
                 on_ask: OnAsk::Park,
                 in_doubt: InDoubtPolicy::Report,
+                in_doubt_of: in_doubt_of(),
                 root: "/w".into(),
                 cwd: "/w".into(),
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
                 max_output: Some(4096),
+                sandbox: SandboxWish::Auto,
+                fallback: Vec::new(),
+                output_schema: None,
+                tree: None,
             })),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
@@ -202,11 +215,16 @@ fn drafts() -> Vec<Draft> {
             rules: rules(),
             on_ask: OnAsk::Park,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: in_doubt_of(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: vec!["/x".into()],
             tools: vec!["read".into()],
+            sandbox: SandboxWish::Auto,
             now: 1_700_000_000_001,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {
             outcome: TurnOutcome::Finished { message: "done".into(), value: Some(json!({"ok": true})) },
@@ -242,6 +260,10 @@ fn drafts() -> Vec<Draft> {
                 encoder: "anthropic/1".into(),
                 request: hash(3),
                 bytes: 1234,
+                prefix: None,
+                prefix_broken: Vec::new(),
+                left_out: 0,
+                schema_native: false,
             }),
         }))),
         step(Body::Intent(Box::new(Intent {
@@ -346,6 +368,7 @@ fn drafts() -> Vec<Draft> {
                 billed: billed(),
                 partial: true,
                 duration_ms: 12,
+                checked: None,
             }),
         }))),
         step(Body::Outcome(Box::new(Outcome {

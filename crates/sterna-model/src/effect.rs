@@ -24,6 +24,8 @@ pub enum Transition {
     Grace,
     /// What the window cannot hold any more is to be summed up: no step of the task.
     Compact,
+    /// The answer is not what the turn's output schema asks for.
+    Repair,
 }
 
 impl Transition {
@@ -36,6 +38,7 @@ impl Transition {
             Self::Nudge => "nudge",
             Self::Grace => "grace",
             Self::Compact => "compact",
+            Self::Repair => "repair",
         }
     }
 }
@@ -186,6 +189,22 @@ pub struct ModelIntent {
     pub request: Digest,
     /// Size of the request's body.
     pub bytes: u64,
+    /// Hash of the body up to the first entry of the history: what a provider's cache keeps from step to step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Digest>,
+    /// What made a cached prefix void since the model call before: `tool grep`, `section project`, `history`, `route`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix_broken: Vec<String>,
+    /// Opaque parts of the history that this request leaves out: they belong to other routes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
+    /// The provider itself holds the answer to the turn's output schema.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub schema_native: bool,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl ModelIntent {
@@ -215,7 +234,7 @@ pub struct ToolIntent {
     pub name: String,
     /// Hash of the tool's name and arguments.
     pub input: Digest,
-    /// The level that confines it: `none` until a sandbox is built.
+    /// The level that confines it: `none`, `landlock` or `bubblewrap`.
     pub sandbox: String,
 }
 
@@ -244,6 +263,19 @@ pub struct ModelOutcome {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
     pub duration_ms: u64,
+    /// What a final answer says about the turn's output schema. `None`: there is none, or the answer is not final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
+}
+
+/// A final answer held against the turn's output schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checked {
+    /// It fits.
+    Value(serde_json::Value),
+    /// It does not: why, for the model.
+    Errors(Vec<String>),
 }
 
 /// Why the model stopped writing.
@@ -289,6 +321,8 @@ pub enum ErrorClass {
     StreamCut,
     /// Our own process was killed while the call was in flight.
     Interrupted,
+    /// The route's circuit breaker is open: nothing was sent.
+    BreakerOpen,
 }
 
 impl ErrorClass {
@@ -307,6 +341,7 @@ impl ErrorClass {
             Self::ModelGone => "model_gone",
             Self::StreamCut => "stream_cut",
             Self::Interrupted => "interrupted",
+            Self::BreakerOpen => "breaker_open",
         }
     }
 }

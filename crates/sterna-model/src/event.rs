@@ -67,7 +67,13 @@ pub enum EventKind {
     #[serde(rename = "session.closed")]
     SessionClosed { by: String },
     #[serde(rename = "route.changed")]
-    RouteChanged { route: Route, cause: String },
+    RouteChanged {
+        route: Route,
+        cause: String,
+        /// Only for the rest of the turn: the route before it failed for good.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        this_turn: bool,
+    },
     #[serde(rename = "mode.changed")]
     ModeChanged { mode: Mode, by: String },
     #[serde(rename = "input.accepted")]

@@ -1,5 +1,7 @@
 //! Permission as data: modes, rules and grants. The decision itself is `sterna-policy`'s.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Millis};
@@ -136,4 +138,96 @@ pub struct Grant {
     /// `None`: as long as its scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Millis>,
+}
+
+/// The level that confines commands, weakest first. A level is named only where it is known to work, and to keep writes
+/// to the workspace and a `/tmp` of its own, secrets unreadable and the network to the hosts that are allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Commands run with all the rights of the person.
+    #[default]
+    None,
+    Landlock,
+    Bubblewrap,
+}
+
+impl Sandbox {
+    pub const ALL: [Self; 3] = [Self::None, Self::Landlock, Self::Bubblewrap];
+
+    /// The word in configuration, flags and intents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Landlock => "landlock",
+            Self::Bubblewrap => "bubblewrap",
+        }
+    }
+
+    /// Whether anything is confined at all.
+    pub fn holds(self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Landlock | Self::Bubblewrap => true,
+        }
+    }
+}
+
+/// How somebody wants the commands of a turn to be confined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxWish {
+    /// On the best level that the machine offers, which may be none.
+    #[default]
+    Auto,
+    /// Not at all.
+    None,
+    /// On this level; without it, no command runs.
+    Landlock,
+    Bubblewrap,
+    /// On the best level; without any, no command runs.
+    Required,
+}
+
+impl SandboxWish {
+    pub const ALL: [Self; 5] = [Self::Auto, Self::None, Self::Landlock, Self::Bubblewrap, Self::Required];
+
+    /// The word in configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Landlock => "landlock",
+            Self::Bubblewrap => "bubblewrap",
+            Self::Required => "required",
+        }
+    }
+
+    /// Whether no command may run without a sandbox.
+    pub fn is_strict(self) -> bool {
+        match self {
+            Self::Auto | Self::None => false,
+            Self::Landlock | Self::Bubblewrap | Self::Required => true,
+        }
+    }
+
+    /// Whether nothing was wished for: not written into records.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
+/// What a confined command may do beyond the usual, and what of the usual it may not: what rules and people said of it.
+/// Paths are absolute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    pub writable: Vec<PathBuf>,
+    pub readable: Vec<PathBuf>,
+    pub read_only: Vec<PathBuf>,
+    pub unreadable: Vec<PathBuf>,
+    /// `host`, `host:port`, `*.host`, or `*` for any.
+    pub hosts: Vec<String>,
+    /// It acts through something that no sandbox around it confines, such as a service or another user.
+    pub outside: bool,
 }

@@ -1,11 +1,13 @@
 //! Records: the whole vocabulary of state. Adding a body is an ADR.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy, InputPart, Intended, Millis,
-    Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, Seq, SessionId, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    BlobRef, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy,
+    InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
+    SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -59,6 +61,9 @@ pub enum Body {
     RouteChanged {
         route: Route,
         cause: String,
+        /// Only for the rest of this turn: a step down the ladder. The next turn starts at the top.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<TurnNo>,
     },
     ModeChanged {
         mode: Mode,
@@ -212,6 +217,9 @@ pub struct Given {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -222,6 +230,17 @@ pub struct Given {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<serde_json::Value>>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<SessionId>,
 }
 
 /// Everything that somebody else would need to drive the turn on.
@@ -236,6 +255,9 @@ pub struct TurnStarted {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub root: String,
     pub cwd: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -243,8 +265,26 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
+    pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<serde_json::Value>>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<SessionId>,
+}
+
+impl TurnStarted {
+    /// What becomes of a call of this tool that is in doubt.
+    pub fn in_doubt_of(&self, tool: &str) -> InDoubtPolicy {
+        self.in_doubt_of.get(tool).copied().unwrap_or(self.in_doubt)
+    }
 }
 
 /// The bounds of a turn, with the names they have in configuration.
@@ -260,6 +300,16 @@ pub struct Limits {
     pub max_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<NanoUsd>,
+    /// The same for all turns of the session together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_max_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_max_cost: Option<NanoUsd>,
+    /// The same for the session and all that descend from it together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_max_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_max_cost: Option<NanoUsd>,
     /// Milliseconds from the turn's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
@@ -279,6 +329,10 @@ impl Default for Limits {
             max_consecutive_denials: 3,
             max_tokens: None,
             max_cost: None,
+            session_max_tokens: None,
+            session_max_cost: None,
+            tree_max_tokens: None,
+            tree_max_cost: None,
             deadline: None,
             max_wait: None,
         }

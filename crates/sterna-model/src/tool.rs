@@ -125,6 +125,8 @@ pub enum Fact {
     FileRead { path: String, hash: Digest },
     /// A file was written; `before` is `None` when it was made.
     FileWritten { path: String, before: Option<Digest>, after: Digest },
+    /// A file was deleted, or moved away.
+    FileRemoved { path: String, before: Option<Digest> },
     /// A todo item as it is now.
     Todo(TodoItem),
     /// How a command ended.

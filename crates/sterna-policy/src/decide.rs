@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sterna_model::{Decision, Digest, Grant, Millis, Mode, Scope};
+use sterna_model::{Bounds, Decision, Digest, Grant, Millis, Mode, Sandbox, Scope};
 
+use crate::bounds;
 use crate::effect_set::{MAX_FOLDERS, place};
 use crate::effects::{Class, How, Reach};
 use crate::floor::{self, Protected};
@@ -68,28 +69,6 @@ pub struct Ask<'a> {
     pub resolve: &'a dyn Fn(&Path) -> PathBuf,
 }
 
-/// The level that confines commands. A level is named only where it is known to work, and to keep writes to the
-/// workspace and a `/tmp` of its own, secrets unreadable and the network to the hosts that are allowed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sandbox {
-    /// Commands run with all the rights of the person.
-    #[default]
-    None,
-    Landlock,
-    Bubblewrap,
-}
-
-impl Sandbox {
-    /// Whether anything is confined at all.
-    pub fn holds(self) -> bool {
-        match self {
-            Sandbox::None => false,
-            Sandbox::Landlock | Sandbox::Bubblewrap => true,
-        }
-    }
-}
-
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
@@ -110,6 +89,9 @@ pub struct Verdict {
     /// What the call may change in files, whatever the decision is.
     #[serde(skip)]
     pub changes: Changes,
+    /// What a sandbox has to let the call's commands do, and must not, when they run.
+    #[serde(skip)]
+    pub bounds: Bounds,
 }
 
 /// What a call may change in files.
@@ -166,6 +148,7 @@ pub fn decide(ask: &Ask) -> Verdict {
         glimpsing: false,
         tool_rule: None,
         changes: Changes::default(),
+        bounds: Bounds::default(),
     };
     judge.tool();
     for access in ask.accesses {
@@ -256,6 +239,7 @@ struct Judge<'a> {
     /// The allow rule for the tool's name.
     tool_rule: Option<usize>,
     changes: Changes,
+    bounds: Bounds,
 }
 
 impl Judge<'_> {
@@ -377,6 +361,12 @@ impl Judge<'_> {
             self.find(Rank::Wall, format!("plan mode: nothing that writes can run: {what}"), None);
             return;
         }
+        let inside = real.iter().all(|r| self.ask.roots.iter().any(|root| within(r, root)));
+        let by_command = matches!(by, By::Command(_));
+        let open = inside || self.open_to_commands(how, &real);
+        if by_command && !open && !self.glimpsing {
+            bounds::touch(&mut self.bounds, how, &real, self.ask.mode);
+        }
         let covering = match by {
             By::Tool => self.tool_rule,
             By::Command(rule) => rule,
@@ -398,10 +388,8 @@ impl Judge<'_> {
             self.find(Rank::Allow, format!("{what}: allowed by {}", described(&self.ask.rules[i])), Some(i));
             return;
         }
-        let inside = real.iter().all(|r| self.ask.roots.iter().any(|root| within(r, root)));
-        let by_command = matches!(by, By::Command(_));
         match how {
-            _ if by_command && self.sandboxed() && (inside || self.open_to_commands(how, &real)) => {
+            _ if by_command && self.sandboxed() && open => {
                 self.find(Rank::Allow, format!("{what}: the sandbox holds it"), None);
             }
             _ if !inside => self.ask_or_wall_for_read(how, format!("{what}: outside the workspace")),
@@ -514,7 +502,12 @@ impl Judge<'_> {
         self.restrict(&what, |rule| hits(rule) || (any && matches!(&rule.target, Target::Web(_))));
         let rule = match by {
             By::Tool => self.tool_rule,
-            By::Command(_) => None,
+            By::Command(_) => {
+                if !self.glimpsing {
+                    self.bounds.hosts.push(host.to_owned());
+                }
+                None
+            }
         };
         match rule.or_else(|| self.allowed(hits)) {
             Some(i) => self.find(
@@ -540,6 +533,7 @@ impl Judge<'_> {
         }
         plan.commands.iter().for_each(|c| self.command(c, &mut cwds));
         self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
+        bounds::rules(&mut self.bounds, self.ask.rules, self.places);
         self.plan = Some(plan);
     }
 
@@ -567,6 +561,8 @@ impl Judge<'_> {
         }
         let known = matches!(effects.class, Class::Known);
         self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_));
+        self.bounds.outside |= !self.glimpsing
+            && (programs::leaves_the_sandbox(command) || programs::speaks_no_http(command, &effects));
         let covering =
             self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
         match (&effects.class, covering) {
@@ -690,6 +686,7 @@ impl Judge<'_> {
             rules: self.met.iter().map(met).collect(),
             shell: self.plan,
             changes: self.changes,
+            bounds: self.bounds,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Ring 1. A decision is a function of its arguments. This crate must never know a file system, a clock, an
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
+mod bounds;
 mod builtin;
 mod characters;
 mod compound;
@@ -26,8 +27,9 @@ mod words;
 mod wrappers;
 
 pub use builtin::builtin_rules;
-pub use decide::{Access, Ask, Changes, Met, Need, Sandbox, Verdict, decide};
+pub use decide::{Access, Ask, Changes, Met, Need, Verdict, decide};
 pub use effect_set::{Certainty, EffectSet, Touched};
 pub use git::QUIET_GIT;
 pub use rule::{Examples, Rule, RuleError, RuleErrorKind, check_examples};
 pub use shell::{Redirect, RedirectKind, ShellPlan, SimpleCommand, Word};
+pub use sterna_model::Sandbox;

@@ -86,6 +86,10 @@ fn with_scheme(url: &str) -> String {
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
+/// Programs that reach a host with a protocol of their own.
+pub(crate) const REMOTE: [&str; 11] =
+    ["ssh", "scp", "sftp", "rsync", "nc", "ncat", "telnet", "ping", "dig", "nslookup", "host"];
+
 /// Programs that reach a host and may run something there or here.
 pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
     let runs = |w: &&Word| {

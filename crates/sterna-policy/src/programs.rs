@@ -57,6 +57,14 @@ pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
         .any(|program| OUTSIDE.contains(&crate::paths::base_name(&program.text)))
 }
 
+/// Whether a command reaches another host in a way that a proxy for HTTP cannot carry.
+pub(crate) fn speaks_no_http(command: &SimpleCommand, effects: &Effects) -> bool {
+    let program = trusted_name(command.program());
+    let by_shell = |word: &Word| word.text.starts_with("ssh://") || !word.text.contains("://");
+    let git = program == "git" && command.argv.iter().any(|word| word.text.contains('@') && by_shell(word));
+    !effects.hosts.is_empty() && (git || network::REMOTE.contains(&program))
+}
+
 /// Whether a command does the same whatever those of its words are that only the shell will know.
 pub(crate) fn hidden_words_do_no_harm(command: &SimpleCommand) -> bool {
     let hidden = |w: &Word| w.hidden != Hidden::No;
@@ -172,8 +180,7 @@ fn entry(name: &str, args: &[Word]) -> Result<Effects, String> {
         }
         "dd" => dd(args)?,
         "curl" | "wget" => network::fetch(name, args),
-        "ssh" | "scp" | "sftp" | "rsync" | "nc" | "ncat" | "telnet" | "ping" | "dig" | "nslookup"
-        | "host" => network::remote(name, args),
+        _ if network::REMOTE.contains(&name) => network::remote(name, args),
         "tar" => tar(args),
         "sh" | "bash" | "dash" | "zsh" | "ksh" | "ash" | "mksh" | "fish" => {
             named(Effects::arbitrary(format!("`{name}` runs a script")), args)

@@ -194,6 +194,8 @@ pub(crate) struct PathPattern {
     literal: PathBuf,
     /// Begins with `**/`: matches at any depth.
     floating: bool,
+    /// Has no wildcard but a `/**` at its end.
+    plain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +231,10 @@ impl PathPattern {
         let glob = builder.build().map_err(|e| RuleErrorKind::BadGlob(e.kind().to_string()))?;
         let wild = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
         let literal: PathBuf = relative.split('/').take_while(wild).collect();
-        Ok(Self { base, matcher: glob.compile_matcher(), literal, floating: relative.starts_with("**/") })
+        let fixed = relative.strip_suffix("/**").unwrap_or(relative);
+        let plain = literal == Path::new(fixed);
+        let floating = relative.starts_with("**/");
+        Ok(Self { base, matcher: glob.compile_matcher(), literal, floating, plain })
     }
 
     /// Matches as written.
@@ -259,6 +264,14 @@ impl PathPattern {
     /// The fixed folder of an absolute pattern.
     pub(crate) fn absolute_folder(&self) -> Option<PathBuf> {
         (self.base == Base::Absolute && !self.floating).then(|| Path::new("/").join(&self.literal))
+    }
+
+    /// The paths that a pattern without wildcards names; a folder for one that ends in `/**`.
+    pub(crate) fn plain_paths(&self, places: Places) -> Vec<PathBuf> {
+        if !self.plain || self.literal.as_os_str().is_empty() {
+            return Vec::new();
+        }
+        self.bases(places).into_iter().map(|base| base.join(&self.literal)).collect()
     }
 
     fn bases(&self, places: Places) -> Vec<PathBuf> {

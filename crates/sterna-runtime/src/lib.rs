@@ -4,6 +4,8 @@
 //! acts on it. This crate must never bind a listener, handle a signal, write a PID file, read a clock or a file, or
 //! know which store, provider, tool or surface it works with.
 
+mod breakers;
+mod budget;
 mod checkpoints;
 mod driver;
 mod effects;
@@ -17,12 +19,14 @@ mod replay;
 mod resident;
 mod rewind;
 mod runtime;
+mod schema;
 mod shared;
 mod state;
 mod tools;
 mod waits;
 mod what_if;
 
+pub use breakers::OpenBreaker;
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
 };
@@ -30,10 +34,11 @@ pub use effects::pipeline::{explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
 pub use observe::Observer;
-pub use parts::{Parts, PromptSource, TurnConfig};
-pub use replay::{Difference, Replayed, replay};
+pub use parts::{Levels, Parts, PromptSource, TurnConfig};
+pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};
+pub use schema::check_output_schema;
 pub use state::State;
 pub use tools::Toolbox;
 pub use waits::Resolve;

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use sterna_context::{Prompt, PromptError, Section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Seq, TurnStarted};
+use sterna_model::{
+    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq, SessionId,
+    TurnStarted,
+};
 
 use crate::{Env, SharedCheckpoints, Toolbox};
 
@@ -21,6 +25,15 @@ pub struct Parts {
     pub tools: Toolbox,
     /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
     pub checkpoints: Option<SharedCheckpoints>,
+    /// Says how commands are confined. `None`: they are not.
+    pub levels: Option<Arc<dyn Levels>>,
+}
+
+/// Which level of a sandbox this machine offers.
+pub trait Levels: Send + Sync {
+    /// The level that a turn's commands run on. Finding it out may take a while the first time. An error says why none can
+    /// be had that the wish takes: then no command may run.
+    fn level(&self, wish: SandboxWish) -> BoxFuture<'_, Result<Sandbox, String>>;
 }
 
 /// What a turn is given by whoever starts it. Everything that decides is written into the input's record, and into
@@ -33,6 +46,8 @@ pub struct TurnConfig {
     pub rules: Vec<RuleText>,
     pub on_ask: OnAsk,
     pub in_doubt: InDoubtPolicy,
+    /// What counts instead for calls of these tools, by name.
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     /// The workspace: absolute, symlinks resolved.
     pub root: PathBuf,
     pub cwd: PathBuf,
@@ -41,6 +56,13 @@ pub struct TurnConfig {
     pub tools: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
+    pub sandbox: SandboxWish,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    pub fallback: Vec<Route>,
+    /// JSON Schema that the final answer has to fit.
+    pub output_schema: Option<serde_json::Value>,
+    /// The session at the top of the tree whose caps count. `None`: the session itself.
+    pub tree: Option<SessionId>,
     pub prompt: PromptSource,
     /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
     pub summary_route: Option<Route>,
@@ -57,11 +79,16 @@ impl TurnConfig {
             rules: self.rules.clone(),
             on_ask: self.on_ask,
             in_doubt: self.in_doubt,
+            in_doubt_of: self.in_doubt_of.clone(),
             root: text(&self.root),
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
             max_output: self.max_output,
+            sandbox: self.sandbox,
+            fallback: self.fallback.clone(),
+            output_schema: self.output_schema.clone().map(Box::new),
+            tree: self.tree.clone(),
         }
     }
 
@@ -75,11 +102,16 @@ impl TurnConfig {
             rules: given.rules.clone(),
             on_ask,
             in_doubt: given.in_doubt,
+            in_doubt_of: given.in_doubt_of.clone(),
             root: PathBuf::from(&given.root),
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
             max_output: given.max_output,
+            sandbox: given.sandbox,
+            fallback: given.fallback.clone(),
+            output_schema: given.output_schema.as_deref().cloned(),
+            tree: given.tree.clone(),
             prompt: self.prompt.clone(),
             summary_route: self.summary_route.clone(),
         }
@@ -95,14 +127,37 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         rules,
         on_ask,
         in_doubt,
+        in_doubt_of,
         root,
         cwd,
         add_dirs,
         tools,
         // Each model call has its own in its intent.
         max_output: _,
+        sandbox,
+        fallback,
+        output_schema,
+        tree,
     } = given;
-    TurnStarted { inputs, route, mode, limits, rules, on_ask, in_doubt, root, cwd, add_dirs, tools, now }
+    TurnStarted {
+        inputs,
+        route,
+        mode,
+        limits,
+        rules,
+        on_ask,
+        in_doubt,
+        in_doubt_of,
+        root,
+        cwd,
+        add_dirs,
+        tools,
+        sandbox,
+        now,
+        fallback,
+        output_schema,
+        tree,
+    }
 }
 
 /// Sections of a prompt, and the prompts that were made of them: one for each set of tools.

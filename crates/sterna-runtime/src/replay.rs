@@ -22,6 +22,17 @@ pub struct Replayed {
     pub imported: u64,
     /// The first one that is not what was sent.
     pub difference: Option<Difference>,
+    /// Where a prompt cache had to start anew, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prefix_breaks: Vec<PrefixBreak>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PrefixBreak {
+    pub seq: Seq,
+    pub key: EffectKey,
+    /// `tool grep new`, `section project changed`, `history`, `route a was b`.
+    pub changed: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -48,6 +59,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
         requests: 0,
         imported: 0,
         difference: None,
+        prefix_breaks: Vec::new(),
     };
     for (owner, record) in &records {
         if let Body::Intent(intent) = &record.body
@@ -71,7 +83,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
                 return Err(RuntimeError::NoTurn(owner.clone()));
             };
             bring_summary(&parts.blobs, &mut state.transcript).await?;
-            let facts = TurnFacts::of(&turn);
+            let facts = TurnFacts::of(&turn).schema_native(model.schema_native);
             let request = match &intent.what {
                 Intended::Compact(compact) => summary_request(&prompt, &state, &facts, compact),
                 _ => derive(
@@ -87,6 +99,10 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
             let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
             let body = parts.provider.encode(&request, &mut cache);
             found.requests += 1;
+            if !model.prefix_broken.is_empty() {
+                let changed = model.prefix_broken.clone();
+                found.prefix_breaks.push(PrefixBreak { seq: record.seq, key: intent.key.clone(), changed });
+            }
             if found.difference.is_none() && (body.hash, body.bytes) != (model.request, model.bytes) {
                 let what = if encoder == model.encoder {
                     format!(

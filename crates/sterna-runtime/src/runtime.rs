@@ -16,6 +16,8 @@ use sterna_policy::Rule;
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::breakers::{Breakers, OpenBreaker};
+use crate::budget::Budgets;
 use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
 use crate::resident::Residents;
 use crate::shared::Shared;
@@ -63,6 +65,8 @@ pub(crate) struct Inner {
     pub residents: Residents,
     rules: Mutex<Option<(Vec<RuleText>, Arc<Vec<Rule>>)>>,
     draining: AtomicBool,
+    pub breakers: Arc<Breakers>,
+    pub budgets: Budgets,
 }
 
 impl Runtime {
@@ -74,11 +78,18 @@ impl Runtime {
             residents: Residents::default(),
             rules: Mutex::default(),
             draining: AtomicBool::new(false),
+            breakers: Arc::default(),
+            budgets: Budgets::default(),
         }))
     }
 
     pub fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        self.0.breakers.open()
     }
 
     /// Makes an input durable, then drives its session. The input survives any crash from here on.
@@ -262,7 +273,7 @@ impl Runtime {
         route: Route,
         cause: &str,
     ) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::RouteChanged { route, cause: cause.into() }).await
+        self.append_one(session, Body::RouteChanged { route, cause: cause.into(), turn: None }).await
     }
 
     pub async fn set_title(

@@ -7,8 +7,8 @@ use sterna_context::{Gauge, Transcript};
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
-    Body, Digest, EffectKind, EffectResult, Given, Intended, Part, Record, Seq, SessionId, Span, StepNo,
-    TurnNo, TurnStarted,
+    Body, Digest, EffectKind, EffectResult, Given, Intended, ModelIntent, Part, Record, Seq, SessionId, Span,
+    StepNo, TurnNo, TurnStarted,
 };
 use sterna_turn::TurnMachine;
 
@@ -26,6 +26,10 @@ pub struct State {
     pub turn: Option<Arc<TurnStarted>>,
     /// The prompt that the last turn is sent with, from its first model call on: its manifest.
     pub prompt: Option<Digest>,
+    /// The last model call that was intended.
+    pub last_call: Option<Arc<ModelIntent>>,
+    /// Requests carry less than that call did.
+    pub compacted: bool,
     /// Inputs that the last turn took: those it started with, and those that were steered into it.
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
@@ -93,14 +97,19 @@ impl State {
             }
             Body::Intent(intent) => {
                 if let Intended::Model(model) = &intent.what {
-                    self.heard.extend_from_slice(&model.inputs);
+                    if intent.attempt == 1 {
+                        self.heard.extend_from_slice(&model.inputs);
+                    }
                     self.prompt = (!model.is_imported()).then_some(model.manifest);
+                    self.compacted = false;
+                    self.last_call = (!model.is_imported()).then(|| Arc::new(model.clone()));
                     self.forget_given();
                 }
                 if let Intended::Compact(compact) = &intent.what {
                     self.prompt = Some(compact.model.manifest);
                 }
             }
+            Body::Compacted(_) => self.compacted = true,
             Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {
                 self.covered = record.turn.zip(record.step).or(self.covered);
             }
@@ -196,7 +205,8 @@ fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
     match key.kind {
         EffectKind::Model => {
             // Its intent opens the next step, whatever else belongs to it is of this one.
-            let due = turn.steps() + u32::from(matches!(record.body, Body::Intent(_)));
+            let opens = matches!(record.body, Body::Intent(_)) && !turn.is_rerouted();
+            let due = turn.steps() + u32::from(opens);
             if key.step == due { None } else { differs("step", &key.step, &due) }
         }
         EffectKind::Compact => {

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use common::*;
@@ -31,6 +32,8 @@ enum Does {
 struct Outside {
     happened: Mutex<Vec<String>>,
     call: Mutex<Does>,
+    /// What the next calls do, before `call` counts.
+    first: Mutex<VecDeque<Does>>,
     undo: Mutex<Does>,
     recover: Mutex<fn() -> Recovered>,
     begun: Notify,
@@ -43,17 +46,10 @@ struct Lend {
 }
 
 impl Lend {
-    fn of(class: EffectClass) -> (SharedTool, Arc<Outside>) {
-        let outside = Arc::new(Outside {
-            happened: Mutex::default(),
-            call: Mutex::new(Does::Hangs),
-            undo: Mutex::new(Does::Ends),
-            recover: Mutex::new(|| Recovered::Unknown),
-            begun: Notify::new(),
-        });
+    fn named(name: &str, class: EffectClass, outside: &Arc<Outside>) -> SharedTool {
         let schema = json!({"type": "object"});
-        let spec = ToolSpec { name: "lend".into(), description: "lend".into(), schema };
-        (Arc::new(Self { spec, class, outside: outside.clone() }), outside)
+        let spec = ToolSpec { name: name.into(), description: name.into(), schema };
+        Arc::new(Self { spec, class, outside: outside.clone() })
     }
 
     async fn act(&self, what: &str, cx: &ToolContext, does: Does) -> Result<(), ToolError> {
@@ -80,7 +76,8 @@ impl Tool for Lend {
     }
     fn call<'a>(&'a self, cx: ToolContext, _: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         async move {
-            let does = *self.outside.call.lock().unwrap();
+            let first = self.outside.first.lock().unwrap().pop_front();
+            let does = first.unwrap_or_else(|| *self.outside.call.lock().unwrap());
             self.act("call", &cx, does).await?;
             Ok(ToolReturn::Done(ToolDone::text("lent")))
         }
@@ -110,12 +107,29 @@ struct Died {
 
 impl Died {
     async fn in_call(class: EffectClass, policy: InDoubtPolicy, on_ask: OnAsk) -> Self {
-        let (tool, outside) = Lend::of(class);
-        let model = TestModel::new([Say::Calls(vec![("lend", json!({"book": 7}))])]);
-        let world = World::new(model, vec![tool]);
+        let given = |config: &mut TurnConfig| (config.in_doubt, config.on_ask) = (policy, on_ask);
+        Self::in_first_of(&["lend"], class, given).await
+    }
+
+    /// As `in_call`, of a step that calls these tools one after another.
+    async fn in_first_of(
+        names: &[&'static str],
+        class: EffectClass,
+        given: impl FnOnce(&mut TurnConfig),
+    ) -> Self {
+        let outside = Arc::new(Outside {
+            happened: Mutex::default(),
+            call: Mutex::new(Does::Hangs),
+            first: Mutex::default(),
+            undo: Mutex::new(Does::Ends),
+            recover: Mutex::new(|| Recovered::Unknown),
+            begun: Notify::new(),
+        });
+        let calls = names.iter().map(|name| (*name, json!({"book": 7}))).collect();
+        let tools = names.iter().map(|name| Lend::named(name, class, &outside)).collect();
+        let world = World::new(TestModel::new([Say::Calls(calls)]), tools);
         let mut submit = world.submit("s", "go");
-        submit.config.in_doubt = policy;
-        submit.config.on_ask = on_ask;
+        given(&mut submit.config);
         let accepted = world.runtime.submit(submit).await.unwrap();
         outside.begun.notified().await;
         Self { world, accepted, outside, lives: 1 }
@@ -141,6 +155,13 @@ impl Died {
     async fn dies_in_next_life(&mut self) {
         self.next_life();
         self.outside.begun.notified().await;
+    }
+
+    /// Until this is the last thing that happened.
+    async fn begins(&self, what: &str) {
+        while self.happened().last().map(String::as_str) != Some(what) {
+            self.outside.begun.notified().await;
+        }
     }
 
     async fn end(&self) -> ResultEvent {
@@ -325,6 +346,39 @@ async fn each_attempt_in_doubt_is_asked_about() {
     died.next_life();
     assert_eq!(died.end().await.outcome, "finished");
     assert_eq!((died.told().await.0, died.happened()), (ToolStatus::OutcomeUnknown, owned(&[CALL, AGAIN])));
+}
+
+/// Each tool has its own ruling, and the turn has it with it: the processes after the first are told of none.
+#[tokio::test]
+async fn a_tool_has_its_own_ruling_before_that_of_the_turn() {
+    let given = |config: &mut TurnConfig| {
+        config.in_doubt = InDoubtPolicy::Ask;
+        let of = [("lend", InDoubtPolicy::Rerun), ("mail", InDoubtPolicy::Report)];
+        config.in_doubt_of = of.map(|(name, ruling)| (name.to_owned(), ruling)).into();
+    };
+    let mut died = Died::in_first_of(&["lend", "mail", "sell"], EffectClass::AtMostOnce, given).await;
+    let call = |ordinal: u32, attempt: u32| format!("call s/1/1/tool/{ordinal} #{attempt}");
+    // `lend` runs again and ends, and the process dies in `mail`.
+    died.outside.first.lock().unwrap().push_back(Does::Ends);
+    died.next_life();
+    died.begins(&call(1, 1)).await;
+    // Of `mail` the model is told, and the process dies in `sell`.
+    died.next_life();
+    died.begins(&call(2, 1)).await;
+    // That one has no ruling of its own: a person is asked.
+    died.next_life();
+    assert_eq!(died.end().await.outcome, "parked");
+    let happened = [call(0, 1), call(0, 2), call(1, 1), call(2, 1)];
+    assert_eq!(died.happened(), happened);
+    died.outside.first.lock().unwrap().push_back(Does::Ends);
+    died.resolve(Ruling::Allow).await;
+    died.next_life();
+    assert_eq!(died.end().await.outcome, "finished");
+    assert_eq!(died.happened(), [&happened[..], &[call(2, 2)]].concat());
+    let records = died.records().await;
+    let ends: Vec<&String> = records.iter().filter(|record| record.starts_with("outcome")).collect();
+    let ended = ["outcome 1/tool/0 ok", "outcome 1/tool/1 outcome_unknown", "outcome 1/tool/2 ok"];
+    assert_eq!(ends, ended);
 }
 
 #[tokio::test]

@@ -147,11 +147,16 @@ fn turn_starts(head: Head) -> Append {
         rules: vec![],
         on_ask: config.on_ask,
         in_doubt: config.in_doubt,
+        in_doubt_of: Default::default(),
         root: "/w".into(),
         cwd: "/w".into(),
         add_dirs: vec![],
         tools: vec![],
+        sandbox: config.sandbox,
         now: 1,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     };
     let body = Body::TurnStarted(Box::new(started));
     Append {

@@ -97,6 +97,7 @@ fn parts(world: &World, model: TestModel, tools: Vec<SharedTool>) -> Parts {
         env: Arc::new(world.env.clone()),
         tools: Toolbox::new(tools),
         checkpoints: None,
+        levels: None,
     }
 }
 

@@ -17,7 +17,8 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    BlobRef, Digest, EffectClass, EffectKey, Fact, Millis, Question, TodoItem, ToolSpec, ToolStatus,
+    BlobRef, Bounds, Digest, EffectClass, EffectKey, Fact, Millis, Question, Sandbox, TodoItem, ToolSpec,
+    ToolStatus,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -31,6 +32,12 @@ pub trait Tool: Send + Sync {
     /// What this call would touch, for policy, hooks and people. Must not touch it, but may look at the file
     /// system to resolve names. An error is the call's result, and nothing runs.
     fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError>;
+
+    /// Whether its command lines run as `ToolContext::confine` says. Only then is a sandbox taken into account when the call
+    /// is judged.
+    fn confines(&self) -> bool {
+        false
+    }
 
     /// Milliseconds after which the runtime gives a call up. 120 s unless a tool keeps a limit of its own.
     fn timeout_ms(&self, _args: &Value) -> u64 {
@@ -141,8 +148,18 @@ pub struct ToolContext {
     pub session: Arc<dyn SessionReader>,
     /// Environment for children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
+    /// What holds the call's command lines: what policy was told when it judged them.
+    pub confine: Arc<Confine>,
     /// The answers of a person, when the call comes back from `ToolReturn::Ask`.
     pub answers: Option<Vec<String>>,
+}
+
+/// How a call's command lines are confined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confine {
+    /// They run on this level, or not at all.
+    pub level: Sandbox,
+    pub bounds: Bounds,
 }
 
 /// What a tool may know of its session.

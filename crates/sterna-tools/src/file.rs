@@ -3,7 +3,7 @@
 //! Each folder on the way is opened by its name from the one before. So a symlink that somebody put there since the
 //! path was resolved is an error, and never a way out.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -167,29 +167,71 @@ pub(crate) fn replace(
     mark: &str,
     stop: &Stop,
 ) -> Result<(), Trouble> {
-    let Some((folder, name)) = split(path) else { return Err(Trouble::Folder) };
-    let parent = open_folder(folder, true)?;
-    // A handle that only names the folder can be neither locked nor synced.
-    let handle = rustix::fs::openat(&parent, ".", FOLDER, Mode::empty())?;
-    lock(&handle, stop)?;
-    let temp = format!(".sterna-{mark}.tmp");
-    let done = fill(&parent, &temp, bytes, before.map(|before| before.mode)).and_then(|()| {
+    Staged::new(path, bytes, before.map(|before| before.mode), mark)?.commit(before, stop)
+}
+
+/// A file's new content beside it, durable, under a name of its own. Dropped, it is gone.
+pub(crate) struct Staged {
+    parent: OwnedFd,
+    /// A handle that only names the folder can be neither locked nor synced.
+    handle: OwnedFd,
+    name: OsString,
+    temp: String,
+}
+
+impl Staged {
+    /// Writes the content. Without a `mode` it gets that of a new file. Makes the folders that are missing.
+    pub(crate) fn new(path: &Path, bytes: &[u8], mode: Option<u32>, mark: &str) -> Result<Self, Trouble> {
+        let Some((folder, name)) = split(path) else { return Err(Trouble::Folder) };
+        let parent = open_folder(folder, true)?;
+        let handle = rustix::fs::openat(&parent, ".", FOLDER, Mode::empty())?;
+        let staged = Self { parent, handle, name: name.to_owned(), temp: format!(".sterna-{mark}.tmp") };
+        fill(&staged.parent, &staged.temp, bytes, mode)?;
+        Ok(staged)
+    }
+
+    /// Puts it in the place of `before`, if that is still there.
+    pub(crate) fn commit(self, before: Option<&Snapshot>, stop: &Stop) -> Result<(), Trouble> {
+        lock(&self.handle, stop)?;
         if stop.is_set() {
             return Err(Trouble::Stopped);
         }
         // The last look before the rename. Other sessions wait for the lock; other programs have these microseconds.
-        if stamp_at(&parent, name)? != before.map(|before| before.stamp) {
+        if stamp_at(&self.parent, &self.name)? != before.map(|before| before.stamp) {
             return Err(Trouble::Changed);
         }
-        rustix::fs::renameat(&parent, temp.as_str(), &parent, name)?;
-        rustix::fs::fsync(&handle)?;
+        rustix::fs::renameat(&self.parent, self.temp.as_str(), &self.parent, &self.name)?;
+        rustix::fs::fsync(&self.handle)?;
         Ok(())
-    });
-    if done.is_err() {
-        // It may not have come that far.
-        let _ = rustix::fs::unlinkat(&parent, temp.as_str(), AtFlags::empty());
     }
-    done
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It may not have come that far, or is in its place.
+        let _ = rustix::fs::unlinkat(&self.parent, self.temp.as_str(), AtFlags::empty());
+    }
+}
+
+/// Removes the file, if it still is what it was.
+pub(crate) fn remove(path: &Path, before: &Snapshot, stop: &Stop) -> Result<(), Trouble> {
+    let Some((folder, name)) = split(path) else { return Err(Trouble::Folder) };
+    let parent = open_folder(folder, false)?;
+    let handle = rustix::fs::openat(&parent, ".", FOLDER, Mode::empty())?;
+    lock(&handle, stop)?;
+    if stamp_at(&parent, name)? != Some(before.stamp) {
+        return Err(Trouble::Changed);
+    }
+    rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+    rustix::fs::fsync(&handle)?;
+    Ok(())
+}
+
+/// Removes a folder that is empty.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), Trouble> {
+    let Some((folder, name)) = split(path) else { return Err(Trouble::Folder) };
+    let parent = open_folder(folder, false)?;
+    Ok(rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
 }
 
 fn fill(parent: &OwnedFd, temp: &str, bytes: &[u8], mode: Option<u32>) -> Result<(), Trouble> {

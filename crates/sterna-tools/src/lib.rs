@@ -3,6 +3,7 @@
 //! Ring 2. This crate must never know the runtime, a session's log, policy or a model. A tool judges its arguments,
 //! says what it would touch, and touches that: never another file that a symlink was swapped for.
 
+mod apply_patch;
 mod ask_user;
 mod edit;
 mod edit_match;
@@ -13,9 +14,12 @@ mod job_kill;
 mod job_output;
 mod jobs;
 mod list;
+mod patch;
+mod patch_match;
 pub mod paths;
 mod read;
 mod recall;
+mod sandbox;
 mod schema;
 mod shell;
 mod shell_input;
@@ -29,10 +33,14 @@ use std::sync::Arc;
 use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
-/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again.
-pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
+pub use sandbox::{Grounds, Sandboxes, sandbox_of};
+
+/// All built-in tools, sorted by name. With `shims`, commands outlive this process and are found again. With `sandboxes`,
+/// they run as confined as it was decided; without, those that were to be confined do not run.
+pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> Vec<SharedTool> {
     let jobs = jobs::Jobs::new(shims.clone());
     vec![
+        Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
@@ -42,7 +50,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
         Arc::new(list::List::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
-        Arc::new(shell::Shell::new(shims)),
+        Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),
@@ -53,6 +61,7 @@ pub fn builtin(shims: Option<Arc<Shims>>) -> Vec<SharedTool> {
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
+            "apply_patch",
             "ask_user",
             "edit",
             "glob",

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn every_tool_has_a_small_plain_schema() {
-        for tool in crate::builtin(None) {
+        for tool in crate::builtin(None, None) {
             let spec = tool.spec();
             let keys: BTreeSet<&str> = spec.schema.as_object().unwrap().keys().map(String::as_str).collect();
             assert_eq!(
@@ -99,6 +99,7 @@ mod tests {
     fn the_arguments_are_those_that_are_promised() {
         // Names in the order of the alphabet; `!` marks what is required.
         let promised = [
+            ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
             ("edit", "new_string! old_string! path! replace_all"),
             ("glob", "limit offset path pattern!"),
@@ -113,7 +114,7 @@ mod tests {
             ("todo", "active_form blocked_by blocks description id metadata op! owner status subject"),
             ("write", "content! path!"),
         ];
-        let told: Vec<(String, String)> = crate::builtin(None)
+        let told: Vec<(String, String)> = crate::builtin(None, None)
             .iter()
             .map(|tool| {
                 let spec = tool.spec();
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn one_schema_whole() {
-        let read = crate::builtin(None).into_iter().find(|tool| tool.spec().name == "read").unwrap();
+        let read = crate::builtin(None, None).into_iter().find(|tool| tool.spec().name == "read").unwrap();
         assert_eq!(
             read.spec().schema,
             json!({

@@ -12,14 +12,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{EffectClass, EffectKey, Fact, ToolSpec, ToolStatus};
+use sterna_shell::sandbox::Confinement;
 use sterna_shell::shim::{self, AtCap, Followed, Found, Handle, Input, Run, ShimError, Shims, Spool};
-use sterna_shell::{Captured, Command, Ended, GRACE, lossy_head, lossy_tail};
+use sterna_shell::{Captured, Command, Confined, Ended, GRACE, lossy_head, lossy_tail};
 use sterna_tool::{
     Access, Output, Plan, PlanContext, Recovered, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
     ViewBudget,
 };
 
 use crate::jobs::NO_SHIM;
+use crate::sandbox::Sandboxes;
 use crate::support::{cut, first_line, number, parse, place, planned};
 
 #[derive(Deserialize, JsonSchema)]
@@ -54,12 +56,28 @@ pub(crate) struct Shell {
     spec: ToolSpec,
     /// Where commands run on when this process dies. Without: they end with the call, and a crash leaves a doubt.
     shims: Option<Arc<Shims>>,
+    /// Without: what was to be confined does not run.
+    sandboxes: Option<Arc<Sandboxes>>,
 }
 
 impl Shell {
-    pub(crate) fn new(shims: Option<Arc<Shims>>) -> Self {
-        Self { spec: crate::schema::spec::<Args>("shell", include_str!("shell.md")), shims }
+    pub(crate) fn new(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> Self {
+        let spec = crate::schema::spec::<Args>("shell", include_str!("shell.md"));
+        Self { spec, shims, sandboxes }
     }
+
+    async fn confined(&self, cx: &ToolContext) -> Result<Option<Confined>, ToolError> {
+        match &self.sandboxes {
+            Some(sandboxes) => sandboxes.confined(cx).await.map_err(unconfined),
+            None if cx.confine.level.holds() => Err(unconfined("nothing here can confine it")),
+            None => Ok(None),
+        }
+    }
+}
+
+/// It was decided under a sandbox, so it does not run without.
+fn unconfined(why: impl std::fmt::Display) -> ToolError {
+    ToolError::failed(format!("sandbox_failed: the command was not run: {why}"))
 }
 
 impl Tool for Shell {
@@ -87,18 +105,25 @@ impl Tool for Shell {
         Ok(Plan { accesses: vec![Access::Shell { command: args.command, cwd }], summary, preview })
     }
 
+    fn confines(&self) -> bool {
+        self.sandboxes.is_some()
+    }
+
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         async move {
             let args = parse_checked(&args)?;
             let cwd = planned(&cx, args.cwd())?;
+            let confined = self.confined(&cx).await?;
+            let confinement = confined.as_ref().map(|confined| confined.confinement.clone());
             if args.is_job() {
                 let shims = self.shims.as_ref().ok_or_else(|| ToolError::failed(NO_SHIM))?;
-                return begin(shims, &cx, &args, cwd).await.map(ToolReturn::Done);
+                return begin(shims, &cx, &args, cwd, confinement).await.map(ToolReturn::Done);
             }
             let blobs = cx.blobs.clone();
             let seconds = args.timeout_s.unwrap_or(DEFAULT_SECONDS);
             if let Some(shims) = &self.shims {
-                let plan = shim_plan(&cx, &args, cwd.clone(), seconds);
+                let mut plan = shim_plan(&cx, &args, cwd.clone(), seconds);
+                plan.confine = confinement;
                 match shims.start(&cx.key, cx.attempt, &plan).await {
                     Ok(handle) => return followed(handle, cx, seconds).await,
                     // No program that could be the shim: as without.
@@ -106,8 +131,9 @@ impl Tool for Shell {
                     Err(error) => return Err(ToolError::failed(error)),
                 }
             }
-            let ended =
-                sterna_shell::run(command(cx, args, cwd, seconds)).await.map_err(ToolError::failed)?;
+            let ended = sterna_shell::run(command(cx, args, cwd, seconds, confined))
+                .await
+                .map_err(ToolError::failed)?;
             result(ended, seconds, &blobs).await.map(ToolReturn::Done)
         }
         .boxed()
@@ -160,7 +186,13 @@ impl Tool for Shell {
 }
 
 /// Starts a job. The answer tells only what stays true of it, so that recovery can give the same one.
-async fn begin(shims: &Shims, cx: &ToolContext, args: &Args, cwd: PathBuf) -> Result<ToolDone, ToolError> {
+async fn begin(
+    shims: &Shims,
+    cx: &ToolContext,
+    args: &Args,
+    cwd: PathBuf,
+    confine: Option<Confinement>,
+) -> Result<ToolDone, ToolError> {
     let mut plan = shim::Plan::new(Run::Shell { line: args.command.clone() }, cwd, (*cx.env).clone());
     let open = args.open_stdin == Some(true);
     let text = args.stdin.clone();
@@ -168,6 +200,7 @@ async fn begin(shims: &Shims, cx: &ToolContext, args: &Args, cwd: PathBuf) -> Re
     // A server that logs much is not ended for it.
     plan.at_cap = AtCap::Drop;
     plan.job = true;
+    plan.confine = confine;
     match shims.start(&cx.key, cx.attempt, &plan).await {
         // It runs on without the handle.
         Ok(handle) => Ok(job_started(handle.spool(), args)),
@@ -267,9 +300,10 @@ fn parse_checked(args: &Value) -> Result<Args, ToolError> {
     Ok(args)
 }
 
-fn command(cx: ToolContext, args: Args, cwd: PathBuf, seconds: u64) -> Command {
+fn command(cx: ToolContext, args: Args, cwd: PathBuf, seconds: u64, confined: Option<Confined>) -> Command {
     let mut command = Command::new(args.command, cwd, (*cx.env).clone(), cx.blobs);
     command.stdin = args.stdin;
+    command.confine = confined;
     command.timeout = Duration::from_secs(seconds);
     command.cancel = cx.cancel;
     command.progress = cx.progress;

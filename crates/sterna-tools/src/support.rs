@@ -51,6 +51,11 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
+    /// For what must be brought to its end.
+    pub(crate) fn never() -> Self {
+        Self { cancel: Cancel::new(), dropped: Arc::default() }
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.cancel.is_cancelled() || self.dropped.load(Ordering::SeqCst)
     }

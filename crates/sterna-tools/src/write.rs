@@ -154,7 +154,7 @@ fn lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|b| **b == b'\n').count() + usize::from(open)
 }
 
-const PREVIEW_BYTES: usize = 4 << 10;
+pub(crate) const PREVIEW_BYTES: usize = 4 << 10;
 const CUT_MARK: &str = "\n[… the diff goes on]\n";
 /// A diff of more than this would take long, and nobody would read it.
 const PREVIEWED_BYTES: usize = 1 << 20;

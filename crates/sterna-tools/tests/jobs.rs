@@ -30,7 +30,7 @@ impl Jobs {
     }
 
     fn tool(&self, name: &str) -> SharedTool {
-        let all = sterna_tools::builtin(Some(self.shims.clone()));
+        let all = sterna_tools::builtin(Some(self.shims.clone()), None);
         all.into_iter().find(|tool| tool.spec().name == name).unwrap()
     }
 

@@ -98,7 +98,12 @@ impl TurnMachine {
                 turn.compaction_missed(*trigger, why).map_err(wrong)?;
             }
             Body::SessionClosed { .. } => self.closed = true,
-            Body::RouteChanged { route, .. } => self.route = Some(route.clone()),
+            Body::RouteChanged { route, turn: None, .. } => self.route = Some(route.clone()),
+            Body::RouteChanged { route, turn: Some(turn), .. } => {
+                if let Some(running) = self.turn.as_mut().filter(|running| running.number == *turn) {
+                    running.reroute(route);
+                }
+            }
             Body::ModeChanged { mode, .. } => self.mode = *mode,
             Body::InputAccepted(input) => {
                 self.closed = false;

@@ -27,6 +27,7 @@ impl Progress {
                 Fact::FileWritten { path, after, .. } => {
                     self.seen.insert(fingerprint(&["file", path, &after.to_string()]))
                 }
+                Fact::FileRemoved { path, .. } => self.seen.insert(fingerprint(&["file", path, "gone"])),
                 Fact::Todo(item) => self.seen.insert(fingerprint(&["todo", &item.id, &format!("{item:?}")])),
                 // Reading and running show their news in the answer itself.
                 Fact::FileRead { .. } | Fact::Command { .. } => false,

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectKind, EffectResult,
-    ErrorClass, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent, ModelOutcome, ModelStop,
-    NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Ruling, SessionId, StepNo, StopReason, ToolCall,
-    ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
+    Attempt, Billed, CallModel, CallTool, Checked, Closed, Effect, EffectClass, EffectKey, EffectKind,
+    EffectResult, ErrorClass, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent, ModelOutcome,
+    ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Route, Ruling, SessionId, StepNo, StopReason,
+    ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId, WaitOn, WaitOpened,
+    answer_text,
 };
 
 use crate::batch::batches;
@@ -40,9 +41,24 @@ pub struct Turn {
     cut_texts: Vec<String>,
     usage: Usage,
     cost: Option<NanoUsd>,
+    /// The step of the ladder that the turn stands on. `None`: its own route, the top.
+    #[serde(default)]
+    route: Option<Route>,
+    /// The final answer has to fit a schema.
+    #[serde(default)]
+    schema: bool,
+    /// Answers that did not fit it.
+    #[serde(default)]
+    repairs: u32,
+    /// The final answer as the schema has it.
+    #[serde(default)]
+    value: Option<serde_json::Value>,
     /// The turn is to end by this, as soon as nothing is open.
     ending: Option<TurnOutcome>,
 }
+
+/// Times that an answer which does not fit the schema is sent back (design: 3 repairs).
+const MAX_REPAIRS: u32 = 3;
 
 /// Where the turn stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +81,9 @@ pub(crate) struct ModelPhase {
     failures: u32,
     waited_ms: u64,
     retry_at: Option<Millis>,
+    /// Another route takes over: its request needs an intent of its own.
+    #[serde(default)]
+    rerouted: bool,
 }
 
 /// A call of the current step.
@@ -135,6 +154,10 @@ impl Turn {
             cut_texts: Vec::new(),
             usage: Usage::default(),
             cost: Some(0),
+            route: None,
+            schema: started.output_schema.is_some(),
+            repairs: 0,
+            value: None,
             ending: None,
         }
     }
@@ -153,6 +176,16 @@ impl Turn {
         self.cost
     }
 
+    /// The route that took over in this turn, if one did.
+    pub fn rung(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// The open step waits for the request of another route.
+    pub fn is_rerouted(&self) -> bool {
+        matches!(&self.phase, Phase::Model(model) if model.rerouted)
+    }
+
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -164,6 +197,11 @@ impl Turn {
     /// When the turn's deadline is, by the clock that `TurnStarted` recorded.
     pub fn deadline(&self) -> Option<Millis> {
         self.limits.deadline.map(|after| self.now.saturating_add(after))
+    }
+
+    /// Answers that were cut by the output limit: what the next one goes on with.
+    pub fn said_before(&self) -> String {
+        self.cut_texts.concat()
     }
 
     /// The calls of the current step.
@@ -194,7 +232,10 @@ impl Turn {
                 }
                 let heard = steering.before_end();
                 if heard.is_empty() {
-                    return Next::Done(TurnOutcome::Finished { message: message.clone(), value: None });
+                    return Next::Done(TurnOutcome::Finished {
+                        message: message.clone(),
+                        value: self.value.clone(),
+                    });
                 }
                 self.decide(Transition::Steer, steering)
             }
@@ -219,8 +260,31 @@ impl Turn {
         self.end(reason, detail, None);
     }
 
+    /// Another route takes over for the rest of the turn. A step that is open is asked again there.
+    pub(crate) fn reroute(&mut self, route: &Route) {
+        self.route = Some(route.clone());
+        if let Phase::Model(model) = &mut self.phase {
+            // What was waited counts for the step; attempts that may fail are those of a route.
+            model.failures = 0;
+            model.retry_at = None;
+            model.rerouted = true;
+        }
+    }
+
     pub(crate) fn intent(&mut self, intent: &Intent, at: Millis) -> Result<(), String> {
         match &intent.what {
+            Intended::Model(model) if self.is_rerouted() => {
+                self.model_call(&intent.key)?;
+                let Phase::Model(open) = &mut self.phase else {
+                    return Err(format!("no model call is open for {}", intent.key));
+                };
+                if intent.attempt != open.attempts + 1 {
+                    return Err(format!("attempt {} of {} is not due", intent.attempt, intent.key));
+                }
+                open.intent = model.clone();
+                open.rerouted = false;
+                Ok(())
+            }
             Intended::Model(model) => {
                 let due = matches!(self.phase, Phase::Decide(_) | Phase::Answered(_));
                 let due = due && self.next_compaction().is_none();
@@ -237,6 +301,7 @@ impl Turn {
                     failures: 0,
                     waited_ms: 0,
                     retry_at: None,
+                    rerouted: false,
                 }));
                 Ok(())
             }
@@ -489,7 +554,7 @@ impl Turn {
             transition: model.intent.transition,
             inputs: model.intent.inputs.clone(),
             tools_off: model.intent.tools_off,
-            intent: Some(model.intent.clone()),
+            intent: (!model.rerouted).then(|| model.intent.clone()),
         })])
     }
 
@@ -609,7 +674,33 @@ impl Turn {
         } else {
             let mut message = std::mem::take(&mut self.cut_texts).concat();
             message.push_str(&text);
-            self.phase = Phase::Answered(message);
+            self.final_answer(message, model.checked.as_ref());
+        }
+    }
+
+    fn final_answer(&mut self, message: String, checked: Option<&Checked>) {
+        let unchecked = ["the answer was not held against the schema".to_owned()];
+        let errors = match (self.schema, checked) {
+            (false, _) => None,
+            (true, Some(Checked::Value(value))) => {
+                self.value = Some(value.clone());
+                None
+            }
+            (true, Some(Checked::Errors(errors))) => Some(errors.as_slice()),
+            (true, None) => Some(unchecked.as_slice()),
+        };
+        match errors {
+            None => self.phase = Phase::Answered(message),
+            Some(_) if self.repairs < MAX_REPAIRS => {
+                self.repairs += 1;
+                self.phase = Phase::Decide(Transition::Repair);
+            }
+            Some(errors) => {
+                let n = self.repairs + 1;
+                let detail = format!("{n} answers did not fit the schema; the last: {}", errors.join("; "));
+                self.end(StopReason::OutputSchema, cut(&detail, 1000), None);
+                self.phase = Phase::Decide(Transition::Input);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The builder: every part has a default that a careful person would choose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,14 +9,18 @@ use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
 use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
-use sterna_model::{Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
-use sterna_runtime::{Env, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
+use sterna_model::{
+    Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
+};
+use sterna_runtime::{Env, Levels, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
+use sterna_tools::Sandboxes;
 
 use crate::config::Settings;
 use crate::places::Places;
+use crate::sandbox::{MachineLevels, grounds};
 use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv};
 
 /// A running Sterna. Cheap to clone.
@@ -49,6 +53,8 @@ pub struct Builder {
     builtin_tools: bool,
     profile: Option<String>,
     helper: Option<Helper>,
+    outlive: bool,
+    sandbox: Option<SandboxWish>,
     names: Vec<String>,
     workspace: Option<PathBuf>,
     cwd: Option<PathBuf>,
@@ -56,8 +62,11 @@ pub struct Builder {
     mode: Option<Mode>,
     on_ask: Option<OnAsk>,
     in_doubt: Option<InDoubtPolicy>,
+    in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     limits: Option<Limits>,
     max_output: Option<u32>,
+    fallback: Option<Vec<Route>>,
+    output_schema: Option<serde_json::Value>,
     rules: Vec<RuleText>,
     sections: Vec<Section>,
     settings: Option<Settings>,
@@ -78,6 +87,8 @@ impl Sterna {
             tools: Vec::new(),
             builtin_tools: true,
             helper: None,
+            outlive: true,
+            sandbox: None,
             profile: None,
             names: Vec::new(),
             workspace: None,
@@ -86,8 +97,11 @@ impl Sterna {
             mode: None,
             on_ask: None,
             in_doubt: None,
+            in_doubt_of: BTreeMap::new(),
             limits: None,
             max_output: None,
+            fallback: None,
+            output_schema: None,
             rules: Vec::new(),
             sections: Vec::new(),
             settings: None,
@@ -121,6 +135,17 @@ impl Sterna {
     pub async fn resolve_key(&self, key: &str, ruling: sterna_model::Ruling) -> Result<(), Error> {
         self.runtime.resolve_key(key, ruling, "sdk").await?;
         Ok(())
+    }
+
+    /// Whether commands of its turns can be confined as it is wished. The text says why not. Probes the machine, unless that
+    /// was done.
+    pub async fn check_sandbox(&self) -> Result<Sandbox, String> {
+        let wish = self.config.sandbox;
+        match &self.runtime.parts().levels {
+            Some(levels) => levels.level(wish).await,
+            None if wish.is_strict() => Err("commands cannot be confined without a helper program".into()),
+            None => Ok(Sandbox::None),
+        }
     }
 
     /// Whether a request on this route could be sent. The text says what to do.
@@ -179,6 +204,19 @@ impl Builder {
         self
     }
 
+    /// Commands end with this process, helper or not.
+    pub fn commands_end_with_us(mut self) -> Self {
+        self.outlive = false;
+        self
+    }
+
+    /// How commands are confined; on the best level that the machine offers unless it is said. Without a helper nothing can
+    /// be confined.
+    pub fn sandbox(mut self, wish: SandboxWish) -> Self {
+        self.sandbox = Some(wish);
+        self
+    }
+
     /// Only the host's own tools.
     pub fn without_builtin_tools(mut self) -> Self {
         self.builtin_tools = false;
@@ -226,8 +264,15 @@ impl Builder {
         self
     }
 
+    /// What becomes of a call that a crash cut off, when nobody knows its end.
     pub fn in_doubt(mut self, policy: InDoubtPolicy) -> Self {
         self.in_doubt = Some(policy);
+        self
+    }
+
+    /// `in_doubt` for the calls of one tool.
+    pub fn in_doubt_of(mut self, tool: impl Into<String>, policy: InDoubtPolicy) -> Self {
+        self.in_doubt_of.insert(tool.into(), policy);
         self
     }
 
@@ -239,6 +284,19 @@ impl Builder {
     /// Tokens that the model may write in one answer.
     pub fn max_output(mut self, tokens: u32) -> Self {
         self.max_output = Some(tokens);
+        self
+    }
+
+    /// Routes that take over, in this order, when the one before them fails for good; the next turn starts at the top.
+    /// Only providers that are named are ever asked.
+    pub fn fallback(mut self, routes: impl IntoIterator<Item = Route>) -> Self {
+        self.fallback = Some(routes.into_iter().collect());
+        self
+    }
+
+    /// JSON Schema that the final answer of a turn has to fit: it is `value` of the result.
+    pub fn output_schema(mut self, schema: serde_json::Value) -> Self {
+        self.output_schema = Some(schema);
         self
     }
 
@@ -304,6 +362,14 @@ impl Builder {
             Some(settings) => settings,
             None => Settings::from_env(&get),
         };
+        if let Some(schema) = &self.output_schema {
+            sterna_runtime::check_output_schema(schema).map_err(|why| {
+                Error::setup(
+                    format!("the output schema cannot be used: {why}"),
+                    "give a JSON Schema, as an object",
+                )
+            })?;
+        }
         let root = real_dir(self.workspace.as_deref())?;
         let cwd = match &self.cwd {
             Some(dir) => real_dir(Some(dir))?,
@@ -322,7 +388,10 @@ impl Builder {
             Some(Store::Memory) => None,
         };
         let helper = self.helper.or_else(|| crate::is_initialised().then(Helper::this_host));
-        let shims = spools.zip(helper).map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
+        let shims = spools.filter(|_| self.outlive).zip(helper.clone());
+        let shims = shims.map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
+        let kept = self.outlive && !in_memory;
+        let sandboxes = helper.map(|helper| Arc::new(Sandboxes::new(helper, grounds(&places, kept))));
         let store = Opening::start(self.store, &places);
         let route = match (&self.model, &settings.model) {
             (Some(text), _) => text.parse()?,
@@ -369,7 +438,11 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
-        let builtin = if self.builtin_tools { sterna_tools::builtin(shims.clone()) } else { Vec::new() };
+        let builtin = if self.builtin_tools {
+            sterna_tools::builtin(shims.clone(), sandboxes.clone())
+        } else {
+            Vec::new()
+        };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
         let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
@@ -389,6 +462,9 @@ impl Builder {
                 format!("tools are {}", known.join(", ")),
             ));
         }
+        let mut in_doubt_of = settings.in_doubt_of.clone();
+        in_doubt_of.extend(self.in_doubt_of);
+        check_in_doubt_of(&in_doubt_of, &tools, &settings)?;
         let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
         let env = self.env.unwrap_or_else(|| {
             Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
@@ -401,13 +477,18 @@ impl Builder {
             rules,
             on_ask: self.on_ask.or(settings.on_ask).unwrap_or_default(),
             in_doubt: self.in_doubt.or(settings.in_doubt).unwrap_or_default(),
+            in_doubt_of,
             root,
             cwd,
             add_dirs,
             tools: names,
             max_output: self.max_output.or(settings.max_output),
+            sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
+            fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
+            output_schema: self.output_schema,
+            tree: None,
             prompt: PromptSource::new(sections),
-            summary_route: None,
+            summary_route: settings.compact_model.clone(),
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {
@@ -420,9 +501,31 @@ impl Builder {
             let keeper = LocalCheckpoints::new(blobs.clone(), state, own_dirs, env.home());
             Arc::new(keeper) as SharedCheckpoints
         });
-        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints });
+        let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
+        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels });
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
+}
+
+/// Refuses a ruling for a tool that nobody has. Tools of MCP servers are not known before the servers are asked, and a
+/// host without the built-in tools may read a configuration that is meant for all.
+fn check_in_doubt_of(
+    rulings: &BTreeMap<String, InDoubtPolicy>,
+    tools: &Toolbox,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let known = |name: &str| {
+        let builtin = || sterna_tools::profile("main").is_some_and(|names| names.contains(&name));
+        name.starts_with("mcp__") || tools.get(name).is_some() || builtin()
+    };
+    let Some(unknown) = rulings.keys().find(|name| !known(name)) else { return Ok(()) };
+    let place = settings.sources.get(&format!("in_doubt_of.{unknown}"));
+    let place = place.map_or_else(String::new, |place| format!("{place}: "));
+    let names: Vec<&str> = tools.names().collect();
+    Err(Error::setup(
+        format!("{place}`in_doubt_of` names the tool `{unknown}`, which there is not"),
+        format!("tools are {}, and those of MCP servers, mcp__SERVER__TOOL", names.join(", ")),
+    ))
 }
 
 fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>) -> SystemEnv {

@@ -23,6 +23,7 @@ mod error;
 mod local;
 pub mod places;
 mod router;
+mod sandbox;
 mod session;
 mod tool_fn;
 mod what_if;

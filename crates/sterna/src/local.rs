@@ -97,6 +97,8 @@ impl LocalModel {
             max_output: MAX_OUTPUT.min(self.context / 2),
             price: Some(free),
             assumed: false,
+            // A grammar for the answer and one for calls cannot be had at once.
+            schema_native: false,
         }
     }
 

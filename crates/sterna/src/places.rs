@@ -66,6 +66,11 @@ impl Places {
         self.data.join("sterna.db")
     }
 
+    /// Temporary files of sessions, a folder for each.
+    pub fn tmp(&self) -> PathBuf {
+        self.state.join("tmp")
+    }
+
     /// The secret that keys of waits are signed with: one for all processes of these places.
     pub fn wait_key(&self) -> PathBuf {
         self.data.join("wait.key")

@@ -108,11 +108,12 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 20] = [
+const RINGS: [(&str, Ring); 21] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
     ("sterna-policy", Ring::Decisions),
+    ("sterna-secrets", Ring::Decisions),
     ("sterna-llm", Ring::Decisions),
     ("sterna-log", Ring::Decisions),
     ("sterna-tool", Ring::Decisions),

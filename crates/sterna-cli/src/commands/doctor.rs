@@ -1,5 +1,7 @@
 //! `sterna doctor`: what is there, what works, and what to do about the rest. It changes nothing.
 
+mod sandbox;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{Style, one_line};
 use crate::spools;
+use sandbox::Sandbox;
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -98,12 +101,6 @@ struct Store {
 }
 
 #[derive(Debug, Serialize)]
-struct Sandbox {
-    level: &'static str,
-    note: &'static str,
-}
-
-#[derive(Debug, Serialize)]
 struct Provider {
     name: String,
     wire: &'static str,
@@ -140,7 +137,8 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
     if args.clean {
         return super::ps::clean(cx, false).await;
     }
-    let ((store, interrupted), local_servers) = futures::join!(look_at_store(cx), look_for_servers(cx));
+    let ((store, interrupted), local_servers, sandbox) =
+        futures::join!(look_at_store(cx), look_for_servers(cx), Sandbox::look(cx));
     let mut report = Report {
         ok: true,
         problems: Vec::new(),
@@ -157,10 +155,7 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
             notices: cx.settings.notices.clone(),
         },
         store,
-        sandbox: Sandbox {
-            level: "none",
-            note: "no sandbox is built in this version: commands that write ask first",
-        },
+        sandbox,
         providers: providers(cx),
         local_servers,
         local_model: local_model(cx),
@@ -322,6 +317,8 @@ fn problems(cx: &Context, report: &Report) -> Vec<Problem> {
         let what = "the store was written by a newer version of Sterna, and can only be read".to_owned();
         problems.push(Problem { what, hint: Some("upgrade this one".into()) });
     }
+    let sandbox = report.sandbox.problem();
+    problems.extend(sandbox.map(|(what, hint)| Problem { what, hint: Some(hint) }));
     problems.extend(report.model.as_ref().and_then(|route| model_problem(cx, report, route)));
     problems
 }
@@ -412,7 +409,7 @@ impl Report {
         }
         text += &self.commands.text(&good, &head);
         text += &head("sandbox");
-        text += &good(false, &format!("{}: {}", self.sandbox.level, self.sandbox.note));
+        text += &self.sandbox.text(&good);
         text += &head("providers");
         // Servers of this machine that nobody configured have their own part below.
         let told = |provider: &&Provider| provider.configured || provider.key != NO_KEY;

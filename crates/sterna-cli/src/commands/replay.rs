@@ -48,6 +48,10 @@ pub async fn replay(cx: &Context, args: ReplayArgs) -> Result<ExitCode, Failure>
             }
         };
         cx.print.line(&line)?;
+        for broken in &found.prefix_breaks {
+            let (seq, why) = (broken.seq, broken.changed.join(", "));
+            cx.print.line(&format!("{id}  the prompt cache started anew at record {seq}: {why}"))?;
+        }
         if *imported > 0 {
             cx.print.note(&format!("{imported} requests were made by another program, and are not compared"));
         }

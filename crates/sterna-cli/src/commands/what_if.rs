@@ -89,6 +89,7 @@ pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
         scratch: cx.places.state.join("what-if"),
         hidden: vec![cx.places.data.clone(), cx.places.cache.clone()],
         words: vec![WORD.into()],
+        helper: vec![super::shim::WORD.into()],
     };
     let report = sterna.what_if(&ask, &places).await?;
     if args.json {

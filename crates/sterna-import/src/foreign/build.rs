@@ -192,11 +192,16 @@ impl Builder<'_> {
             rules: Vec::new(),
             on_ask: OnAsk::default(),
             in_doubt: InDoubtPolicy::default(),
+            in_doubt_of: Default::default(),
             root: self.folder.clone(),
             cwd: self.folder.clone(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            sandbox: sterna_model::SandboxWish::Auto,
             now: self.now,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
         };
         self.push(Some(self.turn), None, Body::TurnStarted(Box::new(started)))?;
         Ok(())
@@ -230,6 +235,10 @@ impl Builder<'_> {
                 encoder: format!("{}{}", ModelIntent::IMPORTED, self.agent),
                 request: Digest::ZERO,
                 bytes: self.carried.max(1),
+                prefix: None,
+                prefix_broken: Vec::new(),
+                left_out: 0,
+                schema_native: false,
             }),
         };
         self.push(Some(self.turn), Some(self.step), Body::Intent(Box::new(intent)))?;
@@ -255,6 +264,7 @@ impl Builder<'_> {
             billed,
             partial: false,
             duration_ms: 0,
+            checked: None,
         };
         let (turn, number) = (self.turn, self.step);
         self.writer.outcome(self.now, turn, number, key, 1, EffectResult::Model(outcome))?;

@@ -38,6 +38,7 @@ struct Head {
     system: Arc<[SystemPart]>,
     tools: Arc<[ToolSpec]>,
     bytes: Vec<u8>,
+    hash: Digest,
 }
 
 /// Whose message a piece belongs to.
@@ -118,7 +119,9 @@ pub(super) fn assemble(
     body.push(b'}');
     let mut hasher = prefix.hasher.clone();
     hasher.update(&body[prefix.bytes.len()..]);
-    Encoded::with_hash(vec![body.into()], Digest(*hasher.finalize().as_bytes()))
+    let hash = Digest(*hasher.finalize().as_bytes());
+    let prefix = cache.head.as_ref().map(|head| head.hash);
+    Encoded { prefix, ..Encoded::with_hash(vec![body.into()], hash) }
 }
 
 impl EncodeCache {
@@ -165,7 +168,8 @@ fn refresh(layout: &dyn Layout, request: &Request, cache: &mut EncodeCache) {
     });
     if !same_head {
         let bytes = layout.head(request);
-        cache.head = Some(Head { system: request.system.clone(), tools: request.tools.clone(), bytes });
+        let hash = Digest(*blake3::hash(&bytes).as_bytes());
+        cache.head = Some(Head { system: request.system.clone(), tools: request.tools.clone(), bytes, hash });
     }
     // The same content under another address was a preview of the history when it was last seen.
     let known = |(old, new): &(&Arc<Item>, &Arc<Item>)| Arc::ptr_eq(old, new) || old == new;

@@ -124,7 +124,7 @@ pub async fn rows_follow_the_records(store: Store) {
         SessionRow { status: Status::Running, title: Some("Mine".into()), updated_at: 2_800, head: 8, ..row };
     check_row(log, &row).await;
 
-    let moved = Body::RouteChanged { route: route("anthropic/x"), cause: "user".into() };
+    let moved = Body::RouteChanged { route: route("anthropic/x"), cause: "user".into(), turn: None };
     add(log, "r", vec![draft(2_900, moved), answer(2_900, 1, None)]).await;
     row = SessionRow {
         route: route("anthropic/x"),
@@ -302,6 +302,7 @@ fn answer(at: Millis, tokens: u64, cost: Option<u64>) -> sterna_model::Draft {
         billed: Billed { usage, cost, ..Billed::default() },
         partial: false,
         duration_ms: 12,
+        checked: None,
     });
     let key = "s/1/1/model/0".parse().expect("a key");
     draft(at, Body::Outcome(Box::new(Outcome { key, attempt: 1, result })))
@@ -317,11 +318,16 @@ fn started(input: sterna_model::Seq) -> sterna_model::Draft {
         rules: vec![],
         on_ask: sterna_model::OnAsk::Park,
         in_doubt: sterna_model::InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/work".into(),
         cwd: "/work".into(),
         add_dirs: vec![],
         tools: vec![],
+        sandbox: sterna_model::SandboxWish::Auto,
         now: 2_050,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     };
     draft(2_050, Body::TurnStarted(Box::new(started)))
 }
@@ -340,6 +346,10 @@ fn steered(input: sterna_model::Seq) -> sterna_model::Draft {
         encoder: "test/1".into(),
         request: hash,
         bytes: 10,
+        prefix: None,
+        prefix_broken: Vec::new(),
+        left_out: 0,
+        schema_native: false,
     };
     let key = "s/1/2/model/0".parse().expect("a key");
     let what = sterna_model::Intended::Model(model);

@@ -17,6 +17,9 @@ pub struct StepState {
     started: Vec<bool>,
     open: usize,
     route: Option<Route>,
+    /// The route of the model call before, and whether the last one has another.
+    last_route: Option<Route>,
+    rerouted: bool,
     attempt: u32,
     request: (String, u64),
     wait_is_question: std::collections::BTreeMap<String, bool>,
@@ -35,7 +38,9 @@ impl StepState {
                 Intended::Model(model) => {
                     self.route = Some(model.route.clone());
                     self.request = (model.request.to_string(), model.bytes);
-                    self.attempt = 1;
+                    self.attempt = intent.attempt;
+                    self.rerouted =
+                        self.last_route.replace(model.route.clone()).is_some_and(|last| last != model.route);
                     self.calls.clear();
                     self.started.clear();
                     self.open = 0;
@@ -114,8 +119,9 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::SessionTitled { title: title.clone(), by: by.clone() }]
         }
         Body::SessionClosed { by } => vec![EventKind::SessionClosed { by: by.clone() }],
-        Body::RouteChanged { route, cause } => {
-            vec![EventKind::RouteChanged { route: route.clone(), cause: cause.clone() }]
+        Body::RouteChanged { route, cause, turn } => {
+            let (route, cause, this_turn) = (route.clone(), cause.clone(), turn.is_some());
+            vec![EventKind::RouteChanged { route, cause, this_turn }]
         }
         Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
         Body::InputAccepted(input) => vec![EventKind::InputAccepted {
@@ -153,11 +159,26 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         }
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => {
-                let mut kinds = vec![EventKind::StepStarted { transition: model.transition }];
-                if !model.inputs.is_empty() {
+                let mut kinds = Vec::with_capacity(4);
+                if intent.attempt == 1 {
+                    kinds.push(EventKind::StepStarted { transition: model.transition });
+                }
+                if !model.inputs.is_empty() && intent.attempt == 1 {
                     kinds.push(EventKind::InputSteered { inputs: model.inputs.clone() });
                 }
-                kinds.push(model_started(state, 1));
+                if model.left_out > 0 && state.rerouted {
+                    let message = format!(
+                        "{} opaque parts of the history stay with the models that made them: {} does not get them",
+                        model.left_out, model.route
+                    );
+                    kinds.push(EventKind::Warning { code: "opaque_left_out".into(), message });
+                }
+                // That another route has nothing cached is told by the change of route.
+                if !model.prefix_broken.is_empty() && !state.rerouted {
+                    let message = format!("the prompt cache starts anew: {}", model.prefix_broken.join(", "));
+                    kinds.push(EventKind::Warning { code: "prefix_broken".into(), message });
+                }
+                kinds.push(model_started(state, intent.attempt));
                 kinds
             }
             Intended::Tool(tool) => vec![EventKind::ToolStarted {
@@ -385,7 +406,7 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
     }
     let exit_code = result.facts.iter().find_map(|fact| match fact {
         Fact::Command { exit_code, .. } => *exit_code,
-        Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::Todo(_) => None,
+        Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::FileRemoved { .. } | Fact::Todo(_) => None,
     });
     kinds.push(EventKind::ToolEnded {
         call_id,

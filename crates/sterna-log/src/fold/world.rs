@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Seq, TodoItem,
-    TodoStatus, ToolCall, ToolStatus,
+    Body, Checked, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Seq,
+    TodoItem, TodoStatus, ToolCall, ToolStatus,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -19,6 +19,8 @@ pub struct World {
     pub files_rewound: bool,
     pub turn_changed: BTreeSet<String>,
     pub turn_denials: Vec<Denial>,
+    /// Why the last final answer did not fit the turn's output schema.
+    pub schema_errors: Vec<String>,
     /// Calls of the last answer, to name those that were refused.
     calls: Vec<ToolCall>,
     /// The record that gave each of `grants`; 0 for those of shared history.
@@ -44,10 +46,17 @@ impl World {
             Body::TurnStarted(_) => {
                 self.turn_changed.clear();
                 self.turn_denials.clear();
+                self.schema_errors.clear();
                 self.keep_grants(|grant, _| grant.scope != GrantScope::Turn);
             }
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
+                    if let Some(checked) = &model.checked {
+                        self.schema_errors = match checked {
+                            Checked::Errors(errors) => errors.clone(),
+                            Checked::Value(_) => Vec::new(),
+                        };
+                    }
                     self.calls = model
                         .parts
                         .iter()
@@ -119,6 +128,10 @@ impl World {
             Fact::FileRead { path, hash } => self.set(Before::File(path.clone(), Some(*hash))),
             Fact::FileWritten { path, after, .. } => {
                 self.set(Before::File(path.clone(), Some(*after)));
+                self.turn_changed.insert(path.clone());
+            }
+            Fact::FileRemoved { path, .. } => {
+                self.set(Before::File(path.clone(), None));
                 self.turn_changed.insert(path.clone());
             }
             Fact::Todo(item) => self.todo(item),

@@ -22,6 +22,7 @@ use sterna_tool::Cancel;
 
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
+use crate::budget::Hold;
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
 
@@ -121,7 +122,12 @@ impl Driver {
                         self.summary_request(&prompt, intent)?
                     }
                 };
-                self.send_summary(wanted.key, wanted.attempt, intent.model.route.clone(), body);
+                let info = self.rt.parts.provider.model(&intent.model.route);
+                let price = info.ok().and_then(|info| info.price);
+                // What it may cost was checked before its intent; here it is held for as long as it runs.
+                let held = self.reserve(&wanted.key, body.bytes, intent.model.max_output, price.as_ref());
+                let hold = held.ok().and_then(|(_, hold)| hold);
+                self.send_summary(wanted.key, wanted.attempt, intent.model.route.clone(), body, hold);
                 Ok(false)
             }
         }
@@ -185,7 +191,7 @@ impl Driver {
         load: &Load,
     ) -> Result<Result<(), String>, RuntimeError> {
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
-        let route = self.config.summary_route.clone().unwrap_or_else(|| turn.route.clone());
+        let route = self.config.summary_route.clone().unwrap_or_else(|| self.route());
         let info = match self.rt.parts.provider.model(&route) {
             Ok(info) => info,
             Err(why) => return Ok(Err(why)),
@@ -208,6 +214,10 @@ impl Driver {
                 encoder: self.encoder(&route),
                 request: sterna_model::Digest::ZERO,
                 bytes: 0,
+                prefix: None,
+                prefix_broken: Vec::new(),
+                left_out: 0,
+                schema_native: false,
             },
         };
         let mut body = self.summary_request(&prompt, &intent)?;
@@ -222,8 +232,9 @@ impl Driver {
                 return Ok(Err("what is to be summed up does not fit the summariser's window".into()));
             }
         }
-        match self.room(body.bytes, intent.model.max_output, info.price.as_ref()) {
-            Ok(room) if room >= intent.model.max_output => {}
+        match self.reserve(&wish.key, body.bytes, intent.model.max_output, info.price.as_ref()) {
+            // The call follows at once, and nothing else of this session before it.
+            Ok((room, _)) if room >= intent.model.max_output => {}
             Ok(_) | Err(_) => return Ok(Err("a cap of the turn leaves no room for a summary".into())),
         }
         (intent.model.request, intent.model.bytes) = (body.hash, body.bytes);
@@ -301,7 +312,8 @@ impl Driver {
     /// The next request as it would be now, and what it weighs.
     async fn measured(&mut self) -> Result<(Load, Vec<Entry>), RuntimeError> {
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
-        let info = self.rt.parts.provider.model(&turn.route).map_err(RuntimeError::Route)?;
+        let route = self.route();
+        let info = self.rt.parts.provider.model(&route).map_err(RuntimeError::Route)?;
         let prompt = self.current_prompt(&turn.tools).await?;
         self.bring_summary().await?;
         let max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
@@ -310,13 +322,13 @@ impl Driver {
             self.state.transcript.with(&[]),
             &self.state.folded.world,
             &TurnFacts::of(&turn),
-            &turn.route,
+            &route,
             Transition::Input,
             false,
             max_output,
         );
         let bytes = self.rt.parts.provider.encode(&request, &mut EncodeCache::default()).bytes;
-        Ok((self.load_of(&turn.route, &info, max_output, bytes), self.state.transcript.entries(&[])))
+        Ok((self.load_of(&route, &info, max_output, bytes), self.state.transcript.entries(&[])))
     }
 
     /// Reads the summary that stands in the next request, unless it is here.
@@ -337,7 +349,14 @@ impl Driver {
         Ok(self.rt.parts.provider.encode(&request, &mut EncodeCache::default()))
     }
 
-    fn send_summary(&mut self, key: EffectKey, attempt: u32, route: Route, body: Encoded) {
+    fn send_summary(
+        &mut self,
+        key: EffectKey,
+        attempt: u32,
+        route: Route,
+        body: Encoded,
+        hold: Option<Hold>,
+    ) {
         let cancel = Cancel::new();
         let run = model::run(ModelCall {
             provider: self.rt.parts.provider.clone(),
@@ -348,6 +367,7 @@ impl Driver {
             key: key.clone(),
             attempt,
             not_before: None,
+            breakers: self.rt.breakers.clone(),
             leased_until: self.leased_until.clone(),
             body,
             cancel: cancel.clone(),
@@ -359,7 +379,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold });
     }
 
     fn no_summary(

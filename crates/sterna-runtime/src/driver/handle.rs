@@ -1,12 +1,10 @@
 //! What comes back to the driver: outcomes of effects, and records of others.
 
 use sterna_llm::catalog;
-use sterna_llm::ladder::{self, Retry};
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
-    Attempt, Billed, Body, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn,
-    WaitOpened, wait_id,
+    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, ModelOutcome,
+    OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn, WaitOpened, wait_id,
 };
 
 use super::want::Ready;
@@ -14,6 +12,7 @@ use super::{Driver, End, Msg, Stage};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::Passed;
 use crate::effects::tool::{Found, ToolEnd, unrun};
+use crate::schema::OutputSchema;
 use crate::{RuntimeError, TurnConfig};
 
 impl Driver {
@@ -64,8 +63,10 @@ impl Driver {
             }
             Msg::Model { key, attempt, end } => {
                 // A call that was forgotten meanwhile was made again, or drained.
-                if self.inflight.remove(&key).is_some() {
+                if let Some(flight) = self.inflight.remove(&key) {
                     self.model_ended(key, attempt, end)?;
+                    let spent = self.spent();
+                    flight.hold.into_iter().for_each(|hold| hold.settle(&self.id, spent));
                 }
             }
             Msg::Passed { key, passed, checkpoint } => {
@@ -148,43 +149,12 @@ impl Driver {
             ModelEnd::Answered(mut outcome) => {
                 self.price(&mut outcome.billed);
                 outcome.classes = self.classes(&outcome);
+                outcome.checked = self.checked(&outcome);
                 let result = EffectResult::Model(outcome);
                 self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
             }
             ModelEnd::Failed(failure) => self.model_failed(key, attempt, failure),
         }
-    }
-
-    /// The attempt is in the log whatever follows; the table says what does.
-    fn model_failed(
-        &mut self,
-        key: EffectKey,
-        attempt: u32,
-        mut failure: ProviderFailure,
-    ) -> Result<(), RuntimeError> {
-        self.price(&mut failure.billed);
-        let (failures, waited) = self.attempts_so_far();
-        let ending = self.state.machine.turn().is_none_or(|turn| turn.is_ending());
-        let seed = seed_of(&key, attempt);
-        let retry = match ladder::decide(failure.class, failures + 1, failure.retry_after_ms, waited, seed) {
-            Retry::After(_) if ending => Retry::End,
-            other => other,
-        };
-        let (wait_ms, retry_at) = match retry {
-            Retry::After(ms) => (ms, Some(self.rt.parts.env.now().saturating_add(ms))),
-            Retry::End => (0, None),
-        };
-        let route = self.route();
-        let attempt_record =
-            Attempt { key: key.clone(), attempt, route, failure: failure.clone(), wait_ms, retry_at };
-        self.stage(Body::Attempt(Box::new(attempt_record)))?;
-        if retry_at.is_none() {
-            // What it used up stands in the attempt already.
-            failure.billed = Billed::default();
-            let result = EffectResult::ModelFailed(failure);
-            self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))?;
-        }
-        Ok(())
     }
 
     fn passed(&mut self, key: EffectKey, passed: Passed) -> Result<(), RuntimeError> {
@@ -194,21 +164,21 @@ impl Driver {
                 self.tool_outcome(key, outcome)
             }
             Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
-            Passed::Run { tool, args, plan, quiet_git, content, changes: _ } => {
+            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
                 let intent = ToolIntent {
                     call_id: call.call.id.clone(),
                     name: call.call.name.clone(),
                     input: content,
-                    sandbox: "none".into(),
+                    sandbox: confine.level.word().into(),
                 };
                 if class != EffectClass::Pure {
                     self.own.insert(key.clone());
                     let what = Intended::Tool(intent);
                     self.stage(Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what })))?;
                 }
-                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git });
+                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine });
                 Ok(())
             }
         }
@@ -265,6 +235,17 @@ impl Driver {
         }
     }
 
+    /// A final answer held against the turn's schema, if it has one.
+    fn checked(&mut self, outcome: &ModelOutcome) -> Option<Checked> {
+        let turn = self.state.turn.clone()?;
+        let wanted = turn.output_schema.as_deref()?;
+        let held = self.schema.take().filter(|held| held.is_of(wanted));
+        let schema = held.unwrap_or_else(|| OutputSchema::compile(wanted));
+        self.schema = Some(schema.clone());
+        let before = self.state.machine.turn().map(sterna_turn::Turn::said_before).unwrap_or_default();
+        schema.check(&before, outcome)
+    }
+
     fn classes(&self, outcome: &ModelOutcome) -> Vec<EffectClass> {
         let class = |part: &Part| match part {
             Part::ToolCall(call) => Some(self.rt.parts.tools.class(call)),
@@ -281,12 +262,4 @@ impl Driver {
     pub(super) fn is_passing(&self, key: &EffectKey) -> bool {
         self.inflight.get(key).is_some_and(|flight| flight.stage == Stage::Passing)
     }
-}
-
-/// Spreads retries without randomness: the same attempt waits the same time when its turn is driven again.
-fn seed_of(key: &EffectKey, attempt: u32) -> u64 {
-    let hash = blake3::hash(format!("{key}#{attempt}").as_bytes());
-    let mut first = [0u8; 8];
-    first.copy_from_slice(&hash.as_bytes()[..8]);
-    u64::from_le_bytes(first)
 }

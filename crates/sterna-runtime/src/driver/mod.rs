@@ -1,9 +1,12 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
+mod caps;
 pub(crate) mod compact;
 mod follow;
 mod handle;
+mod ladder;
+mod prefix;
 mod stage;
 mod want;
 
@@ -26,14 +29,16 @@ use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::budget::Hold;
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
 use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
+use crate::schema::OutputSchema;
 use crate::shared::Shared;
-use crate::{RuntimeError, State, TurnConfig};
+use crate::{Parts, RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
 pub(crate) const LEASE_MS: u64 = 30_000;
@@ -135,6 +140,8 @@ struct InFlight {
     cancel: Cancel,
     task: tokio::task::AbortHandle,
     stage: Stage,
+    /// What is reserved for it in its tree.
+    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -184,6 +191,7 @@ pub(crate) struct Driver {
     ready: Vec<want::Ready>,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
+    schema: Option<Arc<OutputSchema>>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
     cache: EncodeCache,
@@ -235,6 +243,7 @@ impl Driver {
             ready: Vec::new(),
             request: None,
             prompt: None,
+            schema: None,
             rules: None,
             view: Arc::default(),
             cache: EncodeCache::default(),
@@ -522,7 +531,8 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        Ok(Rights { turn, rules, grants, env: self.rt.parts.env.clone() })
+        let Parts { env, levels, .. } = &self.rt.parts;
+        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {

@@ -136,6 +136,8 @@ impl Driver {
             let fact = match &draft.body {
                 Body::Outcome(_) | Body::Attempt(_) | Body::WaitOpened(_) | Body::InDoubt { .. } => true,
                 Body::LimitReached { .. } | Body::WaitResolved { .. } => true,
+                // The attempt that it follows says that none follows on the old route.
+                Body::RouteChanged { turn: Some(_), .. } => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);

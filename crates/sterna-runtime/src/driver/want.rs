@@ -7,17 +7,18 @@ use std::sync::Arc;
 use futures::FutureExt;
 use serde_json::Value;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
-use sterna_llm::catalog::cost;
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
     ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
 };
-use sterna_tool::{Cancel, Plan, SharedTool, ToolContext};
+use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
 
+use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
+use crate::budget::Hold;
 use crate::reader::Reader;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::tool::unrun;
@@ -32,6 +33,7 @@ pub(super) struct Ready {
     pub plan: Arc<Plan>,
     /// Git must run without its hooks, pagers and monitors.
     pub quiet_git: bool,
+    pub confine: Arc<Confine>,
 }
 
 impl Driver {
@@ -64,6 +66,7 @@ impl Driver {
                 billed: sterna_model::Billed::default(),
                 partial: true,
                 duration_ms: 0,
+                checked: None,
             };
             self.stage(Body::Outcome(Box::new(Outcome {
                 key: call.key,
@@ -84,8 +87,17 @@ impl Driver {
                 Ok(true)
             }
             Some(intent) => {
+                let info = self.rt.parts.provider.model(&intent.route).map_err(RuntimeError::Route)?;
+                let hold = match self.reserve(&call.key, intent.bytes, intent.max_output, info.price.as_ref())
+                {
+                    Ok((room, hold)) if room >= intent.max_output => hold,
+                    // The request stands as it is: what is left does not pay for it.
+                    Ok(_) if self.is_capped_in_money() => return self.limit_reached(StopReason::BudgetCost),
+                    Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
+                    Err(reason) => return self.limit_reached(reason),
+                };
                 let body = self.request_again(&call, intent).await?;
-                self.send(&call, body);
+                self.send(&call, body, hold);
                 Ok(false)
             }
         }
@@ -94,13 +106,14 @@ impl Driver {
     /// Derives the request, and sends it once its intent is durable.
     async fn first_attempt(&mut self, call: CallModel) -> Result<bool, RuntimeError> {
         let Some(turn) = self.state.turn.clone() else { return Ok(false) };
-        let route = turn.route.clone();
+        let route = self.route();
         let info = match self.rt.parts.provider.model(&route) {
             Ok(info) => info,
             Err(why) => return Err(RuntimeError::Route(why)),
         };
         let prompt = self.current_prompt(&turn.tools).await?;
-        let facts = TurnFacts::of(&turn);
+        let schema_native = turn.output_schema.is_some() && info.schema_native;
+        let facts = TurnFacts::of(&turn).schema_native(schema_native);
         self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
@@ -108,28 +121,28 @@ impl Driver {
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let mut body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+        let body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
         if self.make_room(&call.inputs, &route, &info, max_output, body.bytes).await? {
             return Ok(true);
         }
-        let world = &self.state.folded.world;
         let items = || self.state.transcript.with(&call.inputs);
+        let world = &self.state.folded.world;
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        match self.room(body.bytes, max_output, info.price.as_ref()) {
-            Ok(room) if room < max_output => {
-                max_output = room;
-                body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+        let (history, mut body) = (items(), body);
+        let left_out = left_out(&history, &route);
+        let hold = match self.reserve(&call.key, body.bytes, max_output, info.price.as_ref()) {
+            Ok((room, hold)) => {
+                if room < max_output {
+                    max_output = room;
+                    body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
+                }
+                hold
             }
-            Ok(_) => {}
-            Err(reason) => {
-                let number = self.state.machine.turns();
-                self.stage(Body::LimitReached { turn: number, reason })?;
-                return Ok(true);
-            }
-        }
-        let intent = ModelIntent {
+            Err(reason) => return self.limit_reached(reason),
+        };
+        let mut intent = ModelIntent {
             route: route.clone(),
             transition: call.transition,
             inputs: call.inputs.clone(),
@@ -140,7 +153,12 @@ impl Driver {
             encoder: self.encoder(&route),
             request: body.hash,
             bytes: body.bytes,
+            prefix: body.prefix,
+            prefix_broken: Vec::new(),
+            left_out,
+            schema_native,
         };
+        intent.prefix_broken = self.prefix_broken(&intent, &prompt).await;
         // A store keeps what it has already once: to ask it first costs a new process more than to send it.
         if !self.rt.is_stored(&prompt.hash()) {
             self.staged_blobs.extend(prompt.blobs().iter().map(|blob| bytes::Bytes::from(blob.clone())));
@@ -148,7 +166,8 @@ impl Driver {
         let key = call.key.clone();
         self.own.insert(key.clone());
         let what = Intended::Model(intent);
-        self.stage(Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what })))?;
+        let (class, attempt) = (EffectClass::Idempotent, call.attempt);
+        self.stage(Body::Intent(Box::new(Intent { key, class, attempt, what })))?;
         self.request = Some((call.key.clone(), body.clone()));
         let staged = self.staged.len();
         if !self.flush().await? {
@@ -158,9 +177,15 @@ impl Driver {
         let stands = self.own.contains(&call.key) && staged > 0;
         if stands {
             self.rt.stored(prompt.hash());
-            self.send(&call, body);
+            self.send(&call, body, hold);
         }
         Ok(!stands)
+    }
+
+    fn limit_reached(&mut self, reason: StopReason) -> Result<bool, RuntimeError> {
+        let turn = self.state.machine.turns();
+        self.stage(Body::LimitReached { turn, reason })?;
+        Ok(true)
     }
 
     /// An intent of another life: its attempt is in the ledger as an estimate, and the call is made again.
@@ -211,7 +236,7 @@ impl Driver {
             &prompt,
             self.state.transcript.with(&[]),
             &self.state.folded.world,
-            &TurnFacts::of(&turn),
+            &TurnFacts::of(&turn).schema_native(intent.schema_native),
             &intent.route,
             intent.transition,
             intent.tools_off,
@@ -223,7 +248,7 @@ impl Driver {
         Ok(body)
     }
 
-    fn send(&mut self, call: &CallModel, body: Encoded) {
+    fn send(&mut self, call: &CallModel, body: Encoded, hold: Option<Hold>) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
         let run = model::run(ModelCall {
@@ -235,6 +260,7 @@ impl Driver {
             attempt,
             not_before: call.not_before,
             leased_until: self.leased_until.clone(),
+            breakers: self.rt.breakers.clone(),
             body,
             cancel: cancel.clone(),
         });
@@ -244,7 +270,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key, attempt, end });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold };
         self.inflight.insert(call.key.clone(), flight);
     }
 
@@ -329,7 +355,8 @@ impl Driver {
 
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
-        let policy = self.state.turn.as_ref().map_or(InDoubtPolicy::Report, |turn| turn.in_doubt);
+        let turn = self.state.turn.as_ref();
+        let policy = turn.map_or(InDoubtPolicy::Report, |turn| turn.in_doubt_of(&call.call.name));
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
@@ -365,6 +392,8 @@ impl Driver {
         let name = &call.call.name;
         let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
         let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let own = self.state.turn.as_ref().is_some_and(|turn| turn.in_doubt_of.contains_key(name));
+        let key = if own { format!("in_doubt_of.{name}") } else { "in_doubt".to_owned() };
         let approval = Approval {
             tool: name.clone(),
             summary: format!("run again: {name} {arguments}"),
@@ -373,7 +402,7 @@ impl Driver {
                  run again; denied, the model is told that its outcome is unknown"
             ),
             rule: None,
-            source: Some("in_doubt = \"ask\"".into()),
+            source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
         };
@@ -446,7 +475,8 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Undone { key: sent, undone });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
+        self.inflight
+            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing, hold: None });
         Ok(false)
     }
 
@@ -486,7 +516,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering, hold: None };
         self.inflight.insert(call.key, flight);
         Ok(false)
     }
@@ -502,8 +532,8 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = std::panic::AssertUnwindSafe(|| pipeline::pass(&call, &tools, &rights));
-            let passed = std::panic::catch_unwind(checked).unwrap_or_else(|_| pipeline::Passed::Answer {
+            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights)).catch_unwind();
+            let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
             });
@@ -516,7 +546,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Passed { key, passed, checkpoint });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing, hold: None };
         self.inflight.insert(key, flight);
         Ok(())
     }
@@ -539,8 +569,9 @@ impl Driver {
     }
 
     fn start(&mut self, ready: Ready) {
-        let Ready { key, attempt, tool, args, plan, quiet_git } = ready;
-        let Some((context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let Ready { key, attempt, tool, args, plan, quiet_git, confine } = ready;
+        let Some((mut context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
@@ -552,7 +583,8 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight
+            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold: None });
     }
 
     fn tool_context(
@@ -588,42 +620,10 @@ impl Driver {
             view: self.view.clone(),
             session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
             env: child_env,
+            confine: Arc::default(),
             answers,
         };
         Some((context, cancel))
-    }
-
-    /// Tokens that may still be written under the turn's caps; an error names the cap that leaves none.
-    pub(super) fn room(
-        &self,
-        bytes: u64,
-        max_output: u32,
-        price: Option<&sterna_llm::Price>,
-    ) -> Result<u32, StopReason> {
-        let Some(turn) = self.state.machine.turn() else { return Ok(max_output) };
-        let mut room = max_output;
-        // At worst a token is two bytes of the request.
-        let input = bytes / 2;
-        if let Some(cap) = turn.limits().max_tokens {
-            let left = cap.saturating_sub(turn.usage().total());
-            if left == 0 {
-                return Err(StopReason::BudgetTokens);
-            }
-            room = room.min(u32::try_from(left).unwrap_or(u32::MAX));
-        }
-        if let (Some(cap), Some(price)) = (turn.limits().max_cost, price) {
-            let left = cap.saturating_sub(turn.cost().unwrap_or(cap));
-            let worst = sterna_model::Usage { input_uncached: input, ..Default::default() };
-            let left = left.checked_sub(cost(price, &worst)).ok_or(StopReason::BudgetCost)?;
-            let million = sterna_model::Usage { output: 1_000_000, ..Default::default() };
-            let per_million = cost(price, &million).max(1);
-            let tokens = u128::from(left) * 1_000_000 / u128::from(per_million);
-            room = room.min(u32::try_from(tokens).unwrap_or(u32::MAX));
-            if room == 0 {
-                return Err(StopReason::BudgetCost);
-            }
-        }
-        Ok(room)
     }
 
     pub(super) async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
@@ -654,8 +654,9 @@ impl Driver {
 
     /// The route of the open model call, or of the turn.
     pub(super) fn route(&self) -> Route {
-        let turn = self.state.turn.as_ref().map(|turn| turn.route.clone());
-        turn.unwrap_or_else(|| self.config.route.clone())
+        let rung = self.state.machine.turn().and_then(|turn| turn.rung().cloned());
+        let route = rung.or_else(|| self.state.turn.as_ref().map(|turn| turn.route.clone()));
+        route.unwrap_or_else(|| self.config.route.clone())
     }
 
     /// Failed attempts of the open model call that were not our own death, and what was waited for them.

@@ -12,6 +12,7 @@ use sterna_model::{
 use sterna_tool::Cancel;
 
 use crate::Env;
+use crate::breakers::{Breakers, Change};
 use crate::hub::Hub;
 
 /// What is to be sent, and where its deltas go.
@@ -25,6 +26,7 @@ pub struct ModelCall {
     pub not_before: Option<Millis>,
     /// Until when our lease holds: from then on the call may be another's.
     pub leased_until: Arc<AtomicU64>,
+    pub breakers: Arc<Breakers>,
     pub body: Encoded,
     pub cancel: Cancel,
 }
@@ -55,6 +57,12 @@ pub async fn run(call: ModelCall) -> ModelEnd {
             () = call.env.sleep_until(look) => {}
         }
     }
+    let ticket = match call.breakers.admit(&call.route, &call.env) {
+        Ok(ticket) => ticket,
+        Err(until) => {
+            return ModelEnd::Failed(breaker_open(&call.route, until.saturating_sub(call.env.now())));
+        }
+    };
     let started = call.env.now();
     let mut said = String::new();
     let correlation = correlation(&call.key, call.attempt);
@@ -79,6 +87,10 @@ pub async fn run(call: ModelCall) -> ModelEnd {
         answer = call.provider.send(&call.route, call.body.clone(), &mut on_event) => Some(answer),
     };
     let duration_ms = call.env.now().saturating_sub(started);
+    if let Some(answer) = &answer {
+        let changed = ticket.ended(answer.as_ref().err().map(|failure| failure.class));
+        say(&call, changed);
+    }
     match answer {
         None => ModelEnd::Answered(cut_off(said, bytes, duration_ms)),
         Some(Err(failure)) => ModelEnd::Failed(failure),
@@ -86,10 +98,38 @@ pub async fn run(call: ModelCall) -> ModelEnd {
     }
 }
 
+/// Nothing was sent: the attempt is recorded like any other.
+fn breaker_open(route: &Route, left_ms: u64) -> ProviderFailure {
+    ProviderFailure {
+        class: ErrorClass::BreakerOpen,
+        status: None,
+        message: format!(
+            "{route} failed 5 times within a minute, so nothing is sent to it; it is tried again in {} s",
+            left_ms.div_ceil(1_000)
+        ),
+        retry_after_ms: None,
+        billed: Billed::default(),
+    }
+}
+
+/// Shows that a route's breaker has opened or closed.
+fn say(call: &ModelCall, changed: Change) {
+    let route = &call.route;
+    let (code, message) = match changed {
+        Change::None => return,
+        Change::Opened => {
+            ("breaker_opened", format!("{route} failed too often: for 60 s nothing is sent to it"))
+        }
+        Change::Closed => ("breaker_closed", format!("{route} answers again")),
+    };
+    let kind = EventKind::Warning { code: code.into(), message };
+    call.hub.say(Some(call.key.turn), call.env.now(), kind);
+}
+
 fn whole(reply: ModelReply, duration_ms: u64) -> ModelOutcome {
     let ModelReply { mut parts, stop, billed } = reply;
     distinct_call_ids(&mut parts);
-    ModelOutcome { parts, stop, classes: Vec::new(), billed, partial: false, duration_ms }
+    ModelOutcome { parts, stop, classes: Vec::new(), billed, partial: false, duration_ms, checked: None }
 }
 
 /// The text so far is kept; half a call is not.
@@ -103,6 +143,7 @@ fn cut_off(said: String, request_bytes: u64, duration_ms: u64) -> ModelOutcome {
         billed,
         partial: true,
         duration_ms,
+        checked: None,
     }
 }
 

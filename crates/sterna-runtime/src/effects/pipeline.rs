@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, ToolStatus, TurnStarted};
+use sterna_model::{Approval, CallTool, Digest, Grant, Sandbox, ToolStatus, TurnStarted};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
-use sterna_tool::{Access, Plan, PlanContext, SharedTool};
+use sterna_tool::{Access, Confine, Plan, PlanContext, SharedTool};
 
-use crate::{Env, Toolbox};
+use crate::{Env, Levels, Toolbox};
 
 /// What a turn lends to its calls.
 #[derive(Clone)]
@@ -17,12 +17,37 @@ pub struct Rights {
     pub rules: Arc<Vec<Rule>>,
     pub grants: Arc<Vec<Grant>>,
     pub env: Arc<dyn Env>,
+    pub levels: Option<Arc<dyn Levels>>,
+}
+
+impl Rights {
+    /// The level that the turn's commands run on. Only asked for where a call has some: it may be found out just now.
+    async fn level(&self, tool: &SharedTool, plan: &Plan) -> Result<Sandbox, String> {
+        let commands = plan.accesses.iter().any(|access| matches!(access, Access::Shell { .. }));
+        let wish = self.turn.sandbox;
+        match &self.levels {
+            _ if !commands => Ok(Sandbox::None),
+            Some(levels) if tool.confines() => levels.level(wish).await,
+            _ if wish.is_strict() => {
+                Err(format!("commands of `{}` cannot be confined here", tool.spec().name))
+            }
+            _ => Ok(Sandbox::None),
+        }
+    }
 }
 
 /// What the pipeline says of a call.
 pub enum Passed {
     /// Policy said yes: it may run.
-    Run { tool: SharedTool, args: Value, plan: Arc<Plan>, quiet_git: bool, content: Digest, changes: Changes },
+    Run {
+        tool: SharedTool,
+        args: Value,
+        plan: Arc<Plan>,
+        quiet_git: bool,
+        content: Digest,
+        changes: Changes,
+        confine: Arc<Confine>,
+    },
     /// Somebody must be asked.
     Ask(Approval),
     /// It is answered without being run.
@@ -30,10 +55,10 @@ pub enum Passed {
 }
 
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
-pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
+pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
     let name = &call.call.name;
-    let Some(tool) = tools.get(name) else {
+    let Some(tool) = tools.get(name).cloned() else {
         return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}"));
     };
     let turn = &rights.turn;
@@ -57,7 +82,20 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
         Err(error) => return answer(error.status, error.message),
     };
     let content = content_of(name, &args);
-    let verdict = judge(name, &plan, content, rights);
+    let mut level = match rights.level(&tool, &plan).await {
+        Ok(level) => level,
+        Err(why) => {
+            let wish = rights.turn.sandbox.word();
+            let text = format!("sandbox_required: {why} (sandbox = \"{wish}\")\nThe call was not run.");
+            return answer(ToolStatus::Denied, text);
+        }
+    };
+    let mut verdict = judge(name, &plan, content, level, rights);
+    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
+        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
+        level = Sandbox::None;
+        verdict = judge(name, &plan, content, level, rights);
+    }
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
@@ -72,12 +110,13 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             content,
         }),
         sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
-            tool: tool.clone(),
+            tool,
             args,
             plan: Arc::new(plan),
             quiet_git,
             content,
             changes: verdict.changes,
+            confine: Arc::new(Confine { level, bounds: verdict.bounds }),
         },
         sterna_model::Decision::Deny => {
             let by = match (&verdict.rule, &verdict.source) {
@@ -91,10 +130,16 @@ pub fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
 }
 
 /// What policy says of a shell command line under a turn's rights: for `policy explain` and for tests. Runs nothing.
-pub fn explain(command: &str, rights: &TurnStarted, rules: &[Rule], env: &dyn Env) -> Verdict {
+pub fn explain(
+    command: &str,
+    rights: &TurnStarted,
+    rules: &[Rule],
+    level: Sandbox,
+    env: &dyn Env,
+) -> Verdict {
     let access = Access::Shell { command: command.to_owned(), cwd: PathBuf::from(&rights.cwd) };
     let content = content_of("shell", &serde_json::json!({ "command": command }));
-    verdict("shell", &[access], content, rights, rules, &[], env)
+    verdict("shell", &[access], content, rights, rules, &[], level, env)
 }
 
 /// Where a turn's calls happen.
@@ -103,10 +148,11 @@ pub fn plan_context(turn: &TurnStarted) -> PlanContext {
     PlanContext { cwd: PathBuf::from(&turn.cwd), roots: dirs.map(PathBuf::from).collect() }
 }
 
-fn judge(name: &str, plan: &Plan, content: Digest, rights: &Rights) -> Verdict {
-    verdict(name, &plan.accesses, content, &rights.turn, &rights.rules, &rights.grants, &*rights.env)
+fn judge(name: &str, plan: &Plan, content: Digest, level: Sandbox, rights: &Rights) -> Verdict {
+    verdict(name, &plan.accesses, content, &rights.turn, &rights.rules, &rights.grants, level, &*rights.env)
 }
 
+#[expect(clippy::too_many_arguments, reason = "everything that a decision depends on")]
 fn verdict(
     name: &str,
     accesses: &[Access],
@@ -114,6 +160,7 @@ fn verdict(
     turn: &TurnStarted,
     rules: &[Rule],
     grants: &[Grant],
+    sandbox: Sandbox,
     env: &dyn Env,
 ) -> Verdict {
     let accesses: Vec<sterna_policy::Access> = accesses.iter().map(access).collect();
@@ -133,7 +180,7 @@ fn verdict(
         home: home.as_deref(),
         cwd: &cx.cwd,
         state_dirs: &state_dirs,
-        sandbox: sterna_policy::Sandbox::None,
+        sandbox,
         resolve: &|path| env.resolve(path),
     })
 }

@@ -280,6 +280,8 @@ impl NewRun<'_> {
         let mut started = turn.started.clone();
         // A turn that runs at the point was changed in its log.
         self.ask.change(&mut started);
+        // Another model is asked for: what was to take over from the old one is not.
+        let rerouted = turn.started.route != started.route;
         let same = |intent: &&sterna_model::ModelIntent| intent.route == started.route;
         TurnConfig {
             max_output: turn.intent.as_ref().filter(same).map(|intent| intent.max_output),
@@ -289,10 +291,15 @@ impl NewRun<'_> {
             rules: started.rules,
             on_ask: started.on_ask,
             in_doubt: started.in_doubt,
+            in_doubt_of: started.in_doubt_of,
             root: started.root.into(),
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
+            sandbox: started.sandbox,
+            fallback: if rerouted { Vec::new() } else { started.fallback },
+            output_schema: started.output_schema.map(|schema| *schema),
+            tree: None,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
             summary_route: None,
         }
@@ -316,6 +323,7 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            levels: self.parts.levels.clone(),
         })
     }
 

@@ -302,6 +302,10 @@ impl Tool for PlayedTool {
         }
     }
 
+    fn confines(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.confines())
+    }
+
     fn timeout_ms(&self, args: &Value) -> u64 {
         self.inner.as_ref().map_or(120_000, |inner| inner.timeout_ms(args))
     }

@@ -295,6 +295,7 @@ impl World {
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
+            levels: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
     }
@@ -314,11 +315,16 @@ impl World {
             rules: Vec::new(),
             on_ask: OnAsk::Deny,
             in_doubt: InDoubtPolicy::Report,
+            in_doubt_of: Default::default(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
             summary_route: None,
         }

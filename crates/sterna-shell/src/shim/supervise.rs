@@ -202,6 +202,9 @@ impl<'a> Supervisor<'a> {
         let refusals = launch.proxy.as_ref().map(|proxy| proxy.refusals()).unwrap_or_default();
         let denied =
             self.sink.watch.take().map(|watch| watch.end(code, signal, &refusals)).unwrap_or_default();
+        if launch.watched {
+            gone(&kin).await;
+        }
         let left_behind = u32::try_from(kin.alive()).unwrap_or(u32::MAX);
         self.exit(how, cause, left_behind, denied)
     }
@@ -240,6 +243,15 @@ impl<'a> Supervisor<'a> {
             left_behind,
             denied,
         }
+    }
+}
+
+/// Waits for the processes of a namespace whose watcher has ended: the kernel is ending them.
+async fn gone(kin: &Kin) {
+    let give_up_at = Instant::now() + GIVE_UP_AFTER;
+    while kin.alive() > 0 && Instant::now() < give_up_at {
+        sleep(SOON).await;
+        kin.reap();
     }
 }
 
@@ -400,5 +412,6 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Input that is taken before the command has read what came earlier.
 const FEEDS_IN_FLIGHT: usize = 4;
 const TICK: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_millis(1);
 /// SIGKILL is sure but for a process that the kernel holds, or one of another user.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(1);

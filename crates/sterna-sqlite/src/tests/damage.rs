@@ -288,6 +288,7 @@ fn answer(text: &str) -> sterna_model::Draft {
         billed: sterna_model::Billed { cost: Some(3), ..Default::default() },
         partial: false,
         duration_ms: 1,
+        checked: None,
     });
     let key = "s/1/1/model/0".parse().unwrap();
     draft(9, Body::Outcome(Box::new(Outcome { key, attempt: 1, result })))

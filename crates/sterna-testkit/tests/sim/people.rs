@@ -72,6 +72,7 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            levels: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),
@@ -409,11 +410,16 @@ impl People {
                 [dice.pick("on_ask", lane, &[2, 3, 1, 3])],
             in_doubt: [InDoubtPolicy::Report, InDoubtPolicy::Rerun, InDoubtPolicy::Stop, InDoubtPolicy::Ask]
                 [dice.pick("in_doubt", lane, &[4, 1, 1, 1])],
+            in_doubt_of: Default::default(),
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            sandbox: sterna_model::SandboxWish::Auto,
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
             prompt: self.prompt.clone(),
             summary_route: None,
         }

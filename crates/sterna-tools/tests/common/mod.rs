@@ -91,6 +91,9 @@ impl World {
                         Fact::FileRead { path, hash } | Fact::FileWritten { path, after: hash, .. } => {
                             self.view.files.insert(path, hash);
                         }
+                        Fact::FileRemoved { path, .. } => {
+                            self.view.files.remove(&path);
+                        }
                         Fact::Todo(item) => {
                             self.view.todos.insert(item.id.clone(), item);
                         }
@@ -126,6 +129,7 @@ impl World {
             view: Arc::new(self.view.clone()),
             session: self.session.clone(),
             env: Arc::new(BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])),
+            confine: Arc::default(),
             answers: self.answers.clone(),
         }
     }
@@ -148,7 +152,7 @@ impl World {
 }
 
 pub fn tool(name: &str) -> SharedTool {
-    sterna_tools::builtin(None).into_iter().find(|tool| tool.spec().name == name).unwrap()
+    sterna_tools::builtin(None, None).into_iter().find(|tool| tool.spec().name == name).unwrap()
 }
 
 pub fn text(done: &ToolDone) -> String {

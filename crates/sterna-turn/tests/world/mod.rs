@@ -78,11 +78,16 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         rules: Vec::new(),
         on_ask,
         in_doubt: InDoubtPolicy::Report,
+        in_doubt_of: Default::default(),
         root: "/w".into(),
         cwd: "/w".into(),
         add_dirs: Vec::new(),
         tools: Vec::new(),
+        sandbox: sterna_model::SandboxWish::Auto,
         now: 1_000,
+        fallback: Vec::new(),
+        output_schema: None,
+        tree: None,
     }))
 }
 
@@ -102,6 +107,10 @@ pub fn model_intent(call: &CallModel) -> Body {
             encoder: "test/1".into(),
             request: Digest::ZERO,
             bytes: 400,
+            prefix: None,
+            prefix_broken: Vec::new(),
+            left_out: 0,
+            schema_native: false,
         }),
     }))
 }
@@ -153,7 +162,8 @@ pub fn attempt(key: &EffectKey, n: u32, class: ErrorClass, retry_at: Option<Mill
 
 pub fn answered(key: &EffectKey, parts: Vec<Part>, classes: Vec<EffectClass>, stop: ModelStop) -> Body {
     let partial = stop == ModelStop::Cancelled;
-    let model = ModelOutcome { parts, stop, classes, billed: billed(5), partial, duration_ms: 1 };
+    let model =
+        ModelOutcome { parts, stop, classes, billed: billed(5), partial, duration_ms: 1, checked: None };
     outcome(key, EffectResult::Model(model))
 }
 

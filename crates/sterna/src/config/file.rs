@@ -17,14 +17,19 @@ pub fn schema() -> Value {
 struct ConfigFile {
     /// `provider/model`, `local`, or `scripted:FILE`.
     model: Option<String>,
-    /// Further routes, tried in order. Not built yet: accepted, and not used.
+    /// Routes that take over, in this order, when the one before them fails for good. Only providers that are named here
+    /// are ever asked.
     fallback: Option<Vec<String>>,
+    /// The model that sums up what a window cannot hold any more; the session's own by default.
+    compact_model: Option<String>,
     /// How far an agent may go before it has to ask.
     mode: Option<ModeWord>,
     /// What happens when policy asks and nobody is at a terminal.
     on_ask: Option<OnAskWord>,
     /// What to do with a call whose outcome a crash took.
     in_doubt: Option<InDoubtWord>,
+    /// What counts instead for calls of one tool, by its name.
+    in_doubt_of: Option<BTreeMap<String, InDoubtWord>>,
     /// Steps of a turn; 100 by default.
     #[schemars(range(min = 1))]
     max_steps: Option<u32>,
@@ -45,6 +50,18 @@ struct ConfigFile {
     /// US dollars of a turn.
     #[schemars(range(min = 0))]
     max_cost: Option<f64>,
+    /// Tokens of all turns of a session together.
+    #[schemars(range(min = 1))]
+    session_max_tokens: Option<u64>,
+    /// US dollars of all turns of a session together.
+    #[schemars(range(min = 0))]
+    session_max_cost: Option<f64>,
+    /// Tokens of a session and all that descend from it together.
+    #[schemars(range(min = 1))]
+    tree_max_tokens: Option<u64>,
+    /// US dollars of a session and all that descend from it together.
+    #[schemars(range(min = 0))]
+    tree_max_cost: Option<f64>,
     /// Seconds of a turn.
     #[schemars(extend("exclusiveMinimum" = 0))]
     deadline: Option<f64>,
@@ -60,7 +77,7 @@ struct ConfigFile {
     tools: Option<Vec<String>>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
-    /// The level that confines tools; `required`: nothing runs without one.
+    /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
@@ -110,6 +127,7 @@ enum ProfileWord {
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
 enum SandboxWord {
+    Auto,
     None,
     Landlock,
     Bubblewrap,

@@ -15,7 +15,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
-use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Scope};
+use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
 
 use crate::places::Places;
 
@@ -28,9 +28,15 @@ pub use show::{Shown, without_password};
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub model: Option<Route>,
+    /// Routes that take over, in this order, when the one before them fails for good.
+    pub fallback: Vec<Route>,
+    /// The route that sums up what a window cannot hold any more; `None`: the session's own.
+    pub compact_model: Option<Route>,
     pub mode: Option<Mode>,
     pub on_ask: Option<OnAsk>,
     pub in_doubt: Option<InDoubtPolicy>,
+    /// What counts instead for calls of these tools, by name.
+    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     pub limits: Limits,
     /// Tokens that the model may write in one answer.
     pub max_output: Option<u32>,
@@ -42,7 +48,8 @@ pub struct Settings {
     pub tools: Vec<String>,
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
-    pub sandbox: SandboxWish,
+    /// How commands are confined.
+    pub sandbox: Option<SandboxWish>,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -54,15 +61,6 @@ pub struct Settings {
     pub sources: BTreeMap<String, String>,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
-}
-
-/// Which confinement is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SandboxWish {
-    /// `none`, `landlock` or `bubblewrap`; `None`: the best there is.
-    pub level: Option<String>,
-    /// Without one, nothing runs.
-    pub required: bool,
 }
 
 /// How the local model is run.
@@ -134,7 +132,8 @@ impl Settings {
         self.providers.get(name).map(|provider| provider.endpoint(name)).transpose()
     }
 
-    /// All providers: the chosen one with its key, or the error of it; the others with the keys that cost nothing.
+    /// All providers: the chosen one with its key, or the error of it; the others with the keys that cost nothing, and
+    /// the way to those that cost something.
     pub fn endpoints(&self, chosen: &str) -> Result<BTreeMap<String, Endpoint>, ConfigError> {
         let of = |(name, provider): (&String, &ProviderSettings)| {
             let endpoint =

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, Scope};
+use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
 
 use super::document::{Node, Source};
@@ -12,9 +12,11 @@ use super::{ConfigError, Settings, provider};
 pub(super) const KEYS: &[&str] = &[
     "model",
     "fallback",
+    "compact_model",
     "mode",
     "on_ask",
     "in_doubt",
+    "in_doubt_of",
     "max_steps",
     "max_parallel_tools",
     "max_output_continuations",
@@ -22,6 +24,10 @@ pub(super) const KEYS: &[&str] = &[
     "max_consecutive_denials",
     "max_tokens",
     "max_cost",
+    "session_max_tokens",
+    "session_max_cost",
+    "tree_max_tokens",
+    "tree_max_cost",
     "deadline",
     "max_wait",
     "max_output",
@@ -38,6 +44,13 @@ pub(super) const KEYS: &[&str] = &[
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const LOCAL_KEYS: &[&str] = &["dir", "threads", "context"];
+
+const IN_DOUBT: [(&str, InDoubtPolicy); 4] = [
+    ("report", InDoubtPolicy::Report),
+    ("ask", InDoubtPolicy::Ask),
+    ("rerun", InDoubtPolicy::Rerun),
+    ("stop", InDoubtPolicy::Stop),
+];
 
 /// What a file's values are read with.
 pub(super) struct Reader<'a> {
@@ -61,6 +74,7 @@ pub(super) fn apply(
     let reader = Reader { scope, folder, get };
     for (key, node) in source.top(&document).known(KEYS)? {
         match key {
+            "in_doubt_of" => reader.in_doubt_of(settings, &node)?,
             "policy" => reader.policy(settings, &node)?,
             "providers" => reader.providers(settings, &node)?,
             "local" => reader.local(settings, &node)?,
@@ -98,13 +112,19 @@ impl Reader<'_> {
         let limits = &mut settings.limits;
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
+            "compact_model" => {
+                settings.compact_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
+            }
             "fallback" => {
-                for route in node.texts()? {
-                    route.parse::<sterna_model::Route>().map_err(|error| node.error(error))?;
+                let mut routes: Vec<sterna_model::Route> = Vec::new();
+                for text in node.texts()? {
+                    let route = text.parse().map_err(|error| node.error(error))?;
+                    if routes.contains(&route) {
+                        return Err(node.error(format!("`{}` names {route} twice", node.key)));
+                    }
+                    routes.push(route);
                 }
-                settings
-                    .notices
-                    .push(format!("{}: fallback routes are not built yet, and are not used", node.place()));
+                settings.fallback = routes;
             }
             "mode" => settings.mode = Some(node.word(&Mode::ALL.map(|mode| (mode.word(), mode)))?),
             "on_ask" => {
@@ -112,13 +132,18 @@ impl Reader<'_> {
                 settings.on_ask = Some(node.word(&words)?);
             }
             "in_doubt" => {
-                let words = [
-                    ("report", InDoubtPolicy::Report),
-                    ("ask", InDoubtPolicy::Ask),
-                    ("rerun", InDoubtPolicy::Rerun),
-                    ("stop", InDoubtPolicy::Stop),
-                ];
-                settings.in_doubt = Some(node.word(&words)?);
+                settings.in_doubt = Some(node.word(&IN_DOUBT)?);
+                if self.scope == Scope::Managed {
+                    // A ruling for one tool would be a way round it.
+                    for tool in std::mem::take(&mut settings.in_doubt_of).into_keys() {
+                        let key = format!("in_doubt_of.{tool}");
+                        let place = settings.sources.remove(&key).unwrap_or_default();
+                        let by = node.place();
+                        settings.notices.push(format!(
+                            "{place}: `{key}` is not used: {by} sets `in_doubt` for all tools"
+                        ));
+                    }
+                }
             }
             "max_steps" => limits.max_steps = node.whole32(1)?,
             "max_parallel_tools" => limits.max_parallel_tools = node.whole32(1)?,
@@ -128,6 +153,10 @@ impl Reader<'_> {
             "max_tokens" => limits.max_tokens = Some(node.whole(1, u64::MAX)?),
             // More than anybody has is cut to what fits.
             "max_cost" => limits.max_cost = Some((node.number()? * 1e9).round() as u64),
+            "session_max_tokens" => limits.session_max_tokens = Some(node.whole(1, u64::MAX)?),
+            "session_max_cost" => limits.session_max_cost = Some((node.number()? * 1e9).round() as u64),
+            "tree_max_tokens" => limits.tree_max_tokens = Some(node.whole(1, u64::MAX)?),
+            "tree_max_cost" => limits.tree_max_cost = Some((node.number()? * 1e9).round() as u64),
             "deadline" => limits.deadline = Some(seconds(node)?),
             "max_wait" => limits.max_wait = Some(seconds(node)?),
             "max_output" => settings.max_output = Some(node.whole32(1)?),
@@ -138,17 +167,22 @@ impl Reader<'_> {
             "tools" => settings.tools = node.texts()?,
             "env_pass" => settings.env_pass = variables(node)?,
             "sandbox" => {
-                let levels = [("none", 0), ("landlock", 1), ("bubblewrap", 2), ("required", 3)];
-                let level = node.word(&levels)?;
-                settings.sandbox.required = level == 3;
-                settings.sandbox.level =
-                    levels.iter().find(|(_, n)| *n == level && level < 3).map(|(word, _)| (*word).to_owned());
+                settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);
             }
             "checkpoints" => settings.checkpoints = Some(node.flag()?),
             // The only way that is built: the first words of the first input.
             "title" => node.word(&[("words", ())])?,
             // Tables are not plain; `KEYS` holds nothing else.
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tools are known when the parts are put together: their names are checked then.
+    fn in_doubt_of(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        for (tool, ruling) in node.table()?.named() {
+            settings.in_doubt_of.insert(tool, ruling.word(&IN_DOUBT)?);
+            self.note(settings, &ruling);
         }
         Ok(())
     }

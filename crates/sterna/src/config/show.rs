@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sterna_model::OnAsk;
+use sterna_model::{OnAsk, SandboxWish};
 
 use super::{ProviderSettings, Settings};
 
@@ -24,6 +24,8 @@ impl Settings {
         let limits = &self.limits;
         let mut rows = vec![
             self.row("model", json!(self.model)),
+            self.row("fallback", json!(self.fallback)),
+            self.row("compact_model", json!(self.compact_model)),
             self.row("mode", json!(self.mode.unwrap_or_default())),
             self.row("on_ask", json!(self.on_ask.unwrap_or(OnAsk::Deny))),
             self.row("in_doubt", json!(self.in_doubt.unwrap_or_default())),
@@ -34,16 +36,22 @@ impl Settings {
             self.row("max_consecutive_denials", json!(limits.max_consecutive_denials)),
             self.row("max_tokens", json!(limits.max_tokens)),
             self.row("max_cost", json!(sterna_model::dollars(limits.max_cost))),
+            self.row("session_max_tokens", json!(limits.session_max_tokens)),
+            self.row("session_max_cost", json!(sterna_model::dollars(limits.session_max_cost))),
+            self.row("tree_max_tokens", json!(limits.tree_max_tokens)),
+            self.row("tree_max_cost", json!(sterna_model::dollars(limits.tree_max_cost))),
             self.row("deadline", json!(limits.deadline.map(|ms| ms as f64 / 1e3))),
             self.row("max_wait", json!(limits.max_wait.map(|ms| ms as f64 / 1e3))),
             self.row("max_output", json!(self.max_output)),
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),
             self.row("env_pass", json!(self.env_pass)),
-            self.row("sandbox", json!(self.sandbox_word())),
+            self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
+        let of_tools = self.in_doubt_of.iter();
+        rows.extend(of_tools.map(|(tool, ruling)| self.row(&format!("in_doubt_of.{tool}"), json!(ruling))));
         rows.extend(self.rules.iter().map(|rule| Shown {
             key: format!("policy.{}", rule.decision.word()),
             value: json!(rule.text),
@@ -65,10 +73,6 @@ impl Settings {
     fn row(&self, key: &str, value: Value) -> Shown {
         let source = self.sources.get(key).map_or("default", String::as_str).to_owned();
         Shown { key: key.to_owned(), value, source, locked: self.locked.contains(key) }
-    }
-
-    fn sandbox_word(&self) -> Option<&str> {
-        if self.sandbox.required { Some("required") } else { self.sandbox.level.as_deref() }
     }
 }
 

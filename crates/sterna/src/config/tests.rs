@@ -37,10 +37,11 @@ fn every_key_reaches_its_setting() {
     let settings = read(
         r#"
 model = "anthropic/claude-sonnet-4-5"
-fallback = ["openai/gpt-5"]
+fallback = ["openai/gpt-5", "local"]
 mode = "accept-edits"
 on_ask = "park"
 in_doubt = "stop"
+in_doubt_of = { shell = "ask", mcp__mail__send = "report" }
 max_steps = 7
 max_parallel_tools = 2
 max_output_continuations = 0
@@ -48,6 +49,10 @@ no_progress_steps = 5
 max_consecutive_denials = 9
 max_tokens = 1_000_000
 max_cost = 0.25
+session_max_tokens = 2_000_000
+session_max_cost = 1.5
+tree_max_tokens = 3_000_000
+tree_max_cost = 4
 deadline = 1.5
 max_wait = 300
 max_output = 0x1000
@@ -70,6 +75,9 @@ context = 4096
     assert_eq!(settings.mode, Some(Mode::AcceptEdits));
     assert_eq!(settings.on_ask, Some(OnAsk::Park));
     assert_eq!(settings.in_doubt, Some(InDoubtPolicy::Stop));
+    let of = [("mcp__mail__send".to_owned(), InDoubtPolicy::Report), ("shell".into(), InDoubtPolicy::Ask)];
+    assert_eq!(settings.in_doubt_of, of.into());
+    assert_eq!(settings.sources["in_doubt_of.shell"], format!("{USER}:7"));
     let limits = Limits {
         max_steps: 7,
         max_parallel_tools: 2,
@@ -78,6 +86,10 @@ context = 4096
         max_consecutive_denials: 9,
         max_tokens: Some(1_000_000),
         max_cost: Some(250_000_000),
+        session_max_tokens: Some(2_000_000),
+        session_max_cost: Some(1_500_000_000),
+        tree_max_tokens: Some(3_000_000),
+        tree_max_cost: Some(4_000_000_000),
         deadline: Some(1_500),
         max_wait: Some(300_000),
     };
@@ -86,7 +98,7 @@ context = 4096
     assert_eq!(settings.profile.as_deref(), Some("minimal"));
     assert_eq!(settings.tools, ["read", "shell"]);
     assert_eq!(settings.env_pass, ["RUSTUP_HOME"]);
-    assert_eq!(settings.sandbox, SandboxWish { level: Some("landlock".into()), required: false });
+    assert_eq!(settings.sandbox, Some(SandboxWish::Landlock));
     let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
     assert_eq!(settings.local, local);
     let rule = |decision, text: &str, line| RuleText {
@@ -96,24 +108,30 @@ context = 4096
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 23),
-        rule(Decision::Deny, "Shell(rm *)", 24),
-        rule(Decision::Deny, "Write(secrets/**)", 24),
+        rule(Decision::Allow, "Shell(cargo test *)", 24),
+        rule(Decision::Deny, "Shell(rm *)", 25),
+        rule(Decision::Deny, "Write(secrets/**)", 25),
     ];
     assert_eq!(settings.rules, rules);
     assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
+    assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:28"));
+    let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
+    assert_eq!(fallback, ["openai/gpt-5", "local"]);
+    assert!(settings.notices.is_empty(), "{:?}", settings.notices);
     assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:27"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:31"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
-    assert_eq!(read("sandbox = \"required\"").unwrap().sandbox, SandboxWish { level: None, required: true });
+    assert_eq!(read("sandbox = \"required\"").unwrap().sandbox, Some(SandboxWish::Required));
 }
 
 #[test]
 fn complaints_name_the_place_and_what_to_do() {
-    let keys = "model, fallback, mode, on_ask, in_doubt, max_steps, max_parallel_tools, \
-                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, deadline, max_wait, \
+    let keys = "model, fallback, compact_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
+                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
+                tree_max_tokens, tree_max_cost, deadline, max_wait, \
                 max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
@@ -125,6 +143,11 @@ fn complaints_name_the_place_and_what_to_do() {
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
             "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models",
+        ),
+        (
+            "[in_doubt_of]\n\nshell = \"rerum\"",
+            "3: `in_doubt_of.shell` cannot be `rerum`",
+            "did you mean `rerun`? it is one of report, ask, rerun, stop",
         ),
         ("model = 3", "1: `model` must be a string, not a whole number", ""),
         ("model = \"\"", "1: `model` is empty", ""),
@@ -388,6 +411,19 @@ fn managed_wins_and_locks_and_the_project_is_only_noticed() {
         (row.value, row.source, row.locked),
         (5.into(), format!("{}:1", places.managed.display()), true)
     );
+
+    // A ruling of the user for one tool is no way round a managed one for all; a managed one for one tool is.
+    let in_doubt = "in_doubt = \"stop\"\nin_doubt_of = { shell = \"ask\" }";
+    fs::write(&places.managed, in_doubt).unwrap();
+    fs::write(places.config_file(), "in_doubt_of = { shell = \"rerun\", write = \"rerun\" }").unwrap();
+    let ruled = load_with(None).unwrap();
+    assert_eq!(ruled.in_doubt_of, [("shell".to_owned(), InDoubtPolicy::Ask)].into());
+    let (place, by) = (places.config_file(), places.managed.clone());
+    let not_used = |tool: &str| {
+        let (place, by) = (place.display(), by.display());
+        format!("{place}:1: `in_doubt_of.{tool}` is not used: {by}:1 sets `in_doubt` for all tools")
+    };
+    assert_eq!(ruled.notices[..2], [not_used("shell"), not_used("write")]);
 
     let wrong = load_with(Some("no route")).unwrap_err().message;
     assert!(wrong.starts_with("STERNA_MODEL: `no route` is not a model route"), "{wrong}");

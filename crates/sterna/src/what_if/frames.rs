@@ -17,6 +17,8 @@ pub(super) struct Begin {
     pub records: Vec<(SessionId, Record)>,
     /// Where no tool may write.
     pub state_dirs: Vec<std::path::PathBuf>,
+    /// The words with which this program confines commands.
+    pub helper: Vec<std::ffi::OsString>,
 }
 
 /// What the cage asks for.

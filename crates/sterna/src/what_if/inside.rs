@@ -1,6 +1,8 @@
 //! The caged side: the new run itself. Whatever it needs of the world outside it asks for, frame by frame.
 
+use std::ffi::OsString;
 use std::io::{self, Stdin, Stdout};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -10,10 +12,13 @@ use futures::future::BoxFuture;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::{BlobWriter, Blobs, LogError, MemoryLog, SharedLog, digest};
 use sterna_model::{Billed, BlobRef, Digest, ErrorClass, ProviderFailure, Route};
-use sterna_runtime::{Divergence, Parts, RuntimeError, Toolbox, WhatIfHost, WhatIfRun, refill};
+use sterna_runtime::{Divergence, Levels, Parts, RuntimeError, Toolbox, WhatIfHost, WhatIfRun, refill};
+use sterna_shell::shim::Helper;
+use sterna_tools::{Grounds, Sandboxes};
 
 use super::frames::{self, Answer, Ask, Begin};
 use crate::SystemEnv;
+use crate::sandbox::MachineLevels;
 
 /// Lives a session again in the cage, and says how it went. An error only when nobody listens.
 pub(super) async fn run() -> io::Result<()> {
@@ -24,7 +29,8 @@ pub(super) async fn run() -> io::Result<()> {
 }
 
 async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
-    let Begin { ask, records, state_dirs } = begin;
+    let Begin { ask, records, state_dirs, helper } = begin;
+    let sandboxes = (!helper.is_empty()).then(|| sandboxes(helper, &state_dirs));
     let every: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
     let env = Arc::new(SystemEnv::new(&every, state_dirs));
     let log: SharedLog = Arc::new(MemoryLog::new());
@@ -36,11 +42,28 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         blobs: outside.clone(),
         provider: outside.clone(),
         env,
-        // Without a helper: commands end with the run.
-        tools: Toolbox::new(sterna_tools::builtin(None)),
+        // Without shims: commands end with the run.
+        tools: Toolbox::new(sterna_tools::builtin(None, sandboxes.clone())),
         checkpoints: None,
+        levels: sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>),
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
+}
+
+/// What confines commands once more: they are held as they were when they were recorded, where a sandbox can stand within
+/// the cage. `/tmp` is the cage's own.
+fn sandboxes(helper: Vec<OsString>, state_dirs: &[PathBuf]) -> Arc<Sandboxes> {
+    let state = PathBuf::from("/tmp/.sterna");
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let grounds = Grounds {
+        tmp: state.join("tmp"),
+        state,
+        home,
+        own: state_dirs.to_vec(),
+        secret: Vec::new(),
+        ephemeral: true,
+    };
+    Arc::new(Sandboxes::new(Helper::this_program(helper), grounds))
 }
 
 /// The way out: one question at a time.
@@ -93,7 +116,9 @@ impl Provider for Outside {
 
     fn encode(&self, request: &Request, _cache: &mut EncodeCache) -> Encoded {
         match self.0.ask(&Ask::Encode(Box::new(request.clone()))) {
-            Ok((Answer::Encoded { hash, bytes }, _)) => Encoded { chunks: Vec::new(), hash, bytes },
+            Ok((Answer::Encoded { hash, bytes }, _)) => {
+                Encoded { chunks: Vec::new(), hash, bytes, prefix: None }
+            }
             // Nobody is there to send it to either.
             _ => Encoded::of(Vec::new()),
         }

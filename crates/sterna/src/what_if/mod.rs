@@ -40,6 +40,9 @@ pub struct WhatIfPlaces {
     pub hidden: Vec<PathBuf>,
     /// The words after this program's name with which it becomes the caged run, by calling [`what_if_inside`].
     pub words: Vec<OsString>,
+    /// The words with which it becomes the helper that confines commands, within the cage too. Empty: commands that write
+    /// ask first there, as where no sandbox is to be had.
+    pub helper: Vec<OsString>,
 }
 
 /// How a new run went, beside the record.
@@ -192,7 +195,8 @@ impl Watch {
         };
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
         let records = std::mem::take(&mut self.records);
-        let begin = Begin { ask: self.ask.clone(), records, state_dirs };
+        let helper = self.places.helper.clone();
+        let begin = Begin { ask: self.ask.clone(), records, state_dirs, helper };
         let gone = |error: std::io::Error| Watched::Failed(format!("the caged run has ended: {error}"));
         if let Err(error) = frames::write(&mut to, &begin, &[]) {
             return gone(error);

@@ -42,6 +42,7 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
         }
         store.delete(&id).await?;
         crate::spools::end_jobs(cx, &id).await;
+        remove_tmp(cx, &id);
         cx.print.note(&format!("session `{id}` is deleted"));
         deleted = Some(store);
     }
@@ -53,6 +54,16 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the session's commands left in their `/tmp`.
+fn remove_tmp(cx: &Context, id: &SessionId) {
+    let tmp = cx.places.tmp().join(id.as_str());
+    if let Err(error) = std::fs::remove_dir_all(&tmp)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        cx.print.warning(&format!("{} is still there: {error}", tmp.display()));
+    }
 }
 
 fn confirmed(id: &SessionId, records: u64) -> Result<bool, Failure> {

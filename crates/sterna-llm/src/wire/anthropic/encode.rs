@@ -102,6 +102,11 @@ impl Layout for Messages {
         if request.tools_off && !request.tools.is_empty() {
             out.extend_from_slice(b",\"tool_choice\":{\"type\":\"none\"}");
         }
+        if let Some(schema) = &request.schema {
+            out.extend_from_slice(b",\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":");
+            json(&mut out, &**schema);
+            out.extend_from_slice(b"}}");
+        }
         out.extend_from_slice(b",\"stream\":true");
         out
     }

@@ -96,6 +96,10 @@ impl Layout for Contents {
             out.extend_from_slice(b",\"temperature\":");
             json(&mut out, &temperature);
         }
+        if let Some(schema) = &request.schema {
+            out.extend_from_slice(b",\"responseMimeType\":\"application/json\",\"responseJsonSchema\":");
+            json(&mut out, &**schema);
+        }
         out.push(b'}');
         out
     }

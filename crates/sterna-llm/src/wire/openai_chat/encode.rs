@@ -100,6 +100,12 @@ impl Layout for Chat {
         if request.tools_off && !request.tools.is_empty() {
             out.extend_from_slice(b",\"tool_choice\":\"none\"");
         }
+        if let Some(schema) = &request.schema {
+            out.extend_from_slice(b",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"answer\",\"schema\":");
+            json(&mut out, &**schema);
+            // Strict would refuse every schema with an optional member.
+            out.extend_from_slice(b",\"strict\":false}}");
+        }
         out.extend_from_slice(b",\"stream\":true");
         // Mistral refuses members that it does not know, and sends usage unasked.
         if request.route.provider != "mistral" {

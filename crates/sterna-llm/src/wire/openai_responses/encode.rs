@@ -88,6 +88,14 @@ impl Layout for Responses {
         if request.tools_off && !request.tools.is_empty() {
             out.extend_from_slice(b",\"tool_choice\":\"none\"");
         }
+        if let Some(schema) = &request.schema {
+            out.extend_from_slice(
+                b",\"text\":{\"format\":{\"type\":\"json_schema\",\"name\":\"answer\",\"schema\":",
+            );
+            json(&mut out, &**schema);
+            // Strict would refuse every schema with an optional member.
+            out.extend_from_slice(b",\"strict\":false}}");
+        }
         out.extend_from_slice(b",\"stream\":true");
         out
     }

@@ -1,0 +1,57 @@
+//! The caps of a turn, its session and its tree, before each model call.
+
+use sterna_llm::Price;
+use sterna_llm::catalog::cost;
+use sterna_model::{EffectKey, StopReason, Usage};
+
+use super::Driver;
+use crate::budget::{Caps, Hold, Spent, Wish};
+
+impl Driver {
+    /// Tokens that may still be written under all caps, and what is reserved for them in the tree. An error names the
+    /// cap that leaves none.
+    pub(super) fn reserve(
+        &self,
+        key: &EffectKey,
+        bytes: u64,
+        max_output: u32,
+        price: Option<&Price>,
+    ) -> Result<(u32, Option<Hold>), StopReason> {
+        let Some(turn) = self.state.machine.turn() else { return Ok((max_output, None)) };
+        let limits = turn.limits();
+        // At worst a token is two bytes of the request, and all of it is written to the cache.
+        let price = price.map(|price| {
+            let usage = Usage { input_uncached: bytes / 2, ..Usage::default() };
+            let written = Usage { cache_write_5m: bytes / 2, ..Usage::default() };
+            let million = Usage { output: 1_000_000, ..Usage::default() };
+            (cost(price, &usage).max(cost(price, &written)), cost(price, &million))
+        });
+        let mut wish = Wish { max_output, price };
+        let of_turn = Caps { tokens: limits.max_tokens, cost: limits.max_cost };
+        let spent = Spent { tokens: turn.usage().total(), cost: turn.cost() };
+        wish.max_output = of_turn.room(spent, wish)?;
+        let of_session = Caps { tokens: limits.session_max_tokens, cost: limits.session_max_cost };
+        wish.max_output = of_session.room(self.spent(), wish)?;
+        let of_tree = Caps { tokens: limits.tree_max_tokens, cost: limits.tree_max_cost };
+        if of_tree.is_none() {
+            return Ok((wish.max_output, None));
+        }
+        let root = self.state.turn.as_ref().and_then(|turn| turn.tree.clone());
+        let budget = self.rt.budgets.of(&root.unwrap_or_else(|| self.id.clone()));
+        let (room, hold) = budget.reserve(&key.session, self.spent(), of_tree, wish)?;
+        Ok((room, Some(hold)))
+    }
+
+    /// What this session has spent, by its log.
+    pub(super) fn spent(&self) -> Spent {
+        let total = self.state.folded.ledger.total();
+        Spent { tokens: total.usage.total(), cost: total.cost() }
+    }
+
+    pub(super) fn is_capped_in_money(&self) -> bool {
+        self.state.machine.turn().is_some_and(|turn| {
+            let limits = turn.limits();
+            [limits.max_cost, limits.session_max_cost, limits.tree_max_cost].iter().any(Option::is_some)
+        })
+    }
+}
