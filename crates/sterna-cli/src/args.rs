@@ -42,6 +42,8 @@ pub enum Command {
     Rewind(commands::rewind::RewindArgs),
     /// Shows when the files of a session's folder were kept
     Checkpoint(commands::checkpoint::CheckpointArgs),
+    /// Shows what a request was made of, whose each part is, and what broke the prompt cache
+    Context(commands::context::ContextArgs),
     /// Makes what the model sees of a session smaller; the log keeps everything
     Compact(commands::compact::CompactArgs),
     /// Shows the configuration, or the schema of its file

@@ -84,6 +84,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::WhatIf(args) => commands::what_if::what_if(args).await,
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
+        Command::Context(args) => commands::context::context(&Context::load(None)?, args).await,
         Command::Compact(args) => commands::compact::compact(args).await,
         // They help with a configuration that cannot be read.
         Command::Config(args) => commands::config::config(&Context::lenient(None)?, args).await,

@@ -6,6 +6,7 @@
 mod compact;
 mod derive;
 mod gauge;
+mod ledger;
 mod pinned;
 mod plan;
 mod project;
@@ -14,6 +15,7 @@ mod transcript;
 
 pub use compact::{KEPT_OF_RESULT, LONG_RESULT, SUMMARY_TOKENS, SummaryAsk, derive_summary, size};
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use ledger::{Changes, Derived, Owned, Layer, compare, owners};
 pub use gauge::{Gauge, MAX_FAILURES};
 pub use pinned::is_constraint;
 pub use plan::{Change, Load, Step, first_step, mechanical, summary_blob, with_summary};

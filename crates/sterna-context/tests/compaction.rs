@@ -134,7 +134,7 @@ fn prompt() -> Prompt {
 }
 
 fn facts() -> TurnFacts {
-    TurnFacts { now: 0, cwd: "/w".into(), mode: Mode::Execute }
+    TurnFacts { now: 0, cwd: "/w".into(), mode: Mode::Execute, schema: None, schema_native: false }
 }
 
 /// How often each id of a call stands in the body of a wire: with its call, and with its result.

@@ -7,6 +7,7 @@
 mod breakers;
 mod budget;
 mod checkpoints;
+mod context;
 mod driver;
 mod effects;
 mod env;
@@ -34,7 +35,9 @@ pub use effects::pipeline::{explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
 pub use observe::Observer;
-pub use parts::{Levels, Parts, PromptSource, TurnConfig};
+pub use sterna_context::Owned;
+pub use context::{ContextDiff, ContextReport, ContextRow, context};
+pub use parts::{Levels, Parts, PromptSource, TurnConfig, TurnSections};
 pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};

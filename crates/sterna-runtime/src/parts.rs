@@ -160,38 +160,53 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
     }
 }
 
-/// Sections of a prompt, and the prompts that were made of them: one for each set of tools.
+/// Sections of a prompt, and the prompts that were made of them: one for each set of tools and of a turn's own sections.
 #[derive(Clone)]
 pub struct PromptSource(Arc<Inner>);
 
+/// Gives the sections that a turn adds to the prompt, such as the project's instructions. Called once in each turn,
+/// before its first model call; what it gives is written down with that call. It may look at the file system.
+pub type TurnSections = Arc<dyn Fn(&TurnStarted) -> Vec<Section> + Send + Sync>;
+
 struct Inner {
     sections: Vec<Section>,
+    of_turn: Option<TurnSections>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<Vec<String>, Prompt>>,
+    made: Mutex<BTreeMap<Vec<String>, (Vec<Section>, Prompt)>>,
 }
 
 impl PromptSource {
     pub fn new(sections: Vec<Section>) -> Self {
-        Self(Arc::new(Inner { sections, fixed: None, made: Mutex::default() }))
+        Self(Arc::new(Inner { sections, of_turn: None, fixed: None, made: Mutex::default() }))
+    }
+
+    /// The same with what each turn adds.
+    pub fn with_turn(sections: Vec<Section>, of_turn: TurnSections) -> Self {
+        Self(Arc::new(Inner { sections, of_turn: Some(of_turn), fixed: None, made: Mutex::default() }))
     }
 
     /// A prompt that was sent before, byte for byte.
     pub(crate) fn fixed(prompt: Prompt) -> Self {
-        Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
+        Self(Arc::new(Inner { sections: Vec::new(), of_turn: None, fixed: Some(prompt), made: Mutex::default() }))
     }
 
-    /// The prompt that advertises these tools. The same list is used for advertising and dispatch.
-    pub(crate) fn prompt(&self, tools: &Toolbox, names: &[String]) -> Result<Prompt, PromptError> {
+    /// The prompt of a turn: it advertises the turn's tools. The same list is used for advertising and dispatch.
+    pub(crate) fn prompt(&self, tools: &Toolbox, turn: &TurnStarted) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
+        let own = self.0.of_turn.as_ref().map(|of_turn| of_turn(turn)).unwrap_or_default();
+        let names = &turn.tools;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prompt) = made.get(names) {
+        if let Some((of, prompt)) = made.get(names)
+            && *of == own
+        {
             return Ok(prompt.clone());
         }
-        let prompt = Prompt::assemble(self.0.sections.clone(), tools.specs(names))?;
-        made.insert(names.to_vec(), prompt.clone());
+        let sections = self.0.sections.iter().chain(&own).cloned().collect();
+        let prompt = Prompt::assemble(sections, tools.specs(names))?;
+        made.insert(names.clone(), (own, prompt.clone()));
         Ok(prompt)
     }
 }

@@ -6,7 +6,7 @@ use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Body, EffectResult, Part, Place, Record, SessionId, ToolCall, input_text};
 use sterna_tool::{Found, SessionReader};
 
-use crate::Parts;
+use crate::{ContextReport, Parts};
 use crate::state::for_each_record;
 
 /// Reads one session's history.
@@ -109,9 +109,37 @@ impl SessionReader for Reader {
     }
 
     fn context(&self) -> BoxFuture<'_, Result<String, String>> {
-        std::future::ready(Err("not told yet".to_owned())).boxed()
+        async move {
+            let found = crate::context::context(&self.parts, &self.session, None).await;
+            let report = found.map_err(|error| error.to_string())?;
+            report.map(|report| told(&report)).ok_or_else(|| "this session has sent no request yet".to_owned())
+        }
+        .boxed()
     }
 }
+
+/// A report in a few lines: the largest owners, and what is left.
+fn told(report: &ContextReport) -> String {
+    let mut rows: Vec<_> = report.rows.iter().filter(|row| row.tokens > 0).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.tokens));
+    let mut text = String::new();
+    for row in rows.iter().take(TOLD_ROWS) {
+        text.push_str(&format!("{:>8}  {}\n", row.tokens, row.owned.owner));
+    }
+    if let Some(rest) = rows.get(TOLD_ROWS..).filter(|rest| !rest.is_empty()) {
+        let tokens: u64 = rest.iter().map(|row| row.tokens).sum();
+        text.push_str(&format!("{tokens:>8}  {} others\n", rest.len()));
+    }
+    let about = if report.counted { "" } else { "about " };
+    text.push_str(&format!("{about}{} tokens of {}; room for {}", report.tokens, report.window, report.room()));
+    match sterna_model::dollars(report.cost) {
+        Some(cost) => text.push_str(&format!("; ${cost:.4} spent so far")),
+        None => text.push_str("; what it costs is not known"),
+    }
+    text
+}
+
+const TOLD_ROWS: usize = 20;
 
 /// What a record says, and who.
 struct Said {

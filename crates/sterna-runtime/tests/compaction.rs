@@ -131,7 +131,7 @@ fn is_summary(body: &Value) -> bool {
 
 impl Provider for Small {
     fn model(&self, _: &Route) -> Result<ModelInfo, String> {
-        Ok(ModelInfo { context: self.window + 2_000, max_output: 2_000, price: None, assumed: false })
+        Ok(ModelInfo { context: self.window + 2_000, max_output: 2_000, assumed: false, ..ModelInfo::default() })
     }
     fn encoder(&self, _: &Route) -> String {
         "openai_chat/1".into()
@@ -511,9 +511,9 @@ async fn a_tool_reads_what_requests_do_not_show_any_more() {
             let hits = cx.session.search("Needle0 result", 3).await.unwrap();
             let place = hits[0].place;
             let whole = cx.session.record(place).await.unwrap().unwrap();
-            keep.lock().unwrap().extend([hits[0].who.clone(), hits[0].snippet.clone(), whole]);
-            keep.lock().unwrap().push(format!("{:?}", cx.session.record(1_000).await));
-            keep.lock().unwrap().push(format!("{:?}", cx.session.search("zzz", 3).await));
+            let none = format!("{:?}", cx.session.record(1_000).await);
+            let nothing = format!("{:?}", cx.session.search("zzz", 3).await);
+            *keep.lock().unwrap() = vec![hits[0].who.clone(), hits[0].snippet.clone(), whole, none, nothing];
             Ok(ToolReturn::Done(ToolDone::text("seen")))
         }
         .boxed()

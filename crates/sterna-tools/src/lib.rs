@@ -5,6 +5,7 @@
 
 mod apply_patch;
 mod ask_user;
+mod context;
 mod edit;
 mod edit_match;
 mod file;
@@ -42,6 +43,7 @@ pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> 
     vec![
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
+        Arc::new(context::Context::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(glob::Glob::new()),
         Arc::new(grep::Grep::new()),
@@ -63,6 +65,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
         "main" => Some(&[
             "apply_patch",
             "ask_user",
+            "context",
             "edit",
             "glob",
             "grep",

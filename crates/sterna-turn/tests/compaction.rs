@@ -103,6 +103,10 @@ fn intent(key: &EffectKey, trigger: CompactTrigger, focus: &str) -> Body {
         encoder: "test/1".into(),
         request: Digest::ZERO,
         bytes: 1,
+        prefix: None,
+        prefix_broken: vec![],
+        left_out: 0,
+        schema_native: false,
     };
     let what = CompactIntent { trigger, focus: focus.into(), to: 2, cut_results: false, tokens: 9, model };
     let what = Intended::Compact(Box::new(what));

@@ -12,13 +12,14 @@ use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
     Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
 };
-use sterna_runtime::{Env, Levels, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig};
+use sterna_runtime::{Env, Levels, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig, TurnSections};
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
 use sterna_tools::Sandboxes;
 
 use crate::config::Settings;
+use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
 use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv};
@@ -72,6 +73,7 @@ pub struct Builder {
     settings: Option<Settings>,
     places: Option<Places>,
     checkpoints: Option<bool>,
+    instructions: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -107,6 +109,7 @@ impl Sterna {
             settings: None,
             places: None,
             checkpoints: None,
+            instructions: true,
             notice: Arc::new(|_| {}),
         }
     }
@@ -343,6 +346,12 @@ impl Builder {
         self
     }
 
+    /// Reads no instructions: neither the user's nor those of the workspace.
+    pub fn without_instructions(mut self) -> Self {
+        self.instructions = false;
+        self
+    }
+
     /// Called with what takes long, such as starting the local model.
     pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notice = Arc::new(notice);
@@ -470,6 +479,13 @@ impl Builder {
             Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
         });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
+        let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
+        let of_turn: TurnSections = Arc::new(move |turn| {
+            let (root, cwd) = (Path::new(&turn.root), Path::new(&turn.cwd));
+            // The one place that knows whether a workspace is trusted: trust is not built yet, so none is.
+            let trusted = false;
+            instructions.as_ref().map(|read| read.sections(root, cwd, trusted)).unwrap_or_default()
+        });
         let config = TurnConfig {
             route,
             mode: self.mode.or(settings.mode).unwrap_or_default(),
@@ -487,7 +503,7 @@ impl Builder {
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
             output_schema: self.output_schema,
             tree: None,
-            prompt: PromptSource::new(sections),
+            prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
         };
         let (log, blobs) = store.finish()?;

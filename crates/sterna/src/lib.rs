@@ -20,6 +20,7 @@ mod collect;
 pub mod config;
 mod env;
 mod error;
+pub mod instructions;
 mod local;
 pub mod places;
 mod router;

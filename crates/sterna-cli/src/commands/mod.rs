@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod compact;
 pub mod completions;
 pub mod config;
+pub mod context;
 pub mod doctor;
 pub mod ps;
 pub mod replay;

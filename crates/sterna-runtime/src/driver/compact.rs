@@ -196,7 +196,7 @@ impl Driver {
             Ok(info) => info,
             Err(why) => return Ok(Err(why)),
         };
-        let prompt = self.current_prompt(&turn.tools).await?;
+        let prompt = self.current_prompt(&turn).await?;
         let mut intent = CompactIntent {
             trigger: wish.trigger,
             focus: wish.focus.to_owned(),
@@ -314,7 +314,7 @@ impl Driver {
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let route = self.route();
         let info = self.rt.parts.provider.model(&route).map_err(RuntimeError::Route)?;
-        let prompt = self.current_prompt(&turn.tools).await?;
+        let prompt = self.current_prompt(&turn).await?;
         self.bring_summary().await?;
         let max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
         let request = derive(

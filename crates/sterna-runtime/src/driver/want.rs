@@ -11,7 +11,7 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
-    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, WaitOn, wait_id,
+    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn, wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
 
@@ -111,7 +111,7 @@ impl Driver {
             Ok(info) => info,
             Err(why) => return Err(RuntimeError::Route(why)),
         };
-        let prompt = self.current_prompt(&turn.tools).await?;
+        let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
         let facts = TurnFacts::of(&turn).schema_native(schema_native);
         self.bring_summary().await?;
@@ -626,7 +626,7 @@ impl Driver {
         Some((context, cancel))
     }
 
-    pub(super) async fn current_prompt(&mut self, tools: &[String]) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -636,7 +636,7 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(&self.rt.parts.tools, tools);
+        let made = self.config.prompt.prompt(&self.rt.parts.tools, turn);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)
