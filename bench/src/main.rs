@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
 mod floor;
+mod policy;
 mod report;
 mod resume;
 mod server;
@@ -93,6 +94,7 @@ fn run(args: &[String]) -> Result<()> {
             "sessions" => sessions::measure(&options, &mut report)?,
             "resume" => resume::measure(&options, &mut report)?,
             "shim" => shim::measure(&options, &mut report)?,
+            "policy" => policy::measure(&options, &mut report)?,
             other => bail!("measure `{other}` is listed and not there"),
         }
     }
@@ -100,7 +102,7 @@ fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
-const MEASURES: [&str; 5] = ["start", "step", "sessions", "resume", "shim"];
+const MEASURES: [&str; 6] = ["start", "step", "sessions", "resume", "shim", "policy"];
 
 const HELP: &str = "usage: cargo xtask bench [MEASURE…] [--json] [--quick] [--dir FOLDER]
 
@@ -109,5 +111,6 @@ const HELP: &str = "usage: cargo xtask bench [MEASURE…] [--json] [--quick] [--
   sessions  1,000 sessions at once, 10 steps each
   resume    loading a session of 10,000 records
   shim      a command below its effect shim, beside a plain spawn
+  policy    `sterna policy explain` with 1,000 rules, beside none
 
 Every measure stands beside a floor measured in the same run, in turns.";

@@ -121,6 +121,8 @@ impl World {
             env,
             tools,
             checkpoints: None,
+            secrets: Default::default(),
+            hooks: None,
             levels: None,
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
@@ -138,6 +140,7 @@ impl World {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            mode_of_session: false,
             sandbox: sterna_model::SandboxWish::None,
             fallback: Vec::new(),
             output_schema: None,

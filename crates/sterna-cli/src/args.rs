@@ -32,6 +32,8 @@ pub enum Command {
     Answer(commands::resolve::AnswerArgs),
     /// Lists the commands that run, ends them, and removes what ended ones have left
     Ps(commands::ps::PsArgs),
+    /// Says what the rules make of a call, checks and lists them
+    Policy(commands::policy::PolicyArgs),
     /// Shows what model calls used and cost
     Usage(commands::usage::UsageArgs),
     /// Derives each request of a session again and compares, without a model call
@@ -129,7 +131,7 @@ pub struct TurnArgs {
     /// A further writable folder
     #[arg(long, value_name = "DIR")]
     pub add_dir: Vec<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass or plan
+    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
     #[arg(long)]
     pub mode: Option<String>,
     /// What an ask does where nobody is at a terminal

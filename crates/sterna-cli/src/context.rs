@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use sterna::config::{self, Settings};
 use sterna::places::Places;
-use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv};
+use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv, secrets_of};
 use sterna_llm_http::HttpProvider;
+use sterna_log::SharedBlobs;
 use sterna_model::SessionId;
-use sterna_runtime::{Parts, Runtime, SharedCheckpoints, Toolbox};
+use sterna_runtime::{Env, Parts, Runtime, Secrets, SharedCheckpoints, Toolbox};
 use sterna_sqlite::{Options, SqliteStore};
 
 use crate::failure::Failure;
@@ -95,15 +96,27 @@ impl Context {
         let router = Router::new(HttpProvider::new(endpoints), HashMap::new(), local, self.cwd.clone());
         let store = Arc::new(store);
         let checkpoints: SharedCheckpoints = Arc::new(self.checkpoints(store.clone()));
+        let env = Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key()));
+        let secrets = self.secrets(env.clone());
+        let blobs: SharedBlobs = store.clone();
+        let hooks = self.settings.hooks.shared(&blobs);
         Runtime::new(Parts {
             log: store.clone(),
-            blobs: store,
+            blobs,
             provider: Arc::new(router),
-            env: Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key())),
+            env,
             tools: Toolbox::default(),
             checkpoints: Some(checkpoints),
+            secrets,
+            hooks,
             levels: None,
         })
+    }
+
+    /// What a command that calls no model knows of secrets: the keys that cost nothing, and the environment.
+    pub fn secrets(&self, env: Arc<dyn Env>) -> Secrets {
+        let keyed = self.settings.endpoints("").unwrap_or_default();
+        secrets_of(&self.settings, &keyed, Some(self.places.wait_key()), env)
     }
 
     /// The checkpoints that this store holds.

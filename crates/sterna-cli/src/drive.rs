@@ -2,15 +2,20 @@
 //!
 //! It must never decide what the turn does. Whatever happens, the last thing it shows is a result.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use sterna::Sterna;
-use sterna_model::{Event, EventKind, GrantScope, ResultEvent, Ruling, Seq, SessionId, StopReason, TurnNo};
+use sterna_model::{
+    EffectClass, Event, EventKind, GrantScope, Mode, ResultEvent, Rewrite, Ruling, Seq, SessionId,
+    StopReason, TurnNo, WaitId,
+};
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
 
+use crate::commands::policy::grant_shown;
+use crate::edit::{Editable, in_editor};
 use crate::person::{Answer, Line, Person, chosen};
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::{Open, Output};
@@ -65,6 +70,7 @@ impl Follow<'_> {
             wants_cancel: false,
             signalled: None,
             open: VecDeque::new(),
+            calls: HashMap::new(),
         };
         watch.run(out, signals).await
     }
@@ -82,6 +88,8 @@ struct Watch<'a> {
     signalled: Option<Signal>,
     /// Who waits for a person's word.
     open: VecDeque<Open>,
+    /// The arguments of the turn's calls, as they are now.
+    calls: HashMap<String, String>,
 }
 
 /// What a person said, or that they want to stop.
@@ -145,7 +153,11 @@ impl<'a> Watch<'a> {
                 () = std::future::ready(()), if can_ask => {
                     if let (Some(person), Some(open)) = (self.follow.person, self.open.pop_front()) {
                         out.pause();
-                        asking = Some(Box::pin(ask(person, open)));
+                        let arguments = match &open {
+                            Open::Approval { call_id, .. } => self.calls.get(call_id).cloned(),
+                            Open::Questions { .. } | Open::Plan { .. } => None,
+                        };
+                        asking = Some(Box::pin(ask(person, open, arguments, self.runtime.clone(), self.follow.session.clone())));
                     }
                 }
                 _ = frames.tick(), if animated => out.tick(),
@@ -170,6 +182,16 @@ impl<'a> Watch<'a> {
                 return Some(Ended { code: exit_code(&result), result, left });
             }
             kind => {
+                match kind {
+                    EventKind::ToolProposed { call_id, arguments, .. } => {
+                        self.calls.insert(call_id.clone(), arguments.clone());
+                    }
+                    EventKind::HookRan { call_id: Some(call_id), says, .. } => {
+                        let new = says.rewrite.as_ref().map(|new| (call_id.clone(), new.arguments.clone()));
+                        self.calls.extend(new);
+                    }
+                    _ => {}
+                }
                 if let Some(closed) = Open::closed_by(kind) {
                     self.open.retain(|open| open.wait() != closed);
                 }
@@ -291,11 +313,38 @@ async fn poll(asking: &mut Option<Asking<'_>>) -> Said {
     }
 }
 
+/// Shows the grant that would be stored, and asks whether it is.
+async fn store(
+    person: &Person,
+    runtime: &Runtime,
+    session: &SessionId,
+    wait: &WaitId,
+    scope: GrantScope,
+) -> Line {
+    let print = Print::from_env();
+    match runtime.grant_of(session, wait, scope).await {
+        Ok(grant) => {
+            print.note(&format!("  will be stored: {}", grant_shown(&grant)));
+            person.read("store it? [y]es, [n]o: ", false).await
+        }
+        Err(error) => {
+            print.note(&format!("  it cannot be stored: {error}"));
+            Line::End
+        }
+    }
+}
+
 /// Shows what would happen, and asks.
-async fn ask(person: &Person, open: Open) -> Said {
+async fn ask(
+    person: &Person,
+    open: Open,
+    arguments: Option<String>,
+    runtime: Runtime,
+    session: SessionId,
+) -> Said {
     let print = Print::from_env();
     match open {
-        Open::Approval { wait, tool, summary, reason, rule, preview } => {
+        Open::Approval { wait, tool, summary, reason, rule, preview, untrusted, call_id: _ } => {
             // A summary that begins with the tool's name needs it no second time.
             let tool =
                 if summary.starts_with(&tool) { String::new() } else { format!("{} ", one_line(&tool, 80)) };
@@ -307,13 +356,36 @@ async fn ask(person: &Person, open: Open) -> Said {
             let rule = rule.map_or_else(String::new, |rule| format!(" · rule {}", one_line(&rule, 200)));
             let why = format!("  asks because: {}{rule}", one_line(&reason, 300));
             print.note(&print.paint_err(&why, Style::Dim));
+            for text in untrusted {
+                let mark = format!("  the model has read text of strangers: {}", one_line(&text, 300));
+                print.note(&print.paint_err(&mark, Style::Yellow));
+            }
             let (ruling, grant) = loop {
-                match person.read("allow it? [y]es once, [s]ession, [n]o: ", false).await {
+                match person.read(ALLOW, false).await {
                     Line::Interrupt => return Said::Interrupt,
                     Line::End => break (Ruling::Deny { feedback: String::new() }, None),
                     Line::Text(text) => match Answer::read(&text) {
                         Answer::Once => break (Ruling::Allow, None),
-                        Answer::Session => break (Ruling::Allow, Some(GrantScope::Session)),
+                        Answer::For(scope) if scope.is_stored() => {
+                            match store(person, &runtime, &session, &wait, scope).await {
+                                Line::Interrupt => return Said::Interrupt,
+                                Line::Text(text) if Answer::read(&text) == Answer::Once => {
+                                    break (Ruling::Allow, Some(scope));
+                                }
+                                // Asked again: nothing is allowed yet.
+                                Line::Text(_) | Line::End => {}
+                            }
+                        }
+                        Answer::For(scope) => break (Ruling::Allow, Some(scope)),
+                        Answer::Edit => match edited(arguments.as_deref()).await {
+                            Ok(Some(arguments)) => {
+                                // Whoever takes the answer says what the new call is.
+                                let class = EffectClass::AtMostOnce;
+                                break (Ruling::Edited(Rewrite { arguments, class }), None);
+                            }
+                            Ok(None) => print.note("nothing was changed"),
+                            Err(why) => print.warning(&why),
+                        },
                         Answer::No(feedback) => break (Ruling::Deny { feedback }, None),
                         Answer::WhyNot => match person.read("why not? (Enter: say nothing) ", false).await {
                             Line::Interrupt => return Said::Interrupt,
@@ -322,11 +394,51 @@ async fn ask(person: &Person, open: Open) -> Said {
                                 break (Ruling::Deny { feedback: why.trim().to_owned() }, None);
                             }
                         },
-                        Answer::Unclear => print.note("answer y, s or n; `n use the other file` says why"),
+                        Answer::Unclear => {
+                            print.note("answer y, t, s, p, u, e or n; `n use the other file` says why")
+                        }
                     },
                 }
             };
             Said::Ruled { wait, ruling, grant }
+        }
+        Open::Plan { wait, slug, content, after } => {
+            print.note(&print.paint_err(&format!("? plan {}", one_line(&slug, 64)), Style::Bold));
+            print.note(&harmless(content.trim_end()));
+            let prompt = format!(
+                "approve it, and go on in mode {}? [y]es, [e]dit, [n]o, or another mode: ",
+                after.word()
+            );
+            let ruling = loop {
+                let text = match person.read(&prompt, false).await {
+                    Line::Interrupt => return Said::Interrupt,
+                    Line::End => break Ruling::Deny { feedback: String::new() },
+                    Line::Text(text) => text,
+                };
+                let mode =
+                    Mode::ALL.into_iter().find(|mode| mode.word() == text.trim() && *mode != Mode::Plan);
+                match (mode, Answer::read(&text)) {
+                    (Some(mode), _) => break Ruling::Plan { mode: Some(mode), content: None },
+                    (None, Answer::Once) => break Ruling::Allow,
+                    (None, Answer::Edit) => match in_editor(content.clone(), ".md").await {
+                        Ok(text) if text.trim().is_empty() => {
+                            print.note("the plan is empty; nothing was changed")
+                        }
+                        Ok(text) => break Ruling::Plan { mode: None, content: Some(text) },
+                        Err(why) => print.warning(&why),
+                    },
+                    (None, Answer::No(feedback)) => break Ruling::Deny { feedback },
+                    (None, Answer::WhyNot) => match person.read("what should be different? ", false).await {
+                        Line::Interrupt => return Said::Interrupt,
+                        Line::End => break Ruling::Deny { feedback: String::new() },
+                        Line::Text(why) => break Ruling::Deny { feedback: why.trim().to_owned() },
+                    },
+                    (None, Answer::For(_) | Answer::Unclear) => {
+                        print.note("answer y, e, n or a mode; `n do the tests first` says why");
+                    }
+                }
+            };
+            Said::Ruled { wait, ruling, grant: None }
         }
         Open::Questions { wait, questions } => {
             let mut answers = Vec::new();
@@ -365,6 +477,14 @@ async fn ask(person: &Person, open: Open) -> Said {
     }
 }
 
+/// The call's arguments with the person's own text. `None`: it is as it was.
+async fn edited(arguments: Option<&str>) -> Result<Option<String>, String> {
+    let arguments = arguments.ok_or("the arguments of this call are not known here")?;
+    let editable = Editable::of(arguments);
+    let text = in_editor(editable.text.clone(), ".txt").await?;
+    editable.with(arguments, &text)
+}
+
 /// A diff in its colours, or any other text, indented.
 fn show_preview(print: &Print, preview: &str) {
     for line in harmless(preview).lines() {
@@ -377,3 +497,5 @@ fn show_preview(print: &Print, preview: &str) {
         print.note(&format!("    {}", print.paint_err(line, style)));
     }
 }
+
+const ALLOW: &str = "allow it? [y]es once, for this [t]urn, [s]ession, [p]roject, [u]ser, [e]dit, or [n]o: ";

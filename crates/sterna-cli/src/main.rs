@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod context;
 mod drive;
+mod edit;
 mod failure;
 mod person;
 mod point;
@@ -80,6 +81,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Answer(args) => commands::resolve::answer(&Context::load(None)?, args).await,
         Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
         Command::Ps(args) => commands::ps::ps(&Context::load(None)?, args).await,
+        Command::Policy(args) => commands::policy::policy(args).await,
         Command::Replay(args) => commands::replay::replay(&Context::load(None)?, args).await,
         Command::WhatIf(args) => commands::what_if::what_if(args).await,
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,

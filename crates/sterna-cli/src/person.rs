@@ -9,7 +9,7 @@ use rustyline::config::{Behavior, Config};
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History};
 use rustyline::{Editor, Helper};
-use sterna_model::QuestionRef;
+use sterna_model::{GrantScope, QuestionRef};
 use tokio::sync::oneshot;
 
 use crate::print::harmless;
@@ -37,8 +37,10 @@ pub enum Line {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Once,
-    /// This very content, for as long as the session lives.
-    Session,
+    /// This very content, for as long.
+    For(GrantScope),
+    /// With the person's own text.
+    Edit,
     No(String),
     /// Feedback is still to come.
     WhyNot,
@@ -87,7 +89,11 @@ impl Answer {
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         match (word.to_ascii_lowercase().as_str(), rest.trim()) {
             ("y" | "yes" | "o" | "once", "") => Self::Once,
-            ("s" | "session", "") => Self::Session,
+            ("t" | "turn", "") => Self::For(GrantScope::Turn),
+            ("s" | "session", "") => Self::For(GrantScope::Session),
+            ("p" | "project", "") => Self::For(GrantScope::Project),
+            ("u" | "user", "") => Self::For(GrantScope::User),
+            ("e" | "edit", "") => Self::Edit,
             ("n" | "no", "") => Self::WhyNot,
             ("n" | "no", why) => Self::No(why.to_owned()),
             _ => Self::Unclear,
@@ -160,8 +166,13 @@ mod tests {
             ("y", Answer::Once),
             (" Yes ", Answer::Once),
             ("once", Answer::Once),
-            ("s", Answer::Session),
-            ("session", Answer::Session),
+            ("t", Answer::For(GrantScope::Turn)),
+            ("s", Answer::For(GrantScope::Session)),
+            ("session", Answer::For(GrantScope::Session)),
+            ("p", Answer::For(GrantScope::Project)),
+            ("User", Answer::For(GrantScope::User)),
+            ("e", Answer::Edit),
+            ("Edit", Answer::Edit),
             ("n", Answer::WhyNot),
             ("no use tabs", no("use tabs")),
             ("N  not here ", no("not here")),

@@ -156,14 +156,14 @@ pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
     }
     let words = Mode::ALL.map(Mode::word).join(", ");
     let message = match word.as_str() {
-        "auto" | "pair" => format!("mode `{word}` is not built yet"),
+        "auto" => format!("mode `{word}` is not built yet"),
         _ => format!("there is no mode `{word}`"),
     };
     Err(Failure::usage(message).hint(format!("modes are {words}")))
 }
 
 /// How commands are to be confined: what the flags say, else the configuration.
-fn sandbox(args: &TurnArgs, cx: &Context) -> Result<SandboxWish, Failure> {
+pub fn sandbox(args: &TurnArgs, cx: &Context) -> Result<SandboxWish, Failure> {
     let configured = cx.settings.sandbox.unwrap_or_default();
     let wish = match &args.sandbox {
         None => configured,

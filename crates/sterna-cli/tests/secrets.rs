@@ -69,6 +69,78 @@ fn a_command_sees_no_key_and_nothing_keeps_one() {
     assert!(!files_with(&world.home(), b"print your environment").is_empty());
 }
 
+/// SC-89: what a command prints from elsewhere, small or large, what the person pastes and what the model repeats.
+#[test]
+fn what_a_command_prints_is_kept_without_its_secrets() {
+    let token = concat!("ghp", "_Zt5Wq8Kc1Xv4Rn7Lb2Mp9Hd6Gf3Js0Ty5Ua8");
+    let known = "zebra-4471-Quill";
+    let call = |command: &str| {
+        Reply::calls(&[("c1", "shell", &serde_json::json!({ "command": command }).to_string())])
+    };
+    let server = ScriptServer::start(vec![
+        Exchange::reply(Api::OpenAiChat, &call("cat creds.txt")),
+        Exchange::reply(Api::OpenAiChat, &call("cat large.txt")),
+        Exchange::reply_text(Api::OpenAiChat, &format!("the token is {token}.")),
+    ])
+    .unwrap();
+    let world = World::new("");
+    std::fs::write(world.work().join("creds.txt"), format!("token={token}\npassword={known}\n")).unwrap();
+    let large = format!("{}{token}\n{}", "line of text\n".repeat(10_000), "more of it\n".repeat(10_000));
+    std::fs::write(world.work().join("large.txt"), large).unwrap();
+    let url = server.url();
+    world.config(&format!(
+        "model = \"mine/m\"\n[providers.mine]\nwire = \"openai_chat\"\nbase_url = \"{url}/v1\"\n"
+    ));
+    let sterna = |args: &[&str]| Done::of(world.command(args).env("DB_PASSWORD", known).spawn().unwrap());
+    let input = format!("look what {token} opens");
+    let run = sterna(&["run", "--json", "--mode", "bypass", "--session", "s", &input]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let message = run.result()["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with("the token is [secret:github-token:"), "{message}");
+    assert!(run.events().iter().any(|event| event["code"] == "secret_redacted"));
+    let outputs: Vec<String> = run
+        .events()
+        .iter()
+        .filter(|event| event["type"] == "tool.ended")
+        .map(|event| event["output"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(outputs[0].contains("password=[secret:DB_PASSWORD:"), "{outputs:?}");
+    let bundle = world.home().join("s.bundle");
+    let export = sterna(&["sessions", "export", "s", "--output", bundle.to_str().unwrap()]);
+    assert_eq!(export.code, 0, "{}", export.err);
+    let said =
+        [&["sessions", "show", "s", "--json"][..], &["sessions", "show", "s"], &["replay", "s", "--json"]];
+    let said: Vec<Done> = said.into_iter().map(sterna).chain([run]).collect();
+    for secret in [token, known] {
+        for done in &said {
+            assert!(!done.out.contains(secret) && !done.err.contains(secret), "{done:?}");
+        }
+        for request in server.requests() {
+            assert!(!String::from_utf8_lossy(&request.body).contains(secret));
+        }
+        // Log, blobs and export; the commands' spools are gone with their outcomes.
+        let kept = files_with(&world.home(), secret.as_bytes());
+        assert!(kept.is_empty(), "{kept:?}");
+    }
+    let found = files_with(&world.home(), b"[secret:github-token:");
+    assert!(found.len() >= 2, "the log and the export have its placeholder: {found:?}");
+}
+
+#[test]
+fn sessions_of_other_agents_are_imported_without_secrets() {
+    let token = concat!("glpat", "-xT4bW8cZ1nV5rL3pD6hJ");
+    let log = include_str!("../../sterna-import/tests/data/claude.jsonl");
+    assert!(log.contains("There is no lake"));
+    let world = World::new("");
+    let file = world.work().join("claude.jsonl");
+    std::fs::write(&file, log.replace("There is no lake", &format!("There is {token}"))).unwrap();
+    let done = world.sterna(&["sessions", "import", file.to_str().unwrap(), "--id", "t"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let shown = world.sterna(&["sessions", "show", "t"]);
+    assert!(shown.out.contains("There is [secret:gitlab-token:"), "{}", shown.out);
+    assert!(files_with(&world.home(), token.as_bytes()).is_empty());
+}
+
 /// Files below a folder that hold these bytes.
 fn files_with(dir: &Path, needle: &[u8]) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();

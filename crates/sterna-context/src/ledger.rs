@@ -146,7 +146,11 @@ fn add_entry(
         }
         Item::User(_) => {
             growing.items.push(entry.item.clone());
-            let who = if entry.head.is_some() { "compacted" } else { "person" };
+            let who = match (&entry.head, entry.hook) {
+                (Some(_), _) => "compacted",
+                (None, true) => "hook",
+                (None, false) => "person",
+            };
             add(growing, format!("record {first} ({who})"), Layer::History, &content(&entry.item));
         }
         Item::Assistant(parts) => {

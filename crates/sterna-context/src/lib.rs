@@ -9,9 +9,11 @@ mod gauge;
 mod ledger;
 mod pinned;
 mod plan;
+mod injection;
 mod project;
 mod prompt;
 mod transcript;
+mod untrusted;
 
 pub use compact::{KEPT_OF_RESULT, LONG_RESULT, SUMMARY_TOKENS, SummaryAsk, derive_summary, size};
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
@@ -22,3 +24,5 @@ pub use plan::{Change, Load, Step, first_step, mechanical, summary_blob, with_su
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
 pub use transcript::{Entry, Transcript};
+pub use injection::injections;
+pub use untrusted::marked;

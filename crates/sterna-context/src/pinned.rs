@@ -9,7 +9,7 @@ use crate::transcript::Entry;
 /// states a constraint, then the rest, newest first.
 pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
     let mut all: Vec<Pin> = Vec::new();
-    let is_input = |entry: &Entry| entry.head.is_none() && matches!(&*entry.item, Item::User(_));
+    let is_input = |entry: &Entry| entry.head.is_none() && !entry.hook && matches!(&*entry.item, Item::User(_));
     let last = entries.iter().rposition(is_input);
     for (at, entry) in entries.iter().enumerate() {
         match (&entry.head, &*entry.item) {
@@ -17,6 +17,7 @@ pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
                 let kept = head.pinned.iter().map(|pin| Pin::new(pin.record, pin.text.clone()));
                 all.extend(kept);
             }
+            (None, Item::User(_)) if entry.hook => {}
             (None, Item::User(texts)) => {
                 if let Some(place) = entry.from.first() {
                     let whole = if Some(at) == last { LAST_BYTES } else { WHOLE_BYTES };
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     fn said(place: Place, text: &str) -> Entry {
-        Entry { item: Arc::new(Item::User(vec![text.into()])), from: Arc::from([place]), head: None, fixed: false }
+        Entry { item: Arc::new(Item::User(vec![text.into()])), from: Arc::from([place]), head: None, fixed: false, hook: false }
     }
 
     #[test]

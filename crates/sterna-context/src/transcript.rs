@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, Compacted, Digest, EffectKey, EffectResult, InputPart, Intended, ModelOutcome, Part, Place, Record,
-    Seq, ToolCall, ToolOutcome, ToolStatus,
+    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, ModelOutcome, Part, Place,
+    Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
 use crate::compact::{cut_text, head_text};
+use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
 #[derive(Debug, Clone, Default)]
@@ -23,10 +24,16 @@ pub struct Transcript {
     inputs: BTreeMap<Seq, (Place, Vec<InputPart>)>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     summaries: BTreeMap<Digest, Option<Arc<str>>>,
+    /// What hooks have said since the last request, and in which record.
+    notes: Vec<(Place, Arc<str>)>,
+    /// The inputs that the last turn began with: where among the items.
+    begun: Vec<(Seq, usize)>,
     /// How far `items` and `open` were after records of this log that changed them.
     marks: Vec<Mark>,
     /// Items that rewinds left behind, with the record of the rewind: a later one may go back to them.
-    left: Vec<(Seq, Vec<Entry>)>,
+    left: Vec<(Seq, Past)>,
+    /// Texts of strangers among the items, with the item that holds each.
+    untrusted: Vec<(usize, Arc<Untrusted>)>,
 }
 
 /// One item, and where it comes from.
@@ -39,6 +46,15 @@ pub struct Entry {
     pub head: Option<Arc<Compacted>>,
     /// It belongs to the step that is under way, and stays.
     pub fixed: bool,
+    /// Hooks said it, and no person.
+    pub hook: bool,
+}
+
+/// Items that a rewind or a compaction left behind.
+#[derive(Debug, Clone)]
+struct Past {
+    items: Vec<Entry>,
+    untrusted: Vec<(usize, Arc<Untrusted>)>,
 }
 
 /// The answer whose calls are being run. What it holds is shared with the marks.
@@ -50,6 +66,8 @@ struct OpenStep {
     /// The record of the answer.
     asked: Place,
     results: Vec<Option<(Place, Arc<CallResult>)>>,
+    /// Texts of strangers among the results.
+    untrusted: Vec<Arc<Untrusted>>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +75,7 @@ struct Mark {
     after: Seq,
     items: usize,
     open: Option<OpenStep>,
+    notes: Vec<(Place, Arc<str>)>,
 }
 
 impl Transcript {
@@ -85,6 +104,8 @@ impl Transcript {
             }
             Body::TurnStarted(started) => {
                 self.pass(&started.inputs);
+                let first = self.items.len().saturating_sub(started.inputs.len());
+                self.begun = started.inputs.iter().copied().zip(first..).collect();
                 self.mark(record.seq);
             }
             Body::Intent(intent) => match &intent.what {
@@ -107,6 +128,16 @@ impl Transcript {
                 self.inputs.clear();
                 self.marks.clear();
                 self.left.clear();
+                self.mark(record.seq);
+            }
+            Body::HookRan(ran) => {
+                if ran.event == HookEvent::UserPromptSubmit && ran.says.blocked {
+                    self.withhold(ran.input);
+                }
+                let event = ran.event.word();
+                let note = |text: &String| format!("<hook event=\"{event}\">\n{text}\n</hook>").into();
+                let place = self.place;
+                self.notes.extend(ran.says.context.iter().map(|text| (place, note(text))));
                 self.mark(record.seq);
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(record.seq, rewound.to),
@@ -140,6 +171,24 @@ impl Transcript {
         items
     }
 
+    /// The text of an input that waits, or that the last turn began with.
+    pub fn prompt(&self, seq: Seq) -> Option<String> {
+        if let Some((_, parts)) = self.inputs.get(&seq) {
+            return Some(input_text(parts));
+        }
+        let (_, at) = self.begun.iter().find(|(begun, _)| *begun == seq)?;
+        match &*self.items.get(*at)?.item {
+            Item::User(texts) => Some(texts.join("\n")),
+            Item::Assistant(_) | Item::Results(_) => None,
+        }
+    }
+
+    /// What the open calls were answered so far: text, and whether the call failed. In the order of the calls.
+    pub fn open_results(&self) -> impl Iterator<Item = Option<(&str, bool)>> {
+        let results = self.open.iter().flat_map(|open| &open.results);
+        results.map(|result| result.as_ref().map(|(_, result)| (result.text.as_str(), result.failed)))
+    }
+
     /// The same with where they come from.
     pub fn entries(&self, inputs: &[Seq]) -> Vec<Entry> {
         let mut entries = self.items.clone();
@@ -167,6 +216,23 @@ impl Transcript {
         self.inputs.get(&seq).map(|(_, parts)| parts.as_slice())
     }
 
+    /// Texts of strangers that the last request carried, each origin once: what the model asked for then is tainted by
+    /// them. Results of calls that no request has carried yet are not among them.
+    pub fn untrusted(&self) -> Vec<Untrusted> {
+        let mut all: Vec<Untrusted> = Vec::new();
+        for (_, one) in &self.untrusted {
+            match all.iter_mut().find(|held| held.origin == one.origin) {
+                Some(held) => {
+                    let new = one.flags.iter().filter(|flag| !held.flags.contains(flag));
+                    let new: Vec<String> = new.cloned().collect();
+                    held.flags.extend(new);
+                }
+                None => all.push(Untrusted::clone(one)),
+            }
+        }
+        all
+    }
+
     /// Items so far, without what waits for the next boundary.
     pub fn items(&self) -> &[Entry] {
         &self.items
@@ -185,6 +251,7 @@ impl Transcript {
                 from: Arc::from([self.place]),
                 head: Some(Arc::new(compacted.clone())),
                 fixed: false,
+                hook: false,
             });
         }
         items.extend(self.items.iter().skip(boundary.unwrap_or(0)).map(shorter));
@@ -195,7 +262,20 @@ impl Transcript {
                 }
             }
         }
-        self.left.push((seq, std::mem::replace(&mut self.items, items)));
+        let moved = |at: usize| (at + usize::from(compacted.archive.is_some())).checked_sub(boundary.unwrap_or(0));
+        let kept = |at: usize| at >= boundary.unwrap_or(0);
+        self.begun.retain(|(_, at)| kept(*at));
+        self.begun.iter_mut().for_each(|(_, at)| *at = moved(*at).unwrap_or(0));
+        // A summary was written by who had read it all.
+        let told = compacted.summary.is_some();
+        let untrusted = self.untrusted.iter().filter_map(|(at, one)| match kept(*at) {
+            true => moved(*at).map(|at| (at, one.clone())),
+            false => told.then(|| (0, one.clone())),
+        });
+        let untrusted = untrusted.collect();
+        let items = std::mem::replace(&mut self.items, items);
+        let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
+        self.left.push((seq, Past { items, untrusted }));
         self.show_head();
         self.mark(seq);
     }
@@ -212,30 +292,51 @@ impl Transcript {
     }
 
     fn mark(&mut self, after: Seq) {
-        self.marks.push(Mark { after, items: self.items.len(), open: self.open.clone() });
+        let (open, notes) = (self.open.clone(), self.notes.clone());
+        self.marks.push(Mark { after, items: self.items.len(), open, notes });
+    }
+
+    /// A prompt that a hook forbade reaches no model, in no later request either. Its place stays, so that rewinds
+    /// find what they look for.
+    fn withhold(&mut self, input: Option<Seq>) {
+        let at = self.begun.iter().find(|(seq, _)| Some(*seq) == input).map(|(_, at)| *at);
+        if let Some(slot) = at.and_then(|at| self.items.get_mut(at)) {
+            slot.item = Arc::new(Item::User(vec![WITHHELD.to_owned()]));
+            slot.hook = true;
+        }
     }
 
     /// Makes it what it was after the record `to`. Between two rewinds items are only added, so what stood after a
     /// record is the beginning of what stood when the next rewind came.
     fn rewind(&mut self, seq: Seq, to: Seq) {
         let known = self.marks.partition_point(|mark| mark.after <= to).checked_sub(1);
-        let (items, open) = match known.and_then(|at| self.marks.get(at)) {
-            Some(mark) => (mark.items, mark.open.clone()),
-            None => (0, None),
+        let (items, open, notes) = match known.and_then(|at| self.marks.get(at)) {
+            Some(mark) => (mark.items, mark.open.clone(), mark.notes.clone()),
+            None => (0, None, Vec::new()),
         };
-        let then = self.left.iter().find(|(at, _)| *at > to).map_or(&self.items, |(_, items)| items);
+        let then = self.left.iter().find(|(at, _)| *at > to);
+        let (then, strangers) =
+            then.map_or((&self.items, &self.untrusted), |(_, past)| (&past.items, &past.untrusted));
+        let untrusted = strangers.iter().filter(|(at, _)| *at < items).cloned().collect();
         let items: Vec<Entry> = then.iter().take(items).cloned().collect();
-        self.left.push((seq, std::mem::replace(&mut self.items, items)));
+        let items = std::mem::replace(&mut self.items, items);
+        let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
+        self.left.push((seq, Past { items, untrusted }));
         self.show_head();
-        self.open = open;
+        (self.open, self.notes) = (open, notes);
         self.inputs.retain(|input, _| *input <= to);
         self.mark(seq);
     }
 
     fn pass(&mut self, inputs: &[Seq]) {
         let more = self.boundary(inputs);
+        // The results are the first item of a boundary.
+        let at = self.items.len();
+        let strangers = self.open.iter().flat_map(|open| &open.untrusted).cloned();
+        self.untrusted.extend(strangers.map(|one| (at, one)));
         self.items.extend(more.into_iter().map(|entry| Entry { fixed: false, ..entry }));
         self.open = None;
+        self.notes.clear();
         for input in inputs {
             self.inputs.remove(input);
         }
@@ -245,9 +346,18 @@ impl Transcript {
         let results = self.open.iter().map(OpenStep::close);
         let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|(place, parts)| {
             let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
-            Entry { item: Arc::new(Item::User(texts)), from: Arc::from([*place]), head: None, fixed: true }
+            Entry { item: Arc::new(Item::User(texts)), from: Arc::from([*place]), head: None, fixed: true, hook: false }
         });
-        results.chain(heard).collect()
+        let told = self.notes.iter().map(|(_, note)| note.to_string()).collect::<Vec<_>>();
+        let from: Vec<Place> = self.notes.first().map(|(place, _)| *place).into_iter().collect();
+        let told = (!told.is_empty()).then(|| Entry {
+            item: Arc::new(Item::User(told)),
+            from: from.into(),
+            head: None,
+            fixed: true,
+            hook: true,
+        });
+        results.chain(told).chain(heard).collect()
     }
 
     fn answered(&mut self, key: &EffectKey, model: &ModelOutcome) {
@@ -265,12 +375,13 @@ impl Transcript {
         let says_something = parts.iter().any(|part| matches!(part, Part::Text(_) | Part::ToolCall(_)));
         if says_something {
             let (item, from) = (Arc::new(Item::Assistant(parts)), Arc::from([self.place]));
-            self.items.push(Entry { item, from, head: None, fixed: false });
+            self.items.push(Entry { item, from, head: None, fixed: false, hook: false });
         }
         self.open = (!calls.is_empty()).then(|| OpenStep {
             key: key.clone(),
             asked: self.place,
             results: vec![None; calls.len()],
+            untrusted: Vec::new(),
             calls: calls.into(),
         });
     }
@@ -282,10 +393,17 @@ impl Transcript {
         }
         let (at, place) = (key.ordinal as usize, self.place);
         if let (Some(call), Some(slot)) = (open.calls.get(at), open.results.get_mut(at)) {
+            let text = match &result.untrusted {
+                Some(untrusted) => {
+                    open.untrusted.push(Arc::new(Untrusted::clone(untrusted)));
+                    marked(&result.view, &untrusted.origin)
+                }
+                None => result.view.clone(),
+            };
             let result = CallResult {
                 call_id: call.id.clone(),
                 name: call.name.clone(),
-                text: result.view.clone(),
+                text,
                 failed: result.status != ToolStatus::Ok,
             };
             *slot = Some((place, Arc::new(result)));
@@ -308,7 +426,7 @@ impl OpenStep {
         };
         let (from, results): (Vec<Place>, Vec<CallResult>) =
             self.calls.iter().zip(&self.results).map(result).unzip();
-        Entry { item: Arc::new(Item::Results(results)), from: from.into(), head: None, fixed: true }
+        Entry { item: Arc::new(Item::Results(results)), from: from.into(), head: None, fixed: true, hook: false }
     }
 }
 
@@ -335,3 +453,6 @@ fn is_empty(part: &Part) -> bool {
 /// What the model reads in place of a result that was lost.
 pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown: the result of this call was lost. It may or may not have \
     happened. Look at the state of things before you do it again.";
+
+/// What stands in place of a prompt that a hook forbade.
+const WITHHELD: &str = "(A hook of the person withheld this message: it was not sent.)";

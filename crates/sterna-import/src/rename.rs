@@ -67,6 +67,13 @@ impl Names {
                     self.key(key);
                 }
             }
+            Body::HookRan(ran) => {
+                // It begins as a wait's name does.
+                self.wait(&mut ran.key);
+                if let Some(key) = &mut ran.tool {
+                    self.key(key);
+                }
+            }
             Body::TitleSet { .. }
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }

@@ -177,7 +177,15 @@ impl Writer {
 
 /// A result of a few words.
 pub fn answered(at: Millis, status: ToolStatus, view: &str) -> ToolOutcome {
-    ToolOutcome { status, view: view.into(), full: None, facts: Vec::new(), started_at: at, duration_ms: 0 }
+    ToolOutcome {
+        status,
+        view: view.into(),
+        full: None,
+        facts: Vec::new(),
+        started_at: at,
+        duration_ms: 0,
+        untrusted: None,
+    }
 }
 
 fn given_up() -> EffectResult {

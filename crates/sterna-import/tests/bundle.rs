@@ -177,6 +177,7 @@ impl Reference {
                         source: None,
                         preview: None,
                         content: digest(b"g"),
+                        untrusted: Vec::new(),
                     }),
                 })),
             );
@@ -230,6 +231,7 @@ impl Reference {
                         facts: vec![Fact::Command { exit_code: Some(0), signal: None, bytes: 1 }],
                         started_at: 1,
                         duration_ms: 1,
+                        untrusted: None,
                     }),
                 })),
             );

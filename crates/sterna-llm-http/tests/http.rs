@@ -40,6 +40,7 @@ fn request() -> Request {
         tools_off: false,
         max_output: 10,
         temperature: None,
+        schema: None,
     }
 }
 

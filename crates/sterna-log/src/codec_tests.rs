@@ -50,6 +50,7 @@ fn what_an_input_is_given_is_no_part_of_what_it_is() {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             max_output: None,
+            mode_of_session: false,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),
             output_schema: None,

@@ -231,6 +231,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::GrantGiven { .. }
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
+        | Body::HookRan(_)
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }

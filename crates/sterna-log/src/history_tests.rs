@@ -87,6 +87,7 @@ fn tool(full: Option<BlobRef>) -> Body {
         facts: vec![],
         started_at: 1,
         duration_ms: 1,
+        untrusted: None,
     });
     Body::Outcome(Box::new(Outcome { key: "s/1/1/tool/0".parse().unwrap(), attempt: 1, result }))
 }

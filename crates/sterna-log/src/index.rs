@@ -181,6 +181,7 @@ impl IndexDelta {
             | Body::CheckpointMissed { .. }
             | Body::Compacted(_)
             | Body::CompactionMissed { .. }
+            | Body::HookRan(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

@@ -17,6 +17,7 @@ mod index;
 mod log;
 mod memory;
 mod over;
+mod reserved;
 mod text;
 
 pub use batch::*;
@@ -28,4 +29,5 @@ pub use index::*;
 pub use log::*;
 pub use memory::*;
 pub use over::*;
+pub use reserved::{is_reserved, project_log, user_log};
 pub use text::*;

@@ -31,7 +31,7 @@ pub trait Log: Send + Sync {
     /// The input that was accepted under this idempotency key, if any.
     async fn find_key(&self, session: &SessionId, key: &str) -> Result<Option<KeyReceipt>, LogError>;
 
-    /// Sessions, newest first. O(page).
+    /// Sessions, newest first, without the [reserved](crate::is_reserved) logs. O(page).
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<SessionRow>, LogError>;
 
     /// Full-text search over what people and models said.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sterna_model::{BlobRef, Digest, Parent, Seq, SessionId};
 
+use crate::reserved::is_reserved;
 use crate::{
     Append, AppendKind, Batch, BlobWriter, Blobs, ChainReader, Decision, Fence, Filter, Head, Hit,
     IndexedText, KeyEntry, KeyReceipt, Lease, LeaseRequest, Log, LogError, Lookup, Page, Receipt, Sealed,
@@ -86,6 +87,7 @@ impl Log for MemoryLog {
         };
         let newest_first = state.order.iter().take(end).rev();
         let living = newest_first.filter_map(|id| state.sessions.get(id)).filter(|found| !found.deleted);
+        let living = living.filter(|found| !is_reserved(&found.row.id));
         let wanted = living.map(|found| &found.row).filter(|row| matches(filter, row));
         Ok(wanted.take(page.limit).cloned().collect())
     }

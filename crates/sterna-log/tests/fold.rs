@@ -80,7 +80,15 @@ fn says(step: u32, parts: Vec<Part>, classes: Vec<EffectClass>, billed: Billed) 
 }
 
 fn ended(n: u32, status: ToolStatus, view: &str, facts: Vec<Fact>) -> Body {
-    let result = ToolOutcome { status, view: view.into(), full: None, facts, started_at: 7, duration_ms: 2 };
+    let result = ToolOutcome {
+        status,
+        view: view.into(),
+        full: None,
+        facts,
+        started_at: 7,
+        duration_ms: 2,
+        untrusted: None,
+    };
     outcome(&key(1, EffectKind::Tool, n), EffectResult::Tool(result))
 }
 

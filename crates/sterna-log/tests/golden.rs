@@ -45,13 +45,21 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::Outcome(outcome) => match outcome.result {
             EffectResult::Model(_) => file!("outcome_model"),
             EffectResult::ModelFailed(_) => file!("outcome_model_failed"),
+            // Version 1 knew no origins.
+            EffectResult::Tool(ref tool) if tool.untrusted.is_some() => {
+                ["", include_str!("golden/v2/outcome_tool_untrusted.json")]
+            }
             EffectResult::Tool(_) => file!("outcome_tool"),
             EffectResult::Summary(_) => ["", include_str!("golden/v2/outcome_summary.json")],
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
+            WaitOn::Approval(ref asked) if !asked.untrusted.is_empty() => {
+                ["", include_str!("golden/v2/wait_approval_untrusted.json")]
+            }
             WaitOn::Approval(_) => file!("wait_approval"),
             WaitOn::Questions(_) => file!("wait_questions"),
+            WaitOn::Plan(_) => ["", include_str!("golden/v2/wait_plan.json")],
         },
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
@@ -64,6 +72,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::Rewound(_) => file!("rewound"),
         Body::Compacted(_) => ["", include_str!("golden/v2/compacted.json")],
         Body::CompactionMissed { .. } => ["", include_str!("golden/v2/compaction_missed.json")],
+        Body::HookRan(_) => ["", include_str!("golden/v2/hook_ran.json")],
     }
 }
 
@@ -102,7 +111,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 35, "each file has its draft below");
+    assert_eq!(files.len(), 37, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -199,6 +208,7 @@ fn drafts() -> Vec<Draft> {
                 add_dirs: vec!["/x".into()],
                 tools: vec!["read".into()],
                 max_output: Some(4096),
+                mode_of_session: false,
                 sandbox: SandboxWish::Auto,
                 fallback: Vec::new(),
                 output_schema: None,
@@ -401,6 +411,7 @@ fn drafts() -> Vec<Draft> {
                 ],
                 started_at: 1_699_999_999_999,
                 duration_ms: 1,
+                untrusted: None,
             }),
         }))),
         step(Body::InDoubt { key: key("demo/1/2/tool/1"), resolution: InDoubtPolicy::Rerun }),
@@ -417,7 +428,40 @@ fn drafts() -> Vec<Draft> {
                 source: Some("config.toml:3".into()),
                 preview: Some("- x".into()),
                 content: hash(8),
+                untrusted: Vec::new(),
             }),
+        }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w3".into(),
+            key: key("demo/1/2/tool/3"),
+            deadline: None,
+            answered: false,
+            on: WaitOn::Plan(SubmittedPlan {
+                slug: "fix-it".into(),
+                content: "# Fix it".into(),
+                after: Mode::AcceptEdits,
+            }),
+        }))),
+        step(Body::HookRan(Box::new(HookRan {
+            key: "demo/1/2/hook/PreToolUse/0.1".into(),
+            event: HookEvent::PreToolUse,
+            tool: Some(key("demo/1/2/tool/0")),
+            input: Some(4),
+            hooks: vec![HookReport {
+                name: "hooks.json:PreToolUse.1.1".into(),
+                end: HookEnd::FailedClosed,
+                duration_ms: 3,
+                message: "hello".into(),
+                output: "noise".into(),
+            }],
+            says: HookSays {
+                blocked: true,
+                permission: Some(Decision::Ask),
+                reason: "so".into(),
+                stop: Some("enough".into()),
+                rewrite: Some(Rewrite { arguments: "{}".into(), class: EffectClass::AtMostOnce }),
+                context: vec!["mind".into()],
+            },
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),
@@ -464,6 +508,38 @@ fn drafts() -> Vec<Draft> {
             skipped_names: vec!["big: 9 bytes are over the limit of one file".into()],
         }))),
         step(Body::CheckpointMissed { root: "/".into(), why: "it is the root of the file system".into() }),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/tool/1"),
+            attempt: 1,
+            result: EffectResult::Tool(ToolOutcome {
+                status: ToolStatus::Ok,
+                view: "a page".into(),
+                full: None,
+                facts: vec![],
+                started_at: 1_699_999_999_999,
+                duration_ms: 1,
+                untrusted: Some(Box::new(Untrusted {
+                    origin: "web:docs.rs".into(),
+                    flags: vec!["ignore-instructions".into()],
+                })),
+            }),
+        }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w3".into(),
+            key: key("demo/1/2/tool/1"),
+            deadline: None,
+            answered: false,
+            on: WaitOn::Approval(Approval {
+                tool: "web_fetch".into(),
+                summary: "fetch".into(),
+                reason: "it reaches out".into(),
+                rule: None,
+                source: None,
+                preview: None,
+                content: hash(8),
+                untrusted: vec![Untrusted { origin: "web:docs.rs".into(), flags: vec![] }],
+            }),
+        }))),
         session(Body::Rewound(Rewound { to: 5, files: Some(hash(9)), conversation: true, by: by() })),
     ]
 }

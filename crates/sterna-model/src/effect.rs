@@ -24,6 +24,8 @@ pub enum Transition {
     Grace,
     /// What the window cannot hold any more is to be summed up: no step of the task.
     Compact,
+    /// A stop hook wants the turn to go on.
+    StopHook,
     /// The answer is not what the turn's output schema asks for.
     Repair,
 }
@@ -38,6 +40,7 @@ impl Transition {
             Self::Nudge => "nudge",
             Self::Grace => "grace",
             Self::Compact => "compact",
+            Self::StopHook => "stop_hook",
             Self::Repair => "repair",
         }
     }
@@ -97,8 +100,12 @@ pub struct CallTool {
     pub approved: bool,
     /// How often somebody was asked.
     pub waits: u32,
-    /// It was asked and answered after its last intent: that attempt ended with the question, and is not in doubt.
-    pub answered: bool,
+    /// How often its arguments were replaced, by hooks and by people.
+    pub changes: u32,
+    /// How often hooks did.
+    pub rewrites: u32,
+    /// Somebody was asked after its last intent: that attempt ended with the question, and is not in doubt.
+    pub asked: bool,
     /// Its last attempt is in doubt, and `ruling` is a person's answer to whether it is run again.
     pub doubt_answered: bool,
     /// What its last attempt may have done is being taken back: the intent of that is in the log.
@@ -141,6 +148,17 @@ pub enum Ruling {
     },
     /// Answers to questions, in their order.
     Answers(Vec<String>),
+    /// Allowed with these arguments in place of the call's own.
+    Edited(crate::Rewrite),
+    /// The plan is approved.
+    Plan {
+        /// The mode that follows; `None`: the one that the plan was submitted with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mode: Option<crate::Mode>,
+        /// The person's text in place of the model's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<String>,
+    },
     Timeout,
 }
 

@@ -5,9 +5,9 @@
 use serde::Serialize;
 
 use crate::{
-    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, Limits, Millis, Mode, ModelStop, OnAsk,
-    Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Usage,
-    WaitId,
+    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent, HookReport,
+    HookSays, Limits, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem,
+    ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -184,6 +184,9 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
         duration_ms: u64,
+        /// Where the output comes from, when it is text of strangers: `web:docs.rs`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        origin: Option<String>,
     },
     #[serde(rename = "approval.requested")]
     ApprovalRequested {
@@ -198,6 +201,9 @@ pub enum EventKind {
         source: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         preview: Option<String>,
+        /// Texts of strangers that the model had read.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        untrusted: Vec<Untrusted>,
     },
     #[serde(rename = "approval.resolved")]
     ApprovalResolved {
@@ -206,6 +212,29 @@ pub enum EventKind {
         by: String,
         #[serde(skip_serializing_if = "String::is_empty")]
         feedback: String,
+        /// What a person wrote in place of the call's arguments, or of the plan.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        arguments: Option<String>,
+    },
+    /// A plan waits for a person. `approval.resolved` answers it.
+    #[serde(rename = "plan.submitted")]
+    PlanSubmitted {
+        wait: WaitId,
+        call_id: String,
+        slug: String,
+        content: String,
+        /// The mode that a yes leads to.
+        after: Mode,
+    },
+    #[serde(rename = "hook.ran")]
+    HookRan {
+        event: HookEvent,
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        call_id: Option<String>,
+        #[serde(skip_serializing_if = "HookSays::is_nothing")]
+        says: HookSays,
+        hooks: Vec<HookReport>,
     },
     #[serde(rename = "question.asked")]
     QuestionAsked { wait: WaitId, call_id: String, questions: Vec<QuestionRef> },

@@ -6,6 +6,7 @@
 mod compact;
 mod effect;
 mod event;
+mod hook;
 mod ids;
 mod message;
 mod placeholder;
@@ -18,6 +19,7 @@ mod usage;
 pub use compact::*;
 pub use effect::*;
 pub use event::*;
+pub use hook::*;
 pub use ids::*;
 pub use message::*;
 pub use placeholder::*;

@@ -23,12 +23,14 @@ pub enum Mode {
     Bypass,
     /// Nothing that writes can run.
     Plan,
+    /// Each write is shown to a person, who allows, edits or refuses it.
+    Pair,
 }
 
 impl Mode {
     /// All modes that are built, in the order of the documentation.
-    pub const ALL: [Self; 6] =
-        [Self::Execute, Self::AcceptEdits, Self::Ask, Self::NeverAsk, Self::Bypass, Self::Plan];
+    pub const ALL: [Self; 7] =
+        [Self::Execute, Self::AcceptEdits, Self::Ask, Self::NeverAsk, Self::Bypass, Self::Plan, Self::Pair];
 
     /// The word in configuration, flags and events.
     pub fn word(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Mode {
             Self::NeverAsk => "never-ask",
             Self::Bypass => "bypass",
             Self::Plan => "plan",
+            Self::Pair => "pair",
         }
     }
 }
@@ -124,6 +127,30 @@ pub enum GrantScope {
     Once,
     Turn,
     Session,
+    /// All sessions in one folder. Stored beside them.
+    Project,
+    /// All sessions of the user. Stored beside them.
+    User,
+}
+
+impl GrantScope {
+    /// Whether it outlives its session.
+    pub fn is_stored(self) -> bool {
+        match self {
+            Self::Once | Self::Turn | Self::Session => false,
+            Self::Project | Self::User => true,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Turn => "turn",
+            Self::Session => "session",
+            Self::Project => "project",
+            Self::User => "user",
+        }
+    }
 }
 
 /// A permission given once: a capability bound to its content.
@@ -212,7 +239,6 @@ impl SandboxWish {
     }
 
     /// Whether nothing was wished for: not written into records.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }

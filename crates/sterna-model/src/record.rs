@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult, Grant, InDoubtPolicy,
-    InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
-    SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Usage, WaitId,
+    BlobRef, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan,
+    InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
+    SandboxWish, Seq, SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -65,6 +65,7 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnNo>,
     },
+    /// In force from the next turn until changed; at once where it is a record of the running turn.
     ModeChanged {
         mode: Mode,
         by: String,
@@ -147,6 +148,7 @@ pub enum Body {
         trigger: CompactTrigger,
         why: String,
     },
+    HookRan(Box<HookRan>),
 }
 
 /// The first record of every log.
@@ -230,6 +232,9 @@ pub struct Given {
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
+    /// Nobody chose `mode` for this input: where the session's own mode was switched, that one counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mode_of_session: bool,
     #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
     pub sandbox: SandboxWish,
     /// Routes that take over, in this order, when the one before them fails for good.
@@ -399,6 +404,8 @@ pub struct WaitOpened {
 pub enum WaitOn {
     Approval(Approval),
     Questions(Vec<Question>),
+    /// Only a person's yes to it ends plan mode.
+    Plan(SubmittedPlan),
 }
 
 impl WaitOn {
@@ -406,8 +413,12 @@ impl WaitOn {
     pub fn takes(&self, ruling: &Ruling) -> bool {
         match (self, ruling) {
             (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
-            (Self::Approval(_), Ruling::Allow) | (Self::Questions(_), Ruling::Answers(_)) => true,
-            (Self::Approval(_), Ruling::Answers(_)) | (Self::Questions(_), Ruling::Allow) => false,
+            (Self::Approval(_), Ruling::Allow | Ruling::Edited(_))
+            | (Self::Questions(_), Ruling::Answers(_))
+            | (Self::Plan(_), Ruling::Allow | Ruling::Plan { .. }) => true,
+            (Self::Approval(_), Ruling::Answers(_) | Ruling::Plan { .. })
+            | (Self::Questions(_), Ruling::Allow | Ruling::Edited(_) | Ruling::Plan { .. })
+            | (Self::Plan(_), Ruling::Answers(_) | Ruling::Edited(_)) => false,
         }
     }
 }
@@ -429,6 +440,20 @@ pub struct Approval {
     pub preview: Option<String>,
     /// What a grant given in answer would be bound to.
     pub content: Digest,
+    /// Texts of strangers that the model had read when it asked for this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrusted: Vec<Untrusted>,
+}
+
+/// A plan that the model asks a person to approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmittedPlan {
+    /// Its name: 1 to 64 characters of `a-z0-9-`.
+    pub slug: String,
+    /// Markdown, at most 64 KiB.
+    pub content: String,
+    /// The mode that a yes leads to, unless the person names another: the one before plan mode.
+    pub after: Mode,
 }
 
 /// One question of `ask_user`.

@@ -115,6 +115,19 @@ pub struct ToolOutcome {
     /// When it started; equal to the time of its record for calls that never ran.
     pub started_at: Millis,
     pub duration_ms: u64,
+    /// Where the view comes from, when it was written by somebody whom nobody here has trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untrusted: Option<Box<Untrusted>>,
+}
+
+/// Text of strangers: a web page, an MCP server's answer, a file from outside the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untrusted {
+    /// `web:docs.rs`, `mcp:server`, `file:/tmp/x`: the kind and the name.
+    pub origin: String,
+    /// Names of the injection patterns that it matches. They flag, and remove nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// Something a tool result says about the session's world.

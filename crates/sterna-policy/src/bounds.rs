@@ -23,13 +23,13 @@ pub(crate) fn touch(bounds: &mut Bounds, how: How, real: &[PathBuf], mode: Mode)
 
 /// What rules say of programs that do more than can be seen. A rule that restricts holds by the kernel where its pattern is
 /// a plain path, with or without all beneath; one that allows adds the same.
-pub(crate) fn rules(bounds: &mut Bounds, rules: &[Rule], places: Places) {
-    for rule in rules {
+pub(crate) fn rules(bounds: &mut Bounds, rules: &[Rule], places: Places, tainted: bool) {
+    for rule in rules.iter().filter(|rule| tainted || !rule.is_conditional()) {
         let (pattern, reads) = match &rule.target {
             Target::Read(Some(pattern)) => (pattern, true),
             Target::Write(Some(pattern)) => (pattern, false),
             Target::Web(pattern) if rule.decision() == Decision::Allow => {
-                bounds.hosts.extend(host(rule, pattern.as_ref(), rules));
+                bounds.hosts.extend(host(rule, pattern.as_ref(), rules, tainted));
                 continue;
             }
             Target::Read(None)
@@ -62,18 +62,23 @@ pub(crate) fn rules(bounds: &mut Bounds, rules: &[Rule], places: Places) {
 
 /// The hosts of an allow rule as a domain list says them. A list cannot say "but not that one": where another rule restricts
 /// some of them, none is opened, and a line reaches only what it names.
-fn host(rule: &Rule, pattern: Option<&Text>, rules: &[Rule]) -> Option<String> {
+fn host(rule: &Rule, pattern: Option<&Text>, rules: &[Rule], tainted: bool) -> Option<String> {
     let text = match pattern {
         None => "*".to_owned(),
         Some(pattern) if pattern.is_everything() => "*".to_owned(),
-        Some(_) => rule.text().split_once('(')?.1.strip_suffix(')')?.trim().to_ascii_lowercase(),
+        Some(_) => rule.unconditional().split_once('(')?.1.strip_suffix(')')?.trim().to_ascii_lowercase(),
     };
     let beneath = text.strip_prefix("*.").unwrap_or(&text);
     if text != "*" && beneath.contains(['*', '\\']) {
         return None;
     }
     let single = !text.contains('*');
-    let restricted = rules.iter().any(|other| match &other.target {
+    // What does not count now restricts nothing, and what everybody is asked is lifted by a rule that says so.
+    let counts = |other: &&Rule| match other.is_conditional() {
+        true => tainted && !(rule.is_conditional() && other.scope() == Scope::Builtin),
+        false => true,
+    };
+    let restricted = rules.iter().filter(counts).any(|other| match &other.target {
         Target::Web(_) if other.decision() == Decision::Allow => false,
         Target::Web(None) => true,
         Target::Web(Some(other)) => !single || host_matches(other, &text),
@@ -94,13 +99,14 @@ mod tests {
             let (text, source) = ((*text).to_owned(), "t".to_owned());
             Rule::parse(&RuleText { decision: *decision, text, scope: Scope::User, source }).unwrap()
         };
-        let said = |rules: &[(Decision, &str)]| {
+        let judged = |tainted: bool, rules: &[(Decision, &str)]| {
             let rules: Vec<Rule> = rules.iter().map(rule).collect();
             let roots = [PathBuf::from("/w")];
             let mut bounds = Bounds::default();
-            super::rules(&mut bounds, &rules, Places { roots: &roots, home: Some(Path::new("/h")) });
+            super::rules(&mut bounds, &rules, Places { roots: &roots, home: Some(Path::new("/h")) }, tainted);
             bounds
         };
+        let said = |rules: &[(Decision, &str)]| judged(false, rules);
         use Decision::{Allow, Ask, Deny};
         let bounds = said(&[
             (Allow, "Write(~/notes/**)"),
@@ -130,5 +136,12 @@ mod tests {
         for (rules, want) in table {
             assert_eq!(hosts(rules), *want, "{rules:?}");
         }
+        // Text of strangers closes what it might send to, unless a rule says otherwise.
+        let hosts = |tainted: bool, rules: &[(Decision, &str)]| judged(tainted, rules).hosts;
+        let asks = (Ask, "Web(*) when tainted");
+        assert_eq!(hosts(false, &[asks, (Allow, "Web(docs.rs)")]), ["docs.rs"]);
+        assert_eq!(hosts(true, &[asks, (Allow, "Web(docs.rs)")]), [""; 0]);
+        assert_eq!(hosts(true, &[(Allow, "Web(docs.rs) when tainted")]), ["docs.rs"]);
+        assert_eq!(hosts(false, &[(Allow, "Web(docs.rs) when tainted")]), [""; 0]);
     }
 }

@@ -14,14 +14,19 @@ pub fn builtin_rules() -> Vec<Rule> {
     let asked_reads = [(Decision::Ask, "Read(**/.env*)".to_owned())];
     let denied_writes = UNWRITABLE.iter().chain(&KEY_STORES).map(|p| (Decision::Deny, format!("Write({p})")));
     let asked_writes = [(Decision::Ask, "Write(**/.env*)".to_owned())];
-    let all = denied_reads.chain(asked_reads).chain(denied_writes).chain(asked_writes);
+    let tainted = TAINTED.iter().map(|rule| (Decision::Ask, format!("{rule} when tainted")));
+    let all = denied_reads.chain(asked_reads).chain(denied_writes).chain(asked_writes).chain(tainted);
     // A test holds that every one of them parses.
     all.filter_map(|(decision, text)| Rule::parse(&write((decision, &text))).ok()).collect()
 }
 
 /// How many rules there must be.
 #[cfg(test)]
-pub(crate) const COUNT: usize = 2 * KEY_STORES.len() + UNWRITABLE.len() + 2;
+pub(crate) const COUNT: usize = 2 * KEY_STORES.len() + UNWRITABLE.len() + 2 + TAINTED.len();
+
+/// What a page's text may try to bring about: data sent out, and what stays when the page is gone: notes, rights and
+/// work for later.
+const TAINTED: [&str; 6] = ["Web(*)", "remember", "forget", "request_permission", "schedule", "trigger"];
 
 const KEY_STORES: [&str; 16] = [
     "~/.ssh/id_*[!b]", // all but the public halves, which end in `.pub`

@@ -65,6 +65,9 @@ pub struct Ask<'a> {
     pub state_dirs: &'a [PathBuf],
     /// What holds the commands of this call.
     pub sandbox: Sandbox,
+    /// Where the texts of strangers come from that the model had before it when it asked for this call: `web:docs.rs`.
+    /// Empty: none.
+    pub untrusted: &'a [&'a str],
     /// Resolves the symlinks of an absolute path component by component, `..` included, as far as it exists.
     pub resolve: &'a dyn Fn(&Path) -> PathBuf,
 }
@@ -75,6 +78,9 @@ pub struct Verdict {
     pub decision: Decision,
     /// One sentence for people and the model.
     pub reason: String,
+    /// It was decided so because of texts of strangers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tainted: bool,
     /// The rule that decided, as it was written.
     pub rule: Option<String>,
     /// `file:line` of that rule.
@@ -89,6 +95,9 @@ pub struct Verdict {
     /// What the call may change in files, whatever the decision is.
     #[serde(skip)]
     pub changes: Changes,
+    /// It asks, and nothing but the mode makes it: neither a rule nor the safety floor has a say.
+    #[serde(skip)]
+    pub by_mode: bool,
     /// What a sandbox has to let the call's commands do, and must not, when they run.
     #[serde(skip)]
     pub bounds: Bounds,
@@ -255,6 +264,8 @@ impl Judge<'_> {
     fn ask_or_wall(&mut self, reason: String) {
         if self.ask.mode == Mode::Plan {
             self.find(Rank::Wall, format!("plan mode: nothing that may write can run: {reason}"), None);
+        } else if self.ask.mode == Mode::Pair {
+            self.find(Rank::AskByRule, format!("mode `pair` shows what may write: {reason}"), None);
         } else {
             self.find(Rank::AskByMode, reason, None);
         }
@@ -263,14 +274,42 @@ impl Judge<'_> {
     /// Holds the rules that restrict against something. Returns whether one denies.
     fn restrict(&mut self, what: &str, matches: impl Fn(&Rule) -> bool) {
         for (i, rule) in self.ask.rules.iter().enumerate() {
+            if !self.counts(rule) {
+                continue;
+            }
             let rank = match rule.decision() {
                 Decision::Deny => Rank::Deny,
                 Decision::Ask => Rank::AskByRule,
                 Decision::Allow => continue,
             };
-            if matches(rule) {
+            if matches(rule) && !self.is_lifted(rule, &matches) {
                 let verb = if rank == Rank::Deny { "denied" } else { "asked for" };
-                self.find(rank, format!("{what}: {verb} by {}", described(rule)), Some(i));
+                let because = self.because(rule);
+                self.find(rank, format!("{what}: {verb} by {}{because}", described(rule)), Some(i));
+            }
+        }
+    }
+
+    /// Whether a rule is about this call at all.
+    fn counts(&self, rule: &Rule) -> bool {
+        !rule.when_tainted || !self.ask.untrusted.is_empty()
+    }
+
+    /// What everybody is asked because of texts of strangers can be allowed by a rule that says `when tainted` too.
+    fn is_lifted(&self, rule: &Rule, matches: impl Fn(&Rule) -> bool) -> bool {
+        rule.when_tainted
+            && rule.scope() == Scope::Builtin
+            && self.allowed(|other| other.when_tainted && matches(other)).is_some()
+    }
+
+    /// The texts of strangers that make a conditional rule count.
+    fn because(&self, rule: &Rule) -> String {
+        match self.ask.untrusted {
+            [] => String::new(),
+            _ if !rule.when_tainted => String::new(),
+            [one] => format!(", because the model has read text from {one}"),
+            [first, rest @ ..] => {
+                format!(", because the model has read text from {first} and {} more", rest.len())
             }
         }
     }
@@ -278,7 +317,7 @@ impl Judge<'_> {
     /// The strongest allow rule that fits.
     fn allowed(&self, matches: impl Fn(&Rule) -> bool) -> Option<usize> {
         let rules = self.ask.rules.iter().enumerate();
-        let fits = rules.filter(|(_, r)| r.decision() == Decision::Allow && matches(r));
+        let fits = rules.filter(|(_, r)| r.decision() == Decision::Allow && self.counts(r) && matches(r));
         fits.min_by_key(|(_, r)| r.scope()).map(|(i, _)| i)
     }
 
@@ -305,7 +344,7 @@ impl Judge<'_> {
             Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
             Access::Other => {
                 self.changes.unknown = true;
-                match self.tool_rule.filter(|_| self.ask.mode != Mode::Plan) {
+                match self.tool_rule.filter(|_| !matches!(self.ask.mode, Mode::Plan | Mode::Pair)) {
                     Some(i) => {
                         let reason = format!("allowed by {}", described(&self.ask.rules[i]));
                         self.find(Rank::Allow, reason, Some(i));
@@ -367,6 +406,11 @@ impl Judge<'_> {
         if by_command && !open && !self.glimpsing {
             bounds::touch(&mut self.bounds, how, &real, self.ask.mode);
         }
+        if how != How::Read && self.ask.mode == Mode::Pair {
+            // No allow rule answers it: that the person sees each write is what the mode is for.
+            self.find(Rank::AskByRule, format!("{what}: mode `pair` shows each write"), None);
+            return;
+        }
         let covering = match by {
             By::Tool => self.tool_rule,
             By::Command(rule) => rule,
@@ -416,6 +460,9 @@ impl Judge<'_> {
                     self.find(Rank::Allow, format!("{what}: file tools may write in the workspace"), None);
                 }
                 Mode::Plan => self.find(Rank::Wall, format!("plan mode: {what}"), None),
+                Mode::Pair => {
+                    self.find(Rank::AskByRule, format!("{what}: mode `pair` shows each write"), None);
+                }
             },
         }
     }
@@ -424,7 +471,7 @@ impl Judge<'_> {
     fn sandboxed(&self) -> bool {
         let trusting = match self.ask.mode {
             Mode::Execute | Mode::NeverAsk | Mode::Bypass => true,
-            Mode::AcceptEdits | Mode::Ask | Mode::Plan => false,
+            Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair => false,
         };
         trusting && self.ask.sandbox.holds()
     }
@@ -474,7 +521,11 @@ impl Judge<'_> {
             return;
         }
         // What lies beneath is not seen: a rule that may reach it at least asks, and denies where asking is off.
-        for (i, rule) in self.ask.rules.iter().enumerate().filter(|(_, r)| r.restricts()) {
+        let rules = self.ask.rules;
+        for (i, rule) in rules.iter().enumerate().filter(|(_, r)| r.restricts()) {
+            if !self.counts(rule) {
+                continue;
+            }
             let Some(Some(p)) = about(rule, how) else { continue };
             let may = real.iter().any(|folder| match p.may_match_beneath(folder, places) {
                 Beneath::No => false,
@@ -533,7 +584,8 @@ impl Judge<'_> {
         }
         plan.commands.iter().for_each(|c| self.command(c, &mut cwds));
         self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
-        bounds::rules(&mut self.bounds, self.ask.rules, self.places);
+        let tainted = !self.ask.untrusted.is_empty();
+        bounds::rules(&mut self.bounds, self.ask.rules, self.places, tainted);
         self.plan = Some(plan);
     }
 
@@ -670,7 +722,7 @@ impl Judge<'_> {
             (
                 Rank::AskByMode | Rank::AskByRule,
                 None,
-                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan,
+                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair,
             ) => (Decision::Ask, why),
         };
         let met = |i: &usize| {
@@ -680,12 +732,14 @@ impl Judge<'_> {
         Verdict {
             decision,
             reason,
+            tainted: rule.is_some_and(|i| rules[i].when_tainted),
             rule: rule.map(|i| rules[i].text().to_owned()),
             source: rule.map(|i| rules[i].source().to_owned()),
             needs: self.needs,
             rules: self.met.iter().map(met).collect(),
             shell: self.plan,
             changes: self.changes,
+            by_mode: decision == Decision::Ask && rank == Rank::AskByMode,
             bounds: self.bounds,
         }
     }

@@ -14,6 +14,8 @@ use crate::shell::{ShellPlan, SimpleCommand};
 pub struct Rule {
     pub(crate) written: RuleText,
     pub(crate) target: Target,
+    /// Counts only while the model has text of strangers before it.
+    pub(crate) when_tainted: bool,
 }
 
 /// What a rule is about.
@@ -36,6 +38,12 @@ impl Rule {
     pub fn parse(written: &RuleText) -> Result<Self, RuleError> {
         let text = written.text.as_str();
         let error = |at, kind| RuleError { text: text.to_owned(), at, kind };
+        let (text, condition) = split_condition(text);
+        let when_tainted = match condition {
+            None => false,
+            Some((_, "tainted")) => true,
+            Some((at, other)) => return Err(error(at, RuleErrorKind::UnknownCondition(other.to_owned()))),
+        };
         let name = text.split('(').next().unwrap_or_default();
         if name.is_empty() {
             return Err(error(0, RuleErrorKind::NoName));
@@ -74,7 +82,12 @@ impl Rule {
             }
             _ => Target::Tool(Text::new(name)),
         };
-        Ok(Self { written: written.clone(), target })
+        Ok(Self { written: written.clone(), target, when_tainted })
+    }
+
+    /// As it was written, and where.
+    pub fn written(&self) -> &RuleText {
+        &self.written
     }
 
     pub fn decision(&self) -> Decision {
@@ -93,6 +106,16 @@ impl Rule {
     /// `file:line`, or the flag that gave it.
     pub fn source(&self) -> &str {
         &self.written.source
+    }
+
+    /// Whether the rule counts only while the model has text of strangers before it: `Web(*) when tainted`.
+    pub fn is_conditional(&self) -> bool {
+        self.when_tainted
+    }
+
+    /// The rule without its decision and its condition.
+    pub(crate) fn unconditional(&self) -> &str {
+        split_condition(&self.written.text).0
     }
 
     /// Whether the rule only restricts: then it is matched as widely as it can be meant.
@@ -297,6 +320,19 @@ pub(crate) enum Beneath {
     Here,
 }
 
+/// A rule's text without its condition, and the condition with its place. Within brackets ` when ` is part of the
+/// pattern.
+fn split_condition(text: &str) -> (&str, Option<(usize, &str)>) {
+    match text.rsplit_once(CONDITION) {
+        Some((rule, condition))
+            if !condition.ends_with(')') && (rule.ends_with(')') || !rule.contains('(')) =>
+        {
+            (rule, Some((rule.len() + CONDITION.len(), condition)))
+        }
+        _ => (text, None),
+    }
+}
+
 /// Whether a host pattern covers a host, which may carry a port.
 pub(crate) fn host_matches(pattern: &Text, host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -332,6 +368,7 @@ fn unknown_capability(name: &str) -> RuleErrorKind {
     RuleErrorKind::UnknownCapability { given: name.to_owned(), nearest }
 }
 
+const CONDITION: &str = " when ";
 const CAPABILITIES: [&str; 4] = ["Read", "Write", "Shell", "Web"];
 
 /// A rule that says nothing, and where it goes wrong.
@@ -366,6 +403,8 @@ pub enum RuleErrorKind {
     OtherHome,
     #[error("bad glob: {0}")]
     BadGlob(String),
+    #[error("the condition `{0}` is not known; a rule may end with `when tainted`")]
+    UnknownCondition(String),
     #[error("not a host; write it without scheme, path and user, such as `docs.rs` or `*.example.org`")]
     NotAHost,
     #[error("its `match` example `{0}` does not match")]

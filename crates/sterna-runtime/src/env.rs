@@ -36,7 +36,8 @@ pub trait Env: Send + Sync {
     /// Sterna's own state and configuration: no tool writes there.
     fn state_dirs(&self) -> Vec<PathBuf>;
 
-    /// What keys of waits are signed with: the same in every process of a store, and nobody else's. `None`: no keys.
+    /// What keys of waits are signed with, and placeholders of secrets keyed with: the same in every process of a
+    /// store, and nobody else's. `None`: no keys, and whoever has a placeholder can try guesses against it.
     fn wait_secret(&self) -> Option<[u8; 32]> {
         None
     }

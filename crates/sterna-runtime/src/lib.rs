@@ -12,7 +12,9 @@ mod driver;
 mod effects;
 mod env;
 mod error;
+mod hooks;
 mod hub;
+mod kept;
 mod observe;
 mod parts;
 mod reader;
@@ -21,8 +23,10 @@ mod resident;
 mod rewind;
 mod runtime;
 mod schema;
+mod secrets;
 mod shared;
 mod state;
+mod strangers;
 mod tools;
 mod waits;
 mod what_if;
@@ -31,9 +35,14 @@ pub use breakers::OpenBreaker;
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
 };
-pub use effects::pipeline::{explain, plan_context};
+pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
+pub use hooks::{
+    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet,
+    HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+};
+pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;
 pub use sterna_context::Owned;
 pub use context::{ContextDiff, ContextReport, ContextRow, context};
@@ -42,6 +51,7 @@ pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};
 pub use schema::check_output_schema;
+pub use secrets::Secrets;
 pub use state::State;
 pub use tools::Toolbox;
 pub use waits::Resolve;

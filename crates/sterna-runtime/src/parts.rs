@@ -13,7 +13,7 @@ use sterna_model::{
     TurnStarted,
 };
 
-use crate::{Env, SharedCheckpoints, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -25,6 +25,10 @@ pub struct Parts {
     pub tools: Toolbox,
     /// Keeps the workspace before effects that may write in it. `None`: nothing is kept, and no file can be rewound.
     pub checkpoints: Option<SharedCheckpoints>,
+    /// What must be neither kept, shown nor sent. The default finds secrets by pattern alone.
+    pub secrets: Secrets,
+    /// Whoever wants to be asked, or told. `None`: nobody, and nothing is spent on it.
+    pub hooks: Option<SharedHooks>,
     /// Says how commands are confined. `None`: they are not.
     pub levels: Option<Arc<dyn Levels>>,
 }
@@ -56,6 +60,8 @@ pub struct TurnConfig {
     pub tools: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
+    /// Nobody chose `mode`: where the session was switched to another, that one counts.
+    pub mode_of_session: bool,
     pub sandbox: SandboxWish,
     /// Routes that take over, in this order, when the one before them fails for good.
     pub fallback: Vec<Route>,
@@ -85,6 +91,7 @@ impl TurnConfig {
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
             max_output: self.max_output,
+            mode_of_session: self.mode_of_session,
             sandbox: self.sandbox,
             fallback: self.fallback.clone(),
             output_schema: self.output_schema.clone().map(Box::new),
@@ -108,6 +115,7 @@ impl TurnConfig {
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
             max_output: given.max_output,
+            mode_of_session: given.mode_of_session,
             sandbox: given.sandbox,
             fallback: given.fallback.clone(),
             output_schema: given.output_schema.as_deref().cloned(),
@@ -134,6 +142,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         tools,
         // Each model call has its own in its intent.
         max_output: _,
+        mode_of_session: _,
         sandbox,
         fallback,
         output_schema,
@@ -192,7 +201,12 @@ impl PromptSource {
     }
 
     /// The prompt of a turn: it advertises the turn's tools. The same list is used for advertising and dispatch.
-    pub(crate) fn prompt(&self, tools: &Toolbox, turn: &TurnStarted) -> Result<Prompt, PromptError> {
+    pub(crate) fn prompt(
+        &self,
+        tools: &Toolbox,
+        turn: &TurnStarted,
+        secrets: &Secrets,
+    ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
@@ -204,7 +218,11 @@ impl PromptSource {
         {
             return Ok(prompt.clone());
         }
-        let sections = self.0.sections.iter().chain(&own).cloned().collect();
+        let mut sections: Vec<Section> = self.0.sections.iter().chain(&own).cloned().collect();
+        let clean = secrets.common();
+        for section in &mut sections {
+            clean.redact_in_place(&mut section.text);
+        }
         let prompt = Prompt::assemble(sections, tools.specs(names))?;
         made.insert(names.clone(), (own, prompt.clone()));
         Ok(prompt)

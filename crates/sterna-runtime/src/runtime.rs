@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::FutureExt;
-use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt};
+use serde_json::json;
+use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route, RuleText, Seq,
-    SessionId, SessionOpened, TurnNo,
+    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route,
+    RuleText, Seq, SessionId, SessionOpened, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;
@@ -129,13 +130,16 @@ impl Runtime {
             Some(id) => (id.clone(), false),
             None => (env.new_session_id(), true),
         };
+        if is_reserved(&id) {
+            return Err(RuntimeError::Refused(format!("`{id}` is the name of a log that is no session's")));
+        }
         let shared = self.0.shared(&id);
         if submit.live {
             shared.hub.activate();
         }
         let nonce = || format!("once:{}", env.new_session_id());
         let append_id = submit.key.as_ref().map_or_else(nonce, |key| format!("input:{key}"));
-        let input = Draft {
+        let mut input = Draft {
             at: env.now(),
             turn: None,
             step: None,
@@ -148,6 +152,7 @@ impl Runtime {
                 compact,
             }),
         };
+        crate::secrets::clean(&mut input.body, &self.0.parts.secrets.of(&id));
         if fresh && submit.key.is_none() && submit.drive {
             if let Some(accepted) = self.open_driven(&shared, &append_id, &input, &submit).await {
                 return Ok(accepted);
@@ -261,9 +266,14 @@ impl Runtime {
         self.was_untaken(session, &[input], receipt).await
     }
 
-    /// Changes the mode from the next turn on.
+    /// Changes the mode from the next turn on, for turns that were given none of their own.
     pub async fn set_mode(&self, session: &SessionId, mode: Mode, by: &str) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await
+        let change = json!({ "key": "mode", "value": mode.word(), "by": by });
+        self.ask_outside(session, HookEvent::ConfigChange, "mode", change).await?;
+        let receipt = self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await?;
+        let told = json!({ "mode": mode.word(), "by": by });
+        self.tell_outside(session, HookEvent::ModeChanged, mode.word(), told).await?;
+        Ok(receipt)
     }
 
     /// Changes the route from the next turn on.
@@ -273,6 +283,8 @@ impl Runtime {
         route: Route,
         cause: &str,
     ) -> Result<Receipt, RuntimeError> {
+        let change = json!({ "key": "model", "value": route.to_string(), "by": cause });
+        self.ask_outside(session, HookEvent::ConfigChange, "model", change).await?;
         self.append_one(session, Body::RouteChanged { route, cause: cause.into(), turn: None }).await
     }
 
@@ -286,7 +298,9 @@ impl Runtime {
     }
 
     pub async fn close(&self, session: &SessionId, by: &str) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::SessionClosed { by: by.into() }).await
+        let receipt = self.append_one(session, Body::SessionClosed { by: by.into() }).await?;
+        self.tell_outside(session, HookEvent::SessionEnd, "", json!({ "by": by })).await?;
+        Ok(receipt)
     }
 
     /// A new session that shares the history of `parent` up to `seq` (`None`: all of it). Nothing is copied.
@@ -421,7 +435,7 @@ impl Runtime {
         Ok(receipt)
     }
 
-    async fn append_one(&self, session: &SessionId, body: Body) -> Result<Receipt, RuntimeError> {
+    pub(crate) async fn append_one(&self, session: &SessionId, body: Body) -> Result<Receipt, RuntimeError> {
         let id = format!("once:{}", self.0.parts.env.new_session_id());
         self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
     }
@@ -440,9 +454,11 @@ impl Runtime {
         &self,
         shared: &Arc<Shared>,
         id: &str,
-        records: Vec<Draft>,
+        mut records: Vec<Draft>,
         config: Option<&TurnConfig>,
     ) -> Result<Receipt, RuntimeError> {
+        let secrets = self.0.parts.secrets.of(&shared.id);
+        records.iter_mut().for_each(|draft| crate::secrets::clean(&mut draft.body, &secrets));
         let (reply, answer) = oneshot::channel();
         let sent = match &*shared.lock_tx() {
             Some(tx) => {
@@ -690,6 +706,7 @@ impl Inner {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Hooked { .. }
                 | Msg::Deadline { .. } => {}
             }
         }

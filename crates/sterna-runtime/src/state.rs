@@ -7,12 +7,13 @@ use sterna_context::{Gauge, Transcript};
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
-    Body, Digest, EffectKind, EffectResult, Given, Intended, ModelIntent, Part, Record, Seq, SessionId, Span,
-    StepNo, TurnNo, TurnStarted,
+    Body, Digest, EffectKind, EffectResult, Given, Intended, Mode, ModelIntent, Part, Record, Seq, SessionId,
+    Span, StepNo, SubmittedPlan, TurnNo, TurnStarted, WaitId, WaitOn,
 };
 use sterna_turn::TurnMachine;
 
 use crate::RuntimeError;
+use crate::hooks::HookFold;
 
 /// Machine, transcript and folds of a session, at the same record.
 #[derive(Clone, Default)]
@@ -34,6 +35,16 @@ pub struct State {
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
     pub covered: Option<(TurnNo, StepNo)>,
+    /// Where the whole outputs come from that are text of strangers.
+    pub strangers: BTreeMap<Digest, String>,
+    /// Some result was text of strangers.
+    pub heard_strangers: bool,
+    /// What the log says of hooks.
+    pub(crate) hooks: HookFold,
+    /// The last plan that was submitted, and who answered it.
+    pub(crate) plan: Option<Submitted>,
+    /// The last mode that was not `plan`: a plan that is approved leads back to it.
+    pub before_plan: Option<Mode>,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -44,6 +55,14 @@ pub struct State {
     pub head: Seq,
     /// About how many bytes it holds.
     pub weight: usize,
+}
+
+/// A plan that a person was asked about.
+#[derive(Debug, Clone)]
+pub(crate) struct Submitted {
+    pub wait: WaitId,
+    pub plan: SubmittedPlan,
+    pub by: String,
 }
 
 impl State {
@@ -83,7 +102,27 @@ impl State {
         self.weight += weight_of(&record.body);
         self.folded.apply(record);
         self.gauge.apply(record);
+        self.hooks.apply(record);
         match &record.body {
+            Body::WaitOpened(opened) => {
+                if let WaitOn::Plan(plan) = &opened.on {
+                    self.plan =
+                        Some(Submitted { wait: opened.wait.clone(), plan: plan.clone(), by: String::new() });
+                }
+            }
+            Body::WaitResolved { wait, by, .. } => {
+                if let Some(plan) = self.plan.as_mut().filter(|plan| plan.wait == *wait) {
+                    plan.by.clone_from(by);
+                }
+            }
+            Body::ModeChanged { mode, .. } => {
+                self.had_mode(*mode);
+                // One of the running turn holds at once; others from the next turn on.
+                let running = record.turn.is_some_and(|turn| turn == self.machine.turns());
+                if let (true, Some(turn)) = (running, &mut self.turn) {
+                    Arc::make_mut(turn).mode = *mode;
+                }
+            }
             Body::InputAccepted(input) => {
                 let given = input.given.as_ref().map(|given| (record.seq, Arc::new(Given::clone(given))));
                 self.given.extend(given);
@@ -91,6 +130,7 @@ impl State {
             Body::InputWithdrawn { .. } => self.forget_given(),
             Body::TurnStarted(started) => {
                 self.forget_given();
+                self.had_mode(started.mode);
                 self.heard.clone_from(&started.inputs);
                 self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
@@ -110,11 +150,22 @@ impl State {
                 }
             }
             Body::Compacted(_) => self.compacted = true,
+            Body::Outcome(outcome) => {
+                if let EffectResult::Tool(result) = &outcome.result {
+                    self.heard_strangers |= result.untrusted.is_some();
+                }
+                if let EffectResult::Tool(result) = &outcome.result
+                    && let (Some(untrusted), Some(full)) = (&result.untrusted, &result.full)
+                {
+                    self.strangers.insert(full.hash, untrusted.origin.clone());
+                }
+            }
             Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => {
                 self.covered = record.turn.zip(record.step).or(self.covered);
             }
             // A fork counts its records anew.
-            Body::SessionOpened(_) => {
+            Body::SessionOpened(opened) => {
+                self.had_mode(opened.mode);
                 self.cuts.clear();
                 self.forget_given();
             }
@@ -126,6 +177,10 @@ impl State {
         }
         self.head = record.seq;
         Ok(())
+    }
+
+    fn had_mode(&mut self, mode: Mode) {
+        self.before_plan = if mode == Mode::Plan { self.before_plan } else { Some(mode) };
     }
 
     /// What the turn of a waiting input is given, if its record says so.

@@ -49,7 +49,7 @@ impl Toolbox {
     }
 
     /// The call's arguments, checked against the tool's schema. The error is for the model.
-    pub(crate) fn arguments(&self, name: &str, text: &str) -> Result<Value, String> {
+    pub fn arguments(&self, name: &str, text: &str) -> Result<Value, String> {
         match self.0.get(name) {
             Some(entry) => entry.arguments(text),
             None => Err(format!("tool not registered: {name}")),

@@ -2,8 +2,12 @@
 //! before the wait is opened.
 
 use sterna_log::{LogError, Receipt};
-use sterna_model::{Body, Draft, Grant, GrantScope, Ruling, SessionId, WaitId, WaitOn, waiting_call};
+use sterna_model::{
+    Body, Draft, EffectClass, GrantScope, Mode, Rewrite, Ruling, Seq, SessionId, ToolCall, WaitId, WaitOn,
+    WaitOpened, waiting_call,
+};
 
+use crate::kept::granted;
 use crate::state::for_each_record;
 use crate::{Runtime, RuntimeError};
 
@@ -53,51 +57,108 @@ impl Runtime {
     /// Writes an answer down. `may_be_early`: also for a wait that is not open yet.
     async fn settle(&self, resolve: Resolve, may_be_early: bool) -> Result<Receipt, RuntimeError> {
         let Resolve { session, wait, ruling, grant, by } = resolve;
-        let (mut opened, mut resolved, mut over) = (None, false, 0);
-        let read = for_each_record(&self.0.parts.log, &session, |_, sealed| {
-            match sealed.record.body {
-                Body::WaitOpened(open) if open.wait == wait => opened = Some(open),
-                // One that came early and did not fit is none.
-                Body::WaitResolved { wait: done, early: false, .. } if done == wait => resolved = true,
-                Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
-                _ => {}
-            }
-            Ok(())
-        });
-        read.await?;
         let no_wait = || RuntimeError::NoWait { session: session.clone(), wait: wait.clone() };
-        if resolved || opened.as_ref().is_some_and(|open| open.answered) {
-            return Err(RuntimeError::AlreadyResolved { wait });
-        }
-        let Some(opened) = opened else {
-            let comes = waiting_call(&wait).is_some_and(|key| key.turn > over);
-            if !(may_be_early && comes) {
-                return Err(no_wait());
+        let mut stands = self.standing(&session, &wait).await?;
+        if stands.opened.is_none() {
+            if !(may_be_early && stands.may_come) {
+                return Err(if stands.answered { already(wait) } else { no_wait() });
             }
-            let draft = self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by, early: true });
-            return self.first(&session, format!("early:{wait}"), vec![draft], wait).await;
+            let (early, by) = (ruling.clone(), by.clone());
+            let body = Body::WaitResolved { wait: wait.clone(), ruling: early, by, early: true };
+            let id = format!("early:{wait}");
+            let receipt = self.first(&session, id, vec![self.draft(None, body)], &wait).await?;
+            stands = self.standing(&session, &wait).await?;
+            if stands.opened.as_ref().is_none_or(|(at, _)| *at > receipt.first) {
+                return Ok(receipt);
+            }
+            // It was opened meanwhile, so that this came too late to be early.
+        }
+        let Some((_, opened)) = stands.opened.take().filter(|_| !stands.answered) else {
+            return Err(already(wait));
         };
+        if !stands.may_come {
+            return Err(no_wait());
+        }
         let on = opened.on;
         if !on.takes(&ruling) {
             let wants = match &on {
                 WaitOn::Approval(_) => "an approval, which is allowed or denied",
                 WaitOn::Questions(_) => "a question, which is answered or refused",
+                WaitOn::Plan(_) => "a plan, which is approved or refused",
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
+        let ruling = self.checked(&on, ruling)?;
         let mut drafts = Vec::new();
+        let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
-            let grant = Grant {
-                tool: approval.tool.clone(),
-                summary: approval.summary.clone(),
-                scope,
-                content: approval.content,
-                expires: None,
-            };
+            let grant = granted(approval, scope, self.0.parts.env.now());
+            kept = scope.is_stored().then(|| (grant.clone(), by.clone()));
             drafts.push(self.draft(None, Body::GrantGiven { grant, by: by.clone() }));
         }
         drafts.push(self.draft(None, Body::WaitResolved { wait: wait.clone(), ruling, by, early: false }));
-        self.first(&session, format!("resolved:{wait}"), drafts, wait).await
+        let receipt = self.first(&session, resolution_id(&wait), drafts, &wait).await?;
+        if let Some((grant, by)) = kept {
+            // Only now: had somebody else answered first, nothing would be granted.
+            self.keep_grant(&stands.root, grant, &by).await?;
+        }
+        Ok(receipt)
+    }
+
+    async fn standing(&self, session: &SessionId, wait: &WaitId) -> Result<Standing, RuntimeError> {
+        let (mut opened, mut answered, mut over, mut root) = (None, false, 0, String::new());
+        let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
+            match sealed.record.body {
+                Body::WaitOpened(open) if open.wait == *wait => {
+                    answered |= open.answered;
+                    opened = Some((sealed.record.seq, open));
+                }
+                // One that came early counts when the wait says so.
+                Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
+                Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
+                Body::TurnStarted(started) => root = started.root,
+                _ => {}
+            }
+            Ok(())
+        });
+        read.await?;
+        let may_come = waiting_call(wait).is_some_and(|key| key.turn > over);
+        Ok(Standing { opened, answered, may_come, root })
+    }
+
+    /// A person's own words are checked as the model's are, before they are taken.
+    fn checked(&self, on: &WaitOn, ruling: Ruling) -> Result<Ruling, RuntimeError> {
+        let wrong = |why: String| Err(RuntimeError::Refused(why));
+        match (on, ruling) {
+            (WaitOn::Approval(approval), Ruling::Edited(edit)) => {
+                let tools = &self.0.parts.tools;
+                let class = match tools.get(&approval.tool) {
+                    Some(_) => {
+                        if let Err(why) = tools.arguments(&approval.tool, &edit.arguments) {
+                            return wrong(format!(
+                                "`{}` does not take these arguments: {why}",
+                                approval.tool
+                            ));
+                        }
+                        let (id, name) = (String::new(), approval.tool.clone());
+                        let call = ToolCall { id, name, arguments: edit.arguments.clone(), truncated: false };
+                        tools.class(&call)
+                    }
+                    // Whoever drives the turn knows the tool, and checks. Nobody may run it twice.
+                    None => EffectClass::AtMostOnce,
+                };
+                Ok(Ruling::Edited(Rewrite { class, ..edit }))
+            }
+            (WaitOn::Plan(_), Ruling::Plan { mode: Some(Mode::Plan), .. }) => {
+                wrong("a plan is approved to leave plan mode: name another mode".into())
+            }
+            (WaitOn::Plan(_), Ruling::Plan { content: Some(text), .. })
+                if text.trim().is_empty() || text.len() > PLAN_BYTES =>
+            {
+                wrong("a plan has some text, and at most 64 KiB".into())
+            }
+            (_, ruling) => Ok(ruling),
+        }
     }
 
     /// Appends an answer that is refused when there is one.
@@ -106,17 +167,36 @@ impl Runtime {
         session: &SessionId,
         id: String,
         drafts: Vec<Draft>,
-        wait: WaitId,
+        wait: &WaitId,
     ) -> Result<Receipt, RuntimeError> {
         match self.append(&self.0.shared(session), &id, drafts).await {
             // Somebody else was faster, with other words.
             Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
-                Err(RuntimeError::AlreadyResolved { wait })
+                Err(already(wait.clone()))
             }
-            Ok(receipt) if receipt.repeated => Err(RuntimeError::AlreadyResolved { wait }),
+            Ok(receipt) if receipt.repeated => Err(already(wait.clone())),
             other => other,
         }
     }
+}
+
+/// What the log says of a wait.
+struct Standing {
+    opened: Option<(Seq, Box<WaitOpened>)>,
+    answered: bool,
+    /// Its turn is not over.
+    may_come: bool,
+    /// The workspace of the last turn.
+    root: String,
+}
+
+/// The id under which the store takes one answer to an open wait, whoever gives it.
+pub(crate) fn resolution_id(wait: &str) -> String {
+    format!("resolved:{wait}")
+}
+
+fn already(wait: WaitId) -> RuntimeError {
+    RuntimeError::AlreadyResolved { wait }
 }
 
 /// A key for this wait: `{wait}~{32 hex digits}`.
@@ -137,6 +217,8 @@ fn proof(secret: &[u8; 32], wait: &str) -> String {
     hash.to_hex()[..PROOF_DIGITS].to_owned()
 }
 
+/// Bytes of a plan.
+const PLAN_BYTES: usize = 64 << 10;
 const MARK: char = '~';
 /// What else the secret may come to sign is another text.
 const PURPOSE: &str = "sterna wait 1\n";

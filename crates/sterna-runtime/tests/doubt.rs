@@ -330,6 +330,21 @@ async fn a_person_is_asked_whether_a_call_in_doubt_runs_again() {
     }
 }
 
+/// What was said before the call was lost says nothing of whether it may run again.
+#[tokio::test]
+async fn an_early_answer_is_none_to_a_doubt() {
+    let mut died = Died::in_call(EffectClass::AtMostOnce, InDoubtPolicy::Ask, OnAsk::Park).await;
+    let key = died.world.runtime.wait_key(&"s/1/1/tool/0".to_owned()).unwrap();
+    died.world.runtime.resolve_key(&key, Ruling::Allow, "person").await.unwrap();
+    died.next_life();
+    assert_eq!(died.end().await.outcome, "parked");
+    assert_eq!(died.happened(), owned(&[CALL]));
+    died.world.runtime.resolve_key(&key, Ruling::Deny { feedback: String::new() }, "person").await.unwrap();
+    died.next_life();
+    assert_eq!(died.end().await.outcome, "finished");
+    assert_eq!((died.told().await.0, died.happened()), (ToolStatus::OutcomeUnknown, owned(&[CALL])));
+}
+
 /// The answer was for one attempt: the next one that is lost is asked about again.
 #[tokio::test]
 async fn each_attempt_in_doubt_is_asked_about() {

@@ -176,6 +176,7 @@ async fn a_driver_that_slept_while_another_led_starts_over() {
         facts: vec![],
         started_at: 1,
         duration_ms: 0,
+        untrusted: None,
     };
     let bodies = [
         Body::InDoubt { key: key.clone(), resolution: InDoubtPolicy::Report },

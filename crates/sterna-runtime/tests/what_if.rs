@@ -97,6 +97,8 @@ fn parts(world: &World, model: TestModel, tools: Vec<SharedTool>) -> Parts {
         env: Arc::new(world.env.clone()),
         tools: Toolbox::new(tools),
         checkpoints: None,
+        secrets: Secrets::default(),
+        hooks: None,
         levels: None,
     }
 }

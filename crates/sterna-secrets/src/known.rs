@@ -10,6 +10,14 @@ pub struct Known {
     pub value: String,
 }
 
+impl Known {
+    /// The forms in which bytes are printed: hex and base64.
+    pub fn of_bytes(name: &str, bytes: &[u8]) -> [Self; 2] {
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        [hex, STANDARD_NO_PAD.encode(bytes)].map(|value| Self { name: name.to_owned(), value })
+    }
+}
+
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Known({})", self.name)

@@ -10,6 +10,6 @@ mod scan;
 mod stream;
 
 pub use known::{Known, looks_secret, worth_hiding};
-pub use redactor::{Config, Redactor, Scoped, Unknown};
+pub use redactor::{Config, Key, Redactor, Scoped, Unknown};
 pub use scan::{BadPattern, Finding, Scanner};
 pub use stream::Stream;

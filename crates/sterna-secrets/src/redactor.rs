@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::scan::{BadPattern, Finding, Scanner};
 use crate::{Known, Stream};
 
+/// Tells what placeholders are keyed with. Asked once, at the first secret.
+pub type Key = Box<dyn Fn() -> [u8; 32] + Send + Sync>;
+
 /// What a redactor is made of.
-#[derive(Default)]
 pub struct Config {
     pub known: Vec<Known>,
     /// Patterns beside the built-in ones.
@@ -16,7 +18,14 @@ pub struct Config {
     /// What matches one of these as a whole is no secret.
     pub allow: Vec<String>,
     /// What placeholders are keyed with: whoever does not have it cannot try a guess against a placeholder.
-    pub key: [u8; 32],
+    pub key: Key,
+}
+
+impl Default for Config {
+    /// Nothing is known, and placeholders are keyed with nothing.
+    fn default() -> Self {
+        Self { known: Vec::new(), extra: Vec::new(), allow: Vec::new(), key: Box::new(|| [0; 32]) }
+    }
 }
 
 /// Replaces secrets by placeholders. One for a process; cheap to clone.
@@ -25,7 +34,8 @@ pub struct Redactor(Arc<Inner>);
 
 struct Inner {
     scanner: Scanner,
-    key: [u8; 32],
+    key: Key,
+    keyed: OnceLock<[u8; 32]>,
     vault: Mutex<Vault>,
 }
 
@@ -52,7 +62,7 @@ impl Redactor {
     pub fn new(config: Config) -> Result<Self, BadPattern> {
         let Config { known, extra, allow, key } = config;
         let scanner = Scanner::new(&known, &extra, &allow)?;
-        Ok(Self(Arc::new(Inner { scanner, key, vault: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { scanner, key, keyed: OnceLock::new(), vault: Mutex::default() })))
     }
 
     /// For what belongs to this session; "" for what belongs to none.
@@ -151,7 +161,8 @@ impl Scoped {
 
     /// The placeholder of a secret, which is remembered.
     fn placeholder(&self, name: &str, secret: &str) -> String {
-        let mut hasher = blake3::Hasher::new_keyed(&self.redactor.0.key);
+        let inner = &self.redactor.0;
+        let mut hasher = blake3::Hasher::new_keyed(inner.keyed.get_or_init(&inner.key));
         hasher.update(PURPOSE);
         hasher.update(self.scope.as_bytes());
         hasher.update(&[0]);
@@ -200,7 +211,7 @@ mod tests {
 
     fn redactor(key: u8) -> Redactor {
         let known = vec![Known { name: "MINE KEY".into(), value: "sk-mine-5f1e".into() }];
-        Redactor::new(Config { known, key: [key; 32], ..Config::default() }).unwrap()
+        Redactor::new(Config { known, key: Box::new(move || [key; 32]), ..Config::default() }).unwrap()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Finding: one pass for how secrets begin, one for known values, and a look at each hit.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
@@ -28,10 +28,6 @@ pub struct BadPattern {
 
 /// Finds secrets. Making one compiles little; each kind is compiled when its beginning is met first.
 pub struct Scanner {
-    starts: AhoCorasick,
-    /// The kind of each beginning, in the order of `starts`.
-    kind_of: Vec<usize>,
-    kinds: Vec<OnceLock<Option<Regex>>>,
     values: Vec<Value>,
     value_search: Option<AhoCorasick>,
     extra: Vec<Regex>,
@@ -42,21 +38,10 @@ impl Scanner {
     /// `extra`: further patterns, whose first group is the secret if they have one. `allow`: what matches one of these
     /// as a whole is no secret, unless its value is known.
     pub fn new(known: &[Known], extra: &[String], allow: &[String]) -> Result<Self, BadPattern> {
-        let all = KINDS.iter().enumerate().flat_map(|(at, kind)| kind.starts.iter().map(move |s| (at, *s)));
-        let (kind_of, starts): (Vec<usize>, Vec<&str>) = all.unzip();
         let values = values(known);
-        let search = |texts: Vec<&[u8]>| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .build(texts)
-                .expect("a few hundred short texts fit any automaton")
-        };
         let value_search =
             (!values.is_empty()).then(|| search(values.iter().map(|v| v.text.as_slice()).collect()));
         Ok(Self {
-            starts: search(starts.into_iter().map(str::as_bytes).collect()),
-            kind_of,
-            kinds: KINDS.iter().map(|_| OnceLock::new()).collect(),
             values,
             value_search,
             extra: extra.iter().map(|p| compile(p)).collect::<Result<_, _>>()?,
@@ -102,9 +87,9 @@ impl Scanner {
         });
         let mut at = from;
         let mut tokens = Vec::new();
-        while let Some(hit) = text.get(at..).and_then(|rest| self.starts.find(rest)) {
+        while let Some(hit) = text.get(at..).and_then(|rest| BUILT_IN.starts.find(rest)) {
             let (start, end) = (at + hit.start(), at + hit.end());
-            let kind = &KINDS[self.kind_of[hit.pattern().as_usize()]];
+            let kind = &KINDS[BUILT_IN.kind_of[hit.pattern().as_usize()]];
             let open = match kind.shape {
                 Shape::Token => text[end..].iter().all(|b| is_token(*b)),
                 Shape::Announced | Shape::Url => text[end..].iter().all(|b| *b > b' ' && *b < 0x7F),
@@ -134,12 +119,12 @@ impl Scanner {
             }
         }
         let mut at = 0;
-        while let Some(hit) = text.get(at..).and_then(|rest| self.starts.find(rest)) {
+        while let Some(hit) = text.get(at..).and_then(|rest| BUILT_IN.starts.find(rest)) {
             let start = at + hit.start();
             if start >= open {
                 break;
             }
-            let kind = &KINDS[self.kind_of[hit.pattern().as_usize()]];
+            let kind = &KINDS[BUILT_IN.kind_of[hit.pattern().as_usize()]];
             at = start + 1;
             match kind.shape {
                 Shape::Token | Shape::Url => {}
@@ -196,7 +181,7 @@ impl Scanner {
 
     fn patterns(&self, text: &[u8], found: &mut Vec<Finding>) {
         let mut at = 0;
-        while let Some(hit) = text.get(at..).and_then(|rest| self.starts.find(rest)) {
+        while let Some(hit) = text.get(at..).and_then(|rest| BUILT_IN.starts.find(rest)) {
             let start = at + hit.start();
             at = match self.at(text, start) {
                 Some(finding) => {
@@ -241,12 +226,32 @@ impl Scanner {
 
     fn regex(&self, kind: usize) -> Option<&Regex> {
         let compile = || compile(&format!("^(?:{})", KINDS[kind].pattern)).ok();
-        self.kinds[kind].get_or_init(compile).as_ref()
+        BUILT_IN.regexes[kind].get_or_init(compile).as_ref()
     }
 
     fn allowed(&self, secret: &[u8]) -> bool {
         self.allow.iter().any(|pattern| pattern.is_match(secret))
     }
+}
+
+/// What all scanners of a process share: it is made once.
+struct BuiltIn {
+    starts: AhoCorasick,
+    /// The kind of each beginning, in the order of `starts`.
+    kind_of: Vec<usize>,
+    regexes: Vec<OnceLock<Option<Regex>>>,
+}
+
+static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
+    let all = KINDS.iter().enumerate().flat_map(|(at, kind)| kind.starts.iter().map(move |s| (at, *s)));
+    let (kind_of, starts): (Vec<usize>, Vec<&str>) = all.unzip();
+    let starts = search(starts.into_iter().map(str::as_bytes).collect());
+    BuiltIn { starts, kind_of, regexes: KINDS.iter().map(|_| OnceLock::new()).collect() }
+});
+
+fn search(texts: Vec<&[u8]>) -> AhoCorasick {
+    let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
+    built.expect("a few hundred short texts fit any automaton")
 }
 
 enum BlockEnd {
@@ -299,7 +304,11 @@ fn block_end(block: &[u8], from: usize) -> (usize, Ended) {
 
 fn compile(pattern: &str) -> Result<Regex, BadPattern> {
     let built = RegexBuilder::new(pattern).size_limit(4 << 20).build();
-    built.map_err(|error| BadPattern { pattern: pattern.to_owned(), why: error.to_string() })
+    built.map_err(|error| {
+        let told = error.to_string();
+        let why = told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        BadPattern { pattern: pattern.to_owned(), why }
+    })
 }
 
 /// In order; of two that overlap the one that begins first, and of those the longer. What lies inside a placeholder is
@@ -459,7 +468,7 @@ mod tests {
         let found: Vec<&str> = scanner.find(text.as_bytes()).iter().map(|f| &text[f.range.clone()]).collect();
         assert_eq!(found, ["corp-123456", "42"]);
         let bad = Scanner::new(&[], &["a(".into()], &[]).err().unwrap();
-        assert!(bad.to_string().starts_with("`a(` is no pattern: "), "{bad}");
+        assert_eq!(bad.to_string(), "`a(` is no pattern: unclosed group");
     }
 
     #[test]

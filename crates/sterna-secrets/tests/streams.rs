@@ -11,7 +11,7 @@ fn session(extra: &[&str]) -> Scoped {
         Known { name: "KEY".into(), value: "quill-4471-zebra".into() },
     ];
     let extra = extra.iter().map(|p| (*p).to_owned()).collect();
-    Redactor::new(Config { known, extra, key: [7; 32], ..Config::default() }).unwrap().scoped("s")
+    Redactor::new(Config { known, extra, ..Config::default() }).unwrap().scoped("s")
 }
 
 /// Cuts a text at these places, in characters, and puts the pieces through a stream.

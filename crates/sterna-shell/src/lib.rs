@@ -18,6 +18,7 @@ mod run;
 pub mod sandbox;
 pub mod shim;
 mod spawn;
+mod split;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,6 +33,7 @@ use sterna_tool::Cancel;
 pub use capture::{Captured, HEAD_BYTES, MEMORY_BYTES, TAIL_BYTES, lossy_head, lossy_tail};
 pub use env::allow_list;
 pub use run::run;
+pub use split::{Split, run_split};
 
 /// How long a command may run when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);

@@ -29,7 +29,7 @@ pub async fn run(command: Command) -> Result<Ended, ShellError> {
     let began = Instant::now();
     let (reader, writer) = std::io::pipe().map_err(ShellError::Start)?;
     let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(ShellError::Start)?;
-    let (guard, mut child, mut launch) = spawn(&command, writer).await?;
+    let (guard, mut child, mut launch) = spawn(&command, writer, None).await?;
     // Declared after the child, so that a drop kills the group while its leader's id is still its own.
     let mut group = guard;
 

@@ -21,6 +21,7 @@ use crate::{Command, Limits, ShellError};
 pub(crate) async fn spawn(
     command: &Command,
     output: PipeWriter,
+    errors: Option<PipeWriter>,
 ) -> Result<(Group, Child, Launch), ShellError> {
     if command.line.contains('\0') {
         return Err(ShellError::Nul);
@@ -37,7 +38,10 @@ pub(crate) async fn spawn(
     // The rest of it lives as long as the command.
     let mut child = std::mem::replace(&mut launch.command, tokio::process::Command::new(""));
     child.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-    child.stdout(output.try_clone().map_err(ShellError::Start)?).stderr(output);
+    match errors {
+        Some(errors) => child.stdout(output).stderr(errors),
+        None => child.stdout(output.try_clone().map_err(ShellError::Start)?).stderr(output),
+    };
     child.kill_on_drop(true);
     prepare(&mut child, launch.limits, Own::Session, std::mem::take(&mut launch.inherit));
     let (group, child) = on_spawner(child, launch.watched).await.map_err(ShellError::Start)?;

@@ -162,7 +162,7 @@ impl Tables<'_> {
             None => i64::MAX,
             Some(after) => self.session(after)?.ok_or_else(|| LogError::NotFound(after.clone()))?.key,
         };
-        let mut text = format!("{COLUMNS} WHERE deleted = 0 AND id < ?1");
+        let mut text = format!("{COLUMNS} WHERE deleted = 0 AND id < ?1 AND name NOT GLOB 'sterna:*'");
         // Named even where they are not used, so that the numbers of the parameters stay.
         let clauses = [
             (cwd.is_some(), " AND cwd = ?2"),

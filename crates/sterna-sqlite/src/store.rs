@@ -369,6 +369,7 @@ fn settles(body: &Body) -> bool {
         | Body::TurnCommitted(_)
         | Body::InputWithdrawn { .. }
         | Body::SessionClosed { .. }
+        | Body::HookRan(_)
         // Its files are restored by then.
         | Body::Rewound(_) => true,
         Body::SessionOpened(_)

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let next = AtomicU64::new(asked.from);
     let failed: Mutex<Vec<Lived>> = Mutex::default();
     let (records, lives, effects) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (early, by_people, by_time) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..asked.threads {
             scope.spawn(|| {
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
                     records.fetch_add(lived.records as u64, Ordering::Relaxed);
                     lives.fetch_add(lived.lives as u64, Ordering::Relaxed);
                     effects.fetch_add(lived.effects as u64, Ordering::Relaxed);
+                    early.fetch_add(lived.answers.early as u64, Ordering::Relaxed);
+                    by_people.fetch_add(lived.answers.by_people as u64, Ordering::Relaxed);
+                    by_time.fetch_add(lived.answers.by_time as u64, Ordering::Relaxed);
                     if asked.tell {
                         println!("{}", lived.story.join("\n"));
                     }
@@ -59,6 +63,12 @@ fn main() -> ExitCode {
     for lived in failed.iter().take(asked.shrink) {
         println!("\n{}", report(lived, &options));
     }
+    println!(
+        "questions answered: {} by people, {} of them before they were asked, {} by their deadline",
+        by_people.into_inner() + early.load(Ordering::Relaxed),
+        early.into_inner(),
+        by_time.into_inner()
+    );
     println!(
         "{ran} seeds in {secs:.1} s: {} records, {} workers' lives, {} side effects; {} failed",
         records.into_inner(),

@@ -18,9 +18,19 @@ fn seeds_hold_all_invariants() {
 
 fn check(seeds: std::ops::Range<u64>) {
     let options = Options::default();
+    let mut answers = Vec::new();
     for seed in seeds {
         let lived = run(seed, &options);
         assert!(lived.wrong.is_empty(), "{}", report(&lived, &options));
+        answers.push(lived.answers);
+    }
+    // What never happens is not tested.
+    for (what, count) in [
+        ("early", answers.iter().map(|answers| answers.early).sum::<usize>()),
+        ("by people", answers.iter().map(|answers| answers.by_people).sum()),
+        ("by time", answers.iter().map(|answers| answers.by_time).sum()),
+    ] {
+        assert!(count > 0, "no question is answered {what}");
     }
 }
 

@@ -44,6 +44,25 @@ pub trait Tool: Send + Sync {
         120_000
     }
 
+    /// Where the result of this call comes from, when it is text of strangers: `web:docs.rs`, `mcp:server`. The model
+    /// is shown such text in marks that tell it so, and what it asks for next is judged with that in mind. `None`: it
+    /// is ours, or the runtime can tell by what the call touches (files from outside, commands that fetch). Results of
+    /// tools named `mcp__SERVER__…` come from `mcp:SERVER` whatever this says.
+    fn untrusted(&self, _args: &Value, _view: &SessionView) -> Option<String> {
+        None
+    }
+
+    /// What becomes of a call whose arguments hold a secret's placeholder. Unless a tool says otherwise, one that
+    /// changes nothing keeps it as the text that it is, and any other is refused.
+    fn placeholders(&self, args: &Value) -> Placeholders {
+        match self.class(args) {
+            EffectClass::Pure => Placeholders::Keep,
+            EffectClass::Idempotent | EffectClass::AtMostOnce | EffectClass::Compensable => {
+                Placeholders::Refuse
+            }
+        }
+    }
+
     /// Runs the call. Dropping the future must leave nothing running but what `recover` finds.
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>>;
 
@@ -65,6 +84,17 @@ pub trait Tool: Send + Sync {
 
     /// The outcome of that attempt is durable: what was kept to recover it may go. Must be quick.
     fn settled(&self, _key: &EffectKey, _attempt: u32) {}
+}
+
+/// What becomes of a call whose arguments hold a secret's placeholder, `[secret:NAME:HASH]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placeholders {
+    /// The tool gets the secret itself, when this process knows it. For tools that only write it to a file.
+    Restore,
+    /// The call is not run, and the model is told why.
+    Refuse,
+    /// The placeholder is text like any other.
+    Keep,
 }
 
 /// What is known of a call after a crash.
@@ -168,6 +198,10 @@ pub struct SessionView {
     /// Version of each file as it was last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
     pub todos: BTreeMap<String, TodoItem>,
+    /// Where the whole outputs come from that are text of strangers.
+    pub untrusted: BTreeMap<Digest, String>,
+    /// Some result of this session was text of strangers.
+    pub strangers: bool,
 }
 
 /// What a call gives back.
@@ -176,6 +210,15 @@ pub enum ToolReturn {
     Done(ToolDone),
     /// A person must answer first; the call comes again with `ToolContext::answers`. The turn parks meanwhile.
     Ask(Vec<Question>),
+    /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
+    EnterPlan,
+    /// A plan for a person to approve. Only their yes ends plan mode; what they say is the call's result.
+    Plan {
+        /// 1 to 64 characters of `a-z0-9-`.
+        slug: String,
+        /// At most 64 KiB.
+        content: String,
+    },
 }
 
 /// A finished call.

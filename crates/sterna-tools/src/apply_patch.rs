@@ -16,7 +16,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::digest;
 use sterna_model::{Digest, EffectClass, Fact, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
+use sterna_tool::{
+    Access, Placeholders, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
+};
 
 use crate::file::{self, Snapshot, Staged, Trouble};
 use crate::patch::{Section, parse as parse_patch};
@@ -63,6 +65,10 @@ impl Tool for ApplyPatch {
             preview: preview_of(&located, &cx.cwd),
             accesses: places.into_iter().cloned().map(Access::Write).collect(),
         })
+    }
+
+    fn placeholders(&self, _: &Value) -> Placeholders {
+        Placeholders::Restore
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

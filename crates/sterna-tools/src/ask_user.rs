@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{Choice, EffectClass, Question, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{
+    Access, Placeholders, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 
 use crate::support::{counted, first_line, parse};
 
@@ -67,6 +69,11 @@ impl Tool for AskUser {
             n => format!("ask {}: {}", counted(n, "question"), first_line(first, 200)),
         };
         Ok(Plan { accesses: vec![Access::Person], summary, preview: None })
+    }
+
+    /// What is said to a person, or noted, is only text.
+    fn placeholders(&self, _: &Value) -> Placeholders {
+        Placeholders::Keep
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::digest;
 use sterna_model::{EffectClass, Fact, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
+use sterna_tool::{
+    Access, Placeholders, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
+};
 
 use crate::edit_match::{Found, find, replaced};
 use crate::file::{self, Snapshot};
@@ -60,6 +62,10 @@ impl Tool for Edit {
             preview(&name, &before.bytes, &change.bytes)
         });
         Ok(Plan { accesses: vec![Access::Write(path)], summary: format!("edit {name}"), preview })
+    }
+
+    fn placeholders(&self, _: &Value) -> Placeholders {
+        Placeholders::Restore
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

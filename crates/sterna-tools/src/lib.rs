@@ -18,6 +18,7 @@ mod list;
 mod patch;
 mod patch_match;
 pub mod paths;
+mod plan_mode;
 mod read;
 mod recall;
 mod sandbox;
@@ -45,6 +46,7 @@ pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> 
         Arc::new(ask_user::AskUser::new()),
         Arc::new(context::Context::new()),
         Arc::new(edit::Edit::new()),
+        Arc::new(plan_mode::EnterPlan::new()),
         Arc::new(glob::Glob::new()),
         Arc::new(grep::Grep::new()),
         Arc::new(job_kill::JobKill::new(jobs.clone())),
@@ -54,6 +56,7 @@ pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> 
         Arc::new(recall::Recall::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
+        Arc::new(plan_mode::SubmitPlan::new()),
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),
     ]
@@ -67,6 +70,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "ask_user",
             "context",
             "edit",
+            "enter_plan",
             "glob",
             "grep",
             "job_kill",
@@ -76,6 +80,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "recall",
             "shell",
             "shell_input",
+            "submit_plan",
             "todo",
             "write",
         ]),

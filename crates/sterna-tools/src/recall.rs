@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::LogError;
 use sterna_model::{Digest, EffectClass, Place, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{
+    Access, Plan, PlanContext, SessionView, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 
 use crate::support::parse;
 
@@ -63,6 +65,16 @@ impl Tool for Recall {
             }
         };
         Ok(Plan { accesses: vec![Access::Session], summary, preview: None })
+    }
+
+    fn untrusted(&self, args: &Value, view: &SessionView) -> Option<String> {
+        let args: Args = parse(args).ok()?;
+        match wanted(&args).ok()? {
+            Wanted::Blob(hash) => view.untrusted.get(&hash).cloned(),
+            // Whose text a record holds is not known here: where strangers have spoken, it may be theirs.
+            Wanted::Record(_) | Wanted::Words(_) if view.strangers => Some("earlier records".to_owned()),
+            Wanted::Record(_) | Wanted::Words(_) => None,
+        }
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

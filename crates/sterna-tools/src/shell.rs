@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
@@ -364,13 +363,17 @@ async fn excerpt(output: Captured, blobs: &SharedBlobs) -> String {
         Captured::Whole(bytes) if bytes.len() <= head_budget + tail_budget => {
             return String::from_utf8_lossy(&bytes).into_owned();
         }
-        Captured::Whole(bytes) => {
-            let (head, tail) = (lossy_head(&bytes, head_budget), lossy_tail(&bytes, tail_budget));
-            (blobs.put(Bytes::from(bytes)).await.ok(), head, tail)
-        }
+        // The runtime cuts it, and keeps the rest.
+        Captured::Whole(bytes) => return String::from_utf8_lossy(&bytes).into_owned(),
+        // The blob's own ends: it has no secrets, and a cut through one would show a part.
         Captured::Large { blob, head, tail } => {
-            let (head, tail) =
-                (lossy_head(head.as_bytes(), head_budget), lossy_tail(tail.as_bytes(), tail_budget));
+            let from = blob.bytes.saturating_sub(tail_budget as u64);
+            let of = |from: u64, len: usize| blobs.get_range(&blob.hash, from, len as u64);
+            let (first, last) = (of(0, head_budget).await, of(from, tail_budget).await);
+            let head = first
+                .map_or_else(|_| lossy_head(head.as_bytes(), head_budget), |b| lossy_head(&b, head_budget));
+            let tail = last
+                .map_or_else(|_| lossy_tail(tail.as_bytes(), tail_budget), |b| lossy_tail(&b, tail_budget));
             (Some(blob), head, tail)
         }
     };

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sterna_model::{EffectClass, Fact, TodoItem, TodoStatus, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{
+    Access, Placeholders, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 
 use crate::support::{first_line, parse};
 
@@ -94,6 +96,11 @@ impl Tool for Todo {
         };
         let summary = format!("todo {verb} {}", first_line(&what, 200)).trim_end().to_owned();
         Ok(Plan { accesses: vec![Access::Session], summary, preview: None })
+    }
+
+    /// What is said to a person, or noted, is only text.
+    fn placeholders(&self, _: &Value) -> Placeholders {
+        Placeholders::Keep
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

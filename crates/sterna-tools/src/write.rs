@@ -10,7 +10,9 @@ use serde_json::Value;
 use similar::TextDiff;
 use sterna_log::digest;
 use sterna_model::{Digest, EffectClass, EffectKey, Fact, ToolSpec};
-use sterna_tool::{Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown};
+use sterna_tool::{
+    Access, Placeholders, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, shown,
+};
 
 use crate::file::{self, Snapshot, Trouble, stale};
 use crate::support::{Stop, blocking, counted, cut, key, number, parse, place, planned};
@@ -55,6 +57,10 @@ impl Tool for Write {
             Err(_) => None,
         };
         Ok(Plan { accesses: vec![Access::Write(path)], summary, preview })
+    }
+
+    fn placeholders(&self, _: &Value) -> Placeholders {
+        Placeholders::Restore
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

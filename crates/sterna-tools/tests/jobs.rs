@@ -48,7 +48,7 @@ impl Jobs {
     async fn try_call(&self, key: &str, name: &str, args: Value) -> Result<String, ToolError> {
         match self.tool(name).call(self.context(key, name, &args)?, args).await? {
             ToolReturn::Done(done) => Ok(text(&done)),
-            ToolReturn::Ask(questions) => panic!("{questions:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId, SessionOpened, TurnNo,
-    TurnOutcome, WaitId, waiting_call,
+    Body, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId, SessionOpened,
+    TurnNo, TurnOutcome, WaitId, WaitOn, waiting_call,
 };
 
 use crate::turn::Turn;
@@ -32,6 +32,9 @@ pub struct TurnMachine {
     head: Seq,
     route: Option<Route>,
     mode: Mode,
+    /// The mode that somebody switched to last.
+    #[serde(default)]
+    switched: Option<Mode>,
     closed: bool,
     turns: TurnNo,
     /// Accepted inputs that no turn has taken.
@@ -104,7 +107,7 @@ impl TurnMachine {
                     running.reroute(route);
                 }
             }
-            Body::ModeChanged { mode, .. } => self.mode = *mode,
+            Body::ModeChanged { mode, .. } => (self.mode, self.switched) = (*mode, Some(*mode)),
             Body::InputAccepted(input) => {
                 self.closed = false;
                 self.waiting.insert(record.seq, input.delivery);
@@ -144,6 +147,14 @@ impl TurnMachine {
                 // What was said for its waits, and they never came.
                 self.early.retain(|wait, _| waiting_call(wait).is_some_and(|key| key.turn > over.number));
             }
+            Body::HookRan(ran) => {
+                // Hooks of a session that no turn runs in change nothing.
+                if let Some(running) =
+                    self.turn.as_mut().filter(|running| record.turn == Some(running.number))
+                {
+                    running.hook_ran(ran).map_err(wrong)?;
+                }
+            }
             // A request to cancel a turn that is over arrives too late, and is no error.
             Body::CancelRequested { turn, by, reason, .. } => {
                 if let Some(running) = self.turn.as_mut().filter(|running| running.number == *turn) {
@@ -158,6 +169,8 @@ impl TurnMachine {
             Body::WaitResolved { wait, ruling, early, .. } => {
                 let open = self.turn.as_mut().filter(|turn| turn.waits().any(|(open, _)| open == wait));
                 match open {
+                    // It did not come early after all, and whoever sent it sends it again as what it is.
+                    Some(_) if *early => {}
                     Some(running) => running.wait_resolved(wait, ruling),
                     None if *early => drop(self.early.entry(wait.clone()).or_insert_with(|| ruling.clone())),
                     // Too late, which is no error.
@@ -189,13 +202,13 @@ impl TurnMachine {
                     .map_err(wrong)?;
             }
             Body::WaitOpened(opened) => {
-                let early = self.early.get(&opened.wait).filter(|ruling| opened.on.takes(ruling));
                 let turn = running(&mut self.turn, &opened.key).map_err(wrong)?;
                 turn.wait_opened(opened).map_err(wrong)?;
-                if let Some(ruling) = early {
-                    turn.wait_resolved(&opened.wait, ruling);
+                // One that does not fit is none.
+                let early = self.early.remove(&opened.wait);
+                if let Some(ruling) = early.filter(|_| opened.answered) {
+                    turn.wait_resolved(&opened.wait, &ruling);
                 }
-                self.early.remove(&opened.wait);
             }
         }
         self.head = record.seq;
@@ -232,6 +245,11 @@ impl TurnMachine {
         self.mode
     }
 
+    /// The mode that somebody has switched the session to, if anybody has.
+    pub fn switched(&self) -> Option<Mode> {
+        self.switched
+    }
+
     pub fn closed(&self) -> bool {
         self.closed
     }
@@ -241,9 +259,13 @@ impl TurnMachine {
         self.turn.as_ref()
     }
 
-    /// The answer to a wait that has not been opened yet.
-    pub fn early(&self, wait: &str) -> Option<&Ruling> {
-        self.early.get(wait)
+    /// Whether a wait of this call, which is not open yet, has its answer already. Whether a lost call runs again is
+    /// asked about when it is lost: what was said before is no answer to that.
+    pub fn is_answered_early(&self, key: &EffectKey, wait: &str, on: &WaitOn) -> bool {
+        let turn = self.turn.as_ref().filter(|turn| turn.number == key.turn && turn.steps() == key.step);
+        let call = turn.and_then(|turn| turn.calls().get(key.ordinal as usize));
+        let doubted = call.is_some_and(|call| call.is_doubted());
+        !doubted && self.early.get(wait).is_some_and(|ruling| on.takes(ruling))
     }
 
     /// The number of the last turn that started.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Attempt, Billed, CallModel, CallTool, Checked, Closed, Effect, EffectClass, EffectKey, EffectKind,
-    EffectResult, ErrorClass, InDoubtPolicy, Intended, Intent, Limits, Millis, ModelIntent, ModelOutcome,
-    ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Route, Ruling, SessionId, StepNo, StopReason,
-    ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage, WaitId, WaitOn, WaitOpened,
-    answer_text,
+    EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis,
+    ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Rewrite, Route,
+    Ruling, SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome,
+    TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
 };
 
 use crate::batch::batches;
@@ -34,6 +34,9 @@ pub struct Turn {
     grace: bool,
     continuations: u32,
     nudged_empty: bool,
+    /// How often stop hooks have let the turn go on.
+    #[serde(default)]
+    stop_hooks: u32,
     progress: Progress,
     denials_in_row: u32,
     last_denial: String,
@@ -111,9 +114,21 @@ pub struct TurnCall {
     /// The last attempt is being taken back.
     #[serde(default)]
     pub undoing: bool,
+    /// How often its arguments were replaced, by hooks and by people.
+    #[serde(default)]
+    pub changes: u32,
+    /// How often hooks did.
+    #[serde(default)]
+    pub rewrites: u32,
 }
 
 impl TurnCall {
+    fn replace(&mut self, rewrite: &Rewrite) {
+        self.call.arguments.clone_from(&rewrite.arguments);
+        self.class = rewrite.class;
+        self.changes += 1;
+    }
+
     /// A person is asked, or was, whether the last attempt, which is in doubt, is run again.
     pub fn is_doubted(&self) -> bool {
         self.started > 0 && self.doubted == self.started
@@ -148,6 +163,7 @@ impl Turn {
             grace: false,
             continuations: 0,
             nudged_empty: false,
+            stop_hooks: 0,
             progress: Progress::default(),
             denials_in_row: 0,
             last_denial: String::new(),
@@ -255,6 +271,9 @@ impl Turn {
             StopReason::BudgetCost => "the next call could pass the cost cap".to_owned(),
             StopReason::BudgetTokens => "the next call could pass the token cap".to_owned(),
             StopReason::ContextOverflow => "the request does not fit the model's window".to_owned(),
+            StopReason::Denied => {
+                format!("a person stopped it after denials; the last: {}", self.last_denial)
+            }
             other => format!("stopped: {}", other.word()),
         };
         self.end(reason, detail, None);
@@ -381,11 +400,13 @@ impl Turn {
             EffectResult::Tool(result) => {
                 let call = self.open_call(&outcome.key)?;
                 call.state = CallState::Ended;
+                // A person was asked what to do about denials, and wants it to go on.
+                let asked = matches!(call.ruling, Some(Ruling::Answers(_)));
                 let call = call.call.clone();
                 self.progress.observe(&call, result);
                 match result.status {
                     ToolStatus::Denied => {
-                        self.denials_in_row += 1;
+                        self.denials_in_row = if asked { 0 } else { self.denials_in_row + 1 };
                         self.last_denial = cut(&result.view, 400);
                     }
                     ToolStatus::Ok => self.denials_in_row = 0,
@@ -429,7 +450,7 @@ impl Turn {
             return Err(format!("somebody is asked about {} already", opened.key));
         }
         let approval = match &opened.on {
-            WaitOn::Approval(_) => true,
+            WaitOn::Approval(_) | WaitOn::Plan(_) => true,
             WaitOn::Questions(_) => false,
         };
         call.state = CallState::Waiting { wait: opened.wait.clone(), approval, deadline: opened.deadline };
@@ -457,6 +478,11 @@ impl Turn {
             && matches!(ruling, Ruling::Deny { .. } | Ruling::Timeout);
         call.approved |=
             matches!(call.state, CallState::Waiting { approval: true, .. }) && *ruling == Ruling::Allow;
+        if let Ruling::Edited(rewrite) = ruling {
+            // What a person wrote, they have allowed.
+            call.replace(rewrite);
+            call.approved = true;
+        }
         call.state = CallState::Open;
         call.ruling = Some(ruling.clone());
         let name = call.call.name.clone();
@@ -464,6 +490,41 @@ impl Turn {
             let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
             self.end(StopReason::Denied, detail, None);
         }
+    }
+
+    /// Hooks have answered.
+    pub(crate) fn hook_ran(&mut self, ran: &HookRan) -> Result<(), String> {
+        if let Some(why) = &ran.says.stop {
+            self.end(StopReason::HookStopped, why.clone(), None);
+            return Ok(());
+        }
+        if let (Some(rewrite), Some(key)) = (&ran.says.rewrite, &ran.tool) {
+            let call = self.open_call(key)?;
+            call.replace(rewrite);
+            call.rewrites += 1;
+            // What a person has allowed was something else.
+            call.approved = false;
+            call.ruling = None;
+        }
+        let goes_on = ran.event == HookEvent::Stop
+            && ran.says.blocked
+            && matches!(self.phase, Phase::Answered(_))
+            && self.stop_hooks < STOP_INJECTIONS;
+        if goes_on {
+            self.stop_hooks += 1;
+            self.phase = Phase::Decide(Transition::StopHook);
+        }
+        Ok(())
+    }
+
+    /// Denials in a row, as of the last outcome.
+    pub fn denials_in_row(&self) -> u32 {
+        self.denials_in_row
+    }
+
+    /// How often stop hooks have let the turn go on.
+    pub fn stop_hooks(&self) -> u32 {
+        self.stop_hooks
     }
 
     /// The first ending counts.
@@ -590,12 +651,13 @@ impl Turn {
                     ruling: call.ruling.clone(),
                     approved: call.approved,
                     waits: call.waits,
-                    answered: matches!(call.ruling, Some(Ruling::Answers(_)))
-                        && call.asked_at == call.started,
+                    asked: call.started > 0 && call.asked_at == call.started && !call.is_doubted(),
                     doubt_answered: call.ruling.is_some()
                         && call.is_doubted()
                         && call.asked_at == call.started,
                     undoing: call.undoing,
+                    changes: call.changes,
+                    rewrites: call.rewrites,
                     closed,
                 })),
                 CallState::Ended => {}
@@ -636,6 +698,8 @@ impl Turn {
                     asked_at: 0,
                     doubted: 0,
                     undoing: false,
+                    changes: 0,
+                    rewrites: 0,
                 })
                 .collect();
             self.phase = Phase::Tools;
@@ -754,3 +818,6 @@ impl Turn {
         call.ok_or_else(|| format!("no call is open for {key}"))
     }
 }
+
+/// How often stop hooks may let a turn go on (design: "a cap no hook can raise").
+const STOP_INJECTIONS: u32 = 3;

@@ -12,7 +12,9 @@ use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
     Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
 };
-use sterna_runtime::{Env, Levels, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig, TurnSections};
+use sterna_runtime::{
+    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig, TurnSections,
+};
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
 use sterna_tool::SharedTool;
@@ -22,7 +24,7 @@ use crate::config::Settings;
 use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
-use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv};
+use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, secrets_of};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
@@ -74,6 +76,8 @@ pub struct Builder {
     places: Option<Places>,
     checkpoints: Option<bool>,
     instructions: bool,
+    hooks: Vec<Listening>,
+    mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -110,6 +114,8 @@ impl Sterna {
             places: None,
             checkpoints: None,
             instructions: true,
+            hooks: Vec::new(),
+            mode_of_session: true,
             notice: Arc::new(|_| {}),
         }
     }
@@ -256,8 +262,28 @@ impl Builder {
         self
     }
 
+    /// The mode of turns that are given no other, also in sessions that were switched to another.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
+        self.mode_of_session = false;
+        self
+    }
+
+    /// A hook beside the configured ones, which come before it.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use sterna::runtime::{Hook, Listening, Matcher};
+    /// # fn add(hook: Arc<dyn Hook>) -> Result<sterna::Builder, Box<dyn std::error::Error>> {
+    /// use sterna::model::HookEvent;
+    /// let listening = Listening { matcher: Matcher::new("shell|edit")?, ..Listening::new(HookEvent::PreToolUse, hook) };
+    /// # Ok(
+    /// sterna::Sterna::builder().hook(listening)
+    /// # )
+    /// # }
+    /// ```
+    pub fn hook(mut self, listening: Listening) -> Self {
+        self.hooks.push(listening);
         self
     }
 
@@ -415,6 +441,7 @@ impl Builder {
                 ));
             }
         };
+        let mut keyed = std::collections::BTreeMap::new();
         let (provider, router): (SharedProvider, _) = match self.provider {
             Some(provider) => (provider, None),
             None => {
@@ -426,6 +453,7 @@ impl Builder {
                     let (threads, context) = (settings.local.threads, settings.local.context);
                     Arc::new(LocalModel::new(dir, threads, context, self.notice.clone()))
                 });
+                keyed.clone_from(&endpoints);
                 let http = HttpProvider::new(endpoints);
                 let router = Arc::new(Router::new(http, self.providers, local, cwd.clone()));
                 (router.clone(), Some(router))
@@ -499,6 +527,7 @@ impl Builder {
             add_dirs,
             tools: names,
             max_output: self.max_output.or(settings.max_output),
+            mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
             output_schema: self.output_schema,
@@ -517,8 +546,11 @@ impl Builder {
             let keeper = LocalCheckpoints::new(blobs.clone(), state, own_dirs, env.home());
             Arc::new(keeper) as SharedCheckpoints
         });
+        let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let runtime = Runtime::new(Parts { log, blobs, provider, env, tools, checkpoints, levels });
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs);
+        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets };
+        let runtime = Runtime::new(parts);
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }
 }

@@ -76,6 +76,13 @@ impl Session {
         Ok(())
     }
 
+    /// Switches the mode from the next turn on, for turns that are given none of their own.
+    pub async fn set_mode(&self, mode: Mode) -> Result<(), Error> {
+        let id = self.named()?;
+        self.sterna.runtime().set_mode(&id, mode, "sdk").await?;
+        Ok(())
+    }
+
     /// A signed key for one of this session's waits, to be given to whoever shall answer it from outside: it is good
     /// before the wait is opened, too. `wait`: `SESSION/TURN/STEP/tool/N`, as events name it.
     pub fn wait_key(&self, wait: &str) -> Result<String, Error> {
@@ -129,6 +136,7 @@ impl Turn {
 
     pub fn mode(mut self, mode: Mode) -> Self {
         self.config.mode = mode;
+        self.config.mode_of_session = false;
         self
     }
 

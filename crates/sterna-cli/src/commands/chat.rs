@@ -45,6 +45,8 @@ struct Chat {
     out: Output,
     signals: Signals,
     session: Option<SessionId>,
+    /// This session has had a turn here: from then on its own mode counts, which plans and `/mode` switch.
+    begun: bool,
     /// Of the last turn.
     code: u8,
 }
@@ -77,7 +79,8 @@ pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
         Lines::Stdin(stdin_lines())
     };
     let out = if is_person { Output::chat(cx.print) } else { Output::of(&cx, false) };
-    let mut chat = Chat { cx, args: args.turn, sterna, log, lines, out, signals, session, code: 0 };
+    let mut chat =
+        Chat { cx, args: args.turn, sterna, log, lines, out, signals, session, begun: false, code: 0 };
     chat.greet();
     if let Flow::Leave(code) = chat.carry_on().await {
         return Ok(ExitCode::from(code));
@@ -128,6 +131,7 @@ impl Chat {
         match submit(self.sterna.runtime(), self.session.clone(), None, text, config).await {
             Ok(accepted) => {
                 self.session = Some(accepted.session.clone());
+                self.begun = true;
                 self.follow(&accepted.session, accepted.input, accepted.input).await
             }
             Err(failure) => {
@@ -176,7 +180,7 @@ impl Chat {
                 self.note("  Ctrl-C cancels a running turn, Ctrl-D leaves");
             }
             "new" => {
-                self.session = None;
+                (self.session, self.begun) = (None, false);
                 self.note("the next prompt begins a new session");
             }
             "sessions" => {
@@ -195,7 +199,7 @@ impl Chat {
                     return Err(sterna_log::LogError::NotFound(id).into());
                 }
                 self.note(&format!("session {id}"));
-                self.session = Some(id);
+                (self.session, self.begun) = (Some(id), false);
                 return Ok(self.carry_on().await);
             }
             "fork" => {
@@ -217,7 +221,14 @@ impl Chat {
                     self.sterna.runtime().set_route(id, route, "person").await?;
                 }
             }
-            "mode" if rest.is_empty() => self.note(self.sterna.turn_config().mode.word()),
+            "mode" if rest.is_empty() => {
+                let config = self.config();
+                let switched = match &self.session {
+                    Some(_) if config.mode_of_session => self.state().await?.machine.switched(),
+                    _ => None,
+                };
+                self.note(switched.unwrap_or(config.mode).word());
+            }
             "mode" => {
                 self.rebuild(TurnArgs { mode: Some(rest.to_owned()), ..self.args.clone() }, "mode").await?;
                 let mode = self.sterna.turn_config().mode;
@@ -315,7 +326,9 @@ impl Chat {
     }
 
     fn config(&self) -> TurnConfig {
-        self.sterna.turn_config().clone()
+        let mut config = self.sterna.turn_config().clone();
+        config.mode_of_session |= self.begun && !self.cx.settings.locked.contains("mode");
+        config
     }
 
     fn is_person(&self) -> bool {

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod config;
 pub mod context;
 pub mod doctor;
+pub mod policy;
 pub mod ps;
 pub mod replay;
 pub mod resolve;

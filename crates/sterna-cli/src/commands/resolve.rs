@@ -2,17 +2,19 @@
 //!
 //! The word is durable first; then the turn is driven to its end, or followed where another process drives it.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use sterna_log::SharedLog;
 use sterna_log::fold::Folded;
-use sterna_model::{EffectKey, EventKind, GrantScope, Ruling, SessionId, WaitId};
+use sterna_model::{EffectClass, EffectKey, EventKind, GrantScope, Mode, Rewrite, Ruling, SessionId, WaitId};
 use sterna_runtime::{Resolve, RuntimeError};
 
 use crate::args::{ResumeArgs, TurnArgs};
 use crate::commands::resume;
 use crate::context::Context;
+use crate::edit::arguments_of;
 use crate::failure::Failure;
 use crate::person::chosen;
 use crate::print::one_line;
@@ -25,6 +27,12 @@ pub struct ApproveArgs {
     /// Also allow the same thing again, without asking
     #[arg(long = "for", value_name = "HOW LONG", default_value = "once")]
     scope: ScopeArg,
+    /// Your own text in place of the model's: the arguments of the call as JSON, or the plan
+    #[arg(long, value_name = "FILE", conflicts_with = "scope")]
+    edit: Option<PathBuf>,
+    /// The mode that an approved plan leads to; the one before plan mode unless it is given
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -32,7 +40,7 @@ pub struct DenyArgs {
     #[command(flatten)]
     which: WhichArgs,
     /// What the model is told
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, visible_alias = "reason", value_name = "TEXT")]
     feedback: Option<String>,
 }
 
@@ -62,23 +70,54 @@ enum ScopeArg {
     Once,
     Turn,
     Session,
+    /// All sessions in this folder, for 30 days
+    Project,
+    /// All sessions, for 30 days
+    User,
 }
 
 pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failure> {
+    let mode = args.mode.as_deref().map(|word| after_plan(cx, word)).transpose()?;
+    let edited = args.edit.as_deref().map(read_edit).transpose()?;
     if is_key(&args.which.id) {
+        if mode.is_some() || edited.is_some() {
+            return Err(Failure::usage("what waits for this key is not known here, so it cannot be edited")
+                .hint("name the wait or its session"));
+        }
         return by_key(cx, args.which, Ruling::Allow).await;
     }
     let (session, open) = find(cx, &args.which.id).await?;
-    let Open::Approval { wait, .. } = open else {
-        return Err(Failure::usage(format!("`{}` is a question, and not an approval", open.wait()))
-            .hint("sterna answer ID TEXT"));
+    let wait = open.wait().clone();
+    let ruling = match (open, edited) {
+        (Open::Questions { .. }, _) => {
+            return Err(Failure::usage(format!("`{wait}` is a question, and not an approval"))
+                .hint("sterna answer ID TEXT"));
+        }
+        (Open::Approval { .. }, _) if mode.is_some() => {
+            return Err(
+                Failure::usage(format!("`{wait}` is no plan, and leads to no mode")).hint("leave --mode out")
+            );
+        }
+        (Open::Approval { .. }, Some(text)) => {
+            let arguments = arguments_of(&text).map_err(Failure::usage)?;
+            Ruling::Edited(Rewrite { arguments, class: EffectClass::AtMostOnce })
+        }
+        (Open::Plan { .. }, content) => Ruling::Plan { mode, content },
+        (Open::Approval { .. }, None) => Ruling::Allow,
     };
     let grant = match args.scope {
         ScopeArg::Once => None,
         ScopeArg::Turn => Some(GrantScope::Turn),
         ScopeArg::Session => Some(GrantScope::Session),
+        ScopeArg::Project => Some(GrantScope::Project),
+        ScopeArg::User => Some(GrantScope::User),
     };
-    settle(cx, args.which, Resolve { session, wait, ruling: Ruling::Allow, grant, by: BY.into() }).await
+    if let Some(scope) = grant.filter(|scope| scope.is_stored()) {
+        let runtime = cx.quiet_runtime(cx.store_of(&session)?);
+        let grant = runtime.grant_of(&session, &wait, scope).await?;
+        cx.print.note(&format!("stored: {}", super::policy::grant_shown(&grant)));
+    }
+    settle(cx, args.which, Resolve { session, wait, ruling, grant, by: BY.into() }).await
 }
 
 pub async fn deny(cx: &Context, args: DenyArgs) -> Result<ExitCode, Failure> {
@@ -124,6 +163,22 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
         Resolve { session, wait, ruling: Ruling::Answers(answers), grant: None, by: BY.into() },
     )
     .await
+}
+
+/// The mode that a plan leads to. What the managed configuration sets is not left that way either.
+fn after_plan(cx: &Context, word: &str) -> Result<Mode, Failure> {
+    cx.settings.check_flag("mode")?;
+    let modes = Mode::ALL.into_iter().filter(|mode| *mode != Mode::Plan);
+    modes.clone().find(|mode| mode.word() == word).ok_or_else(|| {
+        let words: Vec<&str> = modes.map(Mode::word).collect();
+        Failure::usage(format!("a plan does not lead to a mode `{word}`"))
+            .hint(format!("modes are {}", words.join(", ")))
+    })
+}
+
+fn read_edit(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))
 }
 
 /// Ids of waits and sessions hold no `~`.
@@ -224,6 +279,7 @@ fn described(open: &Open) -> String {
             let first = questions.first().map_or("", |question| question.question.as_str());
             format!("{wait}  {}", one_line(first, 200))
         }
+        Open::Plan { wait, slug, .. } => format!("{wait}  plan {}", one_line(slug, 64)),
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::Instant;
 
-use sterna_model::{Event, EventKind, Phase, ResultEvent, Segment, StopReason, TodoStatus, ToolStatus};
+use sterna_model::{
+    Event, EventKind, HookEnd, Phase, ResultEvent, Segment, StopReason, TodoStatus, ToolStatus,
+};
 
 use super::Stdout;
 use super::markdown::Markdown;
@@ -178,12 +180,25 @@ impl Text {
                 let line = format!("({missed} live events were missed)");
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
-            EventKind::ApprovalRequested { .. } | EventKind::QuestionAsked { .. } => {
+            EventKind::ApprovalRequested { .. }
+            | EventKind::QuestionAsked { .. }
+            | EventKind::PlanSubmitted { .. } => {
                 self.open.extend(Open::of(&event.kind));
                 self.spinner.what = None;
             }
             EventKind::ApprovalResolved { wait, .. } | EventKind::QuestionAnswered { wait, .. } => {
                 self.open.retain(|open| open.wait() != wait);
+            }
+            EventKind::HookRan { event, hooks, .. } => {
+                for hook in hooks {
+                    if !hook.message.is_empty() {
+                        self.note(&one_line(&hook.message, 500), out);
+                    }
+                    if matches!(hook.end, HookEnd::Failed | HookEnd::FailedClosed) {
+                        let (name, why) = (one_line(&hook.name, 100), one_line(&hook.output, 300));
+                        self.warn(format!("hook {name} ({}) failed: {why}", event.word()), out);
+                    }
+                }
             }
             EventKind::Result(result) => self.result(result, out),
             EventKind::ModelDelta { .. }
@@ -351,6 +366,16 @@ impl Text {
                         self.print.note(&format!("parked: asks `{}`", one_line(&question.question, 300)));
                     }
                     self.print.hint(&format!("`sterna answer {session} TEXT` answers it"));
+                }
+                Open::Plan { slug, content, after, .. } => {
+                    self.print.note(&harmless(content.trim_end()));
+                    let slug = one_line(&slug, 64);
+                    self.print.note(&format!("parked: waits for an approval of the plan `{slug}`"));
+                    let mode = after.word();
+                    self.print.hint(&format!(
+                        "`sterna approve {session}` goes on in mode {mode}, with your own text by `--edit FILE`; \
+                         `sterna deny {session} --reason TEXT` sends it back"
+                    ));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Words for people: what a call does in a line, how long it took, what it cost.
 
 use serde_json::Value;
-use sterna_model::{EventKind, QuestionRef, WaitId};
+use sterna_model::{EventKind, Mode, QuestionRef, Untrusted, WaitId};
 
 use crate::print::one_line;
 
@@ -19,10 +19,21 @@ pub enum Open {
         /// The rule that asks, and where it stands.
         rule: Option<String>,
         preview: Option<String>,
+        /// Texts of strangers that the model had read, each with how it looks.
+        untrusted: Vec<String>,
+        /// The call that it is about.
+        call_id: String,
     },
     Questions {
         wait: WaitId,
         questions: Vec<QuestionRef>,
+    },
+    Plan {
+        wait: WaitId,
+        slug: String,
+        content: String,
+        /// The mode that a yes leads to.
+        after: Mode,
     },
 }
 
@@ -30,17 +41,33 @@ impl Open {
     /// The wait that this event opens.
     pub fn of(kind: &EventKind) -> Option<Self> {
         match kind {
-            EventKind::ApprovalRequested { wait, tool, summary, reason, rule, source, preview, .. } => {
+            EventKind::ApprovalRequested {
+                wait,
+                call_id,
+                tool,
+                summary,
+                reason,
+                rule,
+                source,
+                preview,
+                untrusted,
+            } => {
                 let rule = rule.as_ref().map(|rule| match source {
                     Some(source) => format!("{rule} ({source})"),
                     None => rule.clone(),
                 });
                 let (wait, tool, summary) = (wait.clone(), tool.clone(), summary.clone());
                 let (reason, preview) = (reason.clone(), preview.clone());
-                Some(Self::Approval { wait, tool, summary, reason, rule, preview })
+                let untrusted = untrusted.iter().map(stranger).collect();
+                let call_id = call_id.clone();
+                Some(Self::Approval { wait, tool, summary, reason, rule, preview, untrusted, call_id })
             }
             EventKind::QuestionAsked { wait, questions, .. } => {
                 Some(Self::Questions { wait: wait.clone(), questions: questions.clone() })
+            }
+            EventKind::PlanSubmitted { wait, slug, content, after, .. } => {
+                let (wait, slug, content) = (wait.clone(), slug.clone(), content.clone());
+                Some(Self::Plan { wait, slug, content, after: *after })
             }
             _ => None,
         }
@@ -56,8 +83,16 @@ impl Open {
 
     pub fn wait(&self) -> &WaitId {
         match self {
-            Self::Approval { wait, .. } | Self::Questions { wait, .. } => wait,
+            Self::Approval { wait, .. } | Self::Questions { wait, .. } | Self::Plan { wait, .. } => wait,
         }
+    }
+}
+
+/// Where a text comes from, and what it looks like.
+fn stranger(text: &Untrusted) -> String {
+    match &text.flags[..] {
+        [] => text.origin.clone(),
+        flags => format!("{}, which looks as if it gives orders: {}", text.origin, flags.join(", ")),
     }
 }
 

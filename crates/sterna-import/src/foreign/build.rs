@@ -325,6 +325,7 @@ impl Builder<'_> {
             facts: command.into_iter().collect(),
             started_at: self.now,
             duration_ms: 0,
+            untrusted: None,
         }
     }
 

@@ -30,6 +30,10 @@ pub async fn lists_are_newest_first_and_paged(store: Store) {
         }
     }
     assert_eq!(pages, [vec!["s6", "s5", "s4"], vec!["s3", "s2", "s1"], vec!["s0"]]);
+    // A log that is no session's is in no list.
+    open(log, crate::user_log().as_str()).await;
+    let page = log.list(&Filter::default(), Page { after: None, limit: 1 }).await.expect("listed");
+    assert_eq!(page[0].id, id("late"));
     // A page goes on after a row that was deleted meanwhile.
     log.delete(&id("s4")).await.expect("deleted");
     let page = log.list(&Filter::default(), Page { after: Some(id("s4")), limit: 1 }).await.expect("listed");

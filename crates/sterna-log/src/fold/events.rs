@@ -3,7 +3,7 @@
 use sterna_model::{
     Body, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind, EffectResult, ErrorRef, Event, EventKind,
     Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
-    ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
+    ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
 };
 
 use super::Folded;
@@ -124,18 +124,26 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::RouteChanged { route, cause, this_turn }]
         }
         Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
-        Body::InputAccepted(input) => vec![EventKind::InputAccepted {
-            input: record.seq,
-            delivery: input.delivery,
-            text: match &input.compact {
+        Body::InputAccepted(input) => {
+            let text = match &input.compact {
                 Some(focus) => format!("/compact {focus}").trim_end().to_owned(),
                 None => input_text(&input.parts),
-            },
-            origin: input.origin.clone(),
-            key: input.key.clone(),
-        }],
+            };
+            let notice = secrets_notice(&text);
+            let accepted = EventKind::InputAccepted {
+                input: record.seq,
+                delivery: input.delivery,
+                text,
+                origin: input.origin.clone(),
+                key: input.key.clone(),
+            };
+            std::iter::once(accepted).chain(notice).collect()
+        }
         Body::InputEdited { input, parts, by } => {
-            vec![EventKind::InputEdited { input: *input, text: input_text(parts), by: by.clone() }]
+            let text = input_text(parts);
+            let notice = secrets_notice(&text);
+            let edited = EventKind::InputEdited { input: *input, text, by: by.clone() };
+            std::iter::once(edited).chain(notice).collect()
         }
         Body::InputWithdrawn { inputs, by } => {
             vec![EventKind::InputWithdrawn { inputs: inputs.clone(), by: by.clone() }]
@@ -257,6 +265,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                     rule: ask.rule.clone(),
                     source: ask.source.clone(),
                     preview: ask.preview.clone(),
+                    untrusted: ask.untrusted.clone(),
                 },
                 WaitOn::Questions(questions) => EventKind::QuestionAsked {
                     wait,
@@ -271,6 +280,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         })
                         .collect(),
                 },
+                WaitOn::Plan(plan) => EventKind::PlanSubmitted {
+                    wait,
+                    call_id,
+                    slug: plan.slug.clone(),
+                    content: plan.content.clone(),
+                    after: plan.after,
+                },
             }]
         }
         Body::WaitResolved { wait, ruling, by, early } => {
@@ -281,18 +297,22 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },
                 Ruling::Deny { feedback } => {
                     let feedback = feedback.clone();
-                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                    let decision = Decision::Deny;
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments: None }
                 }
                 Ruling::Timeout => {
-                    let feedback = "timeout".into();
-                    EventKind::ApprovalResolved { wait, decision: Decision::Deny, by, feedback }
+                    let (decision, feedback) = (Decision::Deny, "timeout".into());
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments: None }
                 }
-                Ruling::Allow | Ruling::Answers(_) => EventKind::ApprovalResolved {
-                    wait,
-                    decision: Decision::Allow,
-                    by,
-                    feedback: String::new(),
-                },
+                Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. } => {
+                    let arguments = match ruling {
+                        Ruling::Edited(rewrite) => Some(rewrite.arguments.clone()),
+                        Ruling::Plan { content, .. } => content.clone(),
+                        _ => None,
+                    };
+                    let (decision, feedback) = (Decision::Allow, String::new());
+                    EventKind::ApprovalResolved { wait, decision, by, feedback, arguments }
+                }
             }]
         }
         Body::CancelRequested { by, reason, .. } => {
@@ -335,6 +355,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("nothing was compacted ({}): {why}", trigger.word());
             vec![EventKind::Warning { code: "compaction".into(), message }]
         }
+        Body::HookRan(ran) => vec![EventKind::HookRan {
+            event: ran.event,
+            key: ran.key.clone(),
+            call_id: ran.tool.as_ref().map(|key| state.call(key).0),
+            says: ran.says.clone(),
+            hooks: ran.hooks.clone(),
+        }],
         Body::Rewound(rewound) => vec![EventKind::SessionRewound {
             to: rewound.to,
             files: rewound.files.map(|manifest| manifest.to_string()),
@@ -342,6 +369,18 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             by: rewound.by.clone(),
         }],
     }
+}
+
+/// Tells a person that what they wrote was not kept as they wrote it.
+fn secrets_notice(text: &str) -> Option<EventKind> {
+    let mut names: Vec<&str> = placeholders(text).map(|(_, placeholder)| placeholder).collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| {
+        let message =
+            format!("secrets in your input are neither kept nor sent; they became {}", names.join(", "));
+        EventKind::Warning { code: "secret_redacted".into(), message }
+    })
 }
 
 fn model_started(state: &StepState, attempt: u32) -> EventKind {
@@ -417,7 +456,16 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         bytes: result.full.as_ref().map_or(result.view.len() as u64, |full| full.bytes),
         exit_code,
         duration_ms: result.duration_ms,
+        origin: result.untrusted.as_ref().map(|untrusted| untrusted.origin.clone()),
     });
+    kinds.extend(result.untrusted.as_ref().filter(|untrusted| !untrusted.flags.is_empty()).map(
+        |untrusted| {
+            let (origin, flags) = (&untrusted.origin, untrusted.flags.join(", "));
+            let message =
+                format!("text from {origin} looks as if it gives orders ({flags}); it is only flagged");
+            EventKind::Warning { code: "injection".into(), message }
+        },
+    ));
     if result.facts.iter().any(|fact| matches!(fact, Fact::Todo(_))) {
         kinds.push(todo(folded));
     }

@@ -74,8 +74,8 @@ impl World {
                 }
                 EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
-            // A grant for once is the answer to its wait, and nothing more.
-            Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once => {}
+            // A grant for once is the answer to its wait, and nothing more. One that is stored holds where it is stored.
+            Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once || grant.scope.is_stored() => {}
             Body::GrantGiven { grant, .. } => {
                 self.grants.push(grant.clone());
                 self.given.push(record.seq);
@@ -114,7 +114,8 @@ impl World {
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. }
             | Body::Compacted(_)
-            | Body::CompactionMissed { .. } => {}
+            | Body::CompactionMissed { .. }
+            | Body::HookRan(_) => {}
         }
     }
 

@@ -116,6 +116,18 @@ pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdi
 }
 
 pub fn judge_in(sandbox: Sandbox, mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
+    judge_tainted(sandbox, mode, rules, grants, &[], text)
+}
+
+/// With texts from these places before the model.
+pub fn judge_tainted(
+    sandbox: Sandbox,
+    mode: Mode,
+    rules: &[Rule],
+    grants: &[&Grant],
+    untrusted: &[&str],
+    text: &str,
+) -> Verdict {
     let (tool, accesses) = call(text);
     let roots = [PathBuf::from(ROOT), PathBuf::from("/data")];
     let state = [PathBuf::from(STATE)];
@@ -132,6 +144,7 @@ pub fn judge_in(sandbox: Sandbox, mode: Mode, rules: &[Rule], grants: &[&Grant],
         cwd: Path::new(ROOT),
         state_dirs: &state,
         sandbox,
+        untrusted,
         resolve: &resolve,
     })
 }

@@ -371,6 +371,7 @@ impl Driver {
             leased_until: self.leased_until.clone(),
             body,
             cancel: cancel.clone(),
+            secrets: self.secrets.clone(),
         });
         let (tx, sent) = (self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {

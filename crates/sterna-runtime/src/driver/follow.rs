@@ -56,6 +56,7 @@ impl Driver {
                         | Msg::Tool { .. }
                         | Msg::Recovered { .. }
                         | Msg::Undone { .. }
+                        | Msg::Hooked { .. }
                         | Msg::Deadline { .. },
                     ) => {}
                 },

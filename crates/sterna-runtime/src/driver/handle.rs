@@ -4,7 +4,8 @@ use sterna_llm::catalog;
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
     Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, WaitId, WaitOn, WaitOpened, wait_id,
+    OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus, WaitId, WaitOn,
+    WaitOpened, wait_id,
 };
 
 use super::want::Ready;
@@ -24,6 +25,7 @@ impl Driver {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Hooked { .. }
                 | Msg::Deadline { .. }
         );
         if effect && self.fence.is_none() {
@@ -50,6 +52,8 @@ impl Driver {
             }
             Msg::Drain => {
                 self.draining = true;
+                // Hooks can be asked again, under the same key.
+                self.hooking.stop();
                 // A model call can be made again; what tools do must settle.
                 // And what is only looked for can be looked for again.
                 let again = |key: &EffectKey, stage| self.model_key(key) || stage == Stage::Recovering;
@@ -95,6 +99,11 @@ impl Driver {
                     self.undone(key, undone)?;
                 }
             }
+            Msg::Hooked { key, answered } => {
+                if !self.hooked(&key, answered).await? {
+                    return Ok(Some(End::Lost));
+                }
+            }
             Msg::Deadline { turn } => {
                 let running = self.state.machine.turn().is_some_and(|t| t.number == turn && !t.is_ending());
                 if running {
@@ -115,7 +124,11 @@ impl Driver {
     }
 
     /// Inputs, answers and the like: anyone may append them, and we are the one who is here.
-    async fn append_for_others(&mut self, id: String, records: Vec<Draft>) -> Result<Receipt, LogError> {
+    pub(super) async fn append_for_others(
+        &mut self,
+        id: String,
+        records: Vec<Draft>,
+    ) -> Result<Receipt, LogError> {
         let append = Append {
             session: self.id.clone(),
             expect: Expect::Any,
@@ -163,8 +176,10 @@ impl Driver {
                 let outcome = unrun(status, text, self.rt.parts.env.now());
                 self.tool_outcome(key, outcome)
             }
+            // They answer first; then the call passes again.
+            Passed::Ask(_) if self.asks_hooks(&key) => Ok(()),
             Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
-            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine } => {
+            Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine, origin } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
                 let intent = ToolIntent {
@@ -178,7 +193,7 @@ impl Driver {
                     let what = Intended::Tool(intent);
                     self.stage(Body::Intent(Box::new(Intent { key: key.clone(), class, attempt, what })))?;
                 }
-                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine });
+                self.ready.push(Ready { key, attempt, tool, args, plan, quiet_git, confine, origin });
                 Ok(())
             }
         }
@@ -188,17 +203,26 @@ impl Driver {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
             ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
+            ToolEnd::EnterPlan => self.enter_plan(key),
+            ToolEnd::Plan { slug, content } => self.submit_plan(key, slug, content),
         }
     }
 
     pub(super) fn tool_outcome(&mut self, key: EffectKey, outcome: ToolOutcome) -> Result<(), RuntimeError> {
+        match outcome.status {
+            ToolStatus::Denied => self.denied(key, outcome),
+            _ => self.ended(key, outcome),
+        }
+    }
+
+    pub(super) fn ended(&mut self, key: EffectKey, outcome: ToolOutcome) -> Result<(), RuntimeError> {
         let attempt = self.call(&key).map_or(1, |call| call.started.max(1));
         let result = EffectResult::Tool(outcome);
         self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
     }
 
     /// Opens a wait. Where nobody is, what an ask does is explicit, and it never hangs.
-    fn open_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<(), RuntimeError> {
+    pub(super) fn open_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<(), RuntimeError> {
         let Some(wait) = self.stage_wait(key, on)? else { return Ok(()) };
         let on_ask = self.state.turn.as_ref().map_or(OnAsk::Deny, |turn| turn.on_ask);
         let feedback = match on_ask {
@@ -214,7 +238,7 @@ impl Driver {
     pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
         let asked = self.call(&key).map_or(0, |call| call.waits);
         let wait = wait_id(&key, asked + 1);
-        let answered = self.state.machine.early(&wait).is_some_and(|ruling| on.takes(ruling));
+        let answered = self.state.machine.is_answered_early(&key, &wait, &on);
         let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
         let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
         let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };

@@ -5,7 +5,9 @@ mod caps;
 pub(crate) mod compact;
 mod follow;
 mod handle;
+mod hooks;
 mod ladder;
+mod people;
 mod prefix;
 mod stage;
 mod want;
@@ -22,9 +24,10 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
-    SessionId, TurnCommitted, TurnNo, TurnOutcome,
+    SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
+use sterna_secrets::Scoped;
 use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
@@ -33,11 +36,13 @@ use crate::budget::Hold;
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
+use crate::hooks::HookAnswered;
 use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::schema::OutputSchema;
 use crate::shared::Shared;
+use crate::waits::resolution_id;
 use crate::{Parts, RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
@@ -92,6 +97,11 @@ pub(crate) enum Msg {
     },
     Deadline {
         turn: TurnNo,
+    },
+    /// What the hooks of an occurrence came to.
+    Hooked {
+        key: String,
+        answered: HookAnswered,
     },
 }
 
@@ -189,11 +199,13 @@ pub(crate) struct Driver {
     not_undone: HashMap<EffectKey, String>,
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
+    hooking: hooks::Hooking,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
     schema: Option<Arc<OutputSchema>>,
     rules: Option<(TurnNo, Arc<Vec<Rule>>)>,
     view: Arc<SessionView>,
+    secrets: Scoped,
     cache: EncodeCache,
     child_env: Arc<std::collections::BTreeMap<String, String>>,
     deadline: Option<tokio::task::AbortHandle>,
@@ -217,6 +229,7 @@ impl Driver {
     ) -> Self {
         let draining = rt.is_draining();
         let child_env = Arc::new(rt.parts.env.child_env());
+        let secrets = rt.parts.secrets.of(&shared.id);
         Self {
             id: shared.id.clone(),
             rt,
@@ -241,11 +254,13 @@ impl Driver {
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
+            hooking: hooks::Hooking::default(),
             request: None,
             prompt: None,
             schema: None,
             rules: None,
             view: Arc::default(),
+            secrets,
             cache: EncodeCache::default(),
             child_env,
             deadline: None,
@@ -317,7 +332,10 @@ impl Driver {
                     self.shown = self.state.head;
                     self.catch_up().await?;
                 }
-                None => self.load().await?,
+                None => {
+                    self.load().await?;
+                    self.hooking.restored = (self.state.machine.turns() > 0).then_some(self.state.head);
+                }
             },
         }
         if self.opening.is_none() {
@@ -378,7 +396,7 @@ impl Driver {
     /// Waits for something to happen. Staged records wait a moment for company.
     async fn wait(&mut self) -> Result<Option<End>, RuntimeError> {
         let passing = self.inflight.values().any(|flight| flight.stage == Stage::Passing);
-        if !self.staged.is_empty() || !self.ready.is_empty() {
+        if !self.staged.is_empty() || !self.ready.is_empty() || !self.hooking.queue.is_empty() {
             let quick = self.ready.is_empty() && !self.inflight.is_empty();
             if (quick || passing)
                 && let Ok(msg) = tokio::time::timeout(SHARE_COMMIT, self.rx.recv()).await
@@ -392,6 +410,7 @@ impl Driver {
                 return Ok(Some(End::Lost));
             }
             self.start_ready();
+            self.start_hooks();
             return Ok(None);
         }
         let env = &self.rt.parts.env;
@@ -420,8 +439,16 @@ impl Driver {
     async fn step(&mut self) -> Result<Flow, RuntimeError> {
         self.start_pure();
         self.arm_deadline();
-        self.end_overdue_waits()?;
-        match self.state.machine.next() {
+        if !self.end_overdue_waits().await? {
+            return Ok(Flow::Stop(End::Lost));
+        }
+        let next = self.state.machine.next();
+        if self.rt.parts.hooks.is_some()
+            && let Some(flow) = self.gate(&next)?
+        {
+            return Ok(flow);
+        }
+        match next {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
             Next::Start { turn, inputs } => {
@@ -462,7 +489,10 @@ impl Driver {
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
         // The record is what was promised when the input was accepted, whatever is known here.
-        let given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let mut given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
+            given.mode = mode;
+        }
         let started = turn_started(given, inputs, self.rt.parts.env.now());
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
     }
@@ -505,18 +535,37 @@ impl Driver {
         }
     }
 
-    /// Waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that comes
-    /// to a parked session looks first.
-    fn end_overdue_waits(&mut self) -> Result<(), RuntimeError> {
-        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+    /// Answers waits whose time is over. Nothing sleeps for them: a driver looks when it looks at the log, and one that
+    /// comes to a parked session looks first. `false`: another process drives now.
+    async fn end_overdue_waits(&mut self) -> Result<bool, RuntimeError> {
+        if self.overdue_waits().is_empty() {
+            return Ok(true);
+        }
+        if !self.flush().await? {
+            return Ok(false);
+        }
+        for wait in self.overdue_waits() {
+            let (at, turn) = (self.rt.parts.env.now(), Some(self.state.machine.turns()));
+            let step = self.state.machine.turn().map(|turn| turn.steps());
+            let (id, by) = (resolution_id(&wait), "deadline".into());
+            let body = Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false };
+            // In the way in which people answer: of all answers to a wait the store takes one.
+            match self.append_for_others(id, vec![Draft { at, turn, step, body }]).await {
+                Ok(receipt) if !receipt.repeated => {}
+                Ok(_) | Err(LogError::Conflict { .. }) => self.catch_up().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn overdue_waits(&self) -> Vec<WaitId> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else {
+            return Vec::new();
+        };
         let now = self.rt.parts.env.now();
         let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
-        let overdue: Vec<String> = overdue.map(|(wait, _)| wait.clone()).collect();
-        for wait in overdue {
-            let by = "deadline".into();
-            self.stage(Body::WaitResolved { wait, ruling: Ruling::Timeout, by, early: false })?;
-        }
-        Ok(())
+        overdue.map(|(wait, _)| wait.clone()).collect()
     }
 
     fn rights(&mut self) -> Result<Rights, RuntimeError> {
@@ -531,8 +580,18 @@ impl Driver {
             }
         };
         let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, .. } = &self.rt.parts;
-        Ok(Rights { turn, rules, grants, env: env.clone(), levels: levels.clone() })
+        let Parts { env, levels, log, .. } = &self.rt.parts;
+        Ok(Rights {
+            turn,
+            rules,
+            grants,
+            env: env.clone(),
+            levels: levels.clone(),
+            log: log.clone(),
+            untrusted: Arc::new(self.state.transcript.untrusted()),
+            view: self.view.clone(),
+            secrets: self.secrets.clone(),
+        })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {
@@ -593,6 +652,7 @@ impl Driver {
             flight.task.abort();
         }
         self.ready.clear();
+        self.hooking.stop();
         if let Some(deadline) = self.deadline.take() {
             deadline.abort();
         }
@@ -607,7 +667,12 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
-        self.view = Arc::new(SessionView { files: world.files.clone(), todos: world.todos.clone() });
+        self.view = Arc::new(SessionView {
+            files: world.files.clone(),
+            todos: world.todos.clone(),
+            untrusted: self.state.strangers.clone(),
+            strangers: self.state.heard_strangers,
+        });
     }
 
     fn parked_on(&self) -> String {

@@ -30,6 +30,8 @@ impl Driver {
         body: Body,
     ) -> Result<(), RuntimeError> {
         let at = self.rt.parts.env.now();
+        let mut body = body;
+        crate::secrets::clean(&mut body, &self.secrets);
         let record = Draft { at, turn, step, body }.at_seq(self.state.head + 1);
         self.state.apply(&record)?;
         self.learn(&record);
@@ -132,13 +134,24 @@ impl Driver {
         self.forget_staged();
         self.ready.clear();
         self.catch_up_from_start().await?;
-        for draft in records {
-            let fact = match &draft.body {
-                Body::Outcome(_) | Body::Attempt(_) | Body::WaitOpened(_) | Body::InDoubt { .. } => true,
-                Body::LimitReached { .. } | Body::WaitResolved { .. } => true,
+        for mut draft in records {
+            let machine = &self.state.machine;
+            let fact = match &mut draft.body {
+                Body::Outcome(_) | Body::Attempt(_) | Body::InDoubt { .. } => true,
+                Body::LimitReached { .. } | Body::HookRan(_) => true,
+                Body::WaitOpened(opened) => {
+                    // The answer may be what came first.
+                    opened.answered = machine.is_answered_early(&opened.key, &opened.wait, &opened.on);
+                    true
+                }
+                Body::WaitResolved { wait, .. } => {
+                    machine.turn().is_some_and(|turn| turn.waits().any(|(open, _)| open == wait))
+                }
                 // The attempt that it follows says that none follows on the old route.
                 Body::RouteChanged { turn: Some(_), .. } => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
+                // What a plan's approval led to.
+                Body::ModeChanged { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);
                     self.inflight.remove(&intent.key);
@@ -187,7 +200,7 @@ impl Driver {
         match &record.body {
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Tool(result) => {
-                    if !result.facts.is_empty() {
+                    if !result.facts.is_empty() || result.untrusted.is_some() {
                         self.refresh_view();
                     }
                     let call = self.call(&outcome.key).filter(|call| call.started > 0);
@@ -226,6 +239,7 @@ fn identity(record: &Record) -> String {
         Body::InDoubt { key, .. } => format!("in_doubt:{key}"),
         Body::WaitOpened(opened) => format!("wait:{}", opened.wait),
         Body::WaitResolved { wait, .. } => format!("resolved:{wait}"),
+        Body::HookRan(ran) => format!("hook:{}", ran.key),
         Body::LimitReached { turn, reason } => format!("limit:{turn}:{}", reason.word()),
         _ => format!("record:{}", record.seq),
     }

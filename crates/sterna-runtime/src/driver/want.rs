@@ -15,14 +15,18 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
 
+use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::budget::Hold;
 use crate::reader::Reader;
 use crate::effects::model::{ModelCall, estimate};
+use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::secrets::CleanBlobs;
+use crate::strangers;
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -33,6 +37,8 @@ pub(super) struct Ready {
     pub plan: Arc<Plan>,
     /// Git must run without its hooks, pagers and monitors.
     pub quiet_git: bool,
+    /// Where its result comes from, when that is text of strangers.
+    pub origin: Option<String>,
     pub confine: Arc<Confine>,
 }
 
@@ -263,6 +269,7 @@ impl Driver {
             breakers: self.rt.breakers.clone(),
             body,
             cancel: cancel.clone(),
+            secrets: self.secrets.clone(),
         });
         let task = tokio::spawn(async move {
             let ended = AssertUnwindSafe(run).catch_unwind().await;
@@ -296,7 +303,7 @@ impl Driver {
             self.ready.remove(at);
         }
         if let Some(closed) = call.closed {
-            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.answered;
+            let foreign = call.started > 0 && !self.own.contains(&call.key) && !call.asked;
             if foreign && !self.unknown.contains(&call.key) {
                 // What still runs of it is ended, and its true end told.
                 return self.look_for(call, true);
@@ -324,6 +331,9 @@ impl Driver {
         if call.doubt_answered && !self.own.contains(&call.key) {
             return self.doubt_answered(call);
         }
+        if self.plan_answered(&call)? {
+            return Ok(true);
+        }
         match &call.ruling {
             Some(Ruling::Deny { feedback }) => {
                 let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
@@ -341,7 +351,7 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
                 return Ok(true);
             }
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
         }
         if self.draining {
             return Ok(false);
@@ -349,7 +359,16 @@ impl Driver {
         if call.started > 0 && !self.own.contains(&call.key) {
             return self.in_doubt(call);
         }
-        self.pass(call)?;
+        let from = match self.before_call(&call)? {
+            Before::Judge(from) => from,
+            Before::Wait => return Ok(false),
+            Before::Deny(why) => {
+                let text = format!("denied: {why}\nThe call was not run.");
+                self.tool_outcome(call.key, unrun(ToolStatus::Denied, text, now))?;
+                return Ok(true);
+            }
+        };
+        self.pass(call, from)?;
         Ok(false)
     }
 
@@ -363,7 +382,7 @@ impl Driver {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
-            EffectClass::AtMostOnce | EffectClass::Compensable if call.answered => {
+            EffectClass::AtMostOnce | EffectClass::Compensable if call.asked => {
                 self.own.insert(call.key.clone());
                 Ok(true)
             }
@@ -405,6 +424,7 @@ impl Driver {
             source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
+            untrusted: strangers::told(&self.state.transcript.untrusted()),
         };
         self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
     }
@@ -418,7 +438,7 @@ impl Driver {
                 self.report_unknown(call.key, &said)?;
             }
             Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
                 if self.draining {
                     return Ok(false);
                 }
@@ -466,8 +486,14 @@ impl Driver {
             // Its intent may be among them. The next look comes when they are durable.
             return Ok(false);
         }
-        let Some((context, cancel)) = self.tool_context(&key, call.started, Arc::default(), false) else {
+        let Some((context, _, cancel)) = self.tool_context(&key, call.started, Arc::default(), false, None)
+        else {
             return Ok(false);
+        };
+        // What it wrote held the values.
+        let args = match crate::secrets::restored(&args, &self.secrets) {
+            Ok(Some(restored)) => restored,
+            Ok(None) | Err(_) => args,
         };
         let (tx, sent) = (self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {
@@ -503,7 +529,9 @@ impl Driver {
             self.unknown.insert(call.key);
             return Ok(true);
         };
-        let Some((context, cancel)) = self.tool_context(&call.key, call.started, Arc::default(), false)
+        let origin = self.origin(&tool, name, &args);
+        let Some((context, after, cancel)) =
+            self.tool_context(&call.key, call.started, Arc::default(), false, origin)
         else {
             return Ok(false);
         };
@@ -512,7 +540,7 @@ impl Driver {
         }
         let (tx, key) = (self.tx.clone(), call.key.clone());
         let task = tokio::spawn(async move {
-            let found = AssertUnwindSafe(tool::recover(tool, context, args)).catch_unwind().await;
+            let found = AssertUnwindSafe(tool::recover(tool, context, args, after)).catch_unwind().await;
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
@@ -522,7 +550,7 @@ impl Driver {
     }
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
-    fn pass(&mut self, call: CallTool) -> Result<(), RuntimeError> {
+    fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
         let rights = self.rights()?;
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
@@ -532,7 +560,7 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights)).catch_unwind();
+            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights, &from)).catch_unwind();
             let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
@@ -569,13 +597,16 @@ impl Driver {
     }
 
     fn start(&mut self, ready: Ready) {
-        let Ready { key, attempt, tool, args, plan, quiet_git, confine } = ready;
-        let Some((mut context, cancel)) = self.tool_context(&key, attempt, plan, quiet_git) else { return };
+        let Ready { key, attempt, tool, args, plan, quiet_git, confine, origin } = ready;
+        let Some((mut context, after, cancel)) = self.tool_context(&key, attempt, plan, quiet_git, origin)
+        else {
+            return;
+        };
         context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
         let task = tokio::spawn(async move {
-            let ended = AssertUnwindSafe(tool::run(tool, context, args)).catch_unwind().await;
+            let ended = AssertUnwindSafe(tool::run(tool, context, args, after)).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| {
                 let text = format!("`{called}` panicked: {}", told_by(&*panic));
                 tool::ToolEnd::Done(unrun(ToolStatus::Panicked, text, env.now()))
@@ -593,19 +624,22 @@ impl Driver {
         attempt: u32,
         plan: Arc<Plan>,
         quiet_git: bool,
-    ) -> Option<(ToolContext, Cancel)> {
+        origin: Option<String>,
+    ) -> Option<(ToolContext, tool::After, Cancel)> {
         let turn = self.state.turn.clone()?;
         let call = self.call(key)?;
         let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
         let intended_at = call.intended_at;
         let answers = match &call.ruling {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
-            Some(Ruling::Allow | Ruling::Deny { .. } | Ruling::Timeout) | None => None,
+            Some(_) | None => None,
         };
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
         let child_env = if quiet_git { self.rt.quiet_git(&self.child_env) } else { self.child_env.clone() };
+        let blobs = CleanBlobs::new(self.rt.parts.blobs.clone(), self.secrets.clone());
+        let after = tool::After { secrets: self.secrets.clone(), edited: blobs.edited.clone(), origin };
         let context = ToolContext {
             key: key.clone(),
             plan,
@@ -614,8 +648,15 @@ impl Driver {
             cwd: PathBuf::from(&turn.cwd),
             roots: pipeline::plan_context(&turn).roots,
             cancel: cancel.clone(),
-            blobs: self.rt.parts.blobs.clone(),
-            progress: tool::progress(self.shared.hub.clone(), key.clone(), call_id, name, now.clone()),
+            blobs: Arc::new(blobs),
+            progress: tool::progress(
+                self.shared.hub.clone(),
+                self.secrets.clone(),
+                key.clone(),
+                call_id,
+                name,
+                now.clone(),
+            ),
             now,
             view: self.view.clone(),
             session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
@@ -623,7 +664,15 @@ impl Driver {
             confine: Arc::default(),
             answers,
         };
-        Some((context, cancel))
+        Some((context, after, cancel))
+    }
+
+    /// Where the result of a call of another life comes from, when that is text of strangers.
+    fn origin(&self, tool: &SharedTool, name: &str, args: &Value) -> Option<String> {
+        let turn = self.state.turn.as_ref()?;
+        let cx = pipeline::plan_context(turn);
+        let accesses = tool.plan(&cx, args).map(|plan| plan.accesses).unwrap_or_default();
+        strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
     }
 
     pub(super) async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
@@ -636,7 +685,7 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(&self.rt.parts.tools, turn);
+        let made = self.config.prompt.prompt(&self.rt.parts.tools, turn, &self.rt.parts.secrets);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)

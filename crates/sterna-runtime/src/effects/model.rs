@@ -9,6 +9,7 @@ use sterna_model::{
     Billed, EffectKey, ErrorClass, EventKind, Millis, ModelOutcome, ModelStop, Part, Phase, ProviderFailure,
     Route, Segment, Usage,
 };
+use sterna_secrets::{Scoped, Stream};
 use sterna_tool::Cancel;
 
 use crate::Env;
@@ -29,6 +30,7 @@ pub struct ModelCall {
     pub breakers: Arc<Breakers>,
     pub body: Encoded,
     pub cancel: Cancel,
+    pub secrets: Scoped,
 }
 
 /// How it ended.
@@ -66,10 +68,7 @@ pub async fn run(call: ModelCall) -> ModelEnd {
     let started = call.env.now();
     let mut said = String::new();
     let correlation = correlation(&call.key, call.attempt);
-    let mut on_event = |event: StreamEvent| {
-        if event.segment == Segment::Text && event.phase == Phase::Delta {
-            said.push_str(&event.text);
-        }
+    let show = |event: StreamEvent| {
         call.hub.live(&call.key, call.env.now(), |delta| EventKind::ModelDelta {
             delta,
             correlation: correlation.clone(),
@@ -80,12 +79,21 @@ pub async fn run(call: ModelCall) -> ModelEnd {
             name: event.name,
         });
     };
+    let mut deltas = Deltas { stream: call.secrets.stream(), open: None };
+    let mut on_event = |event: StreamEvent| {
+        if event.segment == Segment::Text && event.phase == Phase::Delta {
+            said.push_str(&event.text);
+        }
+        // Also while nobody looks: whoever comes in the middle of a secret must not see its end.
+        deltas.take(event, &show);
+    };
     let bytes = call.body.bytes;
     let answer = tokio::select! {
         biased;
         () = call.cancel.cancelled() => None,
         answer = call.provider.send(&call.route, call.body.clone(), &mut on_event) => Some(answer),
     };
+    deltas.end(&show);
     let duration_ms = call.env.now().saturating_sub(started);
     if let Some(answer) = &answer {
         let changed = ticket.ended(answer.as_ref().err().map(|failure| failure.class));
@@ -95,6 +103,41 @@ pub async fn run(call: ModelCall) -> ModelEnd {
         None => ModelEnd::Answered(cut_off(said, bytes, duration_ms)),
         Some(Err(failure)) => ModelEnd::Failed(failure),
         Some(Ok(reply)) => ModelEnd::Answered(whole(reply, duration_ms)),
+    }
+}
+
+/// The live text of one segment after the other, without secrets: what may become one is held back.
+struct Deltas {
+    stream: Stream,
+    /// The segment that text is held back of, as its events name it.
+    open: Option<StreamEvent>,
+}
+
+impl Deltas {
+    fn take(&mut self, event: StreamEvent, show: &impl Fn(StreamEvent)) {
+        let other = |open: &StreamEvent| {
+            (open.segment, &open.call_id, &open.name) != (event.segment, &event.call_id, &event.name)
+        };
+        if event.phase != Phase::Delta || self.open.as_ref().is_some_and(other) {
+            self.end(show);
+        }
+        if event.phase != Phase::Delta {
+            return show(event);
+        }
+        let text = self.stream.push(&event.text);
+        let of = StreamEvent { text: String::new(), ..event };
+        if !text.is_empty() {
+            show(StreamEvent { text, ..of.clone() });
+        }
+        self.open = Some(of);
+    }
+
+    /// Nothing follows in this segment.
+    fn end(&mut self, show: &impl Fn(StreamEvent)) {
+        let text = self.stream.finish();
+        if let Some(of) = self.open.take().filter(|_| !text.is_empty()) {
+            show(StreamEvent { text, ..of });
+        }
     }
 }
 

@@ -1,14 +1,20 @@
-//! The one way to a tool: resolve, available, validate, normalise, policy. What comes after it is intent and run.
+//! The one way to a tool: resolve, available, validate, normalise, hooks, policy. What comes after it is intent and run.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sterna_model::{Approval, CallTool, Digest, Grant, Sandbox, ToolStatus, TurnStarted};
+use sterna_log::SharedLog;
+use sterna_model::{
+    Approval, CallTool, Decision, Digest, Grant, Mode, Sandbox, ToolStatus, TurnStarted, Untrusted,
+};
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
-use sterna_tool::{Access, Confine, Plan, PlanContext, SharedTool};
+use sterna_secrets::Scoped;
+use sterna_tool::{Access, Confine, Placeholders, Plan, PlanContext, SessionView, SharedTool};
 
-use crate::{Env, Levels, Toolbox};
+use crate::kept::{self, StoredGrant};
+use crate::secrets::{placeholder, restored};
+use crate::{Env, Levels, Toolbox, strangers};
 
 /// What a turn lends to its calls.
 #[derive(Clone)]
@@ -17,7 +23,13 @@ pub struct Rights {
     pub rules: Arc<Vec<Rule>>,
     pub grants: Arc<Vec<Grant>>,
     pub env: Arc<dyn Env>,
+    /// Texts of strangers that the model had before it.
+    pub untrusted: Arc<Vec<Untrusted>>,
+    pub view: Arc<SessionView>,
+    pub secrets: Scoped,
     pub levels: Option<Arc<dyn Levels>>,
+    /// Holds the grants that are stored.
+    pub log: SharedLog,
 }
 
 impl Rights {
@@ -36,16 +48,48 @@ impl Rights {
     }
 }
 
+/// What hooks say of a call that they do not forbid.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FromHooks {
+    pub permission: Option<Decision>,
+    pub reason: String,
+}
+
+impl FromHooks {
+    /// The decision when hooks have been heard too. They may ask where policy would not; their yes answers only what
+    /// the mode alone would have asked.
+    fn heard(&self, verdict: &mut Verdict, mode: Mode) {
+        let (asks, reason) = (self.permission == Some(Decision::Ask), &self.reason);
+        match verdict.decision {
+            Decision::Ask if verdict.by_mode && self.permission == Some(Decision::Allow) => {
+                verdict.decision = Decision::Allow;
+            }
+            Decision::Allow if asks && mode == Mode::NeverAsk => {
+                verdict.decision = Decision::Deny;
+                verdict.reason = format!("mode `never-ask` refuses what would ask; {reason}");
+            }
+            Decision::Allow if asks && mode != Mode::Bypass => {
+                (verdict.decision, verdict.reason) = (Decision::Ask, reason.clone());
+                (verdict.rule, verdict.source) = (None, None);
+            }
+            Decision::Allow | Decision::Ask | Decision::Deny => {}
+        }
+    }
+}
+
 /// What the pipeline says of a call.
 pub enum Passed {
     /// Policy said yes: it may run.
     Run {
         tool: SharedTool,
+        /// With secrets in place of placeholders, where the tool gets them.
         args: Value,
         plan: Arc<Plan>,
         quiet_git: bool,
         content: Digest,
         changes: Changes,
+        /// Where its result comes from, when that is text of strangers.
+        origin: Option<String>,
         confine: Arc<Confine>,
     },
     /// Somebody must be asked.
@@ -55,7 +99,7 @@ pub enum Passed {
 }
 
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
-pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
+pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &FromHooks) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
     let name = &call.call.name;
     let Some(tool) = tools.get(name).cloned() else {
@@ -77,30 +121,35 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             return answer(ToolStatus::InvalidArguments, text);
         }
     };
-    let plan = match tool.plan(&plan_context(turn), &args) {
+    // A grant is bound to what the log holds.
+    let content = content_of(name, &args);
+    let args = match with_secrets(&tool, args, &rights.secrets) {
+        Ok(args) => args,
+        Err(why) => {
+            let text = format!("invalid_arguments for {name}: {why}\nThe call was not run.");
+            return answer(ToolStatus::InvalidArguments, text);
+        }
+    };
+    let cx = plan_context(turn);
+    let plan = match tool.plan(&cx, &args) {
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
-    let content = content_of(name, &args);
-    let mut level = match rights.level(&tool, &plan).await {
-        Ok(level) => level,
+    let judged = match judge(&tool, content, &plan, call.approved, rights).await {
+        Ok(judged) => judged,
         Err(why) => {
             let wish = rights.turn.sandbox.word();
             let text = format!("sandbox_required: {why} (sandbox = \"{wish}\")\nThe call was not run.");
             return answer(ToolStatus::Denied, text);
         }
     };
-    let mut verdict = judge(name, &plan, content, level, rights);
-    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
-        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
-        level = Sandbox::None;
-        verdict = judge(name, &plan, content, level, rights);
-    }
+    let Judged { mut verdict, level } = judged;
+    hooks.heard(&mut verdict, turn.mode);
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
     match verdict.decision {
-        sterna_model::Decision::Ask if !call.approved => Passed::Ask(Approval {
+        Decision::Ask if !call.approved => Passed::Ask(Approval {
             tool: name.clone(),
             summary: plan.summary,
             reason: verdict.reason,
@@ -108,8 +157,10 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             source: verdict.source,
             preview: plan.preview,
             content,
+            untrusted: strangers::told(&rights.untrusted),
         }),
-        sterna_model::Decision::Ask | sterna_model::Decision::Allow => Passed::Run {
+        Decision::Ask | Decision::Allow => Passed::Run {
+            origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
             tool,
             args,
             plan: Arc::new(plan),
@@ -118,7 +169,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
             changes: verdict.changes,
             confine: Arc::new(Confine { level, bounds: verdict.bounds }),
         },
-        sterna_model::Decision::Deny => {
+        Decision::Deny => {
             let by = match (&verdict.rule, &verdict.source) {
                 (Some(rule), Some(source)) => format!(" by rule `{rule}` ({source})"),
                 (Some(rule), None) => format!(" by rule `{rule}`"),
@@ -129,17 +180,12 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights) -> Passed {
     }
 }
 
-/// What policy says of a shell command line under a turn's rights: for `policy explain` and for tests. Runs nothing.
-pub fn explain(
-    command: &str,
-    rights: &TurnStarted,
-    rules: &[Rule],
-    level: Sandbox,
-    env: &dyn Env,
-) -> Verdict {
-    let access = Access::Shell { command: command.to_owned(), cwd: PathBuf::from(&rights.cwd) };
-    let content = content_of("shell", &serde_json::json!({ "command": command }));
-    verdict("shell", &[access], content, rights, rules, &[], level, env)
+/// What policy says of a call, and the level that it would run on: for `policy explain`. Runs nothing. An error says why
+/// such a call could not even be judged.
+pub async fn explain(tool: &SharedTool, args: &Value, rights: &Rights) -> Result<(Verdict, Sandbox), String> {
+    let plan = tool.plan(&plan_context(&rights.turn), args).map_err(|error| error.message)?;
+    let judged = judge(tool, content_of(&tool.spec().name, args), &plan, false, rights).await?;
+    Ok((judged.verdict, judged.level))
 }
 
 /// Where a turn's calls happen.
@@ -148,8 +194,71 @@ pub fn plan_context(turn: &TurnStarted) -> PlanContext {
     PlanContext { cwd: PathBuf::from(&turn.cwd), roots: dirs.map(PathBuf::from).collect() }
 }
 
-fn judge(name: &str, plan: &Plan, content: Digest, level: Sandbox, rights: &Rights) -> Verdict {
-    verdict(name, &plan.accesses, content, &rights.turn, &rights.rules, &rights.grants, level, &*rights.env)
+struct Judged {
+    verdict: Verdict,
+    level: Sandbox,
+}
+
+/// Asks policy. An error says why no sandbox can be had where one is a must.
+async fn judge(
+    tool: &SharedTool,
+    content: Digest,
+    plan: &Plan,
+    approved: bool,
+    rights: &Rights,
+) -> Result<Judged, String> {
+    let (name, turn) = (&tool.spec().name, &rights.turn);
+    let mut level = rights.level(tool, plan).await?;
+    let say = |level: Sandbox, grants: &[Grant]| {
+        verdict(
+            name,
+            &plan.accesses,
+            content,
+            turn,
+            &rights.rules,
+            grants,
+            &rights.untrusted,
+            level,
+            &*rights.env,
+        )
+    };
+    let mut verdict = say(level, &rights.grants);
+    if level.holds() && verdict.bounds.outside && !turn.sandbox.is_strict() {
+        // Inside it would only fail: it is judged, and run, as it is without a sandbox.
+        level = Sandbox::None;
+        verdict = say(level, &rights.grants);
+    }
+    if verdict.decision != Decision::Allow && !approved {
+        // Looked for only now: most calls need no grant. A store that cannot be read grants nothing.
+        let stored = kept::stored(&rights.log, &turn.root).await.unwrap_or_default();
+        let fits = |stored: StoredGrant| (stored.grant.content == content).then_some(stored.grant);
+        let fitting: Vec<Grant> = stored.into_iter().filter_map(fits).collect();
+        if !fitting.is_empty() {
+            verdict = say(level, &[fitting.as_slice(), rights.grants.as_slice()].concat());
+        }
+    }
+    Ok(Judged { verdict, level })
+}
+
+/// The arguments that the tool is given: those few that only write get the secrets that placeholders stand for. What
+/// else would run with a placeholder is not what was meant, and does not run.
+fn with_secrets(tool: &SharedTool, args: Value, secrets: &Scoped) -> Result<Value, String> {
+    let Some(placeholder) = placeholder(&args) else { return Ok(args) };
+    match tool.placeholders(&args) {
+        Placeholders::Keep => Ok(args),
+        Placeholders::Restore => match restored(&args, secrets) {
+            Ok(whole) => Ok(whole.unwrap_or(args)),
+            Err(unknown) => Err(format!(
+                "{unknown} any more: it was seen by another one, or it is no secret's placeholder. Leave that part of \
+                 the text as it is, or ask the person to put the secret in."
+            )),
+        },
+        Placeholders::Refuse => Err(format!(
+            "`{placeholder}` stands for a secret, which neither you nor this tool is given. Use what has the secret \
+             already, such as a variable of the environment or a file that is read where it is needed, or ask the \
+             person."
+        )),
+    }
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that a decision depends on")]
@@ -160,9 +269,11 @@ fn verdict(
     turn: &TurnStarted,
     rules: &[Rule],
     grants: &[Grant],
+    untrusted: &[Untrusted],
     sandbox: Sandbox,
     env: &dyn Env,
 ) -> Verdict {
+    let untrusted: Vec<&str> = untrusted.iter().map(|one| one.origin.as_str()).collect();
     let accesses: Vec<sterna_policy::Access> = accesses.iter().map(access).collect();
     let cx = plan_context(turn);
     let grants: Vec<&Grant> = grants.iter().collect();
@@ -181,6 +292,7 @@ fn verdict(
         cwd: &cx.cwd,
         state_dirs: &state_dirs,
         sandbox,
+        untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
     })
 }

@@ -2,13 +2,15 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use serde_json::Value;
-use sterna_context::{project, project_ends};
+use sterna_context::{injections, project, project_ends};
 use sterna_log::SharedBlobs;
-use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus};
+use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus, Untrusted};
+use sterna_secrets::Scoped;
 use sterna_tool::{Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
 
 use crate::driver::told_by;
@@ -19,10 +21,26 @@ pub enum ToolEnd {
     Done(ToolOutcome),
     /// A person must answer first.
     Ask(Vec<Question>),
+    /// The model wants to plan before it acts.
+    EnterPlan,
+    /// A plan for a person to approve.
+    Plan {
+        slug: String,
+        content: String,
+    },
+}
+
+/// What is done with a result before anybody sees it.
+pub struct After {
+    pub secrets: Scoped,
+    /// Something was taken out of output that was streamed into a blob.
+    pub edited: Arc<AtomicBool>,
+    /// Where it comes from, when it is text of strangers.
+    pub origin: Option<String>,
 }
 
 /// Runs one allowed call to its end. A panic, a time-out and a cancel are outcomes like any other.
-pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
+pub async fn run(tool: SharedTool, cx: ToolContext, args: Value, after: After) -> ToolEnd {
     let started_at = (cx.now)();
     let limit = tool.timeout_ms(&args);
     let (cancel, blobs, now) = (cx.cancel.clone(), cx.blobs.clone(), cx.now.clone());
@@ -36,15 +54,15 @@ pub async fn run(tool: SharedTool, cx: ToolContext, args: Value) -> ToolEnd {
         }),
         () = given_up(&cancel) => Err(ToolError::cancelled()),
     };
-    settle(ended, started_at, &*now, &blobs).await
+    settle(ended, started_at, &*now, &blobs, &after).await
 }
 
 /// Asks a tool what became of a call of another life.
-pub async fn recover(tool: SharedTool, cx: ToolContext, args: Value) -> Found {
+pub async fn recover(tool: SharedTool, cx: ToolContext, args: Value, after: After) -> Found {
     let started_at = cx.intended_at;
     let (blobs, now) = (cx.blobs.clone(), cx.now.clone());
     match tool.recover(cx, args).await {
-        Recovered::Ended(ended) => Found::Ended(settle(ended, started_at, &*now, &blobs).await),
+        Recovered::Ended(ended) => Found::Ended(settle(ended, started_at, &*now, &blobs, &after).await),
         Recovered::NeverRan => Found::NeverRan,
         Recovered::Unknown => Found::Unknown,
     }
@@ -73,13 +91,16 @@ async fn settle(
     started_at: Millis,
     now: &(dyn Fn() -> Millis + Send + Sync),
     blobs: &SharedBlobs,
+    after: &After,
 ) -> ToolEnd {
     let since = |now: Millis| now.saturating_sub(started_at);
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
+        Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
+        Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },
         Ok(ToolReturn::Done(done)) => {
             let took = done.took_ms;
-            let mut outcome = finished(done, blobs).await;
+            let mut outcome = finished(done, blobs, after).await;
             outcome.started_at = started_at;
             outcome.duration_ms = took.unwrap_or_else(|| since(now()));
             ToolEnd::Done(outcome)
@@ -88,8 +109,10 @@ async fn settle(
             let budget = ViewBudget { head_percent: 40, ..ViewBudget::default() };
             let done =
                 ToolDone { output: Output::Text(error.message), budget, failed: true, ..ToolDone::default() };
-            let mut outcome = finished(done, blobs).await;
+            let mut outcome = finished(done, blobs, after).await;
             outcome.status = error.status;
+            // Words of our own: nobody else's were heard.
+            outcome.untrusted.take_if(|_| !error.status.ran());
             outcome.started_at = started_at;
             outcome.duration_ms = since(now());
             ToolEnd::Done(outcome)
@@ -101,18 +124,32 @@ async fn settle(
 pub fn unrun(status: ToolStatus, text: String, now: Millis) -> ToolOutcome {
     let budget = ViewBudget::default();
     let view = project(&text, None, budget.bytes, budget.lines, 100).view;
-    ToolOutcome { status, view, full: None, facts: Vec::new(), started_at: now, duration_ms: 0 }
+    ToolOutcome {
+        status,
+        view,
+        full: None,
+        facts: Vec::new(),
+        started_at: now,
+        duration_ms: 0,
+        untrusted: None,
+    }
 }
 
 /// Live progress of a call.
 pub fn progress(
     hub: Arc<Hub>,
+    secrets: Scoped,
     key: sterna_model::EffectKey,
     call_id: String,
     name: String,
     now: Arc<dyn Fn() -> Millis + Send + Sync>,
 ) -> Arc<dyn Fn(String) + Send + Sync> {
     Arc::new(move |text: String| {
+        if !hub.is_active() {
+            return;
+        }
+        // The last lines so far: one may be cut in the middle of a secret.
+        let text = secrets.redact_cut(&text).into_owned();
         hub.live(&key, now(), |delta| EventKind::ToolProgress {
             delta,
             call_id: call_id.clone(),
@@ -122,11 +159,22 @@ pub fn progress(
     })
 }
 
-async fn finished(done: ToolDone, blobs: &SharedBlobs) -> ToolOutcome {
+async fn finished(done: ToolDone, blobs: &SharedBlobs, after: &After) -> ToolOutcome {
     let ToolDone { output, budget, facts, failed, took_ms: _ } = done;
     let ViewBudget { bytes, lines, head_percent } = budget;
+    let mut flags = Vec::new();
+    let mut look = |text: &str| {
+        if after.origin.is_some() {
+            let new = injections(text).into_iter().filter(|flag| !flags.contains(flag));
+            let new: Vec<String> = new.collect();
+            flags.extend(new);
+        }
+    };
     let (view, full) = match output {
         Output::Text(text) => {
+            // Before it is cut: half a secret would not be found.
+            let text = after.secrets.redact(&text);
+            look(&text);
             let projected = project(&text, None, bytes, lines, head_percent);
             if projected.whole {
                 (projected.view, None)
@@ -140,12 +188,30 @@ async fn finished(done: ToolDone, blobs: &SharedBlobs) -> ToolOutcome {
                 }
             }
         }
-        Output::Large { blob, head, tail, note } => {
+        Output::Large { blob, mut head, mut tail, note } => {
+            if after.edited.load(Ordering::Acquire) {
+                (head, tail) = ends_of(&blob, &head, &tail, blobs).await;
+            }
+            look(&head);
+            look(&tail);
             (project_ends(&head, &tail, &note, &blob, bytes, lines, head_percent), Some(blob))
         }
     };
     let status = if failed { ToolStatus::Failed } else { ToolStatus::Ok };
-    ToolOutcome { status, view, full, facts, started_at: 0, duration_ms: 0 }
+    let untrusted = after.origin.clone().map(|origin| Box::new(Untrusted { origin, flags }));
+    ToolOutcome { status, view, full, facts, started_at: 0, duration_ms: 0, untrusted }
+}
+
+/// The ends of output of which something was taken out: those of the blob, since a cut through a secret shows a part.
+async fn ends_of(blob: &BlobRef, head: &str, tail: &str, blobs: &SharedBlobs) -> (String, String) {
+    let (first, last) = (head.len() as u64, tail.len() as u64);
+    let head = blobs.get_range(&blob.hash, 0, first).await;
+    let tail = blobs.get_range(&blob.hash, blob.bytes.saturating_sub(last), last).await;
+    let text = |read: Result<Bytes, sterna_log::LogError>| {
+        let lost = |error| format!("[the output could not be read: {error}]");
+        read.map_or_else(lost, |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    (text(head), text(tail))
 }
 
 async fn keep(text: &str, blobs: &sterna_log::SharedBlobs) -> Result<BlobRef, sterna_log::LogError> {

@@ -5,6 +5,7 @@ mod play;
 mod recorded;
 mod report;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -12,18 +13,18 @@ use serde::{Deserialize, Serialize};
 use sterna_context::Prompt;
 use sterna_log::{Append, BlobsOver, Expect, LeaseRequest, MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
-    Body, Delivery, Draft, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText, Seq, SessionId,
-    TurnNo, TurnStarted,
+    Body, Delivery, Draft, HookRan, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText, Seq,
+    SessionId, TurnNo, TurnStarted,
 };
 use sterna_tool::SharedTool;
 
-use self::play::{Clock, ORIGIN, Play, PlayedModel, PlayedTool};
+use self::play::{Clock, ORIGIN, Play, PlayedHooks, PlayedModel, PlayedTool};
 use self::recorded::{Recorded, RecordedTurn};
 pub use self::report::{CallSide, Cost, Ending, StepPair, StepSide};
 use self::report::{Side, pairs};
 use crate::replay::load_prompt;
 use crate::state::for_each_record;
-use crate::{Env, Parts, PromptSource, Runtime, RuntimeError, Submit, Toolbox, TurnConfig};
+use crate::{Env, Parts, PromptSource, Runtime, RuntimeError, SharedHooks, Submit, Toolbox, TurnConfig};
 
 /// A new run that is asked for. What is `None` is as it was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -296,6 +297,7 @@ impl NewRun<'_> {
             cwd: started.cwd.into(),
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
+            mode_of_session: false,
             sandbox: started.sandbox,
             fallback: if rerouted { Vec::new() } else { started.fallback },
             output_schema: started.output_schema.map(|schema| *schema),
@@ -323,8 +325,20 @@ impl NewRun<'_> {
             env: self.clock.clone(),
             tools: Toolbox::new(played),
             checkpoints: None,
+            secrets: self.parts.secrets.clone(),
+            hooks: self.hooks(),
             levels: self.parts.levels.clone(),
         })
+    }
+
+    /// What hooks said in the record, if there were any.
+    fn hooks(&self) -> Option<SharedHooks> {
+        let ran = self.recorded.records.iter().filter_map(|(_, record)| match &record.body {
+            Body::HookRan(ran) => Some((ran.key.clone(), HookRan::clone(ran))),
+            _ => None,
+        });
+        let ran: BTreeMap<String, HookRan> = ran.collect();
+        (!ran.is_empty()).then(|| Arc::new(PlayedHooks { ran, play: self.play.clone() }) as SharedHooks)
     }
 
     /// The last turn before the point.

@@ -13,17 +13,17 @@ use sterna_llm::{
 };
 use sterna_log::{Append, Expect, Owner, SharedLog};
 use sterna_model::{
-    Body, Digest, Draft, EffectClass, EffectKey, ErrorClass, InputAccepted, Millis, ModelStop, Part,
-    ProviderFailure, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome, ToolSpec, ToolStatus,
+    Body, Digest, Draft, EffectClass, EffectKey, ErrorClass, HookEvent, HookRan, HookSays, InputAccepted, Millis,
+    ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome, ToolSpec, ToolStatus,
 };
 use sterna_tool::{
-    Access, Output, Plan, PlanContext, Recovered, SharedTool, Tool, ToolContext, ToolDone, ToolError,
-    ToolReturn, ViewBudget,
+    Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
+    ToolDone, ToolError, ToolReturn, ViewBudget,
 };
 
 use super::recorded::{RecordedStep, Steered, calls};
 use super::{Divergence, WhatIfHost};
-use crate::Env;
+use crate::{Env, HookAnswered, HookCall, Hooks};
 
 /// What a new run and its record share.
 pub(super) struct Play {
@@ -195,6 +195,19 @@ impl Play {
         state.current.as_ref()?.tools.get(ordinal as usize)?.clone()
     }
 
+    /// Where the recorded answer to this call came from, when that was text of strangers.
+    fn origin(&self, name: &str, args: &Value) -> Option<String> {
+        let state = self.lock();
+        let step = state.current.as_ref()?;
+        let calls = step.calls();
+        let same = |call: &&ToolCall| {
+            call.name == name
+                && serde_json::from_str::<Value>(&call.arguments).is_ok_and(|given| given == *args)
+        };
+        let at = calls.iter().position(same)?;
+        step.tools.get(at)?.as_ref()?.untrusted.as_ref().map(|untrusted| untrusted.origin.clone())
+    }
+
     fn follows(&self) -> bool {
         self.lock().current.is_some()
     }
@@ -310,8 +323,27 @@ impl Tool for PlayedTool {
         self.inner.as_ref().map_or(120_000, |inner| inner.timeout_ms(args))
     }
 
+    fn untrusted(&self, args: &Value, view: &SessionView) -> Option<String> {
+        if self.play.follows() {
+            return self.play.origin(&self.spec.name, args);
+        }
+        self.inner.as_ref().and_then(|inner| inner.untrusted(args, view))
+    }
+
+    fn placeholders(&self, args: &Value) -> Placeholders {
+        match &self.inner {
+            Some(inner) if !self.play.follows() => inner.placeholders(args),
+            // What the record tells needs no secret.
+            _ => Placeholders::Keep,
+        }
+    }
+
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         if let Some(outcome) = self.play.outcome(cx.key.ordinal) {
+            if self.spec.name == "enter_plan" && outcome.status == ToolStatus::Ok {
+                // What it leads to is not in its outcome alone.
+                return std::future::ready(Ok(ToolReturn::EnterPlan)).boxed();
+            }
             return std::future::ready(again(outcome)).boxed();
         }
         match &self.inner {
@@ -337,6 +369,31 @@ impl Tool for PlayedTool {
         if let Some(inner) = self.inner.as_ref().filter(|_| !self.play.follows()) {
             inner.settled(key, attempt);
         }
+    }
+}
+
+/// The hooks of a new run: what they said in the record, as long as it is followed. None is run: they are the world's.
+pub(super) struct PlayedHooks {
+    pub ran: BTreeMap<String, HookRan>,
+    pub play: Arc<Play>,
+}
+
+impl Hooks for PlayedHooks {
+    fn listens(&self, _: HookEvent, _: &str, key: &str) -> bool {
+        self.ran.contains_key(key) && self.play.lock().divergence.is_none()
+    }
+
+    fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered> {
+        let answered = self.ran.get(&call.key).map(|ran| HookAnswered {
+            says: HookSays { rewrite: None, ..ran.says.clone() },
+            updated_input: ran
+                .says
+                .rewrite
+                .as_ref()
+                .and_then(|new| serde_json::from_str(&new.arguments).ok()),
+            hooks: ran.hooks.clone(),
+        });
+        std::future::ready(answered.unwrap_or_default()).boxed()
     }
 }
 

@@ -295,6 +295,8 @@ impl World {
             env: Arc::new(env.clone()),
             tools: Toolbox::new(tools.clone()),
             checkpoints: None,
+            secrets: Secrets::default(),
+            hooks: None,
             levels: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
@@ -320,6 +322,7 @@ impl World {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

@@ -8,7 +8,9 @@ use sterna_log::verify;
 use sterna_model::*;
 use sterna_runtime::{Runtime, replay};
 
+use super::Answers;
 use super::tools::token;
+use super::waits::{Answer, DEADLINE};
 use super::world::{Facts, Seen, World};
 
 /// Checks all, and returns what tells one run from another.
@@ -33,6 +35,7 @@ pub async fn check(world: &World, runtime: Option<&Runtime>) -> String {
         inputs(seen, &mut say);
         turns(seen, &mut say);
         tools(id, seen, &facts, &mut say);
+        waits(seen, &mut say);
         books(id, seen, &facts, &mut say);
     }
     people(&facts, &mut wrong);
@@ -147,22 +150,9 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
     let mut outcomes: BTreeMap<EffectKey, &ToolOutcome> = BTreeMap::new();
     let mut reruns: BTreeMap<&EffectKey, u32> = BTreeMap::new();
     let mut called: BTreeMap<(TurnNo, StepNo), usize> = BTreeMap::new();
-    // Calls that a person is asked about, and the waits that ask.
-    let mut doubted: BTreeSet<&EffectKey> = BTreeSet::new();
-    let mut doubts: BTreeMap<&WaitId, &EffectKey> = BTreeMap::new();
     for record in &seen.records {
         match &record.body {
             Body::InDoubt { key, resolution: InDoubtPolicy::Rerun } => *reruns.entry(key).or_default() += 1,
-            Body::InDoubt { key, resolution: InDoubtPolicy::Ask } => drop(doubted.insert(key)),
-            Body::WaitOpened(opened) if doubted.remove(&opened.key) => {
-                doubts.insert(&opened.wait, &opened.key);
-            }
-            // The first answer counts.
-            Body::WaitResolved { wait, ruling, .. } => {
-                if let (Some(key), Ruling::Allow) = (doubts.remove(wait), ruling) {
-                    *reruns.entry(key).or_default() += 1;
-                }
-            }
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Tool(result) => {
                     if outcomes.insert(outcome.key.clone(), result).is_some() {
@@ -193,7 +183,8 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
         let once = matches!(class, EffectClass::AtMostOnce | EffectClass::Compensable);
         let effects = runs.iter().filter(|run| run.effect).count();
         let starts = runs.iter().filter(|run| !run.asked).count();
-        let allowed = 1 + reruns.get(key).copied().unwrap_or(0) as usize;
+        let again = reruns.get(key).copied().unwrap_or(0) + seen.waits.reruns(key);
+        let allowed = 1 + again as usize;
         let name = &runs[0].name;
         if once && (effects > allowed || starts > allowed) {
             say(format!("{key} ({name}) ran {starts} times, happened {effects} times; {allowed} allowed"));
@@ -360,16 +351,69 @@ fn people(facts: &Facts, wrong: &mut Vec<String>) {
             wrong.push(format!("{session}: input {input} was withdrawn, and a turn took it"));
         }
     }
-    for (n, (session, wait)) in facts.resolved.iter().enumerate() {
-        if facts.resolved[..n].contains(&(session.clone(), wait.clone())) {
-            wrong.push(format!("{session}: two people were told that they answered {wait}"));
-        }
-        let records = facts.sessions.get(session).map_or(&[][..], |seen| &seen.records);
-        let of = |record: &&Record| matches!(&record.body, Body::WaitResolved { wait: w, .. } if w == wait);
-        if !records.iter().any(|record| of(&record)) {
-            wrong.push(format!("{session}: the answer to {wait} is not in the log"));
+    for (session, wait, by) in &facts.resolved {
+        let waits = facts.sessions.get(session).map(|seen| &seen.waits);
+        let deceived = match waits {
+            Some(waits) => waits.deceived(wait, by),
+            None => Some(format!("{by} answered {wait}, and there is no such session")),
+        };
+        wrong.extend(deceived.map(|what| format!("{session}: {what}")));
+    }
+}
+
+/// What was answered is what became of the call: a question whose time is over goes on with `timeout`.
+fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
+    let outcome_of = |key: &EffectKey| {
+        seen.records.iter().find_map(|record| match &record.body {
+            Body::Outcome(outcome) if outcome.key == *key => match &outcome.result {
+                EffectResult::Tool(tool) => Some(tool.status),
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) => None,
+            },
+            _ => None,
+        })
+    };
+    for (wait, asked) in &seen.waits.all {
+        let Some(opened) = &asked.opened else { continue };
+        let ended = outcome_of(&opened.key);
+        let Some(answer) = &asked.counted else {
+            // The turn ended before anybody did.
+            let lost = [ToolStatus::OutcomeUnknown, ToolStatus::RolledBack];
+            if ended != Some(ToolStatus::Cancelled)
+                && !(opened.doubt && ended.is_some_and(|e| lost.contains(&e)))
+            {
+                say(format!("nobody answered {wait}, and its call is told as {ended:?}"));
+            }
+            continue;
+        };
+        // Of an end that the turn came to first the model is told that.
+        let due: &[ToolStatus] = match &answer.ruling {
+            Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. } => continue,
+            // What a lost call may have done is taken back, or ended, when the turn ends.
+            Ruling::Deny { .. } | Ruling::Timeout if opened.doubt => {
+                &[ToolStatus::OutcomeUnknown, ToolStatus::RolledBack]
+            }
+            Ruling::Timeout => &[ToolStatus::Timeout, ToolStatus::Cancelled],
+            Ruling::Deny { .. } => &[ToolStatus::Denied, ToolStatus::Failed, ToolStatus::Cancelled],
+        };
+        if ended.is_none_or(|ended| !due.contains(&ended)) {
+            let Answer { ruling, by } = answer;
+            say(format!("{wait} is answered {ruling:?} by {by}, and its call is told as {ended:?}"));
         }
     }
+}
+
+/// How questions ended.
+pub fn answers(facts: &Facts) -> Answers {
+    let mut sum = Answers::default();
+    for asked in facts.sessions.values().flat_map(|seen| seen.waits.all.values()) {
+        match &asked.counted {
+            Some(answer) if answer.by == DEADLINE => sum.by_time += 1,
+            Some(answer) if asked.early.iter().any(|early| early.by == answer.by) => sum.early += 1,
+            Some(answer) if answer.by.starts_with("person") => sum.by_people += 1,
+            Some(_) | None => {}
+        }
+    }
+    sum
 }
 
 /// What an observer saw is what the log gives, from where it began, without a gap and nothing twice.

@@ -13,6 +13,7 @@ mod model;
 mod people;
 mod store;
 mod tools;
+mod waits;
 mod world;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,17 @@ pub struct Lived {
     pub records: usize,
     pub lives: usize,
     pub effects: usize,
+    pub answers: Answers,
+}
+
+/// How questions of a world ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Before they were asked.
+    pub early: usize,
+    pub by_people: usize,
+    /// At their deadline.
+    pub by_time: usize,
 }
 
 /// Lives a seed's world.
@@ -70,6 +82,7 @@ pub fn run(seed: u64, options: &Options) -> Lived {
             story: std::mem::take(&mut facts.story),
             records: facts.sessions.values().map(|seen| seen.records.len()).sum(),
             lives: facts.lives.len(),
+            answers: check::answers(&facts),
             effects: facts.runs.iter().filter(|run| run.effect).count(),
         }
     })

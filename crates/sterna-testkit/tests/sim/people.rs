@@ -9,6 +9,7 @@ use sterna_model::*;
 use sterna_runtime::*;
 use sterna_turn::Next;
 
+use super::dice::lane_of;
 use super::model::SimModel;
 use super::store::SimLog;
 use super::tools::{FORBIDDEN, toolbox};
@@ -72,6 +73,8 @@ impl People {
         let log = Arc::new(SimLog { world: self.world.clone(), life: life.clone() });
         let parts = Parts {
             checkpoints: None,
+            secrets: sterna_runtime::Secrets::default(),
+            hooks: None,
             levels: None,
             log,
             blobs: self.world.inner.clone(),
@@ -130,7 +133,7 @@ impl People {
     async fn act(self: Arc<Self>, n: u64, sessions: u64) {
         let dice = &self.world.dice;
         let session = SessionId::new(&format!("s{}", dice.below("action.session", n, sessions))).unwrap();
-        let what = if n == 0 { 1 } else { dice.pick("action", n, &[10, 60, 25, 12, 8, 30, 20, 6, 3, 6]) };
+        let what = if n == 0 { 1 } else { dice.pick("action", n, &[10, 60, 25, 12, 8, 30, 20, 6, 3, 6, 25]) };
         let Some(worker) = self.a_worker(n) else { return };
         let runtime = worker.runtime.clone();
         match what {
@@ -174,6 +177,7 @@ impl People {
                 while_alive(&worker, runtime.set_mode(&session, Mode::Ask, "person")).await;
             }
             9 => runtime.resume(&session, self.config(n)),
+            10 => self.answer_early(&worker, &session, n).await,
             _ => {}
         }
     }
@@ -294,12 +298,74 @@ impl People {
                 _ => Ruling::Allow,
             };
             let grant = (self.world.dice.below("answer.grant", lane, 4) == 0).then_some(GrantScope::Once);
-            let by = "person".into();
-            let resolve = Resolve { session: session.clone(), wait: wait.clone(), ruling, grant, by };
+            let by = self.somebody();
+            let (s, w) = (session.clone(), wait.clone());
+            let resolve = Resolve { session: s, wait: w, ruling, grant, by: by.clone() };
             if let Some(Ok(_)) = while_alive(worker, worker.runtime.resolve(resolve)).await {
-                self.world.tell(|| format!("{wait} is answered"));
-                self.world.facts().resolved.push((session.clone(), wait));
+                self.world.tell(|| format!("{wait} is answered by {by}"));
+                self.world.facts().resolved.push((session.clone(), wait, by));
             }
+        }
+    }
+
+    /// No two who answer are the same: the log tells whose answer counts.
+    fn somebody(&self) -> String {
+        format!("person {}", self.world.next_id())
+    }
+
+    /// Answers with a signed key what may be asked next, or is asked just now.
+    async fn answer_early(&self, worker: &Worker, session: &SessionId, lane: u64) {
+        let dice = &self.world.dice;
+        let (turn, step, calls) = self.world.look(session, |seen| match seen.machine.turn() {
+            Some(turn) => {
+                let waits: Vec<u32> = turn.calls().iter().map(|call| call.waits).collect();
+                (turn.number, turn.steps(), waits)
+            }
+            None => (seen.machine.turns() + 1, 0, Vec::new()),
+        });
+        let key = |step: StepNo, ordinal: u32| EffectKey {
+            session: session.clone(),
+            turn,
+            step,
+            kind: EffectKind::Tool,
+            ordinal,
+        };
+        let now = calls.iter().zip(0..).map(|(waits, n)| wait_id(&key(step, n), waits + 1));
+        // The last that was asked, too: it may be open by now.
+        let last = calls.iter().zip(0..).map(|(waits, n)| wait_id(&key(step, n), (*waits).max(1)));
+        let next = (0..3).map(|n| wait_id(&key(step + 1, n), 1));
+        let asked: Vec<WaitId> = now.chain(last).collect();
+        let one = dice.below("early.which", lane, asked.len().max(1) as u64) as usize;
+        for wait in next.chain(asked.get(one).cloned()) {
+            self.answer_with_key(worker, session, wait, lane).await;
+        }
+    }
+
+    async fn answer_with_key(&self, worker: &Worker, session: &SessionId, wait: WaitId, lane: u64) {
+        let dice = &self.world.dice;
+        let ruling = match dice.below("early.ruling", lane, 6) {
+            0 => Ruling::Deny { feedback: "no".into() },
+            1 => Ruling::Timeout,
+            2 | 3 => Ruling::Answers(vec!["yes".into()]),
+            _ => Ruling::Allow,
+        };
+        let Ok(key) = worker.runtime.wait_key(&wait) else {
+            self.world.wrong(format!("{wait} has no key"));
+            return;
+        };
+        if dice.below("early.forged", lane, 16) == 0 {
+            let forged = key.replacen('/', "/1", 1);
+            let told = while_alive(worker, worker.runtime.resolve_key(&forged, ruling, "thief")).await;
+            if !matches!(told, None | Some(Err(RuntimeError::ForgedKey))) {
+                self.world.wrong(format!("{forged} is taken for a key: {told:?}"));
+            }
+            return;
+        }
+        let by = self.somebody();
+        let told = while_alive(worker, worker.runtime.resolve_key(&key, ruling, &by)).await;
+        if let Some(Ok(_)) = told {
+            self.world.tell(|| format!("{wait} is answered by {by} with a key"));
+            self.world.facts().resolved.push((session.clone(), wait, by));
         }
     }
 
@@ -350,7 +416,14 @@ impl People {
                 let next = self.world.look(&id, |seen| seen.machine.next());
                 match next {
                     Next::Idle => continue,
-                    Next::Wait(_) => self.answer(&worker, &id, 9_999).await,
+                    // Some of those who are asked never come. Where time answers for them, that must do.
+                    Next::Wait(_) => {
+                        let nobody =
+                            self.world.dice.pick("settle.nobody", lane_of(id.as_str()), &[1, 1]) == 1;
+                        if !(nobody && self.world.look(&id, |seen| seen.waits.all_end())) {
+                            self.answer(&worker, &id, 9_999).await;
+                        }
+                    }
                     Next::Start { .. } | Next::Effects(_) | Next::Done(_) => {}
                 }
                 busy = true;
@@ -395,6 +468,9 @@ impl People {
             5 => limits.max_consecutive_denials = 1,
             _ => {}
         }
+        if dice.pick("max_wait", lane, &[3, 1]) == 1 {
+            limits.max_wait = Some(500 + dice.below("max_wait.ms", lane, 15_000));
+        }
         let deny = RuleText {
             decision: Decision::Deny,
             text: FORBIDDEN.into(),
@@ -410,11 +486,15 @@ impl People {
                 [dice.pick("on_ask", lane, &[2, 3, 1, 3])],
             in_doubt: [InDoubtPolicy::Report, InDoubtPolicy::Rerun, InDoubtPolicy::Stop, InDoubtPolicy::Ask]
                 [dice.pick("in_doubt", lane, &[4, 1, 1, 1])],
-            in_doubt_of: Default::default(),
+            in_doubt_of: match dice.pick("in_doubt_of", lane, &[3, 1]) {
+                1 => [("fire".into(), InDoubtPolicy::Rerun), ("mail".into(), InDoubtPolicy::Report)].into(),
+                _ => Default::default(),
+            },
             root: "/w".into(),
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            mode_of_session: false,
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

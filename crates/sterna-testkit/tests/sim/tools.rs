@@ -180,8 +180,7 @@ impl SimTool {
             if self.kind.class != EffectClass::Pure && !seen.intents.contains(&(key.clone(), attempt)) {
                 return Some(format!("{key} runs as attempt {attempt} without a durable intent"));
             }
-            let asked = || (1..20).any(|n| seen.allowed.contains(&wait_id(key, n)));
-            if self.kind.guarded && !asked() {
+            if self.kind.guarded && !seen.waits.allowed(key) {
                 return Some(format!("{key} runs, and nobody allowed it"));
             }
             if self.kind.name == FORBIDDEN {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::dice::{Choice, Dice};
 use super::store::Mutation;
+use super::waits::Waits;
 
 /// When the world begins.
 const EPOCH: Millis = 1_795_260_000_000;
@@ -51,8 +52,8 @@ pub struct Facts {
     pub submits: Vec<Submitted>,
     /// Inputs that a person was told are withdrawn.
     pub withdrawn: Vec<(SessionId, Seq)>,
-    /// Answers that a person was told count.
-    pub resolved: Vec<(SessionId, WaitId)>,
+    /// Who was told that their answer counts.
+    pub resolved: Vec<(SessionId, WaitId, String)>,
     pub watches: Vec<Watch>,
     pub wrong: Vec<String>,
     pub story: Vec<String>,
@@ -77,7 +78,7 @@ pub struct Seen {
     /// Intents to take back what an attempt did.
     pub undos: HashSet<(EffectKey, u32)>,
     pub requests: HashMap<Digest, EffectKey>,
-    pub allowed: HashSet<WaitId>,
+    pub waits: Waits,
 }
 
 /// A tool that was started.
@@ -285,13 +286,11 @@ impl Seen {
                     return Err(format!("{} #{} is intended twice", intent.key, intent.attempt));
                 }
             }
-            Body::WaitResolved { wait, ruling: Ruling::Allow, .. } => {
-                self.allowed.insert(wait.clone());
-            }
             _ => {}
         }
+        let waits = self.waits.take(&record);
         self.records.push(record);
-        Ok(())
+        waits
     }
 }
 
@@ -332,6 +331,9 @@ impl Env for SimEnv {
     }
     fn resolve(&self, path: &Path) -> PathBuf {
         path.to_path_buf()
+    }
+    fn wait_secret(&self) -> Option<[u8; 32]> {
+        Some([7; 32])
     }
     fn state_dirs(&self) -> Vec<PathBuf> {
         Vec::new()

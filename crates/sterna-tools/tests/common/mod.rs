@@ -84,7 +84,9 @@ impl World {
 
     pub async fn call_planned(&mut self, name: &str, args: Value, plan: Plan) -> Result<ToolDone, ToolError> {
         match tool(name).call(self.context(plan), args).await? {
-            ToolReturn::Ask(questions) => panic!("{questions:?}"),
+            other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => {
+                panic!("{other:?}")
+            }
             ToolReturn::Done(done) => {
                 for fact in &done.facts {
                     match fact.clone() {
@@ -109,7 +111,7 @@ impl World {
         let plan = self.plan("ask_user", &args)?;
         match tool("ask_user").call(self.context(plan), args).await? {
             ToolReturn::Ask(questions) => Ok(questions),
-            ToolReturn::Done(done) => panic!("{done:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

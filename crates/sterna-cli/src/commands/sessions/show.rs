@@ -102,9 +102,27 @@ fn told(print: &Print, event: &Event) -> String {
             let line = format!("? asks for: {} ({})", one_line(summary, 200), one_line(reason, 200));
             print.paint(&line, Style::Yellow) + "\n"
         }
-        EventKind::ApprovalResolved { decision, by, feedback, .. } => {
-            let why =
-                if feedback.is_empty() { String::new() } else { format!(": {}", one_line(feedback, 200)) };
+        EventKind::PlanSubmitted { slug, content, .. } => {
+            let title = print.paint(&format!("? plan {}", one_line(slug, 64)), Style::Yellow);
+            format!("{title}\n{}\n", harmless(content.trim_end()))
+        }
+        EventKind::HookRan { event, says, hooks, .. } => {
+            let what = match (&says.stop, says.permission) {
+                (Some(why), _) => format!("ends the turn: {why}"),
+                (None, Some(decision)) => format!("{}: {}", decision.word(), says.reason),
+                (None, None) if says.blocked => format!("blocked: {}", says.reason),
+                (None, None) => "heard".to_owned(),
+            };
+            let names: Vec<String> = hooks.iter().map(|hook| one_line(&hook.name, 100)).collect();
+            dim(format!("  hook {} [{}] {}", event.word(), names.join(", "), one_line(&what, 200)))
+        }
+        EventKind::ApprovalResolved { decision, by, feedback, arguments, .. } => {
+            let edited = if arguments.is_some() { " (edited)" } else { "" };
+            let why = if feedback.is_empty() {
+                edited.to_owned()
+            } else {
+                format!(": {}", one_line(feedback, 200))
+            };
             dim(format!("  {} by {}{why}", decision.word(), one_line(by, 50)))
         }
         EventKind::QuestionAsked { questions, .. } => questions
@@ -120,7 +138,7 @@ fn told(print: &Print, event: &Event) -> String {
             sterna_model::Ruling::Deny { feedback } => {
                 dim(format!("  not answered. {}", one_line(feedback, 200)))
             }
-            sterna_model::Ruling::Allow | sterna_model::Ruling::Timeout => dim("  not answered".into()),
+            _ => dim("  not answered".into()),
         },
         EventKind::ContextCompacting { .. } => String::new(),
         EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {

@@ -1,0 +1,154 @@
+//! Hooks on the real command line: files, exit codes, JSON, rewrites, and what the sessions hold of them.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Done, World};
+
+const CALL: &str = r#"{"calls":[{"name":"write","arguments":{"path":"made","content":"x\n"}}]}
+{"text":"done"}"#;
+
+fn world(hooks: &Value) -> World {
+    let world = World::new(CALL);
+    std::fs::write(world.home().join("hooks.json"), hooks.to_string()).unwrap();
+    world
+}
+
+fn hook(event: &str, command: &str) -> Value {
+    let hook = json!({"type": "command", "command": command, "timeout": 5});
+    json!({"hooks": {event: [{"matcher": "write", "hooks": [hook]}]}})
+}
+
+fn go(world: &World) -> Done {
+    world.run(&["--sandbox", "none", "--session", "h", "go"])
+}
+
+fn made(world: &World) -> Option<String> {
+    std::fs::read_to_string(world.work().join("made")).ok()
+}
+
+#[test]
+fn a_command_hook_answers_by_exit_code_and_output() {
+    let rewrite =
+        r#"echo '{"hookSpecificOutput": {"updatedInput": {"path": "made", "content": "hooked\n"}}}'"#;
+    let (ok, denied) = (Some("ok"), Some("denied"));
+    for (command, status, content, code) in [
+        ("true", ok, Some("x\n"), 0),
+        ("cat > /dev/null; echo not here >&2; exit 2", denied, None, 0),
+        ("echo enough >&2; exit 49", Some("cancelled"), None, 1),
+        ("exit 1", denied, None, 0),
+        ("kill -9 $$", denied, None, 0),
+        ("echo nonsense", denied, None, 0),
+        (rewrite, ok, Some("hooked\n"), 0),
+    ] {
+        let world = world(&hook("PreToolUse", command));
+        let done = go(&world);
+        let events = done.events();
+        let ended = events.iter().find(|event| event["type"] == "tool.ended");
+        assert_eq!(ended.and_then(|ended| ended["status"].as_str()), status, "{command}: {}", done.err);
+        assert_eq!(made(&world).as_deref(), content, "{command}");
+        assert_eq!(done.code, code, "{command}");
+        assert!(events.iter().any(|event| event["type"] == "hook.ran"), "{command}");
+        assert_eq!(world.sterna(&["replay", "h"]).code, 0, "{command}");
+    }
+}
+
+#[test]
+fn a_hook_is_given_the_event_and_no_key() {
+    let command = "cat > input.json; env > env.txt";
+    let world = world(&hook("PreToolUse", command));
+    let mut run =
+        world.command(&["run", "-m", "scripted:s.jsonl", "--sandbox", "none", "--session", "h", "go"]);
+    run.env("OPENAI_API_KEY", "sk-secret");
+    let done = Done::of(run.spawn().unwrap());
+    assert_eq!(done.code, 0, "{}", done.err);
+    let read = |name: &str| std::fs::read_to_string(world.work().join(name)).unwrap();
+    let input: Value = serde_json::from_str(&read("input.json")).unwrap();
+    assert_eq!((&input["hook_event_name"], &input["tool_name"]), (&json!("PreToolUse"), &json!("write")));
+    assert_eq!(input["tool_input"], json!({"path": "made", "content": "x\n"}));
+    assert_eq!(input["effect_key"], "h/1/1/hook/PreToolUse/0.0");
+    let env = read("env.txt");
+    assert!(env.contains("STERNA_HOOK_EVENT=PreToolUse") && !env.contains("sk-secret"), "{env}");
+}
+
+#[test]
+fn the_configuration_file_holds_hooks_too_and_imports_others() {
+    let world = World::new(CALL);
+    let imported = json!({
+        "permissions": {},
+        "hooks": {"PreToolUse": [{"matcher": "Write", "hooks": [{
+            "type": "command",
+            "command": "cat > input.json; exit 1",
+        }]}]},
+    });
+    std::fs::write(world.home().join("settings.json"), imported.to_string()).unwrap();
+    let toml = "[hooks]\nimport = [\"settings.json\"]\n[[hooks.Stop]]\nhooks = [{ type = \"command\", command = \"touch stopped\" }]\n";
+    world.config(toml);
+    let done = go(&world);
+    // A failing hook of another agent forbids nothing: that is what it means there.
+    assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
+    assert!(world.work().join("stopped").exists());
+    let input: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.work().join("input.json")).unwrap()).unwrap();
+    assert_eq!((&input["tool_name"], &input["tool_input"]["file_path"]), (&json!("Write"), &json!("made")));
+    let shown = world.sterna(&["config", "show", "--json"]).out;
+    assert!(
+        shown.contains("settings.json:PreToolUse.1.1") && shown.contains("config.toml:Stop.1.1"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_hooks_file_that_cannot_be_understood_stops_everything() {
+    for (text, message) in [
+        ("{", "hooks.json: "),
+        (r#"{"hooks": {"PreTool": []}}"#, "there is no event `PreTool`"),
+        (r#"{"hooks": {"Stop": [{"hooks": [{"type": "http", "url": "x"}]}]}}"#, "not built yet"),
+    ] {
+        let world = World::new(CALL);
+        std::fs::write(world.home().join("hooks.json"), text).unwrap();
+        let done = go(&world);
+        assert!(done.code == 2 && done.err.contains(message), "{text}: {}", done.err);
+        assert_eq!(made(&world), None);
+    }
+}
+
+#[test]
+fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
+    let world = world(&json!({"hooks": {"PreCompact": [{"hooks": [{"type": "command", "command": "x"}]}]}}));
+    std::fs::create_dir(world.work().join(".sterna")).unwrap();
+    std::fs::write(world.work().join(".sterna/hooks.json"), hook("PreToolUse", "touch evil").to_string())
+        .unwrap();
+    let done = go(&world);
+    assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
+    assert!(!world.work().join("evil").exists());
+    assert!(done.err.contains(".sterna/hooks.json is not used"), "{}", done.err);
+    assert!(done.err.contains("fire when compaction is built"), "{}", done.err);
+}
+
+#[test]
+fn checkpoints_and_closed_sessions_reach_their_hooks() {
+    let command = |name: &str| json!([{"hooks": [{"type": "command", "command": format!("touch {name}")}]}]);
+    let hooks = [("Checkpoint", "kept"), ("PostToolUse", "post"), ("SessionEnd", "ended")];
+    let hooks: serde_json::Map<String, Value> =
+        hooks.into_iter().map(|(event, name)| (event.to_owned(), command(name))).collect();
+    let world = world(&json!({ "hooks": hooks }));
+    assert_eq!(go(&world).code, 0);
+    let touched = |name: &str| world.work().join(name).exists();
+    assert!(touched("kept") && touched("post") && !touched("ended"));
+    assert_eq!(world.sterna(&["sessions", "close", "h"]).code, 0);
+    assert!(touched("ended"));
+}
+
+/// Hooks are not confined, so where confinement is demanded they do not run, and what they guard does not either.
+#[test]
+fn a_demanded_sandbox_is_not_passed_by_in_a_hook() {
+    let world = world(&hook("PreToolUse", "touch hooked"));
+    let done = world.run(&["--require-sandbox", "--session", "h", "go"]);
+    // 7: there is no level here at all.
+    assert!(done.code == 0 || done.code == 7, "{}", done.err);
+    assert_eq!(made(&world), None);
+    assert!(!world.work().join("hooked").exists());
+}

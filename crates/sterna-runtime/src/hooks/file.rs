@@ -1,0 +1,266 @@
+//! The file shape of hooks, shared with other agents: `{"hooks": {EVENT: [{"matcher": …, "hooks": [{…}]}]}}`.
+
+use serde_json::{Map, Value};
+use sterna_model::HookEvent;
+
+use super::Matcher;
+use super::answer::cut;
+
+/// Whose meaning a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Ours: a failing hook forbids where it matters, and its output is JSON or nothing.
+    Own,
+    /// That of the agent that it was written for: a failing hook forbids nothing, plain text may be an answer, and tools
+    /// have that agent's names.
+    Imported,
+}
+
+/// One hook of a file.
+#[derive(Debug, Clone)]
+pub struct HookSpec {
+    pub event: HookEvent,
+    pub matcher: Matcher,
+    pub command: String,
+    pub timeout_ms: u64,
+    /// What it was asked about does not go on when it fails.
+    pub fails_closed: bool,
+    pub dialect: Dialect,
+    /// `PreToolUse.2.1`: event, group and hook, from 1.
+    pub place: String,
+}
+
+/// A file that cannot be used. Nothing of it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {why}")]
+pub struct HookFileError {
+    pub place: String,
+    pub why: String,
+}
+
+/// Reads the object of a hooks file. What it names and Sterna does not do yet is told in notices; in a file of our own,
+/// what nobody can understand is an error.
+pub fn read_hooks(root: &Value, dialect: Dialect) -> Result<(Vec<HookSpec>, Vec<String>), HookFileError> {
+    let mut reader = Reader { dialect, specs: Vec::new(), notices: Vec::new() };
+    let root = object(root, "the file")?;
+    if dialect == Dialect::Own {
+        only(root, &["hooks", "description", "$schema"], "the file")?;
+    }
+    match root.get("hooks") {
+        None if dialect == Dialect::Imported => {}
+        None => return Err(wrong("the file", "it has no `hooks`")),
+        Some(events) => {
+            for (name, groups) in object(events, "`hooks`")? {
+                reader.event(name, groups)?;
+            }
+        }
+    }
+    Ok((reader.specs, reader.notices))
+}
+
+struct Reader {
+    dialect: Dialect,
+    specs: Vec<HookSpec>,
+    notices: Vec<String>,
+}
+
+impl Reader {
+    fn event(&mut self, name: &str, groups: &Value) -> Result<(), HookFileError> {
+        let Some(event) = HookEvent::of(name) else {
+            return self.unknown(name, format!("there is no event `{}`", cut(name, 100)));
+        };
+        if let Err(part) = event.power() {
+            self.notices.push(format!("{name}: its hooks load, and fire when {part} is built"));
+        }
+        for (group, at) in array(groups, name)?.iter().zip(1..) {
+            let place = format!("{name}.{at}");
+            let group = object(group, &place)?;
+            if self.dialect == Dialect::Own {
+                only(group, &["matcher", "hooks", "description"], &place)?;
+            }
+            let matcher = match group.get("matcher") {
+                None | Some(Value::Null) => Matcher::default(),
+                Some(Value::String(text)) => Matcher::new(text).map_err(|e| wrong(&place, e.to_string()))?,
+                Some(_) => return Err(wrong(&place, "`matcher` is no text")),
+            };
+            let hooks = group.get("hooks").ok_or_else(|| wrong(&place, "it has no `hooks`"))?;
+            for (hook, at) in array(hooks, &place)?.iter().zip(1..) {
+                self.hook(event, &matcher, hook, format!("{place}.{at}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hook(
+        &mut self,
+        event: HookEvent,
+        matcher: &Matcher,
+        hook: &Value,
+        place: String,
+    ) -> Result<(), HookFileError> {
+        let hook = object(hook, &place)?;
+        match hook.get("type").and_then(Value::as_str) {
+            Some("command") => {}
+            Some(other) => {
+                let why = format!("hooks of type `{}` are not built yet: only `command` is", cut(other, 100));
+                return self.unknown(&place, why);
+            }
+            None => return Err(wrong(&place, "it has no `type`")),
+        }
+        if self.dialect == Dialect::Own {
+            only(hook, &["type", "command", "timeout", "on_failure", "description"], &place)?;
+        }
+        let command = hook.get("command").and_then(Value::as_str).map(str::trim).unwrap_or_default();
+        if command.is_empty() {
+            return Err(wrong(&place, "it has no `command`"));
+        }
+        let timeout_ms = match hook.get("timeout") {
+            None | Some(Value::Null) => DEFAULT_TIMEOUT_MS,
+            Some(value) => {
+                let seconds = value.as_f64().filter(|s| *s > 0.0 && *s <= MAX_TIMEOUT_S);
+                let seconds = seconds.ok_or_else(|| {
+                    wrong(&place, format!("`timeout` is no number of seconds up to {MAX_TIMEOUT_S}"))
+                })?;
+                // In range by the line above.
+                ((seconds * 1e3) as u64).max(1)
+            }
+        };
+        let fails_closed = match hook.get("on_failure").map(Value::as_str) {
+            None => event.fails_closed() && self.dialect == Dialect::Own,
+            Some(Some("block")) => true,
+            Some(Some("allow")) => false,
+            Some(_) => return Err(wrong(&place, "`on_failure` is neither `block` nor `allow`")),
+        };
+        self.specs.push(HookSpec {
+            event,
+            matcher: matcher.clone(),
+            command: command.to_owned(),
+            timeout_ms,
+            fails_closed,
+            dialect: self.dialect,
+            place,
+        });
+        Ok(())
+    }
+
+    /// In a file of our own it is an error: a hook that was meant to forbid something must not be passed over.
+    fn unknown(&mut self, place: &str, why: String) -> Result<(), HookFileError> {
+        match self.dialect {
+            Dialect::Own => Err(wrong(place, why)),
+            Dialect::Imported => {
+                self.notices.push(format!("{place}: {why}; it is not used"));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, HookFileError> {
+    value.as_object().ok_or_else(|| wrong(place, "it is no object"))
+}
+
+fn array<'a>(value: &'a Value, place: &str) -> Result<&'a Vec<Value>, HookFileError> {
+    value.as_array().ok_or_else(|| wrong(place, "it is no list"))
+}
+
+fn only(map: &Map<String, Value>, known: &[&str], place: &str) -> Result<(), HookFileError> {
+    match map.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => {
+            let why = format!("`{}` means nothing here; known are {}", cut(key, 100), known.join(", "));
+            Err(wrong(place, why))
+        }
+        None => Ok(()),
+    }
+}
+
+fn wrong(place: &str, why: impl Into<String>) -> HookFileError {
+    HookFileError { place: place.to_owned(), why: why.into() }
+}
+
+/// How long a hook may take unless it says otherwise.
+const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+const MAX_TIMEOUT_S: f64 = 600.0;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn file(event: &str, hook: Value) -> Value {
+        json!({"hooks": {event: [{"matcher": "shell|edit", "hooks": [hook]}]}})
+    }
+
+    #[test]
+    fn a_hook_has_the_limits_of_its_event_and_dialect() {
+        let plain = || json!({"type": "command", "command": " check "});
+        let with = |key: &str, value: Value| {
+            let mut hook = plain();
+            hook[key] = value;
+            hook
+        };
+        for (event, hook, dialect, timeout_ms, closed) in [
+            ("PreToolUse", plain(), Dialect::Own, 30_000, true),
+            ("UserPromptSubmit", plain(), Dialect::Own, 30_000, true),
+            ("PermissionRequest", plain(), Dialect::Own, 30_000, true),
+            ("Stop", plain(), Dialect::Own, 30_000, false),
+            ("PreToolUse", plain(), Dialect::Imported, 30_000, false),
+            ("PreToolUse", with("on_failure", json!("allow")), Dialect::Own, 30_000, false),
+            ("Stop", with("on_failure", json!("block")), Dialect::Own, 30_000, true),
+            ("PreToolUse", with("timeout", json!(0.25)), Dialect::Own, 250, true),
+        ] {
+            let (specs, notices) = read_hooks(&file(event, hook.clone()), dialect).unwrap();
+            let [spec] = &specs[..] else { panic!("{hook}") };
+            assert_eq!((spec.timeout_ms, spec.fails_closed), (timeout_ms, closed), "{event} {hook}");
+            assert_eq!((spec.command.as_str(), spec.event.word()), ("check", event));
+            assert_eq!(spec.place, format!("{event}.1.1"));
+            assert!(spec.matcher.matches("edit") && !spec.matcher.matches("read") && notices.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_an_error_in_our_own_files() {
+        let command = || json!({"type": "command", "command": "x"});
+        let with = |key: &str, value: Value| {
+            let mut hook = command();
+            hook[key] = value;
+            file("Stop", hook)
+        };
+        for (value, place) in [
+            (json!([]), "the file"),
+            (json!({}), "the file"),
+            (json!({"hooks": {}, "more": 1}), "the file"),
+            (json!({"hooks": []}), "`hooks`"),
+            (file("PreTool", command()), "PreTool"),
+            (json!({"hooks": {"Stop": {}}}), "Stop"),
+            (json!({"hooks": {"Stop": [{}]}}), "Stop.1"),
+            (json!({"hooks": {"Stop": [{"matcher": 1, "hooks": []}]}}), "Stop.1"),
+            (json!({"hooks": {"Stop": [{"matcher": "(", "hooks": []}]}}), "Stop.1"),
+            (file("Stop", json!({"type": "http", "url": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"command": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "command"})), "Stop.1.1"),
+            (with("timeout", json!(0)), "Stop.1.1"),
+            (with("timeout", json!(601)), "Stop.1.1"),
+            (with("on_failure", json!("shrug")), "Stop.1.1"),
+            (with("on_failur", json!("block")), "Stop.1.1"),
+        ] {
+            assert_eq!(read_hooks(&value, Dialect::Own).unwrap_err().place, place, "{value}");
+        }
+        // Elsewhere they may mean something.
+        for value in [
+            json!({"permissions": {}}),
+            file("PreTool", command()),
+            file("Stop", json!({"type": "http", "url": "x"})),
+        ] {
+            assert!(read_hooks(&value, Dialect::Imported).unwrap().0.is_empty(), "{value}");
+        }
+    }
+
+    #[test]
+    fn events_of_parts_that_are_not_built_are_told() {
+        let value = file("PreCompact", json!({"type": "command", "command": "x"}));
+        let (specs, notices) = read_hooks(&value, Dialect::Own).unwrap();
+        assert_eq!((specs.len(), notices.len()), (1, 1));
+        assert_eq!(notices[0], "PreCompact: its hooks load, and fire when compaction is built");
+    }
+}

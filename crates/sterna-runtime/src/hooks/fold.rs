@@ -1,0 +1,95 @@
+//! What the log says of hooks: which occurrences of the last turn have their answer, and what there is to tell of.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sterna_model::{
+    Body, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
+    WaitOn,
+};
+
+/// A fold of the log: the same live, on resume and in replay.
+#[derive(Debug, Clone, Default)]
+pub struct HookFold {
+    ran: BTreeMap<String, Arc<HookSays>>,
+    /// The last turn is the first one since the session was opened.
+    pub first_turn: bool,
+    opened: bool,
+    /// The step whose model call has been answered last.
+    pub answered: StepNo,
+    /// How the calls of that step ended so far, by their order: status and milliseconds.
+    pub ended: BTreeMap<u32, (ToolStatus, u64)>,
+    /// Attempts of model calls that failed in the last turn.
+    pub failures: Vec<Failure>,
+    /// Waits of the last turn, and what kind they are.
+    pub waits: Vec<(WaitId, &'static str)>,
+    /// Switches of the mode within the last turn: their record, the mode, and who switched.
+    pub modes: Vec<(Seq, Mode, String)>,
+    /// The last step before which the workspace was kept.
+    pub kept: Option<(TurnNo, StepNo)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub step: StepNo,
+    pub attempt: u32,
+    pub class: ErrorClass,
+    pub message: String,
+}
+
+impl HookFold {
+    /// Folds one record.
+    pub fn apply(&mut self, record: &Record) {
+        match &record.body {
+            Body::SessionOpened(_) => self.opened = true,
+            Body::TurnStarted(_) => {
+                self.first_turn = std::mem::take(&mut self.opened);
+                self.ran.clear();
+                self.ended.clear();
+                self.failures.clear();
+                self.waits.clear();
+                self.modes.clear();
+                self.answered = 0;
+            }
+            Body::Outcome(outcome) => match &outcome.result {
+                EffectResult::Model(model) => {
+                    self.ended.clear();
+                    self.answered = if model.partial { self.answered } else { outcome.key.step };
+                }
+                EffectResult::Tool(tool) => {
+                    self.ended.insert(outcome.key.ordinal, (tool.status, tool.duration_ms));
+                }
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+            },
+            Body::Attempt(attempt) if attempt.key.kind == sterna_model::EffectKind::Compact => {}
+            Body::Attempt(attempt) => self.failures.push(Failure {
+                step: attempt.key.step,
+                attempt: attempt.attempt,
+                class: attempt.failure.class,
+                message: attempt.failure.message.clone(),
+            }),
+            Body::WaitOpened(opened) if !opened.answered => {
+                let kind = match opened.on {
+                    WaitOn::Approval(_) => "permission_prompt",
+                    WaitOn::Questions(_) => "question",
+                    WaitOn::Plan(_) => "plan",
+                };
+                self.waits.push((opened.wait.clone(), kind));
+            }
+            Body::ModeChanged { mode, by } if record.turn.is_some() => {
+                self.modes.push((record.seq, *mode, by.clone()));
+            }
+            Body::CheckpointTaken(_) => self.kept = record.turn.zip(record.step).or(self.kept),
+            Body::HookRan(ran) => {
+                let HookRan { key, says, .. } = &**ran;
+                self.ran.insert(key.clone(), Arc::new(says.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// What the hooks of this occurrence came to, if that is in the log.
+    pub fn says(&self, key: &str) -> Option<&Arc<HookSays>> {
+        self.ran.get(key)
+    }
+}

@@ -1,0 +1,73 @@
+//! Hooks: what a person or a host wants to be asked, or told, while a session runs.
+//!
+//! A hook is an effect of class `idempotent`: what the hooks of an event came to is in the log before anyone acts on it,
+//! and what is in the log is never run again ([ADR 17](../../../docs/adr/0017-hooks-are-effects.md)).
+
+mod answer;
+mod file;
+mod fold;
+mod matcher;
+mod outside;
+mod set;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use sterna_model::{HookEvent, HookReport, HookSays, SandboxWish};
+
+pub use answer::{HookAnswer, HookOutput, Written, read_command};
+pub use file::{Dialect, HookFileError, HookSpec, read_hooks};
+pub(crate) use fold::{Failure, HookFold};
+pub use matcher::{BadMatcher, Matcher};
+pub use set::{HookSet, Listening};
+
+/// Something that wants to be asked, or told. One value serves all sessions of a process.
+pub trait Hook: Send + Sync {
+    /// The name in records and events.
+    fn name(&self) -> &str;
+
+    /// Answers one occurrence of an event. It may be asked again about the same one, under the same key, when a crash
+    /// took its answer. Dropping the future must leave nothing running.
+    fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer>;
+}
+
+/// One occurrence of an event.
+#[derive(Debug, Clone)]
+pub struct HookCall {
+    pub event: HookEvent,
+    /// The same occurrence has the same key, whoever drives its turn.
+    pub key: String,
+    /// What matchers are held against: a tool's name, a mode, a stop.
+    pub subject: String,
+    /// The object that command hooks read from stdin.
+    pub input: Value,
+    pub cwd: PathBuf,
+    /// How the turn's commands are to be confined.
+    pub sandbox: SandboxWish,
+    /// The environment of children: an allow-list, without any key.
+    pub env: Arc<BTreeMap<String, String>>,
+}
+
+/// What the hooks of an occurrence came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HookAnswered {
+    /// Without a rewrite: whether new input fits is for the driver to say.
+    pub says: HookSays,
+    pub updated_input: Option<Value>,
+    pub hooks: Vec<HookReport>,
+}
+
+/// All hooks of a process: the seam between the driver and whoever runs them.
+pub trait Hooks: Send + Sync {
+    /// Whether anybody wants to know. Asked often, and must cost nothing.
+    fn listens(&self, event: HookEvent, subject: &str, key: &str) -> bool;
+
+    /// Runs all that listen.
+    fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered>;
+}
+
+/// Shared hooks.
+pub type SharedHooks = Arc<dyn Hooks>;

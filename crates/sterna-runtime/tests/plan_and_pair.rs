@@ -1,0 +1,315 @@
+//! What a person decides beside single calls: plans, edited calls, and whether to go on after denials.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "common/hooks.rs"]
+mod double;
+
+use common::*;
+use double::{Reaction, Told, listening};
+use futures::FutureExt;
+use serde_json::{Value, json};
+use sterna_model::*;
+use sterna_runtime::*;
+use sterna_tool::{Access, SharedTool, ToolDone, ToolReturn};
+
+fn session() -> SessionId {
+    SessionId::new("s").unwrap()
+}
+
+/// The planning tools as they are built in, a writer and a reader that count.
+fn tools() -> Vec<SharedTool> {
+    let done = |text: String| async move { Ok(ToolReturn::Done(ToolDone::text(text))) }.boxed();
+    vec![
+        tool("enter_plan", EffectClass::Idempotent, |_, _| async { Ok(ToolReturn::EnterPlan) }.boxed()),
+        tool_of("submit_plan", EffectClass::Idempotent, Access::Person, |_, args| {
+            let text = |key: &str| args[key].as_str().unwrap().to_owned();
+            let plan = ToolReturn::Plan { slug: text("slug"), content: text("content") };
+            async { Ok(plan) }.boxed()
+        }),
+        tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), move |_, args| {
+            done(format!("wrote {args}"))
+        }),
+        tool_of("read", EffectClass::Pure, Access::Read("/w/a".into()), move |_, _| done("seen".into())),
+        asking_tool("other", "ran"),
+    ]
+}
+
+fn plan() -> Say {
+    Say::Calls(vec![("submit_plan", json!({"slug": "fix", "content": "# Fix"}))])
+}
+
+fn write() -> Say {
+    Say::Calls(vec![("write", json!({"content": "x"}))])
+}
+
+async fn views(world: &World) -> Vec<(ToolStatus, String)> {
+    let outcomes = world.records("s").await.into_iter().filter_map(|record| match record.body {
+        Body::Outcome(outcome) => match outcome.result {
+            EffectResult::Tool(tool) => Some((tool.status, tool.view)),
+            _ => None,
+        },
+        _ => None,
+    });
+    outcomes.collect()
+}
+
+async fn modes(world: &World) -> Vec<(Mode, String, Option<TurnNo>)> {
+    let records = world.records("s").await.into_iter();
+    let changed = records.filter_map(|record| match record.body {
+        Body::ModeChanged { mode, by } => Some((mode, by, record.turn)),
+        _ => None,
+    });
+    changed.collect()
+}
+
+async fn resolve(world: &World, wait: &str, ruling: Ruling) -> Result<(), RuntimeError> {
+    let resolve = Resolve { session: session(), wait: wait.into(), ruling, grant: None, by: "person".into() };
+    world.runtime.resolve(resolve).await.map(|_| ())
+}
+
+/// Answers, and drives the turn on.
+async fn carry_on(world: &World, wait: &str, ruling: Ruling) -> ResultEvent {
+    resolve(world, wait, ruling).await.unwrap();
+    let mut config = world.config();
+    config.on_ask = OnAsk::Park;
+    world.runtime.resume(&session(), config);
+    world.result(&Accepted { session: session(), input: 2, repeated: true, opened: false }).await
+}
+
+fn submit(world: &World, mode: Mode, on_ask: OnAsk) -> Submit {
+    let mut submit = world.submit("s", "go");
+    (submit.config.mode, submit.config.on_ask) = (mode, on_ask);
+    submit
+}
+
+async fn replays(world: &World) {
+    let replayed = replay(world.runtime.parts(), &session()).await.unwrap();
+    assert_eq!(replayed.difference, None);
+}
+
+#[tokio::test]
+async fn nothing_writes_in_plan_mode_until_a_person_says_yes() {
+    let model = TestModel::new([
+        Say::Calls(vec![("read", json!({})), ("write", json!({})), ("other", json!({}))]),
+        plan(),
+        plan(),
+        write(),
+        Say::Text("done"),
+    ]);
+    let world = World::new(model, tools());
+    let result = world.run(submit(&world, Mode::Plan, OnAsk::Park)).await;
+    assert_eq!(result.outcome, "parked");
+    let said = views(&world).await;
+    let statuses: Vec<ToolStatus> = said.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [ToolStatus::Ok, ToolStatus::Denied, ToolStatus::Denied]);
+    // A no goes back to the model, and it is still plan mode.
+    let no = Ruling::Deny { feedback: "tests first".into() };
+    assert_eq!(carry_on(&world, "s/1/2/tool/0", no).await.outcome, "parked");
+    let (status, view) = views(&world).await.pop().unwrap();
+    assert!(
+        status == ToolStatus::Failed && view.contains("tests first") && view.contains("still in plan mode"),
+        "{view}"
+    );
+    assert_eq!(modes(&world).await, []);
+    // A yes ends it, within the turn.
+    let result = carry_on(&world, "s/1/3/tool/0", Ruling::Allow).await;
+    assert_eq!((result.outcome, result.message.as_deref()), ("finished", Some("done")));
+    assert_eq!(modes(&world).await, [(Mode::Execute, "person".to_owned(), Some(1))]);
+    assert_eq!(views(&world).await.pop().unwrap(), (ToolStatus::Ok, "wrote {\"content\":\"x\"}".into()));
+    let planning = |n: usize| world.model.body(n)["messages"].to_string().contains("You are in plan mode");
+    assert_eq!([0, 1, 2, 3, 4].map(planning), [true, true, true, false, false]);
+    replays(&world).await;
+}
+
+#[tokio::test]
+async fn a_plan_leads_where_the_person_says_and_with_their_text() {
+    for (ruling, mode, text) in [
+        (Ruling::Allow, Mode::Execute, "was approved. "),
+        (Ruling::Plan { mode: Some(Mode::Ask), content: None }, Mode::Ask, "The mode is `ask` now"),
+        (
+            Ruling::Plan { mode: None, content: Some("# Fix, tests first".into()) },
+            Mode::Execute,
+            "# Fix, tests first",
+        ),
+    ] {
+        let model = TestModel::new([plan(), Say::Text("done")]);
+        let world = World::new(model, tools());
+        world.run(submit(&world, Mode::Plan, OnAsk::Park)).await;
+        let result = carry_on(&world, "s/1/1/tool/0", ruling.clone()).await;
+        assert_eq!(result.outcome, "finished");
+        assert_eq!(modes(&world).await, [(mode, "person".to_owned(), Some(1))], "{ruling:?}");
+        let (_, view) = views(&world).await.pop().unwrap();
+        assert!(view.contains(text), "{view}");
+        replays(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn no_word_but_a_persons_ends_plan_mode() {
+    // Nobody is there.
+    for (on_ask, ends) in [(OnAsk::Deny, "finished"), (OnAsk::Fail, "stopped")] {
+        let world = World::new(TestModel::new([plan(), write(), Say::Text("done")]), tools());
+        let result = world.run(submit(&world, Mode::Plan, on_ask)).await;
+        assert_eq!(result.outcome, ends);
+        assert_eq!(modes(&world).await, []);
+        assert!(views(&world).await.iter().all(|(status, _)| *status != ToolStatus::Ok));
+    }
+    // What is no answer to a plan is not taken.
+    let world = World::new(TestModel::new([plan()]), tools());
+    world.run(submit(&world, Mode::Plan, OnAsk::Park)).await;
+    let edited = Rewrite { arguments: "{}".into(), class: EffectClass::Pure };
+    for ruling in [
+        Ruling::Answers(vec!["yes".into()]),
+        Ruling::Edited(edited),
+        Ruling::Plan { mode: Some(Mode::Plan), content: None },
+        Ruling::Plan { mode: None, content: Some(" ".into()) },
+        Ruling::Plan { mode: None, content: Some("x".repeat((64 << 10) + 1)) },
+    ] {
+        assert!(matches!(resolve(&world, "s/1/1/tool/0", ruling).await, Err(RuntimeError::Refused(_))));
+    }
+    // Outside of plan mode there is nothing to approve.
+    let world = World::new(TestModel::new([plan(), Say::Text("done")]), tools());
+    world.run(submit(&world, Mode::Execute, OnAsk::Park)).await;
+    assert!(views(&world).await[0].1.contains("not in plan mode"));
+}
+
+#[tokio::test]
+async fn the_model_may_enter_plan_mode_and_the_session_stays_in_it() {
+    let enter = || Say::Calls(vec![("enter_plan", json!({}))]);
+    let model =
+        TestModel::new([enter(), write(), Say::Text("a"), write(), Say::Text("b"), write(), Say::Text("c")]);
+    let told = Told::default();
+    let world = World::new(model, tools())
+        .hooked(listening("h", &[HookEvent::ModeChanged], &told, |_| Reaction::Says(HookAnswer::nothing())));
+    world.run(submit(&world, Mode::AcceptEdits, OnAsk::Deny)).await;
+    assert_eq!(modes(&world).await, [(Mode::Plan, "enter_plan".to_owned(), Some(1))]);
+    assert_eq!(told.input(HookEvent::ModeChanged)["mode"], "plan");
+    // A turn that nobody gave a mode has the session's.
+    let mut next = submit(&world, Mode::AcceptEdits, OnAsk::Deny);
+    next.config.mode_of_session = true;
+    world.run(next).await;
+    // A person who names one means it.
+    world.run(submit(&world, Mode::AcceptEdits, OnAsk::Deny)).await;
+    let statuses: Vec<ToolStatus> = views(&world).await.into_iter().map(|(status, _)| status).collect();
+    assert_eq!(statuses, [ToolStatus::Ok, ToolStatus::Denied, ToolStatus::Denied, ToolStatus::Ok]);
+    replays(&world).await;
+}
+
+#[tokio::test]
+async fn a_switched_mode_holds_from_the_next_turn_on() {
+    let world = World::new(TestModel::new([Say::Text("a"), write(), Say::Text("b")]), tools());
+    world.run(submit(&world, Mode::Execute, OnAsk::Deny)).await;
+    world.runtime.set_mode(&session(), Mode::NeverAsk, "person").await.unwrap();
+    world.runtime.set_mode(&session(), Mode::Ask, "person").await.unwrap();
+    let mut next = submit(&world, Mode::Execute, OnAsk::Deny);
+    next.config.mode_of_session = true;
+    world.run(next).await;
+    assert_eq!(views(&world).await[0].0, ToolStatus::Denied);
+}
+
+/// Each write is a person's to allow, to change or to refuse, whatever rules say; reads pass.
+#[tokio::test]
+async fn in_pair_mode_each_write_is_shown_and_may_be_edited() {
+    let edit = |text: &str| {
+        let class = EffectClass::Pure;
+        Ruling::Edited(Rewrite { arguments: json!({"content": text}).to_string(), class })
+    };
+    for (ruling, status, view) in [
+        (Ruling::Allow, ToolStatus::Ok, "wrote {\"content\":\"x\"}"),
+        (edit("mine"), ToolStatus::Ok, "wrote {\"content\":\"mine\"}"),
+        (Ruling::Deny { feedback: "leave it".into() }, ToolStatus::Denied, "leave it"),
+    ] {
+        let calls = Say::Calls(vec![("read", json!({})), ("write", json!({"content": "x"}))]);
+        let world = World::new(TestModel::new([calls, Say::Text("done")]), tools());
+        let mut submit = submit(&world, Mode::Pair, OnAsk::Park);
+        submit.config.rules = vec![RuleText {
+            decision: Decision::Allow,
+            text: "Write".into(),
+            scope: Scope::User,
+            source: "config.toml:1".into(),
+        }];
+        assert_eq!(world.run(submit).await.outcome, "parked");
+        let result = carry_on(&world, "s/1/1/tool/1", ruling.clone()).await;
+        assert_eq!(result.outcome, "finished");
+        let said = views(&world).await;
+        assert_eq!(said[0].0, ToolStatus::Ok);
+        assert!(said[1].0 == status && said[1].1.contains(view), "{ruling:?}: {said:?}");
+        replays(&world).await;
+    }
+}
+
+/// What a person writes is checked, judged by the rules that forbid, and run as what its tool says it is.
+#[tokio::test]
+async fn an_edited_call_passes_the_pipeline_again() {
+    let told = Told::default();
+    let hooks = listening("h", &[HookEvent::PreToolUse], &told, |_| Reaction::Says(HookAnswer::nothing()));
+    let world = World::new(TestModel::new([write(), Say::Text("done")]), tools()).hooked(hooks);
+    world.run(submit(&world, Mode::Pair, OnAsk::Park)).await;
+    let bad = Rewrite { arguments: "[1".into(), class: EffectClass::Pure };
+    assert!(matches!(
+        resolve(&world, "s/1/1/tool/0", Ruling::Edited(bad)).await,
+        Err(RuntimeError::Refused(_))
+    ));
+    let edit = Rewrite { arguments: json!({"content": "mine"}).to_string(), class: EffectClass::Pure };
+    carry_on(&world, "s/1/1/tool/0", Ruling::Edited(edit)).await;
+    let inputs: Vec<Value> = told.calls().into_iter().map(|call| call.input["tool_input"].clone()).collect();
+    assert_eq!(inputs, [json!({"content": "x"}), json!({"content": "mine"})]);
+    // The tool says what class the call has, not whoever answers.
+    assert!(world.bodies("s").await.contains(&"intent 1/tool/0".to_owned()));
+}
+
+#[tokio::test]
+async fn after_denials_in_a_row_a_person_is_asked_whether_to_go_on() {
+    let never = |n: usize| (0..n).map(|_| Say::Calls(vec![("other", json!({}))]));
+    // Nobody is there: the turn stops.
+    let world = World::new(TestModel::new(never(3)), tools());
+    let result = world.run(submit(&world, Mode::NeverAsk, OnAsk::Deny)).await;
+    assert_eq!(result.stop, Some(StopReason::Denied));
+    // Somebody is.
+    for (answer, stop, denials, view) in [
+        ("Go on", None, 4, "The call was not run."),
+        ("Stop", Some(StopReason::Denied), 3, "The call was not run."),
+        ("use git", None, 4, "A person says: use git"),
+    ] {
+        let model = TestModel::new(never(4).chain([Say::Text("done")]));
+        let world = World::new(model, tools());
+        let listener = Listener::new(&world, "s");
+        let submit = Submit { live: true, ..submit(&world, Mode::NeverAsk, OnAsk::Prompt) };
+        let accepted = world.runtime.submit(submit).await.unwrap();
+        let mut observer = world.runtime.observe(&session(), 0);
+        let asked = async {
+            loop {
+                if let EventKind::QuestionAsked { wait, questions, .. } = observer.next().await.unwrap().kind
+                {
+                    return (wait, questions);
+                }
+            }
+        };
+        let asked = tokio::time::timeout(std::time::Duration::from_secs(20), asked).await;
+        let (wait, questions) = asked.expect("nobody asks");
+        assert!(questions[0].question.starts_with("3 calls in a row were denied"), "{questions:?}");
+        resolve(&world, &wait, Ruling::Answers(vec![answer.into()])).await.unwrap();
+        let result = world.result(&accepted).await;
+        assert_eq!((result.stop, result.denials.len()), (stop, denials), "{answer}");
+        assert!(views(&world).await[2].1.ends_with(view), "{answer}");
+        listener.check(&world, answer).await;
+        replays(&world).await;
+    }
+}
+
+/// A process that dies between the answer and what it leads to changes nothing of it.
+#[tokio::test]
+async fn an_approved_plan_survives_the_death_of_whoever_heard_it() {
+    let world = World::new(TestModel::new([plan()]), tools());
+    world.run(submit(&world, Mode::Plan, OnAsk::Park)).await;
+    resolve(&world, "s/1/1/tool/0", Ruling::Plan { mode: Some(Mode::Bypass), content: None }).await.unwrap();
+    let next =
+        world.next_life("two", TestModel::new([Say::Calls(vec![("other", json!({}))]), Say::Text("done")]));
+    next.runtime.resume(&session(), next.config());
+    let result = next.result(&Accepted { session: session(), input: 2, repeated: true, opened: false }).await;
+    assert_eq!(result.outcome, "finished");
+    assert_eq!(modes(&next).await, [(Mode::Bypass, "person".to_owned(), Some(1))]);
+    assert_eq!(views(&next).await.pop().unwrap(), (ToolStatus::Ok, "ran".to_owned()));
+}

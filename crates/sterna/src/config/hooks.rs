@@ -1,0 +1,59 @@
+//! Hooks of configuration: `hooks.json` beside the user's `config.toml`, `[hooks]` in a configuration file, and files
+//! that were written for another agent.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use sterna_runtime::{Dialect, read_hooks};
+
+use super::document::Node;
+use super::read::Reader;
+use super::{ConfigError, Settings, read_file};
+
+impl Settings {
+    /// Adds the hooks of a file, if there is one. A project's file comes in here too, once its folder is trusted.
+    pub(super) fn add_hooks_file(&mut self, path: &Path, dialect: Dialect) -> Result<bool, ConfigError> {
+        let Some(text) = read_file(path)? else { return Ok(false) };
+        let wrong = |why: String| {
+            ConfigError::new(format!("{}: {why}", path.display()))
+                .hint("docs/hooks.md shows the shape of the file")
+        };
+        let root: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        self.add_hooks(&name, &path.display().to_string(), &root, dialect).map_err(wrong)?;
+        Ok(true)
+    }
+
+    fn add_hooks(&mut self, name: &str, place: &str, root: &Value, dialect: Dialect) -> Result<(), String> {
+        let (specs, notices) = read_hooks(root, dialect).map_err(|error| error.to_string())?;
+        self.hooks.0.extend(specs.into_iter().map(|spec| (name.to_owned(), spec)));
+        self.notices.extend(notices.into_iter().map(|notice| format!("{place}: {notice}")));
+        Ok(())
+    }
+}
+
+impl Reader<'_> {
+    /// `[hooks]`: the same shape as `hooks.json` within `hooks`, and `import`.
+    pub fn hooks(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
+        let mut events = Map::new();
+        for (name, value) in node.table()?.named() {
+            if name != IMPORT {
+                events.insert(name, value.json()?);
+                continue;
+            }
+            for item in value.items()? {
+                let path = self.path(&item)?;
+                if !settings.add_hooks_file(&path, Dialect::Imported)? {
+                    return Err(item.error(format!("there is no file {}", path.display())));
+                }
+            }
+        }
+        let name = node.file_name();
+        let root = Value::Object(Map::from_iter([("hooks".to_owned(), Value::Object(events))]));
+        settings.add_hooks(&name, &node.place(), &root, Dialect::Own).map_err(|why| node.error(why))
+    }
+}
+
+/// The user's own file.
+pub(super) const HOOKS_FILE: &str = "hooks.json";
+const IMPORT: &str = "import";

@@ -1,0 +1,99 @@
+//! Command hooks: a line for the shell that is given an event on stdin, and answers by its exit code and its output.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sterna_log::SharedBlobs;
+use sterna_runtime::{
+    Dialect, Hook, HookAnswer, HookCall, HookSet, HookSpec, Listening, SharedHooks, Written, read_command,
+};
+use sterna_shell::{Command, MAX_TIMEOUT, run_split};
+
+/// The hooks of configuration, with the file that each is of.
+#[derive(Debug, Clone, Default)]
+pub struct HookSettings(pub(crate) Vec<(String, HookSpec)>);
+
+impl HookSettings {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Ready to run. `None`: there are none.
+    pub fn shared(&self, blobs: &SharedBlobs) -> Option<SharedHooks> {
+        all(self, Vec::new(), blobs)
+    }
+
+    /// Each hook: `file:place`, its event, its command.
+    pub fn shown(&self) -> impl Iterator<Item = (String, &HookSpec)> {
+        self.0.iter().map(|(file, spec)| (format!("{file}:{}", spec.place), spec))
+    }
+}
+
+/// Configured hooks, then those of the host. `None`: there are none.
+pub(crate) fn all(settings: &HookSettings, host: Vec<Listening>, blobs: &SharedBlobs) -> Option<SharedHooks> {
+    let listening = |(name, spec): (String, &HookSpec)| Listening {
+        event: spec.event,
+        matcher: spec.matcher.clone(),
+        timeout_ms: spec.timeout_ms,
+        fails_closed: spec.fails_closed,
+        dialect: spec.dialect,
+        hook: Arc::new(CommandHook {
+            name,
+            command: spec.command.clone(),
+            dialect: spec.dialect,
+            blobs: blobs.clone(),
+        }),
+    };
+    let all: Vec<Listening> = settings.shown().map(listening).chain(host).collect();
+    (!all.is_empty()).then(|| Arc::new(HookSet::new(all)) as SharedHooks)
+}
+
+struct CommandHook {
+    name: String,
+    command: String,
+    dialect: Dialect,
+    blobs: SharedBlobs,
+}
+
+impl Hook for CommandHook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer> {
+        async move {
+            if call.sandbox.is_strict() {
+                // Hooks are not confined yet, and where nothing may run unconfined they do not run.
+                let wish = call.sandbox.word();
+                return HookAnswer::Failed(format!("hooks cannot be confined yet, and sandbox = \"{wish}\""));
+            }
+            let mut env = (*call.env).clone();
+            let own = [
+                ("STERNA_HOOK_EVENT", call.event.word().to_owned()),
+                ("STERNA_EFFECT_KEY", call.key.clone()),
+                ("STERNA_PROJECT_DIR", call.cwd.display().to_string()),
+            ];
+            env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+            if self.dialect == Dialect::Imported {
+                env.insert("CLAUDE_PROJECT_DIR".into(), call.cwd.display().to_string());
+            }
+            let mut command = Command::new(&self.command, &call.cwd, env, self.blobs.clone());
+            command.stdin = Some(call.input.to_string());
+            // Whoever asks gives it up earlier, and it dies then.
+            command.timeout = MAX_TIMEOUT;
+            match run_split(command, MAX_OUTPUT).await {
+                Ok(split) if split.timed_out => HookAnswer::Failed("it gave no answer in time".into()),
+                Ok(split) => {
+                    let (exit_code, stdout, stderr) = (split.exit_code, &*split.stdout, &*split.stderr);
+                    read_command(call.event, self.dialect, Written { exit_code, stdout, stderr })
+                }
+                Err(error) => HookAnswer::Failed(error.to_string()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Bytes of each output of a hook that are read.
+const MAX_OUTPUT: usize = 256 << 10;
