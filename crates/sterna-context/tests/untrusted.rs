@@ -48,7 +48,6 @@ fn called(step: u32) -> Body {
         partial: false,
         checked: None,
         duration_ms: 1,
-        checked: None,
     };
     let key = format!("s/1/{step}/model/0").parse().unwrap();
     Body::Outcome(Box::new(Outcome { key, attempt: 1, result: EffectResult::Model(model) }))

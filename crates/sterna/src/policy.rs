@@ -81,9 +81,6 @@ impl PolicyView {
             tools: Vec::new(),
             sandbox: of.sandbox,
             now: env.now(),
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
         };
         let tools = Toolbox::new(sterna_tools::builtin(None, sandboxes.clone()));
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
