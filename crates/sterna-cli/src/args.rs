@@ -48,6 +48,8 @@ pub enum Command {
     Context(commands::context::ContextArgs),
     /// Makes what the model sees of a session smaller; the log keeps everything
     Compact(commands::compact::CompactArgs),
+    /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
+    Trust(commands::trust::TrustArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works
@@ -158,6 +160,9 @@ pub struct TurnArgs {
     /// Refuse to run where commands cannot be confined
     #[arg(long)]
     pub require_sandbox: bool,
+    /// Let the folder's own configuration, hooks, servers and skills count for this run
+    #[arg(long)]
+    pub trust: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sterna::config::{self, Settings};
 use sterna::places::Places;
+use sterna::trust::Trust;
 use sterna::{LocalCheckpoints, LocalModel, Router, SystemEnv, secrets_of};
 use sterna_llm_http::HttpProvider;
 use sterna_log::SharedBlobs;
@@ -28,6 +29,8 @@ pub struct Context {
     pub broken: Option<Failure>,
     /// Nothing is to be kept.
     pub ephemeral: bool,
+    /// Whether files of the folder count. `Nothing` until somebody looks: `trust::join`.
+    pub trust: Trust,
 }
 
 impl Context {
@@ -55,11 +58,19 @@ impl Context {
             let message = format!("`{}` is not a folder", wanted.display());
             return Err(Failure::usage(message).hint("name a folder that exists"));
         }
-        let (settings, broken) = match config::load(&places, &cwd, &get) {
+        let (settings, broken) = match config::load(&places, &get) {
             Ok(settings) => (settings, None),
             Err(error) => (Settings::from_env(&get), Some(error.into())),
         };
-        Ok(Self { places, settings, cwd, print: Print::from_env(), broken, ephemeral: false })
+        Ok(Self {
+            places,
+            settings,
+            cwd,
+            print: Print::from_env(),
+            broken,
+            ephemeral: false,
+            trust: Trust::Nothing,
+        })
     }
 
     /// The store, made if there is none.

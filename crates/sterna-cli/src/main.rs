@@ -14,6 +14,7 @@ mod setup;
 mod signals;
 mod spools;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -89,7 +90,14 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Context(args) => commands::context::context(&Context::load(None)?, args).await,
         Command::Compact(args) => commands::compact::compact(args).await,
         // They help with a configuration that cannot be read.
-        Command::Config(args) => commands::config::config(&Context::lenient(None)?, args).await,
+        Command::Trust(args) => commands::trust::trust(args).await,
+        Command::Config(args) => {
+            let mut cx = Context::lenient(None)?;
+            if cx.broken.is_none() {
+                trust::join(&mut cx, trust::Wish { once: false, ask: false }).await?;
+            }
+            commands::config::config(&cx, args).await
+        }
         Command::Doctor(args) => commands::doctor::doctor(&Context::lenient(None)?, args).await,
         Command::Completions(args) => commands::completions::completions(args),
     }

@@ -13,6 +13,7 @@ use sterna_runtime::State;
 use crate::args::{OnAskArg, TurnArgs};
 use crate::context::Context;
 use crate::failure::{Failure, USAGE};
+use crate::trust::{self, Wish};
 
 /// The exit code when a sandbox is required and there is none.
 const NO_SANDBOX: u8 = 7;
@@ -21,6 +22,14 @@ const NANO: f64 = 1e9;
 /// A person sits at this terminal: they can be asked, and see what they are asked.
 pub fn has_person(cx: &Context) -> bool {
     cx.print.live_err && std::io::stdin().is_terminal()
+}
+
+/// As `context`, with the folder's own configuration when it is trusted. `ask`: a person at the terminal is asked.
+pub async fn context_here(args: &TurnArgs, ask: bool) -> Result<Context, Failure> {
+    let mut cx = context(args)?;
+    let ask = ask && has_person(&cx);
+    trust::join(&mut cx, Wish { once: args.trust, ask }).await?;
+    Ok(cx)
 }
 
 /// Reads configuration, says what was read and is not used, and refuses flags that cannot hold.
@@ -70,6 +79,7 @@ pub async fn sterna(
         .settings(cx.settings.clone())
         .store(store)
         .workspace(&cx.cwd)
+        .trusted(cx.trust.trusted().is_some())
         .limits(limits(args, &cx.settings.limits)?)
         .on_ask(on_ask(args, cx, person))
         .sandbox(sandbox(args, cx)?)

@@ -71,6 +71,10 @@ pub(crate) fn forbids_command(command: &SimpleCommand) -> Option<String> {
     if stops {
         return Some(format!("`{name}` stops the machine"));
     }
+    // An agent that trusts a folder, or answers what it asks itself, would need nobody.
+    if name == "sterna" && args.first().is_some_and(|a| ["trust", "approve", "answer"].contains(a)) {
+        return Some(format!("`sterna {}` is for a person", args[0]));
+    }
     let device = |a: &&&str| a.strip_prefix("of=").is_some_and(|p| is_device(Path::new(p)));
     if name == "dd" && args.iter().any(|a| device(&a)) {
         return Some("`dd` to a device".into());

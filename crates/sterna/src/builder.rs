@@ -76,6 +76,7 @@ pub struct Builder {
     places: Option<Places>,
     checkpoints: Option<bool>,
     instructions: bool,
+    trusted: bool,
     hooks: Vec<Listening>,
     mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
@@ -114,6 +115,7 @@ impl Sterna {
             places: None,
             checkpoints: None,
             instructions: true,
+            trusted: false,
             hooks: Vec::new(),
             mode_of_session: true,
             notice: Arc::new(|_| {}),
@@ -372,6 +374,12 @@ impl Builder {
         self
     }
 
+    /// The person trusts the files of the workspace: its instructions are not labelled as a stranger's.
+    pub fn trusted(mut self, trusted: bool) -> Self {
+        self.trusted = trusted;
+        self
+    }
+
     /// Reads no instructions: neither the user's nor those of the workspace.
     pub fn without_instructions(mut self) -> Self {
         self.instructions = false;
@@ -508,10 +516,9 @@ impl Builder {
         });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
+        let trusted = self.trusted;
         let of_turn: TurnSections = Arc::new(move |turn| {
             let (root, cwd) = (Path::new(&turn.root), Path::new(&turn.cwd));
-            // The one place that knows whether a workspace is trusted: trust is not built yet, so none is.
-            let trusted = false;
             instructions.as_ref().map(|read| read.sections(root, cwd, trusted)).unwrap_or_default()
         });
         let config = TurnConfig {

@@ -30,6 +30,7 @@ mod sandbox;
 mod secrets;
 mod session;
 mod tool_fn;
+pub mod trust;
 mod what_if;
 
 pub use builder::{Builder, Sterna, Store};

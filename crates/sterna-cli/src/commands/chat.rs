@@ -64,7 +64,7 @@ enum Flow {
 }
 
 pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context(&args.turn)?;
+    let mut cx = setup::context_here(&args.turn, true).await?;
     cx.ephemeral = args.pick.ephemeral;
     let signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;

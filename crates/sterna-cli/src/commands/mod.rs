@@ -16,5 +16,6 @@ pub mod rewind;
 pub mod run;
 pub mod sessions;
 pub mod shim;
+pub mod trust;
 pub mod usage;
 pub mod what_if;

@@ -20,7 +20,7 @@ use crate::setup;
 use crate::signals::Signals;
 
 pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context(&args.turn)?;
+    let mut cx = setup::context_here(&args.turn, false).await?;
     let named = args.id.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;

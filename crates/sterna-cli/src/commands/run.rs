@@ -32,7 +32,7 @@ pub enum Pick {
 }
 
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context(&args.turn)?;
+    let mut cx = setup::context_here(&args.turn, false).await?;
     cx.ephemeral = args.pick.ephemeral;
     let text = prompt(args.prompt.as_deref())?;
     let mut signals = Signals::new()?;

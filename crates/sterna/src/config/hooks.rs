@@ -11,17 +11,22 @@ use super::read::Reader;
 use super::{ConfigError, Settings, read_file};
 
 impl Settings {
-    /// Adds the hooks of a file, if there is one. A project's file comes in here too, once its folder is trusted.
+    /// Adds the hooks of a file, if there is one.
     pub(super) fn add_hooks_file(&mut self, path: &Path, dialect: Dialect) -> Result<bool, ConfigError> {
         let Some(text) = read_file(path)? else { return Ok(false) };
+        self.add_hooks_text(path, &text, dialect)?;
+        Ok(true)
+    }
+
+    /// Adds the hooks of a file whose text is at hand: a trusted project's, as it was when it was trusted.
+    pub(super) fn add_hooks_text(&mut self, path: &Path, text: &str, dialect: Dialect) -> Result<(), ConfigError> {
         let wrong = |why: String| {
             ConfigError::new(format!("{}: {why}", path.display()))
                 .hint("docs/hooks.md shows the shape of the file")
         };
-        let root: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let root: Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        self.add_hooks(&name, &path.display().to_string(), &root, dialect).map_err(wrong)?;
-        Ok(true)
+        self.add_hooks(&name, &path.display().to_string(), &root, dialect).map_err(wrong)
     }
 
     fn add_hooks(&mut self, name: &str, place: &str, root: &Value, dialect: Dialect) -> Result<(), String> {

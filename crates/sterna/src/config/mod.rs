@@ -20,6 +20,7 @@ use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxW
 use sterna_policy::Rule;
 
 use crate::places::Places;
+use crate::trust::Project;
 
 pub use error::ConfigError;
 pub use file::schema;
@@ -91,12 +92,18 @@ pub struct LocalSettings {
 }
 
 /// Reads the managed file, the user's file and the environment.
+pub fn load(places: &Places, get: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    load_with(places, get, None)
+}
+
+/// The same with the configuration of a project that is trusted, as it was when it was hashed.
 ///
-/// Files of a project are noticed and not applied: trust is not built yet.
-pub fn load(
+/// A project's word counts more than the user's and less than the environment's and the managed file's. What would
+/// reach further than the project is not taken from it: providers, keys, the sandbox.
+pub fn load_with(
     places: &Places,
-    cwd: &Path,
     get: &dyn Fn(&str) -> Option<String>,
+    project: Option<&Project>,
 ) -> Result<Settings, ConfigError> {
     let mut settings = Settings::with_builtins(get);
     let user = places.config_file();
@@ -104,6 +111,26 @@ pub fn load(
         read::apply(&mut settings, &user, &text, Scope::User, get)?;
     }
     settings.add_hooks_file(&places.config.join(hooks::HOOKS_FILE), sterna_runtime::Dialect::Own)?;
+    let files = [(".sterna/config.toml", Scope::Project), (".sterna/config.local.toml", Scope::ProjectLocal)];
+    for (name, scope) in files {
+        for (file, bytes) in project.iter().flat_map(|project| project.named(name)) {
+            let text = std::str::from_utf8(bytes).map_err(|_| {
+                ConfigError::new(format!("cannot read {}: it is not UTF-8", file.display()))
+                    .hint("mend the file, or move it away")
+            })?;
+            read::apply(&mut settings, &file, text, scope, get)?;
+        }
+    }
+    let hooks = [
+        (".sterna/hooks.json", sterna_runtime::Dialect::Own),
+        (".claude/settings.json", sterna_runtime::Dialect::Imported),
+        (".claude/settings.local.json", sterna_runtime::Dialect::Imported),
+    ];
+    for (name, dialect) in hooks {
+        for (file, bytes) in project.iter().flat_map(|project| project.named(name)) {
+            settings.add_hooks_text(&file, &String::from_utf8_lossy(bytes), dialect)?;
+        }
+    }
     if let Some(text) = variable(get, MODEL_ENV) {
         let route = text.parse().map_err(|error| ConfigError::new(format!("{MODEL_ENV}: {error}")))?;
         settings.model = Some(route);
@@ -112,9 +139,6 @@ pub fn load(
     if let Some(text) = read_file(&places.managed)? {
         read::apply(&mut settings, &places.managed, &text, Scope::Managed, get)?;
     }
-    settings.notices.extend(project_files(cwd, &user).into_iter().map(|file| {
-        format!("{} is not used: project configuration needs trust, which is not built yet", file.display())
-    }));
     Ok(settings)
 }
 
@@ -197,28 +221,6 @@ fn read_file(path: &Path) -> Result<Option<String>, ConfigError> {
         return Err(cannot(&"it is larger than 1 MiB"));
     }
     String::from_utf8(bytes).map(Some).map_err(|_| cannot(&"it is not UTF-8"))
-}
-
-/// Configuration files of the folders from `cwd` upwards, without the user's own.
-fn project_files(cwd: &Path, user: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for dir in cwd.ancestors() {
-        let dir = dir.join(".sterna");
-        for name in ["config.toml", "config.local.toml", hooks::HOOKS_FILE] {
-            let file = dir.join(name);
-            if file.is_file() && file != user && !same_file(&file, user) {
-                found.push(file);
-            }
-        }
-    }
-    found
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    match (std::fs::canonicalize(one), std::fs::canonicalize(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
-    }
 }
 
 fn variable(get: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {

@@ -44,6 +44,8 @@ pub(super) const KEYS: &[&str] = &[
     "local",
     "hooks",
 ];
+/// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
+const OWN_KEYS: &[&str] = &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints"];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
@@ -77,6 +79,10 @@ pub(super) fn apply(
     let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
     let reader = Reader { scope, folder, get };
     for (key, node) in source.top(&document).known(KEYS)? {
+        if let Some(why) = reader.too_far(key, &node) {
+            settings.notices.push(format!("{}: `{key}` is not used: {why}", node.place()));
+            continue;
+        }
         match key {
             "in_doubt_of" => reader.in_doubt_of(settings, &node)?,
             "policy" => reader.policy(settings, &node)?,
@@ -100,6 +106,17 @@ impl Reader<'_> {
         if self.scope == Scope::Managed {
             settings.locked.insert(node.key.clone());
         }
+    }
+
+    /// Why a key is not taken from this file, though it is trusted.
+    fn too_far(&self, key: &str, node: &Node<'_>) -> Option<&'static str> {
+        match self.scope {
+            Scope::Project | Scope::ProjectLocal => {}
+            Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
+        }
+        let bypass = key == "mode" && node.text().is_ok_and(|word| word == Mode::Bypass.word());
+        (bypass || OWN_KEYS.contains(&key))
+            .then_some("a project may not set it; it is for your own configuration")
     }
 
     /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.
