@@ -106,7 +106,9 @@ pub fn size(item: &Item) -> u64 {
 fn part_size(part: &Part) -> u64 {
     let bytes = match part {
         Part::Text(text) => text.len(),
-        Part::Reasoning(reasoning) => reasoning.opaque.as_ref().map_or(reasoning.text.len(), |o| o.json.len()),
+        Part::Reasoning(reasoning) => {
+            reasoning.opaque.as_ref().map_or(reasoning.text.len(), |o| o.json.len())
+        }
         Part::ToolCall(call) => call.name.len() + call.arguments.len() + call.id.len(),
         Part::Opaque(opaque) => opaque.json.len(),
     };
@@ -127,7 +129,12 @@ fn closing(prompt: &Prompt, entries: &[Entry], focus: &str) -> String {
     let room = INDEX_BYTES / 2;
     let fits = |lines: &mut dyn Iterator<Item = &String>| {
         let mut bytes = 0;
-        lines.take_while(|line| { bytes += line.len() + 1; bytes <= room }).count()
+        lines
+            .take_while(|line| {
+                bytes += line.len() + 1;
+                bytes <= room
+            })
+            .count()
     };
     let first = fits(&mut lines.iter());
     let last = fits(&mut lines[first..].iter().rev());
@@ -147,10 +154,14 @@ fn closing(prompt: &Prompt, entries: &[Entry], focus: &str) -> String {
 
 /// A line of the index by which a summary cites records.
 fn line(entry: &Entry) -> Option<String> {
-    let begin = |text: &str| -> String { text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect() };
+    let begin = |text: &str| -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect()
+    };
     let place = entry.from.first()?;
     match &*entry.item {
-        Item::User(_) if entry.head.is_some() => Some(format!("record {place}: what stands for earlier records")),
+        Item::User(_) if entry.head.is_some() => {
+            Some(format!("record {place}: what stands for earlier records"))
+        }
         Item::User(texts) => Some(format!("record {place}: the person: {}", begin(&texts.join(" ")))),
         Item::Assistant(parts) => {
             let said = parts.iter().filter_map(|part| match part {
@@ -161,7 +172,8 @@ fn line(entry: &Entry) -> Option<String> {
             Some(format!("record {place}: you: {}", said.collect::<Vec<_>>().join("; ")))
         }
         Item::Results(results) => {
-            let each = results.iter().zip(&*entry.from).map(|(result, place)| format!("{place} {}", result.name));
+            let each =
+                results.iter().zip(&*entry.from).map(|(result, place)| format!("{place} {}", result.name));
             Some(format!("results: records {}", each.collect::<Vec<_>>().join(", ")))
         }
     }

@@ -105,7 +105,11 @@ pub(crate) fn tail_pieces(
         Transition::OutputContinue => ("output_continue", prompt.note("output_continue")),
         Transition::Grace => ("grace", prompt.note("grace")),
         Transition::Repair => ("output_repair", prompt.note("output_repair")),
-        Transition::Input | Transition::ToolResults | Transition::Steer | Transition::Compact | Transition::StopHook => ("", ""),
+        Transition::Input
+        | Transition::ToolResults
+        | Transition::Steer
+        | Transition::Compact
+        | Transition::StopHook => ("", ""),
     };
     let note = match transition {
         Transition::Repair => {

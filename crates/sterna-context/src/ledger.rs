@@ -78,7 +78,8 @@ pub fn owners(derived: &Derived<'_>, mut bytes: impl FnMut(&Request) -> u64) -> 
         ..request.clone()
     };
     let mut total = bytes(&growing);
-    let own = Digest(*blake3::hash(format!("{} {}", request.route, request.max_output).as_bytes()).as_bytes());
+    let own =
+        Digest(*blake3::hash(format!("{} {}", request.route, request.max_output).as_bytes()).as_bytes());
     rows.push(Owned { owner: "request".into(), layer: Layer::Request, bytes: total, content: own });
     let mut add = |growing: &Request, owner: String, place: Layer, content: &[u8]| {
         let now = bytes(growing);
@@ -122,11 +123,7 @@ pub fn owners(derived: &Derived<'_>, mut bytes: impl FnMut(&Request) -> u64) -> 
     rows
 }
 
-fn add_entry(
-    growing: &mut Request,
-    entry: &Entry,
-    add: &mut impl FnMut(&Request, String, Layer, &[u8]),
-) {
+fn add_entry(growing: &mut Request, entry: &Entry, add: &mut impl FnMut(&Request, String, Layer, &[u8])) {
     let content = |item: &Item| serde_json::to_vec(item).unwrap_or_default();
     let first = entry.from.first().copied().unwrap_or(0);
     match &*entry.item {
@@ -199,8 +196,12 @@ pub fn compare(before: &[Owned], after: &[Owned]) -> Changes {
     let kept_bytes = new[..common].iter().map(|row| row.bytes).sum();
     let broken_by = old.get(common).map(|was| match new.get(common) {
         Some(is) if is.owner == was.owner => format!("{} changed", was.owner),
-        Some(is) if is.owner.ends_with("(compacted)") => format!("compaction: {} stands for {} and more", is.owner, was.owner),
-        Some(is) if old.iter().all(|row| row.owner != is.owner) => format!("{} is new, before {}", is.owner, was.owner),
+        Some(is) if is.owner.ends_with("(compacted)") => {
+            format!("compaction: {} stands for {} and more", is.owner, was.owner)
+        }
+        Some(is) if old.iter().all(|row| row.owner != is.owner) => {
+            format!("{} is new, before {}", is.owner, was.owner)
+        }
         Some(_) | None => format!("{} is gone", was.owner),
     });
     let without = |rows: &[Owned], others: &[Owned]| -> Vec<Owned> {

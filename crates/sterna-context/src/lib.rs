@@ -6,10 +6,10 @@
 mod compact;
 mod derive;
 mod gauge;
+mod injection;
 mod ledger;
 mod pinned;
 mod plan;
-mod injection;
 mod project;
 mod prompt;
 mod transcript;
@@ -17,12 +17,12 @@ mod untrusted;
 
 pub use compact::{KEPT_OF_RESULT, LONG_RESULT, SUMMARY_TOKENS, SummaryAsk, derive_summary, size};
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
-pub use ledger::{Changes, Derived, Owned, Layer, compare, owners};
 pub use gauge::{Gauge, MAX_FAILURES};
+pub use injection::injections;
+pub use ledger::{Changes, Derived, Layer, Owned, compare, owners};
 pub use pinned::is_constraint;
 pub use plan::{Change, Load, Step, first_step, mechanical, summary_blob, with_summary};
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
 pub use transcript::{Entry, Transcript};
-pub use injection::injections;
 pub use untrusted::marked;

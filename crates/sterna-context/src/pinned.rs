@@ -9,7 +9,8 @@ use crate::transcript::Entry;
 /// states a constraint, then the rest, newest first.
 pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
     let mut all: Vec<Pin> = Vec::new();
-    let is_input = |entry: &Entry| entry.head.is_none() && !entry.hook && matches!(&*entry.item, Item::User(_));
+    let is_input =
+        |entry: &Entry| entry.head.is_none() && !entry.hook && matches!(&*entry.item, Item::User(_));
     let last = entries.iter().rposition(is_input);
     for (at, entry) in entries.iter().enumerate() {
         match (&entry.head, &*entry.item) {
@@ -53,7 +54,8 @@ pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
 /// Whether a sentence says what must or must not be.
 pub fn is_constraint(sentence: &str) -> bool {
     let lower = sentence.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        lower.split(|c: char| !c.is_alphanumeric() && c != '\'').filter(|w| !w.is_empty()).collect();
     let single = words.iter().any(|word| CONSTRAINT_WORDS.contains(word));
     single || words.windows(2).any(|pair| CONSTRAINT_PAIRS.contains(&(pair[0], pair[1])))
 }
@@ -100,7 +102,10 @@ fn of_input(record: Place, text: &str, whole: usize) -> Vec<Pin> {
 
 /// Sentences and lines, without what stands between them.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().flat_map(|line| line.split_inclusive(['.', '!', '?', ';'])).map(str::trim).filter(|s| !s.is_empty())
+    text.lines()
+        .flat_map(|line| line.split_inclusive(['.', '!', '?', ';']))
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
 }
 
 /// The last input up to this size stays whole.
@@ -112,12 +117,46 @@ const BEGIN_CHARS: usize = 300;
 /// What stands round each of them.
 const LINE_BYTES: usize = 24;
 const CONSTRAINT_WORDS: &[&str] = &[
-    "must", "mustn't", "never", "always", "don't", "cannot", "can't", "only", "shall", "shouldn't", "should", "avoid",
-    "require", "requires", "required", "forbidden", "forbid", "prohibited", "ensure", "constraint", "rule", "rules",
-    "instead", "without", "unless", "except", "prefer", "limit", "maximum", "minimum",
+    "must",
+    "mustn't",
+    "never",
+    "always",
+    "don't",
+    "cannot",
+    "can't",
+    "only",
+    "shall",
+    "shouldn't",
+    "should",
+    "avoid",
+    "require",
+    "requires",
+    "required",
+    "forbidden",
+    "forbid",
+    "prohibited",
+    "ensure",
+    "constraint",
+    "rule",
+    "rules",
+    "instead",
+    "without",
+    "unless",
+    "except",
+    "prefer",
+    "limit",
+    "maximum",
+    "minimum",
 ];
-const CONSTRAINT_PAIRS: &[(&str, &str)] =
-    &[("do", "not"), ("at", "most"), ("at", "least"), ("no", "more"), ("not", "allowed"), ("make", "sure"), ("no", "new")];
+const CONSTRAINT_PAIRS: &[(&str, &str)] = &[
+    ("do", "not"),
+    ("at", "most"),
+    ("at", "least"),
+    ("no", "more"),
+    ("not", "allowed"),
+    ("make", "sure"),
+    ("no", "new"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -126,18 +165,31 @@ mod tests {
     use super::*;
 
     fn said(place: Place, text: &str) -> Entry {
-        Entry { item: Arc::new(Item::User(vec![text.into()])), from: Arc::from([place]), head: None, fixed: false, hook: false }
+        Entry {
+            item: Arc::new(Item::User(vec![text.into()])),
+            from: Arc::from([place]),
+            head: None,
+            fixed: false,
+            hook: false,
+        }
     }
 
     #[test]
     fn constraints_are_known_by_their_words() {
         for yes in [
-            "Never touch main.rs.", "do not push", "Use at most 3 files", "It must build.", "Nur ASCII: only ASCII",
-            "don't run tests", "Answer without markdown", "ALWAYS sign off",
+            "Never touch main.rs.",
+            "do not push",
+            "Use at most 3 files",
+            "It must build.",
+            "Nur ASCII: only ASCII",
+            "don't run tests",
+            "Answer without markdown",
+            "ALWAYS sign off",
         ] {
             assert!(is_constraint(yes), "{yes}");
         }
-        for no in ["What does this do?", "fix the parser", "Thanks, that looks good", "the mustard is yellow"] {
+        for no in ["What does this do?", "fix the parser", "Thanks, that looks good", "the mustard is yellow"]
+        {
             assert!(!is_constraint(no), "{no}");
         }
     }
@@ -161,7 +213,8 @@ mod tests {
 
     #[test]
     fn of_a_long_input_its_constraints_stay_word_by_word() {
-        let text = format!("{} You must keep the licence. {}", "Some story. ".repeat(60), "More of it. ".repeat(60));
+        let text =
+            format!("{} You must keep the licence. {}", "Some story. ".repeat(60), "More of it. ".repeat(60));
         let kept = pins(&[said(3, &text), said(9, "Go on.")], 10_000);
         assert!(kept.iter().any(|pin| pin.text == "You must keep the licence."), "{kept:?}");
         assert!(kept.iter().all(|pin| pin.text.len() <= 600));

@@ -1,7 +1,9 @@
 //! The plan of a compaction: what stays, what is cut, what is summed up. It strictly shrinks, or there is none.
 
 use sterna_llm::Item;
-use sterna_model::{Archive, BlobRef, CompactStage, Compacted, CompactTrigger, Digest, EffectKey, Pinned, Place};
+use sterna_model::{
+    Archive, BlobRef, CompactStage, CompactTrigger, Compacted, Digest, EffectKey, Pinned, Place,
+};
 
 use crate::compact::{KEPT_OF_RESULT, LONG_RESULT, cut_text, head_text, size};
 use crate::pinned::pins;
@@ -22,7 +24,8 @@ impl Load {
     /// Whether the history should become smaller before this is sent.
     pub fn is_high(&self) -> bool {
         let high = u128::from(self.tokens) * 100 > u128::from(self.window) * HIGH_PERCENT;
-        let little_left = self.window >= LARGE_WINDOW && self.window.saturating_sub(self.tokens) < LITTLE_LEFT;
+        let little_left =
+            self.window >= LARGE_WINDOW && self.window.saturating_sub(self.tokens) < LITTLE_LEFT;
         high || little_left
     }
 
@@ -304,7 +307,8 @@ fn saved_by(entries: &[Entry], cut: &[Place]) -> u64 {
     for entry in entries {
         if let Item::Results(results) = &*entry.item {
             for (result, place) in results.iter().zip(&*entry.from).filter(|(_, place)| cut.contains(place)) {
-                saved += (result.text.len() as u64).saturating_sub(cut_text(&result.text, *place).len() as u64);
+                saved +=
+                    (result.text.len() as u64).saturating_sub(cut_text(&result.text, *place).len() as u64);
             }
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, ModelOutcome, Part, Place,
-    Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted, input_text,
+    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, ModelOutcome, Part,
+    Place, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
 use crate::compact::{cut_text, head_text};
@@ -262,7 +262,8 @@ impl Transcript {
                 }
             }
         }
-        let moved = |at: usize| (at + usize::from(compacted.archive.is_some())).checked_sub(boundary.unwrap_or(0));
+        let moved =
+            |at: usize| (at + usize::from(compacted.archive.is_some())).checked_sub(boundary.unwrap_or(0));
         let kept = |at: usize| at >= boundary.unwrap_or(0);
         self.begun.retain(|(_, at)| kept(*at));
         self.begun.iter_mut().for_each(|(_, at)| *at = moved(*at).unwrap_or(0));
@@ -346,7 +347,13 @@ impl Transcript {
         let results = self.open.iter().map(OpenStep::close);
         let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|(place, parts)| {
             let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
-            Entry { item: Arc::new(Item::User(texts)), from: Arc::from([*place]), head: None, fixed: true, hook: false }
+            Entry {
+                item: Arc::new(Item::User(texts)),
+                from: Arc::from([*place]),
+                head: None,
+                fixed: true,
+                hook: false,
+            }
         });
         let told = self.notes.iter().map(|(_, note)| note.to_string()).collect::<Vec<_>>();
         let from: Vec<Place> = self.notes.first().map(|(place, _)| *place).into_iter().collect();
@@ -426,7 +433,13 @@ impl OpenStep {
         };
         let (from, results): (Vec<Place>, Vec<CallResult>) =
             self.calls.iter().zip(&self.results).map(result).unzip();
-        Entry { item: Arc::new(Item::Results(results)), from: from.into(), head: None, fixed: true, hook: false }
+        Entry {
+            item: Arc::new(Item::Results(results)),
+            from: from.into(),
+            head: None,
+            fixed: true,
+            hook: false,
+        }
     }
 }
 

@@ -61,10 +61,16 @@ impl Session {
             intent: None,
         };
         self.push(model_intent(&model));
-        let parts: Vec<Part> = (0..results.len()).map(|n| call(&format!("c{}_{n}", self.step), "{}")).collect();
+        let parts: Vec<Part> =
+            (0..results.len()).map(|n| call(&format!("c{}_{n}", self.step), "{}")).collect();
         let stop = if parts.is_empty() { ModelStop::EndTurn } else { ModelStop::ToolCalls };
         let parts = if parts.is_empty() { vec![Part::Text(format!("answer {}", self.step))] } else { parts };
-        self.push(answered(&self.key(EffectKind::Model, 0), parts, vec![EffectClass::Pure; results.len()], stop));
+        self.push(answered(
+            &self.key(EffectKind::Model, 0),
+            parts,
+            vec![EffectClass::Pure; results.len()],
+            stop,
+        ));
         for (n, bytes) in results.iter().enumerate() {
             let view = format!("result {} {}", self.seq, "x".repeat(*bytes));
             self.push(tool_outcome(&self.key(EffectKind::Tool, n as u32), ToolStatus::Ok, &view));
@@ -83,13 +89,8 @@ impl Session {
 
     fn compacted(&mut self, change: Change) -> u64 {
         let blob = change.new_summary.as_deref().map(summary_blob);
-        let record = change.record(
-            CompactTrigger::Window,
-            None,
-            0,
-            blob.as_ref().map(|(name, _)| name.clone()),
-            None,
-        );
+        let record =
+            change.record(CompactTrigger::Window, None, 0, blob.as_ref().map(|(name, _)| name.clone()), None);
         let (before, after) = (record.bytes_before, record.bytes_after);
         assert!(after < before, "{before} became {after}");
         let measured = self.bytes();
@@ -109,7 +110,8 @@ fn check_pairs(items: &[Arc<Item>]) {
     for item in items {
         match &**item {
             Item::Results(results) => {
-                let told: Vec<String> = results.iter().map(|result: &CallResult| result.call_id.clone()).collect();
+                let told: Vec<String> =
+                    results.iter().map(|result: &CallResult| result.call_id.clone()).collect();
                 assert_eq!(told, std::mem::take(&mut due));
                 assert!(!told.is_empty());
             }
@@ -139,13 +141,15 @@ fn facts() -> TurnFacts {
 
 /// How often each id of a call stands in the body of a wire: with its call, and with its result.
 fn ids(name: &str, items: Vec<Arc<Item>>) -> (usize, usize) {
-    let request = derive(&prompt(), items, &World::default(), &facts(), &route(), Transition::Input, false, 100);
+    let request =
+        derive(&prompt(), items, &World::default(), &facts(), &route(), Transition::Input, false, 100);
     let body = wire::by_name(name).unwrap().encode(&request, &mut EncodeCache::default());
     let body: Value = serde_json::from_slice(&body.body()).unwrap();
     let (mut calls, mut results) = (0, 0);
     count(&body, &mut |object| {
         let is = |key: &str, value: &str| object.get(key).is_some_and(|v| v == value);
-        let called = is("type", "tool_use") || is("type", "function_call") || object.contains_key("functionCall");
+        let called =
+            is("type", "tool_use") || is("type", "function_call") || object.contains_key("functionCall");
         let in_chat = object.get("tool_calls").and_then(Value::as_array).map_or(0, Vec::len);
         calls += usize::from(called) + in_chat;
         let told = is("type", "tool_result")
@@ -180,7 +184,9 @@ fn pairs_are_whole_on_each_wire() {
         let load = session.load(session.bytes() / 4 * 100 / 86);
         assert!(load.is_high() && !load.is_over());
         let entries = session.transcript.entries(&[]);
-        let Step::Summarise(to) = first_step(&entries, &load, true, false) else { panic!("no summary is wanted") };
+        let Step::Summarise(to) = first_step(&entries, &load, true, false) else {
+            panic!("no summary is wanted")
+        };
         let change = with_summary(&entries, &load, to, "- all of it (record 4)").unwrap();
         assert!(change.tokens_after * 2 <= load.window, "{name}: {} of {}", change.tokens_after, load.window);
         session.compacted(change);
@@ -215,7 +221,9 @@ fn a_summary_that_is_no_shorter_is_none() {
     (0..10).for_each(|_| session.works(&[500]));
     let load = session.load(1_500);
     let entries = session.transcript.entries(&[]);
-    let Step::Summarise(to) = first_step(&entries, &load, true, false) else { panic!("no summary is wanted") };
+    let Step::Summarise(to) = first_step(&entries, &load, true, false) else {
+        panic!("no summary is wanted")
+    };
     assert_eq!(with_summary(&entries, &load, to, " \n"), Err("the summary is empty".into()));
     let grown = with_summary(&entries, &load, to, &"blah ".repeat(3_000));
     assert_eq!(grown, Err("the summary is no shorter than what it sums up".into()));

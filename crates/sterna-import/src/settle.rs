@@ -7,7 +7,8 @@ use serde::Serialize;
 use sterna_log::fold::World;
 use sterna_model::{
     Billed, Body, CallTool, Draft, Effect, EffectKey, EffectResult, Grant, Millis, Mode, ModelOutcome,
-    ModelStop, Outcome, Record, Seq, SessionId, Summary, StepNo, ToolOutcome, ToolStatus, TurnCommitted, TurnNo,
+    ModelStop, Outcome, Record, Seq, SessionId, StepNo, Summary, ToolOutcome, ToolStatus, TurnCommitted,
+    TurnNo,
 };
 use sterna_turn::{Next, TurnMachine};
 

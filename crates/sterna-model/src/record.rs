@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan,
-    InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
-    SandboxWish, Seq, SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText,
+    Ruling, SandboxWish, Seq, SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage,
+    WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.

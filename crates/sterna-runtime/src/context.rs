@@ -52,10 +52,11 @@ impl ContextReport {
 
     /// What changed from another request to this one, and what that did to the prompt cache.
     pub fn since(&self, before: &Self) -> ContextDiff {
-        let rows = |report: &Self| -> Vec<Owned> { report.rows.iter().map(|row| row.owned.clone()).collect() };
+        let rows =
+            |report: &Self| -> Vec<Owned> { report.rows.iter().map(|row| row.owned.clone()).collect() };
         let Changes { kept_bytes, broken_by, added, removed } = compare(&rows(before), &rows(self));
-        let other_route = (before.route != self.route)
-            .then(|| format!("route {} was {}", self.route, before.route));
+        let other_route =
+            (before.route != self.route).then(|| format!("route {} was {}", self.route, before.route));
         let kept = if other_route.is_some() { 0 } else { kept_bytes };
         ContextDiff {
             from: before.seq,
@@ -100,11 +101,12 @@ pub async fn context(
         Ok(())
     });
     read.await?;
-    let asks = |(_, record): &(SessionId, Record)| {
-        matches!(&record.body, Body::Intent(intent) if matches!(&intent.what, Intended::Model(_)))
+    let asks = |(_, record): &(SessionId, Record)| matches!(&record.body, Body::Intent(intent) if matches!(&intent.what, Intended::Model(_)));
+    let until =
+        |(owner, record): &(SessionId, Record)| owner != session || at.is_none_or(|at| record.seq <= at);
+    let Some(found) = records.iter().rposition(|record| asks(record) && until(record)) else {
+        return Ok(None);
     };
-    let until = |(owner, record): &(SessionId, Record)| owner != session || at.is_none_or(|at| record.seq <= at);
-    let Some(found) = records.iter().rposition(|record| asks(record) && until(record)) else { return Ok(None) };
     let mut state = State::default();
     for (owner, record) in &records[..found] {
         state.apply_of(owner == session, owner, record)?;
@@ -145,7 +147,8 @@ pub async fn context(
         None => state.gauge.tokens(&model.route, bytes),
     };
     let info = parts.provider.model(&model.route).ok();
-    let window = info.map_or(0, |info| u64::from(info.context.saturating_sub(model.max_output.min(info.context / 2))));
+    let window =
+        info.map_or(0, |info| u64::from(info.context.saturating_sub(model.max_output.min(info.context / 2))));
     let cached = usage.map_or(0, |usage| usage.cache_read);
     Ok(Some(ContextReport {
         session: session.clone(),

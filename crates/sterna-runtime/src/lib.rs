@@ -35,6 +35,7 @@ pub use breakers::OpenBreaker;
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
 };
+pub use context::{ContextDiff, ContextReport, ContextRow, context};
 pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
@@ -44,8 +45,6 @@ pub use hooks::{
 };
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;
-pub use sterna_context::Owned;
-pub use context::{ContextDiff, ContextReport, ContextRow, context};
 pub use parts::{Levels, Parts, PromptSource, TurnConfig, TurnSections};
 pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
@@ -53,6 +52,7 @@ pub use runtime::{Accepted, Runtime, Submit};
 pub use schema::check_output_schema;
 pub use secrets::Secrets;
 pub use state::State;
+pub use sterna_context::Owned;
 pub use tools::Toolbox;
 pub use waits::Resolve;
 pub use what_if::{

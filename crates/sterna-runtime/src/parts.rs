@@ -197,7 +197,12 @@ impl PromptSource {
 
     /// A prompt that was sent before, byte for byte.
     pub(crate) fn fixed(prompt: Prompt) -> Self {
-        Self(Arc::new(Inner { sections: Vec::new(), of_turn: None, fixed: Some(prompt), made: Mutex::default() }))
+        Self(Arc::new(Inner {
+            sections: Vec::new(),
+            of_turn: None,
+            fixed: Some(prompt),
+            made: Mutex::default(),
+        }))
     }
 
     /// The prompt of a turn: it advertises the turn's tools. The same list is used for advertising and dispatch.

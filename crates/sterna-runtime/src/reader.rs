@@ -6,8 +6,8 @@ use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Body, EffectResult, Part, Place, Record, SessionId, ToolCall, input_text};
 use sterna_tool::{Found, SessionReader};
 
-use crate::{ContextReport, Parts};
 use crate::state::for_each_record;
+use crate::{ContextReport, Parts};
 
 /// Reads one session's history.
 pub(crate) struct Reader {
@@ -112,7 +112,9 @@ impl SessionReader for Reader {
         async move {
             let found = crate::context::context(&self.parts, &self.session, None).await;
             let report = found.map_err(|error| error.to_string())?;
-            report.map(|report| told(&report)).ok_or_else(|| "this session has sent no request yet".to_owned())
+            report
+                .map(|report| told(&report))
+                .ok_or_else(|| "this session has sent no request yet".to_owned())
         }
         .boxed()
     }
@@ -131,7 +133,12 @@ fn told(report: &ContextReport) -> String {
         text.push_str(&format!("{tokens:>8}  {} others\n", rest.len()));
     }
     let about = if report.counted { "" } else { "about " };
-    text.push_str(&format!("{about}{} tokens of {}; room for {}", report.tokens, report.window, report.room()));
+    text.push_str(&format!(
+        "{about}{} tokens of {}; room for {}",
+        report.tokens,
+        report.window,
+        report.room()
+    ));
     match sterna_model::dollars(report.cost) {
         Some(cost) => text.push_str(&format!("; ${cost:.4} spent so far")),
         None => text.push_str("; what it costs is not known"),
@@ -181,8 +188,12 @@ fn said(record: &Record, calls: &mut Vec<ToolCall>) -> Option<Said> {
 }
 
 fn words(query: &str) -> Vec<String> {
-    let mut words: Vec<String> =
-        query.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(Into::into).collect();
+    let mut words: Vec<String> = query
+        .to_lowercase()
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|w| !w.is_empty())
+        .map(Into::into)
+        .collect();
     words.sort_unstable();
     words.dedup();
     words

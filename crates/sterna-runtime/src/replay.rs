@@ -87,15 +87,16 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
             let request = match &intent.what {
                 Intended::Compact(compact) => summary_request(&prompt, &state, &facts, compact),
                 _ => derive(
-                &prompt,
-                state.transcript.with(&model.inputs),
-                &state.folded.world,
-                &facts,
-                &model.route,
-                model.transition,
-                model.tools_off,
-                model.max_output,
-            )};
+                    &prompt,
+                    state.transcript.with(&model.inputs),
+                    &state.folded.world,
+                    &facts,
+                    &model.route,
+                    model.transition,
+                    model.tools_off,
+                    model.max_output,
+                ),
+            };
             let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
             let body = parts.provider.encode(&request, &mut cache);
             found.requests += 1;

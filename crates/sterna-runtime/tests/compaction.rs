@@ -107,9 +107,12 @@ impl Small {
         }
         // The number of the last result says how far it is: also when the earlier ones are not shown any more.
         let messages = body["messages"].as_array().unwrap();
-        let last = messages.iter().rev().find(|message| message["role"] != "system" && !is_tail(message)).unwrap();
+        let last =
+            messages.iter().rev().find(|message| message["role"] != "system" && !is_tail(message)).unwrap();
         let n = match last["role"].as_str().unwrap() {
-            "tool" => last["content"].as_str().unwrap().split(' ').nth(1).unwrap().parse::<usize>().unwrap() + 1,
+            "tool" => {
+                last["content"].as_str().unwrap().split(' ').nth(1).unwrap().parse::<usize>().unwrap() + 1
+            }
             _ => 0,
         };
         if n < self.calls {
@@ -131,7 +134,12 @@ fn is_summary(body: &Value) -> bool {
 
 impl Provider for Small {
     fn model(&self, _: &Route) -> Result<ModelInfo, String> {
-        Ok(ModelInfo { context: self.window + 2_000, max_output: 2_000, assumed: false, ..ModelInfo::default() })
+        Ok(ModelInfo {
+            context: self.window + 2_000,
+            max_output: 2_000,
+            assumed: false,
+            ..ModelInfo::default()
+        })
     }
     fn encoder(&self, _: &Route) -> String {
         "openai_chat/1".into()
@@ -243,12 +251,20 @@ async fn a_full_window_is_compacted_once_and_the_turn_goes_on() {
     let asked = model.summaries.lock().unwrap()[0].clone();
     assert_eq!(asked["messages"][0], requests[0]["messages"][0]);
     assert_eq!((&asked["tools"], &asked["tool_choice"]), (&requests[0]["tools"], &json!("none")));
-    assert!(asked["messages"].as_array().unwrap().len() < requests.last().unwrap()["messages"].as_array().unwrap().len() * 3);
+    assert!(
+        asked["messages"].as_array().unwrap().len()
+            < requests.last().unwrap()["messages"].as_array().unwrap().len() * 3
+    );
 
     // The record comes after the summary's outcome, and the call has a source of its own.
     let bodies = world.bodies("s").await;
-    let at = |name: &str| bodies.iter().position(|body| body.contains(name)).unwrap_or_else(|| panic!("{name}: {bodies:?}"));
-    assert!(at("intent 16/compact/0") < at("outcome 16/compact/0") || at("compact/0") < at("compacted"), "{bodies:?}");
+    let at = |name: &str| {
+        bodies.iter().position(|body| body.contains(name)).unwrap_or_else(|| panic!("{name}: {bodies:?}"))
+    };
+    assert!(
+        at("intent 16/compact/0") < at("outcome 16/compact/0") || at("compact/0") < at("compacted"),
+        "{bodies:?}"
+    );
     let mut folded = fold::Folded::new();
     world.records("s").await.iter().for_each(|record| folded.apply(record));
     assert_eq!(folded.ledger.by_source()[&Source::Compaction].calls, 1);
@@ -304,7 +320,9 @@ async fn a_summariser_that_fails_leads_to_a_smaller_cut_and_is_left_alone_after_
     let done = compactions(&world).await;
     assert!(done.len() >= 4, "{}", done.len());
     assert!(done.iter().all(|c| c.stage == CompactStage::Cut && c.bytes_after < c.bytes_before), "{done:?}");
-    assert!(done.iter().take(3).all(|c| c.failed.is_some()) && done.iter().skip(3).all(|c| c.failed.is_none()));
+    assert!(
+        done.iter().take(3).all(|c| c.failed.is_some()) && done.iter().skip(3).all(|c| c.failed.is_none())
+    );
     assert_eq!(model.summaries(), 3);
     model.requests().iter().for_each(check_pairs);
     assert!(model.requests().last().unwrap().to_string().contains("Always be kind."));
@@ -443,11 +461,18 @@ async fn crash(point: Point) -> (usize, usize) {
     let env = TestEnv::new("one");
     let shared: SharedLog = crashing.clone();
     let provider = Arc::new(model.clone());
-    let first =
-        World::with(shared, log.clone(), env.clone(), TestModel::default(), provider.clone(), vec![big(2_000)]);
+    let first = World::with(
+        shared,
+        log.clone(),
+        env.clone(),
+        TestModel::default(),
+        provider.clone(),
+        vec![big(2_000)],
+    );
     let submit = Submit { drive: false, ..first.submit("s", "Never push. Go.") };
     // The opening is not a point of the driver's.
-    let opened = World::with(log.clone(), log.clone(), env.clone(), TestModel::default(), provider.clone(), vec![]);
+    let opened =
+        World::with(log.clone(), log.clone(), env.clone(), TestModel::default(), provider.clone(), vec![]);
     let accepted = opened.runtime.submit(submit).await.unwrap();
     first.runtime.resume(&accepted.session, first.config());
     if point == Point::None {
@@ -473,7 +498,8 @@ async fn crash(point: Point) -> (usize, usize) {
     assert_eq!(done.len(), 1, "{context}");
     assert_eq!(done[0].stage, CompactStage::Summary, "{context}");
     // At most one summary was lost in flight, and it stands in the ledger.
-    let lost = reader.records("s").await.iter().filter(|record| matches!(&record.body, Body::Attempt(_))).count();
+    let lost =
+        reader.records("s").await.iter().filter(|record| matches!(&record.body, Body::Attempt(_))).count();
     assert!(lost <= 1, "{context}");
     assert!(model.summaries() <= 2, "{context}");
     model.requests().iter().for_each(check_pairs);
@@ -519,7 +545,12 @@ async fn a_tool_reads_what_requests_do_not_show_any_more() {
         .boxed()
     });
     let script = TestModel::new([Say::Calls(vec![("look", json!({}))]), Say::Text("ok")]);
-    let second = World::over(first.log.clone(), TestEnv { name: "two".into(), ..first.env.clone() }, script, vec![look]);
+    let second = World::over(
+        first.log.clone(),
+        TestEnv { name: "two".into(), ..first.env.clone() },
+        script,
+        vec![look],
+    );
     assert_eq!(second.run(second.submit("s", "look")).await.message.as_deref(), Some("ok"));
     let found = found.lock().unwrap();
     assert_eq!(found[0], "big");

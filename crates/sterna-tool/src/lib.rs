@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
-pub use reader::{Found, NoSession, SessionReader};
 use futures::future::BoxFuture;
+pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{

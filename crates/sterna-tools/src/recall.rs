@@ -90,7 +90,10 @@ fn wanted(args: &Args) -> Result<Wanted, ToolError> {
     match (&args.reference, &args.query) {
         (Some(reference), None) => match reference.strip_prefix("record:") {
             Some(place) => place.parse().map(Wanted::Record).map_err(|_| {
-                ToolError::invalid(format!("`{}` is no record; give record: and its number", short(reference)))
+                ToolError::invalid(format!(
+                    "`{}` is no record; give record: and its number",
+                    short(reference)
+                ))
             }),
             None => blob(reference).map(Wanted::Blob),
         },
@@ -163,7 +166,8 @@ async fn search(query: &str, limit: usize, cx: &ToolContext) -> Result<String, T
     if found.is_empty() {
         return Ok(format!("no record of this session has a word of `{}`", short(query)));
     }
-    let lines = found.iter().map(|found| format!("record:{} {}: {}\n", found.place, found.who, found.snippet));
+    let lines =
+        found.iter().map(|found| format!("record:{} {}: {}\n", found.place, found.who, found.snippet));
     Ok(lines.collect())
 }
 

@@ -80,7 +80,8 @@ impl Turn {
     }
 
     pub(crate) fn compact_intent(&mut self, key: &EffectKey, intent: &CompactIntent) -> Result<(), String> {
-        let due = matches!(self.phase, Phase::Decide(_) | Phase::Answered(_)) && self.compacting.open.is_none();
+        let due =
+            matches!(self.phase, Phase::Decide(_) | Phase::Answered(_)) && self.compacting.open.is_none();
         if !due || *key != self.compaction_key() {
             return Err(format!("no compaction is due as {key}"));
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId, SessionOpened,
-    TurnNo, TurnOutcome, WaitId, WaitOn, waiting_call,
+    Body, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
+    SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, waiting_call,
 };
 
 use crate::turn::Turn;

@@ -13,7 +13,8 @@ use sterna_model::{
     Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
 };
 use sterna_runtime::{
-    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig, TurnSections,
+    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
+    TurnSections,
 };
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;

@@ -49,10 +49,8 @@ impl Instructions {
         let own = Reading { allowed: vec![real(&self.user)], home: self.home.as_deref() };
         files.extend(own.folder(&self.user));
         let users = files.len();
-        let project = Reading {
-            allowed: vec![real(&top), real(root), real(&self.user)],
-            home: self.home.as_deref(),
-        };
+        let project =
+            Reading { allowed: vec![real(&top), real(root), real(&self.user)], home: self.home.as_deref() };
         for folder in folders(&top, cwd) {
             files.extend(project.folder(&folder));
         }
@@ -170,7 +168,8 @@ fn folders(top: &Path, cwd: &Path) -> Vec<PathBuf> {
 
 /// Keeps the budget: the farthest is cut first, and of that its end. What is to be said of it.
 fn cut(files: &mut Vec<Vec<Piece>>) -> Option<String> {
-    let bytes = |files: &[Vec<Piece>]| -> usize { files.iter().flatten().map(|piece| piece.text.len()).sum() };
+    let bytes =
+        |files: &[Vec<Piece>]| -> usize { files.iter().flatten().map(|piece| piece.text.len()).sum() };
     let over = bytes(files).checked_sub(MAX_BYTES).filter(|over| *over > 0)?;
     let mut left = over;
     let mut names: Vec<String> = Vec::new();
@@ -219,7 +218,14 @@ fn sections(files: &[Vec<Piece>], users: usize, trusted: bool, notice: Option<St
                 0 => "sterna".to_owned(),
                 _ => format!("{}:{from}-{to}", piece.file.display()),
             };
-            add(owner, format!("<instructions from=\"{}\">\n{}\n</instructions>", piece.file.display(), piece.text.trim_end()));
+            add(
+                owner,
+                format!(
+                    "<instructions from=\"{}\">\n{}\n</instructions>",
+                    piece.file.display(),
+                    piece.text.trim_end()
+                ),
+            );
         }
     }
     if let Some(notice) = notice {
@@ -273,7 +279,11 @@ mod tests {
         /// Owners without the folder of the test, and the texts.
         fn owners(&self, cwd: &str) -> Vec<String> {
             let prefix = format!("{}/", self.at("").display().to_string().trim_end_matches('/'));
-            self.read(cwd).into_iter().map(|s| s.owner.replace(&prefix, "")).filter(|o| o != "sterna").collect()
+            self.read(cwd)
+                .into_iter()
+                .map(|s| s.owner.replace(&prefix, ""))
+                .filter(|o| o != "sterna")
+                .collect()
         }
 
         fn text(&self, cwd: &str) -> String {
@@ -293,7 +303,12 @@ mod tests {
             ("work/other/AGENTS.md", "not this\n"),
             ("AGENTS.md", "above the repository\n"),
         ]);
-        let all = ["user/AGENTS.md:1-1", "work/AGENTS.md:1-1", "work/a/GEMINI.md:1-1", "work/a/b/AGENTS.override.md:1-2"];
+        let all = [
+            "user/AGENTS.md:1-1",
+            "work/AGENTS.md:1-1",
+            "work/a/GEMINI.md:1-1",
+            "work/a/b/AGENTS.override.md:1-2",
+        ];
         assert_eq!(place.owners("work/a/b"), all);
         assert_eq!(place.owners("work"), all[..2]);
         let text = place.text("work/a/b");
@@ -308,7 +323,8 @@ mod tests {
             ("work/docs/more.md", "more\n@deep.md\n"),
             ("work/docs/deep.md", "deep\n"),
         ]);
-        let owners = ["work/AGENTS.md:1-1", "work/docs/more.md:1-1", "work/docs/deep.md:1-1", "work/AGENTS.md:3-8"];
+        let owners =
+            ["work/AGENTS.md:1-1", "work/docs/more.md:1-1", "work/docs/deep.md:1-1", "work/AGENTS.md:3-8"];
         assert_eq!(place.owners("work"), owners);
         let text = place.text("work");
         assert!(text.contains("```\n@docs/more.md\n```\nask @alice\n@alice"), "{text}");
@@ -317,7 +333,10 @@ mod tests {
     #[test]
     fn imports_stay_inside_and_end() {
         let place = Place::new(&[
-            ("work/AGENTS.md", "@../secret.txt\n@~/secret.txt\n@missing.md\n@AGENTS.md\n@l/1.md\n@link.md\n@~/user/mine.md\n"),
+            (
+                "work/AGENTS.md",
+                "@../secret.txt\n@~/secret.txt\n@missing.md\n@AGENTS.md\n@l/1.md\n@link.md\n@~/user/mine.md\n",
+            ),
             ("secret.txt", "SECRET\n"),
             ("user/mine.md", "mine too\n"),
             ("work/l/1.md", "1\n@2.md\n"),
@@ -349,8 +368,13 @@ mod tests {
         assert!(text.contains("near") && text.matches("root").count() > 3_000);
         let (users, roots) = (text.matches("user\n").count(), text.matches("root\n").count());
         assert!(users < roots, "{users} {roots}");
-        assert!(text.contains("bytes of") && text.contains("user/AGENTS.md are left out"), "{}", &text[text.len() - 300..]);
-        let of_files: usize = place.read("work/a").iter().filter(|s| s.owner != "sterna").map(|s| s.text.len()).sum();
+        assert!(
+            text.contains("bytes of") && text.contains("user/AGENTS.md are left out"),
+            "{}",
+            &text[text.len() - 300..]
+        );
+        let of_files: usize =
+            place.read("work/a").iter().filter(|s| s.owner != "sterna").map(|s| s.text.len()).sum();
         assert!(of_files < MAX_BYTES + 3 * 200, "{of_files}");
     }
 
@@ -362,7 +386,10 @@ mod tests {
             let sections = instructions.sections(&place.at("work"), &place.at("work"), trusted);
             sections.into_iter().map(|section| section.text + "\n").collect()
         };
-        let (own, theirs) = texts(false).split_once("# Instructions of the project (untrusted)").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let (own, theirs) = texts(false)
+            .split_once("# Instructions of the project (untrusted)")
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
         assert!(own.contains("mine") && theirs.contains("theirs"));
         assert!(!texts(true).contains("untrusted"));
     }

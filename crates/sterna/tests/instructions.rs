@@ -23,7 +23,13 @@ fn write(folder: &Path, name: &str, text: &str) {
 
 fn places(folder: &Path) -> Places {
     let at = |name: &str| folder.join(name);
-    Places { config: at("config"), data: at("data"), state: at("state"), cache: at("cache"), managed: at("none") }
+    Places {
+        config: at("config"),
+        data: at("data"),
+        state: at("state"),
+        cache: at("cache"),
+        managed: at("none"),
+    }
 }
 
 fn system(body: &serde_json::Value) -> String {
@@ -60,11 +66,16 @@ async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
 
     let texts: Vec<String> = (0..3).map(|n| system(&model.body(n))).collect();
     let at = |text: &str, what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not there"));
-    assert!(at(&texts[0], "mine\n") < at(&texts[0], "root\n") && at(&texts[0], "root\n") < at(&texts[0], "near: "));
+    assert!(
+        at(&texts[0], "mine\n") < at(&texts[0], "root\n")
+            && at(&texts[0], "root\n") < at(&texts[0], "near: ")
+    );
     assert!(texts[0].contains("bytes of") && texts[0].contains("config/AGENTS.md are left out"));
     assert!(texts[0].contains("(untrusted)"));
     assert_eq!(texts[0], texts[1]);
-    assert!(texts[1].contains("use tabs") && texts[2].contains("use spaces") && !texts[2].contains("use tabs"));
+    assert!(
+        texts[1].contains("use tabs") && texts[2].contains("use spaces") && !texts[2].contains("use tabs")
+    );
 
     // Whose bytes they are, and what the change broke.
     let id = SessionId::new("s").unwrap();

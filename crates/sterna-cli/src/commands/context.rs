@@ -110,6 +110,7 @@ fn show_diff(cx: &Context, diff: &ContextDiff) -> Result<(), Failure> {
         Some(why) => format!("the prompt cache starts anew after about {} tokens: {why}", diff.kept_tokens),
     };
     let (before, after) = diff.bytes;
-    cx.print.line(&format!("records {} to {}: {before} bytes became {after}; {cache}", diff.from, diff.to))?;
+    cx.print
+        .line(&format!("records {} to {}: {before} bytes became {after}; {cache}", diff.from, diff.to))?;
     Ok(())
 }

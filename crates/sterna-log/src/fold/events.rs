@@ -1,9 +1,9 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
 use sterna_model::{
-    Body, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind, EffectResult, ErrorRef, Event, EventKind,
-    Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
-    ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
+    Body, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind, EffectResult, ErrorRef, Event,
+    EventKind, Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
+    Ruling, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
 };
 
 use super::Folded;

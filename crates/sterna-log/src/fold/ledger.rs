@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sterna_model::{
-    Billed, Body, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo, TurnNo, Usage, dollars,
+    Billed, Body, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo,
+    TurnNo, Usage, dollars,
 };
 
 /// Who spent it.

@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use sterna_context::{
-    Change, Entry, Load, Prompt, SUMMARY_TOKENS, Step, SummaryAsk, TurnFacts, derive, derive_summary, first_step,
-    mechanical, summary_blob, with_summary,
+    Change, Entry, Load, Prompt, SUMMARY_TOKENS, Step, SummaryAsk, TurnFacts, derive, derive_summary,
+    first_step, mechanical, summary_blob, with_summary,
 };
 use sterna_llm::{EncodeCache, Encoded, ModelInfo};
 use sterna_log::{LogError, SharedBlobs};
 use sterna_model::{
     Attempt, Billed, Body, CompactIntent, CompactTrigger, Compaction, EffectClass, EffectKey, EffectResult,
-    ErrorClass, Intended, Intent, ModelIntent, ModelStop, Outcome, Part, ProviderFailure, Route, Seq, StopReason,
-    Summary, Transition, answer_text,
+    ErrorClass, Intended, Intent, ModelIntent, ModelStop, Outcome, Part, ProviderFailure, Route, Seq,
+    StopReason, Summary, Transition, answer_text,
 };
 use sterna_tool::Cancel;
 
@@ -104,7 +104,12 @@ impl Driver {
                 let mut billed = estimate(intent.model.bytes, 0);
                 self.price_on(&intent.model.route, &mut billed);
                 if wanted.attempt >= MAX_LOST {
-                    self.no_summary(&wanted.key, wanted.attempt, "Sterna was stopped in it again and again", billed)?;
+                    self.no_summary(
+                        &wanted.key,
+                        wanted.attempt,
+                        "Sterna was stopped in it again and again",
+                        billed,
+                    )?;
                 } else {
                     self.lost_summary(&wanted, intent, billed)?;
                 }
@@ -134,7 +139,12 @@ impl Driver {
     }
 
     /// What a call for a summary gave.
-    pub(super) fn summary_ended(&mut self, key: EffectKey, attempt: u32, end: ModelEnd) -> Result<(), RuntimeError> {
+    pub(super) fn summary_ended(
+        &mut self,
+        key: EffectKey,
+        attempt: u32,
+        end: ModelEnd,
+    ) -> Result<(), RuntimeError> {
         let route = self.request_route(&key);
         let summary = match end {
             ModelEnd::Answered(mut outcome) => {
@@ -144,7 +154,10 @@ impl Driver {
                     _ if outcome.partial => Some("it was cancelled".to_owned()),
                     ModelStop::Refused => Some("the model refused to write it".to_owned()),
                     _ if called => Some("the model called a tool instead of writing it".to_owned()),
-                    ModelStop::EndTurn | ModelStop::ToolCalls | ModelStop::MaxOutput | ModelStop::Cancelled => None,
+                    ModelStop::EndTurn
+                    | ModelStop::ToolCalls
+                    | ModelStop::MaxOutput
+                    | ModelStop::Cancelled => None,
                 };
                 let text = if failed.is_some() { String::new() } else { answer_text(&outcome.parts) };
                 Summary { text, failed, billed: outcome.billed, duration_ms: outcome.duration_ms }
@@ -380,7 +393,8 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold });
+        self.inflight
+            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold });
     }
 
     fn no_summary(

@@ -3,9 +3,9 @@
 use sterna_llm::catalog;
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
-    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus, WaitId, WaitOn,
-    WaitOpened, wait_id,
+    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent,
+    ModelOutcome, OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus,
+    WaitId, WaitOn, WaitOpened, wait_id,
 };
 
 use super::want::Ready;

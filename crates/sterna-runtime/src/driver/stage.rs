@@ -231,7 +231,9 @@ fn identity(record: &Record) -> String {
         Body::TurnStarted(_) => format!("turn:{}", record.turn.unwrap_or(0)),
         Body::TurnCommitted(_) => format!("commit:{}", record.turn.unwrap_or(0)),
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => format!("intent:{}:{}", intent.key, intent.attempt),
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => {
+                format!("intent:{}:{}", intent.key, intent.attempt)
+            }
             Intended::Undo(_) => format!("undo:{}:{}", intent.key, intent.attempt),
         },
         Body::Attempt(attempt) => format!("attempt:{}:{}", attempt.key, attempt.attempt),

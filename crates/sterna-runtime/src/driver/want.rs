@@ -20,11 +20,11 @@ use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::budget::Hold;
-use crate::reader::Reader;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
 use crate::strangers;
 
@@ -691,7 +691,10 @@ impl Driver {
         Ok(prompt)
     }
 
-    pub(super) async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn stored_prompt(
+        &self,
+        manifest: &sterna_model::Digest,
+    ) -> Result<Prompt, RuntimeError> {
         crate::replay::load_prompt(&self.rt.parts.blobs, manifest)
             .await
             .map_err(|e: PromptError| RuntimeError::Refused(e.to_string()))

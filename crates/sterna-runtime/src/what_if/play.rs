@@ -13,8 +13,9 @@ use sterna_llm::{
 };
 use sterna_log::{Append, Expect, Owner, SharedLog};
 use sterna_model::{
-    Body, Digest, Draft, EffectClass, EffectKey, ErrorClass, HookEvent, HookRan, HookSays, InputAccepted, Millis,
-    ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome, ToolSpec, ToolStatus,
+    Body, Digest, Draft, EffectClass, EffectKey, ErrorClass, HookEvent, HookRan, HookSays, InputAccepted,
+    Millis, ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome,
+    ToolSpec, ToolStatus,
 };
 use sterna_tool::{
     Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,

@@ -2,8 +2,8 @@
 
 use sterna_log::SharedLog;
 use sterna_model::{
-    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, ModelIntent, ModelOutcome, Part, Record,
-    Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome, TurnStarted,
+    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, ModelIntent, ModelOutcome, Part,
+    Record, Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome, TurnStarted,
 };
 
 use crate::state::for_each_record;

@@ -85,4 +85,3 @@ impl Log for CrashLog {
         self.inner.delete(s).await
     }
 }
-

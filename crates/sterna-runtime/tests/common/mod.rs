@@ -372,7 +372,9 @@ impl World {
 pub fn name_of(record: &Record) -> String {
     match &record.body {
         Body::Intent(intent) => match intent.what {
-            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => format!("intent {}", short(&intent.key)),
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => {
+                format!("intent {}", short(&intent.key))
+            }
             Intended::Undo(_) => format!("undo {}", short(&intent.key)),
         },
         Body::Outcome(outcome) => match &outcome.result {

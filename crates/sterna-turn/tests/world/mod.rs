@@ -66,7 +66,14 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None, compact: None })
+    Body::InputAccepted(InputAccepted {
+        key: None,
+        delivery,
+        parts,
+        origin: "test".into(),
+        given: None,
+        compact: None,
+    })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {

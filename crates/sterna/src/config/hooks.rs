@@ -19,7 +19,12 @@ impl Settings {
     }
 
     /// Adds the hooks of a file whose text is at hand: a trusted project's, as it was when it was trusted.
-    pub(super) fn add_hooks_text(&mut self, path: &Path, text: &str, dialect: Dialect) -> Result<(), ConfigError> {
+    pub(super) fn add_hooks_text(
+        &mut self,
+        path: &Path,
+        text: &str,
+        dialect: Dialect,
+    ) -> Result<(), ConfigError> {
         let wrong = |why: String| {
             ConfigError::new(format!("{}: {why}", path.display()))
                 .hint("docs/hooks.md shows the shape of the file")
