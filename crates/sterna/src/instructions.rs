@@ -23,6 +23,8 @@ pub struct Instructions {
 pub const NAMES: [&str; 4] = ["AGENTS.override.md", "AGENTS.md", "CLAUDE.md", "GEMINI.md"];
 /// Bytes of all instructions together (design: 32 KiB).
 pub const MAX_BYTES: usize = 32 << 10;
+/// Bytes that a cut takes away at once.
+const CUT_STEP: usize = 1 << 10;
 /// How deep imports may go (design: 5).
 pub const MAX_DEPTH: usize = 5;
 
@@ -171,6 +173,8 @@ fn cut(files: &mut Vec<Vec<Piece>>) -> Option<String> {
     let bytes =
         |files: &[Vec<Piece>]| -> usize { files.iter().flatten().map(|piece| piece.text.len()).sum() };
     let over = bytes(files).checked_sub(MAX_BYTES).filter(|over| *over > 0)?;
+    // In steps, so that a word more in the nearest file does not move the cut of the farthest.
+    let over = over.next_multiple_of(CUT_STEP);
     let mut left = over;
     let mut names: Vec<String> = Vec::new();
     for file in files.iter_mut() {
@@ -360,7 +364,7 @@ mod tests {
     fn the_farthest_is_cut_first_and_that_is_said() {
         let long = |word: &str| format!("{word}\n").repeat((16 << 10) / (word.len() + 1));
         let place = Place::new(&[
-            ("user/AGENTS.md", &long("user")),
+            ("user/AGENTS.md", &(long("user") + &"user\n".repeat(500))),
             ("work/AGENTS.md", &long("root")),
             ("work/a/AGENTS.md", "near\n"),
         ]);

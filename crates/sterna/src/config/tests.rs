@@ -121,8 +121,7 @@ allow = ["corp-000000"]
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
     assert_eq!(fallback, ["openai/gpt-5", "local"]);
     assert!(settings.notices.is_empty(), "{:?}", settings.notices);
-    assert_eq!(settings.sources["max_cost"], format!("{USER}:13"));
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:31"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:32"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
@@ -134,7 +133,7 @@ fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, compact_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, \
-                max_output, profile, tools, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local";
+                max_output, profile, tools, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
