@@ -139,6 +139,7 @@ impl World {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             max_output: None,
             mode_of_session: false,
             sandbox: sterna_model::SandboxWish::None,

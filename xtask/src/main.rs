@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
 mod crash;
+mod fuzz;
 mod sim;
 mod tidy;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         "doc" => doc(),
         "ci" => ci(),
         "bench" => bench(rest),
+        "fuzz" => fuzz::run(rest),
         "sim" => sim::run(rest),
         "crash" => crash::run(rest),
         "help" | "-h" | "--help" => {
@@ -139,5 +141,6 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, doctest
   bench [ARGS]   the benches, in release mode
+  fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
   sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell
   crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";

@@ -32,6 +32,8 @@ pub enum Command {
     Answer(commands::resolve::AnswerArgs),
     /// Lists the commands that run, ends them, and removes what ended ones have left
     Ps(commands::ps::PsArgs),
+    /// Lists what is known of models, and where each fact comes from
+    Models(commands::models::ModelsArgs),
     /// Says what the rules make of a call, checks and lists them
     Policy(commands::policy::PolicyArgs),
     /// Shows what model calls used and cost
@@ -50,6 +52,9 @@ pub enum Command {
     Compact(commands::compact::CompactArgs),
     /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
     Trust(commands::trust::TrustArgs),
+    /// MCP servers: lists, shows, tests, adds and removes them, and logs in
+    #[cfg(feature = "mcp")]
+    Mcp(commands::mcp::McpArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works
@@ -148,6 +153,12 @@ pub struct TurnArgs {
     /// Seconds that a turn may take
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub deadline: Option<f64>,
+    /// A route that takes over when the ones before it fail for good; may be said again
+    #[arg(long, value_name = "ROUTE")]
+    pub fallback: Vec<String>,
+    /// The answer has to be JSON that fits the JSON Schema in this file
+    #[arg(long, value_name = "FILE")]
+    pub output_schema: Option<PathBuf>,
     /// Allow what this rule matches, for example "Shell(cargo test *)"
     #[arg(long, value_name = "RULE")]
     pub allow: Vec<String>,

@@ -80,6 +80,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Approve(args) => commands::resolve::approve(&Context::load(None)?, args).await,
         Command::Deny(args) => commands::resolve::deny(&Context::load(None)?, args).await,
         Command::Answer(args) => commands::resolve::answer(&Context::load(None)?, args).await,
+        Command::Models(args) => commands::models::models(&Context::load(None)?, &args),
         Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
         Command::Ps(args) => commands::ps::ps(&Context::load(None)?, args).await,
         Command::Policy(args) => commands::policy::policy(args).await,
@@ -89,6 +90,8 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
         Command::Context(args) => commands::context::context(&Context::load(None)?, args).await,
         Command::Compact(args) => commands::compact::compact(args).await,
+        #[cfg(feature = "mcp")]
+        Command::Mcp(args) => commands::mcp::mcp(&Context::load(None)?, args).await,
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,
         Command::Config(args) => {

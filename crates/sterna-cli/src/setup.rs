@@ -2,6 +2,7 @@
 //! session is made.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 
 use sterna::{Helper, Sterna, Store};
@@ -38,6 +39,7 @@ pub fn context(args: &TurnArgs) -> Result<Context, Failure> {
     let cx = Context::load(args.cd.as_deref())?;
     let flags = [
         ("model", args.model.is_some()),
+        ("fallback", !args.fallback.is_empty()),
         ("mode", args.mode.is_some()),
         ("on_ask", args.on_ask.is_some()),
         ("max_steps", args.max_steps.is_some()),
@@ -91,7 +93,17 @@ pub async fn sterna(
     if cx.ephemeral {
         builder = builder.checkpoints(false).commands_end_with_us();
     }
+    if !args.fallback.is_empty() {
+        builder = builder.fallback(fallback(args)?);
+    }
+    if let Some(file) = &args.output_schema {
+        builder = builder.output_schema(schema(file)?);
+    }
     builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
+    #[cfg(feature = "mcp")]
+    {
+        builder = builder.mcp(crate::commands::mcp::servers(cx));
+    }
     if let Some(mode) = mode(args)? {
         builder = builder.mode(mode);
     }
@@ -128,7 +140,9 @@ pub fn ready(sterna: &Sterna) -> Result<(), Failure> {
     sterna.ready(&config.route).map_err(|why| not_ready(&config.route, &why))?;
     let priced =
         || sterna.runtime().parts().provider.model(&config.route).is_ok_and(|info| info.price.is_some());
-    if config.limits.max_cost.is_some() && !priced() {
+    let limits = &config.limits;
+    let capped = [limits.max_cost, limits.session_max_cost, limits.tree_max_cost].iter().any(Option::is_some);
+    if capped && !priced() {
         let message = format!("the price of {} is not known, so --max-cost cannot hold", config.route);
         return Err(Failure::usage(message).hint("use a model whose price is known, or --max-steps"));
     }
@@ -170,6 +184,33 @@ pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
         _ => format!("there is no mode `{word}`"),
     };
     Err(Failure::usage(message).hint(format!("modes are {words}")))
+}
+
+fn fallback(args: &TurnArgs) -> Result<Vec<Route>, Failure> {
+    let mut routes: Vec<Route> = Vec::new();
+    for text in &args.fallback {
+        let route = text.parse().map_err(|e| Failure::usage(format!("--fallback `{text}`: {e}")))?;
+        if routes.contains(&route) {
+            return Err(
+                Failure::usage(format!("--fallback names {route} twice")).hint("leave one of them out")
+            );
+        }
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+/// The schema of `--output-schema`. Relative paths start where Sterna was called.
+fn schema(file: &Path) -> Result<serde_json::Value, Failure> {
+    let shown = file.display();
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("--output-schema {shown}: {why}"))
+            .hint("name a file that holds one JSON Schema")
+    };
+    let text = std::fs::read_to_string(file).map_err(|e| wrong(&e))?;
+    let schema = serde_json::from_str(&text).map_err(|e| wrong(&format!("it is not JSON: {e}")))?;
+    sterna_runtime::check_output_schema(&schema).map_err(|e| wrong(&e))?;
+    Ok(schema)
 }
 
 /// How commands are to be confined: what the flags say, else the configuration.

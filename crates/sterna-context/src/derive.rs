@@ -10,6 +10,7 @@ use sterna_model::{Millis, Mode, Route, TodoStatus, Transition, TurnStarted};
 use sterna_log::fold::World;
 
 use crate::Prompt;
+use crate::deferred::found_note;
 
 /// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
 pub const CONTEXT_VERSION: u32 = 1;
@@ -90,6 +91,8 @@ pub(crate) fn tail_pieces(
         .replace("{cwd}", &facts.cwd);
     push(section("environment"), "", environment);
     push("todo list".into(), "\n", todo_list(world));
+    let found = if world.found.is_empty() { String::new() } else { found_note(&world.found) };
+    push("tools that were found".into(), "\n", found);
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };
     push(section("files_rewound"), "\n\n", rewound.to_owned());
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };

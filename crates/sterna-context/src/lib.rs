@@ -4,6 +4,7 @@
 //! clock, a file, a wire's bytes or an executor.
 
 mod compact;
+mod deferred;
 mod derive;
 mod gauge;
 mod injection;
@@ -16,6 +17,7 @@ mod transcript;
 mod untrusted;
 
 pub use compact::{KEPT_OF_RESULT, LONG_RESULT, SUMMARY_TOKENS, SummaryAsk, derive_summary, size};
+pub use deferred::deferred_section;
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
 pub use gauge::{Gauge, MAX_FAILURES};
 pub use injection::injections;

@@ -99,6 +99,7 @@ impl Reference {
                     cwd: "/elsewhere".into(),
                     add_dirs: vec![],
                     tools: vec![],
+                    deferred: Vec::new(),
                     sandbox: sterna_model::SandboxWish::Auto,
                     now: 5,
                     fallback: Vec::new(),

@@ -12,12 +12,13 @@ use sterna_llm::{Encoded, ModelReply, StreamEvent};
 use sterna_model::{Billed, ErrorClass, ProviderFailure, Route, Usage};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{Endpoint, KeySource};
+use crate::{Endpoint, Secret};
 
 /// A request about to be sent.
 pub(crate) struct Call<'a> {
     pub(crate) client: &'a reqwest::Client,
     pub(crate) endpoint: &'a Endpoint,
+    pub(crate) key: Option<&'a Secret>,
     pub(crate) wire: &'static dyn Wire,
     pub(crate) route: &'a Route,
 }
@@ -41,13 +42,9 @@ impl Call<'_> {
     }
 
     fn request(&self, body: &Encoded) -> Result<reqwest::RequestBuilder, ProviderFailure> {
-        let key = match &self.endpoint.key {
-            KeySource::Value(secret, _) => Some(secret.expose()),
-            KeySource::None | KeySource::Missing { .. } => None,
-        };
         let base = self.endpoint.base_url.trim_end_matches('/');
         let mut request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
-        let headers = self.wire.headers(key);
+        let headers = self.wire.headers(self.key.map(Secret::expose));
         // A configured header replaces the wire's.
         let own = &self.endpoint.headers;
         let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
@@ -174,7 +171,7 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
 }
 
 /// An attempt that got no answer at all.
-fn transport(error: &reqwest::Error) -> ProviderFailure {
+pub(crate) fn transport(error: &reqwest::Error) -> ProviderFailure {
     let (class, what) = if error.is_builder() {
         (ErrorClass::InvalidRequest, "the request cannot be sent")
     } else if error.is_timeout() {
@@ -243,7 +240,7 @@ fn take(bytes: &Bytes, most: usize) -> &[u8] {
 }
 
 /// `Retry-After`: seconds, or a date.
-fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+pub(crate) fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(ms) = text("retry-after-ms").and_then(|ms| ms.parse::<f64>().ok()) {
         // A negative number or none casts to 0.

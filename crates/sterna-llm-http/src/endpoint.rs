@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use sterna_llm::ModelOverride;
 use sterna_llm::ladder::Timeouts;
@@ -73,6 +74,35 @@ pub enum KeySource {
     Value(Secret, String),
     /// There should be one. The hint says what to do.
     Missing { hint: String },
+    /// It costs something to get: it is looked for when the first request needs it, and once.
+    Later(LaterKey),
+}
+
+/// A key that is not looked for yet.
+#[derive(Clone)]
+pub struct LaterKey(Arc<Finder>);
+
+struct Finder {
+    find: Box<dyn Fn() -> Result<Secret, String> + Send + Sync>,
+    found: OnceLock<Result<Secret, String>>,
+}
+
+impl LaterKey {
+    /// `find` may take its time. What it says first counts.
+    pub fn new(find: impl Fn() -> Result<Secret, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Finder { find: Box::new(find), found: OnceLock::new() }))
+    }
+
+    /// The key, or why there is none. The first caller looks for it, and blocks.
+    pub fn get(&self) -> Result<Secret, String> {
+        self.0.found.get_or_init(|| (self.0.find)()).clone()
+    }
+}
+
+impl fmt::Debug for LaterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LaterKey(..)")
+    }
 }
 
 /// A text that is never shown.

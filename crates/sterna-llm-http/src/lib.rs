@@ -8,9 +8,11 @@
 
 mod call;
 mod client;
+mod embed;
 mod endpoint;
 pub mod local;
 mod provider;
 
-pub use endpoint::{Builtin, Endpoint, KeySource, Secret, builtin, builtins, not_built};
+pub use embed::HttpEmbedder;
+pub use endpoint::{Builtin, Endpoint, KeySource, LaterKey, Secret, builtin, builtins, not_built};
 pub use provider::HttpProvider;

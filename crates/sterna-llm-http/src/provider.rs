@@ -8,7 +8,7 @@ use sterna_model::{Billed, ErrorClass, ProviderFailure, Route};
 
 use crate::call::{Call, failure};
 use crate::client::LazyClient;
-use crate::{Endpoint, KeySource, not_built};
+use crate::{Endpoint, KeySource, Secret, not_built};
 
 /// Serves the routes whose provider is among its endpoints.
 pub struct HttpProvider {
@@ -31,7 +31,8 @@ impl HttpProvider {
     pub fn ready(&self, route: &Route) -> Result<(), String> {
         match &self.served(route)?.endpoint.key {
             KeySource::Missing { hint } => Err(format!("no key for {}: {hint}", route.provider)),
-            KeySource::None | KeySource::Value(..) => Ok(()),
+            // Whether it is there is known when it is looked for.
+            KeySource::None | KeySource::Value(..) | KeySource::Later(_) => Ok(()),
         }
     }
 
@@ -57,7 +58,21 @@ impl HttpProvider {
         let connect = std::time::Duration::from_millis(endpoint.timeouts.connect_ms);
         let client = client.get(&endpoint.base_url, connect).map_err(invalid)?;
         let wire = endpoint.wire().map_err(invalid)?;
-        Call { client, endpoint, wire, route }.run(body, events).await
+        let key = key(endpoint).await.map_err(|message| failure(ErrorClass::Auth, message))?;
+        Call { client, endpoint, key: key.as_ref(), wire, route }.run(body, events).await
+    }
+}
+
+/// The endpoint's key. Looking for one may run a program, and must not hold up others.
+pub(crate) async fn key(endpoint: &Endpoint) -> Result<Option<Secret>, String> {
+    match &endpoint.key {
+        KeySource::Value(secret, _) => Ok(Some(secret.clone())),
+        KeySource::None | KeySource::Missing { .. } => Ok(None),
+        KeySource::Later(later) => {
+            let later = later.clone();
+            let found = tokio::task::spawn_blocking(move || later.get()).await;
+            found.map_err(|error| format!("the key could not be looked for: {error}"))?.map(Some)
+        }
     }
 }
 

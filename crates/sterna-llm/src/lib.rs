@@ -8,6 +8,7 @@
 
 pub mod breaker;
 pub mod catalog;
+pub mod embed;
 pub mod ladder;
 mod provider;
 mod request;

@@ -438,6 +438,7 @@ impl PriceLine {
             cache_read: self.cache_read.unwrap_or(self.input),
             cache_write_5m: self.cache_write_5m.unwrap_or(self.input),
             cache_write_1h: self.cache_write_1h.unwrap_or(self.input),
+            long: None,
         }
     }
 }

@@ -49,6 +49,7 @@ fn what_an_input_is_given_is_no_part_of_what_it_is() {
             cwd: "/w".into(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             max_output: None,
             mode_of_session: false,
             sandbox: sterna_model::SandboxWish::Auto,

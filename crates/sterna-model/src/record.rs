@@ -230,6 +230,9 @@ pub struct Given {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
@@ -271,6 +274,9 @@ pub struct TurnStarted {
     /// Names of the tools that may be called; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<String>,
     #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
     pub sandbox: SandboxWish,
     /// The clock, once, as a recorded fact.
@@ -539,4 +545,49 @@ pub enum Stability {
     Frame,
     /// Sent after the history, and only on the transition of its name.
     Tail,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Checked, ModelIntent, ModelOutcome};
+
+    /// What was added without a new version: its form is a promise, and without it a record reads as it always did.
+    #[test]
+    fn fields_that_came_later_are_optional() {
+        let both = |body: Body, written: Value| {
+            assert_eq!(serde_json::to_value(&body).unwrap(), written);
+            assert_eq!(serde_json::from_value::<Body>(written).unwrap(), body);
+        };
+        let route: Route = "a/m".parse().unwrap();
+        let changed = |turn| Body::RouteChanged { route: route.clone(), cause: "c".into(), turn };
+        both(changed(None), json!({"route_changed": {"route": "a/m", "cause": "c"}}));
+        both(changed(Some(2)), json!({"route_changed": {"route": "a/m", "cause": "c", "turn": 2}}));
+
+        let old = json!({
+            "route": "a/m", "transition": "input", "history": [], "manifest": "00".repeat(32), "max_output": 1,
+            "encoder": "e", "request": "00".repeat(32), "bytes": 2,
+        });
+        let mut intent: ModelIntent = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&intent).unwrap(), old);
+        intent.prefix = Some(Digest::ZERO);
+        intent.prefix_broken = vec!["tool x new".into()];
+        (intent.left_out, intent.schema_native) = (3, true);
+        let mut new = old;
+        new["prefix"] = json!("00".repeat(32));
+        new["prefix_broken"] = json!(["tool x new"]);
+        new["left_out"] = json!(3);
+        new["schema_native"] = json!(true);
+        assert_eq!(serde_json::to_value(&intent).unwrap(), new);
+
+        let old = json!({"parts": [], "stop": "end_turn", "billed": {"usage": {}}, "duration_ms": 1});
+        let mut outcome: ModelOutcome = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&outcome).unwrap(), old);
+        outcome.checked = Some(Checked::Value(json!({"n": 3})));
+        assert_eq!(serde_json::to_value(&outcome).unwrap()["checked"], json!({"value": {"n": 3}}));
+        outcome.checked = Some(Checked::Errors(vec!["no".into()]));
+        assert_eq!(serde_json::to_value(&outcome).unwrap()["checked"], json!({"errors": ["no"]}));
+    }
 }

@@ -142,6 +142,8 @@ pub enum Fact {
     FileRemoved { path: String, before: Option<Digest> },
     /// A todo item as it is now.
     Todo(TodoItem),
+    /// Deferred tools that the model was shown, by name.
+    ToolsFound { names: Vec<String> },
     /// How a command ended.
     Command { exit_code: Option<i32>, signal: Option<i32>, bytes: u64 },
 }

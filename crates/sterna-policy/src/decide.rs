@@ -40,6 +40,10 @@ pub enum Access {
     Session,
     /// Known only by the tool's name.
     Other,
+    /// The tool is another than the one that was accepted: no allow rule covers that.
+    Unaccepted {
+        why: String,
+    },
 }
 
 /// A call to be judged, and everything that the answer depends on.
@@ -342,6 +346,7 @@ impl Judge<'_> {
             Access::Web { host } => self.host(host, By::Tool),
             Access::Person => self.find(Rank::Allow, "asks a person", None),
             Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
+            Access::Unaccepted { why } => self.find(Rank::AskByRule, why.as_str(), None),
             Access::Other => {
                 self.changes.unknown = true;
                 match self.tool_rule.filter(|_| !matches!(self.ask.mode, Mode::Plan | Mode::Pair)) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use sterna_context::{Prompt, PromptError, Section};
+use sterna_context::{Prompt, PromptError, Section, deferred_section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{
@@ -58,6 +58,8 @@ pub struct TurnConfig {
     pub add_dirs: Vec<PathBuf>,
     /// Names of the tools that may be called; empty: all.
     pub tools: Vec<String>,
+    /// Further tools that may be called and are shown by name only, until they are searched for.
+    pub deferred: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     pub max_output: Option<u32>,
     /// Nobody chose `mode`: where the session was switched to another, that one counts.
@@ -90,6 +92,7 @@ impl TurnConfig {
             cwd: text(&self.cwd),
             add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: self.tools.clone(),
+            deferred: self.deferred.clone(),
             max_output: self.max_output,
             mode_of_session: self.mode_of_session,
             sandbox: self.sandbox,
@@ -114,6 +117,7 @@ impl TurnConfig {
             cwd: PathBuf::from(&given.cwd),
             add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
             tools: given.tools.clone(),
+            deferred: given.deferred.clone(),
             max_output: given.max_output,
             mode_of_session: given.mode_of_session,
             sandbox: given.sandbox,
@@ -140,6 +144,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         // Each model call has its own in its intent.
         max_output: _,
         mode_of_session: _,
@@ -161,6 +166,7 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
         cwd,
         add_dirs,
         tools,
+        deferred,
         sandbox,
         now,
         fallback,
@@ -182,7 +188,7 @@ struct Inner {
     of_turn: Option<TurnSections>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<Vec<String>, (Vec<Section>, Prompt)>>,
+    made: Mutex<BTreeMap<(Vec<String>, Vec<String>), (Vec<Section>, Prompt)>>,
 }
 
 impl PromptSource {
@@ -205,7 +211,8 @@ impl PromptSource {
         }))
     }
 
-    /// The prompt of a turn: it advertises the turn's tools. The same list is used for advertising and dispatch.
+    /// The prompt of a turn: it advertises the turn's tools, and names the deferred ones. The same lists are used for
+    /// advertising and dispatch.
     pub(crate) fn prompt(
         &self,
         tools: &Toolbox,
@@ -218,18 +225,20 @@ impl PromptSource {
         let own = self.0.of_turn.as_ref().map(|of_turn| of_turn(turn)).unwrap_or_default();
         let names = &turn.tools;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, prompt)) = made.get(names)
+        let key = (names.clone(), turn.deferred.clone());
+        if let Some((of, prompt)) = made.get(&key)
             && *of == own
         {
             return Ok(prompt.clone());
         }
         let mut sections: Vec<Section> = self.0.sections.iter().chain(&own).cloned().collect();
+        sections.extend(deferred_section(&turn.deferred));
         let clean = secrets.common();
         for section in &mut sections {
             clean.redact_in_place(&mut section.text);
         }
         let prompt = Prompt::assemble(sections, tools.specs(names))?;
-        made.insert(names.clone(), (own, prompt.clone()));
+        made.insert(key, (own, prompt.clone()));
         Ok(prompt)
     }
 }

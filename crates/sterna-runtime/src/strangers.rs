@@ -34,7 +34,9 @@ fn of_access(access: &Access, roots: &[PathBuf]) -> Option<String> {
         }
         Access::Shell { command, .. } => sterna_policy::fetched_from(command),
         Access::Web { host } => Some(format!("web:{host}")),
-        Access::Write(_) | Access::Person | Access::Session | Access::Other => None,
+        Access::Write(_) | Access::Person | Access::Session | Access::Other | Access::Unaccepted { .. } => {
+            None
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The tools of a process, by name, with their argument schemas ready to check.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolCall, ToolSpec};
-use sterna_tool::SharedTool;
+use sterna_tool::{CALL_TOOL, SharedTool};
 
 /// A set of tools. Cheap to clone.
 #[derive(Clone, Default)]
@@ -39,6 +41,7 @@ impl Toolbox {
 
     /// The class of a call as its tool judges it. A call that will not run is pure.
     pub(crate) fn class(&self, call: &ToolCall) -> EffectClass {
+        let call = self.unwrapped(call);
         let Some(entry) = self.0.get(&call.name).filter(|_| !call.truncated) else {
             return EffectClass::Pure;
         };
@@ -48,6 +51,32 @@ impl Toolbox {
         }
     }
 
+    /// The call that `call_tool` asks for; any other one as it is, and one whose wrapping cannot be read.
+    pub(crate) fn unwrapped<'a>(&self, call: &'a ToolCall) -> Cow<'a, ToolCall> {
+        if call.name != CALL_TOOL || call.truncated || !self.0.contains_key(CALL_TOOL) {
+            return Cow::Borrowed(call);
+        }
+        match serde_json::from_str::<Wrapped>(&call.arguments) {
+            Ok(wrapped) if wrapped.name != CALL_TOOL => {
+                let arguments = match wrapped.arguments {
+                    // Some models write JSON in JSON.
+                    Value::String(text) => text,
+                    Value::Null => "{}".into(),
+                    other => other.to_string(),
+                };
+                Cow::Owned(ToolCall { name: wrapped.name, arguments, ..call.clone() })
+            }
+            Ok(_) | Err(_) => Cow::Borrowed(call),
+        }
+    }
+
+    /// The tool of a call and its arguments, where both are known.
+    pub(crate) fn known(&self, call: &ToolCall) -> Option<(SharedTool, Value)> {
+        let call = self.unwrapped(call);
+        let args = self.arguments(&call.name, &call.arguments).ok()?;
+        Some((self.get(&call.name)?.clone(), args))
+    }
+
     /// The call's arguments, checked against the tool's schema. The error is for the model.
     pub fn arguments(&self, name: &str, text: &str) -> Result<Value, String> {
         match self.0.get(name) {
@@ -55,6 +84,15 @@ impl Toolbox {
             None => Err(format!("tool not registered: {name}")),
         }
     }
+}
+
+/// The arguments of `call_tool`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped {
+    name: String,
+    #[serde(default)]
+    arguments: Value,
 }
 
 impl Entry {

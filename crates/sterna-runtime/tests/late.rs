@@ -152,6 +152,7 @@ fn turn_starts(head: Head) -> Append {
         cwd: "/w".into(),
         add_dirs: vec![],
         tools: vec![],
+        deferred: Vec::new(),
         sandbox: config.sandbox,
         now: 1,
         fallback: Vec::new(),

@@ -1,9 +1,10 @@
-//! Tools for tests: a server that plays HTTP answers from a script, and the table of the crash matrix.
+//! Tools for tests: a server that plays HTTP answers from a script, an MCP server, and the table of the crash matrix.
 //!
 //! Dev only. This crate must never be a dependency of a crate that ships.
 
 mod crash_matrix;
 mod exchange;
+pub mod mcp;
 mod replies;
 mod script_file;
 mod script_server;

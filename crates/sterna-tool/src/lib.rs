@@ -107,6 +107,12 @@ pub enum Recovered {
     Unknown,
 }
 
+/// The tool by which deferred ones are called: the runtime unwraps it before anything else looks at the call.
+pub const CALL_TOOL: &str = "call_tool";
+
+/// The tool that finds deferred ones.
+pub const TOOL_SEARCH: &str = "tool_search";
+
 /// A shared tool.
 pub type SharedTool = Arc<dyn Tool>;
 
@@ -151,6 +157,12 @@ pub enum Access {
     Session,
     /// Something that no rule but the tool's own name covers.
     Other,
+    /// The tool is no longer what a person accepted, and this is the hash of what it is now: it asks again, whatever
+    /// rules and earlier grants allow.
+    Unaccepted {
+        definition: Digest,
+        why: String,
+    },
 }
 
 /// What a running call is given.
@@ -198,6 +210,8 @@ pub struct SessionView {
     /// Version of each file as it was last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
     pub todos: BTreeMap<String, TodoItem>,
+    /// The tools that are shown by name only. Filled for the call that searches them.
+    pub deferred: Vec<ToolSpec>,
     /// Where the whole outputs come from that are text of strangers.
     pub untrusted: BTreeMap<Digest, String>,
     /// Some result of this session was text of strangers.

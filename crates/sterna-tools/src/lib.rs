@@ -5,6 +5,7 @@
 
 mod apply_patch;
 mod ask_user;
+mod call_tool;
 mod context;
 mod edit;
 mod edit_match;
@@ -27,6 +28,7 @@ mod shell;
 mod shell_input;
 mod support;
 mod todo;
+mod tool_search;
 mod walk;
 mod write;
 
@@ -60,6 +62,11 @@ pub fn builtin(shims: Option<Arc<Shims>>, sandboxes: Option<Arc<Sandboxes>>) -> 
         Arc::new(todo::Todo::new()),
         Arc::new(write::Write::new()),
     ]
+}
+
+/// The tools that find and call those that are shown by name only: for a session that has such tools.
+pub fn for_deferred() -> Vec<SharedTool> {
+    vec![Arc::new(call_tool::CallTool::new()), Arc::new(tool_search::ToolSearch::new())]
 }
 
 /// The names of a profile's tools, sorted. `None` for a profile that does not exist.

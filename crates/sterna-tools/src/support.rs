@@ -27,7 +27,9 @@ pub(crate) fn planned(cx: &ToolContext, given: &str) -> Result<PathBuf, ToolErro
         | Access::ReadTree(judged)
         | Access::Write(judged)
         | Access::Shell { cwd: judged, .. } => *judged == path,
-        Access::Web { .. } | Access::Person | Access::Session | Access::Other => false,
+        Access::Web { .. } | Access::Person | Access::Session | Access::Other | Access::Unaccepted { .. } => {
+            false
+        }
     });
     if judged { Ok(path) } else { Err(moved(given)) }
 }

@@ -30,7 +30,7 @@ impl Progress {
                 Fact::FileRemoved { path, .. } => self.seen.insert(fingerprint(&["file", path, "gone"])),
                 Fact::Todo(item) => self.seen.insert(fingerprint(&["todo", &item.id, &format!("{item:?}")])),
                 // Reading and running show their news in the answer itself.
-                Fact::FileRead { .. } | Fact::Command { .. } => false,
+                Fact::FileRead { .. } | Fact::Command { .. } | Fact::ToolsFound { .. } => false,
             };
         }
         self.fresh |= news;

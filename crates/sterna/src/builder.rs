@@ -22,6 +22,7 @@ use sterna_tool::SharedTool;
 use sterna_tools::Sandboxes;
 
 use crate::config::Settings;
+use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
@@ -54,6 +55,10 @@ pub struct Builder {
     providers: HashMap<String, SharedProvider>,
     env: Option<Arc<dyn Env>>,
     tools: Vec<SharedTool>,
+    deferrable: Vec<Deferrable>,
+    tool_budget: Option<u32>,
+    #[cfg(feature = "mcp")]
+    mcp: Vec<sterna_mcp::ServerConfig>,
     builtin_tools: bool,
     profile: Option<String>,
     helper: Option<Helper>,
@@ -93,6 +98,10 @@ impl Sterna {
             providers: HashMap::new(),
             env: None,
             tools: Vec::new(),
+            deferrable: Vec::new(),
+            tool_budget: None,
+            #[cfg(feature = "mcp")]
+            mcp: Vec::new(),
             builtin_tools: true,
             helper: None,
             outlive: true,
@@ -160,6 +169,11 @@ impl Sterna {
         }
     }
 
+    /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
+    pub fn open_breakers(&self) -> Vec<sterna_runtime::OpenBreaker> {
+        self.runtime.open_breakers()
+    }
+
     /// Whether a request on this route could be sent. The text says what to do.
     pub fn ready(&self, route: &Route) -> Result<(), String> {
         match &self.router {
@@ -206,6 +220,27 @@ impl Builder {
     /// A tool beside the built-in ones; of two with one name the host's counts.
     pub fn tool(mut self, tool: SharedTool) -> Self {
         self.tools.push(tool);
+        self
+    }
+
+    /// A tool that is shown by name only when the schemas of all tools together pass the budget: the model finds it with
+    /// `tool_search` and calls it with `call_tool`.
+    pub fn deferrable_tool(mut self, tool: SharedTool) -> Self {
+        self.deferrable.push(Deferrable { tool, deferred: None });
+        self
+    }
+
+    /// Tokens of schemas above which deferrable tools are shown by name only: 8,000 by default.
+    pub fn tool_budget(mut self, tokens: u32) -> Self {
+        self.tool_budget = Some(tokens);
+        self
+    }
+
+    /// MCP servers whose tools are offered. A server starts when a tool of it is first called, and the first time of all
+    /// to ask what it offers.
+    #[cfg(feature = "mcp")]
+    pub fn mcp(mut self, servers: Vec<sterna_mcp::ServerConfig>) -> Self {
+        self.mcp = servers;
         self
     }
 
@@ -432,6 +467,8 @@ impl Builder {
             Some(Store::Memory) => None,
         };
         let helper = self.helper.or_else(|| crate::is_initialised().then(Helper::this_host));
+        #[cfg(feature = "mcp")]
+        let mcp_helper = helper.clone();
         let shims = spools.filter(|_| self.outlive).zip(helper.clone());
         let shims = shims.map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
         let kept = self.outlive && !in_memory;
@@ -490,10 +527,28 @@ impl Builder {
             Vec::new()
         };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
-        let tools = Toolbox::new(builtin.into_iter().chain(self.tools));
+        let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
+        let env: Arc<dyn Env> = self.env.unwrap_or_else(|| {
+            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
+        });
+        #[cfg_attr(not(feature = "mcp"), expect(unused_mut, reason = "only servers add to them"))]
+        let mut more = self.deferrable;
+        #[cfg(feature = "mcp")]
+        if !self.mcp.is_empty() {
+            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs);
+            more.extend(crate::mcp::tools(self.mcp, &setup, &self.notice).await);
+        }
+        let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
+        if !more.is_empty() {
+            extra.extend(sterna_tools::for_deferred());
+        }
+        let tools = Toolbox::new(builtin.into_iter().chain(extra).chain(self.tools));
         let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
         let names = match names {
-            Some(names) => names,
+            Some(names) => {
+                more.retain(|of| names.contains(&of.tool.spec().name));
+                names
+            }
             None if self.builtin_tools => {
                 let mut names: Vec<String> = of_profile.iter().map(|name| (*name).to_owned()).collect();
                 names.extend(own);
@@ -511,10 +566,8 @@ impl Builder {
         let mut in_doubt_of = settings.in_doubt_of.clone();
         in_doubt_of.extend(self.in_doubt_of);
         check_in_doubt_of(&in_doubt_of, &tools, &settings)?;
-        let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
-        let env = self.env.unwrap_or_else(|| {
-            Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
-        });
+        let budget = self.tool_budget.or(settings.tool_budget).unwrap_or(TOOL_BUDGET);
+        let Split { shown, deferred } = split(&tools, names, &more, budget);
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
         let trusted = self.trusted;
@@ -533,7 +586,8 @@ impl Builder {
             root,
             cwd,
             add_dirs,
-            tools: names,
+            tools: shown,
+            deferred,
             max_output: self.max_output.or(settings.max_output),
             mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),

@@ -18,11 +18,14 @@ mod builder;
 mod checkpoints;
 mod collect;
 pub mod config;
+mod deferral;
 mod env;
 mod error;
 mod hooks;
 pub mod instructions;
 mod local;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod places;
 mod policy;
 mod router;

@@ -79,6 +79,7 @@ impl PolicyView {
             cwd: root,
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             sandbox: of.sandbox,
             now: env.now(),
         };

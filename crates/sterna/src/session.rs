@@ -249,6 +249,11 @@ impl Reply {
         self.0.message.as_deref().unwrap_or("")
     }
 
+    /// The answer as the output schema has it, if the turn had one.
+    pub fn value(&self) -> Option<&serde_json::Value> {
+        self.0.value.as_ref()
+    }
+
     /// The turn ended by itself, with an answer.
     pub fn is_finished(&self) -> bool {
         self.0.outcome == "finished"

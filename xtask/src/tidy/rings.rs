@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 21] = [
+const RINGS: [(&str, Ring); 22] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -123,6 +123,7 @@ const RINGS: [(&str, Ring); 21] = [
     ("sterna-checkpoint", Ring::Hands),
     ("sterna-shell", Ring::Hands),
     ("sterna-import", Ring::Hands),
+    ("sterna-mcp", Ring::Hands),
     ("sterna-tools", Ring::Hands),
     ("sterna-runtime", Ring::Driver),
     ("sterna", Ring::Doors),
@@ -133,12 +134,13 @@ const RINGS: [(&str, Ring); 21] = [
 ];
 
 /// The arrows inside a ring. The turn machine has none: it knows words only.
-const WITHIN: [(&str, &str); 7] = [
+const WITHIN: [(&str, &str); 8] = [
     ("sterna-context", "sterna-llm"),
     ("sterna-context", "sterna-log"),
     ("sterna-tool", "sterna-log"),
     ("sterna-sqlite", "sterna-blobs"),
     ("sterna-tools", "sterna-shell"),
+    ("sterna-mcp", "sterna-shell"),
     ("sterna-cli", "sterna"),
     ("sterna-bench", "sterna-testkit"),
 ];

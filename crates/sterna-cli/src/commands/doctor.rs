@@ -50,6 +50,16 @@ struct Report {
     local_model: Local,
     interrupted: Vec<Interrupted>,
     commands: Commands,
+    #[cfg(feature = "mcp")]
+    mcp: Mcp,
+}
+
+/// MCP servers, none of which is started for this.
+#[cfg(feature = "mcp")]
+#[derive(Debug, Serialize)]
+struct Mcp {
+    servers: Vec<super::mcp::Row>,
+    problems: Vec<String>,
 }
 
 /// Commands under their shims.
@@ -161,6 +171,8 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
         local_model: local_model(cx),
         interrupted,
         commands: Commands::look(cx).await,
+        #[cfg(feature = "mcp")]
+        mcp: Mcp::look(cx),
     };
     report.problems = problems(cx, &report);
     report.ok = report.problems.is_empty();
@@ -170,6 +182,30 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
         cx.print.out(&report.text(cx))?;
     }
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+#[cfg(feature = "mcp")]
+impl Mcp {
+    fn look(cx: &Context) -> Self {
+        let (servers, problems) = super::mcp::rows(cx);
+        Self { servers, problems }
+    }
+
+    /// Nothing, where there are none.
+    fn text(&self, good: &dyn Fn(bool, &str) -> String, head: &dyn Fn(&str) -> String) -> String {
+        let mut text = String::new();
+        for problem in &self.problems {
+            text += &good(false, &one_line(problem, 500));
+        }
+        for row in &self.servers {
+            let tools = row.tools.map(|tools| format!(", {tools} tools")).unwrap_or_default();
+            let changed =
+                if row.changed.is_empty() { "" } else { "; some have changed since they were accepted" };
+            let line = format!("{:<10}  {}{tools}{changed}", row.name, row.state);
+            text += &good(row.state == "ready" && row.changed.is_empty(), &line);
+        }
+        if text.is_empty() { text } else { head("MCP servers") + &text }
+    }
 }
 
 impl Commands {
@@ -408,6 +444,10 @@ impl Report {
             text += &good(false, &line);
         }
         text += &self.commands.text(&good, &head);
+        #[cfg(feature = "mcp")]
+        {
+            text += &self.mcp.text(&good, &head);
+        }
         text += &head("sandbox");
         text += &self.sandbox.text(&good);
         text += &head("providers");

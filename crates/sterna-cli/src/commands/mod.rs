@@ -7,6 +7,9 @@ pub mod completions;
 pub mod config;
 pub mod context;
 pub mod doctor;
+#[cfg(feature = "mcp")]
+pub mod mcp;
+pub mod models;
 pub mod policy;
 pub mod ps;
 pub mod replay;

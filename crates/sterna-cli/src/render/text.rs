@@ -292,7 +292,9 @@ impl Text {
     fn result(&mut self, result: &ResultEvent, out: &mut Stdout) {
         self.spinner.what = None;
         self.pause(out);
-        let message = result.message.as_deref().unwrap_or("");
+        let value = result.value.as_ref().filter(|_| !self.print.live).map(ToString::to_string);
+        // What a program reads is the value, without what a model puts round it.
+        let message = value.as_deref().or(result.message.as_deref()).unwrap_or("");
         match result.outcome {
             "finished" if self.shown != message || message.is_empty() => {
                 let mut text = harmless(message);

@@ -197,6 +197,7 @@ impl Builder<'_> {
             cwd: self.folder.clone(),
             add_dirs: Vec::new(),
             tools: Vec::new(),
+            deferred: Vec::new(),
             sandbox: sterna_model::SandboxWish::Auto,
             now: self.now,
             fallback: Vec::new(),

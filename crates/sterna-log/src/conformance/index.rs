@@ -327,6 +327,7 @@ fn started(input: sterna_model::Seq) -> sterna_model::Draft {
         cwd: "/work".into(),
         add_dirs: vec![],
         tools: vec![],
+        deferred: Vec::new(),
         sandbox: sterna_model::SandboxWish::Auto,
         now: 2_050,
         fallback: Vec::new(),

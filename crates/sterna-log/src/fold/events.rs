@@ -445,7 +445,11 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
     }
     let exit_code = result.facts.iter().find_map(|fact| match fact {
         Fact::Command { exit_code, .. } => *exit_code,
-        Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::FileRemoved { .. } | Fact::Todo(_) => None,
+        Fact::FileRead { .. }
+        | Fact::FileWritten { .. }
+        | Fact::FileRemoved { .. }
+        | Fact::Todo(_)
+        | Fact::ToolsFound { .. } => None,
     });
     kinds.push(EventKind::ToolEnded {
         call_id,

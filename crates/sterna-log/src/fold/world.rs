@@ -14,6 +14,8 @@ pub struct World {
     pub files: BTreeMap<String, Digest>,
     /// Without the deleted ones.
     pub todos: BTreeMap<String, TodoItem>,
+    /// Deferred tools that the model was shown.
+    pub found: BTreeSet<String>,
     pub grants: Vec<Grant>,
     /// Files went back and the conversation did not: what it says of them is not so. Until the next turn ends.
     pub files_rewound: bool,
@@ -25,7 +27,7 @@ pub struct World {
     calls: Vec<ToolCall>,
     /// The record that gave each of `grants`; 0 for those of shared history.
     given: Vec<Seq>,
-    /// What `files` and `todos` held before records of this log changed them, oldest first.
+    /// What `files`, `todos` and `found` held before records of this log changed them, oldest first.
     before: Vec<(Seq, Before)>,
     /// The record that is being folded.
     at: Seq,
@@ -36,6 +38,8 @@ enum Before {
     File(String, Option<Digest>),
     Todo(String, Option<TodoItem>),
     FilesRewound(bool),
+    /// The tool was known then, or was not.
+    Found(String, bool),
 }
 
 impl World {
@@ -136,6 +140,9 @@ impl World {
                 self.turn_changed.insert(path.clone());
             }
             Fact::Todo(item) => self.todo(item),
+            Fact::ToolsFound { names } => {
+                names.iter().for_each(|name| self.set(Before::Found(name.clone(), true)));
+            }
             Fact::Command { .. } => {}
         }
     }
@@ -145,7 +152,7 @@ impl World {
         self.set(Before::Todo(item.id.clone(), kept));
     }
 
-    /// Gives a file or an item this value, and remembers the one before.
+    /// Gives a file, an item or a tool this value, and remembers the one before.
     fn set(&mut self, value: Before) {
         let before = match value {
             Before::File(path, hash) => {
@@ -161,6 +168,13 @@ impl World {
             Before::FilesRewound(now) => {
                 Before::FilesRewound(std::mem::replace(&mut self.files_rewound, now))
             }
+            Before::Found(name, now) => {
+                let changed = if now { self.found.insert(name.clone()) } else { self.found.remove(&name) };
+                if !changed {
+                    return;
+                }
+                Before::Found(name, !now)
+            }
             Before::Todo(id, item) => {
                 let held = match item {
                     Some(item) => self.todos.insert(id.clone(), item),
@@ -172,7 +186,7 @@ impl World {
         self.before.push((self.at, before));
     }
 
-    /// Files and todo list are what they were after the record `to`. Rights only shrink: a grant that was given since
+    /// Files, todo list and found tools are what they were after the record `to`. Rights only shrink: a grant that was given since
     /// goes, and one that was taken back since stays away.
     fn rewind(&mut self, to: Seq) {
         let since = self.before.partition_point(|(at, _)| *at <= to);
@@ -192,7 +206,15 @@ impl World {
     fn deny(&mut self, key: &EffectKey, reason: &str) {
         if let Some(call) = self.calls.get(key.ordinal as usize) {
             let reason = reason.chars().take(500).collect();
-            self.turn_denials.push(Denial { call_id: call.id.clone(), tool: call.name.clone(), reason });
+            self.turn_denials.push(Denial { call_id: call.id.clone(), tool: called(call), reason });
         }
     }
+}
+
+/// The tool that a call is about: the one inside, for `call_tool`.
+fn called(call: &ToolCall) -> String {
+    let inside =
+        (call.name == "call_tool").then(|| serde_json::from_str::<serde_json::Value>(&call.arguments).ok());
+    let name = inside.flatten().and_then(|args| Some(args.get("name")?.as_str()?.to_owned()));
+    name.unwrap_or_else(|| call.name.clone())
 }

@@ -21,10 +21,12 @@ impl Driver {
         let limits = turn.limits();
         // At worst a token is two bytes of the request, and all of it is written to the cache.
         let price = price.map(|price| {
-            let usage = Usage { input_uncached: bytes / 2, ..Usage::default() };
+            let read = Usage { input_uncached: bytes / 2, ..Usage::default() };
             let written = Usage { cache_write_5m: bytes / 2, ..Usage::default() };
-            let million = Usage { output: 1_000_000, ..Usage::default() };
-            (cost(price, &usage).max(cost(price, &written)), cost(price, &million))
+            // An answer to a long call may cost more.
+            let million =
+                cost(price, &Usage { output: 1_000_000, ..read }).saturating_sub(cost(price, &read));
+            (cost(price, &read).max(cost(price, &written)), million)
         });
         let mut wish = Wish { max_output, price };
         let of_turn = Caps { tokens: limits.max_tokens, cost: limits.max_cost };

@@ -670,6 +670,7 @@ impl Driver {
         self.view = Arc::new(SessionView {
             files: world.files.clone(),
             todos: world.todos.clone(),
+            deferred: Vec::new(),
             untrusted: self.state.strangers.clone(),
             strangers: self.state.heard_strangers,
         });

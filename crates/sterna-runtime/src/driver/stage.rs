@@ -204,7 +204,8 @@ impl Driver {
                         self.refresh_view();
                     }
                     let call = self.call(&outcome.key).filter(|call| call.started > 0);
-                    let tool = call.and_then(|call| self.rt.parts.tools.get(&call.call.name)).cloned();
+                    let tools = &self.rt.parts.tools;
+                    let tool = call.and_then(|call| tools.get(&tools.unwrapped(&call.call).name)).cloned();
                     self.staged_settled.extend(tool.map(|tool| (tool, outcome.key.clone(), outcome.attempt)));
                 }
                 EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}

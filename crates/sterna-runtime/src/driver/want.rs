@@ -13,7 +13,7 @@ use sterna_model::{
     ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
     ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn, wait_id,
 };
-use sterna_tool::{Cancel, Confine, Plan, SharedTool, ToolContext};
+use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
 use super::hooks::Before;
 use super::ladder::left_out;
@@ -375,7 +375,9 @@ impl Driver {
     /// An intent of another life without an outcome: its class says what may be done.
     fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let turn = self.state.turn.as_ref();
-        let policy = turn.map_or(InDoubtPolicy::Report, |turn| turn.in_doubt_of(&call.call.name));
+        let policy = turn.map_or(InDoubtPolicy::Report, |turn| {
+            turn.in_doubt_of(&self.rt.parts.tools.unwrapped(&call.call).name)
+        });
         match call.class {
             // Running it again is harmless, or leaves the world as once would.
             EffectClass::Pure | EffectClass::Idempotent => {
@@ -408,9 +410,11 @@ impl Driver {
     /// Asks a person whether a call in doubt is run again. Nobody else can say so: whatever an ask does otherwise,
     /// this one waits.
     fn ask_doubt(&mut self, call: &CallTool) -> Result<(), RuntimeError> {
-        let name = &call.call.name;
-        let arguments: String = call.call.arguments.chars().take(DOUBT_ARGUMENTS).collect();
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments).unwrap_or_default();
+        let tools = &self.rt.parts.tools;
+        let inner = tools.unwrapped(&call.call);
+        let name = &inner.name;
+        let arguments: String = inner.arguments.chars().take(DOUBT_ARGUMENTS).collect();
+        let args = tools.arguments(name, &inner.arguments).unwrap_or_default();
         let own = self.state.turn.as_ref().is_some_and(|turn| turn.in_doubt_of.contains_key(name));
         let key = if own { format!("in_doubt_of.{name}") } else { "in_doubt".to_owned() };
         let approval = Approval {
@@ -469,8 +473,7 @@ impl Driver {
     /// Takes back what a compensable call of another life may have done. The intent of that is durable before.
     fn undo(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
         let (name, key) = (call.call.name.clone(), call.key.clone());
-        let args = self.rt.parts.tools.arguments(&name, &call.call.arguments);
-        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(&name).cloned(), args) else {
+        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
             self.not_undone.insert(key, format!("there is no tool `{name}` any more that knows this call"));
             return Ok(true);
         };
@@ -522,14 +525,13 @@ impl Driver {
 
     /// Asks the tool what became of a call of another life, and waits for it if it still runs.
     fn look_for(&mut self, call: CallTool, end: bool) -> Result<bool, RuntimeError> {
-        let name = &call.call.name;
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments);
-        let (Some(tool), Ok(args)) = (self.rt.parts.tools.get(name).cloned(), args) else {
+        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
             // Another version knew it.
             self.unknown.insert(call.key);
             return Ok(true);
         };
-        let origin = self.origin(&tool, name, &args);
+        let name = self.rt.parts.tools.unwrapped(&call.call).name.clone();
+        let origin = self.origin(&tool, &name, &args);
         let Some((context, after, cancel)) =
             self.tool_context(&call.key, call.started, Arc::default(), false, origin)
         else {
@@ -638,6 +640,15 @@ impl Driver {
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
         let child_env = if quiet_git { self.rt.quiet_git(&self.child_env) } else { self.child_env.clone() };
+        let searches = name == TOOL_SEARCH && !turn.deferred.is_empty();
+        let view = match searches {
+            // What it may find is what the turn's first record names.
+            true => Arc::new(SessionView {
+                deferred: self.rt.parts.tools.specs(&turn.deferred),
+                ..SessionView::clone(&self.view)
+            }),
+            false => self.view.clone(),
+        };
         let blobs = CleanBlobs::new(self.rt.parts.blobs.clone(), self.secrets.clone());
         let after = tool::After { secrets: self.secrets.clone(), edited: blobs.edited.clone(), origin };
         let context = ToolContext {
@@ -658,7 +669,7 @@ impl Driver {
                 now.clone(),
             ),
             now,
-            view: self.view.clone(),
+            view,
             session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
             env: child_env,
             confine: Arc::default(),

@@ -101,23 +101,31 @@ pub enum Passed {
 /// Takes a call through the pipeline. Touches nothing but what resolving names looks at.
 pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &FromHooks) -> Passed {
     let answer = |status: ToolStatus, text: String| Passed::Answer { status, text };
-    let name = &call.call.name;
-    let Some(tool) = tools.get(name).cloned() else {
-        return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}"));
-    };
+    let inner = tools.unwrapped(&call.call);
+    let name = &inner.name;
     let turn = &rights.turn;
-    if !turn.tools.is_empty() && !turn.tools.contains(name) {
+    let Some(tool) = tools.get(name).cloned() else {
+        let find = if turn.deferred.is_empty() { "" } else { "; `tool_search` finds tools" };
+        return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}{find}"));
+    };
+    let listed = turn.tools.is_empty() || turn.tools.contains(name) || turn.deferred.contains(name);
+    if !listed {
         return answer(ToolStatus::NotAvailable, format!("tool not available: {name}"));
     }
-    if call.call.truncated {
+    if inner.truncated {
         let text = "truncated_arguments: your answer was cut inside these arguments by the output limit, and the \
             call was not run. Send it again, with less content or in several calls.";
         return answer(ToolStatus::TruncatedArguments, text.into());
     }
-    let args = match tools.arguments(name, &call.call.arguments) {
+    let args = match tools.arguments(name, &inner.arguments) {
         Ok(args) => args,
         Err(why) => {
-            let text = format!("invalid_arguments for {name}: {why}\nThe call was not run.");
+            let takes = match turn.deferred.contains(name) {
+                // It may have been a long time since the model was shown it.
+                true => format!("\nIt takes: {}", tool.spec().schema),
+                false => String::new(),
+            };
+            let text = format!("invalid_arguments for {name}: {why}{takes}\nThe call was not run.");
             return answer(ToolStatus::InvalidArguments, text);
         }
     };
@@ -135,6 +143,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
         Ok(plan) => plan,
         Err(error) => return answer(error.status, error.message),
     };
+    let content = bound_to(content, &plan);
     let judged = match judge(&tool, content, &plan, call.approved, rights).await {
         Ok(judged) => judged,
         Err(why) => {
@@ -309,7 +318,22 @@ fn access(access: &Access) -> sterna_policy::Access {
         Access::Person => sterna_policy::Access::Person,
         Access::Session => sterna_policy::Access::Session,
         Access::Other => sterna_policy::Access::Other,
+        Access::Unaccepted { why, .. } => sterna_policy::Access::Unaccepted { why: why.clone() },
     }
+}
+
+/// A grant for what a tool was is none for what it has become.
+fn bound_to(content: Digest, plan: &Plan) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&content.0);
+    let mut changed = false;
+    for access in &plan.accesses {
+        if let Access::Unaccepted { definition, .. } = access {
+            hasher.update(&definition.0);
+            changed = true;
+        }
+    }
+    if changed { Digest(*hasher.finalize().as_bytes()) } else { content }
 }
 
 /// The content that a grant is bound to: the tool's name and its arguments.

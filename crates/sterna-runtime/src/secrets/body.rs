@@ -147,6 +147,7 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
             Fact::FileRead { .. }
             | Fact::FileWritten { .. }
             | Fact::FileRemoved { .. }
+            | Fact::ToolsFound { .. }
             | Fact::Command { .. } => {}
         }
     }

@@ -298,6 +298,7 @@ impl NewRun<'_> {
             add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
             tools: started.tools,
             mode_of_session: false,
+            deferred: started.deferred,
             sandbox: started.sandbox,
             fallback: if rerouted { Vec::new() } else { started.fallback },
             output_schema: started.output_schema.map(|schema| *schema),

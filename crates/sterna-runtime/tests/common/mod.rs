@@ -323,6 +323,7 @@ impl World {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             mode_of_session: false,
+            deferred: Vec::new(),
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

@@ -34,6 +34,7 @@
 //! is killed, its command is killed by the system; what the command had started before then is found by its session
 //! ([`Shims::end_strays`]).
 
+mod bound;
 mod client;
 mod control;
 mod follow;
@@ -48,6 +49,7 @@ mod supervise;
 #[cfg(test)]
 mod tests;
 
+pub use bound::{Server, start_unbound};
 pub use client::{Found, Helper, ShimError, Shims};
 pub use control::Control;
 pub use follow::{Followed, follow};

@@ -257,11 +257,11 @@ async fn gone(kin: &Kin) {
 
 /// What the system tells the shim.
 pub(crate) struct Signals {
-    ends: Ends,
-    child: Stream,
+    pub(super) ends: Ends,
+    pub(super) child: Stream,
 }
 
-struct Ends {
+pub(crate) struct Ends {
     terminate: Stream,
     interrupt: Stream,
     hangup: Stream,
@@ -279,7 +279,7 @@ impl Signals {
 }
 
 impl Ends {
-    async fn told(&mut self) {
+    pub(super) async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -289,14 +289,14 @@ impl Ends {
 }
 
 /// The way from SIGTERM to the last descendant's end.
-struct Ending {
+pub(super) struct Ending {
     look_at: Instant,
     kill_at: Instant,
     give_up_at: Instant,
 }
 
 impl Ending {
-    fn begin(kin: &Kin, grace: Duration) -> Self {
+    pub(super) fn begin(kin: &Kin, grace: Duration) -> Self {
         kin.signal(Signal::TERM);
         let now = Instant::now();
         Self { look_at: now, kill_at: now + grace, give_up_at: now + grace + GIVE_UP_AFTER }
@@ -311,8 +311,13 @@ impl Ending {
         }
     }
 
+    /// When to look again.
+    pub(super) fn look_at(&self) -> Instant {
+        self.look_at
+    }
+
     /// Looks, kills what is due, and says whether nothing is left to do.
-    fn go_on(&mut self, kin: &Kin, main_ended: bool) -> bool {
+    pub(super) fn go_on(&mut self, kin: &Kin, main_ended: bool) -> bool {
         let now = Instant::now();
         if now < self.look_at {
             return false;
@@ -401,7 +406,7 @@ async fn untied(tie: &mut Option<pipe::Receiver>) {
     *tie = None;
 }
 
-async fn at(time: Option<Instant>) {
+pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => pending().await,

@@ -213,7 +213,11 @@ fn told(effect: &Effect, outcome: &ToolOutcome, full: &BTreeMap<Digest, Vec<u8>>
     }
     let exit = outcome.facts.iter().find_map(|fact| match fact {
         Fact::Command { exit_code, .. } => Some(exit_code.map(i64::from)),
-        Fact::FileRead { .. } | Fact::FileWritten { .. } | Fact::FileRemoved { .. } | Fact::Todo(_) => None,
+        Fact::FileRead { .. }
+        | Fact::FileWritten { .. }
+        | Fact::FileRemoved { .. }
+        | Fact::Todo(_)
+        | Fact::ToolsFound { .. } => None,
     });
     let view = outcome.view.trim_end();
     let ok = outcome.status == ToolStatus::Ok;

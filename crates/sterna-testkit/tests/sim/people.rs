@@ -495,6 +495,7 @@ impl People {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             mode_of_session: false,
+            deferred: Vec::new(),
             max_output: None,
             sandbox: sterna_model::SandboxWish::Auto,
             fallback: Vec::new(),

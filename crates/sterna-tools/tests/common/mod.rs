@@ -99,7 +99,7 @@ impl World {
                         Fact::Todo(item) => {
                             self.view.todos.insert(item.id.clone(), item);
                         }
-                        Fact::Command { .. } => {}
+                        Fact::Command { .. } | Fact::ToolsFound { .. } => {}
                     }
                 }
                 Ok(done)

@@ -90,6 +90,7 @@ pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
         cwd: "/w".into(),
         add_dirs: Vec::new(),
         tools: Vec::new(),
+        deferred: Vec::new(),
         sandbox: sterna_model::SandboxWish::Auto,
         now: 1_000,
         fallback: Vec::new(),

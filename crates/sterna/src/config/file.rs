@@ -75,6 +75,8 @@ struct ConfigFile {
     profile: Option<ProfileWord>,
     /// Names of the tools that may be called; those of the profile by default.
     tools: Option<Vec<String>>,
+    /// Tokens of schemas above which tools of MCP servers are shown by name only; 8,000 by default.
+    tool_budget: Option<u32>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
     /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
@@ -182,7 +184,7 @@ struct Secrets {
     allow: Option<Vec<String>>,
 }
 
-/// Where models are served. At most one of the three keys' places.
+/// Where models are served. At most one of the four keys' places.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Provider {
@@ -196,6 +198,8 @@ struct Provider {
     key_file: Option<String>,
     /// A command that prints the key. It runs when the provider is used, and not before.
     key_command: Option<KeyCommand>,
+    /// An entry of the system's keyring, under the service `sterna`. Only in builds with the feature `keyring`.
+    key_keyring: Option<String>,
     timeouts: Option<Timeouts>,
     /// Sent with each request.
     headers: Option<BTreeMap<String, String>>,

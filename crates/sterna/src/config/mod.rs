@@ -7,6 +7,7 @@ mod document;
 mod error;
 mod file;
 mod hooks;
+mod keyring;
 mod provider;
 mod read;
 mod show;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub profile: Option<String>,
     /// Names of the tools that may be called; empty: those of the profile.
     pub tools: Vec<String>,
+    /// Tokens of schemas above which tools of MCP servers are shown by name only.
+    pub tool_budget: Option<u32>,
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
     /// How commands are confined.

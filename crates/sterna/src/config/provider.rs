@@ -10,15 +10,24 @@ use std::time::Duration;
 use sterna_llm::ladder::Timeouts;
 use sterna_llm::wire::NAMES;
 use sterna_llm::{ModelOverride, Price};
-use sterna_llm_http::{Builtin, Endpoint, KeySource, Secret, builtin, not_built};
+use sterna_llm_http::{Builtin, Endpoint, KeySource, LaterKey, Secret, builtin, not_built};
 use sterna_model::Scope;
 
 use super::document::{Node, nearest};
 use super::read::{Reader, seconds};
-use super::{ConfigError, variable};
+use super::{ConfigError, keyring, variable};
 
-pub(super) const PROVIDER_KEYS: &[&str] =
-    &["wire", "base_url", "key_env", "key_file", "key_command", "timeouts", "headers", "models"];
+pub(super) const PROVIDER_KEYS: &[&str] = &[
+    "wire",
+    "base_url",
+    "key_env",
+    "key_file",
+    "key_command",
+    "key_keyring",
+    "timeouts",
+    "headers",
+    "models",
+];
 pub(super) const TIMEOUT_KEYS: &[&str] = &["connect_s", "first_byte_s", "idle_s", "total_s"];
 pub(super) const MODEL_KEYS: &[&str] = &["context", "max_output", "price"];
 pub(super) const PRICE_KEYS: &[&str] = &["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
@@ -52,6 +61,11 @@ pub enum KeyWish {
         argv: Vec<String>,
         place: String,
     },
+    /// In the keyring of the operating system, under the service `sterna`.
+    Keyring {
+        entry: String,
+        place: String,
+    },
 }
 
 impl ProviderSettings {
@@ -71,6 +85,9 @@ impl ProviderSettings {
             }
             KeyWish::Command { argv, place } => {
                 KeySource::Value(from_command(argv, place, name)?, format!("key_command of {place}"))
+            }
+            KeyWish::Keyring { entry, place } => {
+                KeySource::Value(keyring::get(entry, place)?, format!("keyring entry {entry}"))
             }
         };
         Ok(Endpoint { key, ..self.endpoint.clone() })
@@ -94,11 +111,14 @@ impl ProviderSettings {
                 Ok(secret) => KeySource::Value(secret, path.display().to_string()),
                 Err(error) => KeySource::Missing { hint: error.message },
             },
-            KeyWish::Command { place, .. } => KeySource::Missing {
-                hint: format!(
-                    "the key command of {place} runs only for the model that a command is started with; name it with -m"
-                ),
-            },
+            KeyWish::Command { argv, place } => {
+                let (argv, place, name) = (argv.clone(), place.clone(), name.to_owned());
+                KeySource::Later(LaterKey::new(move || from_command(&argv, &place, &name).map_err(told)))
+            }
+            KeyWish::Keyring { entry, place } => {
+                let (entry, place) = (entry.clone(), place.clone());
+                KeySource::Later(LaterKey::new(move || keyring::get(&entry, &place).map_err(told)))
+            }
         }
     }
 }
@@ -116,6 +136,8 @@ impl KeyWish {
             Self::File { path, place } => (path.display().to_string(), from_file(path, place).is_ok()),
             // Whether it works is known when it runs.
             Self::Command { place, .. } => (format!("key_command of {place}"), true),
+            // To look could ask a person to unlock it.
+            Self::Keyring { entry, .. } => (format!("keyring entry {entry}"), keyring::IS_BUILT),
         }
     }
 }
@@ -166,6 +188,16 @@ pub(super) fn read(
             }
             "key_command" => {
                 provider.key = KeyWish::Command { argv: command(&value)?, place: value.place() };
+            }
+            "key_keyring" if !keyring::IS_BUILT => {
+                let message =
+                    format!("`{}`: this build of Sterna cannot read the system's keyring", value.key);
+                return Err(value
+                    .error(message)
+                    .hint("build it with --features keyring, or use key_command"));
+            }
+            "key_keyring" => {
+                provider.key = KeyWish::Keyring { entry: value.filled()?.to_owned(), place: value.place() };
             }
             "timeouts" => timeouts(&value, &mut endpoint.timeouts)?,
             "headers" => endpoint.headers = headers(&value)?,
@@ -302,6 +334,7 @@ fn price(node: &Node<'_>) -> Result<Price, ConfigError> {
         cache_read: cache_read.unwrap_or(input),
         cache_write_5m: cache_write_5m.unwrap_or(input),
         cache_write_1h: cache_write_1h.unwrap_or(input),
+        long: None,
     })
 }
 
@@ -368,8 +401,15 @@ fn from_command(argv: &[String], place: &str, provider: &str) -> Result<Secret, 
     secret(&text).ok_or_else(|| failed("printed nothing".into()))
 }
 
+fn told(error: ConfigError) -> String {
+    match error.hint {
+        Some(hint) => format!("{} ({hint})", error.message),
+        None => error.message,
+    }
+}
+
 /// A key is one line that a header can carry.
-fn secret(text: &str) -> Option<Secret> {
+pub(super) fn secret(text: &str) -> Option<Secret> {
     let line = text.trim();
     (!line.is_empty() && !line.contains(|c: char| c.is_control())).then(|| Secret::new(line))
 }

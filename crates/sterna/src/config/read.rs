@@ -34,6 +34,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_output",
     "profile",
     "tools",
+    "tool_budget",
     "env_pass",
     "sandbox",
     "secrets",
@@ -188,6 +189,7 @@ impl Reader<'_> {
                 settings.profile = Some(word.to_owned());
             }
             "tools" => settings.tools = node.texts()?,
+            "tool_budget" => settings.tool_budget = Some(node.whole32(0)?),
             "env_pass" => settings.env_pass = variables(node)?,
             "sandbox" => {
                 settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);

@@ -45,6 +45,7 @@ impl Settings {
             self.row("max_output", json!(self.max_output)),
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),
+            self.row("tool_budget", json!(self.tool_budget.unwrap_or(crate::deferral::TOOL_BUDGET))),
             self.row("env_pass", json!(self.env_pass)),
             self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
             self.row("secrets.extra", json!(self.secrets.extra)),

@@ -133,7 +133,7 @@ fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, compact_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, \
-                max_output, profile, tools, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local, hooks";
+                max_output, profile, tools, tool_budget, env_pass, sandbox, secrets, checkpoints, title, policy, providers, local, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
@@ -143,7 +143,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
-            "keys there are wire, base_url, key_env, key_file, key_command, timeouts, headers, models",
+            "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, timeouts, headers, models",
         ),
         (
             "[in_doubt_of]\n\nshell = \"rerum\"",
@@ -301,7 +301,14 @@ base_url = "http://h"
     assert_eq!(mine.headers, [("X-Team".to_owned(), "secret-team".to_owned())]);
     let timeouts = [mine.timeouts.connect_ms, mine.timeouts.first_byte_ms, mine.timeouts.idle_ms];
     assert_eq!(timeouts, [15_000, 600_000, 500]);
-    let price = Price { input: 1.0, output: 2.5, cache_read: 0.0, cache_write_5m: 1.0, cache_write_1h: 1.0 };
+    let price = Price {
+        input: 1.0,
+        output: 2.5,
+        cache_read: 0.0,
+        cache_write_5m: 1.0,
+        cache_write_1h: 1.0,
+        long: None,
+    };
     let told = &mine.models["org/m.1"];
     assert_eq!((told.context, told.max_output, told.price), (Some(4_096), None, Some(price)));
     // The file moves a built-in provider, and its key stays where it was; a variable comes before the file.
@@ -347,7 +354,9 @@ fn keys_from_files_and_commands() {
 
     // A command runs for the provider that is chosen, and for no other.
     let others = settings.endpoints("f").unwrap();
-    assert!(matches!(others["c"].key, KeySource::Missing { .. }) && !ran.exists());
+    assert!(matches!(others["c"].key, KeySource::Later(_)) && !ran.exists());
+    let KeySource::Later(later) = &others["bad"].key else { panic!() };
+    assert!(later.get().unwrap_err().contains("ended with exit code 3: no vault"));
     settings.shown();
     assert!(
         settings.endpoints_without_keys().values().all(|e| matches!(e.key, KeySource::None)) && !ran.exists()

@@ -3,6 +3,7 @@
 //! Neighbours of one role become one message, so an item's bytes are its content blocks and the message brackets are
 //! glue. Cache marks stand at the tools, at system boundaries and at the last items of the user; the wire allows four.
 
+use serde_json::Value;
 use sterna_model::{Part, Route};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, compact, is_object, json};
@@ -102,7 +103,7 @@ impl Layout for Messages {
         if request.tools_off && !request.tools.is_empty() {
             out.extend_from_slice(b",\"tool_choice\":{\"type\":\"none\"}");
         }
-        if let Some(schema) = &request.schema {
+        if let Some(schema) = request.schema.as_ref().filter(|schema| is_closed(schema)) {
             out.extend_from_slice(b",\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":");
             json(&mut out, &**schema);
             out.extend_from_slice(b"}}");
@@ -120,6 +121,33 @@ impl Layout for Messages {
     fn mark(&self) -> &'static [u8] {
         MARK
     }
+}
+
+/// Whether the API takes this schema: it refuses objects that are open, and bounds of numbers, texts and lists. Another
+/// one is told in the prompt alone.
+fn is_closed(schema: &Value) -> bool {
+    let Value::Object(members) = schema else { return schema.is_boolean() };
+    let all = |value: &Value| value.as_object().is_some_and(|named| named.values().all(is_closed));
+    let each = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(is_closed));
+    let object =
+        members.contains_key("properties") || members.get("type").is_some_and(|kind| kind == "object");
+    (!object || members.get("additionalProperties") == Some(&Value::Bool(false)))
+        && members.iter().all(|(key, value)| match key.as_str() {
+            "properties" | "$defs" | "definitions" => all(value),
+            "anyOf" | "allOf" => each(value),
+            "items" => is_closed(value),
+            "type"
+            | "required"
+            | "enum"
+            | "const"
+            | "title"
+            | "description"
+            | "default"
+            | "$ref"
+            | "additionalProperties"
+            | "$schema" => true,
+            _ => false,
+        })
 }
 
 /// Content blocks, with the commas between them.

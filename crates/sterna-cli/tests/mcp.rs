@@ -1,0 +1,186 @@
+//! MCP servers from the command line to the model and back.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sterna_testkit::mcp::server_script;
+use support::World;
+
+fn world(script: &str, switches: &[&str]) -> World {
+    let world = World::new(script);
+    let script = server_script();
+    let args = [&[script.as_str()], switches].concat();
+    let server = json!({"command": "python3", "args": args});
+    configure(&world, &json!({"mcpServers": {"t": server}}));
+    world
+}
+
+fn configure(world: &World, file: &Value) {
+    std::fs::write(world.home().join("mcp.json"), file.to_string()).unwrap();
+}
+
+fn call(name: &str, args: Value) -> String {
+    format!("{}\n{}", json!({"calls": [{"name": name, "arguments": args}]}), json!({"text": "done"}))
+}
+
+/// What the model was told of its first call.
+fn told(world: &World, done: &support::Done) -> String {
+    let events = done.events();
+    let session = events.last().unwrap()["session"].as_str().unwrap().to_owned();
+    let shown = world.sterna(&["sessions", "show", &session, "--json"]);
+    let ended = events.iter().find(|event| event["type"] == "tool.ended");
+    format!("{}\n{}", ended.map(Value::to_string).unwrap_or_default(), shown.out)
+}
+
+#[test]
+fn a_server_is_added_tested_shown_and_removed() {
+    let world = World::new("");
+    let done = world.sterna(&["mcp", "list"]);
+    assert_eq!((done.code, done.out.as_str()), (0, ""));
+    let script = server_script();
+    let added = world.sterna(&["mcp", "add", "t", "--env", "A=b", "--", "python3", &script]);
+    assert_eq!(added.code, 0, "{}", added.err);
+    let file: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.home().join("mcp.json")).unwrap()).unwrap();
+    assert_eq!(
+        file,
+        json!({"mcpServers": {"t": {"command": "python3", "args": [script], "env": {"A": "b"}}}})
+    );
+    let row = |world: &World| -> Value {
+        serde_json::from_str(world.sterna(&["mcp", "list", "--json"]).out.trim()).unwrap()
+    };
+    assert_eq!((&row(&world)["state"], &row(&world)["tools"]), (&json!("never started"), &Value::Null));
+    let tested = world.sterna(&["mcp", "test"]);
+    assert_eq!(tested.code, 0, "{}", tested.err);
+    assert!(tested.out.starts_with("t: connected (2025-11-25), 17 tools"), "{}", tested.out);
+    assert_eq!((&row(&world)["state"], &row(&world)["tools"]), (&json!("ready"), &json!(17)));
+    let shown = world.sterna(&["mcp", "show", "t"]);
+    assert!(shown.out.contains("mcp__t__echo  Says it back (first)."), "{}", shown.out);
+    let doctor: Value = serde_json::from_str(&world.sterna(&["doctor", "--json"]).out).unwrap();
+    assert_eq!(doctor["mcp"]["servers"][0]["state"], "ready");
+    let prompt = world.sterna(&["mcp", "prompt", "t", "greet", "who=Ann"]);
+    assert_eq!(prompt.out, "user: Greet Ann.\n");
+    assert_eq!(world.sterna(&["mcp", "remove", "t"]).code, 0);
+    assert_eq!(world.sterna(&["mcp", "remove", "t"]).code, 2);
+    assert_eq!(world.sterna(&["mcp", "test", "t"]).code, 2);
+    assert_eq!(world.sterna(&["mcp", "add", "a b", "--", "x"]).code, 2);
+    assert_eq!(world.sterna(&["mcp", "add", "x", "--url", "ftp://x"]).code, 2);
+}
+
+#[test]
+fn a_tool_is_called_when_somebody_allows_it() {
+    let world = world(&call("mcp__t__echo", json!({"text": "hello there"})), &[]);
+    let denied = world.run(&["x"]);
+    assert_eq!(denied.code, 0, "{}", denied.err);
+    assert_eq!(denied.result()["denials"][0]["tool"], "mcp__t__echo");
+    let allowed = world.run(&["--allow", "mcp__t__*", "x"]);
+    assert!(told(&world, &allowed).contains("hello there"), "{}", allowed.out);
+    // A rule about paths holds for whoever touches them.
+    world.script(&call("mcp__t__put", json!({"path": ".env", "text": "x"})));
+    let refused = world.run(&["--allow", "mcp__t__*", "--deny", "Write(.env)", "x"]);
+    assert_eq!(refused.result()["denials"][0]["tool"], "mcp__t__put");
+    assert!(!world.work().join(".env").exists());
+    // Arguments are checked before anything is sent.
+    world.script(&call("mcp__t__put", json!({"path": "x"})));
+    let invalid = world.run(&["--allow", "mcp__t__*", "x"]);
+    assert!(told(&world, &invalid).contains("invalid_arguments"), "{}", invalid.out);
+}
+
+#[test]
+fn a_shadowed_name_leaves_the_built_in_tool_alone() {
+    let world = world(&call("shell", json!({"command": "echo mine"})), &["--shadow"]);
+    let done = world.run(&["x"]);
+    assert!(told(&world, &done).contains("mine"), "{}", done.out);
+    world.script(&call("mcp__t__shell", json!({"x": "y"})));
+    let done = world.run(&["--allow", "mcp__t__*", "x"]);
+    assert!(told(&world, &done).contains("shell was called"), "{}", done.out);
+}
+
+#[test]
+fn a_redefined_tool_asks_again() {
+    let world = world(&call("mcp__t__echo", json!({"text": "x"})), &[]);
+    let allowed = ["--allow", "mcp__t__*", "x"];
+    assert_eq!(world.run(&allowed).result()["denials"], json!([]));
+    world.script(&format!(
+        "{}\n{}\n{}",
+        json!({"calls": [{"name": "mcp__t__change", "arguments": {"word": "second"}}]}),
+        json!({"delay_ms": 1500, "calls": [{"name": "mcp__t__echo", "arguments": {"text": "x"}}]}),
+        json!({"text": "done"}),
+    ));
+    let done = world.run(&allowed);
+    let denial = &done.result()["denials"][0];
+    assert_eq!(denial["tool"], "mcp__t__echo", "{}", done.out);
+    let listed = world.sterna(&["mcp", "list", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(listed.out.trim()).unwrap()["changed"], json!(["echo"]));
+}
+
+#[test]
+fn a_killed_run_leaves_no_server_and_its_call_in_doubt() {
+    let world = world(&call("mcp__t__hang", json!({})), &["--starts", "starts"]);
+    let args = ["run", "-m", "scripted:s.jsonl", "--json", "--session", "k", "--allow", "mcp__t__*", "x"];
+    let mut run = world.start(&args);
+    run.until("tool.started");
+    let starts = || std::fs::read_to_string(world.work().join("starts")).unwrap_or_default();
+    let alive = |pid: &str| Path::new("/proc").join(pid).exists();
+    // The first start asked what there is, in the same process that calls.
+    while !starts().lines().any(alive) {
+        std::thread::yield_now();
+    }
+    run.signal(Signal::KILL);
+    drop(run.end());
+    let begun = std::time::Instant::now();
+    while starts().lines().any(alive) {
+        assert!(begun.elapsed().as_secs() < 30, "an orphan: {}", starts());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // It is not sent again: the model is told.
+    world.script(&call("mcp__t__hang", json!({})));
+    let resumed = world.sterna(&["resume", "k", "--json", "-m", "scripted:s.jsonl"]);
+    assert_eq!(resumed.code, 0, "{}", resumed.err);
+    assert!(told(&world, &resumed).contains("outcome_unknown"), "{}", resumed.out);
+    assert_eq!(starts().lines().count(), 1);
+}
+
+#[test]
+fn a_question_of_a_server_is_asked_and_answered() {
+    let world = world(&call("mcp__t__page", json!({})), &["--modern"]);
+    let parked = world.run(&["--allow", "mcp__t__*", "--on-ask", "park", "--session", "q", "x"]);
+    assert_eq!(parked.code, 8, "{}", parked.err);
+    let asked = parked.events().into_iter().find(|event| event["type"] == "question.asked").unwrap();
+    assert!(asked.to_string().contains("page.invalid"), "{asked}");
+    // From another process, long after: the newer protocol takes the answer.
+    let answered = world.sterna(&["answer", "q", "Done", "--json"]);
+    assert_eq!(answered.code, 0, "{}", answered.err);
+    assert!(told(&world, &answered).contains(r#"\"action\": \"accept\""#), "{}", answered.out);
+}
+
+#[test]
+fn servers_that_cannot_be_used_stop_nothing() {
+    let world = World::new("{\"text\":\"hi\"}");
+    configure(
+        &world,
+        &json!({"mcpServers": {"gone": {"command": "no-such-program"}, "odd": {"url": "ftp://x"}}}),
+    );
+    std::fs::write(
+        world.work().join(".mcp.json"),
+        json!({"mcpServers": {"theirs": {"command": "touch", "args": ["pwned"]}}}).to_string(),
+    )
+    .unwrap();
+    let done = world.run(&["x"]);
+    assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("hi")), "{}", done.err);
+    for said in ["no-such-program", "odd", "need trust"] {
+        assert!(done.err.contains(said), "{said}: {}", done.err);
+    }
+    assert!(!world.work().join("pwned").exists());
+    // What failed a moment ago is not waited for again.
+    assert!(world.run(&["x"]).err.contains("could not be started a moment ago"));
+    let listed = world.sterna(&["mcp", "list"]);
+    assert!(listed.out.contains("untrusted"), "{}", listed.out);
+    assert_eq!(world.sterna(&["mcp", "test", "theirs"]).code, 2);
+    assert!(!world.work().join("pwned").exists());
+}

@@ -1,0 +1,151 @@
+//! MCP servers: which are configured, and their tools for a `Builder`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sterna_mcp::{Client, Expand, Pool, Resources, parse, tools_of};
+pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
+use sterna_model::Scope;
+use sterna_shell::shim::Helper;
+
+use crate::deferral::Deferrable;
+use crate::places::Places;
+
+/// What the files say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Configured {
+    /// Those of managed and user files, and of the project's if it is trusted. Of two with one name the first counts.
+    pub servers: Vec<ServerConfig>,
+    /// Servers of a project that nobody has trusted: to be shown, never to be started.
+    pub untrusted: Vec<ServerConfig>,
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// The user's own file.
+pub fn user_file(places: &Places) -> PathBuf {
+    places.config.join("mcp.json")
+}
+
+/// The project's file.
+pub fn project_file(root: &Path) -> PathBuf {
+    root.join(".mcp.json")
+}
+
+/// Reads the managed file, the user's and the project's. `trusted`: whether the project's may start programs. Starts
+/// nothing.
+pub fn configured(
+    places: &Places,
+    root: &Path,
+    trusted: bool,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Configured {
+    let managed = places.managed.with_file_name("mcp.json");
+    let mut all = Configured::default();
+    let files = [
+        (Scope::Managed, managed, true),
+        (Scope::User, user_file(places), true),
+        (Scope::Project, project_file(root), trusted),
+    ];
+    for (scope, file, trusted) in files {
+        let text = match read(&file) {
+            Ok(Some(text)) => text,
+            Ok(None) => continue,
+            Err(what) => {
+                all.problems.push(ConfigProblem { file, what });
+                continue;
+            }
+        };
+        let expand = if trusted { Expand::From(get) } else { Expand::No };
+        let parsed = parse(&text, &Origin { scope, file }, &expand);
+        all.problems.extend(parsed.problems);
+        for server in parsed.servers {
+            if !trusted {
+                all.untrusted.push(server);
+            } else if !all.servers.iter().any(|held| held.name == server.name) {
+                all.servers.push(server);
+            }
+        }
+    }
+    all
+}
+
+/// A file's text; `None` where there is none.
+fn read(file: &Path) -> Result<Option<String>, String> {
+    match std::fs::metadata(file) {
+        Ok(meta) if meta.len() > FILE_BYTES => return Err("it is larger than 1 MiB".into()),
+        Ok(_) => {}
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.to_string()),
+    }
+    std::fs::read_to_string(file).map(Some).map_err(|error| error.to_string())
+}
+
+/// What servers are given that run for this workspace.
+pub fn setup(
+    places: &Places,
+    env: std::collections::BTreeMap<String, String>,
+    helper: Option<Helper>,
+    root: &Path,
+    add_dirs: &[PathBuf],
+) -> Setup {
+    let roots = std::iter::once(root.to_owned()).chain(add_dirs.iter().cloned()).collect();
+    Setup { env, helper, root: root.to_owned(), roots, state: places.state.clone() }
+}
+
+/// The tools of these servers. What a server offers is read from what it said last; only one that was never asked is
+/// started, all of those at once, and waited for as long as a start may take. One that failed lately is not waited for.
+pub(crate) async fn tools(
+    servers: Vec<ServerConfig>,
+    setup: &Setup,
+    notice: &Arc<dyn Fn(&str) + Send + Sync>,
+) -> Vec<Deferrable> {
+    let clients: Vec<Client> = servers
+        .into_iter()
+        .filter(|server| !server.disabled)
+        .map(|server| Pool::shared().client(server, setup.clone()))
+        .collect();
+    let unknown = clients.iter().filter(|client| client.manifest().is_none());
+    let first = unknown.map(|client| first_start(client.clone(), notice));
+    futures::future::join_all(first).await;
+    let mut all = Vec::new();
+    for client in &clients {
+        for tool in tools_of(client) {
+            let deferred = tool.deferred();
+            all.push(Deferrable { tool: Arc::new(tool), deferred });
+        }
+    }
+    if let Some(resources) = Resources::of(&clients) {
+        all.push(Deferrable { tool: Arc::new(resources), deferred: None });
+    }
+    all
+}
+
+async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
+    let name = client.config().name.clone();
+    if client.failed_lately() {
+        notice(&format!(
+            "the MCP server `{name}` could not be started a moment ago, so its tools are missing; `sterna mcp test {name}` \
+             tries again"
+        ));
+        return;
+    }
+    notice(&format!("starting the MCP server `{name}` for the first time"));
+    if let Err(error) = client.connect().await {
+        notice(&format!("{error}; its tools are missing"));
+    }
+}
+
+/// For people: `connected` with the protocol's version, or what went wrong.
+pub fn told(state: &State) -> String {
+    match state {
+        State::Disconnected | State::Connecting => state.word().to_owned(),
+        State::Connected(version) => format!("connected ({version})"),
+        State::Failed(error) => format!("failed: {error}"),
+    }
+}
+
+const FILE_BYTES: u64 = 1 << 20;
