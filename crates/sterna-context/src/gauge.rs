@@ -49,9 +49,7 @@ impl Gauge {
                 }
             }
             Body::CompactionMissed { .. } => {
-                if std::mem::take(&mut self.came) {
-                    self.failures += 1;
-                }
+                self.failures += u32::from(std::mem::take(&mut self.came));
             }
             Body::InputAccepted(input) if input.compact.is_some() => self.failures = 0,
             _ => {}
