@@ -83,6 +83,7 @@ impl Reference {
                     origin: "test".into(),
                     given: None,
                     ended: None,
+                    compact: None,
                 }),
             );
             of.push(

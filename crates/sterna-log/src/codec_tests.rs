@@ -23,6 +23,7 @@ fn input(text: String) -> Body {
         origin: "cli".into(),
         given: None,
         ended: None,
+        compact: None,
     })
 }
 

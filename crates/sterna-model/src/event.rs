@@ -5,9 +5,9 @@
 use serde::Serialize;
 
 use crate::{
-    Billed, Choice, Decision, Delivery, ErrorClass, GrantScope, HookEvent, HookReport, HookSays, Limits,
-    Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus,
-    Transition, TurnNo, Untrusted, Usage, WaitId,
+    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent,
+    HookReport, HookSays, Limits, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo,
+    StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -124,6 +124,25 @@ pub enum EventKind {
         call_id: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+    },
+    /// A summary of the oldest part of the history is asked for.
+    #[serde(rename = "context.compacting")]
+    ContextCompacting { trigger: CompactTrigger, route: Route, tokens: u64 },
+    /// Requests carry less of the history from here on.
+    #[serde(rename = "context.compacted")]
+    ContextCompacted {
+        trigger: CompactTrigger,
+        stage: CompactStage,
+        tokens_before: u64,
+        tokens_after: u64,
+        /// The last record that requests carry no more, by its place in the history.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+        /// Results that are shown by their beginning.
+        cut: u64,
+        /// Why no summary was made, where one was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// All deltas of this correlation are void.
     #[serde(rename = "model.reset")]

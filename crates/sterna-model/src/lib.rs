@@ -4,6 +4,7 @@
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
 mod child;
+mod compact;
 mod effect;
 mod event;
 mod hook;
@@ -17,6 +18,7 @@ mod tool;
 mod usage;
 
 pub use child::*;
+pub use compact::*;
 pub use effect::*;
 pub use event::*;
 pub use hook::*;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, ChildEnd, ChildTurn, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan,
-    InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText,
-    Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome,
-    Untrusted, Usage, WaitId,
+    BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
+    Grant, HookRan, InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route,
+    RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo,
+    TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -141,6 +141,14 @@ pub enum Body {
         why: String,
     },
     Rewound(Rewound),
+
+    /// From here on requests carry less of the history.
+    Compacted(Box<Compacted>),
+    /// A compaction was asked for, and there was nothing to make smaller.
+    CompactionMissed {
+        trigger: CompactTrigger,
+        why: String,
+    },
     HookRan(Box<HookRan>),
 }
 
@@ -202,6 +210,9 @@ pub struct InputAccepted {
     /// It says how a child in the background ended, and what that cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Box<ChildEnd>>,
+    /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.

@@ -331,6 +331,7 @@ fn told(key: String, text: String, config: &TurnConfig) -> Body {
         origin: "agent".into(),
         given: Some(Box::new(config.given())),
         ended: None,
+        compact: None,
     })
 }
 

@@ -100,6 +100,34 @@ impl Runtime {
     ///
     /// Errors: `LogError::Conflict` when the key was used for other content, `LogError::Tombstone` for a deleted id.
     pub async fn submit(&self, submit: Submit) -> Result<Accepted, RuntimeError> {
+        self.accept(submit, None).await
+    }
+
+    /// Asks for a compaction: a turn of its own, which says nothing to the model. `focus` is what a summary keeps above
+    /// all. Like any input it survives a crash, waits for the turn that runs, and can be cancelled.
+    pub async fn compact(
+        &self,
+        session: &SessionId,
+        focus: &str,
+        config: TurnConfig,
+        origin: &str,
+    ) -> Result<Accepted, RuntimeError> {
+        // It makes no session.
+        self.0.parts.log.head(session).await?;
+        let submit = Submit {
+            session: Some(session.clone()),
+            key: None,
+            parts: Vec::new(),
+            delivery: Delivery::NextTurn,
+            origin: origin.to_owned(),
+            config,
+            live: true,
+            drive: true,
+        };
+        self.accept(submit, Some(focus.trim().to_owned())).await
+    }
+
+    async fn accept(&self, submit: Submit, compact: Option<String>) -> Result<Accepted, RuntimeError> {
         let env = &self.0.parts.env;
         let (id, fresh) = match &submit.session {
             Some(id) => (id.clone(), false),
@@ -125,6 +153,7 @@ impl Runtime {
                 origin: submit.origin.clone(),
                 given: Some(Box::new(submit.config.given())),
                 ended: None,
+                compact,
             }),
         };
         crate::secrets::clean(&mut input.body, &self.0.parts.secrets.of(&id));
@@ -487,7 +516,9 @@ impl Runtime {
                     Body::InputWithdrawn { inputs, .. } => &inputs[..],
                     Body::Intent(intent) => match &intent.what {
                         sterna_model::Intended::Model(model) => &model.inputs[..],
-                        sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => &[],
+                        sterna_model::Intended::Tool(_)
+                        | sterna_model::Intended::Undo(_)
+                        | sterna_model::Intended::Compact(_) => &[],
                     },
                     _ => &[],
                 };

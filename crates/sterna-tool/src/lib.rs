@@ -4,6 +4,7 @@
 //! tokio, files, sockets or a session's log.
 
 mod cancel;
+mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
 use futures::future::BoxFuture;
+pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
@@ -184,6 +186,8 @@ pub struct ToolContext {
     pub now: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// The session's world as its log tells it.
     pub view: Arc<SessionView>,
+    /// The session's own log, as text.
+    pub session: Arc<dyn SessionReader>,
     /// Environment for children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
     /// What holds the call's command lines: what policy was told when it judged them.
@@ -214,6 +218,8 @@ pub struct SessionView {
     pub deferred: Vec<ToolSpec>,
     /// Where the whole outputs come from that are text of strangers.
     pub untrusted: BTreeMap<Digest, String>,
+    /// Some result of this session was text of strangers.
+    pub strangers: bool,
 }
 
 /// What a call gives back.

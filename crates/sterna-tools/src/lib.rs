@@ -8,6 +8,7 @@ mod agent_types;
 mod apply_patch;
 mod ask_user;
 mod call_tool;
+mod context;
 mod edit;
 mod edit_match;
 mod file;
@@ -72,6 +73,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         agent(builtin_agents()),
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
+        Arc::new(context::Context::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(plan_mode::EnterPlan::new()),
         Arc::new(glob::Glob::new()),
@@ -108,6 +110,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "agent",
             "apply_patch",
             "ask_user",
+            "context",
             "edit",
             "enter_plan",
             "glob",

@@ -181,6 +181,12 @@ impl Text {
             EventKind::SessionRewound { to, .. } => {
                 self.note(&self.print.paint_err(&format!("rewound to record {to}"), Style::Yellow), out);
             }
+            EventKind::ContextCompacting { .. } => self.spin("compacting", Some(Instant::now())),
+            EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
+                let how = stage.word();
+                let line = format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}");
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::Gap { missed } => {
                 let line = format!("({missed} live events were missed)");
                 self.note(&self.print.paint_err(&line, Style::Dim), out);

@@ -138,6 +138,7 @@ impl Builder<'_> {
                     origin: self.agent.into(),
                     given: None,
                     ended: None,
+                    compact: None,
                 });
                 let seq = self.push(None, None, body)?;
                 self.waiting.push(seq);
@@ -171,6 +172,7 @@ impl Builder<'_> {
                 origin: self.agent.into(),
                 given: None,
                 ended: None,
+                compact: None,
             });
             let seq = self.push(None, None, body)?;
             self.waiting.push(seq);

@@ -153,6 +153,7 @@ pub fn input(text: &str, key: Option<&str>) -> Draft {
         origin: "cli".into(),
         given: None,
         ended: None,
+        compact: None,
     };
     draft(2_000, Body::InputAccepted(body))
 }

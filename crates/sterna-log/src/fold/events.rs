@@ -1,10 +1,10 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
 use sterna_model::{
-    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectResult,
-    ErrorRef, Event, EventKind, Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef,
-    Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars,
-    input_text, placeholders,
+    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
+    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure,
+    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text,
+    dollars, input_text, placeholders,
 };
 
 use super::Folded;
@@ -48,12 +48,14 @@ impl StepState {
                     self.started.clear();
                     self.open = 0;
                 }
+                Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
                 Intended::Tool(_) | Intended::Undo(_) => {
                     if let Some(started) = self.started.get_mut(intent.key.ordinal as usize) {
                         *started = true;
                     }
                 }
             },
+            Body::Attempt(attempt) if attempt.key.kind == EffectKind::Compact => {}
             Body::Attempt(attempt) => self.attempt = attempt.attempt + 1,
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
@@ -62,7 +64,7 @@ impl StepState {
                     self.open = self.calls.len();
                 }
                 EffectResult::Tool(_) => self.open = self.open.saturating_sub(1),
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             Body::WaitOpened(opened) => {
                 let question = matches!(opened.on, WaitOn::Questions(_));
@@ -138,7 +140,10 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         }
         Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
         Body::InputAccepted(input) => {
-            let text = input_text(&input.parts);
+            let text = match &input.compact {
+                Some(focus) => format!("/compact {focus}").trim_end().to_owned(),
+                None => input_text(&input.parts),
+            };
             let notice = secrets_notice(&text);
             let accepted = EventKind::InputAccepted {
                 input: record.seq,
@@ -206,6 +211,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 attempt: intent.attempt,
                 at_ms: record.at,
             }],
+            Intended::Compact(compact) => vec![EventKind::ContextCompacting {
+                trigger: compact.trigger,
+                route: compact.model.route.clone(),
+                tokens: compact.tokens,
+            }],
             Intended::Undo(tool) => {
                 let (call_id, name) = (&tool.call_id, &tool.name);
                 let message = format!(
@@ -214,6 +224,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 vec![EventKind::Warning { code: "undo".into(), message }]
             }
         },
+        Body::Attempt(attempt) if attempt.key.kind == EffectKind::Compact => {
+            let message = format!("a summary was asked for and lost: {}", attempt.failure.message);
+            let warning = EventKind::Warning { code: "compaction".into(), message };
+            std::iter::once(warning).chain(usage(folded)).collect()
+        }
         Body::Attempt(attempt) => {
             let failure = &attempt.failure;
             let mut kinds = vec![EventKind::ModelReset {
@@ -234,6 +249,18 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             EffectResult::Model(model) => model_ended(folded, model),
             EffectResult::ModelFailed(failure) => model_failed(folded, failure),
             EffectResult::Tool(result) => tool_ended(folded, record, &outcome.key, result),
+            EffectResult::Summary(summary) => {
+                let mut kinds: Vec<EventKind> = usage(folded).into_iter().collect();
+                if let Some(why) = &summary.failed {
+                    let message = format!("no summary was made: {why}");
+                    kinds.push(EventKind::Warning { code: "compaction".into(), message });
+                }
+                if kinds.is_empty() {
+                    let message = "a summary was made".to_owned();
+                    kinds.push(EventKind::Warning { code: "compaction".into(), message });
+                }
+                kinds
+            }
         },
         Body::InDoubt { key, resolution } => {
             let (call_id, name) = state.call(key);
@@ -336,6 +363,19 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         Body::CheckpointMissed { root, why } => {
             let message = format!("what this step changes in {root} cannot be undone: {why}");
             vec![EventKind::Warning { code: "checkpoint_missed".into(), message }]
+        }
+        Body::Compacted(compacted) => vec![EventKind::ContextCompacted {
+            trigger: compacted.trigger,
+            stage: compacted.stage,
+            tokens_before: compacted.tokens_before,
+            tokens_after: compacted.tokens_after,
+            to: compacted.archive.map(|archive| archive.to),
+            cut: compacted.cut.len() as u64,
+            failed: compacted.failed.clone(),
+        }],
+        Body::CompactionMissed { trigger, why } => {
+            let message = format!("nothing was compacted ({}): {why}", trigger.word());
+            vec![EventKind::Warning { code: "compaction".into(), message }]
         }
         Body::HookRan(ran) => vec![EventKind::HookRan {
             event: ran.event,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sterna_model::{
-    Billed, Body, ChildEnd, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, Ruling, StepNo, TurnNo,
-    Usage, dollars,
+    Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
+    Ruling, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -15,6 +15,8 @@ pub enum Source {
     Turn,
     /// Child sessions, with what their own children used up.
     Child,
+    /// Summaries of what a window could not hold any more.
+    Compaction,
 }
 
 impl Source {
@@ -22,6 +24,14 @@ impl Source {
         match self {
             Self::Turn => "turn",
             Self::Child => "child",
+            Self::Compaction => "compaction",
+        }
+    }
+
+    fn of(key: &EffectKey) -> Self {
+        match key.kind {
+            EffectKind::Model | EffectKind::Tool => Self::Turn,
+            EffectKind::Compact => Self::Compaction,
         }
     }
 }
@@ -91,19 +101,24 @@ impl Ledger {
             }
             Body::Intent(intent) => match &intent.what {
                 sterna_model::Intended::Model(model) => self.route = Some(model.route.clone()),
+                sterna_model::Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
                 sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => {}
             },
-            Body::Attempt(attempt) => self.add(record, attempt.route.clone(), &attempt.failure.billed),
+            Body::Attempt(attempt) => {
+                let source = Source::of(&attempt.key);
+                self.add(record, source, attempt.route.clone(), &attempt.failure.billed);
+            }
             Body::Outcome(outcome) => {
                 let billed = match &outcome.result {
                     EffectResult::Model(model) => &model.billed,
+                    EffectResult::Summary(summary) => &summary.billed,
                     // Its last attempt has a row already, unless this outcome says that there was more.
                     EffectResult::ModelFailed(failure) if failure.billed == Billed::default() => return,
                     EffectResult::ModelFailed(failure) => &failure.billed,
                     EffectResult::Tool(_) => return,
                 };
                 if let Some(route) = self.route.clone() {
-                    self.add(record, route, billed);
+                    self.add(record, Source::of(&outcome.key), route, billed);
                 }
             }
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.add_child(record, end),
@@ -149,13 +164,13 @@ impl Ledger {
         self.last.as_ref()
     }
 
-    fn add(&mut self, record: &Record, route: Route, billed: &Billed) {
-        self.add_to(Source::Turn, record.at, &route, billed, 1);
+    fn add(&mut self, record: &Record, source: Source, route: Route, billed: &Billed) {
+        self.add_to(source, record.at, &route, billed, 1);
         self.last = Some(LedgerRow {
             at: record.at,
             turn: record.turn.unwrap_or(0),
             step: record.step.unwrap_or(0),
-            source: Source::Turn,
+            source,
             route,
             billed: billed.clone(),
         });

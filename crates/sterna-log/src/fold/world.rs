@@ -91,7 +91,7 @@ impl World {
                         self.deny(&outcome.key, &result.view);
                     }
                 }
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             // A grant for once is the answer to its wait, and nothing more. One that is stored holds where it is stored.
             Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once || grant.scope.is_stored() => {}
@@ -138,6 +138,8 @@ impl World {
             | Body::WaitResolved { .. }
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. }
+            | Body::Compacted(_)
+            | Body::CompactionMissed { .. }
             | Body::HookRan(_) => {}
         }
     }

@@ -116,6 +116,7 @@ impl World {
             progress: Arc::new(move |text| heard.lock().unwrap().push(text)),
             now: Arc::new(|| 0),
             view: Arc::new(SessionView::default()),
+            session: Arc::new(sterna_tool::NoSession),
             env: Arc::new(BTreeMap::new()),
             confine: Arc::default(),
             answers: None,

@@ -3,9 +3,9 @@
 use sterna_llm::catalog;
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
-    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, Millis,
-    ModelOutcome, OnAsk, Outcome, Part, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus, WaitId,
-    WaitOn, WaitOpened, wait_id,
+    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, Millis,
+    ModelOutcome, OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus,
+    WaitId, WaitOn, WaitOpened, wait_id,
 };
 
 use super::want::Ready;
@@ -163,6 +163,9 @@ impl Driver {
     }
 
     fn model_ended(&mut self, key: EffectKey, attempt: u32, end: ModelEnd) -> Result<(), RuntimeError> {
+        if key.kind == EffectKind::Compact {
+            return self.summary_ended(key, attempt, end);
+        }
         match end {
             ModelEnd::Answered(mut outcome) => {
                 self.price(&mut outcome.billed);
@@ -267,8 +270,12 @@ impl Driver {
 
     /// Fills in the cost where the provider told only tokens.
     pub(super) fn price(&self, billed: &mut Billed) {
+        self.price_on(&self.route(), billed);
+    }
+
+    pub(super) fn price_on(&self, route: &Route, billed: &mut Billed) {
         if billed.cost.is_none() && billed.usage.total() > 0 {
-            let info = self.rt.parts.provider.model(&self.route());
+            let info = self.rt.parts.provider.model(route);
             billed.cost =
                 info.ok().and_then(|info| info.price).map(|price| catalog::cost(&price, &billed.usage));
         }

@@ -3,6 +3,7 @@
 
 mod caps;
 mod child;
+pub(crate) mod compact;
 mod follow;
 mod handle;
 mod hooks;
@@ -692,6 +693,7 @@ impl Driver {
             children: children.collect(),
             deferred: Vec::new(),
             untrusted: self.state.strangers.clone(),
+            strangers: self.state.heard_strangers,
         });
     }
 
@@ -703,7 +705,7 @@ impl Driver {
     }
 
     fn model_key(&self, key: &EffectKey) -> bool {
-        key.kind == EffectKind::Model
+        matches!(key.kind, EffectKind::Model | EffectKind::Compact)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
 use crate::strangers;
 
@@ -48,6 +49,7 @@ impl Driver {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
             Effect::CallTool(call) => self.want_tool(call),
+            Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
 
@@ -119,20 +121,29 @@ impl Driver {
         let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
         let facts = TurnFacts::of(&turn).schema_native(schema_native);
+        self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let history = items();
+        let body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+        if self.make_room(&call.inputs, &route, &info, max_output, body.bytes).await? {
+            return Ok(true);
+        }
+        let items = || self.state.transcript.with(&call.inputs);
+        let world = &self.state.folded.world;
+        let request = |items, max_output| -> Request {
+            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
+        };
+        let (history, mut body) = (items(), body);
         let left_out = left_out(&history, &route);
-        let mut body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
         let hold = match self.reserve(&call.key, body.bytes, max_output, info.price.as_ref()) {
             Ok((room, hold)) => {
                 if room < max_output {
                     max_output = room;
-                    body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+                    body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
                 }
                 hold
             }
@@ -227,6 +238,7 @@ impl Driver {
         }
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;
+        self.bring_summary().await?;
         let request = derive(
             &prompt,
             self.state.transcript.with(&[]),
@@ -685,6 +697,7 @@ impl Driver {
             ),
             now,
             view,
+            session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
             env: child_env,
             confine: Arc::default(),
             answers,
@@ -701,7 +714,7 @@ impl Driver {
         strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
     }
 
-    async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -713,13 +726,16 @@ impl Driver {
         }
         let agent = self.state.machine.session().and_then(|session| session.spawned.as_deref());
         let (tools, secrets) = (&self.rt.parts.tools, &self.rt.parts.secrets);
-        let made = self.config.prompt.prompt(tools, &turn.tools, &turn.deferred, agent, secrets);
+        let made = self.config.prompt.prompt(tools, turn, agent, secrets);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)
     }
 
-    async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn stored_prompt(
+        &self,
+        manifest: &sterna_model::Digest,
+    ) -> Result<Prompt, RuntimeError> {
         crate::replay::load_prompt(&self.rt.parts.blobs, manifest)
             .await
             .map_err(|e: PromptError| RuntimeError::Refused(e.to_string()))
@@ -741,7 +757,7 @@ impl Driver {
         match self.state.machine.next() {
             sterna_turn::Next::Effects(effects) => match effects.into_iter().next() {
                 Some(Effect::CallModel(call)) => (call.failures, call.waited_ms),
-                Some(Effect::CallTool(_)) | None => (0, 0),
+                Some(Effect::CallTool(_) | Effect::Compact(_)) | None => (0, 0),
             },
             _ => (0, 0),
         }

@@ -59,8 +59,9 @@ impl HookFold {
                 EffectResult::Tool(tool) => {
                     self.ended.insert(outcome.key.ordinal, (tool.status, tool.duration_ms));
                 }
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
+            Body::Attempt(attempt) if attempt.key.kind == sterna_model::EffectKind::Compact => {}
             Body::Attempt(attempt) => self.failures.push(Failure {
                 step: attempt.key.step,
                 attempt: attempt.attempt,

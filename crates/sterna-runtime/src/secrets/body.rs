@@ -16,7 +16,10 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
     };
     let parts = |parts: &mut Vec<InputPart>| parts.iter_mut().for_each(|InputPart::Text(said)| text(said));
     match body {
-        Body::InputAccepted(input) => parts(&mut input.parts),
+        Body::InputAccepted(input) => {
+            parts(&mut input.parts);
+            input.compact.iter_mut().for_each(text);
+        }
         Body::InputEdited { parts: edited, .. } => parts(edited),
         Body::TitleSet { title, .. } => text(title),
         Body::CancelRequested { reason, .. } => text(reason),
@@ -28,6 +31,10 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             EffectResult::Model(model) => answer(model, secrets),
             EffectResult::ModelFailed(failure) => text(&mut failure.message),
             EffectResult::Tool(result) => tool(result, secrets),
+            EffectResult::Summary(summary) => {
+                text(&mut summary.text);
+                summary.failed.iter_mut().for_each(text);
+            }
         },
         Body::WaitOpened(opened) => match &mut opened.on {
             WaitOn::Approval(approval) => {
@@ -58,6 +65,9 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         | Body::InputWithdrawn { .. }
         | Body::TurnStarted(_)
         | Body::TurnCommitted(_)
+        // What they hold was cleaned when it was said.
+        | Body::Compacted(_)
+        | Body::CompactionMissed { .. }
         | Body::Intent(_)
         | Body::InDoubt { .. }
         | Body::LimitReached { .. }

@@ -89,6 +89,7 @@ pub fn foreign(append: &Append, text: &str, delivery: Delivery) -> Act {
         origin: "test".into(),
         given: None,
         ended: None,
+        compact: None,
     });
     Act::First(Append {
         session: append.session.clone(),

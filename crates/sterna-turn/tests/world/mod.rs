@@ -74,6 +74,7 @@ pub fn input(text: &str, delivery: Delivery) -> Body {
         origin: "test".into(),
         given: None,
         ended: None,
+        compact: None,
     })
 }
 
@@ -257,6 +258,10 @@ impl RandomWorld<'_> {
                     match &effects[n] {
                         Effect::CallModel(call) => self.model(call),
                         Effect::CallTool(call) => self.tool(call),
+                        Effect::Compact(wanted) => {
+                            let (trigger, why) = (wanted.trigger, "nothing is left".into());
+                            self.push(Body::CompactionMissed { trigger, why });
+                        }
                     }
                 }
                 Next::Wait(waits) => {

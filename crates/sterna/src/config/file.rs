@@ -20,6 +20,8 @@ struct ConfigFile {
     /// Routes that take over, in this order, when the one before them fails for good. Only providers that are named here
     /// are ever asked.
     fallback: Option<Vec<String>>,
+    /// The model that sums up what a window cannot hold any more; the session's own by default.
+    compact_model: Option<String>,
     /// How far an agent may go before it has to ask.
     mode: Option<ModeWord>,
     /// What happens when policy asks and nobody is at a terminal.

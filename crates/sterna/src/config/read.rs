@@ -13,6 +13,7 @@ use super::{ConfigError, Settings, provider, web};
 pub(super) const KEYS: &[&str] = &[
     "model",
     "fallback",
+    "compact_model",
     "mode",
     "on_ask",
     "in_doubt",
@@ -151,6 +152,9 @@ impl Reader<'_> {
         let limits = &mut settings.limits;
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
+            "compact_model" => {
+                settings.compact_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
+            }
             "fallback" => {
                 let mut routes: Vec<sterna_model::Route> = Vec::new();
                 for text in node.texts()? {

@@ -25,6 +25,7 @@ impl Settings {
         let mut rows = vec![
             self.row("model", json!(self.model)),
             self.row("fallback", json!(self.fallback)),
+            self.row("compact_model", json!(self.compact_model)),
             self.row("mode", json!(self.mode.unwrap_or_default())),
             self.row("on_ask", json!(self.on_ask.unwrap_or(OnAsk::Deny))),
             self.row("in_doubt", json!(self.in_doubt.unwrap_or_default())),

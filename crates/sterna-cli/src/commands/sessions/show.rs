@@ -148,6 +148,11 @@ fn told(print: &Print, event: &Event) -> String {
             let how = stop.map_or("finished", |stop| stop.word());
             dim(format!("← {child} {how}, {steps} steps"))
         }
+        EventKind::ContextCompacting { .. } => String::new(),
+        EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
+            let how = stage.word();
+            dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))
+        }
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
         EventKind::CancelRequested { by, reason } => {
             dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))
