@@ -533,7 +533,6 @@ impl Builder {
         let env: Arc<dyn Env> = self.env.unwrap_or_else(|| {
             Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
         });
-        #[cfg_attr(not(feature = "mcp"), expect(unused_mut, reason = "only servers add to them"))]
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
