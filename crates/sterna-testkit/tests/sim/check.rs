@@ -367,7 +367,7 @@ fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
         seen.records.iter().find_map(|record| match &record.body {
             Body::Outcome(outcome) if outcome.key == *key => match &outcome.result {
                 EffectResult::Tool(tool) => Some(tool.status),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => None,
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
             },
             _ => None,
         })
