@@ -74,6 +74,9 @@ pub struct Ask<'a> {
     pub untrusted: &'a [&'a str],
     /// Resolves the symlinks of an absolute path component by component, `..` included, as far as it exists.
     pub resolve: &'a dyn Fn(&Path) -> PathBuf,
+    /// Why git's reading commands in this folder may do more than read: a setting of the repository there, as
+    /// `suspect_setting` judges it. `None`: they only read.
+    pub git: &'a dyn Fn(&Path) -> Option<String>,
 }
 
 /// The answer.
@@ -607,7 +610,10 @@ impl Judge<'_> {
     }
 
     fn command(&mut self, command: &SimpleCommand, cwds: &mut Vec<PathBuf>) {
-        let effects = programs::effects(command);
+        let mut effects = programs::effects(command);
+        if effects.git && effects.class == Class::Known && !effects.touches.is_empty() && !self.glimpsing {
+            effects.class = self.git(&effects.git_folders, cwds);
+        }
         let texts = texts_to_restrict(command);
         let shown = joined(&command.argv);
         let hit =
@@ -670,6 +676,22 @@ impl Judge<'_> {
                 self.unknown("too many changes of folder".into());
             }
         }
+    }
+
+    /// What a reading command of git's is in these folders.
+    fn git(&self, folders: &[Word], cwds: &[PathBuf]) -> Class {
+        for cwd in cwds {
+            let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
+            match folders.iter().try_fold(cwd.clone(), from) {
+                None => return Class::Unknown("the home folder is not known".into()),
+                Some(folder) => {
+                    if let Some(why) = (self.ask.git)(&folder) {
+                        return Class::Arbitrary(format!("the repository may make git run a program: {why}"));
+                    }
+                }
+            }
+        }
+        Class::Known
     }
 
     fn word(&mut self, how: How, word: &Word, reach: Reach, by: By, cwds: &[PathBuf]) {

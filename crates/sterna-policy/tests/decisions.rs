@@ -118,6 +118,35 @@ fn a_sandbox_lets_pass_what_it_holds() {
 }
 
 #[test]
+fn git_in_a_repository_of_strangers_is_a_program_that_may_do_anything() {
+    let none = rules("");
+    let decision = |sandbox, mode, call: &str| judge_in(sandbox, mode, &none, &[], call).decision;
+    for call in [
+        "$ cd hostile && git log -p",
+        "$ git -C hostile status",
+        "$ git -C . -C hostile blame a",
+        "$ (cd hostile; git show)",
+        "$ env git -C hostile branch -a",
+    ] {
+        assert_eq!(decision(Sandbox::None, Mode::Execute, call), Decision::Ask, "{call}");
+        // It is held there like any program, and by no mode that asks for each that writes.
+        assert_eq!(decision(Sandbox::Landlock, Mode::Execute, call), Decision::Allow, "{call}");
+        for sandbox in Sandbox::ALL {
+            assert_eq!(decision(sandbox, Mode::Ask, call), Decision::Ask, "{call}");
+            assert_eq!(decision(sandbox, Mode::AcceptEdits, call), Decision::Ask, "{call}");
+            assert_eq!(decision(sandbox, Mode::Plan, call), Decision::Deny, "{call}");
+        }
+    }
+    for call in ["$ git status", "$ git -C hostile --version", "$ cd hostile; ls"] {
+        assert_eq!(decision(Sandbox::None, Mode::Ask, call), Decision::Allow, "{call}");
+    }
+    let named = judge(Mode::Ask, &none, &[], "$ git -C hostile diff");
+    assert!(named.reason.contains("diff.x.textconv") && named.reason.contains(".git/config"), "{}", named.reason);
+    let allowed = rules("allow Shell(git *)");
+    assert_eq!(judge(Mode::Ask, &allowed, &[], "$ cd hostile; git diff").decision, Decision::Allow);
+}
+
+#[test]
 fn a_grant_covers_its_own_content_until_it_expires() {
     let none = rules("");
     let asking = rules("ask Shell(git status); deny Shell(rm *)");

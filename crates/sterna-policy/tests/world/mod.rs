@@ -111,6 +111,11 @@ pub fn grant(text: &str, expires: Option<u64>) -> Grant {
     }
 }
 
+/// A repository of strangers, and none elsewhere.
+fn suspect(folder: &Path) -> Option<String> {
+    folder.starts_with(Path::new(ROOT).join("hostile")).then(|| "`diff.x.textconv` in .git/config".into())
+}
+
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
     judge_in(Sandbox::None, mode, rules, grants, text)
 }
@@ -146,5 +151,6 @@ pub fn judge_tainted(
         sandbox,
         untrusted,
         resolve: &resolve,
+        git: &suspect,
     })
 }

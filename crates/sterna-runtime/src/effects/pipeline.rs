@@ -303,6 +303,7 @@ fn verdict(
         sandbox,
         untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
+        git: &|folder| env.git_suspect(folder),
     })
 }
 
