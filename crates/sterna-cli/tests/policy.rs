@@ -176,7 +176,8 @@ fn list_shows_rules_in_the_order_of_the_decision() {
 
 #[test]
 fn a_repository_of_strangers_runs_nothing_in_the_modes_that_only_read() {
-    let lines = ["git log -p", "git show", "git diff", "git status", "git blame a.x", "cd . && git -C . diff"];
+    let lines =
+        ["git log -p", "git show", "git diff", "git status", "git blame a.x", "cd . && git -C . diff"];
     let calls: Vec<Value> =
         lines.iter().map(|line| json!({"name": "shell", "arguments": {"command": line}})).collect();
     let script = format!("{}\n{{\"text\":\"seen\"}}", json!({ "calls": calls }));
@@ -196,6 +197,7 @@ fn a_repository_of_strangers_runs_nothing_in_the_modes_that_only_read() {
         git(&["add", "a.x"]);
         git(&["commit", "-q", "-m", "x"]);
     }
+    world.config("max_consecutive_denials = 100\n");
     let statuses = |mode: &str| -> Vec<String> {
         let done = world.sterna(&["run", "-m", "scripted:s.jsonl", "--json", "--mode", mode, "x"]);
         assert_eq!(done.code, 0, "{done:?}");
@@ -221,7 +223,7 @@ fn a_repository_of_strangers_runs_nothing_in_the_modes_that_only_read() {
     }
     // In a sandbox it runs, and what it runs is held; without one it asks.
     git(&["config", "diff.x.textconv", &format!("sh -c 'touch ../marker'; {touch}")]);
-    world.config("sandbox = \"none\"\n");
+    world.config("max_consecutive_denials = 100\nsandbox = \"none\"\n");
     assert_eq!(statuses("execute"), ["denied"; 6]);
     assert!(!marker.exists());
 }

@@ -418,7 +418,8 @@ mod tests {
     #[test]
     fn what_is_switched_off_is_so_in_the_command_s_own_repository_only() {
         let on = |_: &str| true;
-        for key in ["[core] fsmonitor = m", "[core] pager = m", "[core] hooksPath = m", "[diff] external = m"] {
+        for key in ["[core] fsmonitor = m", "[core] pager = m", "[core] hooksPath = m", "[diff] external = m"]
+        {
             assert_eq!(suspect_setting(key, true, &on), None, "{key}");
             assert!(suspect_setting(key, false, &on).is_some(), "{key}");
         }

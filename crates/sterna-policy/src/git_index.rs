@@ -132,11 +132,8 @@ mod tests {
 
     #[test]
     fn submodules_are_found_in_every_version() {
-        let entries = [
-            (0o100_644, "a/b", 0, "a/b"),
-            (0o160_000, "a/longer", 1, "longer"),
-            (0o160_000, "z", 8, "z"),
-        ];
+        let entries =
+            [(0o100_644, "a/b", 0, "a/b"), (0o160_000, "a/longer", 1, "longer"), (0o160_000, "z", 8, "z")];
         for version in 2..=4 {
             let bytes = index(version, &entries);
             assert_eq!(submodules(&bytes, false), Ok(vec!["a/longer".to_owned(), "z".to_owned()]));

@@ -141,7 +141,11 @@ fn git_in_a_repository_of_strangers_is_a_program_that_may_do_anything() {
         assert_eq!(decision(Sandbox::None, Mode::Ask, call), Decision::Allow, "{call}");
     }
     let named = judge(Mode::Ask, &none, &[], "$ git -C hostile diff");
-    assert!(named.reason.contains("diff.x.textconv") && named.reason.contains(".git/config"), "{}", named.reason);
+    assert!(
+        named.reason.contains("diff.x.textconv") && named.reason.contains(".git/config"),
+        "{}",
+        named.reason
+    );
     let allowed = rules("allow Shell(git *)");
     assert_eq!(judge(Mode::Ask, &allowed, &[], "$ cd hostile; git diff").decision, Decision::Allow);
 }

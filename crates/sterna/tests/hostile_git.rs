@@ -95,7 +95,8 @@ fn what_git_would_run_is_found_and_what_is_not_found_does_not_run() {
         let repo = world.repository("repo");
         let marker = world.at("marker");
         let program = world.at("program");
-        fs::write(&program, format!("#!/bin/sh\ntouch {}\ncat \"$1\" 2>/dev/null\n", marker.display())).unwrap();
+        fs::write(&program, format!("#!/bin/sh\ntouch {}\ncat \"$1\" 2>/dev/null\n", marker.display()))
+            .unwrap();
         let mut mode = fs::metadata(&program).unwrap().permissions();
         std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
         fs::set_permissions(&program, mode).unwrap();
@@ -118,7 +119,8 @@ fn what_git_would_run_is_found_and_what_is_not_found_does_not_run() {
         // Times that git cannot trust make it look into the file.
         fs::write(repo.join("a.x"), "ten\n").unwrap();
         let why = git_suspect(&repo);
-        let named = why.as_ref().is_some_and(|why| why.contains(&key.to_lowercase()) && why.contains("config"));
+        let named =
+            why.as_ref().is_some_and(|why| why.contains(&key.to_lowercase()) && why.contains("config"));
         assert_eq!((why.is_some(), named), (found, found), "{key}: {why:?}");
         reading.iter().for_each(|args| quiet(&repo, args));
         assert_eq!(marker.exists(), runs, "{key}: what git does by itself");

@@ -108,6 +108,7 @@ pub fn grant(text: &str, expires: Option<u64>) -> Grant {
         scope: GrantScope::Session,
         content: content(text),
         expires,
+        permits: None,
     }
 }
 

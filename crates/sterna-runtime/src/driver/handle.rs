@@ -201,6 +201,7 @@ impl Driver {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
             ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
             ToolEnd::EnterPlan => self.enter_plan(key),
+            ToolEnd::Permit { permits, scope } => self.permit(key, permits, scope),
             ToolEnd::Plan { slug, content } => self.submit_plan(key, slug, content),
         }
     }
