@@ -6,7 +6,7 @@ mod world;
 
 use std::path::PathBuf;
 
-use sterna_model::{Decision, Grant, Mode, PathAccess, PermittedPath, Permits};
+use sterna_model::{Decision, Grant, Mode, PathAccess, Permits, PermittedPath};
 use sterna_policy::Sandbox;
 use world::{grant, judge, judge_in, judge_tainted, rules};
 
@@ -120,7 +120,8 @@ fn a_host_counts_with_what_was_read_when_it_was_permitted() {
     ] {
         let held = permit(&[], &["docs.rs"], given);
         let rules = [none.clone(), builtin.clone()].concat();
-        let judged = |call: &str| judge_tainted(Sandbox::Landlock, Mode::Execute, &rules, &[&held], now, call);
+        let judged =
+            |call: &str| judge_tainted(Sandbox::Landlock, Mode::Execute, &rules, &[&held], now, call);
         assert_eq!(judged("web docs.rs").decision, want, "{given} {now:?}");
         assert_eq!(judged("$ make").bounds.hosts.is_empty(), want == Decision::Ask, "{given} {now:?}");
     }
