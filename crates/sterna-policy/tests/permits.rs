@@ -87,7 +87,6 @@ fn what_denies_and_what_shows_comes_before_a_permit() {
         (Mode::Execute, "deny Write(/opt/a)", "write /opt/a", Decision::Deny),
         (Mode::Execute, "deny Web(docs.rs)", "web docs.rs", Decision::Deny),
         (Mode::Execute, "ask Write(/opt/a)", "write /opt/a", Decision::Allow),
-        (Mode::Execute, "ask write", "write /opt/a", Decision::Ask),
         (Mode::Execute, "", "read /home/me/.ssh/id_rsa", Decision::Deny),
         (Mode::Plan, "", "write /opt/a", Decision::Deny),
         (Mode::Pair, "", "write /opt/a", Decision::Ask),
