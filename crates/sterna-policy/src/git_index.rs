@@ -29,7 +29,7 @@ pub fn submodules(index: &[u8], long_names: bool) -> Result<Vec<String>, &'stati
         } else {
             path.clear();
         }
-        path.extend_from_slice(at.to_nul()?);
+        path.extend_from_slice(at.until_nul()?);
         if version != 4 {
             // Entries are padded to a multiple of 8 bytes, with one NUL at least.
             let used = at.at - begin;
@@ -87,7 +87,7 @@ impl<'a> Cursor<'a> {
         Ok(value)
     }
 
-    fn to_nul(&mut self) -> Result<&'a [u8], &'static str> {
+    fn until_nul(&mut self) -> Result<&'a [u8], &'static str> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == 0).ok_or(CUT)?;
         let text = self.take(length)?;
