@@ -27,6 +27,7 @@ mod pdf;
 mod plan_mode;
 mod read;
 mod recall;
+mod request_permission;
 mod sandbox;
 mod schema;
 mod screen;
@@ -84,6 +85,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(notebook_edit::NotebookEdit::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
+        Arc::new(request_permission::RequestPermission::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(plan_mode::SubmitPlan::new()),
@@ -121,6 +123,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "notebook_edit",
             "read",
             "recall",
+            "request_permission",
             "shell",
             "shell_input",
             "submit_plan",

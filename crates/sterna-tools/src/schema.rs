@@ -107,6 +107,7 @@ mod tests {
     fn the_arguments_are_those_that_are_promised() {
         // Names in the order of the alphabet; `!` marks what is required.
         let promised = [
+            ("agent", "background id max_steps op! task text timeout_s tools type"),
             ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
             ("context", ""),
@@ -120,6 +121,7 @@ mod tests {
             ("notebook_edit", "after cell op! path! source type"),
             ("read", "limit offset pages path!"),
             ("recall", "limit offset query ref"),
+            ("request_permission", "filesystem network reason! scope"),
             ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
             ("shell_input", "close job! text! wait_ms"),
             ("submit_plan", "content! slug!"),
