@@ -5,6 +5,7 @@
 
 mod deferred;
 mod derive;
+mod files;
 mod injection;
 mod project;
 mod prompt;
@@ -13,6 +14,7 @@ mod untrusted;
 
 pub use deferred::deferred_section;
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use files::{Form, Loaded, has_files, reference, show, wanted};
 pub use injection::injections;
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};

@@ -9,6 +9,7 @@ use sterna_model::{
     ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
+use crate::files::{self, said};
 use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
@@ -152,6 +153,7 @@ impl Transcript {
         let (_, at) = self.begun.iter().find(|(begun, _)| *begun == seq)?;
         match &**self.items.get(*at)? {
             Item::User(texts) => Some(texts.join("\n")),
+            Item::Mixed(parts) => Some(said(parts)),
             Item::Assistant(_) | Item::Results(_) => None,
         }
     }
@@ -240,10 +242,10 @@ impl Transcript {
 
     fn boundary(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
         let results = self.open.iter().map(|open| Arc::new(Item::Results(open.close())));
-        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|parts| {
-            let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
-            Arc::new(Item::User(texts))
-        });
+        let heard = inputs
+            .iter()
+            .filter_map(|seq| self.inputs.get(seq))
+            .map(|parts| Arc::new(files::user_item(parts)));
         let told = self.notes.iter().map(|note| note.to_string()).collect::<Vec<_>>();
         let told = (!told.is_empty()).then(|| Arc::new(Item::User(told)));
         results.chain(told).chain(heard).collect()
@@ -292,6 +294,7 @@ impl Transcript {
                 name: call.name.clone(),
                 text,
                 failed: result.status != ToolStatus::Ok,
+                files: files::result_files(result),
             }));
         }
     }
@@ -305,6 +308,7 @@ impl OpenStep {
             name: call.name.clone(),
             text: OUTCOME_UNKNOWN.to_owned(),
             failed: true,
+            files: Vec::new(),
         };
         self.calls
             .iter()

@@ -131,6 +131,7 @@ impl Reference {
                         prefix_broken: Vec::new(),
                         left_out: 0,
                         schema_native: false,
+                        files: None,
                     }),
                 })),
             );
@@ -232,6 +233,7 @@ impl Reference {
                         started_at: 1,
                         duration_ms: 1,
                         untrusted: None,
+                        attachments: Vec::new(),
                     }),
                 })),
             );

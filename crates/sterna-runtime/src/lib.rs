@@ -11,6 +11,7 @@ mod driver;
 mod effects;
 mod env;
 mod error;
+mod files;
 mod hooks;
 mod hub;
 mod kept;
@@ -36,6 +37,7 @@ pub use checkpoints::{
 pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
+pub use files::{FilesError, MAX_FILES, MAX_FILES_BYTES};
 pub use hooks::{
     BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet,
     HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,

@@ -7,7 +7,7 @@ use sterna_log::SharedBlobs;
 use sterna_model::{Body, Digest, EffectKey, Intended, Manifest, Seq, SessionId};
 
 use crate::state::{State, for_each_record};
-use crate::{Parts, RuntimeError};
+use crate::{Parts, RuntimeError, files};
 
 /// What a replay found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,6 +52,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
     let mut state = State::default();
     let mut prompts: Option<(Digest, Prompt)> = None;
     let mut cache = EncodeCache::default();
+    let mut shown = sterna_context::Loaded::new();
     let mut found = Replayed {
         session: session.clone(),
         records: records.len() as u64,
@@ -81,9 +82,12 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
             let Some(turn) = state.turn.clone() else {
                 return Err(RuntimeError::NoTurn(owner.clone()));
             };
+            let items = state.transcript.with(&model.inputs);
+            let sight = model.files.map(|files| files.sight).unwrap_or_default();
+            let (items, _) = files::shown(items, sight, &parts.blobs, &mut shown).await?;
             let request = derive(
                 &prompt,
-                state.transcript.with(&model.inputs),
+                items,
                 &state.folded.world,
                 &TurnFacts::of(&turn).schema_native(model.schema_native),
                 &model.route,

@@ -5,12 +5,14 @@
 
 mod apply_patch;
 mod ask_user;
+pub mod attach;
 mod call_tool;
 mod edit;
 mod edit_match;
 mod file;
 mod glob;
 mod grep;
+mod image;
 mod job_kill;
 mod job_output;
 mod jobs;

@@ -10,8 +10,9 @@ use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
-    ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
-    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn, wait_id,
+    ErrorClass, FilesSent, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop,
+    Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn,
+    wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
@@ -25,7 +26,7 @@ use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
 use crate::secrets::CleanBlobs;
-use crate::strangers;
+use crate::{files, strangers};
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -92,16 +93,18 @@ impl Driver {
             }
             Some(intent) => {
                 let info = self.rt.parts.provider.model(&intent.route).map_err(RuntimeError::Route)?;
-                let hold = match self.reserve(&call.key, intent.bytes, intent.max_output, info.price.as_ref())
-                {
-                    Ok((room, hold)) if room >= intent.max_output => hold,
-                    // The request stands as it is: what is left does not pay for it.
-                    Ok(_) if self.is_capped_in_money() => return self.limit_reached(StopReason::BudgetCost),
-                    Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
-                    Err(reason) => return self.limit_reached(reason),
-                };
+                let hold =
+                    match self.reserve(&call.key, intent.weight(), intent.max_output, info.price.as_ref()) {
+                        Ok((room, hold)) if room >= intent.max_output => hold,
+                        // The request stands as it is: what is left does not pay for it.
+                        Ok(_) if self.is_capped_in_money() => {
+                            return self.limit_reached(StopReason::BudgetCost);
+                        }
+                        Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
+                        Err(reason) => return self.limit_reached(reason),
+                    };
                 let body = self.request_again(&call, intent).await?;
-                self.send(&call, body, hold);
+                self.send(&call, body, intent.weight(), hold);
                 Ok(false)
             }
         }
@@ -124,14 +127,17 @@ impl Driver {
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let history = items();
+        let blobs = &self.rt.parts.blobs;
+        let (history, files) = files::shown(items(), info.sight, blobs, &mut self.files).await?;
         let left_out = left_out(&history, &route);
+        let again = history.clone();
         let mut body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
-        let hold = match self.reserve(&call.key, body.bytes, max_output, info.price.as_ref()) {
+        let weight = FilesSent::weight(files.as_ref(), body.bytes);
+        let hold = match self.reserve(&call.key, weight, max_output, info.price.as_ref()) {
             Ok((room, hold)) => {
                 if room < max_output {
                     max_output = room;
-                    body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+                    body = self.rt.parts.provider.encode(&request(again, max_output), &mut self.cache);
                 }
                 hold
             }
@@ -152,6 +158,7 @@ impl Driver {
             prefix_broken: Vec::new(),
             left_out,
             schema_native,
+            files,
         };
         intent.prefix_broken = self.prefix_broken(&intent, &prompt).await;
         // A store keeps what it has already once: to ask it first costs a new process more than to send it.
@@ -172,7 +179,7 @@ impl Driver {
         let stands = self.own.contains(&call.key) && staged > 0;
         if stands {
             self.rt.stored(prompt.hash());
-            self.send(&call, body, hold);
+            self.send(&call, body, weight, hold);
         }
         Ok(!stands)
     }
@@ -191,7 +198,7 @@ impl Driver {
             // It died while it waited for a retry: only the rest is waited.
             return Ok(true);
         }
-        let bytes = call.intent.as_ref().map_or(0, |intent| intent.bytes);
+        let bytes = call.intent.as_ref().map_or(0, |intent| intent.weight());
         let mut failure = ProviderFailure {
             class: ErrorClass::Interrupted,
             status: None,
@@ -226,9 +233,12 @@ impl Driver {
         }
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;
+        let sight = intent.files.map(|files| files.sight).unwrap_or_default();
+        let items = self.state.transcript.with(&[]);
+        let (items, _) = files::shown(items, sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
-            self.state.transcript.with(&[]),
+            items,
             &self.state.folded.world,
             &TurnFacts::of(&turn).schema_native(intent.schema_native),
             &intent.route,
@@ -242,7 +252,7 @@ impl Driver {
         Ok(body)
     }
 
-    fn send(&mut self, call: &CallModel, body: Encoded, hold: Option<Hold>) {
+    fn send(&mut self, call: &CallModel, body: Encoded, weight: u64, hold: Option<Hold>) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
         let run = model::run(ModelCall {
@@ -256,6 +266,7 @@ impl Driver {
             leased_until: self.leased_until.clone(),
             breakers: self.rt.breakers.clone(),
             body,
+            weight,
             cancel: cancel.clone(),
             secrets: self.secrets.clone(),
         });
