@@ -128,6 +128,25 @@ pub(crate) fn said(parts: &[UserPart]) -> String {
     parts.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
+/// What a person said, with references in place of the files.
+pub(crate) fn referred(parts: &[UserPart]) -> Item {
+    let text = |part: &UserPart| match part {
+        UserPart::Text(text) => text.clone(),
+        UserPart::File(part) => reference(&part.file),
+    };
+    Item::User(parts.iter().map(text).collect())
+}
+
+/// What the files of an item are worth in bytes of text.
+pub(crate) fn weight(item: &Item) -> u64 {
+    let of = |part: &FilePart| match (part.file.is_text(), &part.file.text) {
+        (true, _) => part.file.blob.bytes,
+        (false, Some(text)) if !part.file.is_pdf() => text.bytes,
+        (false, _) => tokens(&part.file) * 4,
+    };
+    files(item).map(of).sum()
+}
+
 /// What becomes of a file.
 enum Way {
     Blob(Digest, Form),

@@ -205,6 +205,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
     match body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![model.manifest],
+            Intended::Compact(compact) => vec![compact.model.manifest],
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::Outcome(outcome) => match &outcome.result {
@@ -212,8 +213,9 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
                 let files = tool.attachments.iter().flat_map(Attachment::blobs);
                 tool.full.iter().chain(files).map(|blob| blob.hash).collect()
             }
-            EffectResult::Model(_) | EffectResult::ModelFailed(_) => Vec::new(),
+            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => Vec::new(),
         },
+        Body::Compacted(compacted) => compacted.summary.iter().map(|summary| summary.hash).collect(),
         Body::InputAccepted(InputAccepted { parts, .. }) | Body::InputEdited { parts, .. } => {
             let files = parts.iter().filter_map(|part| match part {
                 InputPart::File(file) => Some(file),
@@ -242,6 +244,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
+        | Body::CompactionMissed { .. }
         | Body::Rewound(_) => Vec::new(),
     }
 }
@@ -269,6 +272,7 @@ pub fn held(body: &Body) -> Vec<Held> {
     match body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![Held::Prompt(model.manifest)],
+            Intended::Compact(compact) => vec![Held::Prompt(compact.model.manifest)],
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::CheckpointTaken(taken) => vec![Held::Checkpoint(taken.manifest)],

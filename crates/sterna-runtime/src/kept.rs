@@ -148,6 +148,7 @@ async fn append(
         route: Route { provider: "sterna".into(), model: "none".into() },
         mode: Mode::default(),
         sterna: env!("CARGO_PKG_VERSION").into(),
+        spawned: None,
     };
     match log.append(of(Expect::New(None), "open".into(), Body::SessionOpened(opened))).await {
         // Another process made it just now.

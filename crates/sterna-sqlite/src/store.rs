@@ -385,6 +385,8 @@ fn settles(body: &Body) -> bool {
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
         | Body::CheckpointTaken(_)
-        | Body::CheckpointMissed { .. } => false,
+        | Body::CheckpointMissed { .. }
+        | Body::Compacted(_)
+        | Body::CompactionMissed { .. } => false,
     }
 }

@@ -9,10 +9,10 @@ use serde_json::Value;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
-    Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
-    ErrorClass, FilesSent, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop,
-    Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn,
-    wait_id,
+    Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey,
+    EffectResult, ErrorClass, FilesSent, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome,
+    ModelStop, Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted,
+    WaitOn, wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
@@ -25,6 +25,7 @@ use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
 use crate::{files, strangers};
 
@@ -48,6 +49,7 @@ impl Driver {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
             Effect::CallTool(call) => self.want_tool(call),
+            Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
 
@@ -121,6 +123,7 @@ impl Driver {
         let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
         let facts = TurnFacts::of(&turn).schema_native(schema_native);
+        self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
@@ -129,15 +132,22 @@ impl Driver {
         };
         let blobs = &self.rt.parts.blobs;
         let (history, files) = files::shown(items(), info.sight, blobs, &mut self.files).await?;
-        let left_out = left_out(&history, &route);
-        let again = history.clone();
-        let mut body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
+        let body = self.rt.parts.provider.encode(&request(history.clone(), max_output), &mut self.cache);
         let weight = FilesSent::weight(files.as_ref(), body.bytes);
+        if self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
+            return Ok(true);
+        }
+        let world = &self.state.folded.world;
+        let request = |items, max_output| -> Request {
+            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
+        };
+        let mut body = body;
+        let left_out = left_out(&history, &route);
         let hold = match self.reserve(&call.key, weight, max_output, info.price.as_ref()) {
             Ok((room, hold)) => {
                 if room < max_output {
                     max_output = room;
-                    body = self.rt.parts.provider.encode(&request(again, max_output), &mut self.cache);
+                    body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
                 }
                 hold
             }
@@ -233,6 +243,7 @@ impl Driver {
         }
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;
+        self.bring_summary().await?;
         let sight = intent.files.map(|files| files.sight).unwrap_or_default();
         let items = self.state.transcript.with(&[]);
         let (items, _) = files::shown(items, sight, &self.rt.parts.blobs, &mut self.files).await?;
@@ -310,6 +321,7 @@ impl Driver {
             if foreign && self.can_undo(&call) {
                 return self.undo(call);
             }
+            self.cancel_awaited(&call.key);
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
                 _ if foreign => (ToolStatus::OutcomeUnknown, self.unknown_text(&call.key)),
@@ -334,6 +346,13 @@ impl Driver {
             return Ok(true);
         }
         match &call.ruling {
+            Some(Ruling::Deny { .. } | Ruling::Timeout)
+                if self.state.folded.is_for_child(&wait_id(&call.key, call.waits)) =>
+            {
+                let text = "timeout: the agent has not ended yet. It goes on: wait again, or close it.";
+                self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text.into(), now))?;
+                return Ok(true);
+            }
             Some(Ruling::Deny { feedback }) => {
                 let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
                 let said = if feedback.is_empty() { String::new() } else { format!(": {feedback}") };
@@ -350,7 +369,14 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
                 return Ok(true);
             }
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {}
         }
         if self.draining {
             return Ok(false);
@@ -441,7 +467,14 @@ impl Driver {
                 self.report_unknown(call.key, &said)?;
             }
             Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {
                 if self.draining {
                     return Ok(false);
                 }
@@ -635,6 +668,10 @@ impl Driver {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
             Some(_) | None => None,
         };
+        let ended = match &call.ruling {
+            Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
+            _ => None,
+        };
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
@@ -669,9 +706,11 @@ impl Driver {
             ),
             now,
             view,
+            session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
             env: child_env,
             confine: Arc::default(),
             answers,
+            ended,
         };
         Some((context, after, cancel))
     }
@@ -684,7 +723,7 @@ impl Driver {
         strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
     }
 
-    async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -694,18 +733,18 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(
-            &self.rt.parts.tools,
-            &turn.tools,
-            &turn.deferred,
-            &self.rt.parts.secrets,
-        );
+        let agent = self.state.machine.session().and_then(|session| session.spawned.as_deref());
+        let (tools, secrets) = (&self.rt.parts.tools, &self.rt.parts.secrets);
+        let made = self.config.prompt.prompt(tools, turn, agent, secrets);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)
     }
 
-    async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn stored_prompt(
+        &self,
+        manifest: &sterna_model::Digest,
+    ) -> Result<Prompt, RuntimeError> {
         crate::replay::load_prompt(&self.rt.parts.blobs, manifest)
             .await
             .map_err(|e: PromptError| RuntimeError::Refused(e.to_string()))
@@ -727,7 +766,7 @@ impl Driver {
         match self.state.machine.next() {
             sterna_turn::Next::Effects(effects) => match effects.into_iter().next() {
                 Some(Effect::CallModel(call)) => (call.failures, call.waited_ms),
-                Some(Effect::CallTool(_)) | None => (0, 0),
+                Some(Effect::CallTool(_) | Effect::Compact(_)) | None => (0, 0),
             },
             _ => (0, 0),
         }
