@@ -303,7 +303,8 @@ fn long_results(entries: &[Entry], chars: usize) -> Vec<Place> {
                 .map(|(_, place)| *place)
                 .collect()
         }
-        Item::Mixed(_) if has_files(std::slice::from_ref(&entry.item)) => entry.from.to_vec(),
+        // What nobody has been shown yet stays whole.
+        Item::Mixed(_) if !entry.fixed && has_files(std::slice::from_ref(&entry.item)) => entry.from.to_vec(),
         Item::User(_) | Item::Mixed(_) | Item::Assistant(_) => Vec::new(),
     };
     entries.iter().flat_map(of).collect()

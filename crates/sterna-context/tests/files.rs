@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use sterna_context::{Form, Loaded, Transcript, has_files, marked, reference, show, wanted};
+use sterna_context::{
+    Form, Load, Loaded, Step, Transcript, first_step, has_files, marked, reference, show, wanted,
+};
 use sterna_llm::{Item, Shown, UserPart};
 use sterna_model::*;
 
@@ -127,6 +129,83 @@ fn the_newest_files_are_sent_and_the_others_are_named() {
     let first = "[image a.png (image/png, 640×480, 9000000 bytes) was shown before and is left out here]";
     assert_eq!((parts[0].as_str(), parts[2].as_str()), (first, "=QkJC"));
     assert_eq!(wanted(&said(vec![png(1, 1); 101]), SEES).len(), 100);
+}
+
+/// A compaction cuts files as it cuts long results, first where that is enough, and says in the history what they were.
+#[test]
+fn old_files_become_references_when_the_window_fills() {
+    let said = |text: &str, file: Attachment| {
+        let parts = vec![InputPart::Text(text.into()), InputPart::File(file)];
+        let body = Body::InputAccepted(InputAccepted {
+            key: None,
+            delivery: Delivery::NextTurn,
+            parts,
+            origin: "test".into(),
+            given: None,
+            compact: None,
+            ended: None,
+        });
+        body
+    };
+    let taken = |input| {
+        let what = Intended::Model(ModelIntent {
+            route: "test/m".parse().unwrap(),
+            transition: Transition::Input,
+            inputs: vec![input],
+            history: Vec::new(),
+            manifest: Digest::ZERO,
+            tools_off: false,
+            max_output: 1,
+            encoder: "test/1".into(),
+            request: Digest::ZERO,
+            bytes: 1,
+            prefix: None,
+            prefix_broken: Vec::new(),
+            left_out: 0,
+            schema_native: false,
+            files: None,
+        });
+        let key = "s/1/1/model/0".parse().unwrap();
+        Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))
+    };
+    let answer = |text: String| {
+        let result = EffectResult::Model(ModelOutcome {
+            parts: vec![Part::Text(text)],
+            stop: ModelStop::EndTurn,
+            classes: Vec::new(),
+            billed: Billed::default(),
+            partial: false,
+            duration_ms: 0,
+            checked: None,
+        });
+        let key = "s/1/1/model/0".parse().unwrap();
+        Body::Outcome(Box::new(Outcome { key, attempt: 1, result }))
+    };
+    let mut transcript = Transcript::new();
+    let mut seq = 0;
+    let mut apply = |transcript: &mut Transcript, body| {
+        seq += 1;
+        transcript.apply(&Draft { at: 1, turn: None, step: None, body }.at_seq(seq));
+    };
+    // An image of 5,000 tokens, far from the end; then one that waits.
+    let large = Attachment::new("old.png", "image/png", blob(1, 10));
+    apply(&mut transcript, said("first", large.clone()));
+    apply(&mut transcript, taken(1));
+    apply(&mut transcript, answer("x".repeat(4_000)));
+    apply(&mut transcript, said("now", Attachment { name: "new.png".into(), ..large.clone() }));
+    let entries = transcript.entries(&[4]);
+    let bytes = entries.iter().map(|entry| sterna_context::size(&entry.item)).sum();
+    // A token is four bytes; without the old image it is less than half of the window.
+    let load = Load { window: 13_000, bytes, tokens: bytes / 4 };
+    let Step::Change(change) = first_step(&entries, &load, true, false) else { panic!() };
+    assert_eq!((change.stage, &change.cut[..]), (CompactStage::Results, &[1][..]));
+    let compacted = change.record(CompactTrigger::Window, None, load.tokens, None, None);
+    assert!(compacted.tokens_after + 4_900 < compacted.tokens_before, "{compacted:?}");
+    apply(&mut transcript, Body::Compacted(Box::new(compacted)));
+    let items = transcript.with(&[4]);
+    assert_eq!(*items[0], Item::User(vec!["first".into(), reference(&large)]));
+    let Item::Mixed(parts) = &*items[2] else { panic!("{items:?}") };
+    assert!(matches!(&parts[1], UserPart::File(part) if part.file.name == "new.png"));
 }
 
 #[test]
