@@ -136,7 +136,7 @@ fn the_newest_files_are_sent_and_the_others_are_named() {
 fn old_files_become_references_when_the_window_fills() {
     let said = |text: &str, file: Attachment| {
         let parts = vec![InputPart::Text(text.into()), InputPart::File(file)];
-        let body = Body::InputAccepted(InputAccepted {
+        Body::InputAccepted(InputAccepted {
             key: None,
             delivery: Delivery::NextTurn,
             parts,
@@ -144,8 +144,7 @@ fn old_files_become_references_when_the_window_fills() {
             given: None,
             compact: None,
             ended: None,
-        });
-        body
+        })
     };
     let taken = |input| {
         let what = Intended::Model(ModelIntent {
