@@ -74,6 +74,9 @@ pub struct RunArgs {
     pub pick: PickArgs,
     #[command(flatten)]
     pub turn: TurnArgs,
+    /// A file that comes with the prompt: an image, a PDF document or a text (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub attach: Vec<PathBuf>,
     /// One event a line on stdout, and nothing else there
     #[arg(long)]
     pub json: bool,

@@ -153,6 +153,7 @@ impl From<RuntimeError> for Failure {
             | RuntimeError::AlreadyResolved { .. }
             | RuntimeError::ForgedKey
             | RuntimeError::InputTaken { .. }
+            | RuntimeError::Attached(_)
             | RuntimeError::Refused(_) => Self::usage(message),
         }
     }
@@ -171,6 +172,7 @@ impl From<sterna::Error> for Failure {
             sterna::Error::Config(error) => error.into(),
             sterna::Error::Log(error) => error.into(),
             sterna::Error::Runtime(error) => error.into(),
+            sterna::Error::Attach(error) => Self::usage(error.to_string()),
             sterna::Error::Id(error) => error.into(),
         }
     }

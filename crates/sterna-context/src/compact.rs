@@ -5,6 +5,7 @@ use std::fmt::Write;
 use sterna_llm::{Item, Request};
 use sterna_model::{Compacted, Part, Place, Transition};
 
+use crate::files::{self, said};
 use crate::transcript::Entry;
 use crate::{Prompt, TurnFacts, derive};
 use sterna_log::fold::World;
@@ -98,8 +99,11 @@ pub fn size(item: &Item) -> u64 {
     let of = |text: &str| text.len() as u64 + PART_BYTES;
     match item {
         Item::User(texts) => texts.iter().map(|text| of(text)).sum(),
+        Item::Mixed(parts) => of(&said(parts)) + files::weight(item),
         Item::Assistant(parts) => parts.iter().map(part_size).sum(),
-        Item::Results(results) => results.iter().map(|result| of(&result.text)).sum(),
+        Item::Results(results) => {
+            results.iter().map(|result| of(&result.text)).sum::<u64>() + files::weight(item)
+        }
     }
 }
 
@@ -163,6 +167,7 @@ fn line(entry: &Entry) -> Option<String> {
             Some(format!("record {place}: what stands for earlier records"))
         }
         Item::User(texts) => Some(format!("record {place}: the person: {}", begin(&texts.join(" ")))),
+        Item::Mixed(parts) => Some(format!("record {place}: the person: {}", begin(&said(parts)))),
         Item::Assistant(parts) => {
             let said = parts.iter().filter_map(|part| match part {
                 Part::Text(text) => Some(begin(text)),

@@ -26,7 +26,7 @@ impl Gauge {
         match &record.body {
             Body::Intent(intent) => {
                 if let Intended::Model(model) = &intent.what {
-                    self.sent = Some((model.route.clone(), model.bytes));
+                    self.sent = Some((model.route.clone(), model.weight()));
                 }
             }
             Body::Outcome(outcome) => {

@@ -141,7 +141,7 @@ fn add_entry(growing: &mut Request, entry: &Entry, add: &mut impl FnMut(&Request
             growing.items.pop();
             growing.items.push(entry.item.clone());
         }
-        Item::User(_) => {
+        Item::User(_) | Item::Mixed(_) => {
             growing.items.push(entry.item.clone());
             let who = match (&entry.head, entry.hook) {
                 (Some(_), _) => "compacted",

@@ -6,6 +6,7 @@
 mod compact;
 mod deferred;
 mod derive;
+mod files;
 mod gauge;
 mod injection;
 mod ledger;
@@ -19,6 +20,7 @@ mod untrusted;
 pub use compact::{KEPT_OF_RESULT, LONG_RESULT, SUMMARY_TOKENS, SummaryAsk, derive_summary, size};
 pub use deferred::deferred_section;
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use files::{Form, Loaded, has_files, reference, show, wanted};
 pub use gauge::{Gauge, MAX_FAILURES};
 pub use injection::injections;
 pub use ledger::{Changes, Derived, Layer, Owned, compare, owners};

@@ -3,14 +3,16 @@
 use sterna_llm::Item;
 use sterna_model::{Pinned, Place};
 
+use crate::files::said;
 use crate::transcript::Entry;
 
 /// The words that stay of these entries, oldest first, in at most `bytes`. First what the last input said, then what
 /// states a constraint, then the rest, newest first.
 pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
     let mut all: Vec<Pin> = Vec::new();
-    let is_input =
-        |entry: &Entry| entry.head.is_none() && !entry.hook && matches!(&*entry.item, Item::User(_));
+    let is_input = |entry: &Entry| {
+        entry.head.is_none() && !entry.hook && matches!(&*entry.item, Item::User(_) | Item::Mixed(_))
+    };
     let last = entries.iter().rposition(is_input);
     for (at, entry) in entries.iter().enumerate() {
         match (&entry.head, &*entry.item) {
@@ -18,11 +20,16 @@ pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
                 let kept = head.pinned.iter().map(|pin| Pin::new(pin.record, pin.text.clone()));
                 all.extend(kept);
             }
-            (None, Item::User(_)) if entry.hook => {}
-            (None, Item::User(texts)) => {
+            (None, Item::User(_) | Item::Mixed(_)) if entry.hook => {}
+            (None, Item::User(_) | Item::Mixed(_)) => {
+                let words = match &*entry.item {
+                    Item::User(texts) => texts.join("\n"),
+                    Item::Mixed(parts) => said(parts),
+                    Item::Assistant(_) | Item::Results(_) => String::new(),
+                };
                 if let Some(place) = entry.from.first() {
                     let whole = if Some(at) == last { LAST_BYTES } else { WHOLE_BYTES };
-                    all.extend(of_input(*place, &texts.join("\n"), whole));
+                    all.extend(of_input(*place, &words, whole));
                 }
             }
             (None, Item::Assistant(_) | Item::Results(_)) => {}

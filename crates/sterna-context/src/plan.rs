@@ -1,13 +1,16 @@
 //! The plan of a compaction: what stays, what is cut, what is summed up. It strictly shrinks, or there is none.
 
+use std::sync::Arc;
+
 use sterna_llm::Item;
 use sterna_model::{
     Archive, BlobRef, CompactStage, CompactTrigger, Compacted, Digest, EffectKey, Pinned, Place,
 };
 
-use crate::compact::{KEPT_OF_RESULT, LONG_RESULT, cut_text, head_text, size};
+use crate::compact::{KEPT_OF_RESULT, LONG_RESULT, head_text, size};
+use crate::files::has_files;
 use crate::pinned::pins;
-use crate::transcript::Entry;
+use crate::transcript::{Entry, cut_entry};
 
 /// What a request weighs, and what it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -295,9 +298,14 @@ fn long_results(entries: &[Entry], chars: usize) -> Vec<Place> {
     let of = |entry: &Entry| match &*entry.item {
         Item::Results(results) => {
             let long = results.iter().zip(&*entry.from);
-            long.filter(|(result, _)| result.text.chars().count() > chars).map(|(_, place)| *place).collect()
+            // Files weigh more than what is told of them.
+            long.filter(|(result, _)| !result.files.is_empty() || result.text.chars().count() > chars)
+                .map(|(_, place)| *place)
+                .collect()
         }
-        Item::User(_) | Item::Assistant(_) => Vec::new(),
+        // What nobody has been shown yet stays whole.
+        Item::Mixed(_) if !entry.fixed && has_files(std::slice::from_ref(&entry.item)) => entry.from.to_vec(),
+        Item::User(_) | Item::Mixed(_) | Item::Assistant(_) => Vec::new(),
     };
     entries.iter().flat_map(of).collect()
 }
@@ -305,11 +313,9 @@ fn long_results(entries: &[Entry], chars: usize) -> Vec<Place> {
 fn saved_by(entries: &[Entry], cut: &[Place]) -> u64 {
     let mut saved = 0u64;
     for entry in entries {
-        if let Item::Results(results) = &*entry.item {
-            for (result, place) in results.iter().zip(&*entry.from).filter(|(_, place)| cut.contains(place)) {
-                saved +=
-                    (result.text.len() as u64).saturating_sub(cut_text(&result.text, *place).len() as u64);
-            }
+        let shorter = cut_entry(entry, cut);
+        if !Arc::ptr_eq(&shorter.item, &entry.item) {
+            saved += size(&entry.item).saturating_sub(size(&shorter.item));
         }
     }
     saved

@@ -10,6 +10,7 @@ use sterna_model::{
 };
 
 use crate::compact::{cut_text, head_text};
+use crate::files::{self, said};
 use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
@@ -179,6 +180,7 @@ impl Transcript {
         let (_, at) = self.begun.iter().find(|(begun, _)| *begun == seq)?;
         match &*self.items.get(*at)?.item {
             Item::User(texts) => Some(texts.join("\n")),
+            Item::Mixed(parts) => Some(said(parts)),
             Item::Assistant(_) | Item::Results(_) => None,
         }
     }
@@ -345,15 +347,12 @@ impl Transcript {
 
     fn boundary(&self, inputs: &[Seq]) -> Vec<Entry> {
         let results = self.open.iter().map(OpenStep::close);
-        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|(place, parts)| {
-            let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
-            Entry {
-                item: Arc::new(Item::User(texts)),
-                from: Arc::from([*place]),
-                head: None,
-                fixed: true,
-                hook: false,
-            }
+        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|(place, parts)| Entry {
+            item: Arc::new(files::user_item(parts)),
+            from: Arc::from([*place]),
+            head: None,
+            fixed: true,
+            hook: false,
         });
         let told = self.notes.iter().map(|(_, note)| note.to_string()).collect::<Vec<_>>();
         let from: Vec<Place> = self.notes.first().map(|(place, _)| *place).into_iter().collect();
@@ -412,6 +411,7 @@ impl Transcript {
                 name: call.name.clone(),
                 text,
                 failed: result.status != ToolStatus::Ok,
+                files: files::result_files(result),
             };
             *slot = Some((place, Arc::new(result)));
         }
@@ -426,6 +426,7 @@ impl OpenStep {
             name: call.name.clone(),
             text: OUTCOME_UNKNOWN.to_owned(),
             failed: true,
+            files: Vec::new(),
         };
         let result = |(call, result): (&ToolCall, &Option<(Place, Arc<CallResult>)>)| match result {
             Some((place, result)) => (*place, CallResult::clone(result)),
@@ -443,8 +444,15 @@ impl OpenStep {
     }
 }
 
-fn cut_entry(entry: &Entry, cut: &[Place]) -> Entry {
-    let Item::Results(results) = &*entry.item else { return entry.clone() };
+/// The entry with these of its records cut: results become short, and files become references.
+pub(crate) fn cut_entry(entry: &Entry, cut: &[Place]) -> Entry {
+    let results = match &*entry.item {
+        Item::Results(results) => results,
+        Item::Mixed(parts) if entry.from.iter().any(|place| cut.contains(place)) => {
+            return Entry { item: Arc::new(files::referred(parts)), ..entry.clone() };
+        }
+        Item::User(_) | Item::Mixed(_) | Item::Assistant(_) => return entry.clone(),
+    };
     if !entry.from.iter().any(|place| cut.contains(place)) {
         return entry.clone();
     }
@@ -456,7 +464,12 @@ fn cut_entry(entry: &Entry, cut: &[Place]) -> Entry {
 }
 
 fn cut_result(result: &CallResult, place: Place) -> CallResult {
-    CallResult { text: cut_text(&result.text, place), ..result.clone() }
+    let mut text = cut_text(&result.text, place);
+    for file in &result.files {
+        text.push('\n');
+        text.push_str(&files::reference(&file.file));
+    }
+    CallResult { text, files: Vec::new(), ..result.clone() }
 }
 
 fn is_empty(part: &Part) -> bool {

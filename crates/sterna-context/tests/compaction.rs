@@ -116,6 +116,7 @@ fn check_pairs(items: &[Arc<Item>]) {
                 assert!(!told.is_empty());
             }
             Item::User(texts) => assert!(due.is_empty() && !texts.is_empty()),
+            Item::Mixed(parts) => assert!(due.is_empty() && !parts.is_empty()),
             Item::Assistant(parts) => {
                 assert!(due.is_empty());
                 due = parts
@@ -263,7 +264,7 @@ fn a_hundred_constraints_survive_ten_compactions_or_are_in_the_log() {
         .iter()
         .map(|item| match &**item {
             Item::User(texts) => texts.join("\n"),
-            Item::Assistant(_) | Item::Results(_) => String::new(),
+            Item::Mixed(_) | Item::Assistant(_) | Item::Results(_) => String::new(),
         })
         .collect();
     let pinned = said.iter().filter(|(_, text)| shown.contains(text.as_str())).count();

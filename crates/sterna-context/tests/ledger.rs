@@ -98,7 +98,7 @@ proptest! {
 fn entry(place: u64, item: Item) -> Entry {
     let n = match &item {
         Item::Results(results) => results.len(),
-        Item::User(_) | Item::Assistant(_) => 1,
+        Item::User(_) | Item::Mixed(_) | Item::Assistant(_) => 1,
     };
     let from: Vec<u64> = (0..n as u64).map(|n| place + n).collect();
     Entry { item: Arc::new(item), from: from.into(), head: None, fixed: false, hook: false }
@@ -114,6 +114,7 @@ fn history() -> Vec<Entry> {
         name: "read".into(),
         text: text.into(),
         failed: false,
+        files: Vec::new(),
     };
     vec![
         said(2, "go"),

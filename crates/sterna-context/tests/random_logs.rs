@@ -110,6 +110,7 @@ fn check_items(items: &[Arc<Item>]) {
             (other, Some(calls)) => panic!("{other:?} stands before the results of {calls:?}"),
             (Item::Results(results), None) => panic!("{results:?} answer nothing"),
             (Item::User(texts), None) => assert!(!texts.is_empty()),
+            (Item::Mixed(parts), None) => assert!(!parts.is_empty()),
             (Item::Assistant(parts), None) => {
                 assert!(!parts.is_empty());
                 let calls: Vec<String> = parts

@@ -26,6 +26,7 @@ fn asked(step: u32) -> Body {
         prefix_broken: vec![],
         left_out: 0,
         schema_native: false,
+        files: None,
     });
     let key = format!("s/1/{step}/model/0").parse().unwrap();
     Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))
@@ -67,6 +68,7 @@ fn told(step: u32, ordinal: u32, view: &str, untrusted: Option<(&str, &[&str])>)
         started_at: 1,
         duration_ms: 1,
         untrusted,
+        attachments: Vec::new(),
     };
     let key = format!("s/1/{step}/tool/{ordinal}").parse().unwrap();
     Body::Outcome(Box::new(Outcome { key, attempt: 1, result: EffectResult::Tool(result) }))

@@ -186,6 +186,7 @@ pub fn answered(at: Millis, status: ToolStatus, view: &str) -> ToolOutcome {
         started_at: at,
         duration_ms: 0,
         untrusted: None,
+        attachments: Vec::new(),
     }
 }
 

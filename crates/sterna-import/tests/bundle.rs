@@ -134,6 +134,7 @@ impl Reference {
                         prefix_broken: Vec::new(),
                         left_out: 0,
                         schema_native: false,
+                        files: None,
                     }),
                 })),
             );
@@ -200,7 +201,7 @@ impl Reference {
                         tool: "shell".into(),
                         summary: "all".into(),
                         scope: GrantScope::Session,
-                        content: digest(format!("g{turn}").as_bytes()),
+                        content: digest(format!("g{turn, permits: None }").as_bytes()),
                         expires: None,
                     },
                     by: "me".into(),
@@ -235,6 +236,7 @@ impl Reference {
                         started_at: 1,
                         duration_ms: 1,
                         untrusted: None,
+                        attachments: Vec::new(),
                     }),
                 })),
             );

@@ -89,7 +89,13 @@ fn conversation(dice: &mut Dice, wire: &str, route: &Route) -> Request {
                 arguments,
                 truncated: false,
             }));
-            results.push(CallResult { call_id: id, name, text: dice.text(), failed: dice.one_in(3) });
+            results.push(CallResult {
+                call_id: id,
+                name,
+                text: dice.text(),
+                failed: dice.one_in(3),
+                files: Vec::new(),
+            });
         }
         items.push(Arc::new(Item::Assistant(parts)));
         items.push(if results.is_empty() { user(dice) } else { Arc::new(Item::Results(results)) });

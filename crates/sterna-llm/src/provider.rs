@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use sterna_model::{Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment};
+use sterna_model::{Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment, Sight};
 
 use crate::{EncodeCache, Request};
 
@@ -102,12 +102,22 @@ pub struct ModelInfo {
     /// The provider itself can hold an answer to a JSON Schema.
     #[serde(default)]
     pub schema_native: bool,
+    /// What it takes beside text, through the wire that it is asked by.
+    #[serde(default)]
+    pub sight: Sight,
 }
 
 impl Default for ModelInfo {
     /// A model nobody has heard of (design: output limit 8,192 if unknown).
     fn default() -> Self {
-        Self { context: 128_000, max_output: 8_192, price: None, assumed: true, schema_native: false }
+        Self {
+            context: 128_000,
+            max_output: 8_192,
+            price: None,
+            assumed: true,
+            schema_native: false,
+            sight: Sight::default(),
+        }
     }
 }
 

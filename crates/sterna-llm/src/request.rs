@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sterna_model::{Part, Route, ToolSpec};
+use sterna_model::{Attachment, Part, Route, ToolSpec};
 
 /// A model request, derived from the log. Cloning shares the content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct SystemPart {
 pub enum Item {
     /// What a person (or a host) said.
     User(Vec<String>),
+    /// The same with files among the texts.
+    Mixed(Vec<UserPart>),
     /// What the model answered: text, reasoning, calls and opaque parts as they came.
     Assistant(Vec<Part>),
     /// The results of one step, in call order, one for each call of the answer before.
@@ -51,4 +53,33 @@ pub struct CallResult {
     pub name: String,
     pub text: String,
     pub failed: bool,
+    /// Files beside the text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FilePart>,
+}
+
+/// A part of what a person said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserPart {
+    Text(String),
+    File(FilePart),
+}
+
+/// A file of the history, and what a request shows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePart {
+    pub file: Arc<Attachment>,
+    /// Where it comes from, when strangers made it: `file:/tmp/x.png`, `mcp:server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    pub shown: Shown,
+}
+
+/// What a request shows of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shown {
+    /// This text in its place: its content as text, or a note on why it is not there.
+    Text(Arc<str>),
+    /// Its bytes, in base64 with padding. Only for images and PDF documents that the model takes.
+    Data(Arc<str>),
 }

@@ -226,6 +226,7 @@ fn read_line(line: Line, reply_no: usize) -> Result<Take, String> {
             price: model.price.map(PriceLine::price),
             assumed: false,
             schema_native: false,
+            sight: sterna_model::Sight::default(),
         }));
     }
     if let Some(error) = line.error {
@@ -320,7 +321,7 @@ fn billed(raw: Option<&RawValue>) -> Result<Billed, String> {
 fn is_answer(item: &Item) -> bool {
     match item {
         Item::Assistant(parts) => says_something(parts),
-        Item::User(_) | Item::Results(_) => false,
+        Item::User(_) | Item::Mixed(_) | Item::Results(_) => false,
     }
 }
 

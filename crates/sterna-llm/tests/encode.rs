@@ -50,6 +50,7 @@ fn results(results: &[(&str, &str, bool)]) -> Arc<Item> {
         name: "read".into(),
         text: text.to_string(),
         failed: *failed,
+        files: Vec::new(),
     };
     Arc::new(Item::Results(results.iter().map(one).collect()))
 }

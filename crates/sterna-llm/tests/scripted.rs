@@ -35,7 +35,13 @@ fn request(input: &str, answers: usize) -> Request {
         let id = format!("c{at}");
         let call = ToolCall { id: id.clone(), name: "read".into(), arguments: "{}".into(), truncated: false };
         items.push(Arc::new(Item::Assistant(vec![Part::ToolCall(call)])));
-        let result = CallResult { call_id: id, name: "read".into(), text: "x".into(), failed: false };
+        let result = CallResult {
+            call_id: id,
+            name: "read".into(),
+            text: "x".into(),
+            failed: false,
+            files: Vec::new(),
+        };
         items.push(Arc::new(Item::Results(vec![result])));
     }
     Request {

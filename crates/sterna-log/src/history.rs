@@ -4,7 +4,8 @@ use std::collections::{HashSet, VecDeque};
 
 use serde::Serialize;
 use sterna_model::{
-    Body, Digest, Draft, EffectResult, Intended, Manifest, Parent, RECORD_VERSION, Seq, SessionId,
+    Attachment, Body, Digest, Draft, EffectResult, InputAccepted, InputPart, Intended, Manifest, Parent,
+    RECORD_VERSION, Seq, SessionId,
 };
 
 use crate::codec::damage_of;
@@ -208,17 +209,25 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::Outcome(outcome) => match &outcome.result {
-            EffectResult::Tool(tool) => tool.full.iter().map(|full| full.hash).collect(),
+            EffectResult::Tool(tool) => {
+                let files = tool.attachments.iter().flat_map(Attachment::blobs);
+                tool.full.iter().chain(files).map(|blob| blob.hash).collect()
+            }
             EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => Vec::new(),
         },
         Body::Compacted(compacted) => compacted.summary.iter().map(|summary| summary.hash).collect(),
+        Body::InputAccepted(InputAccepted { parts, .. }) | Body::InputEdited { parts, .. } => {
+            let files = parts.iter().filter_map(|part| match part {
+                InputPart::File(file) => Some(file),
+                InputPart::Text(_) => None,
+            });
+            files.flat_map(Attachment::blobs).map(|blob| blob.hash).collect()
+        }
         Body::SessionOpened(_)
         | Body::TitleSet { .. }
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }
         | Body::ModeChanged { .. }
-        | Body::InputAccepted(_)
-        | Body::InputEdited { .. }
         | Body::InputWithdrawn { .. }
         | Body::TurnStarted(_)
         | Body::TurnCommitted(_)

@@ -88,6 +88,7 @@ fn tool(full: Option<BlobRef>) -> Body {
         started_at: 1,
         duration_ms: 1,
         untrusted: None,
+        attachments: Vec::new(),
     });
     Body::Outcome(Box::new(Outcome { key: "s/1/1/tool/0".parse().unwrap(), attempt: 1, result }))
 }
@@ -108,6 +109,7 @@ fn model(manifest: Digest) -> Body {
         prefix_broken: Vec::new(),
         left_out: 0,
         schema_native: false,
+        files: None,
     });
     let key = "s/1/1/model/0".parse().unwrap();
     Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))

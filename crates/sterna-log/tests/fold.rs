@@ -88,6 +88,7 @@ fn ended(n: u32, status: ToolStatus, view: &str, facts: Vec<Fact>) -> Body {
         started_at: 7,
         duration_ms: 2,
         untrusted: None,
+        attachments: Vec::new(),
     };
     outcome(&key(1, EffectKind::Tool, n), EffectResult::Tool(result))
 }

@@ -26,6 +26,10 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::SessionClosed { .. } => file!("session_closed"),
         Body::RouteChanged { .. } => file!("route_changed"),
         Body::ModeChanged { .. } => file!("mode_changed"),
+        // Version 1 knew no files.
+        Body::InputAccepted(input) if matches!(input.parts[..], [InputPart::File(_)]) => {
+            ["", include_str!("golden/v2/input_file.json")]
+        }
         Body::InputAccepted(input) if input.compact.is_some() => {
             ["", include_str!("golden/v2/input_compact.json")]
         }
@@ -38,6 +42,9 @@ fn golden(body: &Body) -> [&'static str; 2] {
             TurnOutcome::Stopped { .. } => file!("turn_stopped"),
         },
         Body::Intent(intent) => match intent.what {
+            Intended::Model(ref model) if model.files.is_some() => {
+                ["", include_str!("golden/v2/intent_model_files.json")]
+            }
             Intended::Model(_) => file!("intent_model"),
             Intended::Tool(_) => file!("intent_tool"),
             // Version 1 did not know it.
@@ -51,6 +58,9 @@ fn golden(body: &Body) -> [&'static str; 2] {
             // Version 1 knew no origins.
             EffectResult::Tool(ref tool) if tool.untrusted.is_some() => {
                 ["", include_str!("golden/v2/outcome_tool_untrusted.json")]
+            }
+            EffectResult::Tool(ref tool) if !tool.attachments.is_empty() => {
+                ["", include_str!("golden/v2/outcome_tool_files.json")]
             }
             EffectResult::Tool(_) => file!("outcome_tool"),
             EffectResult::Summary(_) => ["", include_str!("golden/v2/outcome_summary.json")],
@@ -118,7 +128,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 42, "each file has its draft below");
+    assert_eq!(files.len(), 45, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -301,6 +311,7 @@ fn drafts() -> Vec<Draft> {
                 prefix_broken: Vec::new(),
                 left_out: 0,
                 schema_native: false,
+                files: None,
             }),
         }))),
         step(Body::Intent(Box::new(Intent {
@@ -350,6 +361,7 @@ fn drafts() -> Vec<Draft> {
                     prefix_broken: vec![],
                     left_out: 0,
                     schema_native: false,
+                    files: None,
                 },
             })),
         }))),
@@ -439,6 +451,7 @@ fn drafts() -> Vec<Draft> {
                 started_at: 1_699_999_999_999,
                 duration_ms: 1,
                 untrusted: None,
+                attachments: Vec::new(),
             }),
         }))),
         step(Body::InDoubt { key: key("demo/1/2/tool/1"), resolution: InDoubtPolicy::Rerun }),
@@ -456,6 +469,64 @@ fn drafts() -> Vec<Draft> {
                 preview: Some("- x".into()),
                 content: hash(8),
                 untrusted: Vec::new(),
+            }),
+        }))),
+        session(Body::InputAccepted(InputAccepted {
+            key: None,
+            delivery: Delivery::NextTurn,
+            parts: vec![InputPart::File(Attachment {
+                pages: Some(3),
+                text: Some(blob(5, 60)),
+                ..Attachment::new("spec.pdf", "application/pdf", blob(4, 1200))
+            })],
+            origin: "cli".into(),
+            given: None,
+            compact: None,
+            ended: None,
+        })),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/model/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Model(ModelIntent {
+                route: route(),
+                transition: Transition::Input,
+                inputs: vec![6],
+                history: vec![],
+                manifest: hash(2),
+                tools_off: false,
+                max_output: 4096,
+                encoder: "anthropic/1".into(),
+                request: hash(3),
+                bytes: 1234,
+                prefix: None,
+                prefix_broken: Vec::new(),
+                left_out: 0,
+                schema_native: false,
+                files: Some(FilesSent {
+                    sight: Sight { images: true, documents: false },
+                    bytes: 92,
+                    tokens: 85,
+                }),
+            }),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/tool/1"),
+            attempt: 1,
+            result: EffectResult::Tool(ToolOutcome {
+                status: ToolStatus::Ok,
+                view: "an image".into(),
+                full: None,
+                facts: vec![],
+                started_at: 1_699_999_999_999,
+                duration_ms: 1,
+                untrusted: None,
+                attachments: vec![Attachment {
+                    width: Some(640),
+                    height: Some(480),
+                    in_view: true,
+                    ..Attachment::new("a.png", "image/png", blob(6, 69))
+                }],
             }),
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
@@ -577,6 +648,7 @@ fn drafts() -> Vec<Draft> {
                 facts: vec![],
                 started_at: 1_699_999_999_999,
                 duration_ms: 1,
+                attachments: Vec::new(),
                 untrusted: Some(Box::new(Untrusted {
                     origin: "web:docs.rs".into(),
                     flags: vec!["ignore-instructions".into()],

@@ -221,6 +221,39 @@ pub struct ModelIntent {
     /// The provider itself holds the answer to the turn's output schema.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schema_native: bool,
+    /// How the request shows files, where its history has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<FilesSent>,
+}
+
+/// What a model may be shown beside text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sight {
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub images: bool,
+    /// PDF documents, as they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub documents: bool,
+}
+
+/// The files of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesSent {
+    /// What the model was said to take.
+    pub sight: Sight,
+    /// Bytes of the request's body that are files: they say nothing about tokens.
+    pub bytes: u64,
+    /// Tokens that the files are thought to cost.
+    pub tokens: u64,
+}
+
+impl FilesSent {
+    /// The size of a body of `bytes` as far as tokens are counted by it: text as it is, files at four bytes a token.
+    pub fn weight(files: Option<&Self>, bytes: u64) -> u64 {
+        files.map_or(bytes, |files| {
+            bytes.saturating_sub(files.bytes).saturating_add(files.tokens.saturating_mul(4))
+        })
+    }
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -230,6 +263,11 @@ fn is_zero(n: &u32) -> bool {
 impl ModelIntent {
     /// What an imported intent's encoder begins with.
     pub const IMPORTED: &str = "import:";
+
+    /// The size of the request's body as far as tokens are counted by it.
+    pub fn weight(&self) -> u64 {
+        FilesSent::weight(self.files.as_ref(), self.bytes)
+    }
 
     /// Another program made this request.
     pub fn is_imported(&self) -> bool {

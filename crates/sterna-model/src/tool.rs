@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{BlobRef, ChildRef, Digest, Millis, SessionId};
+use crate::{Attachment, BlobRef, ChildRef, Digest, Millis, SessionId};
 
 /// What recovery may do with an effect that has an intent and no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,6 +118,9 @@ pub struct ToolOutcome {
     /// Where the view comes from, when it was written by somebody whom nobody here has trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untrusted: Option<Box<Untrusted>>,
+    /// Files that the model is shown beside the view. They come from where the view comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
 }
 
 /// Text of strangers: a web page, an MCP server's answer, a file from outside the workspace.

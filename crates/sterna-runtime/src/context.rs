@@ -1,14 +1,14 @@
 //! The context ledger of a stored session: who owns the bytes of a request, and what changed between two.
 
 use serde::Serialize;
-use sterna_context::{Changes, Derived, Layer, Owned, TurnFacts, compare, derive, owners};
+use sterna_context::{Changes, Derived, Layer, Loaded, Owned, TurnFacts, compare, derive, owners};
 use sterna_llm::EncodeCache;
 use sterna_model::{Body, EffectResult, Intended, Record, Route, Seq, SessionId, StepNo, TurnNo, Usage};
 
 use crate::driver::compact::bring_summary;
 use crate::replay::load_prompt;
 use crate::state::{State, for_each_record};
-use crate::{Parts, RuntimeError};
+use crate::{Parts, RuntimeError, files};
 
 /// What a request was made of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -119,7 +119,13 @@ pub async fn context(
     let prompt = load_prompt(&parts.blobs, &model.manifest).await;
     let prompt = prompt.map_err(|error| RuntimeError::Refused(error.to_string()))?;
     let facts = TurnFacts::of(&turn).schema_native(model.schema_native);
-    let entries = state.transcript.entries(&model.inputs);
+    let mut entries = state.transcript.entries(&model.inputs);
+    let items = entries.iter().map(|entry| entry.item.clone()).collect();
+    let sight = model.files.map(|files| files.sight).unwrap_or_default();
+    let (items, _) = files::shown(items, sight, &parts.blobs, &mut Loaded::new()).await?;
+    for (entry, item) in entries.iter_mut().zip(items) {
+        entry.item = item;
+    }
     let request = derive(
         &prompt,
         entries.iter().map(|entry| entry.item.clone()).collect(),

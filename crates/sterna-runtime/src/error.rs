@@ -44,6 +44,8 @@ pub enum RuntimeError {
     /// A defect, of Sterna or of what the host brought. What was durable is kept, and the session can be resumed.
     #[error("the session's driver panicked: {0}")]
     Panicked(String),
+    #[error(transparent)]
+    Attached(#[from] crate::FilesError),
     #[error("{0}")]
     Refused(String),
 }

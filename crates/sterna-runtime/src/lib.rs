@@ -13,6 +13,7 @@ mod driver;
 mod effects;
 mod env;
 mod error;
+mod files;
 mod hooks;
 mod hub;
 mod kept;
@@ -40,6 +41,7 @@ pub use context::{ContextDiff, ContextReport, ContextRow, context};
 pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
+pub use files::{FilesError, MAX_FILES, MAX_FILES_BYTES};
 pub use hooks::{
     BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet,
     HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,

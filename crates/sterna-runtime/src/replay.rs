@@ -8,7 +8,7 @@ use sterna_model::{Body, Digest, EffectKey, Intended, Manifest, Seq, SessionId};
 
 use crate::driver::compact::{bring_summary, summary_request};
 use crate::state::{State, for_each_record};
-use crate::{Parts, RuntimeError};
+use crate::{Parts, RuntimeError, files};
 
 /// What a replay found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,6 +53,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
     let mut state = State::default();
     let mut prompts: Option<(Digest, Prompt)> = None;
     let mut cache = EncodeCache::default();
+    let mut shown = sterna_context::Loaded::new();
     let mut found = Replayed {
         session: session.clone(),
         records: records.len() as u64,
@@ -86,16 +87,21 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
             let facts = TurnFacts::of(&turn).schema_native(model.schema_native);
             let request = match &intent.what {
                 Intended::Compact(compact) => summary_request(&prompt, &state, &facts, compact),
-                _ => derive(
-                    &prompt,
-                    state.transcript.with(&model.inputs),
-                    &state.folded.world,
-                    &facts,
-                    &model.route,
-                    model.transition,
-                    model.tools_off,
-                    model.max_output,
-                ),
+                _ => {
+                    let items = state.transcript.with(&model.inputs);
+                    let sight = model.files.map(|files| files.sight).unwrap_or_default();
+                    let (items, _) = files::shown(items, sight, &parts.blobs, &mut shown).await?;
+                    derive(
+                        &prompt,
+                        items,
+                        &state.folded.world,
+                        &facts,
+                        &model.route,
+                        model.transition,
+                        model.tools_off,
+                        model.max_output,
+                    )
+                }
             };
             let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
             let body = parts.provider.encode(&request, &mut cache);

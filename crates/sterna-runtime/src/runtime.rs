@@ -25,7 +25,7 @@ use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
-use crate::{Observer, Parts, RuntimeError, TurnConfig};
+use crate::{Observer, Parts, RuntimeError, TurnConfig, files};
 
 /// One process's runtime. Cheap to clone.
 #[derive(Clone)]
@@ -138,6 +138,7 @@ impl Runtime {
         if is_reserved(&id) {
             return Err(RuntimeError::Refused(format!("`{id}` is the name of a log that is no session's")));
         }
+        files::check(&submit.parts, &self.0.parts.blobs).await?;
         let shared = self.0.shared(&id);
         if submit.live {
             shared.hub.activate();
@@ -267,6 +268,7 @@ impl Runtime {
         parts: Vec<InputPart>,
         by: &str,
     ) -> Result<Receipt, RuntimeError> {
+        files::check(&parts, &self.0.parts.blobs).await?;
         self.untaken(session, &[input]).await?;
         let receipt = self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await?;
         self.was_untaken(session, &[input], receipt).await

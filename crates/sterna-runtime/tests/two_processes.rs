@@ -177,6 +177,7 @@ async fn a_driver_that_slept_while_another_led_starts_over() {
         started_at: 1,
         duration_ms: 0,
         untrusted: None,
+        attachments: Vec::new(),
     };
     let bodies = [
         Body::InDoubt { key: key.clone(), resolution: InDoubtPolicy::Report },

@@ -17,8 +17,8 @@ pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GrantScope, Millis, Permits,
-    Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
+    Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GrantScope,
+    Millis, Permits, Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -291,6 +291,8 @@ pub struct ToolDone {
     /// Milliseconds that it took by its own clock, where that is not how long we waited: a command that was followed
     /// again after a crash.
     pub took_ms: Option<u64>,
+    /// Files that the model is shown beside the output, 20 at most. Their blobs are kept already.
+    pub attachments: Vec<Attachment>,
 }
 
 impl ToolDone {

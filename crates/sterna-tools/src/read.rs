@@ -1,4 +1,4 @@
-//! `read`: a text file with line numbers, a notebook by its cells, a PDF document by its pages.
+//! `read`: a text file with line numbers, a notebook by its cells, a PDF document by its pages, an image as it is.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,12 +8,14 @@ use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use sterna_model::{EffectClass, Fact, ToolSpec};
+use sterna_model::{Attachment, BlobRef, EffectClass, Fact, PDF, ToolSpec};
 use sterna_tool::{
     Access, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget, shown,
 };
 
+use crate::attach;
 use crate::file::{self, Snapshot};
+use crate::image::{Image, image};
 use crate::notebook::Notebook;
 use crate::pdf;
 use crate::support::{blocking, counted, cut, key, number, parse, place, planned};
@@ -64,13 +66,39 @@ impl Tool for Read {
             let args: Args = parse(&args)?;
             let path = planned(&cx, &args.path)?;
             let cancel = cx.cancel.clone();
-            blocking(&cancel, move |_| read(&args, &path, &cx.cwd)).await.map(ToolReturn::Done)
+            let blobs = cx.blobs.clone();
+            let Found { mut done, file } = blocking(&cancel, move |_| read(&args, &path, &cx.cwd)).await?;
+            if let Some(Beside { mut file, bytes }) = file {
+                let failed = |error| ToolError::failed(format!("`{}` could not be kept: {error}", file.name));
+                let kept = blobs.put(bytes.into()).await.map_err(failed)?;
+                file.blob = kept;
+                done.attachments.push(file);
+            }
+            Ok(ToolReturn::Done(done))
         }
         .boxed()
     }
 }
 
-fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
+/// A result, and a file that is to be shown beside it.
+struct Found {
+    done: ToolDone,
+    file: Option<Beside>,
+}
+
+/// Bytes that are not kept yet.
+struct Beside {
+    file: Attachment,
+    bytes: Vec<u8>,
+}
+
+impl From<ToolDone> for Found {
+    fn from(done: ToolDone) -> Self {
+        Self { done, file: None }
+    }
+}
+
+fn read(args: &Args, path: &Path, cwd: &Path) -> Result<Found, ToolError> {
     let snapshot = file::read(path).map_err(|trouble| trouble.told(path, cwd))?;
     let name = shown(path, cwd);
     if snapshot.bytes.starts_with(b"%PDF-") {
@@ -78,6 +106,9 @@ fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
     }
     if args.pages.is_some() {
         return Err(ToolError::invalid(format!("`{name}` has no pages; offset and limit choose its lines")));
+    }
+    if let Some(found) = image(&snapshot.bytes) {
+        return picture(found, &name, snapshot, path);
     }
     if let Some(kind) = binary_kind(&snapshot.bytes) {
         return Err(ToolError::failed(format!(
@@ -96,17 +127,38 @@ fn read(args: &Args, path: &Path, cwd: &Path) -> Result<ToolDone, ToolError> {
         budget: ViewBudget { bytes: MAX_VIEW_BYTES, lines: MAX_LINES + 2, head_percent: 100 },
         facts: vec![Fact::FileRead { path: key(path), hash: snapshot.hash }],
         ..ToolDone::default()
-    })
+    }
+    .into())
 }
 
-fn pdf(args: &Args, name: &str, snapshot: Snapshot, path: &Path) -> Result<ToolDone, ToolError> {
+/// An image: a line about it, and itself.
+fn picture(found: Image, name: &str, snapshot: Snapshot, path: &Path) -> Result<Found, ToolError> {
+    attach::fits(name, snapshot.bytes.len(), found).map_err(ToolError::failed)?;
+    let Image { media_type, width, height } = found;
+    let size = snapshot.bytes.len() as u64;
+    let text = format!("`{name}`: {media_type}, {width}×{height} pixels, {} bytes", number(size));
+    let mut file = unkept(path, media_type, &snapshot);
+    (file.width, file.height) = (Some(width), Some(height));
+    let facts = vec![Fact::FileRead { path: key(path), hash: snapshot.hash }];
+    let done = ToolDone { output: Output::Text(text), facts, ..ToolDone::default() };
+    Ok(Found { done, file: Some(Beside { file, bytes: snapshot.bytes }) })
+}
+
+/// An attachment of a file whose bytes are not kept yet.
+fn unkept(path: &Path, media_type: &str, snapshot: &Snapshot) -> Attachment {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let blob = BlobRef { hash: snapshot.hash, bytes: snapshot.bytes.len() as u64 };
+    Attachment::new(name, media_type, blob)
+}
+
+fn pdf(args: &Args, name: &str, snapshot: Snapshot, path: &Path) -> Result<Found, ToolError> {
     let (first, last) = match &args.pages {
         Some(pages) => range(pages).ok_or_else(|| {
             ToolError::invalid(format!("`{}` names no pages; write 3 or 21-40", cut(pages, 40)))
         })?,
         None => (1, pdf::MAX_PAGES),
     };
-    let read = pdf::read(snapshot.bytes, first, last)
+    let read = pdf::read(snapshot.bytes.clone(), first, last)
         .map_err(|why| ToolError::failed(format!("`{name}` is a PDF document that cannot be read: {why}")))?;
     let mut text = read.text;
     text.push_str(&format!("[pages {}–{} of {}", read.first, read.last, read.total));
@@ -114,12 +166,20 @@ fn pdf(args: &Args, name: &str, snapshot: Snapshot, path: &Path) -> Result<ToolD
         text.push_str(&format!("; pages {}-{} reads on", read.last + 1, (read.last + 20).min(read.total)));
     }
     text.push(']');
-    Ok(ToolDone {
+    // Whole, for a model that takes it: else the pages that were asked for, as text.
+    let whole = args.pages.is_none() && read.last == read.total;
+    let facts = vec![Fact::FileRead { path: key(path), hash: snapshot.hash }];
+    let file = (whole && snapshot.bytes.len() as u64 <= attach::MAX_BYTES).then(|| Beside {
+        file: Attachment { pages: Some(read.total), in_view: true, ..unkept(path, PDF, &snapshot) },
+        bytes: snapshot.bytes,
+    });
+    let done = ToolDone {
         output: Output::Text(text),
         budget: ViewBudget { bytes: MAX_VIEW_BYTES, lines: MAX_LINES, head_percent: 100 },
-        facts: vec![Fact::FileRead { path: key(path), hash: snapshot.hash }],
+        facts,
         ..ToolDone::default()
-    })
+    };
+    Ok(Found { done, file })
 }
 
 /// `3`, `21-40`: from 1, the first not behind the last.

@@ -108,6 +108,7 @@ fn intent(key: &EffectKey, trigger: CompactTrigger, focus: &str) -> Body {
         prefix_broken: vec![],
         left_out: 0,
         schema_native: false,
+        files: None,
     };
     let what = CompactIntent { trigger, focus: focus.into(), to: 2, cut_results: false, tokens: 9, model };
     let what = Intended::Compact(Box::new(what));

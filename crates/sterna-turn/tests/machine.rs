@@ -398,6 +398,7 @@ fn a_file_or_a_todo_item_in_a_new_state_is_progress() {
             started_at: 1,
             duration_ms: 1,
             untrusted: None,
+            attachments: Vec::new(),
         };
         play.push(outcome(&play.key(EffectKind::Tool, 0), EffectResult::Tool(result)));
         assert_eq!(short(&play.machine.next()), expected, "{facts:?}");

@@ -3,6 +3,7 @@
 use sterna_log::LogError;
 use sterna_model::BadId;
 use sterna_runtime::RuntimeError;
+use sterna_tools::attach::AttachError;
 
 /// An error with, where there is one, a hint at what to do.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum Error {
     Log(#[from] LogError),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// A file that no model takes.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     #[error(transparent)]
     Id(#[from] BadId),
 }

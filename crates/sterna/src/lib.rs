@@ -14,6 +14,7 @@
 //! Ring 4. This crate translates: it must never decide what a turn does, and it has no behaviour of its own beyond
 //! finding stores, models and configuration.
 
+mod attach;
 mod builder;
 mod checkpoints;
 mod collect;
@@ -50,6 +51,7 @@ pub use router::Router;
 pub use secrets::secrets_of;
 pub use session::{Reply, Session, Turn, TurnStream};
 pub use sterna_shell::shim::Helper;
+pub use sterna_tools::attach::AttachError;
 pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
 pub use what_if::{FileDiff, WhatIfFiles, WhatIfPlaces, WhatIfReport, what_if_inside};
 

@@ -1,7 +1,9 @@
 //! Handles: cheap, hold no lock, and outlive nothing. A session is its log, not its handle.
 
 use std::future::IntoFuture;
+use std::path::PathBuf;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_model::{
@@ -10,6 +12,7 @@ use sterna_model::{
 };
 use sterna_runtime::{Accepted, Observer, Resolve, Runtime, RuntimeError, State, Submit, TurnConfig};
 
+use crate::attach::Source;
 use crate::{Error, Sterna};
 
 /// A session by its name. It is made by its first turn.
@@ -24,6 +27,8 @@ pub struct Session {
 pub struct Turn {
     session: Session,
     parts: Vec<InputPart>,
+    /// Files that are kept when the turn is sent.
+    files: Vec<Source>,
     key: Option<String>,
     delivery: Delivery,
     config: TurnConfig,
@@ -55,6 +60,7 @@ impl Session {
         Turn {
             session: self.clone(),
             parts: vec![InputPart::Text(input.into())],
+            files: Vec::new(),
             key: None,
             delivery: Delivery::NextTurn,
             config: self.sterna.turn_config().clone(),
@@ -128,6 +134,19 @@ impl Turn {
         self
     }
 
+    /// A file that comes with the input: an image, a PDF document or a text. 20 of them, and 20 MB together. It is read
+    /// when the turn is sent; if it cannot be, nothing is.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.files.push(Source::File(path.into()));
+        self
+    }
+
+    /// The same for bytes that are at hand.
+    pub fn bytes(mut self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.files.push(Source::Bytes { name: name.into(), bytes: bytes.into() });
+        self
+    }
+
     /// Where the input enters: a turn of its own (default), or the running one.
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
@@ -170,10 +189,14 @@ impl Turn {
 
     async fn submit(self, live: bool) -> Result<Accepted, Error> {
         let session = self.session.id.clone()?;
+        let mut parts = self.parts;
+        for file in self.files {
+            parts.push(self.session.sterna.attached(file).await?);
+        }
         let submit = Submit {
             session,
             key: self.key,
-            parts: self.parts,
+            parts,
             delivery: self.delivery,
             origin: "sdk".into(),
             config: self.config,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sterna::{Sterna, Store};
 use sterna_log::SharedLog;
-use sterna_model::{Seq, SessionId, TodoStatus, dollars};
+use sterna_model::{InputPart, Seq, SessionId, TodoStatus, dollars};
 use sterna_runtime::{State, TurnConfig};
 
 use super::resume::{Work, line as session_line};
@@ -21,7 +21,7 @@ use crate::setup;
 use crate::signals::Signals;
 
 /// What can be said instead of a prompt.
-const COMMANDS: [(&str, &str, &str); 12] = [
+const COMMANDS: [(&str, &str, &str); 13] = [
     ("help", "", "what can be said"),
     ("new", "", "begin a new session"),
     ("sessions", "", "the sessions of this folder"),
@@ -33,6 +33,7 @@ const COMMANDS: [(&str, &str, &str); 12] = [
     ("cost", "", "what this session used up"),
     ("todo", "", "the list of what is to be done"),
     ("title", "TEXT", "name this session"),
+    ("attach", "[FILE]", "a file that comes with the next prompt; alone, it lets go of all of them"),
     ("exit", "", "leave; the session is kept"),
 ];
 
@@ -47,6 +48,8 @@ struct Chat {
     session: Option<SessionId>,
     /// This session has had a turn here: from then on its own mode counts, which plans and `/mode` switch.
     begun: bool,
+    /// Files that come with the next prompt.
+    attached: Vec<InputPart>,
     /// Of the last turn.
     code: u8,
 }
@@ -79,8 +82,19 @@ pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
         Lines::Stdin(stdin_lines())
     };
     let out = if is_person { Output::chat(cx.print) } else { Output::of(&cx, false) };
-    let mut chat =
-        Chat { cx, args: args.turn, sterna, log, lines, out, signals, session, begun: false, code: 0 };
+    let mut chat = Chat {
+        cx,
+        args: args.turn,
+        sterna,
+        log,
+        lines,
+        out,
+        signals,
+        session,
+        begun: false,
+        attached: Vec::new(),
+        code: 0,
+    };
     chat.greet();
     if let Flow::Leave(code) = chat.carry_on().await {
         return Ok(ExitCode::from(code));
@@ -128,8 +142,10 @@ impl Chat {
 
     async fn turn(&mut self, text: String) -> Flow {
         let config = self.config();
-        match submit(self.sterna.runtime(), self.session.clone(), None, text, config).await {
+        let parts = std::iter::once(InputPart::Text(text)).chain(self.attached.iter().cloned()).collect();
+        match submit(self.sterna.runtime(), self.session.clone(), None, parts, config).await {
             Ok(accepted) => {
+                self.attached.clear();
                 self.session = Some(accepted.session.clone());
                 self.begun = true;
                 self.follow(&accepted.session, accepted.input, accepted.input).await
@@ -277,6 +293,15 @@ impl Chat {
                     self.note(&format!("  [{mark}] {}", one_line(&item.subject, 100)));
                 }
             }
+            "attach" if rest.is_empty() => {
+                self.attached.clear();
+                self.note("no file comes with the next prompt");
+            }
+            "attach" => {
+                self.attached.push(self.sterna.attach(rest).await?);
+                let names: Vec<&str> = self.attached.iter().filter_map(file_name).collect();
+                self.note(&format!("with the next prompt: {}", names.join(", ")));
+            }
             "title" => {
                 let title = needed("a text")?;
                 let id = self.here()?;
@@ -353,6 +378,13 @@ impl Lines {
             Self::Person(person) => Some(person),
             Self::Stdin(_) => None,
         }
+    }
+}
+
+fn file_name(part: &InputPart) -> Option<&str> {
+    match part {
+        InputPart::File(file) => Some(&file.name),
+        InputPart::Text(_) => None,
     }
 }
 

@@ -51,8 +51,12 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), may_ask).await?;
     setup::ready(&sterna)?;
     let person = (may_ask && args.turn.on_ask.is_none()).then(|| Person::new(None));
+    let mut parts = vec![InputPart::Text(text)];
+    for file in &args.attach {
+        parts.push(sterna.attach(file).await?);
+    }
     let session = open(sterna.runtime(), pick).await?;
-    let accepted = submit(sterna.runtime(), session, args.key, text, sterna.turn_config().clone()).await?;
+    let accepted = submit(sterna.runtime(), session, args.key, parts, sterna.turn_config().clone()).await?;
     let mut out = Output::of(&cx, args.json);
     let (session, input) = (&accepted.session, accepted.input);
     let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
@@ -98,13 +102,13 @@ pub async fn submit(
     runtime: &Runtime,
     session: Option<SessionId>,
     key: Option<String>,
-    text: String,
+    parts: Vec<InputPart>,
     config: TurnConfig,
 ) -> Result<Accepted, Failure> {
     let submit = Submit {
         session,
         key,
-        parts: vec![InputPart::Text(text)],
+        parts,
         delivery: Delivery::NextTurn,
         origin: "cli".into(),
         config,

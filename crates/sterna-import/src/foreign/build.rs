@@ -243,6 +243,7 @@ impl Builder<'_> {
                 prefix_broken: Vec::new(),
                 left_out: 0,
                 schema_native: false,
+                files: None,
             }),
         };
         self.push(Some(self.turn), Some(self.step), Body::Intent(Box::new(intent)))?;
@@ -330,6 +331,7 @@ impl Builder<'_> {
             started_at: self.now,
             duration_ms: 0,
             untrusted: None,
+            attachments: Vec::new(),
         }
     }
 

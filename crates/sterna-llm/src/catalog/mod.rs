@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sterna_model::{NanoUsd, Route, Usage};
+use sterna_model::{NanoUsd, Route, Sight, Usage};
 
 use crate::{Long, ModelInfo, Price};
 
@@ -16,6 +16,10 @@ pub struct ModelOverride {
     pub context: Option<u32>,
     pub max_output: Option<u32>,
     pub price: Option<Price>,
+    /// Whether it takes images.
+    pub images: Option<bool>,
+    /// Whether it takes PDF documents as they are.
+    pub documents: Option<bool>,
 }
 
 impl ModelOverride {
@@ -28,6 +32,10 @@ impl ModelOverride {
             price: self.price.or(info.price),
             assumed: info.assumed && !told,
             schema_native: info.schema_native,
+            sight: Sight {
+                images: self.images.unwrap_or(info.sight.images),
+                documents: self.documents.unwrap_or(info.sight.documents),
+            },
         }
     }
 }
@@ -131,6 +139,10 @@ impl Model {
             price: Some(self.price()),
             assumed: false,
             schema_native: self.can.contains(&Ability::Schema),
+            sight: Sight {
+                images: self.takes.contains(&Takes::Image),
+                documents: self.takes.contains(&Takes::Pdf),
+            },
         }
     }
 }
@@ -273,13 +285,20 @@ mod tests {
         let info = lookup(&route("acme/x"));
         let some = ModelOverride { context: Some(4_096), ..ModelOverride::default() };
         assert_eq!(some.over(info.clone()), ModelInfo { context: 4_096, ..info.clone() });
-        let all = ModelOverride { context: Some(1), max_output: Some(2), price: Some(Price::default()) };
+        let all = ModelOverride {
+            context: Some(1),
+            max_output: Some(2),
+            price: Some(Price::default()),
+            images: Some(true),
+            documents: None,
+        };
         let told = ModelInfo {
             context: 1,
             max_output: 2,
             price: Some(Price::default()),
             assumed: false,
             schema_native: false,
+            sight: Sight { images: true, documents: false },
         };
         assert_eq!(all.over(info), told);
     }

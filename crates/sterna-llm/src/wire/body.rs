@@ -208,7 +208,7 @@ pub(super) fn has_system(request: &Request) -> bool {
 
 fn role(item: &Item) -> Role {
     match item {
-        Item::User(_) | Item::Results(_) => Role::User,
+        Item::User(_) | Item::Mixed(_) | Item::Results(_) => Role::User,
         Item::Assistant(_) => Role::Assistant,
     }
 }

@@ -6,6 +6,7 @@
 mod anthropic;
 mod body;
 mod failure;
+mod files;
 mod gemini;
 mod openai_chat;
 mod openai_responses;

@@ -15,16 +15,16 @@ use sterna_llm::{EncodeCache, Encoded, ModelInfo};
 use sterna_log::{LogError, SharedBlobs};
 use sterna_model::{
     Attempt, Billed, Body, CompactIntent, CompactTrigger, Compaction, EffectClass, EffectKey, EffectResult,
-    ErrorClass, Intended, Intent, ModelIntent, ModelStop, Outcome, Part, ProviderFailure, Route, Seq,
-    StopReason, Summary, Transition, answer_text,
+    ErrorClass, FilesSent, Intended, Intent, ModelIntent, ModelStop, Outcome, Part, ProviderFailure, Route,
+    Seq, StopReason, Summary, Transition, answer_text,
 };
 use sterna_tool::Cancel;
 
 use super::{Driver, InFlight, Msg, Stage, told_by};
-use crate::RuntimeError;
 use crate::budget::Hold;
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
+use crate::{RuntimeError, files};
 
 /// A compaction that is to be begun.
 struct Wish<'a> {
@@ -231,6 +231,8 @@ impl Driver {
                 prefix_broken: Vec::new(),
                 left_out: 0,
                 schema_native: false,
+                // What is summed up names its files and shows none.
+                files: None,
             },
         };
         let mut body = self.summary_request(&prompt, &intent)?;
@@ -330,9 +332,11 @@ impl Driver {
         let prompt = self.current_prompt(&turn).await?;
         self.bring_summary().await?;
         let max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
+        let items = self.state.transcript.with(&[]);
+        let (items, files) = files::shown(items, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
-            self.state.transcript.with(&[]),
+            items,
             &self.state.folded.world,
             &TurnFacts::of(&turn),
             &route,
@@ -341,7 +345,8 @@ impl Driver {
             max_output,
         );
         let bytes = self.rt.parts.provider.encode(&request, &mut EncodeCache::default()).bytes;
-        Ok((self.load_of(&route, &info, max_output, bytes), self.state.transcript.entries(&[])))
+        let weight = FilesSent::weight(files.as_ref(), bytes);
+        Ok((self.load_of(&route, &info, max_output, weight), self.state.transcript.entries(&[])))
     }
 
     /// Reads the summary that stands in the next request, unless it is here.
@@ -382,6 +387,7 @@ impl Driver {
             not_before: None,
             breakers: self.rt.breakers.clone(),
             leased_until: self.leased_until.clone(),
+            weight: body.bytes,
             body,
             cancel: cancel.clone(),
             secrets: self.secrets.clone(),

@@ -79,7 +79,7 @@ pub(super) fn left_out(items: &[std::sync::Arc<Item>], route: &Route) -> u32 {
     };
     let of = |item: &std::sync::Arc<Item>| match &**item {
         Item::Assistant(parts) => parts.iter().filter(|part| foreign(part)).count(),
-        Item::User(_) | Item::Results(_) => 0,
+        Item::User(_) | Item::Mixed(_) | Item::Results(_) => 0,
     };
     u32::try_from(items.iter().map(of).sum::<usize>()).unwrap_or(u32::MAX)
 }

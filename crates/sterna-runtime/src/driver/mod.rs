@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use sterna_context::Prompt;
+use sterna_context::{Loaded, Prompt};
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
@@ -221,6 +221,8 @@ pub(crate) struct Driver {
     view: Arc<SessionView>,
     secrets: Scoped,
     cache: EncodeCache,
+    /// Files that the last request showed.
+    files: Loaded,
     child_env: Arc<std::collections::BTreeMap<String, String>>,
     deadline: Option<tokio::task::AbortHandle>,
     deadline_of: TurnNo,
@@ -277,6 +279,7 @@ impl Driver {
             view: Arc::default(),
             secrets,
             cache: EncodeCache::default(),
+            files: Loaded::new(),
             child_env,
             deadline: None,
             deadline_of: 0,
@@ -311,7 +314,11 @@ impl Driver {
             self.shared.hub.say(Some(number), now, EventKind::Result(Box::new(result)));
         }
         if matches!(ended, Ok(End::Idle)) {
-            let (state, cache) = (std::mem::take(&mut self.state), std::mem::take(&mut self.cache));
+            let (state, mut cache) = (std::mem::take(&mut self.state), std::mem::take(&mut self.cache));
+            if !self.files.is_empty() {
+                // Their bytes would weigh more than all that is kept.
+                cache = EncodeCache::default();
+            }
             self.rt.residents.keep(self.id.clone(), Rested { state, cache });
         }
         let error = ended.err();

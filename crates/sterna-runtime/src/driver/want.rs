@@ -10,9 +10,9 @@ use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey,
-    EffectResult, ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop,
-    Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn,
-    wait_id,
+    EffectResult, ErrorClass, FilesSent, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome,
+    ModelStop, Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted,
+    WaitOn, wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
@@ -27,7 +27,7 @@ use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
 use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
-use crate::strangers;
+use crate::{files, strangers};
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -95,16 +95,18 @@ impl Driver {
             }
             Some(intent) => {
                 let info = self.rt.parts.provider.model(&intent.route).map_err(RuntimeError::Route)?;
-                let hold = match self.reserve(&call.key, intent.bytes, intent.max_output, info.price.as_ref())
-                {
-                    Ok((room, hold)) if room >= intent.max_output => hold,
-                    // The request stands as it is: what is left does not pay for it.
-                    Ok(_) if self.is_capped_in_money() => return self.limit_reached(StopReason::BudgetCost),
-                    Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
-                    Err(reason) => return self.limit_reached(reason),
-                };
+                let hold =
+                    match self.reserve(&call.key, intent.weight(), intent.max_output, info.price.as_ref()) {
+                        Ok((room, hold)) if room >= intent.max_output => hold,
+                        // The request stands as it is: what is left does not pay for it.
+                        Ok(_) if self.is_capped_in_money() => {
+                            return self.limit_reached(StopReason::BudgetCost);
+                        }
+                        Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
+                        Err(reason) => return self.limit_reached(reason),
+                    };
                 let body = self.request_again(&call, intent).await?;
-                self.send(&call, body, hold);
+                self.send(&call, body, intent.weight(), hold);
                 Ok(false)
             }
         }
@@ -128,18 +130,20 @@ impl Driver {
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
-        if self.make_room(&call.inputs, &route, &info, max_output, body.bytes).await? {
+        let blobs = &self.rt.parts.blobs;
+        let (history, files) = files::shown(items(), info.sight, blobs, &mut self.files).await?;
+        let body = self.rt.parts.provider.encode(&request(history.clone(), max_output), &mut self.cache);
+        let weight = FilesSent::weight(files.as_ref(), body.bytes);
+        if self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
             return Ok(true);
         }
-        let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let (history, mut body) = (items(), body);
+        let mut body = body;
         let left_out = left_out(&history, &route);
-        let hold = match self.reserve(&call.key, body.bytes, max_output, info.price.as_ref()) {
+        let hold = match self.reserve(&call.key, weight, max_output, info.price.as_ref()) {
             Ok((room, hold)) => {
                 if room < max_output {
                     max_output = room;
@@ -164,6 +168,7 @@ impl Driver {
             prefix_broken: Vec::new(),
             left_out,
             schema_native,
+            files,
         };
         intent.prefix_broken = self.prefix_broken(&intent, &prompt).await;
         // A store keeps what it has already once: to ask it first costs a new process more than to send it.
@@ -184,7 +189,7 @@ impl Driver {
         let stands = self.own.contains(&call.key) && staged > 0;
         if stands {
             self.rt.stored(prompt.hash());
-            self.send(&call, body, hold);
+            self.send(&call, body, weight, hold);
         }
         Ok(!stands)
     }
@@ -203,7 +208,7 @@ impl Driver {
             // It died while it waited for a retry: only the rest is waited.
             return Ok(true);
         }
-        let bytes = call.intent.as_ref().map_or(0, |intent| intent.bytes);
+        let bytes = call.intent.as_ref().map_or(0, |intent| intent.weight());
         let mut failure = ProviderFailure {
             class: ErrorClass::Interrupted,
             status: None,
@@ -239,9 +244,12 @@ impl Driver {
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;
         self.bring_summary().await?;
+        let sight = intent.files.map(|files| files.sight).unwrap_or_default();
+        let items = self.state.transcript.with(&[]);
+        let (items, _) = files::shown(items, sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
-            self.state.transcript.with(&[]),
+            items,
             &self.state.folded.world,
             &TurnFacts::of(&turn).schema_native(intent.schema_native),
             &intent.route,
@@ -255,7 +263,7 @@ impl Driver {
         Ok(body)
     }
 
-    fn send(&mut self, call: &CallModel, body: Encoded, hold: Option<Hold>) {
+    fn send(&mut self, call: &CallModel, body: Encoded, weight: u64, hold: Option<Hold>) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
         let run = model::run(ModelCall {
@@ -269,6 +277,7 @@ impl Driver {
             leased_until: self.leased_until.clone(),
             breakers: self.rt.breakers.clone(),
             body,
+            weight,
             cancel: cancel.clone(),
             secrets: self.secrets.clone(),
         });

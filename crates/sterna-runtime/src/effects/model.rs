@@ -29,6 +29,8 @@ pub struct ModelCall {
     pub leased_until: Arc<AtomicU64>,
     pub breakers: Arc<Breakers>,
     pub body: Encoded,
+    /// The body's size as far as tokens are counted by it.
+    pub weight: u64,
     pub cancel: Cancel,
     pub secrets: Scoped,
 }
@@ -87,7 +89,7 @@ pub async fn run(call: ModelCall) -> ModelEnd {
         // Also while nobody looks: whoever comes in the middle of a secret must not see its end.
         deltas.take(event, &show);
     };
-    let bytes = call.body.bytes;
+    let bytes = call.weight;
     let answer = tokio::select! {
         biased;
         () = call.cancel.cancelled() => None,

@@ -18,6 +18,7 @@ use sterna_tool::{
 };
 
 use crate::driver::told_by;
+use crate::files::MAX_FILES;
 use crate::hub::Hub;
 
 /// How a call ended.
@@ -145,6 +146,7 @@ pub fn unrun(status: ToolStatus, text: String, now: Millis) -> ToolOutcome {
         started_at: now,
         duration_ms: 0,
         untrusted: None,
+        attachments: Vec::new(),
     }
 }
 
@@ -173,7 +175,8 @@ pub fn progress(
 }
 
 async fn finished(done: ToolDone, blobs: &SharedBlobs, after: &After) -> ToolOutcome {
-    let ToolDone { output, budget, facts, failed, took_ms: _ } = done;
+    let ToolDone { output, budget, facts, failed, took_ms: _, mut attachments } = done;
+    attachments.truncate(MAX_FILES);
     let ViewBudget { bytes, lines, head_percent } = budget;
     let mut flags = Vec::new();
     let mut look = |text: &str| {
@@ -212,7 +215,7 @@ async fn finished(done: ToolDone, blobs: &SharedBlobs, after: &After) -> ToolOut
     };
     let status = if failed { ToolStatus::Failed } else { ToolStatus::Ok };
     let untrusted = after.origin.clone().map(|origin| Box::new(Untrusted { origin, flags }));
-    ToolOutcome { status, view, full, facts, started_at: 0, duration_ms: 0, untrusted }
+    ToolOutcome { status, view, full, facts, started_at: 0, duration_ms: 0, untrusted, attachments }
 }
 
 /// The ends of output of which something was taken out: those of the blob, since a cut through a secret shows a part.

@@ -14,7 +14,13 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
     let text = |text: &mut String| {
         secrets.redact_in_place(text);
     };
-    let parts = |parts: &mut Vec<InputPart>| parts.iter_mut().for_each(|InputPart::Text(said)| text(said));
+    let parts = |parts: &mut Vec<InputPart>| {
+        parts.iter_mut().for_each(|part| match part {
+            InputPart::Text(said) => text(said),
+            // The bytes are in its blob, and not looked into.
+            InputPart::File(file) => text(&mut file.name),
+        });
+    };
     match body {
         Body::InputAccepted(input) => {
             parts(&mut input.parts);
@@ -142,6 +148,9 @@ fn join_split_texts(parts: &mut Vec<Part>, secrets: &Scoped) {
 
 fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
     secrets.redact_in_place(&mut result.view);
+    result.attachments.iter_mut().for_each(|file| {
+        secrets.redact_in_place(&mut file.name);
+    });
     for fact in &mut result.facts {
         match fact {
             Fact::Todo(item) => todo(item, secrets),

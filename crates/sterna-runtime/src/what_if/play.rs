@@ -401,7 +401,7 @@ impl Hooks for PlayedHooks {
 
 /// A recorded outcome as the tool would give it.
 fn again(outcome: ToolOutcome) -> Result<ToolReturn, ToolError> {
-    let ToolOutcome { status, view, facts, duration_ms, .. } = outcome;
+    let ToolOutcome { status, view, facts, duration_ms, attachments, .. } = outcome;
     match status {
         ToolStatus::Ok | ToolStatus::Failed => Ok(ToolReturn::Done(ToolDone {
             output: Output::Text(view),
@@ -410,6 +410,7 @@ fn again(outcome: ToolOutcome) -> Result<ToolReturn, ToolError> {
             facts,
             failed: status == ToolStatus::Failed,
             took_ms: Some(duration_ms),
+            attachments,
         })),
         status => Err(ToolError { status, message: view }),
     }

@@ -31,6 +31,7 @@ fn outcome(session: &str, n: u32, full: BlobRef) -> Draft {
         started_at: 0,
         duration_ms: 0,
         untrusted: None,
+        attachments: Vec::new(),
     };
     let body = Body::Outcome(Box::new(Outcome { key, attempt: 1, result: EffectResult::Tool(outcome) }));
     Draft { at: 1, turn: Some(1), step: Some(n), body }

@@ -181,7 +181,7 @@ fn unanswered(request: &Request) -> Option<String> {
                     return Some(format!("names calls alike: {open:?}"));
                 }
             }
-            Item::User(_) => {}
+            Item::User(_) | Item::Mixed(_) => {}
         }
     }
     (!open.is_empty()).then(|| format!("ends without results of {open:?}"))

@@ -121,6 +121,7 @@ pub fn model_intent(call: &CallModel) -> Body {
             prefix_broken: Vec::new(),
             left_out: 0,
             schema_native: false,
+            files: None,
         }),
     }))
 }
@@ -191,6 +192,7 @@ pub fn tool_outcome(key: &EffectKey, status: ToolStatus, view: &str) -> Body {
         started_at: 1,
         duration_ms: 1,
         untrusted: None,
+        attachments: Vec::new(),
     };
     outcome(key, EffectResult::Tool(result))
 }

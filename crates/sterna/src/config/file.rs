@@ -254,6 +254,10 @@ struct Model {
     /// Tokens that it may write in one answer.
     max_output: Option<u32>,
     price: Option<Price>,
+    /// Whether it takes images.
+    images: Option<bool>,
+    /// Whether it takes PDF documents as they are; else it gets their text.
+    documents: Option<bool>,
 }
 
 /// US dollars per million tokens. What is not said of the cache costs what input costs.

@@ -29,7 +29,7 @@ pub(super) const PROVIDER_KEYS: &[&str] = &[
     "models",
 ];
 pub(super) const TIMEOUT_KEYS: &[&str] = &["connect_s", "first_byte_s", "idle_s", "total_s"];
-pub(super) const MODEL_KEYS: &[&str] = &["context", "max_output", "price"];
+pub(super) const MODEL_KEYS: &[&str] = &["context", "max_output", "price", "images", "documents"];
 pub(super) const PRICE_KEYS: &[&str] = &["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
 
 /// A provider, its key not yet looked for.
@@ -311,6 +311,8 @@ fn model_override(node: &Node<'_>) -> Result<ModelOverride, ConfigError> {
         match key {
             "context" => model.context = Some(value.whole32(1)?),
             "max_output" => model.max_output = Some(value.whole32(1)?),
+            "images" => model.images = Some(value.flag()?),
+            "documents" => model.documents = Some(value.flag()?),
             _ => model.price = Some(price(&value)?),
         }
     }

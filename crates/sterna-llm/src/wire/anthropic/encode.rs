@@ -7,7 +7,8 @@ use serde_json::Value;
 use sterna_model::{Part, Route};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, compact, is_object, json};
-use crate::{CallResult, Encoded, Item, Request};
+use super::super::files::{result_text, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache) -> Encoded {
     assemble(&Messages, request, cache, b"")
@@ -64,6 +65,13 @@ impl Layout for Messages {
         let mut out = Blocks::default();
         match item {
             Item::User(texts) => texts.iter().for_each(|text| out.text(text)),
+            Item::Mixed(parts) => parts.iter().for_each(|part| match part {
+                UserPart::Text(text) => out.text(text),
+                UserPart::File(file) => match &file.shown {
+                    Shown::Text(text) => out.text(text),
+                    Shown::Data(data) => out.file(file, data),
+                },
+            }),
             Item::Assistant(parts) => parts.iter().for_each(|part| assistant(&mut out, part, route)),
             Item::Results(results) => results.iter().for_each(|result| tool_result(&mut out, result)),
         }
@@ -171,6 +179,22 @@ impl Blocks {
             out.push(b'}');
         }
     }
+
+    fn file(&mut self, file: &FilePart, data: &str) {
+        let out = self.next();
+        let is_pdf = file.file.is_pdf();
+        out.extend_from_slice(if is_pdf { b"{\"type\":\"document\"" } else { b"{\"type\":\"image\"" });
+        out.extend_from_slice(b",\"source\":{\"type\":\"base64\",\"media_type\":");
+        json(out, &file.file.media_type);
+        out.extend_from_slice(b",\"data\":");
+        json(out, data);
+        out.push(b'}');
+        if is_pdf {
+            out.extend_from_slice(b",\"title\":");
+            json(out, &file.file.name);
+        }
+        out.push(b'}');
+    }
 }
 
 fn assistant(out: &mut Blocks, part: &Part, route: &Route) {
@@ -203,13 +227,23 @@ fn assistant(out: &mut Blocks, part: &Part, route: &Route) {
 }
 
 fn tool_result(out: &mut Blocks, result: &CallResult) {
-    let CallResult { call_id, name: _, text, failed } = result;
+    let CallResult { call_id, name: _, text: _, failed, files: _ } = result;
+    let text = result_text(result);
+    let mut content = Blocks::default();
+    if sent(result).next().is_some() {
+        content.text(&text);
+        sent(result).for_each(|(file, data)| content.file(file, data));
+    }
     let out = out.next();
     out.extend_from_slice(b"{\"type\":\"tool_result\",\"tool_use_id\":");
     json(out, &wire_id(call_id));
-    if !text.is_empty() {
+    if !content.0.is_empty() {
+        out.extend_from_slice(b",\"content\":[");
+        out.extend_from_slice(&content.0);
+        out.push(b']');
+    } else if !text.is_empty() {
         out.extend_from_slice(b",\"content\":");
-        json(out, text);
+        json(out, &*text);
     }
     if *failed {
         out.extend_from_slice(b",\"is_error\":true");

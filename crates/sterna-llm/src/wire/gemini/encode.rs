@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use sterna_model::{Opaque, Part, Route, ToolCall};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, compact, has_system, is_object, json};
-use crate::{CallResult, Encoded, Item, Request};
+use super::super::files::{label, result_text, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache) -> Encoded {
     assemble(&Contents, request, cache, b"")
@@ -54,8 +55,27 @@ impl Layout for Contents {
         let mut out = Parts::default();
         match item {
             Item::User(texts) => texts.iter().for_each(|text| out.text(text, None)),
+            Item::Mixed(parts) => parts.iter().for_each(|part| match part {
+                UserPart::Text(text) => out.text(text, None),
+                UserPart::File(file) => match &file.shown {
+                    Shown::Text(text) => out.text(text, None),
+                    Shown::Data(data) => out.file(file, data),
+                },
+            }),
             Item::Assistant(parts) => assistant(&mut out, parts, route),
-            Item::Results(results) => results.iter().for_each(|result| function_response(&mut out, result)),
+            Item::Results(results) => {
+                results.iter().for_each(|result| function_response(&mut out, result));
+                let mut files = Parts::default();
+                for result in results.iter().filter(|result| sent(result).next().is_some()) {
+                    files.text(&label(result), None);
+                    sent(result).for_each(|(file, data)| files.file(file, data));
+                }
+                if !files.0.is_empty() {
+                    // Only the newest models take them in the response itself.
+                    out.0.extend_from_slice(b"]},{\"role\":\"user\",\"parts\":[");
+                    out.0.extend_from_slice(&files.0);
+                }
+            }
         }
         out.0
     }
@@ -137,6 +157,19 @@ impl Parts {
         out.push(b'}');
     }
 
+    fn file(&mut self, file: &FilePart, data: &str) {
+        let media_type = &file.file.media_type;
+        if media_type == "image/gif" {
+            return self.text(&format!("[{}: this model takes no GIF images]", file.file.name), None);
+        }
+        let out = self.next();
+        out.extend_from_slice(b"{\"inlineData\":{\"mimeType\":");
+        json(out, media_type);
+        out.extend_from_slice(b",\"data\":");
+        json(out, data);
+        out.extend_from_slice(b"}}");
+    }
+
     fn function_call(&mut self, call: &ToolCall, signature: Option<&str>) {
         let out = self.next();
         out.extend_from_slice(b"{\"functionCall\":{\"id\":");
@@ -209,14 +242,15 @@ fn signature(opaque: &Opaque) -> Option<String> {
     (members.len() == 1 && name == super::SIGNATURE).then(|| value.get().to_owned())
 }
 
-fn function_response(out: &mut Parts, CallResult { call_id, name, text, failed }: &CallResult) {
+fn function_response(out: &mut Parts, result: &CallResult) {
+    let CallResult { call_id, name, text: _, failed, files: _ } = result;
     let out = out.next();
     out.extend_from_slice(b"{\"functionResponse\":{\"id\":");
     json(out, call_id);
     out.extend_from_slice(b",\"name\":");
     json(out, name);
     out.extend_from_slice(if *failed { b",\"response\":{\"error\":" } else { b",\"response\":{\"output\":" });
-    json(out, text);
+    json(out, &*result_text(result));
     out.extend_from_slice(b"}}}");
 }
 

@@ -3,7 +3,8 @@
 use sterna_model::{Part, Route, ToolCall};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, has_system, json};
-use crate::{CallResult, Encoded, Item, Request};
+use super::super::files::{data_url, label, result_text, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache, extra: &[u8]) -> Encoded {
     assemble(&Chat, request, cache, extra)
@@ -52,15 +53,27 @@ impl Layout for Chat {
                     message(&mut out, "user", &texts.join("\n"));
                 }
             }
+            Item::Mixed(parts) => mixed(&mut out, parts),
             Item::Assistant(parts) => assistant(&mut out, parts),
             Item::Results(results) => {
-                for (at, CallResult { call_id, name: _, text, failed: _ }) in results.iter().enumerate() {
+                for (at, result) in results.iter().enumerate() {
+                    let CallResult { call_id, name: _, text: _, failed: _, files: _ } = result;
                     out.extend_from_slice(if at == 0 { b"" } else { b"," });
                     out.extend_from_slice(b"{\"role\":\"tool\",\"tool_call_id\":");
                     json(&mut out, call_id);
                     out.extend_from_slice(b",\"content\":");
-                    json(&mut out, text);
+                    json(&mut out, &*result_text(result));
                     out.push(b'}');
+                }
+                // A tool's message takes text alone.
+                let mut files = Contents::default();
+                for result in results.iter().filter(|result| sent(result).next().is_some()) {
+                    files.text(&label(result));
+                    sent(result).for_each(|(file, data)| files.file(file, data));
+                }
+                if !files.0.is_empty() {
+                    out.push(b',');
+                    files.message(&mut out);
                 }
             }
         }
@@ -129,6 +142,79 @@ fn message(out: &mut Vec<u8>, role: &str, content: &str) {
     out.extend_from_slice(b",\"content\":");
     json(out, content);
     out.push(b'}');
+}
+
+/// Texts alone go as one string: many servers of this wire know nothing else.
+fn mixed(out: &mut Vec<u8>, parts: &[UserPart]) {
+    let texts: Option<Vec<&str>> = parts
+        .iter()
+        .map(|part| match part {
+            UserPart::Text(text) => Some(text.as_str()),
+            UserPart::File(file) => match &file.shown {
+                Shown::Text(text) => Some(&**text),
+                Shown::Data(_) => None,
+            },
+        })
+        .collect();
+    if let Some(mut texts) = texts {
+        texts.retain(|text| !text.is_empty());
+        if !texts.is_empty() {
+            message(out, "user", &texts.join("\n"));
+        }
+        return;
+    }
+    let mut content = Contents::default();
+    for part in parts {
+        match part {
+            UserPart::Text(text) => content.text(text),
+            UserPart::File(file) => match &file.shown {
+                Shown::Text(text) => content.text(text),
+                Shown::Data(data) => content.file(file, data),
+            },
+        }
+    }
+    content.message(out);
+}
+
+/// Parts of a user's message, with the commas between them.
+#[derive(Default)]
+struct Contents(Vec<u8>);
+
+impl Contents {
+    fn next(&mut self) -> &mut Vec<u8> {
+        if !self.0.is_empty() {
+            self.0.push(b',');
+        }
+        &mut self.0
+    }
+
+    fn text(&mut self, text: &str) {
+        if !text.is_empty() {
+            let out = self.next();
+            out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
+            json(out, text);
+            out.push(b'}');
+        }
+    }
+
+    fn file(&mut self, file: &FilePart, data: &str) {
+        let out = self.next();
+        if file.file.is_pdf() {
+            out.extend_from_slice(b"{\"type\":\"file\",\"file\":{\"filename\":");
+            json(out, &file.file.name);
+            out.extend_from_slice(b",\"file_data\":");
+        } else {
+            out.extend_from_slice(b"{\"type\":\"image_url\",\"image_url\":{\"url\":");
+        }
+        json(out, &data_url(file, data));
+        out.extend_from_slice(b"}}");
+    }
+
+    fn message(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"role\":\"user\",\"content\":[");
+        out.extend_from_slice(&self.0);
+        out.extend_from_slice(b"]}");
+    }
 }
 
 /// Reasoning and opaque parts are not sent back: this wire has no place for them.

@@ -6,7 +6,8 @@
 use sterna_model::{Opaque, Part, Route, ToolCall};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, has_system, is_object, json};
-use crate::{CallResult, Encoded, Item, Request};
+use super::super::files::{data_url, result_text, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache) -> Encoded {
     assemble(&Responses, request, cache, b"")
@@ -51,6 +52,7 @@ impl Layout for Responses {
         let mut out = Items::default();
         match item {
             Item::User(texts) => out.user(texts.iter().map(String::as_str)),
+            Item::Mixed(parts) => out.mixed(parts),
             Item::Assistant(parts) => assistant(&mut out, parts, route),
             Item::Results(results) => results.iter().for_each(|result| call_output(&mut out, result)),
         }
@@ -122,19 +124,56 @@ impl Items {
     }
 
     fn user<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
-        let mut texts = texts.filter(|text| !text.is_empty()).peekable();
-        if texts.peek().is_none() {
+        let mut content = Items::default();
+        texts.for_each(|text| content.input_text(text));
+        self.said(&content);
+    }
+
+    fn mixed(&mut self, parts: &[UserPart]) {
+        let mut content = Items::default();
+        for part in parts {
+            match part {
+                UserPart::Text(text) => content.input_text(text),
+                UserPart::File(file) => match &file.shown {
+                    Shown::Text(text) => content.input_text(text),
+                    Shown::Data(data) => content.input_file(file, data),
+                },
+            }
+        }
+        self.said(&content);
+    }
+
+    /// A user's message of these parts. None: it is not sent.
+    fn said(&mut self, content: &Items) {
+        if content.0.is_empty() {
             return;
         }
         let out = self.next();
         out.extend_from_slice(b"{\"type\":\"message\",\"role\":\"user\",\"content\":[");
-        for (at, text) in texts.enumerate() {
-            out.extend_from_slice(if at == 0 { b"" } else { b"," });
+        out.extend_from_slice(&content.0);
+        out.extend_from_slice(b"]}");
+    }
+
+    fn input_text(&mut self, text: &str) {
+        if !text.is_empty() {
+            let out = self.next();
             out.extend_from_slice(b"{\"type\":\"input_text\",\"text\":");
             json(out, text);
             out.push(b'}');
         }
-        out.extend_from_slice(b"]}");
+    }
+
+    fn input_file(&mut self, file: &FilePart, data: &str) {
+        let out = self.next();
+        if file.file.is_pdf() {
+            out.extend_from_slice(b"{\"type\":\"input_file\",\"filename\":");
+            json(out, &file.file.name);
+            out.extend_from_slice(b",\"file_data\":");
+        } else {
+            out.extend_from_slice(b"{\"type\":\"input_image\",\"detail\":\"auto\",\"image_url\":");
+        }
+        json(out, &data_url(file, data));
+        out.push(b'}');
     }
 
     /// An answer's text. The short form of a message is the one that needs no id.
@@ -221,12 +260,23 @@ fn function_call(out: &mut Items, call: &ToolCall) {
 }
 
 /// The wire has no flag for a failure: the text says it.
-fn call_output(out: &mut Items, CallResult { call_id, name: _, text, failed: _ }: &CallResult) {
+fn call_output(out: &mut Items, result: &CallResult) {
+    let CallResult { call_id, name: _, text: _, failed: _, files: _ } = result;
+    let text = result_text(result);
     let out = out.next();
     out.extend_from_slice(b"{\"type\":\"function_call_output\",\"call_id\":");
     json(out, &*wire_id(call_id));
     out.extend_from_slice(b",\"output\":");
-    json(out, text);
+    if sent(result).next().is_some() {
+        let mut content = Items::default();
+        content.input_text(&text);
+        sent(result).for_each(|(file, data)| content.input_file(file, data));
+        out.push(b'[');
+        out.extend_from_slice(&content.0);
+        out.push(b']');
+    } else {
+        json(out, &*text);
+    }
     out.push(b'}');
 }
 
