@@ -11,6 +11,7 @@ use sterna_log::fold::World;
 
 use crate::Prompt;
 use crate::deferred::found_note;
+use crate::recalled::recalled_note;
 
 /// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
 pub const CONTEXT_VERSION: u32 = 1;
@@ -88,6 +89,10 @@ fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transitio
     if !world.found.is_empty() {
         text.push_str(if text.is_empty() { "" } else { "\n" });
         text.push_str(&found_note(&world.found));
+    }
+    if !world.recalled.is_empty() {
+        text.push_str(if text.is_empty() { "" } else { "\n" });
+        text.push_str(&recalled_note(&world.recalled));
     }
     let note = match transition {
         Transition::Nudge if world.last_answer_called() => prompt.note("nudge_stalled"),

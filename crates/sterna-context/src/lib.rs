@@ -8,6 +8,7 @@ mod derive;
 mod injection;
 mod project;
 mod prompt;
+mod recalled;
 mod transcript;
 mod untrusted;
 

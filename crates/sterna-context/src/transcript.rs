@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, EffectKey, EffectResult, HookEvent, InputPart, Intended, ModelOutcome, Part, Record, Seq, ToolCall,
-    ToolOutcome, ToolStatus, Untrusted, input_text,
+    Body, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange, ModelOutcome, Part,
+    RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
+use crate::injection::injections;
 use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
@@ -115,6 +116,11 @@ impl Transcript {
                 self.notes.extend(ran.says.context.iter().map(note));
                 self.mark(record.seq);
             }
+            Body::Memory(change) => {
+                if let MemoryChange::Recalled { notes } = &**change {
+                    self.reminded(notes);
+                }
+            }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(record.seq, rewound.to),
             Body::Rewound(_) => {}
             Body::TitleSet { .. }
@@ -187,6 +193,21 @@ impl Transcript {
     /// Items so far, without what waits for the next boundary.
     pub fn items(&self) -> &[Arc<Item>] {
         &self.items
+    }
+
+    /// What is recalled of texts of strangers is theirs as well, from the input on that it was recalled for.
+    fn reminded(&mut self, notes: &[RecalledNote]) {
+        let at = self.items.len().saturating_sub(1);
+        let origins = notes.iter().flat_map(|note| &note.tainted);
+        let one = |origin: &String| {
+            let flags = notes.iter().filter(|note| note.tainted.contains(origin));
+            let mut flags: Vec<String> = flags.flat_map(|note| injections(&note.text)).collect();
+            flags.sort_unstable();
+            flags.dedup();
+            (at, Arc::new(Untrusted { origin: origin.clone(), flags }))
+        };
+        let strangers: Vec<_> = origins.map(one).collect();
+        self.untrusted.extend(strangers);
     }
 
     fn mark(&mut self, after: Seq) {

@@ -177,6 +177,7 @@ impl IndexDelta {
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. }
             | Body::HookRan(_)
+            | Body::Memory(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

@@ -107,6 +107,7 @@ async fn call(tool: &McpTool, cwd: &std::path::Path) -> Result<String, String> {
             env: Default::default(),
             confine: Arc::default(),
             answers: answers.take(),
+            memory: None,
         };
         match tool.call(cx, args.clone()).await.map_err(|error| error.message)? {
             ToolReturn::Done(done) => return Ok(format!("{:?}", done.output)),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan, InDoubtPolicy, InputPart,
-    Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
-    SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
+    SandboxWish, Seq, SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -141,6 +141,8 @@ pub enum Body {
     },
     Rewound(Rewound),
     HookRan(Box<HookRan>),
+    /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
+    Memory(Box<MemoryChange>),
 }
 
 /// The first record of every log.

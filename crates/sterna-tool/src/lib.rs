@@ -4,6 +4,7 @@
 //! tokio, files, sockets or a session's log.
 
 mod cancel;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,10 @@ use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
 use futures::future::BoxFuture;
+pub use memory::{
+    Memory, MemoryAccess, MemoryError, MemoryPlace, NewNote, Past, PastEntry, PastHit, Remembered,
+    SharedMemory,
+};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
@@ -190,6 +195,8 @@ pub struct ToolContext {
     pub confine: Arc<Confine>,
     /// The answers of a person, when the call comes back from `ToolReturn::Ask`.
     pub answers: Option<Vec<String>>,
+    /// What is remembered. `None`: it is off.
+    pub memory: Option<MemoryAccess>,
 }
 
 /// How a call's command lines are confined.
@@ -240,6 +247,8 @@ pub struct ToolDone {
     /// Milliseconds that it took by its own clock, where that is not how long we waited: a command that was followed
     /// again after a crash.
     pub took_ms: Option<u64>,
+    /// Where the output comes from, when only the call itself could tell that it is text of strangers.
+    pub origin: Option<String>,
 }
 
 impl ToolDone {

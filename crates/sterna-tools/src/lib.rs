@@ -24,6 +24,7 @@ mod pdf;
 mod plan_mode;
 mod read;
 mod recall;
+mod remember;
 mod sandbox;
 mod schema;
 mod screen;
@@ -86,6 +87,11 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
     tools
 }
 
+/// The tools that keep notes and take them back: for a host that remembers.
+pub fn for_memory() -> Vec<SharedTool> {
+    vec![Arc::new(remember::Forget::new()), Arc::new(remember::Remember::new())]
+}
+
 /// The tools that find and call those that are shown by name only: for a session that has such tools.
 pub fn for_deferred() -> Vec<SharedTool> {
     vec![Arc::new(call_tool::CallTool::new()), Arc::new(tool_search::ToolSearch::new())]
@@ -100,6 +106,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "ask_user",
             "edit",
             "enter_plan",
+            "forget",
             "glob",
             "grep",
             "job_kill",
@@ -108,6 +115,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "notebook_edit",
             "read",
             "recall",
+            "remember",
             "shell",
             "shell_input",
             "submit_plan",

@@ -353,7 +353,7 @@ async fn result(ended: Ended, seconds: u64, blobs: &SharedBlobs) -> Result<ToolD
         Captured::Whole(bytes) => Output::Text(joined(&String::from_utf8_lossy(&bytes), &note)),
         Captured::Large { blob, head, tail } => Output::Large { blob, head, tail, note },
     };
-    Ok(ToolDone { output, budget: BUDGET, facts, failed, took_ms })
+    Ok(ToolDone { output, budget: BUDGET, facts, failed, took_ms, origin: None })
 }
 
 /// How it ended, where that is not plain. Empty: exit code 0.

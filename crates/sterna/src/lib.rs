@@ -25,6 +25,7 @@ mod hooks;
 mod local;
 #[cfg(feature = "mcp")]
 pub mod mcp;
+mod memory;
 pub mod places;
 mod policy;
 mod router;
@@ -42,6 +43,7 @@ pub use env::SystemEnv;
 pub use error::Error;
 pub use hooks::HookSettings;
 pub use local::LocalModel;
+pub use memory::memory_of;
 pub use policy::{Explained, PolicyOf, PolicyView};
 pub use router::Router;
 pub use secrets::secrets_of;

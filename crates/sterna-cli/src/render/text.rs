@@ -213,7 +213,8 @@ impl Text {
             | EventKind::LimitReached { .. }
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
-            | EventKind::GrantRevoked { .. } => {}
+            | EventKind::GrantRevoked { .. }
+            | EventKind::MemoryChanged { .. } => {}
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Checked, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, Part, Record, Seq,
-    TodoItem, TodoStatus, ToolCall, ToolStatus,
+    Body, Checked, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, MemoryChange, Part,
+    RecalledNote, Record, Seq, TodoItem, TodoStatus, ToolCall, ToolStatus,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -23,6 +23,10 @@ pub struct World {
     pub turn_denials: Vec<Denial>,
     /// Why the last final answer did not fit the turn's output schema.
     pub schema_errors: Vec<String>,
+    /// Notes that the turn was reminded of when it began.
+    pub recalled: Vec<RecalledNote>,
+    /// Notes of its own were kept in this log at some time.
+    pub has_notes: bool,
     /// Calls of the last answer, to name those that were refused.
     calls: Vec<ToolCall>,
     /// The record that gave each of `grants`; 0 for those of shared history.
@@ -51,6 +55,7 @@ impl World {
                 self.turn_changed.clear();
                 self.turn_denials.clear();
                 self.schema_errors.clear();
+                self.recalled.clear();
                 self.keep_grants(|grant, _| grant.scope != GrantScope::Turn);
             }
             Body::Outcome(outcome) => match &outcome.result {
@@ -90,6 +95,11 @@ impl World {
                 gone.into_iter().for_each(|id| self.set(Before::Todo(id, None)));
                 items.iter().for_each(|item| self.todo(item));
             }
+            Body::Memory(change) => match &**change {
+                MemoryChange::Recalled { notes } => self.recalled.clone_from(notes),
+                MemoryChange::Kept(_) => self.has_notes = true,
+                MemoryChange::Forgotten { .. } | MemoryChange::Used { .. } => {}
+            },
             // A fork counts its records anew.
             Body::SessionOpened(_) => {
                 self.before.clear();

@@ -661,6 +661,7 @@ impl Driver {
             env: child_env,
             confine: Arc::default(),
             answers,
+            memory: self.memory_access(&turn),
         };
         Some((context, after, cancel))
     }

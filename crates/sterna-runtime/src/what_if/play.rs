@@ -381,6 +381,7 @@ fn again(outcome: ToolOutcome) -> Result<ToolReturn, ToolError> {
             facts,
             failed: status == ToolStatus::Failed,
             took_ms: Some(duration_ms),
+            origin: None,
         })),
         status => Err(ToolError { status, message: view }),
     }

@@ -146,6 +146,7 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
+        EventKind::MemoryChanged { change, notes } => dim(remembered(*change, notes)),
         EventKind::CheckpointTaken { files, skipped, skipped_names, .. } => {
             let missed = match skipped {
                 0 => String::new(),
