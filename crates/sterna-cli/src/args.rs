@@ -48,6 +48,8 @@ pub enum Command {
     Checkpoint(commands::checkpoint::CheckpointArgs),
     /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
     Trust(commands::trust::TrustArgs),
+    /// Notes that outlive sessions: lists, shows, adds, edits, forgets, finds, dumps and loads them
+    Memory(commands::memory::MemoryArgs),
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),

@@ -90,6 +90,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
         #[cfg(feature = "mcp")]
         Command::Mcp(args) => commands::mcp::mcp(&Context::load(None)?, args).await,
+        Command::Memory(args) => commands::memory::memory(args).await,
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,
         Command::Config(args) => {

@@ -66,7 +66,9 @@ pub fn load(text: &str, by: &str) -> Result<Vec<NewNote>, BadDump> {
             match line.trim() {
                 "" | "# Memory" => continue,
                 _ => {
-                    return Err(bad("this stands before the first note; a note begins with `## NAME`".into()));
+                    return Err(
+                        bad("this stands before the first note; a note begins with `## NAME`".into()),
+                    );
                 }
             }
         };

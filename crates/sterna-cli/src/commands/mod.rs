@@ -7,6 +7,7 @@ pub mod config;
 pub mod doctor;
 #[cfg(feature = "mcp")]
 pub mod mcp;
+pub mod memory;
 pub mod models;
 pub mod policy;
 pub mod ps;
