@@ -148,6 +148,7 @@ impl World {
             output_schema: None,
             tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal)),
+            summary_route: None,
         };
         Ok(Self { runtime, config, log })
     }

@@ -46,6 +46,10 @@ pub enum Command {
     Rewind(commands::rewind::RewindArgs),
     /// Shows when the files of a session's folder were kept
     Checkpoint(commands::checkpoint::CheckpointArgs),
+    /// Shows what a request was made of, whose each part is, and what broke the prompt cache
+    Context(commands::context::ContextArgs),
+    /// Makes what the model sees of a session smaller; the log keeps everything
+    Compact(commands::compact::CompactArgs),
     /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
     Trust(commands::trust::TrustArgs),
     /// Notes that outlive sessions: lists, shows, adds, edits, forgets, finds, dumps and loads them

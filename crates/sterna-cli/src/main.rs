@@ -88,8 +88,14 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::WhatIf(args) => commands::what_if::what_if(args).await,
         Command::Rewind(args) => commands::rewind::rewind(&Context::load(None)?, args).await,
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
+        Command::Context(args) => commands::context::context(&Context::load(None)?, args).await,
+        Command::Compact(args) => commands::compact::compact(args).await,
         #[cfg(feature = "mcp")]
-        Command::Mcp(args) => commands::mcp::mcp(&Context::load(None)?, args).await,
+        Command::Mcp(args) => {
+            let mut cx = Context::load(None)?;
+            trust::join(&mut cx, trust::Wish { once: false, ask: false }).await?;
+            commands::mcp::mcp(&cx, args).await
+        }
         Command::Memory(args) => commands::memory::memory(args).await,
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,

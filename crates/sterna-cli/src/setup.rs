@@ -81,6 +81,7 @@ pub async fn sterna(
         .settings(cx.settings.clone())
         .store(store)
         .workspace(&cx.cwd)
+        .trusted(cx.trust.trusted().is_some())
         .limits(limits(args, &cx.settings.limits)?)
         .on_ask(on_ask(args, cx, person))
         .sandbox(sandbox(args, cx)?)

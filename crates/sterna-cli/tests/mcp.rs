@@ -173,7 +173,7 @@ fn servers_that_cannot_be_used_stop_nothing() {
     .unwrap();
     let done = world.run(&["x"]);
     assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("hi")), "{}", done.err);
-    for said in ["no-such-program", "odd", "need trust"] {
+    for said in ["no-such-program", "odd", "are not used"] {
         assert!(done.err.contains(said), "{said}: {}", done.err);
     }
     assert!(!world.work().join("pwned").exists());
@@ -183,4 +183,8 @@ fn servers_that_cannot_be_used_stop_nothing() {
     assert!(listed.out.contains("untrusted"), "{}", listed.out);
     assert_eq!(world.sterna(&["mcp", "test", "theirs"]).code, 2);
     assert!(!world.work().join("pwned").exists());
+    // Once somebody trusts the folder, its servers are as good as any.
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    assert_eq!(world.sterna(&["mcp", "test", "theirs"]).code, 1);
+    assert!(world.work().join("pwned").exists());
 }

@@ -66,62 +66,86 @@ pub fn derive(
 }
 
 fn tail(prompt: &Prompt, world: &World, facts: &TurnFacts, transition: Transition) -> String {
-    let mut text = prompt
+    tail_pieces(prompt, world, facts, transition).into_iter().map(|(_, text)| text).collect()
+}
+
+/// The pieces of the tail, each with its owner and with what separates it from the one before.
+pub(crate) fn tail_pieces(
+    prompt: &Prompt,
+    world: &World,
+    facts: &TurnFacts,
+    transition: Transition,
+) -> Vec<(String, String)> {
+    let mut pieces: Vec<(String, String)> = Vec::new();
+    let mut push = |owner: String, between: &str, text: String| {
+        if !text.is_empty() {
+            let between = if pieces.is_empty() { "" } else { between };
+            pieces.push((owner, format!("{between}{text}")));
+        }
+    };
+    let section = |name: &str| format!("section {name}");
+    let environment = prompt
         .note("environment")
         .replace("{date}", &date(facts.now))
         .replace("{mode}", facts.mode.word())
         // Last, so that a folder's name is never read as a slot.
         .replace("{cwd}", &facts.cwd);
-    let open = world.todos.values().filter(|item| item.status != TodoStatus::Completed).count();
-    if open > 0 {
-        text.push_str(if text.is_empty() { "<todo>\n" } else { "\n<todo>\n" });
-        for item in world.todos.values() {
-            let mark = match item.status {
-                TodoStatus::Pending => ' ',
-                TodoStatus::InProgress => '>',
-                TodoStatus::Completed => 'x',
-                TodoStatus::Deleted => continue,
-            };
-            let _ = writeln!(text, "[{mark}] {}: {}", item.id, item.subject);
-        }
-        text.push_str("</todo>");
-    }
-    if !world.found.is_empty() {
-        text.push_str(if text.is_empty() { "" } else { "\n" });
-        text.push_str(&found_note(&world.found));
-    }
+    push(section("environment"), "", environment);
+    push("todo list".into(), "\n", todo_list(world));
+    let found = if world.found.is_empty() { String::new() } else { found_note(&world.found) };
+    push("tools that were found".into(), "\n", found);
     if !world.recalled.is_empty() {
-        text.push_str(if text.is_empty() { "" } else { "\n" });
-        text.push_str(&recalled_note(&world.recalled));
+        let ids: Vec<&str> = world.recalled.iter().map(|note| note.id.as_str()).collect();
+        push(format!("memory {}", ids.join(", ")), "\n", recalled_note(&world.recalled));
     }
-    let note = match transition {
-        Transition::Nudge if world.last_answer_called() => prompt.note("nudge_stalled"),
-        Transition::Nudge => prompt.note("nudge_empty"),
-        Transition::OutputContinue => prompt.note("output_continue"),
-        Transition::Grace => prompt.note("grace"),
-        Transition::Repair => prompt.note("output_repair"),
-        Transition::Input | Transition::ToolResults | Transition::Steer | Transition::StopHook => "",
-    };
-    let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };
-    let note = if transition == Transition::Repair {
-        note.replace(
-            "{errors}",
-            &world.schema_errors.iter().map(|error| format!("- {error}")).collect::<Vec<_>>().join("\n"),
-        )
-    } else {
-        note.to_owned()
-    };
+    push(section("files_rewound"), "\n\n", rewound.to_owned());
+    let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
+    push(section("plan_mode"), "\n\n", plan.to_owned());
     let schema = match &facts.schema {
         Some(schema) => prompt.note("output_schema").replace("{schema}", &schema.to_string()),
         None => String::new(),
     };
-    for note in [rewound, plan, &schema, &note] {
-        if !note.is_empty() {
-            text.push_str(if text.is_empty() { "" } else { "\n\n" });
-            text.push_str(note);
+    push(section("output_schema"), "\n\n", schema);
+    let (name, note) = match transition {
+        Transition::Nudge if world.last_answer_called() => ("nudge_stalled", prompt.note("nudge_stalled")),
+        Transition::Nudge => ("nudge_empty", prompt.note("nudge_empty")),
+        Transition::OutputContinue => ("output_continue", prompt.note("output_continue")),
+        Transition::Grace => ("grace", prompt.note("grace")),
+        Transition::Repair => ("output_repair", prompt.note("output_repair")),
+        Transition::Input
+        | Transition::ToolResults
+        | Transition::Steer
+        | Transition::Compact
+        | Transition::StopHook => ("", ""),
+    };
+    let note = match transition {
+        Transition::Repair => {
+            let errors = world.schema_errors.iter().map(|error| format!("- {error}"));
+            note.replace("{errors}", &errors.collect::<Vec<_>>().join("\n"))
         }
+        _ => note.to_owned(),
+    };
+    push(section(name), "\n\n", note);
+    pieces
+}
+
+/// The todo list while something on it is open; else nothing.
+fn todo_list(world: &World) -> String {
+    if world.todos.values().all(|item| item.status == TodoStatus::Completed) {
+        return String::new();
     }
+    let mut text = String::from("<todo>\n");
+    for item in world.todos.values() {
+        let mark = match item.status {
+            TodoStatus::Pending => ' ',
+            TodoStatus::InProgress => '>',
+            TodoStatus::Completed => 'x',
+            TodoStatus::Deleted => continue,
+        };
+        let _ = writeln!(text, "[{mark}] {}: {}", item.id, item.subject);
+    }
+    text.push_str("</todo>");
     text
 }
 

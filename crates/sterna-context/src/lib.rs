@@ -3,19 +3,29 @@
 //! Ring 1. Everything here is a pure function of records and of the prompt's parts. This crate must never know a
 //! clock, a file, a wire's bytes or an executor.
 
+mod compact;
 mod deferred;
 mod derive;
+mod gauge;
 mod injection;
+mod ledger;
+mod pinned;
+mod plan;
 mod project;
 mod prompt;
 mod recalled;
 mod transcript;
 mod untrusted;
 
+pub use compact::{KEPT_OF_RESULT, LONG_RESULT, SUMMARY_TOKENS, SummaryAsk, derive_summary, size};
 pub use deferred::deferred_section;
 pub use derive::{CONTEXT_VERSION, TurnFacts, derive};
+pub use gauge::{Gauge, MAX_FAILURES};
 pub use injection::injections;
+pub use ledger::{Changes, Derived, Layer, Owned, compare, owners};
+pub use pinned::is_constraint;
+pub use plan::{Change, Load, Step, first_step, mechanical, summary_blob, with_summary};
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
-pub use transcript::Transcript;
+pub use transcript::{Entry, Transcript};
 pub use untrusted::marked;

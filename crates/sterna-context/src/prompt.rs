@@ -34,6 +34,8 @@ pub struct Prompt {
     tools: Arc<[ToolSpec]>,
     /// Tail texts by the name of their section.
     notes: Arc<BTreeMap<String, String>>,
+    /// As they were put together.
+    sections: Arc<[Section]>,
     blobs: Arc<[Vec<u8>]>,
 }
 
@@ -127,6 +129,11 @@ impl Prompt {
         self.notes.get(name).map_or("", String::as_str)
     }
 
+    /// The sections, in their order.
+    pub fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
     /// All bytes that must be in the store for `load` to work, the manifest last.
     pub fn blobs(&self) -> &[Vec<u8>] {
         &self.blobs
@@ -138,21 +145,33 @@ impl Prompt {
     }
 
     fn of(hash: Digest, sections: &[Section], tools: Vec<ToolSpec>, blobs: Vec<Vec<u8>>) -> Self {
-        let texts = |wanted: Stability| {
-            let of = sections.iter().filter(move |s| s.stability == wanted && !s.text.trim().is_empty());
-            let texts: Vec<&str> = of.map(|section| section.text.trim()).collect();
-            texts.join("\n\n")
-        };
-        let system: Vec<SystemPart> = [Stability::Stable, Stability::Frame]
-            .into_iter()
-            .map(texts)
-            .filter(|text| !text.is_empty())
-            .map(|text| SystemPart { text, boundary: true })
-            .collect();
+        let system = system_of(sections);
         let notes = sections.iter().filter(|section| section.stability == Stability::Tail);
         let notes = notes.map(|section| (section.name.clone(), section.text.trim().to_owned())).collect();
-        Self { hash, system: system.into(), tools: tools.into(), notes: Arc::new(notes), blobs: blobs.into() }
+        Self {
+            hash,
+            system: system.into(),
+            tools: tools.into(),
+            notes: Arc::new(notes),
+            sections: sections.to_vec().into(),
+            blobs: blobs.into(),
+        }
     }
+}
+
+/// What stands before the history: the stable part and the frame, without empty sections.
+pub(crate) fn system_of(sections: &[Section]) -> Vec<SystemPart> {
+    let texts = |wanted: Stability| {
+        let of = sections.iter().filter(move |s| s.stability == wanted && !s.text.trim().is_empty());
+        let texts: Vec<&str> = of.map(|section| section.text.trim()).collect();
+        texts.join("\n\n")
+    };
+    [Stability::Stable, Stability::Frame]
+        .into_iter()
+        .map(texts)
+        .filter(|text| !text.is_empty())
+        .map(|text| SystemPart { text, boundary: true })
+        .collect()
 }
 
 /// The sections that Sterna brings, as files in `prompts/`.

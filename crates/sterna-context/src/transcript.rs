@@ -5,23 +5,29 @@ use std::sync::Arc;
 
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange, ModelOutcome, Part,
-    RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted, input_text,
+    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
+    ModelOutcome, Part, Place, RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted,
+    input_text,
 };
 
+use crate::compact::{cut_text, head_text};
 use crate::injection::injections;
 use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
 #[derive(Debug, Clone, Default)]
 pub struct Transcript {
-    items: Vec<Arc<Item>>,
+    items: Vec<Entry>,
+    /// Records so far, those of shared history too.
+    place: Place,
     /// Calls of the last answer; their results become an item at the next boundary.
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
-    inputs: BTreeMap<Seq, Vec<InputPart>>,
-    /// What hooks have said since the last request.
-    notes: Vec<Arc<str>>,
+    inputs: BTreeMap<Seq, (Place, Vec<InputPart>)>,
+    /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
+    summaries: BTreeMap<Digest, Option<Arc<str>>>,
+    /// What hooks have said since the last request, and in which record.
+    notes: Vec<(Place, Arc<str>)>,
     /// The inputs that the last turn began with: where among the items.
     begun: Vec<(Seq, usize)>,
     /// How far `items` and `open` were after records of this log that changed them.
@@ -32,10 +38,24 @@ pub struct Transcript {
     untrusted: Vec<(usize, Arc<Untrusted>)>,
 }
 
-/// Items that a rewind left behind.
+/// One item, and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub item: Arc<Item>,
+    /// The records it shows: for results one for each call, in call order; a lost one has the record of its call.
+    pub from: Arc<[Place]>,
+    /// It stands for what was compacted.
+    pub head: Option<Arc<Compacted>>,
+    /// It belongs to the step that is under way, and stays.
+    pub fixed: bool,
+    /// Hooks said it, and no person.
+    pub hook: bool,
+}
+
+/// Items that a rewind or a compaction left behind.
 #[derive(Debug, Clone)]
 struct Past {
-    items: Vec<Arc<Item>>,
+    items: Vec<Entry>,
     untrusted: Vec<(usize, Arc<Untrusted>)>,
 }
 
@@ -45,7 +65,9 @@ struct OpenStep {
     /// Key of the model call that asked.
     key: EffectKey,
     calls: Arc<[ToolCall]>,
-    results: Vec<Option<Arc<CallResult>>>,
+    /// The record of the answer.
+    asked: Place,
+    results: Vec<Option<(Place, Arc<CallResult>)>>,
     /// Texts of strangers among the results.
     untrusted: Vec<Arc<Untrusted>>,
 }
@@ -55,7 +77,7 @@ struct Mark {
     after: Seq,
     items: usize,
     open: Option<OpenStep>,
-    notes: Vec<Arc<str>>,
+    notes: Vec<(Place, Arc<str>)>,
 }
 
 impl Transcript {
@@ -65,13 +87,16 @@ impl Transcript {
 
     /// Folds one record.
     pub fn apply(&mut self, record: &Record) {
+        self.place += 1;
         match &record.body {
+            // It speaks to the runtime, not to the model.
+            Body::InputAccepted(input) if input.compact.is_some() => {}
             Body::InputAccepted(input) => {
-                self.inputs.insert(record.seq, input.parts.clone());
+                self.inputs.insert(record.seq, (self.place, input.parts.clone()));
             }
             Body::InputEdited { input, parts, .. } => {
                 if let Some(held) = self.inputs.get_mut(input) {
-                    held.clone_from(parts);
+                    held.1.clone_from(parts);
                 }
             }
             Body::InputWithdrawn { inputs, .. } => {
@@ -90,13 +115,13 @@ impl Transcript {
                     self.pass(&model.inputs);
                     self.mark(record.seq);
                 }
-                Intended::Tool(_) | Intended::Undo(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
             },
             Body::Outcome(outcome) => {
                 match &outcome.result {
                     EffectResult::Model(model) => self.answered(&outcome.key, model),
                     EffectResult::Tool(result) => self.result(&outcome.key, result),
-                    EffectResult::ModelFailed(_) => {}
+                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
                 }
                 self.mark(record.seq);
             }
@@ -113,7 +138,8 @@ impl Transcript {
                 }
                 let event = ran.event.word();
                 let note = |text: &String| format!("<hook event=\"{event}\">\n{text}\n</hook>").into();
-                self.notes.extend(ran.says.context.iter().map(note));
+                let place = self.place;
+                self.notes.extend(ran.says.context.iter().map(|text| (place, note(text))));
                 self.mark(record.seq);
             }
             Body::Memory(change) => {
@@ -123,7 +149,9 @@ impl Transcript {
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(record.seq, rewound.to),
             Body::Rewound(_) => {}
-            Body::TitleSet { .. }
+            Body::Compacted(compacted) => self.compact(record.seq, compacted),
+            Body::CompactionMissed { .. }
+            | Body::TitleSet { .. }
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }
             | Body::ModeChanged { .. }
@@ -145,18 +173,18 @@ impl Transcript {
     /// The items of a request that takes these inputs now. Nothing changes: the intent's record does that.
     pub fn with(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
         let mut items = Vec::with_capacity(self.items.len() + 1 + inputs.len());
-        items.extend(self.items.iter().cloned());
-        items.extend(self.boundary(inputs));
+        items.extend(self.items.iter().map(|entry| entry.item.clone()));
+        items.extend(self.boundary(inputs).into_iter().map(|entry| entry.item));
         items
     }
 
     /// The text of an input that waits, or that the last turn began with.
     pub fn prompt(&self, seq: Seq) -> Option<String> {
-        if let Some(parts) = self.inputs.get(&seq) {
+        if let Some((_, parts)) = self.inputs.get(&seq) {
             return Some(input_text(parts));
         }
         let (_, at) = self.begun.iter().find(|(begun, _)| *begun == seq)?;
-        match &**self.items.get(*at)? {
+        match &*self.items.get(*at)?.item {
             Item::User(texts) => Some(texts.join("\n")),
             Item::Assistant(_) | Item::Results(_) => None,
         }
@@ -165,12 +193,34 @@ impl Transcript {
     /// What the open calls were answered so far: text, and whether the call failed. In the order of the calls.
     pub fn open_results(&self) -> impl Iterator<Item = Option<(&str, bool)>> {
         let results = self.open.iter().flat_map(|open| &open.results);
-        results.map(|result| result.as_ref().map(|result| (result.text.as_str(), result.failed)))
+        results.map(|result| result.as_ref().map(|(_, result)| (result.text.as_str(), result.failed)))
+    }
+
+    /// The same with where they come from.
+    pub fn entries(&self, inputs: &[Seq]) -> Vec<Entry> {
+        let mut entries = self.items.clone();
+        if let (Some(_), Some(asked)) = (&self.open, entries.last_mut()) {
+            asked.fixed = true;
+        }
+        entries.extend(self.boundary(inputs));
+        entries
+    }
+
+    /// The blob of a summary that stands in the next request and that nobody has brought yet.
+    pub fn summary_wanted(&self) -> Option<Digest> {
+        let head = self.items.first()?.head.as_ref()?;
+        head.summary.as_ref().map(|blob| blob.hash).filter(|hash| !self.summaries.contains_key(hash))
+    }
+
+    /// Brings the text of a summary. `None`: it is not kept any more, and the request says so.
+    pub fn give_summary(&mut self, blob: Digest, text: Option<&str>) {
+        self.summaries.insert(blob, text.map(Arc::from));
+        self.show_head();
     }
 
     /// The text of an input that no request has taken yet.
     pub fn input(&self, seq: Seq) -> Option<&[InputPart]> {
-        self.inputs.get(&seq).map(Vec::as_slice)
+        self.inputs.get(&seq).map(|(_, parts)| parts.as_slice())
     }
 
     /// Texts of strangers that the last request carried, each origin once: what the model asked for then is tainted by
@@ -191,8 +241,62 @@ impl Transcript {
     }
 
     /// Items so far, without what waits for the next boundary.
-    pub fn items(&self) -> &[Arc<Item>] {
+    pub fn items(&self) -> &[Entry] {
         &self.items
+    }
+
+    /// What stands for a part of the history from here on. As with a rewind, what stood before can come back.
+    fn compact(&mut self, seq: Seq, compacted: &Compacted) {
+        let shorter = |entry: &Entry| cut_entry(entry, &compacted.cut);
+        let boundary = compacted.archive.and_then(|archive| {
+            self.items.iter().rposition(|entry| entry.from.contains(&archive.to)).map(|at| at + 1)
+        });
+        let mut items = Vec::with_capacity(self.items.len() + 1);
+        if compacted.archive.is_some() {
+            items.push(Entry {
+                item: Arc::new(Item::User(Vec::new())),
+                from: Arc::from([self.place]),
+                head: Some(Arc::new(compacted.clone())),
+                fixed: false,
+                hook: false,
+            });
+        }
+        items.extend(self.items.iter().skip(boundary.unwrap_or(0)).map(shorter));
+        if let Some(open) = &mut self.open {
+            for (place, result) in open.results.iter_mut().flatten() {
+                if compacted.cut.contains(place) {
+                    *result = Arc::new(cut_result(result, *place));
+                }
+            }
+        }
+        let moved =
+            |at: usize| (at + usize::from(compacted.archive.is_some())).checked_sub(boundary.unwrap_or(0));
+        let kept = |at: usize| at >= boundary.unwrap_or(0);
+        self.begun.retain(|(_, at)| kept(*at));
+        self.begun.iter_mut().for_each(|(_, at)| *at = moved(*at).unwrap_or(0));
+        // A summary was written by who had read it all.
+        let told = compacted.summary.is_some();
+        let untrusted = self.untrusted.iter().filter_map(|(at, one)| match kept(*at) {
+            true => moved(*at).map(|at| (at, one.clone())),
+            false => told.then(|| (0, one.clone())),
+        });
+        let untrusted = untrusted.collect();
+        let items = std::mem::replace(&mut self.items, items);
+        let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
+        self.left.push((seq, Past { items, untrusted }));
+        self.show_head();
+        self.mark(seq);
+    }
+
+    /// Writes the text of what stands for the compacted part.
+    fn show_head(&mut self) {
+        let Some(entry) = self.items.first_mut() else { return };
+        let Some(head) = &entry.head else { return };
+        let summary = head.summary.as_ref().map(|blob| {
+            let text = self.summaries.get(&blob.hash).and_then(Option::as_deref);
+            text.map_or_else(|| format!("[archived context unavailable: blob:{}]", blob.hash), str::to_owned)
+        });
+        entry.item = Arc::new(Item::User(vec![head_text(head, summary.as_deref())]));
     }
 
     /// What is recalled of texts of strangers is theirs as well, from the input on that it was recalled for.
@@ -220,7 +324,8 @@ impl Transcript {
     fn withhold(&mut self, input: Option<Seq>) {
         let at = self.begun.iter().find(|(seq, _)| Some(*seq) == input).map(|(_, at)| *at);
         if let Some(slot) = at.and_then(|at| self.items.get_mut(at)) {
-            *slot = Arc::new(Item::User(vec![WITHHELD.to_owned()]));
+            slot.item = Arc::new(Item::User(vec![WITHHELD.to_owned()]));
+            slot.hook = true;
         }
     }
 
@@ -236,10 +341,11 @@ impl Transcript {
         let (then, strangers) =
             then.map_or((&self.items, &self.untrusted), |(_, past)| (&past.items, &past.untrusted));
         let untrusted = strangers.iter().filter(|(at, _)| *at < items).cloned().collect();
-        let items: Vec<Arc<Item>> = then.iter().take(items).cloned().collect();
+        let items: Vec<Entry> = then.iter().take(items).cloned().collect();
         let items = std::mem::replace(&mut self.items, items);
         let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
         self.left.push((seq, Past { items, untrusted }));
+        self.show_head();
         (self.open, self.notes) = (open, notes);
         self.inputs.retain(|input, _| *input <= to);
         self.mark(seq);
@@ -251,7 +357,7 @@ impl Transcript {
         let at = self.items.len();
         let strangers = self.open.iter().flat_map(|open| &open.untrusted).cloned();
         self.untrusted.extend(strangers.map(|one| (at, one)));
-        self.items.extend(more);
+        self.items.extend(more.into_iter().map(|entry| Entry { fixed: false, ..entry }));
         self.open = None;
         self.notes.clear();
         for input in inputs {
@@ -259,14 +365,27 @@ impl Transcript {
         }
     }
 
-    fn boundary(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
-        let results = self.open.iter().map(|open| Arc::new(Item::Results(open.close())));
-        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|parts| {
+    fn boundary(&self, inputs: &[Seq]) -> Vec<Entry> {
+        let results = self.open.iter().map(OpenStep::close);
+        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|(place, parts)| {
             let texts = parts.iter().map(|InputPart::Text(text)| text.clone()).collect();
-            Arc::new(Item::User(texts))
+            Entry {
+                item: Arc::new(Item::User(texts)),
+                from: Arc::from([*place]),
+                head: None,
+                fixed: true,
+                hook: false,
+            }
         });
-        let told = self.notes.iter().map(|note| note.to_string()).collect::<Vec<_>>();
-        let told = (!told.is_empty()).then(|| Arc::new(Item::User(told)));
+        let told = self.notes.iter().map(|(_, note)| note.to_string()).collect::<Vec<_>>();
+        let from: Vec<Place> = self.notes.first().map(|(place, _)| *place).into_iter().collect();
+        let told = (!told.is_empty()).then(|| Entry {
+            item: Arc::new(Item::User(told)),
+            from: from.into(),
+            head: None,
+            fixed: true,
+            hook: true,
+        });
         results.chain(told).chain(heard).collect()
     }
 
@@ -284,10 +403,12 @@ impl Transcript {
             .collect();
         let says_something = parts.iter().any(|part| matches!(part, Part::Text(_) | Part::ToolCall(_)));
         if says_something {
-            self.items.push(Arc::new(Item::Assistant(parts)));
+            let (item, from) = (Arc::new(Item::Assistant(parts)), Arc::from([self.place]));
+            self.items.push(Entry { item, from, head: None, fixed: false, hook: false });
         }
         self.open = (!calls.is_empty()).then(|| OpenStep {
             key: key.clone(),
+            asked: self.place,
             results: vec![None; calls.len()],
             untrusted: Vec::new(),
             calls: calls.into(),
@@ -299,7 +420,7 @@ impl Transcript {
         if (&key.session, key.turn, key.step) != (&open.key.session, open.key.turn, open.key.step) {
             return;
         }
-        let at = key.ordinal as usize;
+        let (at, place) = (key.ordinal as usize, self.place);
         if let (Some(call), Some(slot)) = (open.calls.get(at), open.results.get_mut(at)) {
             let text = match &result.untrusted {
                 Some(untrusted) => {
@@ -308,31 +429,56 @@ impl Transcript {
                 }
                 None => result.view.clone(),
             };
-            *slot = Some(Arc::new(CallResult {
+            let result = CallResult {
                 call_id: call.id.clone(),
                 name: call.name.clone(),
                 text,
                 failed: result.status != ToolStatus::Ok,
-            }));
+            };
+            *slot = Some((place, Arc::new(result)));
         }
     }
 }
 
 impl OpenStep {
     /// Exactly one result for each call: a lost one says that it is lost.
-    fn close(&self) -> Vec<CallResult> {
+    fn close(&self) -> Entry {
         let lost = |call: &ToolCall| CallResult {
             call_id: call.id.clone(),
             name: call.name.clone(),
             text: OUTCOME_UNKNOWN.to_owned(),
             failed: true,
         };
-        self.calls
-            .iter()
-            .zip(&self.results)
-            .map(|(call, result)| result.as_deref().cloned().unwrap_or_else(|| lost(call)))
-            .collect()
+        let result = |(call, result): (&ToolCall, &Option<(Place, Arc<CallResult>)>)| match result {
+            Some((place, result)) => (*place, CallResult::clone(result)),
+            None => (self.asked, lost(call)),
+        };
+        let (from, results): (Vec<Place>, Vec<CallResult>) =
+            self.calls.iter().zip(&self.results).map(result).unzip();
+        Entry {
+            item: Arc::new(Item::Results(results)),
+            from: from.into(),
+            head: None,
+            fixed: true,
+            hook: false,
+        }
     }
+}
+
+fn cut_entry(entry: &Entry, cut: &[Place]) -> Entry {
+    let Item::Results(results) = &*entry.item else { return entry.clone() };
+    if !entry.from.iter().any(|place| cut.contains(place)) {
+        return entry.clone();
+    }
+    let shown = results.iter().zip(&*entry.from).map(|(result, place)| match cut.contains(place) {
+        true => cut_result(result, *place),
+        false => result.clone(),
+    });
+    Entry { item: Arc::new(Item::Results(shown.collect())), ..entry.clone() }
+}
+
+fn cut_result(result: &CallResult, place: Place) -> CallResult {
+    CallResult { text: cut_text(&result.text, place), ..result.clone() }
 }
 
 fn is_empty(part: &Part) -> bool {

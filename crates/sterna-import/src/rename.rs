@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sterna_model::{Body, EffectKey, Intended, MemoryChange, SessionId, WaitId};
+use sterna_model::{Body, EffectKey, Intended, MemoryChange, SessionId, Span, WaitId};
 
 /// Old names and their new ones.
 #[derive(Debug, Default)]
@@ -31,6 +31,12 @@ impl Names {
         *wait = format!("{id}/{rest}");
     }
 
+    fn history(&self, spans: &mut [Span]) {
+        for session in spans.iter_mut().filter_map(|span| span.session.as_mut()) {
+            self.of(session);
+        }
+    }
+
     /// Names the sessions in a record anew. What people, models and tools wrote stays as it is.
     pub fn body(&self, body: &mut Body) {
         match body {
@@ -43,11 +49,8 @@ impl Names {
             Body::Intent(intent) => {
                 self.key(&mut intent.key);
                 match &mut intent.what {
-                    Intended::Model(model) => {
-                        for session in model.history.iter_mut().filter_map(|span| span.session.as_mut()) {
-                            self.of(session);
-                        }
-                    }
+                    Intended::Compact(compact) => self.history(&mut compact.model.history),
+                    Intended::Model(model) => self.history(&mut model.history),
                     Intended::Tool(_) | Intended::Undo(_) => {}
                 }
             }
@@ -59,6 +62,11 @@ impl Names {
                 self.wait(&mut opened.wait);
             }
             Body::WaitResolved { wait, .. } => self.wait(wait),
+            Body::Compacted(compacted) => {
+                if let Some(key) = &mut compacted.key {
+                    self.key(key);
+                }
+            }
             Body::HookRan(ran) => {
                 // It begins as a wait's name does.
                 self.wait(&mut ran.key);
@@ -80,6 +88,7 @@ impl Names {
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
+            | Body::CompactionMissed { .. }
             | Body::CheckpointMissed { .. } => {}
             Body::Memory(change) => {
                 if let MemoryChange::Kept(note) = &mut **change {

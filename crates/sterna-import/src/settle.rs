@@ -7,7 +7,8 @@ use serde::Serialize;
 use sterna_log::fold::World;
 use sterna_model::{
     Billed, Body, CallTool, Draft, Effect, EffectKey, EffectResult, Grant, Millis, Mode, ModelOutcome,
-    ModelStop, Outcome, Record, Seq, SessionId, StepNo, ToolOutcome, ToolStatus, TurnCommitted, TurnNo,
+    ModelStop, Outcome, Record, Seq, SessionId, StepNo, Summary, ToolOutcome, ToolStatus, TurnCommitted,
+    TurnNo,
 };
 use sterna_turn::{Next, TurnMachine};
 
@@ -144,6 +145,7 @@ impl Writer {
                     let result = self.lost(at, &call);
                     (call.key, call.started.max(1), EffectResult::Tool(result))
                 }
+                Effect::Compact(open) => (open.key, open.attempt, no_summary()),
             };
             self.outcome(at, turn, step, key, attempt, result)?;
         }
@@ -197,6 +199,11 @@ fn given_up() -> EffectResult {
         duration_ms: 0,
         checked: None,
     })
+}
+
+fn no_summary() -> EffectResult {
+    let failed = Some("the turn ended before it came".to_owned());
+    EffectResult::Summary(Summary { text: String::new(), failed, billed: Billed::default(), duration_ms: 0 })
 }
 
 const NOT_RUN: &str = "cancelled: the turn ended before this call ran";

@@ -57,6 +57,7 @@ impl Reference {
                 route: route(),
                 mode: Mode::Bypass,
                 sterna: "0".into(),
+                spawned: None,
             }),
         );
         let part = of.blob(words.as_bytes());
@@ -81,6 +82,8 @@ impl Reference {
                     parts: vec![InputPart::Text(format!("{words} {turn}"))],
                     origin: "test".into(),
                     given: None,
+                    ended: None,
+                    compact: None,
                 }),
             );
             of.push(

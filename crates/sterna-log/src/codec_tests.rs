@@ -22,6 +22,8 @@ fn input(text: String) -> Body {
         parts,
         origin: "cli".into(),
         given: None,
+        ended: None,
+        compact: None,
     })
 }
 

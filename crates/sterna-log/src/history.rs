@@ -204,12 +204,14 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
     match body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![model.manifest],
+            Intended::Compact(compact) => vec![compact.model.manifest],
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => tool.full.iter().map(|full| full.hash).collect(),
-            EffectResult::Model(_) | EffectResult::ModelFailed(_) => Vec::new(),
+            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => Vec::new(),
         },
+        Body::Compacted(compacted) => compacted.summary.iter().map(|summary| summary.hash).collect(),
         Body::SessionOpened(_)
         | Body::TitleSet { .. }
         | Body::SessionClosed { .. }
@@ -234,6 +236,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
+        | Body::CompactionMissed { .. }
         | Body::Rewound(_) => Vec::new(),
     }
 }
@@ -261,6 +264,7 @@ pub fn held(body: &Body) -> Vec<Held> {
     match body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![Held::Prompt(model.manifest)],
+            Intended::Compact(compact) => vec![Held::Prompt(compact.model.manifest)],
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::CheckpointTaken(taken) => vec![Held::Checkpoint(taken.manifest)],

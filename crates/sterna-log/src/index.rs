@@ -129,7 +129,9 @@ impl IndexDelta {
                 if self.title.is_none() {
                     self.title = title_from(&input.parts).map(|text| Title { text, replace: false });
                 }
-                self.texts.push(IndexedText { seq: record.seq, role: "user", text });
+                if input.compact.is_none() {
+                    self.texts.push(IndexedText { seq: record.seq, role: "user", text });
+                }
             }
             Body::TurnStarted(started) => {
                 self.turns += 1;
@@ -154,6 +156,7 @@ impl IndexDelta {
                     }
                 }
                 EffectResult::ModelFailed(failure) => self.bill(&failure.billed),
+                EffectResult::Summary(summary) => self.bill(&summary.billed),
                 EffectResult::Tool(_) => {}
             },
             Body::InputWithdrawn { inputs, .. } => self.moves.push(Move::Taken(inputs.len() as u64)),
@@ -163,7 +166,7 @@ impl IndexDelta {
                 Intended::Model(model) if !model.inputs.is_empty() && intent.attempt == 1 => {
                     self.moves.push(Move::Taken(model.inputs.len() as u64));
                 }
-                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) => {}
+                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
             },
             Body::RouteChanged { turn: Some(_), .. }
             | Body::ModeChanged { .. }
@@ -176,6 +179,8 @@ impl IndexDelta {
             | Body::TodoSet { .. }
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. }
+            | Body::Compacted(_)
+            | Body::CompactionMissed { .. }
             | Body::HookRan(_)
             | Body::Memory(_)
             // What it closes and takes back stands in records of its own, in the same append.

@@ -61,6 +61,7 @@ pub async fn append_reserved(
         route: Route { provider: "sterna".into(), model: "none".into() },
         mode: Mode::default(),
         sterna: env!("CARGO_PKG_VERSION").into(),
+        spawned: None,
     };
     let opening = Draft { body: Body::SessionOpened(opened), ..draft.clone() };
     match log.append(of(Expect::New(None), "open", opening)).await {

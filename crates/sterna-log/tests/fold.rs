@@ -197,6 +197,23 @@ fn every_body_has_its_events() {
     check(Body::CheckpointMissed { root: "/".into(), why: "no".into() }, &["warning"]);
     let rewound = Rewound { to: 2, files: None, conversation: false, by: by() };
     check(Body::Rewound(rewound), &["session.rewound"]);
+    let missed = Body::CompactionMissed { trigger: CompactTrigger::Manual, why: "small".into() };
+    check(missed, &["warning"]);
+    let compacted = Compacted {
+        trigger: CompactTrigger::Window,
+        stage: CompactStage::Cut,
+        key: None,
+        archive: Some(Archive { from: 2, to: 3 }),
+        summary: None,
+        pinned: vec![],
+        cut: vec![],
+        tokens_before: 9,
+        tokens_after: 5,
+        bytes_before: 9,
+        bytes_after: 5,
+        failed: None,
+    };
+    check(Body::Compacted(Box::new(compacted)), &["context.compacted"]);
     let stopped = TurnOutcome::Stopped { reason: StopReason::Denied, detail: "d".into(), by: None };
     check(committed(stopped), &["turn.committed", "result"]);
 }

@@ -18,11 +18,17 @@ fn golden(body: &Body) -> [&'static str; 2] {
         };
     }
     match body {
+        Body::SessionOpened(SessionOpened { spawned: Some(_), .. }) => {
+            ["", include_str!("golden/v2/session_opened_child.json")]
+        }
         Body::SessionOpened(_) => file!("session_opened"),
         Body::TitleSet { .. } => file!("title_set"),
         Body::SessionClosed { .. } => file!("session_closed"),
         Body::RouteChanged { .. } => file!("route_changed"),
         Body::ModeChanged { .. } => file!("mode_changed"),
+        Body::InputAccepted(input) if input.compact.is_some() => {
+            ["", include_str!("golden/v2/input_compact.json")]
+        }
         Body::InputAccepted(_) => file!("input_accepted"),
         Body::InputEdited { .. } => file!("input_edited"),
         Body::InputWithdrawn { .. } => file!("input_withdrawn"),
@@ -36,6 +42,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
             Intended::Tool(_) => file!("intent_tool"),
             // Version 1 did not know it.
             Intended::Undo(_) => ["", include_str!("golden/v2/intent_undo.json")],
+            Intended::Compact(_) => ["", include_str!("golden/v2/intent_compact.json")],
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -46,6 +53,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
                 ["", include_str!("golden/v2/outcome_tool_untrusted.json")]
             }
             EffectResult::Tool(_) => file!("outcome_tool"),
+            EffectResult::Summary(_) => ["", include_str!("golden/v2/outcome_summary.json")],
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
@@ -54,8 +62,12 @@ fn golden(body: &Body) -> [&'static str; 2] {
             }
             WaitOn::Approval(_) => file!("wait_approval"),
             WaitOn::Questions(_) => file!("wait_questions"),
+            WaitOn::Child(_) => ["", include_str!("golden/v2/wait_child.json")],
             WaitOn::Plan(_) => ["", include_str!("golden/v2/wait_plan.json")],
         },
+        Body::WaitResolved { ruling: Ruling::Ended(_), .. } => {
+            ["", include_str!("golden/v2/wait_resolved_child.json")]
+        }
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
         Body::LimitReached { .. } => file!("limit_reached"),
@@ -65,6 +77,8 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::CheckpointTaken(_) => file!("checkpoint_taken"),
         Body::CheckpointMissed { .. } => file!("checkpoint_missed"),
         Body::Rewound(_) => file!("rewound"),
+        Body::Compacted(_) => ["", include_str!("golden/v2/compacted.json")],
+        Body::CompactionMissed { .. } => ["", include_str!("golden/v2/compaction_missed.json")],
         Body::HookRan(_) => ["", include_str!("golden/v2/hook_ran.json")],
     }
 }
@@ -104,7 +118,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 32, "each file has its draft below");
+    assert_eq!(files.len(), 42, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -165,6 +179,22 @@ fn drafts() -> Vec<Draft> {
             route: route(),
             mode: Mode::AcceptEdits,
             sterna: "0.1.0".into(),
+            spawned: None,
+        })),
+        session(Body::SessionOpened(SessionOpened {
+            id: SessionId::new("agent-1").unwrap(),
+            parent: None,
+            spawned: Some(Box::new(Spawned {
+                by: key("demo/1/2/tool/3"),
+                depth: 1,
+                agent: "explore".into(),
+                prompt: "You look.".into(),
+            })),
+            root: "/w".into(),
+            cwd: "/w".into(),
+            route: route(),
+            mode: Mode::Execute,
+            sterna: "0.1.0".into(),
         })),
         session(Body::TitleSet { title: "A \"title\"\n".into(), by: by() }),
         session(Body::SessionClosed { by: by() }),
@@ -175,10 +205,21 @@ fn drafts() -> Vec<Draft> {
         }),
         session(Body::ModeChanged { mode: Mode::NeverAsk, by: by() }),
         session(Body::InputAccepted(InputAccepted {
+            key: None,
+            delivery: Delivery::NextTurn,
+            parts: vec![],
+            origin: "cli".into(),
+            given: None,
+            ended: None,
+            compact: Some("the parser".into()),
+        })),
+        session(Body::InputAccepted(InputAccepted {
             key: Some("k".into()),
             delivery: Delivery::BeforeCompletion,
             parts: text("größe"),
             origin: "cli".into(),
+            ended: None,
+            compact: None,
             given: Some(Box::new(Given {
                 route: route(),
                 mode: Mode::Execute,
@@ -284,6 +325,59 @@ fn drafts() -> Vec<Draft> {
                 sandbox: "none".into(),
             }),
         }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/3/compact/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Compact(Box::new(CompactIntent {
+                trigger: CompactTrigger::Manual,
+                focus: "the parser".into(),
+                to: 9,
+                cut_results: true,
+                tokens: 90_000,
+                model: ModelIntent {
+                    route: route(),
+                    transition: Transition::Compact,
+                    inputs: vec![],
+                    history: vec![Span { session: None, from: 1, to: 12 }],
+                    manifest: hash(2),
+                    tools_off: true,
+                    max_output: 2000,
+                    encoder: "anthropic/1".into(),
+                    request: hash(3),
+                    bytes: 1234,
+                    prefix: None,
+                    prefix_broken: vec![],
+                    left_out: 0,
+                    schema_native: false,
+                },
+            })),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/3/compact/0"),
+            attempt: 1,
+            result: EffectResult::Summary(Summary {
+                text: "all of it".into(),
+                failed: Some("refused".into()),
+                billed: billed(),
+                duration_ms: 12,
+            }),
+        }))),
+        step(Body::Compacted(Box::new(Compacted {
+            trigger: CompactTrigger::Window,
+            stage: CompactStage::Summary,
+            key: Some(key("demo/1/3/compact/0")),
+            archive: Some(Archive { from: 2, to: 9 }),
+            summary: Some(blob(7, 9)),
+            pinned: vec![Pinned { record: 2, text: "never push".into() }],
+            cut: vec![11],
+            tokens_before: 90_000,
+            tokens_after: 30_000,
+            bytes_before: 360_000,
+            bytes_after: 120_000,
+            failed: Some("no".into()),
+        }))),
+        step(Body::CompactionMissed { trigger: CompactTrigger::Overflow, why: "nothing is left".into() }),
         step(Body::Attempt(Box::new(Attempt {
             key: key("demo/1/2/model/0"),
             attempt: 1,
@@ -412,6 +506,37 @@ fn drafts() -> Vec<Draft> {
                 multi: true,
             }]),
         }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w3".into(),
+            key: key("demo/1/2/tool/3"),
+            deadline: None,
+            answered: false,
+            on: WaitOn::Child(ChildTurn {
+                session: SessionId::new("agent-1").unwrap(),
+                input: 2,
+                agent: "explore".into(),
+                task: "find it".into(),
+            }),
+        }))),
+        step(Body::WaitResolved {
+            wait: "w3".into(),
+            ruling: Ruling::Ended(Box::new(ChildEnd {
+                session: SessionId::new("agent-1").unwrap(),
+                input: 2,
+                stop: Some(StopReason::MaxSteps),
+                message: "not found".into(),
+                steps: 12,
+                spent: vec![Spent {
+                    route: route(),
+                    calls: 12,
+                    usage: Usage { input_uncached: 10, output: 5, ..Usage::default() },
+                    cost: Some(7),
+                }],
+                changed_files: vec!["/w/a".into()],
+            })),
+            by: "child".into(),
+            early: false,
+        }),
         step(Body::WaitResolved {
             wait: "w1".into(),
             ruling: Ruling::Deny { feedback: "not that".into() },

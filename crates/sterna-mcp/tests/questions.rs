@@ -15,7 +15,7 @@ fn text(done: ToolReturn) -> String {
             Output::Text(text) => text,
             other => panic!("{other:?}"),
         },
-        other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

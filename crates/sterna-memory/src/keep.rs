@@ -15,7 +15,7 @@ use sterna_model::{
     Body, Draft, MemoryChange, MemoryNote, MemoryScope, Millis, RecalledNote, Seq, SessionId,
 };
 use sterna_secrets::{Redactor, Scoped};
-use sterna_tool::{Memory, MemoryError, MemoryPlace, NewNote, Past, PastHit, Remembered};
+use sterna_tool::{Memory, MemoryError, MemoryPlace, NewNote, PastHit, Remembered};
 
 use crate::past;
 use crate::rank::{Document, bm25, fused, is_common, names};
@@ -443,10 +443,9 @@ impl Memory for LogMemory {
         &'a self,
         at: &'a MemoryPlace,
         query: &'a str,
-        within: Past,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<PastHit>, MemoryError>> {
-        past::search(&*self.0.log, at, query, within, limit.min(MOST_HITS)).boxed()
+        past::search(&*self.0.log, at, query, limit.min(MOST_HITS)).boxed()
     }
 }
 

@@ -1,22 +1,20 @@
-//! The search of what people and models said in sessions.
+//! The search of what people and models said in other sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_log::{
-    Filter, Hit, IndexDelta, IndexedText, Log, LogError, Page, SNIPPET_BYTES, is_reserved, read_history,
-    snippet, words,
+    Filter, Hit, IndexDelta, IndexedText, Log, LogError, Page, SNIPPET_BYTES, is_reserved, snippet, words,
 };
 use sterna_model::{Body, Seq, SessionId};
-use sterna_tool::{MemoryError, MemoryPlace, Past, PastEntry, PastHit};
+use sterna_tool::{MemoryError, MemoryPlace, PastEntry, PastHit};
 
-use crate::rank::{Document, bm25, fused, is_common};
+use crate::rank::is_common;
 
 /// Where this was said, best first.
 pub(crate) async fn search(
     log: &dyn Log,
     at: &MemoryPlace,
     query: &str,
-    within: Past,
     limit: usize,
 ) -> Result<Vec<PastHit>, MemoryError> {
     let wanted: BTreeSet<String> = words(query).filter(|word| !is_common(word)).take(WORDS).collect();
@@ -24,55 +22,7 @@ pub(crate) async fn search(
     if wanted.is_empty() || limit == 0 {
         return Ok(Vec::new());
     }
-    match (within, &at.session) {
-        (Past::This, Some(session)) => this(log, session, query, &wanted, limit).await,
-        (Past::This, None) => Ok(Vec::new()),
-        (Past::Others, session) => others(log, session.as_ref(), &at.root, &wanted, limit).await,
-    }
-}
-
-/// In one session, through forks.
-async fn this(
-    log: &dyn Log,
-    session: &SessionId,
-    query: &str,
-    wanted: &[String],
-    limit: usize,
-) -> Result<Vec<PastHit>, MemoryError> {
-    let mut texts: Vec<(SessionId, IndexedText)> = Vec::new();
-    let mut title = None;
-    let mut history = match read_history(log, session).await {
-        Ok(history) => history,
-        Err(LogError::NotFound(_)) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    loop {
-        let page = history.next_page().await?;
-        if page.is_empty() {
-            break;
-        }
-        for (owner, sealed) in page {
-            let delta = IndexDelta::of(&[sealed.record]);
-            title = delta.title.map(|title| title.text).or(title);
-            texts.extend(delta.texts.into_iter().map(|text| (owner.clone(), text)));
-        }
-    }
-    let documents: Vec<Document> =
-        texts.iter().map(|(_, text)| Document::new([], [text.text.as_str()])).collect();
-    let scores = bm25(&documents, query);
-    let order = fused(&[(&scores, 0.0)]);
-    let hit = |found: usize| {
-        let owner = &texts[found].0;
-        let first = found.saturating_sub(BEFORE);
-        let around = texts.iter().enumerate().skip(first).take(found - first + 1 + AFTER);
-        let around = around.filter(|(_, (of, _))| of == owner);
-        PastHit {
-            session: owner.clone(),
-            title: title.clone(),
-            entries: around.map(|(at, (_, text))| entry(text, at == found, wanted)).collect(),
-        }
-    };
-    Ok(order.into_iter().take(limit).map(hit).collect())
+    others(log, at.session.as_ref(), &at.root, &wanted, limit).await
 }
 
 /// In the other sessions of the project.

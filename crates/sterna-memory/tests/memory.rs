@@ -10,7 +10,7 @@ use sterna_log::conformance::draft;
 use sterna_log::{Append, Expect, MemoryLog, SharedLog, is_reserved, user_log};
 use sterna_memory::{LIMIT, LogMemory, conformance};
 use sterna_model::*;
-use sterna_tool::{Memory, MemoryError, MemoryPlace, NewNote, Past};
+use sterna_tool::{Memory, MemoryError, MemoryPlace, NewNote};
 
 const NOW: Millis = 1_800_000_000_000;
 
@@ -46,6 +46,7 @@ fn opened(session: &str, root: &str) -> Body {
         route: "a/m".parse().unwrap(),
         mode: Mode::default(),
         sterna: "0".into(),
+        spawned: None,
     })
 }
 
@@ -55,7 +56,8 @@ fn open(log: &SharedLog, session: &str, root: &str) {
 
 fn said(text: &str) -> Body {
     let (key, delivery, parts) = (None, Delivery::NextTurn, vec![InputPart::Text(text.into())]);
-    Body::InputAccepted(InputAccepted { key, delivery, parts, origin: "cli".into(), given: None })
+    let (origin, given, ended, compact) = ("cli".into(), None, None, None);
+    Body::InputAccepted(InputAccepted { key, delivery, parts, origin, given, ended, compact })
 }
 
 fn outcome(session: &str, ordinal: u32, result: EffectResult) -> Body {
@@ -251,14 +253,11 @@ fn past_sessions_tell_what_was_said_and_nothing_else() {
     say("now", "b", vec![said("giraffe here and now")]);
     say("elsewhere", "c", vec![said("giraffe in another project")]);
     let memory = LogMemory::new(log.clone());
-    let past =
-        |query: &str, within| block_on(memory.past(&at("/one", Some("now")), query, within, 20)).unwrap();
-    for within in [Past::This, Past::Others] {
-        // Neither arguments nor results of tools, nor the words between calls.
-        assert!(past("zebra", within).is_empty());
-        assert!(past("", within).is_empty() && past("the of", within).is_empty());
-    }
-    let hits = past("giraffe tall", Past::Others);
+    let past = |query: &str| block_on(memory.past(&at("/one", Some("now")), query, 20)).unwrap();
+    // Neither arguments nor results of tools, nor the words between calls.
+    assert!(past("zebra").is_empty() && past("look").is_empty());
+    assert!(past("").is_empty() && past("the of").is_empty());
+    let hits = past("giraffe tall");
     // First the text that has both words, then those with one of them.
     let seqs: Vec<(String, Seq)> = hits
         .iter()
@@ -284,11 +283,9 @@ fn past_sessions_tell_what_was_said_and_nothing_else() {
         ]
     );
     assert_eq!(hits[0].title.as_deref(), Some("Animals of Africa"));
-    let here = past("giraffe", Past::This);
-    assert_eq!((here.len(), here[0].entries[0].text.as_str()), (1, "giraffe here and now"));
-    let titled = past("africa animals", Past::Others);
+    let titled = past("africa animals");
     assert_eq!((titled.len(), titled[0].entries[0].role.as_str()), (1, "title"));
-    let long = past("quokka", Past::Others);
+    let long = past("quokka");
     let entry = long[0].entries.iter().find(|entry| entry.matched).unwrap();
     assert!(entry.text.contains("quokka") && entry.text.len() <= 1024);
 }
@@ -306,7 +303,7 @@ fn a_search_ends_after_twenty_places_and_other_projects_do_not_count() {
         append(&log, "there", Expect::Any, &format!("t{n}"), vec![said("needle")]);
     }
     let memory = LogMemory::new(log);
-    let past = |root: &str| block_on(memory.past(&at(root, None), "needle", Past::Others, 99)).unwrap();
+    let past = |root: &str| block_on(memory.past(&at(root, None), "needle", 99)).unwrap();
     let hits = past("/one");
     assert_eq!(hits.len(), 20);
     assert!(hits.iter().all(|hit| hit.session.as_str() == "here" && hit.entries.len() <= 5));

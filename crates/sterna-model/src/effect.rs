@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Billed, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq, SessionId, ToolCall, ToolOutcome,
+    Billed, ChildEnd, CompactIntent, Compaction, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq,
+    SessionId, Summary, ToolCall, ToolOutcome,
 };
 
 /// Why a step came.
@@ -21,6 +22,8 @@ pub enum Transition {
     Nudge,
     /// The step limit is reached: one last answer with tools off.
     Grace,
+    /// What the window cannot hold any more is to be summed up: no step of the task.
+    Compact,
     /// A stop hook wants the turn to go on.
     StopHook,
     /// The answer is not what the turn's output schema asks for.
@@ -36,6 +39,7 @@ impl Transition {
             Self::OutputContinue => "output_continue",
             Self::Nudge => "nudge",
             Self::Grace => "grace",
+            Self::Compact => "compact",
             Self::StopHook => "stop_hook",
             Self::Repair => "repair",
         }
@@ -47,6 +51,8 @@ impl Transition {
 pub enum Effect {
     CallModel(CallModel),
     CallTool(CallTool),
+    /// The history is to become smaller before the next model call.
+    Compact(Compaction),
 }
 
 impl Effect {
@@ -54,6 +60,7 @@ impl Effect {
         match self {
             Self::CallModel(call) => &call.key,
             Self::CallTool(call) => &call.key,
+            Self::Compact(compaction) => &compaction.key,
         }
     }
 }
@@ -130,7 +137,7 @@ pub fn waiting_call(wait: &str) -> Option<EffectKey> {
     })
 }
 
-/// A person's answer to a wait.
+/// The answer to a wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
@@ -153,6 +160,8 @@ pub enum Ruling {
         content: Option<String>,
     },
     Timeout,
+    /// The child's turn is over.
+    Ended(Box<ChildEnd>),
 }
 
 /// What an intent says was about to happen.
@@ -163,6 +172,19 @@ pub enum Intended {
     Tool(ToolIntent),
     /// What this attempt of a compensable call may have done is about to be taken back.
     Undo(ToolIntent),
+    /// A summary is about to be asked for.
+    Compact(Box<CompactIntent>),
+}
+
+impl Intended {
+    /// The model request that it is, if it is one.
+    pub fn request(&self) -> Option<&ModelIntent> {
+        match self {
+            Self::Model(model) => Some(model),
+            Self::Compact(compact) => Some(&compact.model),
+            Self::Tool(_) | Self::Undo(_) => None,
+        }
+    }
 }
 
 /// Everything from which the request can be derived again.
@@ -244,6 +266,8 @@ pub enum EffectResult {
     /// The last attempt failed, and no other follows.
     ModelFailed(ProviderFailure),
     Tool(ToolOutcome),
+    /// What a call of kind `compact` gave.
+    Summary(Summary),
 }
 
 /// A model's whole answer.

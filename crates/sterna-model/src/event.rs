@@ -5,9 +5,9 @@
 use serde::Serialize;
 
 use crate::{
-    Billed, Choice, Decision, Delivery, ErrorClass, GrantScope, HookEvent, HookReport, HookSays, Limits,
-    MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason,
-    TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
+    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent,
+    HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq,
+    SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -61,6 +61,9 @@ pub enum EventKind {
         mode: Mode,
         #[serde(skip_serializing_if = "Option::is_none")]
         parent: Option<ParentRef>,
+        /// The session that made it, and what kind of agent it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        spawned: Option<SpawnedRef>,
     },
     #[serde(rename = "session.titled")]
     SessionTitled { title: String, by: String },
@@ -121,6 +124,25 @@ pub enum EventKind {
         call_id: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+    },
+    /// A summary of the oldest part of the history is asked for.
+    #[serde(rename = "context.compacting")]
+    ContextCompacting { trigger: CompactTrigger, route: Route, tokens: u64 },
+    /// Requests carry less of the history from here on.
+    #[serde(rename = "context.compacted")]
+    ContextCompacted {
+        trigger: CompactTrigger,
+        stage: CompactStage,
+        tokens_before: u64,
+        tokens_after: u64,
+        /// The last record that requests carry no more, by its place in the history.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<u64>,
+        /// Results that are shown by their beginning.
+        cut: u64,
+        /// Why no summary was made, where one was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// All deltas of this correlation are void.
     #[serde(rename = "model.reset")]
@@ -260,6 +282,30 @@ pub enum EventKind {
         conversation: bool,
         by: String,
     },
+    /// A child session was given something to do.
+    #[serde(rename = "child.started")]
+    ChildStarted {
+        call_id: String,
+        child: SessionId,
+        /// The child's record of what it was told.
+        input: Seq,
+        agent: String,
+        task: String,
+        background: bool,
+    },
+    /// A child's turn is over.
+    #[serde(rename = "child.ended")]
+    ChildEnded {
+        child: SessionId,
+        input: Seq,
+        /// `finished` or `stopped`.
+        outcome: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stop: Option<StopReason>,
+        steps: u32,
+        /// US dollars; `null` when the price of a call is not known.
+        cost: Option<f64>,
+    },
     #[serde(rename = "warning")]
     Warning { code: String, message: String },
     /// Live events were dropped. What follows is the settled state.
@@ -273,6 +319,13 @@ pub enum EventKind {
 pub struct ParentRef {
     pub session: SessionId,
     pub seq: Seq,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpawnedRef {
+    pub session: SessionId,
+    pub agent: String,
+    pub depth: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -112,6 +112,8 @@ pub enum EffectKind {
     Model,
     /// A tool call.
     Tool,
+    /// A model call that sums up what a window cannot hold any more.
+    Compact,
 }
 
 impl EffectKind {
@@ -120,6 +122,7 @@ impl EffectKind {
         match self {
             Self::Model => "model",
             Self::Tool => "tool",
+            Self::Compact => "compact",
         }
     }
 }
@@ -155,6 +158,7 @@ impl FromStr for EffectKey {
         let kind = match next()? {
             "model" => EffectKind::Model,
             "tool" => EffectKind::Tool,
+            "compact" => EffectKind::Compact,
             _ => return Err(fail()),
         };
         let ordinal = next()?.parse().map_err(|_| fail())?;

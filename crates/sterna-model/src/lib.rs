@@ -3,6 +3,8 @@
 //! Ring 0. Plain data that every other crate shares. This crate must never know a clock, a file,
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
+mod child;
+mod compact;
 mod effect;
 mod event;
 mod hook;
@@ -16,6 +18,8 @@ mod stop;
 mod tool;
 mod usage;
 
+pub use child::*;
+pub use compact::*;
 pub use effect::*;
 pub use event::*;
 pub use hook::*;

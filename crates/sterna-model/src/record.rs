@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, Digest, EffectClass, EffectKey, EffectResult, Grant, HookRan, InDoubtPolicy, InputPart,
-    Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
-    SandboxWish, Seq, SessionId, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
+    Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
+    ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason,
+    TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -140,6 +141,14 @@ pub enum Body {
         why: String,
     },
     Rewound(Rewound),
+
+    /// From here on requests carry less of the history.
+    Compacted(Box<Compacted>),
+    /// A compaction was asked for, and there was nothing to make smaller.
+    CompactionMissed {
+        trigger: CompactTrigger,
+        why: String,
+    },
     HookRan(Box<HookRan>),
     /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
     Memory(Box<MemoryChange>),
@@ -152,6 +161,9 @@ pub struct SessionOpened {
     /// Where the history before this record is, for a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// Who made it, for a child session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawned: Option<Box<Spawned>>,
     /// The workspace: what the session may write without asking.
     pub root: String,
     pub cwd: String,
@@ -197,6 +209,12 @@ pub struct InputAccepted {
     /// version 1 and in imported ones: then the driver's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<Box<Given>>,
+    /// It says how a child in the background ended, and what that cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Box<ChildEnd>>,
+    /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.
@@ -318,6 +336,28 @@ pub struct Limits {
     /// Milliseconds that a wait for a person lasts: then it is resolved `timeout`. `None`: as long as it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<u64>,
+    /// Children of one session that work at the same time; more wait for their turn.
+    #[serde(default = "eight", skip_serializing_if = "is_eight")]
+    pub max_children: u32,
+    /// How deep children may have children; 0: no children. More than 5 counts as 5.
+    #[serde(default = "three", skip_serializing_if = "is_three")]
+    pub max_child_depth: u32,
+}
+
+fn eight() -> u32 {
+    8
+}
+
+fn is_eight(n: &u32) -> bool {
+    *n == eight()
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn is_three(n: &u32) -> bool {
+    *n == three()
 }
 
 impl Default for Limits {
@@ -337,6 +377,8 @@ impl Default for Limits {
             tree_max_cost: None,
             deadline: None,
             max_wait: None,
+            max_children: eight(),
+            max_child_depth: three(),
         }
     }
 }
@@ -401,6 +443,8 @@ pub struct WaitOpened {
 pub enum WaitOn {
     Approval(Approval),
     Questions(Vec<Question>),
+    /// The end of a child's turn. Nobody is asked: the runtime answers it.
+    Child(ChildTurn),
     /// Only a person's yes to it ends plan mode.
     Plan(SubmittedPlan),
 }
@@ -412,10 +456,18 @@ impl WaitOn {
             (_, Ruling::Deny { .. } | Ruling::Timeout) => true,
             (Self::Approval(_), Ruling::Allow | Ruling::Edited(_))
             | (Self::Questions(_), Ruling::Answers(_))
+            | (Self::Child(_), Ruling::Ended(_))
             | (Self::Plan(_), Ruling::Allow | Ruling::Plan { .. }) => true,
-            (Self::Approval(_), Ruling::Answers(_) | Ruling::Plan { .. })
-            | (Self::Questions(_), Ruling::Allow | Ruling::Edited(_) | Ruling::Plan { .. })
-            | (Self::Plan(_), Ruling::Answers(_) | Ruling::Edited(_)) => false,
+            (Self::Approval(_), Ruling::Answers(_) | Ruling::Plan { .. } | Ruling::Ended(_))
+            | (
+                Self::Questions(_),
+                Ruling::Allow | Ruling::Edited(_) | Ruling::Plan { .. } | Ruling::Ended(_),
+            )
+            | (
+                Self::Child(_),
+                Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. },
+            )
+            | (Self::Plan(_), Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Ended(_)) => false,
         }
     }
 }

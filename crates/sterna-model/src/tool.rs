@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{BlobRef, Digest, Millis};
+use crate::{BlobRef, ChildRef, Digest, Millis, SessionId};
 
 /// What recovery may do with an effect that has an intent and no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -146,6 +146,10 @@ pub enum Fact {
     ToolsFound { names: Vec<String> },
     /// How a command ended.
     Command { exit_code: Option<i32>, signal: Option<i32>, bytes: u64 },
+    /// A child was given something to do, or is waited for.
+    Child(ChildRef),
+    /// A child is done with.
+    ChildClosed(SessionId),
 }
 
 /// One entry of the session's todo list.

@@ -42,6 +42,8 @@ pub(crate) struct Budget(Mutex<Tree>);
 #[derive(Default)]
 struct Tree {
     spent: BTreeMap<SessionId, Spent>,
+    /// What of a session's is in the sum of the one that made it already.
+    counted: BTreeMap<SessionId, Spent>,
     held: BTreeMap<u64, Spent>,
     last: u64,
 }
@@ -84,6 +86,15 @@ impl Caps {
     }
 }
 
+impl Spent {
+    fn less(self, counted: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_sub(counted.tokens),
+            cost: self.cost.zip(counted.cost).map(|(all, counted)| all.saturating_sub(counted)),
+        }
+    }
+}
+
 impl Wish {
     /// What it costs at worst with an answer of this many tokens.
     fn worst(&self, output: u32) -> Spent {
@@ -103,17 +114,23 @@ impl Budgets {
 }
 
 impl Budget {
-    /// Reserves what fits. `own`: what the session's log says that it has spent.
+    /// Reserves what fits. `own`: what the session's log says that it has spent, with what `children` spent of it.
     pub fn reserve(
         self: &Arc<Self>,
         session: &SessionId,
         own: Spent,
+        children: impl Iterator<Item = (SessionId, Spent)>,
         caps: Caps,
         wish: Wish,
     ) -> Result<(u32, Hold), StopReason> {
         let mut tree = self.lock();
         tree.spent.insert(session.clone(), own);
-        let all = tree.spent.values().chain(tree.held.values());
+        tree.counted.extend(children);
+        let mine = tree.spent.iter().map(|(session, spent)| match tree.counted.get(session) {
+            Some(counted) => spent.less(*counted),
+            None => *spent,
+        });
+        let all = mine.chain(tree.held.values().copied());
         let sum = all.fold(Spent { tokens: 0, cost: Some(0) }, |sum, one| Spent {
             tokens: sum.tokens.saturating_add(one.tokens),
             cost: sum.cost.zip(one.cost).map(|(a, b)| a.saturating_add(b)),
@@ -181,15 +198,33 @@ mod tests {
         let budget = Budgets::default().of(&SessionId::new("root").unwrap());
         let (a, b) = (SessionId::new("a").unwrap(), SessionId::new("b").unwrap());
         let caps = Caps { tokens: None, cost: Some(10_000) };
-        let (room, held) = budget.reserve(&a, spent(0, 0), caps, wish(6)).unwrap();
+        let (room, held) = budget.reserve(&a, spent(0, 0), std::iter::empty(), caps, wish(6)).unwrap();
         assert_eq!(room, 6);
         // 10,000 - 6,010 - 10 to read: 3 tokens.
-        let (room, other) = budget.reserve(&b, spent(0, 0), caps, wish(6)).unwrap();
+        let (room, other) = budget.reserve(&b, spent(0, 0), std::iter::empty(), caps, wish(6)).unwrap();
         assert_eq!(room, 3);
         drop(other);
         // It cost 1,010 in the end.
         held.settle(&a, spent(1, 1_010));
-        let (room, _held) = budget.reserve(&b, spent(0, 0), caps, wish(100)).unwrap();
+        let (room, _held) = budget.reserve(&b, spent(0, 0), std::iter::empty(), caps, wish(100)).unwrap();
         assert_eq!(room, 8);
+    }
+
+    #[test]
+    fn what_a_maker_counts_of_a_child_is_counted_once() {
+        let budget = Budgets::default().of(&SessionId::new("root").unwrap());
+        let (maker, child) = (SessionId::new("maker").unwrap(), SessionId::new("child").unwrap());
+        let caps = Caps { tokens: None, cost: Some(10_010) };
+        let none = std::iter::empty;
+        let (_, held) = budget.reserve(&child, spent(0, 0), none(), caps, wish(4)).unwrap();
+        held.settle(&child, spent(4, 4_000));
+        // Its end is not in the maker's log yet, and counts.
+        assert_eq!(budget.reserve(&maker, spent(0, 0), none(), caps, wish(100)).unwrap().0, 6);
+        // It is: 4,000 of the maker's 5,000.
+        let counted = || std::iter::once((child.clone(), spent(4, 4_000)));
+        assert_eq!(budget.reserve(&maker, spent(5, 5_000), counted(), caps, wish(100)).unwrap().0, 5);
+        // After a restart nobody knows the child, and its maker's log counts it.
+        let budget = Budgets::default().of(&SessionId::new("root").unwrap());
+        assert_eq!(budget.reserve(&maker, spent(5, 5_000), counted(), caps, wish(100)).unwrap().0, 5);
     }
 }

@@ -7,6 +7,8 @@
 mod breakers;
 mod budget;
 mod checkpoints;
+mod children;
+mod context;
 mod driver;
 mod effects;
 mod env;
@@ -16,6 +18,7 @@ mod hub;
 mod kept;
 mod observe;
 mod parts;
+mod reader;
 mod replay;
 mod resident;
 mod rewind;
@@ -33,6 +36,7 @@ pub use breakers::OpenBreaker;
 pub use checkpoints::{
     CheckpointFault, Checkpoints, FileChange, FilePlan, FilesRestored, Reach, SharedCheckpoints,
 };
+pub use context::{ContextDiff, ContextReport, ContextRow, context};
 pub use effects::pipeline::{Rights, explain, plan_context};
 pub use env::Env;
 pub use error::RuntimeError;
@@ -42,13 +46,14 @@ pub use hooks::{
 };
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;
-pub use parts::{Levels, Parts, PromptSource, TurnConfig};
+pub use parts::{Levels, Parts, PromptSource, TurnConfig, TurnSections};
 pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};
 pub use schema::check_output_schema;
 pub use secrets::Secrets;
 pub use state::State;
+pub use sterna_context::Owned;
 pub use tools::Toolbox;
 pub use waits::Resolve;
 pub use what_if::{

@@ -10,7 +10,7 @@ use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{
     Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq, SessionId,
-    TurnStarted,
+    Spawned, Stability, TurnStarted,
 };
 use sterna_tool::SharedMemory;
 
@@ -75,6 +75,8 @@ pub struct TurnConfig {
     /// The session at the top of the tree whose caps count. `None`: the session itself.
     pub tree: Option<SessionId>,
     pub prompt: PromptSource,
+    /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
+    pub summary_route: Option<Route>,
 }
 
 impl TurnConfig {
@@ -103,6 +105,33 @@ impl TurnConfig {
         }
     }
 
+    /// What a turn was given, for a turn that may do no more.
+    pub(crate) fn of_turn(&self, turn: &TurnStarted) -> Self {
+        let turn = turn.clone();
+        Self {
+            route: turn.route,
+            mode: turn.mode,
+            limits: turn.limits,
+            rules: turn.rules,
+            on_ask: turn.on_ask,
+            in_doubt: turn.in_doubt,
+            in_doubt_of: turn.in_doubt_of,
+            root: PathBuf::from(turn.root),
+            cwd: PathBuf::from(turn.cwd),
+            add_dirs: turn.add_dirs.into_iter().map(PathBuf::from).collect(),
+            tools: turn.tools,
+            deferred: turn.deferred,
+            mode_of_session: false,
+            max_output: self.max_output,
+            sandbox: turn.sandbox,
+            fallback: turn.fallback,
+            summary_route: self.summary_route.clone(),
+            output_schema: turn.output_schema.map(|schema| *schema),
+            tree: turn.tree,
+            prompt: self.prompt.clone(),
+        }
+    }
+
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
     pub(crate) fn driving(&self, given: &Given) -> Self {
         let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
@@ -126,6 +155,7 @@ impl TurnConfig {
             output_schema: given.output_schema.as_deref().cloned(),
             tree: given.tree.clone(),
             prompt: self.prompt.clone(),
+            summary_route: self.summary_route.clone(),
         }
     }
 }
@@ -175,52 +205,78 @@ pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnS
     }
 }
 
-/// Sections of a prompt, and the prompts that were made of them: one for each set of tools.
+/// Sections of a prompt, and the prompts that were made of them: one for each set of tools and of a turn's own sections.
 #[derive(Clone)]
 pub struct PromptSource(Arc<Inner>);
 
+/// Gives the sections that a turn adds to the prompt, such as the project's instructions. Called once in each turn,
+/// before its first model call; what it gives is written down with that call. It may look at the file system.
+pub type TurnSections = Arc<dyn Fn(&TurnStarted) -> Vec<Section> + Send + Sync>;
+
 struct Inner {
     sections: Vec<Section>,
+    of_turn: Option<TurnSections>,
     /// A prompt that was stored: it is sent as it is, whatever tools there are.
     fixed: Option<Prompt>,
-    made: Mutex<BTreeMap<(Vec<String>, Vec<String>), Prompt>>,
+    made: Mutex<BTreeMap<(Vec<String>, Vec<String>, String), (Vec<Section>, Prompt)>>,
 }
 
 impl PromptSource {
     pub fn new(sections: Vec<Section>) -> Self {
-        Self(Arc::new(Inner { sections, fixed: None, made: Mutex::default() }))
+        Self(Arc::new(Inner { sections, of_turn: None, fixed: None, made: Mutex::default() }))
+    }
+
+    /// The same with what each turn adds.
+    pub fn with_turn(sections: Vec<Section>, of_turn: TurnSections) -> Self {
+        Self(Arc::new(Inner { sections, of_turn: Some(of_turn), fixed: None, made: Mutex::default() }))
     }
 
     /// A prompt that was sent before, byte for byte.
     pub(crate) fn fixed(prompt: Prompt) -> Self {
-        Self(Arc::new(Inner { sections: Vec::new(), fixed: Some(prompt), made: Mutex::default() }))
+        Self(Arc::new(Inner {
+            sections: Vec::new(),
+            of_turn: None,
+            fixed: Some(prompt),
+            made: Mutex::default(),
+        }))
     }
 
-    /// The prompt that advertises these tools, and names the deferred ones. The same lists are used for advertising and
-    /// dispatch.
+    /// The prompt of a turn, of a person's session or of a child's agent: it advertises the turn's tools, and names the
+    /// deferred ones. The same lists are used for advertising and dispatch.
     pub(crate) fn prompt(
         &self,
         tools: &Toolbox,
-        names: &[String],
-        deferred: &[String],
+        turn: &TurnStarted,
+        agent: Option<&Spawned>,
         secrets: &Secrets,
     ) -> Result<Prompt, PromptError> {
         if let Some(fixed) = &self.0.fixed {
             return Ok(fixed.clone());
         }
+        let own = self.0.of_turn.as_ref().map(|of_turn| of_turn(turn)).unwrap_or_default();
+        let names = &turn.tools;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (names.to_vec(), deferred.to_vec());
-        if let Some(prompt) = made.get(&key) {
+        let told = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
+        let key = (names.clone(), turn.deferred.clone(), told);
+        if let Some((of, prompt)) = made.get(&key)
+            && *of == own
+        {
             return Ok(prompt.clone());
         }
-        let mut sections = self.0.sections.clone();
-        sections.extend(deferred_section(deferred));
+        let mut sections: Vec<Section> = self.0.sections.iter().chain(&own).cloned().collect();
+        sections.extend(agent.filter(|agent| !agent.prompt.is_empty()).map(|agent| Section {
+            name: "agent".into(),
+            owner: format!("agent:{}", agent.agent),
+            stability: Stability::Stable,
+            text: agent.prompt.clone(),
+        }));
+        sections.extend(deferred_section(&turn.deferred));
         let clean = secrets.common();
         for section in &mut sections {
             clean.redact_in_place(&mut section.text);
         }
         let prompt = Prompt::assemble(sections, tools.specs(names))?;
-        made.insert(key, prompt.clone());
+        made.insert(key, (own, prompt.clone()));
         Ok(prompt)
     }
 }

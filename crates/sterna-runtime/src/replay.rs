@@ -6,6 +6,7 @@ use sterna_llm::EncodeCache;
 use sterna_log::SharedBlobs;
 use sterna_model::{Body, Digest, EffectKey, Intended, Manifest, Seq, SessionId};
 
+use crate::driver::compact::{bring_summary, summary_request};
 use crate::state::{State, for_each_record};
 use crate::{Parts, RuntimeError};
 
@@ -62,7 +63,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
     };
     for (owner, record) in &records {
         if let Body::Intent(intent) = &record.body
-            && let Intended::Model(model) = &intent.what
+            && let Some(model) = intent.what.request()
         {
             if model.is_imported() {
                 found.imported += 1;
@@ -81,16 +82,21 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
             let Some(turn) = state.turn.clone() else {
                 return Err(RuntimeError::NoTurn(owner.clone()));
             };
-            let request = derive(
-                &prompt,
-                state.transcript.with(&model.inputs),
-                &state.folded.world,
-                &TurnFacts::of(&turn).schema_native(model.schema_native),
-                &model.route,
-                model.transition,
-                model.tools_off,
-                model.max_output,
-            );
+            bring_summary(&parts.blobs, &mut state.transcript).await?;
+            let facts = TurnFacts::of(&turn).schema_native(model.schema_native);
+            let request = match &intent.what {
+                Intended::Compact(compact) => summary_request(&prompt, &state, &facts, compact),
+                _ => derive(
+                    &prompt,
+                    state.transcript.with(&model.inputs),
+                    &state.folded.world,
+                    &facts,
+                    &model.route,
+                    model.transition,
+                    model.tools_off,
+                    model.max_output,
+                ),
+            };
             let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
             let body = parts.provider.encode(&request, &mut cache);
             found.requests += 1;

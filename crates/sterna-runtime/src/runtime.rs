@@ -11,7 +11,7 @@ use serde_json::json;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
     Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route,
-    RuleText, Seq, SessionId, SessionOpened, TurnNo,
+    RuleText, Seq, SessionId, SessionOpened, Spawned, TurnNo,
 };
 use sterna_policy::Rule;
 use sterna_turn::Next;
@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     prompts: Mutex<HashSet<Digest>>,
     pub residents: Residents,
     rules: Mutex<Option<(Vec<RuleText>, Arc<Vec<Rule>>)>>,
+    /// Turns of children in the background whose end is awaited here.
+    pub background: Mutex<HashSet<(SessionId, Seq)>>,
     draining: AtomicBool,
     pub breakers: Arc<Breakers>,
     pub budgets: Budgets,
@@ -78,6 +80,7 @@ impl Runtime {
             prompts: Mutex::default(),
             residents: Residents::default(),
             rules: Mutex::default(),
+            background: Mutex::default(),
             draining: AtomicBool::new(false),
             breakers: Arc::default(),
             budgets: Budgets::default(),
@@ -97,6 +100,34 @@ impl Runtime {
     ///
     /// Errors: `LogError::Conflict` when the key was used for other content, `LogError::Tombstone` for a deleted id.
     pub async fn submit(&self, submit: Submit) -> Result<Accepted, RuntimeError> {
+        self.accept(submit, None).await
+    }
+
+    /// Asks for a compaction: a turn of its own, which says nothing to the model. `focus` is what a summary keeps above
+    /// all. Like any input it survives a crash, waits for the turn that runs, and can be cancelled.
+    pub async fn compact(
+        &self,
+        session: &SessionId,
+        focus: &str,
+        config: TurnConfig,
+        origin: &str,
+    ) -> Result<Accepted, RuntimeError> {
+        // It makes no session.
+        self.0.parts.log.head(session).await?;
+        let submit = Submit {
+            session: Some(session.clone()),
+            key: None,
+            parts: Vec::new(),
+            delivery: Delivery::NextTurn,
+            origin: origin.to_owned(),
+            config,
+            live: true,
+            drive: true,
+        };
+        self.accept(submit, Some(focus.trim().to_owned())).await
+    }
+
+    async fn accept(&self, submit: Submit, compact: Option<String>) -> Result<Accepted, RuntimeError> {
         let env = &self.0.parts.env;
         let (id, fresh) = match &submit.session {
             Some(id) => (id.clone(), false),
@@ -121,6 +152,8 @@ impl Runtime {
                 parts: submit.parts.clone(),
                 origin: submit.origin.clone(),
                 given: Some(Box::new(submit.config.given())),
+                ended: None,
+                compact,
             }),
         };
         crate::secrets::clean(&mut input.body, &self.0.parts.secrets.of(&id));
@@ -305,6 +338,7 @@ impl Runtime {
             root: opened.root,
             cwd: opened.cwd,
             sterna: VERSION.into(),
+            spawned: opened.spawned,
         };
         let append = Append {
             session: id.clone(),
@@ -348,7 +382,7 @@ impl Runtime {
         let (reply, opened) = oneshot::channel();
         let opening = Opening {
             id: append_id.to_owned(),
-            records: self.opening_records(&shared.id, input, &submit.config),
+            records: self.opening_records(&shared.id, input, &submit.config, None),
             lease: self.lease_request(),
             reply,
         };
@@ -358,7 +392,13 @@ impl Runtime {
     }
 
     /// A session's first record, and the input that it is opened for.
-    fn opening_records(&self, id: &SessionId, input: &Draft, config: &TurnConfig) -> Vec<Draft> {
+    pub(crate) fn opening_records(
+        &self,
+        id: &SessionId,
+        input: &Draft,
+        config: &TurnConfig,
+        spawned: Option<Box<Spawned>>,
+    ) -> Vec<Draft> {
         let body = Body::SessionOpened(SessionOpened {
             id: id.clone(),
             parent: None,
@@ -367,6 +407,7 @@ impl Runtime {
             route: config.route.clone(),
             mode: config.mode,
             sterna: VERSION.into(),
+            spawned,
         });
         vec![self.draft(None, body), input.clone()]
     }
@@ -386,7 +427,7 @@ impl Runtime {
         submit: &Submit,
         opened: &mut Option<(State, Lease)>,
     ) -> Result<Receipt, RuntimeError> {
-        let records = self.opening_records(id, input, &submit.config);
+        let records = self.opening_records(id, input, &submit.config, None);
         let lease = submit.drive.then(|| self.lease_request());
         let append = Append {
             session: id.clone(),
@@ -475,7 +516,9 @@ impl Runtime {
                     Body::InputWithdrawn { inputs, .. } => &inputs[..],
                     Body::Intent(intent) => match &intent.what {
                         sterna_model::Intended::Model(model) => &model.inputs[..],
-                        sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => &[],
+                        sterna_model::Intended::Tool(_)
+                        | sterna_model::Intended::Undo(_)
+                        | sterna_model::Intended::Compact(_) => &[],
                     },
                     _ => &[],
                 };
@@ -675,6 +718,8 @@ impl Inner {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Child { .. }
+                | Msg::ChildTurn { .. }
                 | Msg::Hooked { .. }
                 | Msg::Deadline { .. } => {}
             }
@@ -699,7 +744,7 @@ impl Inner {
     }
 
     /// Starts a driver, or tells the one that is there what this input's turn is given.
-    fn spawn(
+    pub fn spawn(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         input: Option<Seq>,

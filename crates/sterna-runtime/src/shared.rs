@@ -1,10 +1,10 @@
 //! What all who know a live session share: its events, the way to its driver, its results.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sterna_model::{ResultEvent, Seq, SessionId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 
 use crate::RuntimeError;
 use crate::driver::Msg;
@@ -18,6 +18,8 @@ pub(crate) struct Shared {
     results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
     error: Mutex<Option<RuntimeError>>,
     pub changed: watch::Sender<u64>,
+    /// Children of this session that may work at the same time.
+    slots: OnceLock<Semaphore>,
 }
 
 impl Shared {
@@ -29,6 +31,7 @@ impl Shared {
             results: Mutex::default(),
             error: Mutex::default(),
             changed: watch::Sender::new(0),
+            slots: OnceLock::new(),
         }
     }
 
@@ -63,6 +66,12 @@ impl Shared {
         let (tx, rx) = mpsc::unbounded_channel();
         *slot = Some(tx);
         Some(rx)
+    }
+
+    /// A place among the children that work at the same time. Whoever asks first says how many there are.
+    pub async fn place(&self, children: u32) -> Option<SemaphorePermit<'_>> {
+        let slots = self.slots.get_or_init(|| Semaphore::new(children.max(1) as usize));
+        slots.acquire().await.ok()
     }
 
     pub fn changes(&self) -> watch::Receiver<u64> {

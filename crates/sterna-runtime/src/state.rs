@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sterna_context::Transcript;
+use sterna_context::{Gauge, Transcript};
 use sterna_log::fold::Folded;
 use sterna_log::{LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
@@ -21,18 +21,24 @@ pub struct State {
     pub machine: TurnMachine,
     pub transcript: Transcript,
     pub folded: Folded,
+    /// How much of a window requests fill.
+    pub gauge: Gauge,
     /// The first record of the last turn.
     pub turn: Option<Arc<TurnStarted>>,
     /// The prompt that the last turn is sent with, from its first model call on: its manifest.
     pub prompt: Option<Digest>,
     /// The last model call that was intended.
     pub last_call: Option<Arc<ModelIntent>>,
+    /// Requests carry less than that call did.
+    pub compacted: bool,
     /// Inputs that the last turn took: those it started with, and those that were steered into it.
     pub heard: Vec<Seq>,
     /// The last step before whose first effect the workspace was kept, or could not be.
     pub covered: Option<(TurnNo, StepNo)>,
     /// Where the whole outputs come from that are text of strangers.
     pub strangers: BTreeMap<Digest, String>,
+    /// Some result was text of strangers.
+    pub heard_strangers: bool,
     /// What the log says of hooks.
     pub(crate) hooks: HookFold,
     /// The last plan that was submitted, and who answered it.
@@ -95,6 +101,7 @@ impl State {
         self.transcript.apply(record);
         self.weight += weight_of(&record.body);
         self.folded.apply(record);
+        self.gauge.apply(record);
         self.hooks.apply(record);
         match &record.body {
             Body::WaitOpened(opened) => {
@@ -134,11 +141,19 @@ impl State {
                         self.heard.extend_from_slice(&model.inputs);
                     }
                     self.prompt = (!model.is_imported()).then_some(model.manifest);
+                    self.compacted = false;
                     self.last_call = (!model.is_imported()).then(|| Arc::new(model.clone()));
                     self.forget_given();
                 }
+                if let Intended::Compact(compact) = &intent.what {
+                    self.prompt = Some(compact.model.manifest);
+                }
             }
+            Body::Compacted(_) => self.compacted = true,
             Body::Outcome(outcome) => {
+                if let EffectResult::Tool(result) = &outcome.result {
+                    self.heard_strangers |= result.untrusted.is_some();
+                }
                 if let EffectResult::Tool(result) = &outcome.result
                     && let (Some(untrusted), Some(full)) = (&result.untrusted, &result.full)
                 {
@@ -230,7 +245,7 @@ impl State {
 fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
     let (key, tool) = match &record.body {
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) => (&intent.key, None),
+            Intended::Model(_) | Intended::Compact(_) => (&intent.key, None),
             Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
         },
         Body::Outcome(outcome) => (&outcome.key, None),
@@ -247,6 +262,10 @@ fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
             // Its intent opens the next step, whatever else belongs to it is of this one.
             let opens = matches!(record.body, Body::Intent(_)) && !turn.is_rerouted();
             let due = turn.steps() + u32::from(opens);
+            if key.step == due { None } else { differs("step", &key.step, &due) }
+        }
+        EffectKind::Compact => {
+            let due = turn.steps() + 1;
             if key.step == due { None } else { differs("step", &key.step, &due) }
         }
         EffectKind::Tool if key.step != turn.steps() => differs("step", &key.step, &turn.steps()),
@@ -270,6 +289,7 @@ fn weight_of(body: &Body) -> usize {
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Model(model) => model.parts.iter().map(weight_of_part).sum(),
             EffectResult::Tool(tool) => tool.view.len(),
+            EffectResult::Summary(summary) => summary.text.len(),
             EffectResult::ModelFailed(_) => 0,
         },
         _ => 0,

@@ -84,6 +84,7 @@ impl Runtime {
             let wants = match &on {
                 WaitOn::Approval(_) => "an approval, which is allowed or denied",
                 WaitOn::Questions(_) => "a question, which is answered or refused",
+                WaitOn::Child(_) => "a child's turn, whose end answers it",
                 WaitOn::Plan(_) => "a plan, which is approved or refused",
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));

@@ -6,12 +6,12 @@
 
 mod common;
 
+use common::crash_log::{CrashLog, Point};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use common::*;
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
@@ -21,77 +21,6 @@ use sterna_log::*;
 use sterna_model::*;
 use sterna_testkit::crash_matrix;
 use sterna_tool::{Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn};
-
-/// Where the first life ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Point {
-    /// It never ends.
-    None,
-    BeforeAppend(usize),
-    AfterAppend(usize),
-    /// In the n-th call of a tool or of the model, after its outside effect.
-    InEffect(usize),
-}
-
-/// A log that stops at a point.
-struct CrashLog {
-    inner: Arc<MemoryLog>,
-    point: Point,
-    appends: AtomicUsize,
-    /// Appends before the driver starts do not count.
-    armed: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl Log for CrashLog {
-    async fn append(&self, append: Append) -> Result<Receipt, LogError> {
-        if self.armed.load(Ordering::SeqCst) == 0 {
-            return self.inner.append(append).await;
-        }
-        let n = self.appends.fetch_add(1, Ordering::SeqCst);
-        if matches!(self.point, Point::BeforeAppend(at) | Point::AfterAppend(at) if n > at) {
-            return pending().await;
-        }
-        if self.point == Point::BeforeAppend(n) {
-            return pending().await;
-        }
-        let receipt = self.inner.append(append).await;
-        if self.point == Point::AfterAppend(n) {
-            return pending().await;
-        }
-        receipt
-    }
-    async fn read(&self, s: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
-        self.inner.read(s, from, limit).await
-    }
-    async fn head(&self, s: &SessionId) -> Result<Head, LogError> {
-        self.inner.head(s).await
-    }
-    async fn find_key(&self, s: &SessionId, key: &str) -> Result<Option<KeyReceipt>, LogError> {
-        self.inner.find_key(s, key).await
-    }
-    async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<SessionRow>, LogError> {
-        self.inner.list(filter, page).await
-    }
-    async fn search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, LogError> {
-        self.inner.search(query, limit).await
-    }
-    async fn lease(&self, s: &SessionId, request: LeaseRequest) -> Result<Lease, LogError> {
-        self.inner.lease(s, request).await
-    }
-    async fn release(&self, s: &SessionId, fence: Fence) -> Result<(), LogError> {
-        self.inner.release(s, fence).await
-    }
-    async fn snapshot_put(&self, s: &SessionId, seq: Seq, v: u32, bytes: Bytes) -> Result<(), LogError> {
-        self.inner.snapshot_put(s, seq, v, bytes).await
-    }
-    async fn snapshot_get(&self, s: &SessionId, v: u32) -> Result<Option<(Seq, Bytes)>, LogError> {
-        self.inner.snapshot_get(s, v).await
-    }
-    async fn delete(&self, s: &SessionId) -> Result<(), LogError> {
-        self.inner.delete(s).await
-    }
-}
 
 /// Counts the outside effects, and stops the first life inside one of them.
 #[derive(Clone, Default)]
@@ -234,8 +163,7 @@ async fn check(point: Point) -> Trace {
     }
     let log = Arc::new(MemoryLog::new());
     let armed = Arc::new(AtomicUsize::new(0));
-    let crashing =
-        Arc::new(CrashLog { inner: log.clone(), point, appends: AtomicUsize::new(0), armed: armed.clone() });
+    let crashing = Arc::new(CrashLog::new(log.clone(), point, armed.clone()));
     let env = TestEnv::new("one");
     let provider = Arc::new(ByHistory(outside.clone()));
     let first = World::with(
@@ -326,7 +254,7 @@ async fn check(point: Point) -> Trace {
         .filter_map(|record| match &record.body {
             Body::Outcome(o) => match &o.result {
                 EffectResult::Tool(tool) => Some((o.key.step, o.key.ordinal, tool.status)),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => None,
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
             },
             _ => None,
         })

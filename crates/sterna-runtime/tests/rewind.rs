@@ -310,7 +310,7 @@ async fn a_rewound_conversation_is_not_sent_again_and_every_request_replays() {
     let intent = world.records("s").await.into_iter().rev().find_map(|record| match record.body {
         Body::Intent(intent) => match intent.what {
             Intended::Model(model) => Some(model),
-            Intended::Tool(_) | Intended::Undo(_) => None,
+            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => None,
         },
         _ => None,
     });
@@ -340,8 +340,11 @@ async fn a_rewound_conversation_is_not_sent_again_and_every_request_replays() {
     for (at, sees) in [(after_second, 4), (after_second + 1, 2)] {
         let fork = world.runtime.fork(&id(), Some(at), None).await.unwrap();
         let state = State::load(&world.runtime.parts().log, &fork).await.unwrap();
-        let said =
-            state.transcript.items().iter().filter(|item| matches!(***item, sterna_llm::Item::Assistant(_)));
+        let said = state
+            .transcript
+            .items()
+            .iter()
+            .filter(|item| matches!(*item.item, sterna_llm::Item::Assistant(_)));
         assert_eq!(said.count(), sees, "{at}");
     }
 }

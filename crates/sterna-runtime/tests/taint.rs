@@ -68,7 +68,7 @@ async fn waits(world: &World) -> Vec<Approval> {
     let of = |record: Record| match record.body {
         Body::WaitOpened(opened) => match opened.on {
             WaitOn::Approval(approval) => Some(approval),
-            WaitOn::Questions(_) | WaitOn::Plan(_) => None,
+            WaitOn::Questions(_) | WaitOn::Plan(_) | WaitOn::Child(_) => None,
         },
         _ => None,
     };

@@ -398,6 +398,8 @@ fn settles(body: &Body) -> bool {
         | Body::TodoSet { .. }
         | Body::Memory(_)
         | Body::CheckpointTaken(_)
-        | Body::CheckpointMissed { .. } => false,
+        | Body::CheckpointMissed { .. }
+        | Body::Compacted(_)
+        | Body::CompactionMissed { .. } => false,
     }
 }

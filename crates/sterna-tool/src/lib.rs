@@ -5,6 +5,7 @@
 
 mod cancel;
 mod memory;
+mod reader;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +15,14 @@ use std::sync::Arc;
 pub use cancel::{Cancel, Cancelled};
 use futures::future::BoxFuture;
 pub use memory::{
-    Memory, MemoryAccess, MemoryError, MemoryPlace, NewNote, Past, PastEntry, PastHit, Remembered,
-    SharedMemory,
+    Memory, MemoryAccess, MemoryError, MemoryPlace, NewNote, PastEntry, PastHit, Remembered, SharedMemory,
 };
+pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    BlobRef, Bounds, Digest, EffectClass, EffectKey, Fact, Millis, Question, Sandbox, TodoItem, ToolSpec,
-    ToolStatus,
+    BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, Millis, Question, Route,
+    Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -189,6 +190,8 @@ pub struct ToolContext {
     pub now: Arc<dyn Fn() -> Millis + Send + Sync>,
     /// The session's world as its log tells it.
     pub view: Arc<SessionView>,
+    /// The session's own log, as text.
+    pub session: Arc<dyn SessionReader>,
     /// Environment for children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
     /// What holds the call's command lines: what policy was told when it judged them.
@@ -197,6 +200,8 @@ pub struct ToolContext {
     pub answers: Option<Vec<String>>,
     /// What is remembered. `None`: it is off.
     pub memory: Option<MemoryAccess>,
+    /// How the child's turn ended, when the call comes back from a `ToolReturn::Child` that waits.
+    pub ended: Option<Arc<ChildEnd>>,
 }
 
 /// How a call's command lines are confined.
@@ -213,10 +218,14 @@ pub struct SessionView {
     /// Version of each file as it was last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
     pub todos: BTreeMap<String, TodoItem>,
+    /// Child sessions that are not closed, with what they were told last and how that ended.
+    pub children: Vec<(ChildRef, Option<ChildEnd>)>,
     /// The tools that are shown by name only. Filled for the call that searches them.
     pub deferred: Vec<ToolSpec>,
     /// Where the whole outputs come from that are text of strangers.
     pub untrusted: BTreeMap<Digest, String>,
+    /// Some result of this session was text of strangers.
+    pub strangers: bool,
 }
 
 /// What a call gives back.
@@ -225,6 +234,9 @@ pub enum ToolReturn {
     Done(ToolDone),
     /// A person must answer first; the call comes again with `ToolContext::answers`. The turn parks meanwhile.
     Ask(Vec<Question>),
+    /// The runtime is to see to a child session. Where the call waits for the child's turn, the turn parks without a
+    /// task, and the call comes again with `ToolContext::ended`.
+    Child(ChildOp),
     /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
     EnterPlan,
     /// A plan for a person to approve. Only their yes ends plan mode; what they say is the call's result.
@@ -234,6 +246,37 @@ pub enum ToolReturn {
         /// At most 64 KiB.
         content: String,
     },
+}
+
+/// What a call wants of a child session. The runtime carries it out: under the call's key, so that a repetition
+/// makes no second child and tells nothing twice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChildOp {
+    /// A new child. It never has more rights than the turn that makes it.
+    Spawn(Box<SpawnChild>),
+    /// Tells a child something: steers its turn, or starts the next.
+    Tell { child: SessionId, text: String, background: bool },
+    /// Waits for the end of what a child does.
+    Wait { child: SessionId, timeout_ms: Option<u64> },
+    /// Cancels what a child does, and closes it.
+    Close { child: SessionId },
+}
+
+/// A child session to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpawnChild {
+    /// The kind of agent.
+    pub agent: String,
+    /// What it is told to be: a section of its prompt.
+    pub prompt: String,
+    pub task: String,
+    /// Names of the tools it may call; empty: those of its maker. Those that its maker may not call it may not either.
+    pub tools: Vec<String>,
+    /// `None`: its maker's.
+    pub route: Option<Route>,
+    pub max_steps: u32,
+    /// Its maker does not wait: the end comes as an input.
+    pub background: bool,
 }
 
 /// A finished call.

@@ -61,13 +61,12 @@ pub trait Memory: Send + Sync {
         input: &'a str,
     ) -> BoxFuture<'a, Result<Vec<RecalledNote>, MemoryError>>;
 
-    /// Where people and models said this, best first: at most 20 places. Arguments and results of tools are not looked
-    /// at.
+    /// Where people and models said this in other sessions of the project, best first: at most 20 places. Arguments and
+    /// results of tools are not looked at.
     fn past<'a>(
         &'a self,
         at: &'a MemoryPlace,
         query: &'a str,
-        within: Past,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<PastHit>, MemoryError>>;
 }
@@ -108,15 +107,6 @@ pub struct Remembered {
     pub id: String,
     /// There was one of that name.
     pub replaced: bool,
-}
-
-/// Which sessions are searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Past {
-    /// The place's own.
-    This,
-    /// The others of its project.
-    Others,
 }
 
 /// A place where a search of sessions matched.

@@ -3,9 +3,12 @@
 //! Ring 2. This crate must never know the runtime, a session's log, policy or a model. A tool judges its arguments,
 //! says what it would touch, and touches that: never another file that a symlink was swapped for.
 
+mod agent;
+mod agent_types;
 mod apply_patch;
 mod ask_user;
 mod call_tool;
+mod context;
 mod edit;
 mod edit_match;
 mod file;
@@ -44,8 +47,14 @@ use std::sync::Arc;
 use sterna_shell::shim::Shims;
 use sterna_tool::SharedTool;
 
+pub use agent_types::{AgentType, builtin_agents};
 pub use sandbox::{Grounds, Sandboxes, sandbox_of};
 pub use web::{Backend, Resolver, SearchSettings, WebSettings};
+
+/// The tool that starts agents of these kinds. Of two kinds with one name the later counts.
+pub fn agent(kinds: Vec<AgentType>) -> SharedTool {
+    Arc::new(agent::Agent::new(kinds))
+}
 
 /// What the built-in tools are made with.
 #[derive(Clone, Default)]
@@ -62,8 +71,10 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
     let Options { shims, sandboxes, web } = options;
     let jobs = jobs::Jobs::new(shims.clone());
     let mut tools: Vec<SharedTool> = vec![
+        agent(builtin_agents()),
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
+        Arc::new(context::Context::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(plan_mode::EnterPlan::new()),
         Arc::new(glob::Glob::new()),
@@ -102,8 +113,10 @@ pub fn for_deferred() -> Vec<SharedTool> {
 pub fn profile(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "main" => Some(&[
+            "agent",
             "apply_patch",
             "ask_user",
+            "context",
             "edit",
             "enter_plan",
             "forget",

@@ -1,18 +1,19 @@
-//! `recall`: what was cut from an earlier result, what was remembered, and what was said.
+//! `recall`: what was cut from an earlier result, what a request shows no more, what was remembered, and what was said
+//! in past sessions.
 
 use std::fmt::Write;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use sterna_log::LogError;
 use sterna_log::fold::Note;
-use sterna_log::{LogError, SharedBlobs};
-use sterna_model::{Digest, EffectClass, ToolSpec};
+use sterna_model::{Digest, EffectClass, Place, ToolSpec};
 use sterna_tool::{
-    Access, MemoryError, Past, Plan, PlanContext, SessionView, Tool, ToolContext, ToolDone, ToolError,
-    ToolReturn, ViewBudget,
+    Access, MemoryError, Plan, PlanContext, SessionView, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
 };
 
 use crate::remember::{access, trouble};
@@ -21,15 +22,15 @@ use crate::support::{first_line, parse};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Args {
-    /// `blob:HASH`, as a cut names it, or the id or name of a note.
+    /// `blob:HASH` or `record:N`, as the cut names it, or the id or name of a note.
     #[serde(rename = "ref")]
     reference: Option<String>,
-    /// Words to look for.
+    /// Words to look for, instead of `ref`.
     query: Option<String>,
-    /// Where to look for them.
+    /// Where to look for them; this session by default.
     #[serde(rename = "in")]
     within: Option<Within>,
-    /// Byte to start at, for a ref.
+    /// Byte to start at.
     offset: Option<u64>,
     /// Lines of a ref, 390 at most; hits of a query, 20 at most.
     #[schemars(range(min = 1))]
@@ -39,18 +40,22 @@ struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Within {
-    Memory,
     Session,
+    Memory,
     Sessions,
 }
 
-/// What is asked for.
-enum Wanted<'a> {
-    /// What was cut.
-    Blob(Digest, &'a str),
-    Note(&'a str),
-    Notes(&'a str),
-    Said(&'a str, Past),
+/// What is to be read.
+enum Wanted {
+    Blob(Digest),
+    Record(Place),
+    Words(String),
+    /// A note, by its id, name or alias.
+    Note(String),
+    /// Notes on something.
+    Notes(String),
+    /// What was said in past sessions.
+    Past(String),
 }
 
 pub(crate) struct Recall {
@@ -75,14 +80,15 @@ impl Tool for Recall {
     fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let args: Args = parse(args)?;
         let summary = match wanted(&args)? {
-            Wanted::Blob(_, name) => format!("recall {name} from byte {}", args.offset.unwrap_or(0)),
-            Wanted::Note(name) => format!("recall the note {}", first_line(name, NAME_BYTES)),
-            Wanted::Notes(query) => format!("recall notes on {}", first_line(query, NAME_BYTES)),
-            Wanted::Said(query, Past::This) => {
-                format!("recall what was said here of {}", first_line(query, NAME_BYTES))
+            Wanted::Words(query) => format!("recall what was said of {query}"),
+            Wanted::Note(name) => format!("recall the note {}", first_line(&name, NAME_BYTES)),
+            Wanted::Notes(query) => format!("recall notes on {}", first_line(&query, NAME_BYTES)),
+            Wanted::Past(query) => {
+                format!("recall what was said in past sessions of {}", first_line(&query, NAME_BYTES))
             }
-            Wanted::Said(query, Past::Others) => {
-                format!("recall what was said in past sessions of {}", first_line(query, NAME_BYTES))
+            Wanted::Blob(_) | Wanted::Record(_) => {
+                let reference = args.reference.unwrap_or_default();
+                format!("recall {reference} from byte {}", args.offset.unwrap_or(0))
             }
         };
         Ok(Plan { accesses: vec![Access::Session], summary, preview: None })
@@ -91,9 +97,13 @@ impl Tool for Recall {
     fn untrusted(&self, args: &Value, view: &SessionView) -> Option<String> {
         let args: Args = parse(args).ok()?;
         match wanted(&args).ok()? {
-            Wanted::Blob(hash, _) => view.untrusted.get(&hash).cloned(),
-            // Only what is found tells.
-            Wanted::Note(_) | Wanted::Notes(_) | Wanted::Said(..) => None,
+            Wanted::Blob(hash) => view.untrusted.get(&hash).cloned(),
+            // Whose text a record holds is not known here: where strangers have spoken, it may be theirs.
+            Wanted::Record(_) | Wanted::Words(_) if view.strangers => Some("earlier records".to_owned()),
+            // What is found tells.
+            Wanted::Record(_) | Wanted::Words(_) | Wanted::Note(_) | Wanted::Notes(_) | Wanted::Past(_) => {
+                None
+            }
         }
     }
 
@@ -101,10 +111,12 @@ impl Tool for Recall {
         async move {
             let args: Args = parse(&args)?;
             let done = match wanted(&args)? {
-                Wanted::Blob(hash, name) => ToolDone::text(recall(&args, hash, name, &cx.blobs).await?),
-                Wanted::Note(name) => note(&cx, name).await?,
-                Wanted::Notes(query) => notes(&cx, query, hits(&args)).await?,
-                Wanted::Said(query, past) => said(&cx, query, past, hits(&args)).await?,
+                Wanted::Note(name) => note(&cx, &name).await?,
+                Wanted::Notes(query) => notes(&cx, &query, hits(&args)).await?,
+                Wanted::Past(query) => past(&cx, &query, hits(&args)).await?,
+                Wanted::Words(query) => ToolDone::text(search(&query, lines(&args)?, &cx).await?),
+                Wanted::Record(place) => ToolDone::text(recall(&args, &cx, Cut::Record(place)).await?),
+                Wanted::Blob(hash) => ToolDone::text(recall(&args, &cx, Cut::Blob(hash)).await?),
             };
             Ok(ToolReturn::Done(done))
         }
@@ -112,33 +124,67 @@ impl Tool for Recall {
     }
 }
 
-fn wanted(args: &Args) -> Result<Wanted<'_>, ToolError> {
-    match (&args.reference, &args.query, args.within) {
-        (Some(reference), None, None | Some(Within::Memory)) => match blob(reference) {
-            Some(hash) => Ok(Wanted::Blob(hash, reference)),
-            None if reference.starts_with("blob:") => Err(ToolError::invalid(format!(
-                "`{}` is not a reference; give blob: and the 64 hex digits that the cut names",
-                reference.chars().take(100).collect::<String>()
-            ))),
-            None => Ok(Wanted::Note(reference)),
+fn wanted(args: &Args) -> Result<Wanted, ToolError> {
+    match (&args.reference, &args.query) {
+        (Some(reference), None) => match reference.strip_prefix("record:") {
+            Some(place) => place.parse().map(Wanted::Record).map_err(|_| {
+                ToolError::invalid(format!(
+                    "`{}` is no record; give record: and its number",
+                    short(reference)
+                ))
+            }),
+            None if reference.starts_with("blob:") || args.within.is_none() && is_hash(reference) => {
+                blob(reference).map(Wanted::Blob)
+            }
+            None if reference.trim().is_empty() => Err(ToolError::invalid("the ref is empty")),
+            None => Ok(Wanted::Note(reference.clone())),
         },
-        (None, Some(query), _) if query.trim().is_empty() => Err(ToolError::invalid("the query is empty")),
-        (None, Some(query), None | Some(Within::Memory)) => Ok(Wanted::Notes(query)),
-        (None, Some(query), Some(Within::Session)) => Ok(Wanted::Said(query, Past::This)),
-        (None, Some(query), Some(Within::Sessions)) => Ok(Wanted::Said(query, Past::Others)),
-        (Some(_), None, Some(Within::Session | Within::Sessions)) => {
-            Err(ToolError::invalid("`in` goes with a query; a ref is found without it"))
+        (None, Some(query)) if !query.trim().is_empty() => {
+            let query = query.trim().to_owned();
+            Ok(match args.within {
+                None | Some(Within::Session) => Wanted::Words(query),
+                Some(Within::Memory) => Wanted::Notes(query),
+                Some(Within::Sessions) => Wanted::Past(query),
+            })
         }
-        (Some(_), Some(_), _) | (None, None, _) => Err(ToolError::invalid("give either a ref or a query")),
+        _ => Err(ToolError::invalid("give ref or query, and not both")),
     }
 }
 
-fn blob(reference: &str) -> Option<Digest> {
-    reference.strip_prefix("blob:").unwrap_or(reference).parse().ok()
+/// What a cut names may be given without its `blob:`.
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+fn blob(reference: &str) -> Result<Digest, ToolError> {
+    let hash = reference.strip_prefix("blob:").unwrap_or(reference);
+    hash.parse().map_err(|_| {
+        ToolError::invalid(format!(
+            "`{}` is not a reference; give blob: and the 64 hex digits that the cut names, or record: and a number",
+            short(reference)
+        ))
+    })
+}
+
+/// What a reference reads page by page.
+enum Cut {
+    Blob(Digest),
+    Record(Place),
+}
+
+fn lines(args: &Args) -> Result<usize, ToolError> {
+    match args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_LINES).min(MAX_LINES) {
+        0 => Err(ToolError::invalid("limit counts from 1")),
+        limit => Ok(limit),
+    }
 }
 
 fn hits(args: &Args) -> usize {
-    args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HITS).min(MOST_HITS)
+    args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(HITS).min(MAX_FOUND)
 }
 
 async fn note(cx: &ToolContext, name: &str) -> Result<ToolDone, ToolError> {
@@ -155,10 +201,10 @@ async fn notes(cx: &ToolContext, query: &str, limit: usize) -> Result<ToolDone, 
     Ok(told(&found))
 }
 
-async fn said(cx: &ToolContext, query: &str, past: Past, limit: usize) -> Result<ToolDone, ToolError> {
+async fn past(cx: &ToolContext, query: &str, limit: usize) -> Result<ToolDone, ToolError> {
     let access = access(cx)?;
     let place = access.place(&cx.key, (cx.now)());
-    let hits = access.memory.past(&place, query, past, limit).await.map_err(trouble)?;
+    let hits = access.memory.past(&place, query, limit).await.map_err(trouble)?;
     if hits.is_empty() {
         return Ok(ToolDone::text("nothing was said of that"));
     }
@@ -173,7 +219,7 @@ async fn said(cx: &ToolContext, query: &str, past: Past, limit: usize) -> Result
             let _ = writeln!(text, "{mark} @{} {}: {body}", entry.seq, entry.role);
         }
     }
-    Ok(ToolDone { budget: FOUND, ..ToolDone::text(text) })
+    Ok(ToolDone::text(text))
 }
 
 /// Notes as the model reads them. Texts of strangers among them make all of it theirs.
@@ -192,20 +238,29 @@ fn told(notes: &[Note]) -> ToolDone {
         let _ = writeln!(text, "\n{}", note.text);
     }
     let origin = notes.iter().find_map(|found| found.note.tainted.first().cloned());
-    ToolDone { origin, budget: FOUND, ..ToolDone::text(text) }
+    ToolDone { origin, ..ToolDone::text(text) }
 }
 
-async fn recall(args: &Args, hash: Digest, name: &str, blobs: &SharedBlobs) -> Result<String, ToolError> {
-    let limit = args.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_LINES).min(MAX_LINES);
-    if limit == 0 {
-        return Err(ToolError::invalid("limit counts from 1"));
-    }
+async fn recall(args: &Args, cx: &ToolContext, cut: Cut) -> Result<String, ToolError> {
+    let limit = lines(args)?;
     let offset = args.offset.unwrap_or(0);
-    // One byte more tells whether there is more.
-    let bytes = blobs.get_range(&hash, offset, PAGE_BYTES as u64 + 1).await.map_err(|error| match error {
-        LogError::BlobMissing(_) => ToolError::failed(format!("{name} is not kept here")),
-        other => ToolError::failed(other),
-    })?;
+    let name = args.reference.clone().unwrap_or_default();
+    let bytes = match cut {
+        Cut::Record(place) => {
+            let text = cx.session.record(place).await.map_err(ToolError::failed)?;
+            let text = text.ok_or_else(|| ToolError::failed(format!("{name} is not in this session")))?;
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+            let bytes = &text.as_bytes()[from..];
+            Bytes::copy_from_slice(&bytes[..bytes.len().min(PAGE_BYTES + 1)])
+        }
+        // One byte more tells whether there is more.
+        Cut::Blob(hash) => {
+            cx.blobs.get_range(&hash, offset, PAGE_BYTES as u64 + 1).await.map_err(|error| match error {
+                LogError::BlobMissing(_) => ToolError::failed(format!("{name} is not kept here")),
+                other => ToolError::failed(other),
+            })?
+        }
+    };
     if bytes.is_empty() {
         return match offset {
             0 => Ok(format!("{name} is empty")),
@@ -227,6 +282,16 @@ async fn recall(args: &Args, hash: Digest, name: &str, blobs: &SharedBlobs) -> R
     Ok(text)
 }
 
+async fn search(query: &str, limit: usize, cx: &ToolContext) -> Result<String, ToolError> {
+    let found = cx.session.search(query, limit.min(MAX_FOUND)).await.map_err(ToolError::failed)?;
+    if found.is_empty() {
+        return Ok(format!("no record of this session has a word of `{}`", short(query)));
+    }
+    let lines =
+        found.iter().map(|found| format!("record:{} {}: {}\n", found.place, found.who, found.snippet));
+    Ok(lines.collect())
+}
+
 /// How many of the bytes make a page: at most `limit` lines, whole lines and characters where that is possible.
 fn page(bytes: &[u8], limit: usize) -> usize {
     let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
@@ -244,11 +309,10 @@ fn page(bytes: &[u8], limit: usize) -> usize {
 }
 
 const NAME_BYTES: usize = 120;
-/// Hits of a query unless it says how many (design: 5), and at most (design: 20).
+/// Notes and past sessions that a query finds unless it says how many (design: 5).
 const HITS: usize = 5;
-const MOST_HITS: usize = 20;
-/// 20 hits of 5 KiB are more than a result shows; the rest is recalled by its reference.
-const FOUND: ViewBudget = ViewBudget { bytes: 16 << 10, lines: 400, head_percent: 100 };
 const MAX_LINES: usize = 390;
+/// Records that a search lists at most.
+const MAX_FOUND: usize = 20;
 /// Leaves room for the last line within a view of 16 KiB.
 const PAGE_BYTES: usize = 15 << 10;

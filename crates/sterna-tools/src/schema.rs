@@ -109,6 +109,7 @@ mod tests {
         let promised = [
             ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
+            ("context", ""),
             ("edit", "new_string! old_string! path! replace_all"),
             ("enter_plan", ""),
             ("glob", "limit offset path pattern!"),
@@ -118,7 +119,7 @@ mod tests {
             ("list", "depth hidden limit path"),
             ("notebook_edit", "after cell op! path! source type"),
             ("read", "limit offset pages path!"),
-            ("recall", "limit offset ref!"),
+            ("recall", "limit offset query ref"),
             ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
             ("shell_input", "close job! text! wait_ms"),
             ("submit_plan", "content! slug!"),

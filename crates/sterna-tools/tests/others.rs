@@ -130,8 +130,15 @@ async fn recall_pages_what_it_can_and_says_what_it_cannot() {
         (json!({"ref": reference, "limit": 0}), "invalid_arguments: limit counts from 1".into()),
         (
             json!({"ref": "demo:4"}),
-            "invalid_arguments: `demo:4` is not a reference; give blob: and the 64 hex digits that the cut names".into(),
+            "invalid_arguments: `demo:4` is not a reference; give blob: and the 64 hex digits that the cut names, or \
+             record: and a number"
+                .into(),
         ),
+        (json!({}), "invalid_arguments: give ref or query, and not both".into()),
+        (json!({"ref": reference, "query": "x"}), "invalid_arguments: give ref or query, and not both".into()),
+        (json!({"ref": "record:x"}), "invalid_arguments: `record:x` is no record; give record: and its number".into()),
+        (json!({"ref": "record:9"}), "failed: record:9 is not in this session".into()),
+        (json!({"query": "lost"}), "no record of this session has a word of `lost`".into()),
     ];
     for (args, want) in cases {
         assert_eq!(world.told("recall", args.clone()).await, want, "{args}");

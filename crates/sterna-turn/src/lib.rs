@@ -5,9 +5,12 @@
 //! or what a tool does.
 
 mod batch;
+mod call;
+mod compaction;
 mod machine;
 mod progress;
 mod turn;
 
+pub use call::{CallState, TurnCall};
 pub use machine::{Next, TurnMachine, WrongRecord};
-pub use turn::{CallState, Turn, TurnCall};
+pub use turn::Turn;

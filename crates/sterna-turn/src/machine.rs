@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId, SessionOpened, TurnNo,
-    TurnOutcome, WaitId, WaitOn, waiting_call,
+    Body, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
+    SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, waiting_call,
 };
 
 use crate::turn::Turn;
@@ -39,6 +39,9 @@ pub struct TurnMachine {
     turns: TurnNo,
     /// Accepted inputs that no turn has taken.
     waiting: BTreeMap<Seq, Delivery>,
+    /// Those among them that ask for a compaction, with what is to be kept above all.
+    #[serde(default)]
+    to_compact: BTreeMap<Seq, String>,
     /// Answers that came before their waits.
     #[serde(default)]
     early: BTreeMap<WaitId, Ruling>,
@@ -90,6 +93,14 @@ impl TurnMachine {
                 self.waiting.retain(|input, _| *input <= rewound.to);
             }
             Body::Rewound(_) => {}
+            Body::Compacted(compacted) => {
+                let turn = self.turn.as_mut().ok_or_else(|| wrong("no turn is running".into()))?;
+                turn.compacted(compacted).map_err(wrong)?;
+            }
+            Body::CompactionMissed { trigger, why } => {
+                let turn = self.turn.as_mut().ok_or_else(|| wrong("no turn is running".into()))?;
+                turn.compaction_missed(*trigger, why).map_err(wrong)?;
+            }
             Body::SessionClosed { .. } => self.closed = true,
             Body::RouteChanged { route, turn: None, .. } => self.route = Some(route.clone()),
             Body::RouteChanged { route, turn: Some(turn), .. } => {
@@ -101,6 +112,12 @@ impl TurnMachine {
             Body::InputAccepted(input) => {
                 self.closed = false;
                 self.waiting.insert(record.seq, input.delivery);
+                if let (Some(turn), Some(end)) = (&mut self.turn, &input.ended) {
+                    turn.child_ended(end);
+                }
+                if let Some(focus) = &input.compact {
+                    self.to_compact.insert(record.seq, focus.clone());
+                }
             }
             Body::InputEdited { .. } => {}
             Body::InputWithdrawn { inputs, .. } => {
@@ -121,7 +138,13 @@ impl TurnMachine {
                 for input in &started.inputs {
                     self.waiting.remove(input);
                 }
-                self.turn = Some(Turn::new(session.id.clone(), number, started));
+                let mut turn = Turn::new(session.id.clone(), number, started);
+                if let Some(focus) = started.inputs.iter().find_map(|input| self.to_compact.get(input)) {
+                    turn.compacting.want(CompactTrigger::Manual, focus);
+                }
+                self.turn = Some(turn);
+                let waiting = &self.waiting;
+                self.to_compact.retain(|input, _| waiting.contains_key(input));
             }
             Body::TurnCommitted(_) => {
                 let over = self.turn.take().ok_or_else(|| wrong("no turn is running".into()))?;
@@ -280,6 +303,7 @@ impl TurnMachine {
         // flight are closed as unknown in the derived request, and inputs that waited belong to the parent.
         self.turn = None;
         self.waiting.clear();
+        self.to_compact.clear();
         self.early.clear();
         self.route = Some(opened.route.clone());
         self.mode = opened.mode;

@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, CallTool, Checked, Closed, Effect, EffectClass, EffectKey, EffectKind,
-    EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis,
-    ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Rewrite, Route,
-    Ruling, SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome,
+    Attempt, Billed, CallModel, CallTool, Checked, ChildEnd, ChildTurn, Closed, Effect, EffectClass,
+    EffectKey, EffectKind, EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent,
+    Limits, Millis, ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure,
+    Route, Ruling, SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome,
     TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
 };
 
 use crate::batch::batches;
+use crate::call::{CallState, TurnCall};
+use crate::compaction::Compacting;
 use crate::machine::{Next, Steering, key_of};
 use crate::progress::{Progress, cut};
 
@@ -23,7 +25,9 @@ pub struct Turn {
     now: Millis,
     /// The last step that has an intent; 0 before the first.
     step: StepNo,
-    phase: Phase,
+    pub(crate) phase: Phase,
+    #[serde(default)]
+    pub(crate) compacting: Compacting,
     /// The calls of the current step, in their order.
     calls: Vec<TurnCall>,
     /// The last request had `tool_choice` none.
@@ -62,7 +66,7 @@ const MAX_REPAIRS: u32 = 3;
 
 /// Where the turn stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Phase {
+pub(crate) enum Phase {
     /// The next model call is to be decided.
     Decide(Transition),
     /// A model call has an intent.
@@ -74,7 +78,7 @@ enum Phase {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ModelPhase {
+pub(crate) struct ModelPhase {
     intent: ModelIntent,
     /// Attempts in the log.
     attempts: u32,
@@ -84,64 +88,6 @@ struct ModelPhase {
     /// Another route takes over: its request needs an intent of its own.
     #[serde(default)]
     rerouted: bool,
-}
-
-/// A call of the current step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TurnCall {
-    pub call: ToolCall,
-    pub class: EffectClass,
-    /// Attempts that have an intent.
-    pub started: u32,
-    /// When the intent of the last one was written; 0 before the first.
-    #[serde(default)]
-    pub intended_at: Millis,
-    pub state: CallState,
-    /// What a person said last, once somebody was asked.
-    pub ruling: Option<Ruling>,
-    /// A person has allowed it.
-    pub approved: bool,
-    /// How often somebody was asked.
-    pub waits: u32,
-    /// `started` when somebody was asked last.
-    pub asked_at: u32,
-    /// The attempt of which a person is to say whether it is run again; 0: none.
-    #[serde(default)]
-    pub doubted: u32,
-    /// The last attempt is being taken back.
-    #[serde(default)]
-    pub undoing: bool,
-    /// How often its arguments were replaced, by hooks and by people.
-    #[serde(default)]
-    pub changes: u32,
-    /// How often hooks did.
-    #[serde(default)]
-    pub rewrites: u32,
-}
-
-impl TurnCall {
-    fn replace(&mut self, rewrite: &Rewrite) {
-        self.call.arguments.clone_from(&rewrite.arguments);
-        self.class = rewrite.class;
-        self.changes += 1;
-    }
-
-    /// A person is asked, or was, whether the last attempt, which is in doubt, is run again.
-    pub fn is_doubted(&self) -> bool {
-        self.started > 0 && self.doubted == self.started
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CallState {
-    Open,
-    /// Somebody is asked. `approval` is false for a question of the tool.
-    Waiting {
-        wait: WaitId,
-        approval: bool,
-        deadline: Option<Millis>,
-    },
-    Ended,
 }
 
 impl Turn {
@@ -154,6 +100,7 @@ impl Turn {
             now: started.now,
             step: 0,
             phase: Phase::Decide(Transition::Input),
+            compacting: Compacting::default(),
             calls: Vec::new(),
             tools_off: false,
             grace: false,
@@ -226,7 +173,14 @@ impl Turn {
         self.ending.is_some()
     }
 
+    pub(crate) fn is_grace(&self) -> bool {
+        self.grace
+    }
+
     pub(crate) fn next(&self, steering: &Steering) -> Next {
+        if let Some(next) = self.next_compaction() {
+            return next;
+        }
         match &self.phase {
             Phase::Decide(transition) => self.decide(*transition, steering),
             Phase::Model(model) => self.call_again(model),
@@ -295,6 +249,7 @@ impl Turn {
             }
             Intended::Model(model) => {
                 let due = matches!(self.phase, Phase::Decide(_) | Phase::Answered(_));
+                let due = due && self.next_compaction().is_none();
                 if !due || intent.key.kind != EffectKind::Model || intent.key.step != self.step + 1 {
                     return Err(format!("no model call is due as {}", intent.key));
                 }
@@ -312,6 +267,7 @@ impl Turn {
                 }));
                 Ok(())
             }
+            Intended::Compact(compact) => self.compact_intent(&intent.key, compact),
             Intended::Tool(_) => {
                 let call = self.open_call(&intent.key)?;
                 if call.state != CallState::Open || intent.attempt != call.started + 1 {
@@ -342,6 +298,11 @@ impl Turn {
     }
 
     pub(crate) fn attempt(&mut self, attempt: &Attempt) -> Result<(), String> {
+        if attempt.key.kind == EffectKind::Compact {
+            self.compact_attempt(&attempt.key, attempt.attempt)?;
+            self.bill(&attempt.failure.billed);
+            return Ok(());
+        }
         self.model_call(&attempt.key)?;
         let Phase::Model(model) = &mut self.phase else {
             return Err(format!("no model call is open for {}", attempt.key));
@@ -366,6 +327,11 @@ impl Turn {
                 self.model_call(&outcome.key)?;
                 self.bill(&model.billed);
                 self.answered(model);
+                Ok(())
+            }
+            EffectResult::Summary(summary) => {
+                self.summarised(&outcome.key, summary)?;
+                self.bill(&summary.billed);
                 Ok(())
             }
             EffectResult::ModelFailed(failure) => {
@@ -426,11 +392,13 @@ impl Turn {
         if call.state != CallState::Open {
             return Err(format!("somebody is asked about {} already", opened.key));
         }
-        let approval = match &opened.on {
-            WaitOn::Approval(_) | WaitOn::Plan(_) => true,
-            WaitOn::Questions(_) => false,
+        let (approval, child) = match &opened.on {
+            WaitOn::Approval(_) | WaitOn::Plan(_) => (true, None),
+            WaitOn::Questions(_) => (false, None),
+            WaitOn::Child(turn) => (false, Some(turn.clone())),
         };
-        call.state = CallState::Waiting { wait: opened.wait.clone(), approval, deadline: opened.deadline };
+        let (wait, deadline) = (opened.wait.clone(), opened.deadline);
+        call.state = CallState::Waiting { wait, approval, deadline, child };
         call.waits += 1;
         call.asked_at = call.started;
         Ok(())
@@ -441,6 +409,14 @@ impl Turn {
         self.calls.iter().filter_map(|call| match &call.state {
             CallState::Waiting { wait, deadline, .. } => Some((wait, *deadline)),
             CallState::Open | CallState::Ended => None,
+        })
+    }
+
+    /// Waits for turns of children.
+    pub fn children(&self) -> impl Iterator<Item = (&WaitId, &ChildTurn)> {
+        self.calls.iter().filter_map(|call| match &call.state {
+            CallState::Waiting { wait, child: Some(child), .. } => Some((wait, child)),
+            CallState::Waiting { child: None, .. } | CallState::Open | CallState::Ended => None,
         })
     }
 
@@ -463,9 +439,19 @@ impl Turn {
         call.state = CallState::Open;
         call.ruling = Some(ruling.clone());
         let name = call.call.name.clone();
+        if let Ruling::Ended(end) = ruling {
+            self.child_ended(end);
+        }
         if refused_approval && self.on_ask == OnAsk::Fail {
             let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
             self.end(StopReason::Denied, detail, None);
+        }
+    }
+
+    /// What a child used up is part of what its maker's turn used up.
+    pub(crate) fn child_ended(&mut self, end: &ChildEnd) {
+        for spent in &end.spent {
+            self.bill(&Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() });
         }
     }
 
@@ -505,7 +491,7 @@ impl Turn {
     }
 
     /// The first ending counts.
-    fn end(&mut self, reason: StopReason, detail: String, by: Option<String>) {
+    pub(crate) fn end(&mut self, reason: StopReason, detail: String, by: Option<String>) {
         if self.ending.is_none() {
             self.ending = Some(TurnOutcome::Stopped { reason, detail, by });
         }
@@ -611,8 +597,7 @@ impl Turn {
         let due: Vec<usize> = if closed.is_some() {
             (0..self.calls.len()).filter(|i| !ended(*i)).collect()
         } else {
-            let batch = batches(&classes, max).into_iter().find(|batch| !batch.clone().all(ended));
-            batch.unwrap_or(0..0).filter(|i| !ended(*i)).collect()
+            self.due(batches(&classes, max)).into_iter().filter(|i| !ended(*i)).collect()
         };
         let mut effects = Vec::with_capacity(due.len());
         let mut waits = Vec::new();
@@ -643,7 +628,33 @@ impl Turn {
         if effects.is_empty() { Next::Wait(waits) } else { Next::Effects(effects) }
     }
 
+    /// The first batch that is not over. While its calls wait for children, the next calls of the same tool are due
+    /// too: children work side by side.
+    fn due(&self, batches: Vec<std::ops::Range<usize>>) -> Vec<usize> {
+        let mut due: Vec<usize> = Vec::new();
+        for batch in batches {
+            let open = batch.clone().any(|i| self.calls[i].state != CallState::Ended);
+            if !open {
+                continue;
+            }
+            let name = |i: usize| &self.calls[i].call.name;
+            let same_tool = due.iter().copied().chain(batch.clone()).all(|i| name(i) == name(batch.start));
+            if !due.is_empty() && !same_tool {
+                break;
+            }
+            due.extend(batch);
+            let for_children = |i: &usize| {
+                matches!(self.calls[*i].state, CallState::Waiting { child: Some(_), .. } | CallState::Ended)
+            };
+            if !due.iter().all(for_children) {
+                break;
+            }
+        }
+        due
+    }
+
     fn answered(&mut self, model: &ModelOutcome) {
+        self.fitted();
         let calls: Vec<ToolCall> = model
             .parts
             .iter()
@@ -745,6 +756,16 @@ impl Turn {
     }
 
     fn failed(&mut self, failure: &ProviderFailure) {
+        if failure.class == ErrorClass::ContextOverflow
+            && self.ending.is_none()
+            && let Phase::Model(model) = &self.phase
+        {
+            let transition = model.intent.transition;
+            if self.overflow() {
+                self.phase = Phase::Decide(transition);
+                return;
+            }
+        }
         let reason = match failure.class {
             ErrorClass::ContextOverflow => StopReason::ContextOverflow,
             ErrorClass::ContentFilter => StopReason::Refused,

@@ -171,6 +171,7 @@ fn short(next: &Next) -> String {
         }
         Next::Effects(effects) => {
             let one = |effect: &Effect| match effect {
+                Effect::Compact(wanted) => format!("compact {}", wanted.trigger.word()),
                 Effect::CallModel(call) => {
                     let mut text = format!("model {} {}", call.key.step, call.transition.word());
                     if !call.inputs.is_empty() {
@@ -458,7 +459,7 @@ fn failures_of_the_model() {
     for (class, expected) in [
         (Auth, "stopped provider_failed"),
         (StreamCut, "stopped provider_failed"),
-        (ContextOverflow, "stopped context_overflow"),
+        (ContextOverflow, "compact overflow"),
         (ContentFilter, "stopped refused"),
     ] {
         check(&[Fail(class)], expected);

@@ -14,6 +14,7 @@ use sterna_model::{
 };
 use sterna_runtime::{
     Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
+    TurnSections,
 };
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
@@ -22,6 +23,7 @@ use sterna_tools::Sandboxes;
 
 use crate::config::Settings;
 use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
+use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
 use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of};
@@ -81,6 +83,8 @@ pub struct Builder {
     checkpoints: Option<bool>,
     memory: Option<bool>,
     own_memory: Option<SharedMemory>,
+    instructions: bool,
+    trusted: bool,
     hooks: Vec<Listening>,
     mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
@@ -124,6 +128,8 @@ impl Sterna {
             checkpoints: None,
             memory: None,
             own_memory: None,
+            instructions: true,
+            trusted: false,
             hooks: Vec::new(),
             mode_of_session: true,
             notice: Arc::new(|_| {}),
@@ -421,6 +427,18 @@ impl Builder {
         self
     }
 
+    /// The person trusts the files of the workspace: its instructions are not labelled as a stranger's.
+    pub fn trusted(mut self, trusted: bool) -> Self {
+        self.trusted = trusted;
+        self
+    }
+
+    /// Reads no instructions: neither the user's nor those of the workspace.
+    pub fn without_instructions(mut self) -> Self {
+        self.instructions = false;
+        self
+    }
+
     /// Called with what takes long, such as starting the local model.
     pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notice = Arc::new(notice);
@@ -535,7 +553,6 @@ impl Builder {
         let env: Arc<dyn Env> = self.env.unwrap_or_else(|| {
             Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
         });
-        #[cfg_attr(not(feature = "mcp"), expect(unused_mut, reason = "only servers add to them"))]
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
@@ -575,6 +592,12 @@ impl Builder {
         let budget = self.tool_budget.or(settings.tool_budget).unwrap_or(TOOL_BUDGET);
         let Split { shown, deferred } = split(&tools, names, &more, budget);
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
+        let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
+        let trusted = self.trusted;
+        let of_turn: TurnSections = Arc::new(move |turn| {
+            let (root, cwd) = (Path::new(&turn.root), Path::new(&turn.cwd));
+            instructions.as_ref().map(|read| read.sections(root, cwd, trusted)).unwrap_or_default()
+        });
         let config = TurnConfig {
             route,
             mode: self.mode.or(settings.mode).unwrap_or_default(),
@@ -594,7 +617,8 @@ impl Builder {
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
             output_schema: self.output_schema,
             tree: None,
-            prompt: PromptSource::new(sections),
+            prompt: PromptSource::with_turn(sections, of_turn),
+            summary_route: settings.compact_model.clone(),
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {

@@ -22,6 +22,7 @@ mod deferral;
 mod env;
 mod error;
 mod hooks;
+pub mod instructions;
 mod local;
 #[cfg(feature = "mcp")]
 pub mod mcp;

@@ -10,6 +10,7 @@ use sterna_shell::shim::Helper;
 
 use crate::deferral::Deferrable;
 use crate::places::Places;
+use crate::trust::Trust;
 
 /// What the files say.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,42 +32,45 @@ pub fn project_file(root: &Path) -> PathBuf {
     root.join(".mcp.json")
 }
 
-/// Reads the managed file, the user's and the project's. `trusted`: whether the project's may start programs. Starts
-/// nothing.
-pub fn configured(
-    places: &Places,
-    root: &Path,
-    trusted: bool,
-    get: &dyn Fn(&str) -> Option<String>,
-) -> Configured {
-    let managed = places.managed.with_file_name("mcp.json");
+/// Reads the managed file and the user's, and takes what was read of the project's: servers of one that is not trusted
+/// are only shown. Starts nothing.
+pub fn configured(places: &Places, trust: &Trust, get: &dyn Fn(&str) -> Option<String>) -> Configured {
     let mut all = Configured::default();
-    let files = [
-        (Scope::Managed, managed, true),
-        (Scope::User, user_file(places), true),
-        (Scope::Project, project_file(root), trusted),
-    ];
-    for (scope, file, trusted) in files {
-        let text = match read(&file) {
-            Ok(Some(text)) => text,
-            Ok(None) => continue,
-            Err(what) => {
-                all.problems.push(ConfigProblem { file, what });
-                continue;
-            }
-        };
-        let expand = if trusted { Expand::From(get) } else { Expand::No };
-        let parsed = parse(&text, &Origin { scope, file }, &expand);
-        all.problems.extend(parsed.problems);
-        for server in parsed.servers {
-            if !trusted {
-                all.untrusted.push(server);
-            } else if !all.servers.iter().any(|held| held.name == server.name) {
-                all.servers.push(server);
-            }
+    let own = [(Scope::Managed, places.managed.with_file_name("mcp.json")), (Scope::User, user_file(places))];
+    for (scope, file) in own {
+        match read(&file) {
+            Ok(Some(text)) => all.take(&text, Origin { scope, file }, Some(get)),
+            Ok(None) => {}
+            Err(what) => all.problems.push(ConfigProblem { file, what }),
+        }
+    }
+    let (project, get) = match trust {
+        Trust::Nothing => return all,
+        Trust::Trusted(project) => (project, Some(get)),
+        Trust::Untrusted { project, .. } => (project, None),
+    };
+    for (file, bytes) in PROJECT_FILES.iter().flat_map(|name| project.named(name)) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => all.take(text, Origin { scope: Scope::Project, file }, get),
+            Err(error) => all.problems.push(ConfigProblem { file, what: error.to_string() }),
         }
     }
     all
+}
+
+impl Configured {
+    /// `get`: variables, for a file that may start programs.
+    fn take(&mut self, text: &str, origin: Origin, get: Option<&dyn Fn(&str) -> Option<String>>) {
+        let parsed = parse(text, &origin, &get.map_or(Expand::No, Expand::From));
+        self.problems.extend(parsed.problems);
+        for server in parsed.servers {
+            if get.is_none() {
+                self.untrusted.push(server);
+            } else if !self.servers.iter().any(|held| held.name == server.name) {
+                self.servers.push(server);
+            }
+        }
+    }
 }
 
 /// A file's text; `None` where there is none.
@@ -148,4 +152,6 @@ pub fn told(state: &State) -> String {
     }
 }
 
+/// Below a project's root, the one that others read too first.
+const PROJECT_FILES: [&str; 2] = [".mcp.json", ".sterna/mcp.json"];
 const FILE_BYTES: u64 = 1 << 20;

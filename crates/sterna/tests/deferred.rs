@@ -144,8 +144,10 @@ async fn three_hundred_tools_cost_little_until_they_are_found() {
     let tail = |n: usize| model.body(n)["messages"].as_array().unwrap().last().unwrap().to_string();
     assert!(!tail(0).contains("found_tools"));
     assert!(tail(1).contains("found_tools") && tail(steps - 1).contains("mcp__far__tool_217"));
-    assert_eq!(last_result(&model.body(2)), "it was done");
-    assert_eq!(last_result(&model.body(3)), "it was done");
+    // What comes of it is text of strangers, under the server's name.
+    let done = "<untrusted origin=\"mcp:far\">\nit was done\n</untrusted>";
+    assert_eq!(last_result(&model.body(2)), done);
+    assert_eq!(last_result(&model.body(3)), done);
     let wrong = last_result(&model.body(4));
     assert!(
         wrong.contains("invalid_arguments for mcp__far__tool_217") && wrong.contains("It takes:"),

@@ -21,7 +21,7 @@ use crate::setup;
 use crate::signals::Signals;
 
 /// What can be said instead of a prompt.
-const COMMANDS: [(&str, &str, &str); 11] = [
+const COMMANDS: [(&str, &str, &str); 12] = [
     ("help", "", "what can be said"),
     ("new", "", "begin a new session"),
     ("sessions", "", "the sessions of this folder"),
@@ -29,6 +29,7 @@ const COMMANDS: [(&str, &str, &str); 11] = [
     ("fork", "[SEQ]", "go on in a copy, from here or from an earlier record"),
     ("model", "ROUTE", "another model from the next turn on"),
     ("mode", "MODE", "another mode from the next turn on"),
+    ("compact", "[FOCUS]", "make what the model sees smaller; the log keeps everything"),
     ("cost", "", "what this session used up"),
     ("todo", "", "the list of what is to be done"),
     ("title", "TEXT", "name this session"),
@@ -235,6 +236,11 @@ impl Chat {
                 if let Some(id) = &self.session {
                     self.sterna.runtime().set_mode(id, mode, "person").await?;
                 }
+            }
+            "compact" => {
+                let id = self.here()?;
+                let accepted = self.sterna.runtime().compact(&id, rest, self.config(), "cli").await?;
+                return Ok(self.follow(&id, accepted.input, accepted.input).await);
             }
             "cost" => {
                 let state = self.state().await?;

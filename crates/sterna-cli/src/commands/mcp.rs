@@ -122,10 +122,6 @@ pub fn servers(cx: &Context) -> Vec<ServerConfig> {
     for problem in &all.problems {
         cx.print.warning(&one_line(&problem.to_string(), 500));
     }
-    if let Some(first) = all.untrusted.first() {
-        let file = first.origin.file.display();
-        cx.print.warning(&format!("{file} is not used: MCP servers of a project need trust"));
-    }
     all.servers
 }
 
@@ -399,7 +395,7 @@ async fn fill_in(
         }
         return Ok(ExitCode::SUCCESS);
     };
-    let pair = |text: &String| Some(text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()))?);
+    let pair = |text: &String| text.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()));
     let given: Option<Vec<(String, String)>> = arguments.iter().map(pair).collect();
     let given = given.ok_or_else(|| Failure::usage("what a prompt takes is written NAME=VALUE"))?;
     let text = client.prompt(&prompt, &given).await.map_err(failed)?;
@@ -409,13 +405,7 @@ async fn fill_in(
 
 fn all(cx: &Context) -> Configured {
     let get = |name: &str| std::env::var(name).ok();
-    configured(&cx.places, &cx.cwd, is_trusted(cx), &get)
-}
-
-/// Whether the servers of this folder's `.mcp.json` may be started. The one place that asks: nothing gives trust to a
-/// folder yet, so none has it.
-fn is_trusted(_: &Context) -> bool {
-    false
+    configured(&cx.places, &cx.trust, &get)
 }
 
 fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
@@ -431,7 +421,8 @@ fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
     if all.untrusted.iter().any(|server| server.name == name) {
         return Err(Failure::usage(format!(
             "the server `{name}` is a project's, and the project is not trusted"
-        )));
+        ))
+        .hint("`sterna trust --show` lists what trust is about"));
     }
     let near = all
         .servers

@@ -2,8 +2,10 @@
 
 pub mod chat;
 pub mod checkpoint;
+pub mod compact;
 pub mod completions;
 pub mod config;
+pub mod context;
 pub mod doctor;
 #[cfg(feature = "mcp")]
 pub mod mcp;

@@ -160,6 +160,17 @@ impl Text {
                 let line = format!("  todo {done}/{}{now}", items.len());
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
+            EventKind::ChildStarted { child, agent, task, background, .. } => {
+                let behind = if *background { " in the background" } else { "" };
+                let line = format!("  → {}{behind}: {}", one_line(agent, 64), one_line(task, 80));
+                self.note(&format!("{line}  {}", self.print.paint_err(child.as_str(), Style::Dim)), out);
+                self.spin(&format!("waiting for {}", one_line(agent, 64)), Some(Instant::now()));
+            }
+            EventKind::ChildEnded { child, stop, steps, .. } => {
+                let how = stop.map_or("finished", |stop| stop.word());
+                let line = format!("  ← {child} {how}, {steps} steps");
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::CancelRequested { .. } => {
                 self.note(&self.print.paint_err("cancelling the turn", Style::Yellow), out);
             }
@@ -169,6 +180,12 @@ impl Text {
             }
             EventKind::SessionRewound { to, .. } => {
                 self.note(&self.print.paint_err(&format!("rewound to record {to}"), Style::Yellow), out);
+            }
+            EventKind::ContextCompacting { .. } => self.spin("compacting", Some(Instant::now())),
+            EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
+                let how = stage.word();
+                let line = format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}");
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
             EventKind::Gap { missed } => {
                 let line = format!("({missed} live events were missed)");

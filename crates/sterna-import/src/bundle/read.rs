@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use serde::Deserialize;
 use serde_json::Value;
 use sterna_log::{BlobWriter, Blobs, blob_refs, digest, prepare, prev_of_first, seal_as};
-use sterna_model::{Body, Digest, Draft, Intended, Manifest, RECORD_VERSION, Record, Seq, SessionId};
+use sterna_model::{Body, Digest, Draft, Manifest, RECORD_VERSION, Record, Seq, SessionId};
 
 use super::{EXPORT_VERSION, PIECE};
 use crate::{BundleError, ImportError};
@@ -367,7 +367,7 @@ impl<R: BufRead> Reader<R> {
             Body::SessionOpened(_) => return Err(wrong("it opens another session")),
             _ if due == 1 => return Err(wrong("the first record of a log opens its session")),
             Body::Intent(intent) => {
-                if let Intended::Model(model) = &intent.what {
+                if let Some(model) = intent.what.request() {
                     self.manifests.entry(model.manifest).or_default();
                 }
             }
@@ -480,10 +480,7 @@ fn parent_of(log: &BundleLog) -> Option<&sterna_model::Parent> {
 
 fn manifest_of(record: &Record) -> Option<Digest> {
     match &record.body {
-        Body::Intent(intent) => match &intent.what {
-            Intended::Model(model) => Some(model.manifest),
-            Intended::Tool(_) | Intended::Undo(_) => None,
-        },
+        Body::Intent(intent) => intent.what.request().map(|model| model.manifest),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use sterna_log::{Blobs, HISTORY_PAGE, Head, Log, LogError, Sealed, blob_refs, prev_of_first};
-use sterna_model::{Body, Digest, Intended, Manifest, Parent, Seq, SessionId};
+use sterna_model::{Body, Digest, Manifest, Parent, Seq, SessionId};
 
 use super::{EXPORT_VERSION, PIECE};
 
@@ -124,7 +124,7 @@ impl Needed {
             self.add(hash);
         }
         let Body::Intent(intent) = &sealed.record.body else { return Ok(()) };
-        let Intended::Model(model) = &intent.what else { return Ok(()) };
+        let Some(model) = intent.what.request() else { return Ok(()) };
         let manifest = serde_json::from_slice::<Manifest>(&blobs.get(&model.manifest).await?);
         let manifest = manifest
             .map_err(|error| WriteError::Manifest { hash: model.manifest, why: error.to_string() })?;

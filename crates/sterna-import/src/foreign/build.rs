@@ -115,6 +115,7 @@ impl Builder<'_> {
             route: self.route.clone(),
             mode: *mode,
             sterna: sterna.clone(),
+            spawned: None,
         };
         self.push(None, None, Body::SessionOpened(opened))?;
         Ok(())
@@ -136,6 +137,8 @@ impl Builder<'_> {
                     parts: vec![InputPart::Text(text)],
                     origin: self.agent.into(),
                     given: None,
+                    ended: None,
+                    compact: None,
                 });
                 let seq = self.push(None, None, body)?;
                 self.waiting.push(seq);
@@ -168,6 +171,8 @@ impl Builder<'_> {
                 parts: vec![InputPart::Text(NO_INPUT.into())],
                 origin: self.agent.into(),
                 given: None,
+                ended: None,
+                compact: None,
             });
             let seq = self.push(None, None, body)?;
             self.waiting.push(seq);

@@ -139,6 +139,7 @@ pub fn opened_in(session: &str, cwd: &str, parent: Option<Parent>) -> Draft {
         route: route("local"),
         mode: Mode::Execute,
         sterna: "0.1.0".into(),
+        spawned: None,
     };
     draft(1_000, Body::SessionOpened(body))
 }
@@ -151,6 +152,8 @@ pub fn input(text: &str, key: Option<&str>) -> Draft {
         parts: vec![InputPart::Text(text.into())],
         origin: "cli".into(),
         given: None,
+        ended: None,
+        compact: None,
     };
     draft(2_000, Body::InputAccepted(body))
 }

@@ -1,10 +1,10 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
 use sterna_model::{
-    Body, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectResult, ErrorRef, Event, EventKind,
-    Fact, Intended, MemoryChange, MemoryRef, MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part,
-    ProviderFailure, QuestionRef, Record, Route, Ruling, ToolCall, ToolOutcome, TurnOutcome, WaitOn,
-    answer_text, dollars, input_text, placeholders,
+    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
+    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef, MemoryScope,
+    MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
+    SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
 };
 
 use super::Folded;
@@ -24,6 +24,8 @@ pub struct StepState {
     attempt: u32,
     request: (String, u64),
     wait_is_question: std::collections::BTreeMap<String, bool>,
+    /// Waits for children: nobody is asked.
+    waits_for_child: std::collections::BTreeSet<String>,
 }
 
 impl StepState {
@@ -46,12 +48,14 @@ impl StepState {
                     self.started.clear();
                     self.open = 0;
                 }
+                Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
                 Intended::Tool(_) | Intended::Undo(_) => {
                     if let Some(started) = self.started.get_mut(intent.key.ordinal as usize) {
                         *started = true;
                     }
                 }
             },
+            Body::Attempt(attempt) if attempt.key.kind == EffectKind::Compact => {}
             Body::Attempt(attempt) => self.attempt = attempt.attempt + 1,
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
@@ -60,11 +64,14 @@ impl StepState {
                     self.open = self.calls.len();
                 }
                 EffectResult::Tool(_) => self.open = self.open.saturating_sub(1),
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             Body::WaitOpened(opened) => {
                 let question = matches!(opened.on, WaitOn::Questions(_));
                 self.wait_is_question.insert(opened.wait.clone(), question);
+                if matches!(opened.on, WaitOn::Child(_)) {
+                    self.waits_for_child.insert(opened.wait.clone());
+                }
             }
             _ => {}
         }
@@ -72,6 +79,10 @@ impl StepState {
 
     pub fn is_question(&self, wait: &str) -> bool {
         self.wait_is_question.get(wait).copied().unwrap_or(false)
+    }
+
+    pub fn is_for_child(&self, wait: &str) -> bool {
+        self.waits_for_child.contains(wait)
     }
 
     fn call(&self, key: &EffectKey) -> (String, String) {
@@ -113,6 +124,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             route: opened.route.clone(),
             mode: opened.mode,
             parent: opened.parent.as_ref().map(|p| ParentRef { session: p.session.clone(), seq: p.seq }),
+            spawned: opened.spawned.as_ref().map(|s| SpawnedRef {
+                session: s.by.session.clone(),
+                agent: s.agent.clone(),
+                depth: s.depth,
+            }),
         }],
         Body::TitleSet { title, by } => {
             vec![EventKind::SessionTitled { title: title.clone(), by: by.clone() }]
@@ -124,7 +140,10 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         }
         Body::ModeChanged { mode, by } => vec![EventKind::ModeChanged { mode: *mode, by: by.clone() }],
         Body::InputAccepted(input) => {
-            let text = input_text(&input.parts);
+            let text = match &input.compact {
+                Some(focus) => format!("/compact {focus}").trim_end().to_owned(),
+                None => input_text(&input.parts),
+            };
             let notice = secrets_notice(&text);
             let accepted = EventKind::InputAccepted {
                 input: record.seq,
@@ -133,7 +152,8 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 origin: input.origin.clone(),
                 key: input.key.clone(),
             };
-            std::iter::once(accepted).chain(notice).collect()
+            let ended = input.ended.as_deref().map(child_ended);
+            std::iter::once(accepted).chain(notice).chain(ended).collect()
         }
         Body::InputEdited { input, parts, by } => {
             let text = input_text(parts);
@@ -191,6 +211,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 attempt: intent.attempt,
                 at_ms: record.at,
             }],
+            Intended::Compact(compact) => vec![EventKind::ContextCompacting {
+                trigger: compact.trigger,
+                route: compact.model.route.clone(),
+                tokens: compact.tokens,
+            }],
             Intended::Undo(tool) => {
                 let (call_id, name) = (&tool.call_id, &tool.name);
                 let message = format!(
@@ -199,6 +224,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 vec![EventKind::Warning { code: "undo".into(), message }]
             }
         },
+        Body::Attempt(attempt) if attempt.key.kind == EffectKind::Compact => {
+            let message = format!("a summary was asked for and lost: {}", attempt.failure.message);
+            let warning = EventKind::Warning { code: "compaction".into(), message };
+            std::iter::once(warning).chain(usage(folded)).collect()
+        }
         Body::Attempt(attempt) => {
             let failure = &attempt.failure;
             let mut kinds = vec![EventKind::ModelReset {
@@ -219,6 +249,18 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             EffectResult::Model(model) => model_ended(folded, model),
             EffectResult::ModelFailed(failure) => model_failed(folded, failure),
             EffectResult::Tool(result) => tool_ended(folded, record, &outcome.key, result),
+            EffectResult::Summary(summary) => {
+                let mut kinds: Vec<EventKind> = usage(folded).into_iter().collect();
+                if let Some(why) = &summary.failed {
+                    let message = format!("no summary was made: {why}");
+                    kinds.push(EventKind::Warning { code: "compaction".into(), message });
+                }
+                if kinds.is_empty() {
+                    let message = "a summary was made".to_owned();
+                    kinds.push(EventKind::Warning { code: "compaction".into(), message });
+                }
+                kinds
+            }
         },
         Body::InDoubt { key, resolution } => {
             let (call_id, name) = state.call(key);
@@ -254,6 +296,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         })
                         .collect(),
                 },
+                WaitOn::Child(turn) => child_started(call_id, turn, false),
                 WaitOn::Plan(plan) => EventKind::PlanSubmitted {
                     wait,
                     call_id,
@@ -268,6 +311,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let question = question.unwrap_or(*early && matches!(ruling, Ruling::Answers(_)));
             let (wait, by) = (wait.clone(), by.clone());
             vec![match ruling {
+                Ruling::Ended(end) => child_ended(end),
+                _ if state.waits_for_child.contains(&wait) => EventKind::Warning {
+                    code: "child_not_awaited".into(),
+                    message: format!("the wait {wait} for a child ended before the child did ({by})"),
+                },
                 _ if question => EventKind::QuestionAnswered { wait, ruling: ruling.clone(), by },
                 Ruling::Deny { feedback } => {
                     let feedback = feedback.clone();
@@ -317,6 +365,19 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("what this step changes in {root} cannot be undone: {why}");
             vec![EventKind::Warning { code: "checkpoint_missed".into(), message }]
         }
+        Body::Compacted(compacted) => vec![EventKind::ContextCompacted {
+            trigger: compacted.trigger,
+            stage: compacted.stage,
+            tokens_before: compacted.tokens_before,
+            tokens_after: compacted.tokens_after,
+            to: compacted.archive.map(|archive| archive.to),
+            cut: compacted.cut.len() as u64,
+            failed: compacted.failed.clone(),
+        }],
+        Body::CompactionMissed { trigger, why } => {
+            let message = format!("nothing was compacted ({}): {why}", trigger.word());
+            vec![EventKind::Warning { code: "compaction".into(), message }]
+        }
         Body::HookRan(ran) => vec![EventKind::HookRan {
             event: ran.event,
             key: ran.key.clone(),
@@ -350,6 +411,29 @@ fn memory(change: &MemoryChange) -> EventKind {
         }
     };
     EventKind::MemoryChanged { change, notes }
+}
+
+fn child_started(call_id: String, turn: &ChildTurn, background: bool) -> EventKind {
+    EventKind::ChildStarted {
+        call_id,
+        child: turn.session.clone(),
+        input: turn.input,
+        agent: turn.agent.clone(),
+        task: turn.task.clone(),
+        background,
+    }
+}
+
+fn child_ended(end: &ChildEnd) -> EventKind {
+    let cost = end.spent.iter().try_fold(0u64, |sum, spent| Some(sum.saturating_add(spent.cost?)));
+    EventKind::ChildEnded {
+        child: end.session.clone(),
+        input: end.input,
+        outcome: if end.stop.is_some() { "stopped" } else { "finished" },
+        stop: end.stop,
+        steps: end.steps,
+        cost: dollars(cost),
+    }
 }
 
 /// Tells a person that what they wrote was not kept as they wrote it.
@@ -430,8 +514,18 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         | Fact::FileWritten { .. }
         | Fact::FileRemoved { .. }
         | Fact::Todo(_)
+        | Fact::Child(_)
+        | Fact::ChildClosed(_)
         | Fact::ToolsFound { .. } => None,
     });
+    let children: Vec<EventKind> = result
+        .facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Child(child) if child.background => Some(child_started(call_id.clone(), &child.turn, true)),
+            _ => None,
+        })
+        .collect();
     kinds.push(EventKind::ToolEnded {
         call_id,
         name,
@@ -443,6 +537,7 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         duration_ms: result.duration_ms,
         origin: result.untrusted.as_ref().map(|untrusted| untrusted.origin.clone()),
     });
+    kinds.extend(children);
     kinds.extend(result.untrusted.as_ref().filter(|untrusted| !untrusted.flags.is_empty()).map(
         |untrusted| {
             let (origin, flags) = (&untrusted.origin, untrusted.flags.join(", "));

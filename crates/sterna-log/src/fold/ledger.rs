@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sterna_model::{
-    Billed, Body, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route, StepNo, TurnNo, Usage, dollars,
+    Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
+    Ruling, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -12,12 +13,25 @@ use sterna_model::{
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Turn,
+    /// Child sessions, with what their own children used up.
+    Child,
+    /// Summaries of what a window could not hold any more.
+    Compaction,
 }
 
 impl Source {
     pub fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
+            Self::Child => "child",
+            Self::Compaction => "compaction",
+        }
+    }
+
+    fn of(key: &EffectKey) -> Self {
+        match key.kind {
+            EffectKind::Model | EffectKind::Tool => Self::Turn,
+            EffectKind::Compact => Self::Compaction,
         }
     }
 }
@@ -49,8 +63,8 @@ impl Sum {
         (!self.unpriced).then_some(self.spent)
     }
 
-    fn add(&mut self, billed: &Billed) {
-        self.calls += 1;
+    fn add(&mut self, billed: &Billed, calls: u64) {
+        self.calls += calls;
         self.usage.add(&billed.usage);
         self.estimated |= billed.estimated;
         match billed.cost {
@@ -87,21 +101,28 @@ impl Ledger {
             }
             Body::Intent(intent) => match &intent.what {
                 sterna_model::Intended::Model(model) => self.route = Some(model.route.clone()),
+                sterna_model::Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
                 sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => {}
             },
-            Body::Attempt(attempt) => self.add(record, attempt.route.clone(), &attempt.failure.billed),
+            Body::Attempt(attempt) => {
+                let source = Source::of(&attempt.key);
+                self.add(record, source, attempt.route.clone(), &attempt.failure.billed);
+            }
             Body::Outcome(outcome) => {
                 let billed = match &outcome.result {
                     EffectResult::Model(model) => &model.billed,
+                    EffectResult::Summary(summary) => &summary.billed,
                     // Its last attempt has a row already, unless this outcome says that there was more.
                     EffectResult::ModelFailed(failure) if failure.billed == Billed::default() => return,
                     EffectResult::ModelFailed(failure) => &failure.billed,
                     EffectResult::Tool(_) => return,
                 };
                 if let Some(route) = self.route.clone() {
-                    self.add(record, route, billed);
+                    self.add(record, Source::of(&outcome.key), route, billed);
                 }
             }
+            Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.add_child(record, end),
+            Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.add_child(record, end)),
             _ => {}
         }
     }
@@ -143,20 +164,34 @@ impl Ledger {
         self.last.as_ref()
     }
 
-    fn add(&mut self, record: &Record, route: Route, billed: &Billed) {
-        self.total.add(billed);
-        self.by_model.entry(route.clone()).or_default().add(billed);
-        self.by_source.entry(Source::Turn).or_default().add(billed);
-        self.by_day.entry(record.at / 86_400_000).or_default().add(billed);
-        self.turn.add(billed);
-        self.turn_by_model.entry(route.clone()).or_default().add(billed);
+    fn add(&mut self, record: &Record, source: Source, route: Route, billed: &Billed) {
+        self.add_to(source, record.at, &route, billed, 1);
         self.last = Some(LedgerRow {
             at: record.at,
             turn: record.turn.unwrap_or(0),
             step: record.step.unwrap_or(0),
-            source: Source::Turn,
+            source,
             route,
             billed: billed.clone(),
         });
+    }
+
+    fn add_child(&mut self, record: &Record, end: &ChildEnd) {
+        for spent in &end.spent {
+            let billed = Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() };
+            self.add_to(Source::Child, record.at, &spent.route, &billed, spent.calls);
+        }
+    }
+
+    fn add_to(&mut self, source: Source, at: Millis, route: &Route, billed: &Billed, calls: u64) {
+        let sums = [
+            &mut self.total,
+            self.by_model.entry(route.clone()).or_default(),
+            self.by_source.entry(source).or_default(),
+            self.by_day.entry(at / 86_400_000).or_default(),
+            &mut self.turn,
+            self.turn_by_model.entry(route.clone()).or_default(),
+        ];
+        sums.into_iter().for_each(|sum| sum.add(billed, calls));
     }
 }

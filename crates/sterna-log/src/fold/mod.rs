@@ -47,6 +47,11 @@ impl Folded {
         self.steps.is_question(wait)
     }
 
+    /// Whether this wait is for a child's turn: nobody is asked.
+    pub fn is_for_child(&self, wait: &str) -> bool {
+        self.steps.is_for_child(wait)
+    }
+
     /// The result of the turn that `committed` ends, as the `result` event shows it.
     pub fn result(&self, turn: TurnNo, committed: &TurnCommitted) -> Option<ResultEvent> {
         let (outcome, stop, message, value) = match &committed.outcome {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
-    Body, Checked, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope, MemoryChange, Part,
-    RecalledNote, Record, Seq, TodoItem, TodoStatus, ToolCall, ToolStatus,
+    Body, Checked, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope,
+    MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus,
+    ToolCall, ToolStatus, WaitOn,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -17,6 +18,8 @@ pub struct World {
     /// Deferred tools that the model was shown.
     pub found: BTreeSet<String>,
     pub grants: Vec<Grant>,
+    /// Child sessions that this one made and has not closed. A fork has none: they are its parent's.
+    pub children: BTreeMap<SessionId, Child>,
     /// Files went back and the conversation did not: what it says of them is not so. Until the next turn ends.
     pub files_rewound: bool,
     pub turn_changed: BTreeSet<String>,
@@ -35,6 +38,19 @@ pub struct World {
     before: Vec<(Seq, Before)>,
     /// The record that is being folded.
     at: Seq,
+}
+
+/// A child session, as its maker's log knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Child {
+    /// What it was told last.
+    pub last: ChildRef,
+    /// How that ended.
+    pub end: Option<ChildEnd>,
+    /// What its ended turns used up.
+    pub tokens: u64,
+    /// `None` when the price of a call is not known.
+    pub cost: Option<NanoUsd>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +97,7 @@ impl World {
                         self.deny(&outcome.key, &result.view);
                     }
                 }
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             // A grant for once is the answer to its wait, and nothing more. One that is stored holds where it is stored.
             Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once || grant.scope.is_stored() => {}
@@ -100,9 +116,17 @@ impl World {
                 MemoryChange::Kept(_) => self.has_notes = true,
                 MemoryChange::Forgotten { .. } | MemoryChange::Used { .. } => {}
             },
+            Body::WaitOpened(opened) => {
+                if let WaitOn::Child(turn) = &opened.on {
+                    self.child(&ChildRef { turn: turn.clone(), background: false });
+                }
+            }
+            Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.child_ended(end),
+            Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.child_ended(end)),
             // A fork counts its records anew.
             Body::SessionOpened(_) => {
                 self.before.clear();
+                self.children.clear();
                 self.given.fill(0);
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(rewound.to),
@@ -116,17 +140,17 @@ impl World {
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }
             | Body::ModeChanged { .. }
-            | Body::InputAccepted(_)
             | Body::InputEdited { .. }
             | Body::InputWithdrawn { .. }
             | Body::TurnCommitted(_)
             | Body::Intent(_)
             | Body::Attempt(_)
             | Body::InDoubt { .. }
-            | Body::WaitOpened(_)
             | Body::WaitResolved { .. }
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. }
+            | Body::Compacted(_)
+            | Body::CompactionMissed { .. }
             | Body::HookRan(_) => {}
         }
     }
@@ -148,10 +172,32 @@ impl World {
                 self.turn_changed.insert(path.clone());
             }
             Fact::Todo(item) => self.todo(item),
+            Fact::Child(child) => self.child(child),
+            Fact::ChildClosed(session) => drop(self.children.remove(session)),
             Fact::ToolsFound { names } => {
                 names.iter().for_each(|name| self.set(Before::Found(name.clone(), true)));
             }
             Fact::Command { .. } => {}
+        }
+    }
+
+    fn child(&mut self, child: &ChildRef) {
+        // What was told again, with nothing new, keeps its end.
+        let fresh = Child { last: child.clone(), end: None, tokens: 0, cost: Some(0) };
+        let held = self.children.entry(child.turn.session.clone()).or_insert(fresh);
+        held.end = held.end.take().filter(|end| end.input == child.turn.input);
+        held.last = child.clone();
+    }
+
+    fn child_ended(&mut self, end: &ChildEnd) {
+        self.turn_changed.extend(end.changed_files.iter().cloned());
+        let Some(child) = self.children.get_mut(&end.session) else { return };
+        for spent in &end.spent {
+            child.tokens = child.tokens.saturating_add(spent.usage.total());
+            child.cost = child.cost.zip(spent.cost).map(|(sum, cost)| sum.saturating_add(cost));
+        }
+        if child.last.turn.input == end.input {
+            child.end = Some(end.clone());
         }
     }
 

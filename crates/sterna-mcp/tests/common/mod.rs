@@ -63,13 +63,11 @@ impl World {
 
     pub async fn call(&self, client: &Client, name: &str, args: Value) -> Result<(String, bool), ToolError> {
         match self.step(client, name, args, None).await? {
-            other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => {
-                panic!("{other:?}")
-            }
             ToolReturn::Done(done) => match done.output {
                 Output::Text(text) => Ok((text, done.failed)),
                 other => panic!("{other:?}"),
             },
+            other => panic!("{other:?}"),
         }
     }
 
@@ -82,9 +80,7 @@ impl World {
     ) -> Result<Vec<Question>, ToolError> {
         match self.step(client, name, args, answers).await? {
             ToolReturn::Ask(questions) => Ok(questions),
-            other @ (ToolReturn::Done(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => {
-                panic!("{other:?}")
-            }
+            other => panic!("{other:?}"),
         }
     }
 
@@ -120,10 +116,12 @@ impl World {
             progress: Arc::new(move |text| heard.lock().unwrap().push(text)),
             now: Arc::new(|| 0),
             view: Arc::new(SessionView::default()),
+            session: Arc::new(sterna_tool::NoSession),
             env: Arc::new(BTreeMap::new()),
             confine: Arc::default(),
             answers: None,
             memory: None,
+            ended: None,
         }
     }
 }

@@ -40,11 +40,18 @@ impl Driver {
         }
         let root = self.state.turn.as_ref().and_then(|turn| turn.tree.clone());
         let budget = self.rt.budgets.of(&root.unwrap_or_else(|| self.id.clone()));
-        let (room, hold) = budget.reserve(&key.session, self.spent(), of_tree, wish)?;
+        let children = self
+            .state
+            .folded
+            .world
+            .children
+            .iter()
+            .map(|(session, child)| (session.clone(), Spent { tokens: child.tokens, cost: child.cost }));
+        let (room, hold) = budget.reserve(&key.session, self.spent(), children, of_tree, wish)?;
         Ok((room, Some(hold)))
     }
 
-    /// What this session has spent, by its log.
+    /// What this session has spent, by its log, with its children.
     pub(super) fn spent(&self) -> Spent {
         let total = self.state.folded.ledger.total();
         Spent { tokens: total.usage.total(), cost: total.cost() }

@@ -56,6 +56,8 @@ impl Driver {
                         | Msg::Tool { .. }
                         | Msg::Recovered { .. }
                         | Msg::Undone { .. }
+                        | Msg::Child { .. }
+                        | Msg::ChildTurn { .. }
                         | Msg::Hooked { .. }
                         | Msg::Deadline { .. },
                     ) => {}

@@ -3,9 +3,9 @@
 use sterna_llm::catalog;
 use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
-    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectResult, Intended, Intent, ModelOutcome,
-    OnAsk, Outcome, Part, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus, WaitId, WaitOn,
-    WaitOpened, wait_id,
+    Billed, Body, Checked, Draft, EffectClass, EffectKey, EffectKind, EffectResult, Intended, Intent, Millis,
+    ModelOutcome, OnAsk, Outcome, Part, Route, Ruling, StopReason, ToolIntent, ToolOutcome, ToolStatus,
+    WaitId, WaitOn, WaitOpened, wait_id,
 };
 
 use super::want::Ready;
@@ -25,6 +25,8 @@ impl Driver {
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
+                | Msg::Child { .. }
+                | Msg::ChildTurn { .. }
                 | Msg::Hooked { .. }
                 | Msg::Deadline { .. }
         );
@@ -99,6 +101,12 @@ impl Driver {
                     self.undone(key, undone)?;
                 }
             }
+            Msg::Child { key, done } => {
+                if self.inflight.remove(&key).is_some() {
+                    self.child_done(key, done)?;
+                }
+            }
+            Msg::ChildTurn { wait, seen } => self.child_seen(wait, seen)?,
             Msg::Hooked { key, answered } => {
                 if !self.hooked(&key, answered).await? {
                     return Ok(Some(End::Lost));
@@ -155,6 +163,9 @@ impl Driver {
     }
 
     fn model_ended(&mut self, key: EffectKey, attempt: u32, end: ModelEnd) -> Result<(), RuntimeError> {
+        if key.kind == EffectKind::Compact {
+            return self.summary_ended(key, attempt, end);
+        }
         match end {
             ModelEnd::Answered(mut outcome) => {
                 self.price(&mut outcome.billed);
@@ -200,6 +211,10 @@ impl Driver {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
             ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
+            ToolEnd::Child(op) => {
+                self.child_op(key, op);
+                Ok(())
+            }
             ToolEnd::EnterPlan => self.enter_plan(key),
             ToolEnd::Plan { slug, content } => self.submit_plan(key, slug, content),
         }
@@ -233,11 +248,21 @@ impl Driver {
 
     /// The next wait of a call. `None`: its answer is there already.
     pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
+        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
+        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
+        self.stage_wait_until(key, on, deadline)
+    }
+
+    /// The next wait of a call, and when it ends by itself. `None`: its answer is there already.
+    pub(super) fn stage_wait_until(
+        &mut self,
+        key: EffectKey,
+        on: WaitOn,
+        deadline: Option<Millis>,
+    ) -> Result<Option<WaitId>, RuntimeError> {
         let asked = self.call(&key).map_or(0, |call| call.waits);
         let wait = wait_id(&key, asked + 1);
         let answered = self.state.machine.is_answered_early(&key, &wait, &on);
-        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
-        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
         let opened = WaitOpened { wait: wait.clone(), key, on, deadline, answered };
         self.stage(Body::WaitOpened(Box::new(opened)))?;
         Ok((!answered).then_some(wait))
@@ -245,8 +270,12 @@ impl Driver {
 
     /// Fills in the cost where the provider told only tokens.
     pub(super) fn price(&self, billed: &mut Billed) {
+        self.price_on(&self.route(), billed);
+    }
+
+    pub(super) fn price_on(&self, route: &Route, billed: &mut Billed) {
         if billed.cost.is_none() && billed.usage.total() > 0 {
-            let info = self.rt.parts.provider.model(&self.route());
+            let info = self.rt.parts.provider.model(route);
             billed.cost =
                 info.ok().and_then(|info| info.price).map(|price| catalog::cost(&price, &billed.usage));
         }

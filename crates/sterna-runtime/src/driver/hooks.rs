@@ -188,7 +188,7 @@ impl Driver {
         let Next::Effects(effects) = self.state.machine.next() else { return false };
         let call = effects.into_iter().find_map(|effect| match effect {
             Effect::CallTool(call) if call.key == *key => Some(call),
-            Effect::CallTool(_) | Effect::CallModel(_) => None,
+            Effect::CallTool(_) | Effect::CallModel(_) | Effect::Compact(_) => None,
         });
         let Some(call) = call else { return false };
         let args = self.rt.parts.tools.arguments(&call.call.name, &call.call.arguments).unwrap_or_default();
@@ -236,7 +236,7 @@ impl Driver {
                         first.push(vec![self.batch_point(HookEvent::ToolBatchStart, step)]);
                     }
                 }
-                Some(Effect::CallModel(_)) | None => {}
+                Some(Effect::CallModel(_) | Effect::Compact(_)) | None => {}
             },
             Next::Wait(_) => {
                 first.push(self.calls_over(step));

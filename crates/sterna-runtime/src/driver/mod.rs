@@ -2,6 +2,8 @@
 //! process does. It is the only task that appends turn records.
 
 mod caps;
+mod child;
+pub(crate) mod compact;
 mod follow;
 mod handle;
 mod hooks;
@@ -33,6 +35,7 @@ use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::budget::Hold;
+use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
@@ -94,6 +97,16 @@ pub(crate) enum Msg {
     Undone {
         key: EffectKey,
         undone: Result<(), String>,
+    },
+    /// What a call wanted of a child session was done.
+    Child {
+        key: EffectKey,
+        done: ChildDone,
+    },
+    /// What became of a child's turn that a call waits for.
+    ChildTurn {
+        wait: WaitId,
+        seen: ChildSeen,
     },
     Deadline {
         turn: TurnNo,
@@ -193,6 +206,8 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Waits for children, and what is known of them.
+    watched: HashMap<WaitId, child::Watched>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -251,6 +266,7 @@ impl Driver {
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            watched: HashMap::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -442,6 +458,7 @@ impl Driver {
         if !self.end_overdue_waits().await? {
             return Ok(Flow::Stop(End::Lost));
         }
+        self.watch_children();
         let next = self.state.machine.next();
         if self.rt.parts.hooks.is_some()
             && let Some(flow) = self.gate(&next)?
@@ -469,6 +486,7 @@ impl Driver {
                 Ok(Flow::Wait)
             }
             Next::Wait(_) if self.draining => Ok(Flow::Stop(End::Drained)),
+            Next::Wait(_) if self.awaits_children() => Ok(Flow::Wait),
             Next::Wait(_) if self.config.on_ask == OnAsk::Prompt => Ok(Flow::Wait),
             Next::Wait(_) => Ok(Flow::Stop(End::Parked)),
             Next::Done(outcome) => {
@@ -645,6 +663,7 @@ impl Driver {
     async fn start_over(&mut self) -> Result<(), RuntimeError> {
         self.stop_effects();
         self.forget_staged();
+        self.watched.clear();
         self.own.clear();
         self.unknown.clear();
         self.not_undone.clear();
@@ -659,6 +678,7 @@ impl Driver {
             flight.task.abort();
         }
         self.ready.clear();
+        self.unwatch_children();
         self.hooking.stop();
         if let Some(deadline) = self.deadline.take() {
             deadline.abort();
@@ -674,23 +694,26 @@ impl Driver {
 
     fn refresh_view(&mut self) {
         let world = &self.state.folded.world;
+        let children = world.children.values().map(|child| (child.last.clone(), child.end.clone()));
         self.view = Arc::new(SessionView {
             files: world.files.clone(),
             todos: world.todos.clone(),
+            children: children.collect(),
             deferred: Vec::new(),
             untrusted: self.state.strangers.clone(),
+            strangers: self.state.heard_strangers,
         });
     }
 
     fn parked_on(&self) -> String {
         match self.state.machine.next() {
-            Next::Wait(waits) => format!("waits for {}", waits.join(", ")),
+            Next::Wait(waits) => format!("waits for {}", self.waited_for(waits)),
             _ => "waits".to_owned(),
         }
     }
 
     fn model_key(&self, key: &EffectKey) -> bool {
-        key.kind == EffectKind::Model
+        matches!(key.kind, EffectKind::Model | EffectKind::Compact)
     }
 }
 

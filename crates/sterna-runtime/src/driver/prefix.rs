@@ -26,6 +26,9 @@ impl Driver {
                 why.push("head".into());
             }
         }
+        if self.state.compacted {
+            why.push("compaction".into());
+        }
         if !extends(&before.history, &now.history) {
             why.push("history".into());
         }

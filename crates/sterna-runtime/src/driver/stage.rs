@@ -208,7 +208,7 @@ impl Driver {
                     let tool = call.and_then(|call| tools.get(&tools.unwrapped(&call.call).name)).cloned();
                     self.staged_settled.extend(tool.map(|tool| (tool, outcome.key.clone(), outcome.attempt)));
                 }
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             Body::TodoSet { .. } => self.refresh_view(),
             Body::TurnCommitted(committed) => {
@@ -232,7 +232,9 @@ fn identity(record: &Record) -> String {
         Body::TurnStarted(_) => format!("turn:{}", record.turn.unwrap_or(0)),
         Body::TurnCommitted(_) => format!("commit:{}", record.turn.unwrap_or(0)),
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) | Intended::Tool(_) => format!("intent:{}:{}", intent.key, intent.attempt),
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => {
+                format!("intent:{}:{}", intent.key, intent.attempt)
+            }
             Intended::Undo(_) => format!("undo:{}:{}", intent.key, intent.attempt),
         },
         Body::Attempt(attempt) => format!("attempt:{}:{}", attempt.key, attempt.attempt),

@@ -9,9 +9,10 @@ use serde_json::Value;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
-    Approval, Attempt, Body, CallModel, CallTool, Closed, Effect, EffectClass, EffectKey, EffectResult,
-    ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
-    ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn, wait_id,
+    Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey,
+    EffectResult, ErrorClass, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop,
+    Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted, WaitOn,
+    wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
@@ -24,6 +25,7 @@ use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
 use crate::strangers;
 
@@ -47,6 +49,7 @@ impl Driver {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
             Effect::CallTool(call) => self.want_tool(call),
+            Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
 
@@ -118,20 +121,29 @@ impl Driver {
         let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
         let facts = TurnFacts::of(&turn).schema_native(schema_native);
+        self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
-        let history = items();
+        let body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+        if self.make_room(&call.inputs, &route, &info, max_output, body.bytes).await? {
+            return Ok(true);
+        }
+        let items = || self.state.transcript.with(&call.inputs);
+        let world = &self.state.folded.world;
+        let request = |items, max_output| -> Request {
+            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
+        };
+        let (history, mut body) = (items(), body);
         let left_out = left_out(&history, &route);
-        let mut body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
         let hold = match self.reserve(&call.key, body.bytes, max_output, info.price.as_ref()) {
             Ok((room, hold)) => {
                 if room < max_output {
                     max_output = room;
-                    body = self.rt.parts.provider.encode(&request(items(), max_output), &mut self.cache);
+                    body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
                 }
                 hold
             }
@@ -226,6 +238,7 @@ impl Driver {
         }
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let prompt = self.stored_prompt(&intent.manifest).await?;
+        self.bring_summary().await?;
         let request = derive(
             &prompt,
             self.state.transcript.with(&[]),
@@ -299,6 +312,7 @@ impl Driver {
             if foreign && self.can_undo(&call) {
                 return self.undo(call);
             }
+            self.cancel_awaited(&call.key);
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
                 _ if foreign => (ToolStatus::OutcomeUnknown, self.unknown_text(&call.key)),
@@ -323,6 +337,13 @@ impl Driver {
             return Ok(true);
         }
         match &call.ruling {
+            Some(Ruling::Deny { .. } | Ruling::Timeout)
+                if self.state.folded.is_for_child(&wait_id(&call.key, call.waits)) =>
+            {
+                let text = "timeout: the agent has not ended yet. It goes on: wait again, or close it.";
+                self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text.into(), now))?;
+                return Ok(true);
+            }
             Some(Ruling::Deny { feedback }) => {
                 let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
                 let said = if feedback.is_empty() { String::new() } else { format!(": {feedback}") };
@@ -339,7 +360,14 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text, now))?;
                 return Ok(true);
             }
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {}
         }
         if self.draining {
             return Ok(false);
@@ -430,7 +458,14 @@ impl Driver {
                 self.report_unknown(call.key, &said)?;
             }
             Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {
                 if self.draining {
                     return Ok(false);
                 }
@@ -624,6 +659,10 @@ impl Driver {
             Some(Ruling::Answers(answers)) => Some(answers.clone()),
             Some(_) | None => None,
         };
+        let ended = match &call.ruling {
+            Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
+            _ => None,
+        };
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
@@ -658,10 +697,12 @@ impl Driver {
             ),
             now,
             view,
+            session: Arc::new(Reader::new(self.rt.parts.clone(), self.id.clone())),
             env: child_env,
             confine: Arc::default(),
             answers,
             memory: self.memory_access(&turn),
+            ended,
         };
         Some((context, after, cancel))
     }
@@ -674,7 +715,7 @@ impl Driver {
         strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
     }
 
-    async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
         }
@@ -684,18 +725,18 @@ impl Driver {
             self.prompt = Some(stored.clone());
             return Ok(stored);
         }
-        let made = self.config.prompt.prompt(
-            &self.rt.parts.tools,
-            &turn.tools,
-            &turn.deferred,
-            &self.rt.parts.secrets,
-        );
+        let agent = self.state.machine.session().and_then(|session| session.spawned.as_deref());
+        let (tools, secrets) = (&self.rt.parts.tools, &self.rt.parts.secrets);
+        let made = self.config.prompt.prompt(tools, turn, agent, secrets);
         let prompt = made.map_err(|e| RuntimeError::Refused(e.to_string()))?;
         self.prompt = Some(prompt.clone());
         Ok(prompt)
     }
 
-    async fn stored_prompt(&self, manifest: &sterna_model::Digest) -> Result<Prompt, RuntimeError> {
+    pub(super) async fn stored_prompt(
+        &self,
+        manifest: &sterna_model::Digest,
+    ) -> Result<Prompt, RuntimeError> {
         crate::replay::load_prompt(&self.rt.parts.blobs, manifest)
             .await
             .map_err(|e: PromptError| RuntimeError::Refused(e.to_string()))
@@ -717,7 +758,7 @@ impl Driver {
         match self.state.machine.next() {
             sterna_turn::Next::Effects(effects) => match effects.into_iter().next() {
                 Some(Effect::CallModel(call)) => (call.failures, call.waited_ms),
-                Some(Effect::CallTool(_)) | None => (0, 0),
+                Some(Effect::CallTool(_) | Effect::Compact(_)) | None => (0, 0),
             },
             _ => (0, 0),
         }

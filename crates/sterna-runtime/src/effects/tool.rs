@@ -11,7 +11,9 @@ use sterna_context::{injections, project, project_ends};
 use sterna_log::SharedBlobs;
 use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus, Untrusted};
 use sterna_secrets::Scoped;
-use sterna_tool::{Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget};
+use sterna_tool::{
+    ChildOp, Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+};
 
 use crate::driver::told_by;
 use crate::hub::Hub;
@@ -21,6 +23,8 @@ pub enum ToolEnd {
     Done(ToolOutcome),
     /// A person must answer first.
     Ask(Vec<Question>),
+    /// A child session is to be seen to.
+    Child(ChildOp),
     /// The model wants to plan before it acts.
     EnterPlan,
     /// A plan for a person to approve.
@@ -96,6 +100,7 @@ async fn settle(
     let since = |now: Millis| now.saturating_sub(started_at);
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
+        Ok(ToolReturn::Child(op)) => ToolEnd::Child(op),
         Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
         Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },
         Ok(ToolReturn::Done(done)) => {

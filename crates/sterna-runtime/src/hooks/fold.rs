@@ -59,8 +59,9 @@ impl HookFold {
                 EffectResult::Tool(tool) => {
                     self.ended.insert(outcome.key.ordinal, (tool.status, tool.duration_ms));
                 }
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
+            Body::Attempt(attempt) if attempt.key.kind == sterna_model::EffectKind::Compact => {}
             Body::Attempt(attempt) => self.failures.push(Failure {
                 step: attempt.key.step,
                 attempt: attempt.attempt,
@@ -69,11 +70,13 @@ impl HookFold {
             }),
             Body::WaitOpened(opened) if !opened.answered => {
                 let kind = match opened.on {
-                    WaitOn::Approval(_) => "permission_prompt",
-                    WaitOn::Questions(_) => "question",
-                    WaitOn::Plan(_) => "plan",
+                    WaitOn::Approval(_) => Some("permission_prompt"),
+                    WaitOn::Questions(_) => Some("question"),
+                    WaitOn::Plan(_) => Some("plan"),
+                    // Nobody is asked.
+                    WaitOn::Child(_) => None,
                 };
-                self.waits.push((opened.wait.clone(), kind));
+                self.waits.extend(kind.map(|kind| (opened.wait.clone(), kind)));
             }
             Body::ModeChanged { mode, by } if record.turn.is_some() => {
                 self.modes.push((record.seq, *mode, by.clone()));

@@ -16,7 +16,10 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
     };
     let parts = |parts: &mut Vec<InputPart>| parts.iter_mut().for_each(|InputPart::Text(said)| text(said));
     match body {
-        Body::InputAccepted(input) => parts(&mut input.parts),
+        Body::InputAccepted(input) => {
+            parts(&mut input.parts);
+            input.compact.iter_mut().for_each(text);
+        }
         Body::InputEdited { parts: edited, .. } => parts(edited),
         Body::TitleSet { title, .. } => text(title),
         Body::CancelRequested { reason, .. } => text(reason),
@@ -28,6 +31,10 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             EffectResult::Model(model) => answer(model, secrets),
             EffectResult::ModelFailed(failure) => text(&mut failure.message),
             EffectResult::Tool(result) => tool(result, secrets),
+            EffectResult::Summary(summary) => {
+                text(&mut summary.text);
+                summary.failed.iter_mut().for_each(text);
+            }
         },
         Body::WaitOpened(opened) => match &mut opened.on {
             WaitOn::Approval(approval) => {
@@ -37,13 +44,15 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             }
             WaitOn::Questions(questions) => questions.iter_mut().for_each(|asked| question(asked, secrets)),
             WaitOn::Plan(plan) => text(&mut plan.content),
+            WaitOn::Child(turn) => text(&mut turn.task),
         },
         Body::WaitResolved { ruling, .. } => match ruling {
             Ruling::Deny { feedback } => text(feedback),
             Ruling::Answers(answers) => answers.iter_mut().for_each(text),
             Ruling::Edited(edit) => arguments::clean(&mut edit.arguments, secrets),
             Ruling::Plan { content, .. } => content.iter_mut().for_each(text),
-            Ruling::Allow | Ruling::Timeout => {}
+            // What a child says was cleaned in its own log.
+            Ruling::Allow | Ruling::Timeout | Ruling::Ended(_) => {}
         },
         Body::GrantGiven { grant, .. } => text(&mut grant.summary),
         Body::TodoSet { items, .. } => items.iter_mut().for_each(|item| todo(item, secrets)),
@@ -66,6 +75,9 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         | Body::InputWithdrawn { .. }
         | Body::TurnStarted(_)
         | Body::TurnCommitted(_)
+        // What they hold was cleaned when it was said.
+        | Body::Compacted(_)
+        | Body::CompactionMissed { .. }
         | Body::Intent(_)
         | Body::InDoubt { .. }
         | Body::LimitReached { .. }
@@ -143,12 +155,16 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
     for fact in &mut result.facts {
         match fact {
             Fact::Todo(item) => todo(item, secrets),
+            Fact::Child(child) => {
+                secrets.redact_in_place(&mut child.turn.task);
+            }
             // A path is where something is: another text would be another place.
             Fact::FileRead { .. }
             | Fact::FileWritten { .. }
             | Fact::FileRemoved { .. }
             | Fact::ToolsFound { .. }
-            | Fact::Command { .. } => {}
+            | Fact::Command { .. }
+            | Fact::ChildClosed(_) => {}
         }
     }
 }

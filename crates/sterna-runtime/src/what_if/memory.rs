@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_log::fold::Note;
 use sterna_model::{Body, MemoryChange, MemoryScope, RecalledNote, Record, Seq, input_text};
-use sterna_tool::{Memory, MemoryError, MemoryPlace, NewNote, Past, PastHit, Remembered};
+use sterna_tool::{Memory, MemoryError, MemoryPlace, NewNote, PastHit, Remembered};
 
 /// Reminders by the text of the inputs that they were given for.
 pub(super) struct PlayedMemory(BTreeMap<String, Vec<RecalledNote>>);
@@ -90,7 +90,6 @@ impl Memory for PlayedMemory {
         &'a self,
         _: &'a MemoryPlace,
         _: &'a str,
-        _: Past,
         _: usize,
     ) -> BoxFuture<'a, Result<Vec<PastHit>, MemoryError>> {
         std::future::ready(Err(refused())).boxed()

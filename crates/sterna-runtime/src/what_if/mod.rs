@@ -221,7 +221,10 @@ impl NewRun<'_> {
             } else {
                 self.clock.set(turn.at);
                 let given = self.ask.prompt.as_ref().map(|text| vec![InputPart::Text(text.clone())]);
-                if given.is_none() && first <= self.recorded.from {
+                let focus = self.recorded.asked_to_compact(session, first).filter(|_| given.is_none());
+                if let Some(focus) = focus.filter(|_| first > self.recorded.from) {
+                    runtime.compact(session, &focus, config, ORIGIN).await?.input
+                } else if given.is_none() && first <= self.recorded.from {
                     runtime.resume(session, config);
                     first
                 } else {
@@ -303,6 +306,7 @@ impl NewRun<'_> {
             output_schema: started.output_schema.map(|schema| *schema),
             tree: None,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
+            summary_route: None,
         }
     }
 

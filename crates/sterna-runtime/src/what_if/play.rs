@@ -13,8 +13,9 @@ use sterna_llm::{
 };
 use sterna_log::{Append, Expect, Owner, SharedLog};
 use sterna_model::{
-    Body, Draft, EffectClass, EffectKey, HookEvent, HookRan, HookSays, InputAccepted, Millis, Part,
-    ProviderFailure, Route, Seq, SessionId, ToolCall, ToolOutcome, ToolSpec, ToolStatus,
+    Body, Digest, Draft, EffectClass, EffectKey, ErrorClass, HookEvent, HookRan, HookSays, InputAccepted,
+    Millis, ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome,
+    ToolSpec, ToolStatus,
 };
 use sterna_tool::{
     Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
@@ -29,6 +30,8 @@ use crate::{Env, HookAnswered, HookCall, Hooks};
 pub(super) struct Play {
     session: SessionId,
     steps: Vec<RecordedStep>,
+    /// Requests for summaries of the record, and what came back.
+    summaries: Vec<(Digest, Summary)>,
     steered: Vec<Steered>,
     /// The new run's own log.
     log: SharedLog,
@@ -72,6 +75,7 @@ impl Play {
         Self {
             session: session.clone(),
             steps: recorded.steps.clone(),
+            summaries: recorded.summaries.clone(),
             steered: recorded.steered.clone(),
             log,
             head: recorded.head,
@@ -79,6 +83,26 @@ impl Play {
             clock,
             state: Mutex::default(),
         }
+    }
+
+    /// What the record tells of this request for a summary.
+    fn summary(&self, body: &Encoded) -> Option<Result<ModelReply, ProviderFailure>> {
+        let (_, summary) = self.summaries.iter().find(|(request, _)| *request == body.hash)?;
+        self.clock.go();
+        Some(match &summary.failed {
+            Some(why) => Err(ProviderFailure {
+                class: ErrorClass::Server,
+                status: None,
+                message: why.clone(),
+                retry_after_ms: None,
+                billed: summary.billed.clone(),
+            }),
+            None => Ok(ModelReply {
+                parts: vec![Part::Text(summary.text.clone())],
+                stop: ModelStop::EndTurn,
+                billed: summary.billed.clone(),
+            }),
+        })
     }
 
     pub fn played(&self) -> Played {
@@ -152,6 +176,8 @@ impl Play {
                 parts: input.parts.clone(),
                 origin: ORIGIN.into(),
                 given: None,
+                ended: None,
+                compact: None,
             });
             let append = Append {
                 session: self.session.clone(),
@@ -227,6 +253,9 @@ impl Provider for PlayedModel {
         events: &'a mut (dyn FnMut(StreamEvent) + Send),
     ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>> {
         async move {
+            if let Some(summary) = self.play.summary(&body) {
+                return summary;
+            }
             let step = self.play.step();
             let same = |step: &RecordedStep| {
                 let sent = step.intent.as_ref().map(|intent| (intent.request, intent.bytes));

@@ -2,8 +2,8 @@
 
 use sterna_log::SharedLog;
 use sterna_model::{
-    Body, Delivery, EffectKind, EffectResult, InputPart, Intended, ModelIntent, ModelOutcome, Part, Record,
-    Seq, SessionId, ToolCall, ToolOutcome, TurnNo, TurnOutcome, TurnStarted,
+    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, ModelIntent, ModelOutcome, Part,
+    Record, Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome, TurnStarted,
 };
 
 use crate::state::for_each_record;
@@ -21,6 +21,8 @@ pub(super) struct Recorded {
     pub turns: Vec<RecordedTurn>,
     /// Model calls after `from` that ended, in order.
     pub steps: Vec<RecordedStep>,
+    /// Requests for summaries after `from`, by their hash, and what came back.
+    pub summaries: Vec<(Digest, Summary)>,
     /// Inputs that came after `from` and entered a turn that was running.
     pub steered: Vec<Steered>,
     pub head: Seq,
@@ -109,7 +111,16 @@ impl Recorded {
         let own: Vec<&Record> = records.iter().filter(own).map(|(_, record)| record).collect();
         let (turns, steps) = (turns(&own, from, in_turn), steps(&own, from, in_turn));
         let steered = steered(&own, from);
-        Ok(Self { from, in_turn, turns, steps, steered, head, records })
+        let summaries = summaries(&own, from);
+        Ok(Self { from, in_turn, turns, steps, summaries, steered, head, records })
+    }
+
+    /// What an input that asks for a compaction wants kept; `None` for any other.
+    pub fn asked_to_compact(&self, session: &SessionId, seq: Seq) -> Option<String> {
+        self.records.iter().filter(|(owner, _)| owner == session).find_map(|(_, record)| match &record.body {
+            Body::InputAccepted(input) if record.seq == seq => input.compact.clone(),
+            _ => None,
+        })
     }
 
     /// The text of an input, as it was when it was last edited.
@@ -136,6 +147,8 @@ fn settled<'a>(records: impl Iterator<Item = &'a Record>, asked: Seq) -> Seq {
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(answer) => (model, open) = (false, calls(&answer.parts).len()),
                 EffectResult::ModelFailed(_) => model = false,
+                // The intent of a summary is no step: it is asked for again.
+                EffectResult::Summary(_) => {}
                 EffectResult::Tool(_) => open = open.saturating_sub(1),
             },
             Body::TurnCommitted(_) | Body::Rewound(_) => (model, open) = (false, 0),
@@ -203,7 +216,7 @@ fn steps(records: &[&Record], from: Seq, in_turn: Option<TurnNo>) -> Vec<Recorde
                         outcome: answer.clone(),
                     });
                 }
-                EffectResult::ModelFailed(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
                 EffectResult::Tool(result) => {
                     let (turn, step) = (outcome.key.turn, outcome.key.step);
                     let of = steps.iter_mut().rev().find(|known| (known.turn, known.step) == (turn, step));
@@ -219,6 +232,27 @@ fn steps(records: &[&Record], from: Seq, in_turn: Option<TurnNo>) -> Vec<Recorde
     steps
 }
 
+fn summaries(records: &[&Record], from: Seq) -> Vec<(Digest, Summary)> {
+    let mut asked = std::collections::HashMap::new();
+    let mut found = Vec::new();
+    for record in records.iter().filter(|record| record.seq > from) {
+        match &record.body {
+            Body::Intent(intent) => {
+                if let Intended::Compact(compact) = &intent.what {
+                    asked.insert(intent.key.clone(), compact.model.request);
+                }
+            }
+            Body::Outcome(outcome) => {
+                if let EffectResult::Summary(summary) = &outcome.result {
+                    found.extend(asked.remove(&outcome.key).map(|request| (request, summary.clone())));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Inputs after `from` that a running turn heard.
 fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
     let mut first: std::collections::HashSet<Seq> = std::collections::HashSet::new();
@@ -228,7 +262,7 @@ fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
             Body::TurnStarted(started) => first.extend(&started.inputs),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => heard.extend(&model.inputs),
-                Intended::Tool(_) | Intended::Undo(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
             },
             _ => {}
         }

@@ -116,6 +116,9 @@ impl Side {
                                 model.map(|model| StepSide { text, calls, ..step(model, &answer.billed) });
                             side.steps.extend(told);
                         }
+                        EffectResult::Summary(summary) => {
+                            side.cost.add(&summary.billed.usage, summary.billed.cost);
+                        }
                         EffectResult::ModelFailed(failure) => {
                             let why = Some(format!("{}: {}", failure.class.word(), failure.message));
                             let model = routes.remove(key);

@@ -82,8 +82,15 @@ pub fn commits(append: &Append) -> bool {
 /// Somebody's input that did not come through the driver.
 pub fn foreign(append: &Append, text: &str, delivery: Delivery) -> Act {
     let parts = vec![InputPart::Text(text.into())];
-    let body =
-        Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None });
+    let body = Body::InputAccepted(InputAccepted {
+        key: None,
+        delivery,
+        parts,
+        origin: "test".into(),
+        given: None,
+        ended: None,
+        compact: None,
+    });
     Act::First(Append {
         session: append.session.clone(),
         expect: Expect::Any,

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod crash_log;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -329,6 +331,7 @@ impl World {
             output_schema: None,
             tree: None,
             prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
+            summary_route: None,
         }
     }
 
@@ -371,7 +374,9 @@ impl World {
 pub fn name_of(record: &Record) -> String {
     match &record.body {
         Body::Intent(intent) => match intent.what {
-            Intended::Model(_) | Intended::Tool(_) => format!("intent {}", short(&intent.key)),
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => {
+                format!("intent {}", short(&intent.key))
+            }
             Intended::Undo(_) => format!("undo {}", short(&intent.key)),
         },
         Body::Outcome(outcome) => match &outcome.result {

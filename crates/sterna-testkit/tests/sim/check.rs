@@ -85,7 +85,7 @@ fn inputs(seen: &Seen, say: &mut impl FnMut(String)) {
             Body::TurnStarted(started) => (&started.inputs, format!("turn {:?}", record.turn)),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => (&model.inputs, format!("turn {:?}", record.turn)),
-                Intended::Tool(_) | Intended::Undo(_) => continue,
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => continue,
             },
             // A withdrawal that came too late has no effect.
             Body::InputWithdrawn { inputs, .. } => {
@@ -163,7 +163,7 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
                     let calls = model.parts.iter().filter(|part| matches!(part, Part::ToolCall(_))).count();
                     called.insert((outcome.key.turn, outcome.key.step), calls);
                 }
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => {}
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
             },
             _ => {}
         }
@@ -265,6 +265,7 @@ fn books(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
                     }
                     continue;
                 }
+                EffectResult::Summary(summary) => (&outcome.key, &summary.billed),
                 EffectResult::Tool(_) => continue,
             },
             Body::TurnCommitted(committed) => {
@@ -366,7 +367,7 @@ fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
         seen.records.iter().find_map(|record| match &record.body {
             Body::Outcome(outcome) if outcome.key == *key => match &outcome.result {
                 EffectResult::Tool(tool) => Some(tool.status),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) => None,
+                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
             },
             _ => None,
         })
@@ -386,7 +387,11 @@ fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
         };
         // Of an end that the turn came to first the model is told that.
         let due: &[ToolStatus] = match &answer.ruling {
-            Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. } => continue,
+            Ruling::Allow
+            | Ruling::Answers(_)
+            | Ruling::Edited(_)
+            | Ruling::Plan { .. }
+            | Ruling::Ended(_) => continue,
             // What a lost call may have done is taken back, or ended, when the turn ends.
             Ruling::Deny { .. } | Ruling::Timeout if opened.doubt => {
                 &[ToolStatus::OutcomeUnknown, ToolStatus::RolledBack]

@@ -503,6 +503,7 @@ impl People {
             output_schema: None,
             tree: None,
             prompt: self.prompt.clone(),
+            summary_route: None,
         }
     }
 }

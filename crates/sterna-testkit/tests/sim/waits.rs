@@ -63,7 +63,7 @@ impl Waits {
         let fits = |answer: &&Answer| match answer.ruling {
             Ruling::Deny { .. } | Ruling::Timeout => true,
             Ruling::Allow | Ruling::Edited(_) => !question,
-            Ruling::Plan { .. } => false,
+            Ruling::Plan { .. } | Ruling::Ended(_) => false,
             Ruling::Answers(_) => question,
         };
         // What was said before a call was lost says nothing of that.

@@ -21,6 +21,7 @@ pub struct World {
     folder: tempfile::TempDir,
     pub cwd: PathBuf,
     pub view: SessionView,
+    pub session: Arc<dyn sterna_tool::SessionReader>,
     pub blobs: Arc<Memory>,
     pub attempt: u32,
     pub cancel: Cancel,
@@ -38,6 +39,7 @@ impl World {
             folder,
             cwd,
             view: SessionView::default(),
+            session: Arc::new(sterna_tool::NoSession),
             blobs: Arc::default(),
             attempt: 1,
             cancel: Cancel::new(),
@@ -84,7 +86,10 @@ impl World {
 
     pub async fn call_planned(&mut self, name: &str, args: Value, plan: Plan) -> Result<ToolDone, ToolError> {
         match tool(name).call(self.context(plan), args).await? {
-            other @ (ToolReturn::Ask(_) | ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => {
+            other @ (ToolReturn::Ask(_)
+            | ToolReturn::Child(_)
+            | ToolReturn::EnterPlan
+            | ToolReturn::Plan { .. }) => {
                 panic!("{other:?}")
             }
             ToolReturn::Done(done) => {
@@ -99,7 +104,10 @@ impl World {
                         Fact::Todo(item) => {
                             self.view.todos.insert(item.id.clone(), item);
                         }
-                        Fact::Command { .. } | Fact::ToolsFound { .. } => {}
+                        Fact::Command { .. }
+                        | Fact::ToolsFound { .. }
+                        | Fact::Child(_)
+                        | Fact::ChildClosed(_) => {}
                     }
                 }
                 Ok(done)
@@ -129,10 +137,12 @@ impl World {
             progress: self.progress.clone(),
             now: Arc::new(|| 0),
             view: Arc::new(self.view.clone()),
+            session: self.session.clone(),
             env: Arc::new(BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])),
             confine: Arc::default(),
             answers: self.answers.clone(),
             memory: self.memory.clone(),
+            ended: None,
         }
     }
 

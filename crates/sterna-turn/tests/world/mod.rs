@@ -61,12 +61,21 @@ pub fn opened(id: &str, parent: Option<Parent>) -> Body {
         route: route(),
         mode: Mode::Execute,
         sterna: "0".into(),
+        spawned: None,
     })
 }
 
 pub fn input(text: &str, delivery: Delivery) -> Body {
     let parts = vec![InputPart::Text(text.into())];
-    Body::InputAccepted(InputAccepted { key: None, delivery, parts, origin: "test".into(), given: None })
+    Body::InputAccepted(InputAccepted {
+        key: None,
+        delivery,
+        parts,
+        origin: "test".into(),
+        given: None,
+        ended: None,
+        compact: None,
+    })
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
@@ -249,6 +258,10 @@ impl RandomWorld<'_> {
                     match &effects[n] {
                         Effect::CallModel(call) => self.model(call),
                         Effect::CallTool(call) => self.tool(call),
+                        Effect::Compact(wanted) => {
+                            let (trigger, why) = (wanted.trigger, "nothing is left".into());
+                            self.push(Body::CompactionMissed { trigger, why });
+                        }
                     }
                 }
                 Next::Wait(waits) => {
@@ -369,7 +382,14 @@ impl RandomWorld<'_> {
         }
         if wanted.doubt_answered {
             return match &wanted.ruling {
-                Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {
+                Some(
+                    Ruling::Allow
+                    | Ruling::Answers(_)
+                    | Ruling::Edited(_)
+                    | Ruling::Plan { .. }
+                    | Ruling::Ended(_),
+                )
+                | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
                 }
                 Some(Ruling::Deny { .. } | Ruling::Timeout) => {
@@ -380,7 +400,14 @@ impl RandomWorld<'_> {
         match &wanted.ruling {
             Some(Ruling::Deny { .. }) => return self.push(tool_outcome(key, ToolStatus::Denied, "no")),
             Some(Ruling::Timeout) => return self.push(tool_outcome(key, ToolStatus::Timeout, "late")),
-            Some(Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. }) | None => {}
+            Some(
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | None => {}
         }
         if wanted.started == 0 {
             match self.dice.below(6) {

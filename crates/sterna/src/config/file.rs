@@ -20,6 +20,8 @@ struct ConfigFile {
     /// Routes that take over, in this order, when the one before them fails for good. Only providers that are named here
     /// are ever asked.
     fallback: Option<Vec<String>>,
+    /// The model that sums up what a window cannot hold any more; the session's own by default.
+    compact_model: Option<String>,
     /// How far an agent may go before it has to ask.
     mode: Option<ModeWord>,
     /// What happens when policy asks and nobody is at a terminal.
@@ -66,6 +68,12 @@ struct ConfigFile {
     /// Seconds that a wait for a person lasts: then the call is answered `timeout`. As long as it takes by default.
     #[schemars(extend("exclusiveMinimum" = 0))]
     max_wait: Option<f64>,
+    /// Agents of one session that work at the same time; more wait for their turn. 8 by default.
+    #[schemars(range(min = 1, max = 64))]
+    max_children: Option<u32>,
+    /// How deep agents may start agents; 0: not at all. 3 by default.
+    #[schemars(range(max = 5))]
+    max_child_depth: Option<u32>,
     /// Tokens that the model may write in one answer; the model's own limit by default.
     #[schemars(range(min = 1))]
     max_output: Option<u32>,

@@ -36,6 +36,8 @@ pub struct Settings {
     pub model: Option<Route>,
     /// Routes that take over, in this order, when the one before them fails for good.
     pub fallback: Vec<Route>,
+    /// The route that sums up what a window cannot hold any more; `None`: the session's own.
+    pub compact_model: Option<Route>,
     pub mode: Option<Mode>,
     pub on_ask: Option<OnAsk>,
     pub in_doubt: Option<InDoubtPolicy>,

@@ -13,6 +13,7 @@ use super::{ConfigError, Settings, provider, web};
 pub(super) const KEYS: &[&str] = &[
     "model",
     "fallback",
+    "compact_model",
     "mode",
     "on_ask",
     "in_doubt",
@@ -30,6 +31,8 @@ pub(super) const KEYS: &[&str] = &[
     "tree_max_cost",
     "deadline",
     "max_wait",
+    "max_children",
+    "max_child_depth",
     "max_output",
     "profile",
     "tools",
@@ -152,6 +155,9 @@ impl Reader<'_> {
         let limits = &mut settings.limits;
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
+            "compact_model" => {
+                settings.compact_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
+            }
             "fallback" => {
                 let mut routes: Vec<sterna_model::Route> = Vec::new();
                 for text in node.texts()? {
@@ -196,6 +202,8 @@ impl Reader<'_> {
             "tree_max_cost" => limits.tree_max_cost = Some((node.number()? * 1e9).round() as u64),
             "deadline" => limits.deadline = Some(seconds(node)?),
             "max_wait" => limits.max_wait = Some(seconds(node)?),
+            "max_children" => limits.max_children = node.whole(1, 64)? as u32,
+            "max_child_depth" => limits.max_child_depth = node.whole(0, 5)? as u32,
             "max_output" => settings.max_output = Some(node.whole32(1)?),
             "profile" => {
                 let word = node.word(&[("main", "main"), ("minimal", "minimal")])?;

@@ -25,6 +25,7 @@ impl Settings {
         let mut rows = vec![
             self.row("model", json!(self.model)),
             self.row("fallback", json!(self.fallback)),
+            self.row("compact_model", json!(self.compact_model)),
             self.row("mode", json!(self.mode.unwrap_or_default())),
             self.row("on_ask", json!(self.on_ask.unwrap_or(OnAsk::Deny))),
             self.row("in_doubt", json!(self.in_doubt.unwrap_or_default())),
@@ -41,6 +42,8 @@ impl Settings {
             self.row("tree_max_cost", json!(sterna_model::dollars(limits.tree_max_cost))),
             self.row("deadline", json!(limits.deadline.map(|ms| ms as f64 / 1e3))),
             self.row("max_wait", json!(limits.max_wait.map(|ms| ms as f64 / 1e3))),
+            self.row("max_children", json!(limits.max_children)),
+            self.row("max_child_depth", json!(limits.max_child_depth)),
             self.row("max_output", json!(self.max_output)),
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),

@@ -56,6 +56,8 @@ tree_max_tokens = 3_000_000
 tree_max_cost = 4
 deadline = 1.5
 max_wait = 300
+max_children = 3
+max_child_depth = 1
 max_output = 0x1000
 profile = "minimal"
 tools = ["read", "shell"]
@@ -101,6 +103,8 @@ allow = ["corp-000000"]
         tree_max_cost: Some(4_000_000_000),
         deadline: Some(1_500),
         max_wait: Some(300_000),
+        max_children: 3,
+        max_child_depth: 1,
     };
     assert_eq!(settings.limits, limits);
     assert_eq!(settings.max_output, Some(4_096));
@@ -132,7 +136,7 @@ allow = ["corp-000000"]
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
     assert_eq!(fallback, ["openai/gpt-5", "local"]);
     assert!(settings.notices.is_empty(), "{:?}", settings.notices);
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:32"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:34"));
     assert!(settings.locked.is_empty());
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
@@ -141,9 +145,9 @@ allow = ["corp-000000"]
 
 #[test]
 fn complaints_name_the_place_and_what_to_do() {
-    let keys = "model, fallback, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
+    let keys = "model, fallback, compact_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
-                tree_max_tokens, tree_max_cost, deadline, max_wait, \
+                tree_max_tokens, tree_max_cost, deadline, max_wait, max_children, max_child_depth, \
                 max_output, profile, tools, tool_budget, env_pass, sandbox, secrets, checkpoints, memory, memory_embedder, title, policy, providers, local, web_fetch, web_search, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [

@@ -183,6 +183,7 @@ impl TrustBook {
             route: Route { provider: "sterna".into(), model: "none".into() },
             mode: Mode::default(),
             sterna: env!("CARGO_PKG_VERSION").into(),
+            spawned: None,
         };
         let open = Append {
             session: user_log(),

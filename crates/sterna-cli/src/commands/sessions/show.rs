@@ -140,6 +140,19 @@ fn told(print: &Print, event: &Event) -> String {
             }
             _ => dim("  not answered".into()),
         },
+        EventKind::ChildStarted { child, agent, task, .. } => {
+            print.paint(&format!("→ {} ({child}): {}", one_line(agent, 64), one_line(task, 200)), Style::Bold)
+                + "\n"
+        }
+        EventKind::ChildEnded { child, stop, steps, .. } => {
+            let how = stop.map_or("finished", |stop| stop.word());
+            dim(format!("← {child} {how}, {steps} steps"))
+        }
+        EventKind::ContextCompacting { .. } => String::new(),
+        EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
+            let how = stage.word();
+            dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))
+        }
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
         EventKind::CancelRequested { by, reason } => {
             dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))

@@ -1,0 +1,69 @@
+//! Child sessions: who made one, what its maker waits for, and how it ended.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EffectKey, NanoUsd, Route, Seq, SessionId, StopReason, Usage};
+
+/// Where a child session comes from, and who it is. In its first record, so that whoever drives it knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spawned {
+    /// The call that made it. The child's name is derived from it.
+    pub by: EffectKey,
+    /// 1 for a child of a session that a person opened.
+    pub depth: u32,
+    /// The kind of agent: `general`, `explore`, or a name of the user's own.
+    pub agent: String,
+    /// What the agent is told to be: a section of its prompt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompt: String,
+}
+
+/// The turn of a child that a call waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildTurn {
+    pub session: SessionId,
+    /// The child's record of the input that the turn takes.
+    pub input: Seq,
+    pub agent: String,
+    /// The beginning of what it was told, for people.
+    pub task: String,
+}
+
+/// How a child's turn ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChildEnd {
+    pub session: SessionId,
+    pub input: Seq,
+    /// `None`: it finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopReason>,
+    /// Its answer, or why it stopped.
+    pub message: String,
+    pub steps: u32,
+    /// What it used up, with its own children: it is part of what its maker's turn used up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spent: Vec<Spent>,
+    /// Relative to its root where they lie in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_files: Vec<String>,
+}
+
+/// What was used up on one route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    pub route: Route,
+    pub calls: u64,
+    pub usage: Usage,
+    /// `None` when a call's price is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<NanoUsd>,
+}
+
+/// A child as its maker's log knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildRef {
+    pub turn: ChildTurn,
+    /// Its maker does not wait: its end comes as an input.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
+}

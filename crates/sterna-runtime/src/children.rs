@@ -1,0 +1,381 @@
+//! Child sessions: made, told, awaited and closed under the key of the call that wants it. A child is an ordinary
+//! session with a log of its own; its maker's log holds what it was told, and how that ended.
+//!
+//! It must never give a child a right that its maker's turn does not have.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use sterna_log::{Append, Expect, LogError};
+use sterna_model::{
+    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, InputAccepted, InputPart, Limits, Millis,
+    ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
+};
+use sterna_tool::{ChildOp, SpawnChild};
+
+use crate::runtime::Inner;
+use crate::shared::Shared;
+use crate::{Runtime, RuntimeError, State, TurnConfig};
+
+/// What a call wanted of a child session, done.
+pub(crate) enum ChildDone {
+    /// The call waits for this turn, until then if it says so.
+    Await(ChildTurn, Option<Millis>),
+    /// The call has its answer.
+    Answer { text: String, facts: Vec<Fact> },
+    /// It was not done, and why.
+    Refused(String),
+}
+
+/// What became of a child's turn.
+pub(crate) enum ChildSeen {
+    Ended(Box<ChildEnd>),
+    /// It waits for somebody who is not here.
+    Parked(String),
+}
+
+/// What the maker of a child lends to it.
+pub(crate) struct Maker {
+    pub key: EffectKey,
+    pub turn: Arc<TurnStarted>,
+    /// 0 for a session that a person opened.
+    pub depth: u32,
+    /// The turn's bounds, less what it has used up.
+    pub left: Limits,
+    /// Who drives the maker, and with what prompt.
+    pub config: TurnConfig,
+}
+
+impl Runtime {
+    /// Does what a call wants of a child session. Under the same key it does it once.
+    pub(crate) async fn see_to_child(&self, maker: Maker, op: ChildOp) -> Result<ChildDone, RuntimeError> {
+        match op {
+            ChildOp::Spawn(spawn) => self.spawn_child(maker, *spawn).await,
+            ChildOp::Tell { child, text, background } => {
+                self.tell_child(maker, child, text, background).await
+            }
+            ChildOp::Wait { child, timeout_ms } => self.await_child(&maker, child, timeout_ms).await,
+            ChildOp::Close { child } => self.close_child(&maker, child).await,
+        }
+    }
+
+    async fn spawn_child(&self, maker: Maker, spawn: SpawnChild) -> Result<ChildDone, RuntimeError> {
+        let depth = maker.depth + 1;
+        let deepest = maker.turn.limits.max_child_depth.min(DEEPEST);
+        if depth > deepest {
+            let text = format!(
+                "agents may start agents {deepest} deep, and you are {} deep: do it yourself",
+                maker.depth
+            );
+            return Ok(ChildDone::Refused(text));
+        }
+        let tools = match narrowed(&maker.turn.tools, &spawn.tools) {
+            Some(tools) => tools,
+            None => {
+                let text = "none of these tools is available to you, so none can be given to an agent";
+                return Ok(ChildDone::Refused(text.into()));
+            }
+        };
+        let id = child_id(&maker.key)?;
+        let config = TurnConfig {
+            route: spawn.route.clone().unwrap_or_else(|| maker.turn.route.clone()),
+            limits: Limits {
+                max_steps: spawn.max_steps,
+                deadline: Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS)),
+                ..maker.left.clone()
+            },
+            tools,
+            ..maker.lent()
+        };
+        let spawned =
+            Spawned { by: maker.key.clone(), depth, agent: spawn.agent.clone(), prompt: spawn.prompt };
+        let input = self.draft(None, told(format!("task:{}", maker.key), spawn.task.clone(), &config));
+        let append = Append {
+            session: id.clone(),
+            expect: Expect::New(None),
+            id: format!("spawn:{}", maker.key),
+            records: self.opening_records(&id, &input, &config, Some(Box::new(spawned))),
+            blobs: Vec::new(),
+        };
+        match self.0.parts.log.append(append).await {
+            Ok(_) => {}
+            // Made in another life of this call; what it was told then stands.
+            Err(LogError::Exists(_) | LogError::Conflict { .. }) => self.made_by(&id, &maker.key).await?,
+            Err(error) => return Err(error.into()),
+        }
+        let turn =
+            ChildTurn { session: id, input: FIRST_INPUT, agent: spawn.agent, task: brief(&spawn.task) };
+        Ok(under_way(turn, spawn.background))
+    }
+
+    async fn tell_child(
+        &self,
+        maker: Maker,
+        child: SessionId,
+        text: String,
+        background: bool,
+    ) -> Result<ChildDone, RuntimeError> {
+        let state = State::load(&self.0.parts.log, &child).await?;
+        let Some(agent) = made_here(&state, &maker.key) else { return Ok(not_yours(&child)) };
+        // What it was given when it was made, and no more.
+        let Some(given) = state.turn.clone().map(|turn| TurnConfig {
+            route: turn.route.clone(),
+            tools: turn.tools.clone(),
+            limits: Limits { max_steps: turn.limits.max_steps, ..maker.left.clone() },
+            ..maker.lent()
+        }) else {
+            return Ok(ChildDone::Refused(format!("`{child}` has not begun yet: wait for it")));
+        };
+        let task = brief(&text);
+        let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
+        let mut body = told(format!("tell:{}", maker.key), text, &given);
+        if let Body::InputAccepted(input) = &mut body {
+            input.delivery = delivery;
+        }
+        let draft = self.draft(None, body);
+        let id = format!("tell:{}", maker.key);
+        let shared = self.0.shared(&child);
+        let input = match self.append(&shared, &id, vec![draft]).await {
+            Ok(receipt) => receipt.last,
+            Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
+                // Told in another life of this call, at another moment of the child's turn.
+                self.told_before(&child, &id).await?.ok_or(RuntimeError::Log(error))?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(under_way(ChildTurn { session: child, input, agent, task }, background))
+    }
+
+    async fn await_child(
+        &self,
+        maker: &Maker,
+        child: SessionId,
+        timeout_ms: Option<u64>,
+    ) -> Result<ChildDone, RuntimeError> {
+        let known = State::load(&self.0.parts.log, &maker.key.session).await?;
+        let Some(known) = known.folded.world.children.get(&child).cloned() else {
+            return Ok(not_yours(&child));
+        };
+        let until = timeout_ms.map(|ms| self.0.parts.env.now().saturating_add(ms));
+        Ok(ChildDone::Await(known.last.turn, until))
+    }
+
+    async fn close_child(&self, maker: &Maker, child: SessionId) -> Result<ChildDone, RuntimeError> {
+        let state = State::load(&self.0.parts.log, &child).await?;
+        if made_here(&state, &maker.key).is_none() {
+            return Ok(not_yours(&child));
+        }
+        self.stop_child(&child, "closed by the agent that made it").await?;
+        if !state.machine.closed() {
+            self.append(
+                &self.0.shared(&child),
+                &format!("close:{}", maker.key),
+                vec![self.draft(None, Body::SessionClosed { by: "agent".into() })],
+            )
+            .await?;
+        }
+        let facts = vec![Fact::ChildClosed(child.clone())];
+        Ok(ChildDone::Answer { text: format!("closed {child}"), facts })
+    }
+
+    /// Cancels what a child does, if it does something.
+    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<(), RuntimeError> {
+        match self.cancel(child, "parent", why).await {
+            Ok(_) | Err(RuntimeError::NoTurn(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Drives a child until its turn is over. Waits for a place among those that work at the same time.
+    pub(crate) async fn drive_child(
+        &self,
+        maker: &Arc<Shared>,
+        turn: &ChildTurn,
+        config: TurnConfig,
+    ) -> ChildSeen {
+        let _place = maker.place(config.limits.max_children).await;
+        let shared = self.0.shared(&turn.session);
+        shared.hub.activate();
+        if !shared.is_driven() {
+            self.0.spawn(&shared, None, config.clone(), None);
+        }
+        match self.result(&turn.session, turn.input).await {
+            Ok(result) if matches!(result.outcome, "parked" | "drained") => {
+                ChildSeen::Parked(result.message.unwrap_or_default())
+            }
+            Ok(result) => ChildSeen::Ended(Box::new(end_of(turn.input, result, &config.root))),
+            Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
+                session: turn.session.clone(),
+                input: turn.input,
+                stop: Some(StopReason::RuntimeError),
+                message: error.to_string(),
+                steps: 0,
+                spent: Vec::new(),
+                changed_files: Vec::new(),
+            })),
+        }
+    }
+
+    /// The child of this name was made by this call, or somebody took its name.
+    async fn made_by(&self, child: &SessionId, key: &EffectKey) -> Result<(), RuntimeError> {
+        let first = self.0.parts.log.read(child, 1, 1).await?;
+        let ours = first.first().is_some_and(|sealed| match &sealed.record.body {
+            Body::SessionOpened(opened) => opened.spawned.as_ref().is_some_and(|spawned| spawned.by == *key),
+            _ => false,
+        });
+        if ours { Ok(()) } else { Err(RuntimeError::Refused(format!("session `{child}` is there already"))) }
+    }
+
+    async fn told_before(&self, child: &SessionId, key: &str) -> Result<Option<Seq>, RuntimeError> {
+        let mut found = None;
+        let read = crate::state::for_each_record(&self.0.parts.log, child, |_, sealed| {
+            if let Body::InputAccepted(input) = &sealed.record.body
+                && input.key.as_deref() == Some(key)
+            {
+                found = Some(sealed.record.seq);
+            }
+            Ok(())
+        });
+        read.await?;
+        Ok(found)
+    }
+}
+
+impl Inner {
+    /// Awaits a child in the background, once in this process, and writes its end down as an input of its maker: under
+    /// a key of its own, so that it is written once.
+    pub fn await_in_background(self: &Arc<Self>, maker: &Arc<Shared>, turn: &ChildTurn, config: &TurnConfig) {
+        let name = (turn.session.clone(), turn.input);
+        if !self.background.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+            return;
+        }
+        let (rt, maker, turn, config) = (Runtime(self.clone()), maker.clone(), turn.clone(), config.clone());
+        tokio::spawn(async move {
+            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await {
+                let key = format!("child:{}:{}", turn.session, turn.input);
+                let mut body = told(key.clone(), ending_text(&turn, &end), &config);
+                if let Body::InputAccepted(input) = &mut body {
+                    input.delivery = Delivery::AfterWork;
+                    input.ended = Some(end);
+                }
+                let draft = rt.draft(None, body);
+                // A maker that was deleted meanwhile wants to know nothing; one that is closed is opened by it.
+                let told = rt.append(&maker, &format!("input:{key}"), vec![draft]).await;
+                if told.is_ok() && !rt.0.is_draining() && !maker.is_driven() {
+                    rt.0.spawn(&maker, None, config, None);
+                }
+            }
+            rt.0.background.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        });
+    }
+}
+
+impl Maker {
+    /// What it may do itself.
+    fn lent(&self) -> TurnConfig {
+        let tree = self.turn.tree.clone().unwrap_or_else(|| self.key.session.clone());
+        TurnConfig {
+            limits: self.left.clone(),
+            max_output: None,
+            output_schema: None,
+            tree: Some(tree),
+            ..self.config.of_turn(&self.turn)
+        }
+    }
+}
+
+/// A child's name: the same whenever its maker's turn is driven again.
+fn child_id(key: &EffectKey) -> Result<SessionId, RuntimeError> {
+    let hash = blake3::hash(key.to_string().as_bytes()).to_hex();
+    SessionId::new(&format!("agent-{}", &hash[..16])).map_err(|bad| RuntimeError::Refused(bad.to_string()))
+}
+
+/// The tools that both lists name; an empty list names all. `None`: none is left.
+fn narrowed(maker: &[String], wanted: &[String]) -> Option<Vec<String>> {
+    match (maker.is_empty(), wanted.is_empty()) {
+        (true, _) => Some(wanted.to_vec()),
+        (false, true) => Some(maker.to_vec()),
+        (false, false) => {
+            let both: Vec<String> = wanted.iter().filter(|name| maker.contains(name)).cloned().collect();
+            (!both.is_empty()).then_some(both)
+        }
+    }
+}
+
+fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
+    if !background {
+        return ChildDone::Await(turn, None);
+    }
+    let text = format!(
+        "started: {}\nYou are told when it ends. `wait` waits for it, `message` tells it something.",
+        turn.session
+    );
+    ChildDone::Answer { text, facts: vec![Fact::Child(ChildRef { turn, background })] }
+}
+
+fn not_yours(child: &SessionId) -> ChildDone {
+    ChildDone::Refused(format!("you have no agent `{child}`; `list` names yours"))
+}
+
+/// The kind of agent that a session is, if this session made it.
+fn made_here(child: &State, by: &EffectKey) -> Option<String> {
+    let spawned = child.machine.session()?.spawned.as_ref()?;
+    (spawned.by.session == by.session).then(|| spawned.agent.clone())
+}
+
+fn told(key: String, text: String, config: &TurnConfig) -> Body {
+    Body::InputAccepted(InputAccepted {
+        key: Some(key),
+        delivery: Delivery::NextTurn,
+        parts: vec![InputPart::Text(text)],
+        origin: "agent".into(),
+        given: Some(Box::new(config.given())),
+        ended: None,
+        compact: None,
+    })
+}
+
+fn end_of(input: Seq, result: ResultEvent, root: &Path) -> ChildEnd {
+    let nano = |dollars: f64| (dollars * 1e9).round() as u64;
+    let spent = result.usage.into_iter().map(|used| Spent {
+        route: used.model,
+        calls: used.calls,
+        usage: used.usage,
+        cost: used.cost.map(nano),
+    });
+    let whole = |path: String| root.join(path).display().to_string();
+    ChildEnd {
+        session: result.session,
+        input,
+        stop: result.stop,
+        message: result.message.unwrap_or_default(),
+        steps: result.steps,
+        spent: spent.collect(),
+        changed_files: result.changed_files.into_iter().map(whole).collect(),
+    }
+}
+
+/// What its maker is told of a child's end.
+fn ending_text(turn: &ChildTurn, end: &ChildEnd) -> String {
+    let how =
+        end.stop.map_or_else(|| "has finished".to_owned(), |stop| format!("has stopped: {}", stop.word()));
+    format!(
+        "The agent {} ({}), which you started in the background, {how}.\n\n{}",
+        turn.session, turn.agent, end.message
+    )
+}
+
+/// The beginning of a task, in one line.
+fn brief(task: &str) -> String {
+    let line = task.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= BRIEF { line } else { line.chars().take(BRIEF - 1).chain(['…']).collect() }
+}
+
+/// Characters of a task in events and lists.
+const BRIEF: usize = 120;
+/// A child's first input comes after its opening.
+const FIRST_INPUT: Seq = 2;
+/// How deep children go whatever is configured (design: `max_child_depth` absolute).
+const DEEPEST: u32 = 5;
+/// Milliseconds that a child's turn lasts at most (design: 30 min).
+const CHILD_MS: u64 = 30 * 60 * 1000;

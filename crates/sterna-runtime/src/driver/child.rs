@@ -1,0 +1,163 @@
+//! What the driver has to do with child sessions: carries out what calls want of them, and watches those that calls
+//! wait for. A wait for a child is answered from the child's log, so it outlives every process.
+
+use sterna_model::{Body, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
+use sterna_tool::{Cancel, ChildOp};
+use sterna_turn::CallState;
+
+use super::{Driver, InFlight, Msg, Stage};
+use crate::children::{ChildDone, ChildSeen, Maker};
+use crate::effects::tool::unrun;
+use crate::{Runtime, RuntimeError};
+
+/// What is known of a child's turn that a call waits for.
+pub(super) enum Watched {
+    /// It is driven, here or elsewhere.
+    Live(tokio::task::AbortHandle),
+    /// It waits for somebody who is not here: what its result says.
+    Parked(String),
+}
+
+impl Driver {
+    /// Does what a call wants of a child session, beside the driver.
+    pub(super) fn child_op(&mut self, key: EffectKey, op: ChildOp) {
+        let Some(turn) = self.state.turn.clone() else { return };
+        let depth = self.state.machine.session().and_then(|s| s.spawned.as_ref()).map_or(0, |s| s.depth);
+        let maker = Maker {
+            key: key.clone(),
+            depth,
+            left: self.left(&turn.limits),
+            turn,
+            config: self.config.clone(),
+        };
+        let (rt, tx, sent) = (Runtime(self.rt.clone()), self.tx.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            let done = rt.see_to_child(maker, op).await;
+            let done = done.unwrap_or_else(|error| ChildDone::Refused(error.to_string()));
+            // A driver that is gone wants no answer.
+            let _ = tx.send(Msg::Child { key: sent, done });
+        });
+        let flight =
+            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running, hold: None };
+        self.inflight.insert(key, flight);
+    }
+
+    pub(super) fn child_done(&mut self, key: EffectKey, done: ChildDone) -> Result<(), RuntimeError> {
+        let now = self.rt.parts.env.now();
+        match done {
+            ChildDone::Await(turn, until) => {
+                self.stage_wait_until(key, WaitOn::Child(turn), until).map(|_| ())
+            }
+            ChildDone::Answer { text, facts } => {
+                let outcome = ToolOutcome { facts, ..unrun(ToolStatus::Ok, text, now) };
+                self.tool_outcome(key, outcome)
+            }
+            ChildDone::Refused(why) => self.tool_outcome(key, unrun(ToolStatus::Failed, why, now)),
+        }
+    }
+
+    /// Drives and watches children: those that open calls wait for, and those in the background.
+    pub(super) fn watch_children(&mut self) {
+        if self.draining {
+            return;
+        }
+        for child in self.state.folded.world.children.values() {
+            if child.last.background && child.end.is_none() {
+                let config = self
+                    .state
+                    .turn
+                    .as_ref()
+                    .map_or_else(|| self.config.clone(), |turn| self.config.of_turn(turn));
+                self.rt.await_in_background(&self.shared, &child.last.turn, &config);
+            }
+        }
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return };
+        let waits: Vec<_> = turn
+            .children()
+            .filter(|(wait, _)| !self.watched.contains_key(*wait))
+            .map(|(wait, child)| (wait.clone(), child.clone()))
+            .collect();
+        for (wait, child) in waits {
+            let (rt, tx, of) = (Runtime(self.rt.clone()), self.tx.clone(), wait.clone());
+            let (maker, config) = (self.shared.clone(), self.config.clone());
+            let task = tokio::spawn(async move {
+                let seen = rt.drive_child(&maker, &child, config).await;
+                // A driver that is gone leaves the wait to the next.
+                let _ = tx.send(Msg::ChildTurn { wait: of, seen });
+            });
+            self.watched.insert(wait, Watched::Live(task.abort_handle()));
+        }
+    }
+
+    pub(super) fn child_seen(&mut self, wait: WaitId, seen: ChildSeen) -> Result<(), RuntimeError> {
+        let open = self.state.machine.turn().is_some_and(|turn| turn.waits().any(|(open, _)| *open == wait));
+        match seen {
+            ChildSeen::Parked(message) => drop(self.watched.insert(wait, Watched::Parked(message))),
+            ChildSeen::Ended(_) if !open => drop(self.watched.remove(&wait)),
+            ChildSeen::Ended(end) => {
+                self.watched.remove(&wait);
+                let by = "child".into();
+                self.stage(Body::WaitResolved { wait, ruling: Ruling::Ended(end), by, early: false })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Some child that a call waits for is under way.
+    pub(super) fn awaits_children(&self) -> bool {
+        self.watched.values().any(|watched| matches!(watched, Watched::Live(_)))
+    }
+
+    pub(super) fn unwatch_children(&mut self) {
+        self.watched.retain(|_, watched| match watched {
+            Watched::Live(task) => {
+                task.abort();
+                false
+            }
+            // What it is told with stays.
+            Watched::Parked(_) => true,
+        });
+    }
+
+    /// A call is answered without being run: a child that it waits for is not waited for any more, and stops.
+    pub(super) fn cancel_awaited(&mut self, key: &EffectKey) {
+        let waiting = self.call(key).and_then(|call| match &call.state {
+            CallState::Waiting { wait, child: Some(child), .. } => {
+                Some((wait.clone(), child.session.clone()))
+            }
+            CallState::Waiting { child: None, .. } | CallState::Open | CallState::Ended => None,
+        });
+        let Some((wait, child)) = waiting else { return };
+        if let Some(Watched::Live(task)) = self.watched.remove(&wait) {
+            task.abort();
+        }
+        let rt = Runtime(self.rt.clone());
+        tokio::spawn(async move {
+            // A child that is gone needs no stopping.
+            let _ = rt.stop_child(&child, "the turn that waits for it was stopped").await;
+        });
+    }
+
+    /// What a parked turn waits for, for people: a child's own waits where that is what it is.
+    pub(super) fn waited_for(&self, waits: Vec<WaitId>) -> String {
+        let said = |wait: &WaitId| match self.watched.get(wait) {
+            Some(Watched::Parked(message)) => format!("an agent, which {message}"),
+            Some(Watched::Live(_)) | None => wait.clone(),
+        };
+        waits.iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The turn's bounds, less what it has used up.
+    fn left(&self, limits: &Limits) -> Limits {
+        let turn = self.state.machine.turn();
+        let (tokens, cost) = turn.map_or((0, Some(0)), |turn| (turn.usage().total(), turn.cost()));
+        let now = self.rt.parts.env.now();
+        let until = turn.and_then(|turn| turn.deadline());
+        Limits {
+            max_tokens: limits.max_tokens.map(|cap| cap.saturating_sub(tokens)),
+            max_cost: limits.max_cost.map(|cap| cap.saturating_sub(cost.unwrap_or(cap))),
+            deadline: until.map(|at| at.saturating_sub(now)),
+            ..limits.clone()
+        }
+    }
+}

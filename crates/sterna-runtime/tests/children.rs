@@ -1,0 +1,607 @@
+//! Agents that start agents: sessions of their own, awaited without a task, under their maker's rights and caps.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::*;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
+use sterna_log::{Log, MemoryLog};
+use sterna_model::*;
+use sterna_runtime::*;
+use sterna_tool::{Access, ChildOp, SharedTool, SpawnChild, ToolDone, ToolError, ToolReturn};
+use tokio::sync::Notify;
+
+/// A model that answers by what it reads: the first rule whose words stand in the request.
+#[derive(Clone, Default)]
+struct Minds {
+    rules: Arc<Mutex<Vec<(&'static str, Thought)>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    go: Arc<Notify>,
+    /// Requests that are being answered now, and the most there were.
+    busy: Arc<Mutex<(usize, usize)>>,
+}
+
+#[derive(Clone)]
+enum Thought {
+    Say(&'static str),
+    Call(Vec<(&'static str, Value)>),
+    /// Says this when the test lets it go on.
+    Later(&'static str),
+}
+
+impl Minds {
+    fn new(rules: impl IntoIterator<Item = (&'static str, Thought)>) -> Self {
+        Self { rules: Arc::new(Mutex::new(rules.into_iter().collect())), ..Self::default() }
+    }
+
+    fn asked(&self, words: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|body| body.contains(words)).count()
+    }
+}
+
+impl Provider for Minds {
+    fn model(&self, _: &Route) -> Result<ModelInfo, String> {
+        let price = sterna_llm::Price { output: 0.1, ..Default::default() };
+        Ok(ModelInfo { price: Some(price), ..ModelInfo::default() })
+    }
+    fn encoder(&self, _: &Route) -> String {
+        "openai_chat/1".into()
+    }
+    fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {
+        sterna_llm::wire::by_name("openai_chat").unwrap().encode(request, cache)
+    }
+    fn send<'a>(
+        &'a self,
+        _: &'a Route,
+        body: Encoded,
+        _: &'a mut (dyn FnMut(StreamEvent) + Send),
+    ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>> {
+        let body = String::from_utf8(body.body().to_vec()).unwrap();
+        self.asked.lock().unwrap().push(body.clone());
+        // What stands last was said last.
+        let rules = self.rules.lock().unwrap().clone();
+        let found = rules
+            .iter()
+            .filter_map(|(words, thought)| Some(((body.rfind(words)? + words.len(), words.len()), thought)));
+        let thought = found.max_by_key(|(at, _)| *at).map(|(_, thought)| thought.clone());
+        let thought = thought.unwrap_or_else(|| panic!("nobody thought of this: {body}"));
+        // It writes 10 tokens, or what it is allowed.
+        let asked: Value = serde_json::from_str(&body).unwrap();
+        let most =
+            asked["max_completion_tokens"].as_u64().or(asked["max_tokens"].as_u64()).unwrap_or(10).min(10);
+        let reply = move |parts, stop| {
+            let mut reply = reply(parts, stop);
+            reply.billed.usage.output = most;
+            reply.billed.cost = Some(100 * most);
+            reply
+        };
+        async move {
+            {
+                let mut busy = self.busy.lock().unwrap();
+                busy.0 += 1;
+                busy.1 = busy.1.max(busy.0);
+            }
+            let said = match thought {
+                Thought::Say(text) => Ok(reply(vec![Part::Text(text.into())], ModelStop::EndTurn)),
+                Thought::Call(calls) => {
+                    let part = |(i, (name, args)): (usize, (&str, Value))| {
+                        call(&format!("c{i}"), name, &args.to_string())
+                    };
+                    Ok(reply(calls.into_iter().enumerate().map(part).collect(), ModelStop::ToolCalls))
+                }
+                Thought::Later(text) => {
+                    self.go.notified().await;
+                    Ok(reply(vec![Part::Text(text.into())], ModelStop::EndTurn))
+                }
+            };
+            self.busy.lock().unwrap().0 -= 1;
+            said
+        }
+        .boxed()
+    }
+}
+
+/// Starts agents as its arguments say, and tells how they ended.
+fn agent() -> SharedTool {
+    tool("agent", EffectClass::Idempotent, |cx, args| {
+        async move {
+            if let Some(end) = cx.ended {
+                let how = end.stop.map_or("finished", |stop| stop.word());
+                return Ok(ToolReturn::Done(ToolDone::text(format!("{how}: {}", end.message))));
+            }
+            let text = |name: &str| args[name].as_str().unwrap_or_default().to_owned();
+            let known = || -> Result<SessionId, ToolError> {
+                let child = cx.view.children.first().ok_or_else(|| ToolError::failed("no child"))?;
+                Ok(child.0.turn.session.clone())
+            };
+            let background = args["background"].as_bool().unwrap_or(false);
+            Ok(ToolReturn::Child(match args["op"].as_str() {
+                Some("wait") => ChildOp::Wait { child: known()?, timeout_ms: args["ms"].as_u64() },
+                Some("tell") => ChildOp::Tell { child: known()?, text: text("task"), background },
+                Some("close") => ChildOp::Close { child: known()? },
+                _ => ChildOp::Spawn(Box::new(SpawnChild {
+                    agent: "tester".into(),
+                    prompt: "You are a tester.".into(),
+                    task: text("task"),
+                    tools: args["tools"].as_array().map_or(Vec::new(), |all| {
+                        all.iter().map(|tool| tool.as_str().unwrap().to_owned()).collect()
+                    }),
+                    route: None,
+                    max_steps: 5,
+                    background,
+                })),
+            }))
+        }
+        .boxed()
+    })
+}
+
+fn spawn(task: &str) -> (&'static str, Value) {
+    ("agent", json!({ "task": task }))
+}
+
+struct Family {
+    world: World,
+    minds: Minds,
+}
+
+fn family(rules: Vec<(&'static str, Thought)>, tools: Vec<SharedTool>) -> Family {
+    over(Arc::new(MemoryLog::new()), TestEnv::new("one"), Minds::new(rules), tools)
+}
+
+fn over(log: Arc<MemoryLog>, env: TestEnv, minds: Minds, mut tools: Vec<SharedTool>) -> Family {
+    tools.push(agent());
+    let world = World::with(log.clone(), log, env, TestModel::default(), Arc::new(minds.clone()), tools);
+    Family { world, minds }
+}
+
+/// The sessions that others made, by what they were told.
+async fn children(world: &World) -> BTreeMap<String, SessionId> {
+    let all =
+        world.log.list(&Default::default(), sterna_log::Page { limit: 1_000, after: None }).await.unwrap();
+    let mut found = BTreeMap::new();
+    for session in all {
+        let records = world.records(session.id.as_str()).await;
+        let Body::SessionOpened(opened) = &records[0].body else { panic!("{records:?}") };
+        let Body::InputAccepted(input) = &records[1].body else { panic!("{records:?}") };
+        if opened.spawned.is_some() {
+            found.insert(input_text(&input.parts), session.id.clone());
+        }
+    }
+    found
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..2_000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test]
+async fn a_child_does_its_task_in_a_session_of_its_own_and_is_paid_by_its_maker() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("count the files", Thought::Say("there are 3")),
+            ("finished: there are 3", Thought::Say("three it is")),
+        ],
+        vec![],
+    );
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("three it is"));
+    // Two calls of its own, one of the child.
+    assert_eq!((result.usage[0].calls, result.cost), (3, Some(3_000.0 / 1e9)));
+    let child = &children(&home.world).await["count the files"];
+    let records = home.world.records(child.as_str()).await;
+    let Body::SessionOpened(opened) = &records[0].body else { panic!() };
+    let spawned = opened.spawned.as_deref().unwrap();
+    assert_eq!((spawned.by.to_string(), spawned.depth), ("s/1/1/tool/0".into(), 1));
+    assert_eq!(
+        home.world.bodies("s").await[2..],
+        [
+            "turn_started",
+            "intent 1/model/0",
+            "outcome 1/model/0",
+            "intent 1/tool/0",
+            "wait_opened",
+            "wait_resolved",
+            "intent 1/tool/0",
+            "outcome 1/tool/0 ok",
+            "intent 2/model/0",
+            "outcome 2/model/0",
+            "turn_committed"
+        ]
+    );
+    // Its prompt says who it is, and it knows nothing of its maker's conversation.
+    let asked = home.minds.asked.lock().unwrap().clone();
+    let of_child: Vec<&String> = asked.iter().filter(|body| body.contains("You are a tester.")).collect();
+    assert_eq!(of_child.len(), 1);
+    assert!(!of_child[0].contains("begin now"));
+    let state = State::load(&home.world.runtime.parts().log, &SessionId::new("s").unwrap()).await.unwrap();
+    let by_source: Vec<_> =
+        state.folded.ledger.by_source().iter().map(|(source, sum)| (source.word(), sum.calls)).collect();
+    assert_eq!(by_source, [("turn", 2), ("child", 1)]);
+}
+
+#[tokio::test]
+async fn children_of_one_answer_work_side_by_side_and_no_more_than_are_allowed() {
+    let tasks = ["task a", "task b", "task c", "task d", "task e"];
+    let mut rules = vec![
+        ("begin now", Thought::Call(tasks.iter().map(|task| spawn(task)).collect())),
+        ("finished: done", Thought::Say("all five")),
+    ];
+    rules.extend(tasks.map(|task| (task, Thought::Later("done"))));
+    let home = family(rules, vec![]);
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.limits.max_children = 3;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    until("three are at work", async || home.minds.busy.lock().unwrap().0 == 3).await;
+    until("five are made", async || children(&home.world).await.len() == 5).await;
+    let go = home.minds.go.clone();
+    let let_go = tokio::spawn(async move {
+        loop {
+            go.notify_one();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let result = home.world.result(&accepted).await;
+    assert_eq!(result.message.as_deref(), Some("all five"));
+    let_go.abort();
+    assert_eq!(home.minds.busy.lock().unwrap().1, 3);
+    // In the order of the calls, whoever was first.
+    let request: Value = serde_json::from_str(home.minds.asked.lock().unwrap().last().unwrap()).unwrap();
+    let results = request["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "tool").count();
+    assert_eq!(results, 5);
+}
+
+#[tokio::test]
+async fn a_call_of_another_tool_waits_for_the_children_before_it() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("slow"), ("note", json!({}))])),
+            ("slow", Thought::Later("done")),
+            ("finished: done", Thought::Say("good")),
+        ],
+        vec![echo("note", EffectClass::AtMostOnce)],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.outcome, "finished");
+    let bodies = home.world.bodies("s").await;
+    let at = |name: &str| bodies.iter().position(|body| body == name).unwrap();
+    assert!(at("outcome 1/tool/0 ok") < at("intent 1/tool/1"), "{bodies:?}");
+}
+
+#[tokio::test]
+async fn a_child_is_denied_what_its_maker_is_denied() {
+    let touched = Arc::new(Mutex::new(0));
+    let count = touched.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+    });
+    // By rule, by mode, by the list of tools: also when the child is given it by name.
+    type Change = fn(&mut TurnConfig);
+    let cases: [(&str, Change, &str); 3] = [
+        (
+            "rule",
+            |config| {
+                config.mode = Mode::Bypass;
+                config.rules.push(RuleText {
+                    decision: Decision::Deny,
+                    text: "danger".into(),
+                    scope: Scope::User,
+                    source: "test:1".into(),
+                });
+            },
+            "denied by rule",
+        ),
+        ("mode", |config| config.mode = Mode::Plan, "denied"),
+        ("list", |config| config.tools = vec!["agent".into()], "none of these tools is available"),
+    ];
+    for (name, change, told) in cases {
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": "be bad", "tools": ["danger"]}))])),
+                ("be bad", Thought::Call(vec![("danger", json!({}))])),
+                ("denied", Thought::Say("I was denied")),
+                ("finished: I was denied", Thought::Say("well")),
+                ("none of these tools", Thought::Say("well")),
+            ],
+            vec![danger.clone()],
+        );
+        let mut submit = home.world.submit("s", "begin now");
+        change(&mut submit.config);
+        let result = home.world.run(submit).await;
+        assert_eq!(result.message.as_deref(), Some("well"), "{name}");
+        assert!(home.minds.asked(told) > 0, "{name}");
+    }
+    assert_eq!(*touched.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn agents_go_no_deeper_than_allowed() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("depth one")])),
+            ("depth one", Thought::Call(vec![spawn("depth two")])),
+            ("depth two", Thought::Call(vec![spawn("depth three")])),
+            ("deep: do it yourself", Thought::Say("the bottom")),
+            ("finished: the bottom", Thought::Say("up")),
+            ("finished: up", Thought::Say("top")),
+        ],
+        vec![],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.limits.max_child_depth = 2;
+    let result = home.world.run(submit).await;
+    assert_eq!(result.message.as_deref(), Some("top"));
+    assert_eq!(children(&home.world).await.len(), 2);
+    // Each maker pays for all beneath it: 2 + 2 + 2 calls.
+    assert_eq!(result.usage[0].calls, 6);
+}
+
+#[tokio::test]
+async fn a_child_stops_with_the_turn_that_waits_for_it() {
+    let home = family(
+        vec![("begin now", Thought::Call(vec![spawn("slow")])), ("slow", Thought::Later("never"))],
+        vec![],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    let result = home.world.result(&accepted).await;
+    assert_eq!((result.outcome, result.stop), ("stopped", Some(StopReason::Cancelled)));
+    let child = children(&home.world).await["slow"].clone();
+    until("the child stops", async || {
+        home.world.bodies(child.as_str()).await.last().unwrap() == "turn_committed"
+    })
+    .await;
+    let records = home.world.records(child.as_str()).await;
+    let Body::TurnCommitted(committed) = &records.last().unwrap().body else { panic!() };
+    let TurnOutcome::Stopped { reason, by, .. } = &committed.outcome else { panic!() };
+    assert_eq!((*reason, by.as_deref()), (StopReason::Cancelled, Some("parent")));
+}
+
+/// A process dies at every record of a turn with a child, and another goes on: one child, one answer.
+#[tokio::test]
+async fn killed_at_any_record_the_child_is_made_once_and_its_answer_is_told_once() {
+    let rules = || {
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count")])),
+            ("count", Thought::Say("it is 3")),
+            ("finished: it is 3", Thought::Say("three")),
+        ]
+    };
+    let whole = family(rules(), vec![]);
+    whole.world.run(whole.world.submit("s", "begin now")).await;
+    let child = children(&whole.world).await["count"].clone();
+    let (ours, its) = (whole.world.records("s").await, whole.world.records(child.as_str()).await);
+    // How far the child had come when its maker had so many records, and one more or less.
+    for of_maker in 2..ours.len() {
+        let opened_wait = of_maker >= 7;
+        let resolved = of_maker >= 8;
+        let lengths: Vec<usize> = match (opened_wait, resolved) {
+            (_, true) => vec![its.len()],
+            (true, false) => (2..=its.len()).collect(),
+            // The call had its intent: the child may be there.
+            (false, false) if of_maker == 6 => vec![0, 2],
+            (false, false) => vec![0],
+        };
+        for of_child in lengths {
+            let log = Arc::new(MemoryLog::new());
+            for (id, records) in [(&ours[0], &ours[..of_maker]), (&its[0], &its[..of_child])] {
+                let Body::SessionOpened(opened) = &id.body else { panic!() };
+                if !records.is_empty() {
+                    copy(&whole.world.log, &log, &opened.id, records).await;
+                }
+            }
+            let next = over(log, TestEnv::new("two"), Minds::new(rules()), vec![]);
+            let session = SessionId::new("s").unwrap();
+            next.world.runtime.resume(&session, next.world.config());
+            let accepted = Accepted { session, input: 2, repeated: false, opened: false };
+            let result = next.world.result(&accepted).await;
+            let at = format!("{of_maker} of the maker, {of_child} of the child");
+            assert_eq!(result.message.as_deref(), Some("three"), "{at}");
+            let made = children(&next.world).await;
+            assert_eq!(made.len(), 1, "{at}: {made:?}");
+            assert_eq!(made["count"], child, "{at}");
+            let bodies = next.world.bodies("s").await;
+            assert_eq!(bodies.iter().filter(|body| *body == "wait_resolved").count(), 1, "{at}: {bodies:?}");
+            let of_child = next.world.bodies(child.as_str()).await;
+            assert_eq!(of_child.iter().filter(|body| *body == "turn_committed").count(), 1, "{at}");
+        }
+    }
+}
+
+/// Copies the beginning of a log, with the appends' names, as a crash leaves it.
+async fn copy(from: &MemoryLog, to: &MemoryLog, session: &SessionId, records: &[Record]) {
+    let _ = from;
+    let first = matches!(&records[0].body, Body::SessionOpened(opened) if opened.spawned.is_some());
+    let name = match &records[0].body {
+        Body::SessionOpened(SessionOpened { spawned: Some(spawned), .. }) => format!("spawn:{}", spawned.by),
+        _ => "open".to_owned(),
+    };
+    let _ = first;
+    let draft = |record: &Record| Draft {
+        at: record.at,
+        turn: record.turn,
+        step: record.step,
+        body: record.body.clone(),
+    };
+    let append = |id: String, expect, records: &[Record]| sterna_log::Append {
+        session: session.clone(),
+        expect,
+        id,
+        records: records.iter().map(draft).collect(),
+        blobs: Vec::new(),
+    };
+    to.append(append(name, sterna_log::Expect::New(None), &records[..2])).await.unwrap();
+    for (n, record) in records.iter().enumerate().skip(2) {
+        let one = std::slice::from_ref(record);
+        to.append(append(format!("r{n}"), sterna_log::Expect::Any, one)).await.unwrap();
+    }
+    // Prompts and the like.
+    for bytes in blobs_of(from, records).await {
+        sterna_log::Blobs::put(to, bytes).await.unwrap();
+    }
+}
+
+async fn blobs_of(from: &MemoryLog, records: &[Record]) -> Vec<bytes::Bytes> {
+    let mut found = Vec::new();
+    for record in records {
+        if let Body::Intent(intent) = &record.body
+            && let Intended::Model(model) = &intent.what
+        {
+            let bytes = sterna_log::Blobs::get(from, &model.manifest).await.unwrap();
+            let manifest: Manifest = serde_json::from_slice(&bytes).unwrap();
+            found.push(bytes);
+            for blob in manifest.parts.iter().map(|p| &p.text).chain(manifest.tools.iter().map(|t| &t.spec)) {
+                found.push(sterna_log::Blobs::get(from, &blob.hash).await.unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("finished: I did it", Thought::Say("good")),
+        ],
+        vec![asking_tool("danger", "it is done")],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    let result = home.world.result(&accepted).await;
+    assert_eq!(result.outcome, "parked");
+    let child = children(&home.world).await["ask first"].clone();
+    let wait = format!("{child}/1/1/tool/0");
+    assert_eq!(result.message.unwrap(), format!("waits for an agent, which waits for {wait}"));
+    // Another process answers the child's question, and only drives the child.
+    let minds = home.minds.clone();
+    let next =
+        over(home.world.log.clone(), TestEnv::new("two"), minds, vec![asking_tool("danger", "it is done")]);
+    let resolve =
+        Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+    next.world.runtime.resolve(resolve).await.unwrap();
+    next.world.runtime.resume(&child, next.world.config());
+    let of_child = Accepted { session: child.clone(), input: 2, repeated: false, opened: false };
+    assert_eq!(next.world.result(&of_child).await.message.as_deref(), Some("I did it"));
+    // Whoever drives the maker finds the end.
+    next.world.runtime.resume(&accepted.session, next.world.config());
+    assert_eq!(next.world.result(&accepted).await.message.as_deref(), Some("good"));
+}
+
+#[tokio::test]
+async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_more() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("long work", Thought::Later("the result")),
+            ("has finished.", Thought::Call(vec![("agent", json!({"op": "tell", "task": "a bit more"}))])),
+            ("a bit more", Thought::Say("more")),
+            ("finished: more", Thought::Call(vec![("agent", json!({"op": "close"}))])),
+            ("closed agent-", Thought::Say("that is all")),
+        ],
+        vec![],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("it runs"));
+    until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    home.minds.go.notify_one();
+    // Its end is an input, which starts a turn.
+    until("the maker was told", async || {
+        let records = home.world.records("s").await;
+        records.iter().filter(|r| matches!(&r.body, Body::TurnCommitted(_))).count() == 2
+    })
+    .await;
+    let records = home.world.records("s").await;
+    let inputs: Vec<&InputAccepted> = records
+        .iter()
+        .filter_map(|record| match &record.body {
+            Body::InputAccepted(input) => Some(input),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(inputs.len(), 2);
+    let end = inputs[1].ended.as_deref().unwrap();
+    assert_eq!((end.stop, end.message.as_str(), end.spent[0].calls), (None, "the result", 1));
+    let child = children(&home.world).await["long work"].clone();
+    assert_eq!(home.world.bodies(child.as_str()).await.last().unwrap(), "session_closed");
+    let Body::TurnCommitted(last) = &records.last().unwrap().body else { panic!() };
+    assert!(matches!(&last.outcome, TurnOutcome::Finished { message, .. } if message == "that is all"));
+}
+
+#[tokio::test]
+async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Call(vec![("agent", json!({"op": "wait", "ms": 40}))])),
+            ("long work", Thought::Later("late")),
+            ("timeout: the agent has not ended yet", Thought::Say("then not")),
+        ],
+        vec![],
+    );
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("then not"));
+    assert_eq!(home.minds.busy.lock().unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn fifty_children_never_spend_more_than_their_tree_may() {
+    // A call of a child costs 1,000 nano-dollars, and is reserved at its worst.
+    let tasks: Vec<&'static str> =
+        (0..50).map(|n| &*Box::leak(format!("task {n:02}.").into_boxed_str())).collect();
+    let mut rules = vec![
+        ("begin now", Thought::Call(tasks.iter().map(|task| spawn(task)).collect())),
+        ("finished: done", Thought::Say("enough")),
+        ("budget_cost: ", Thought::Say("enough")),
+    ];
+    rules.extend(tasks.iter().map(|task| (*task, Thought::Say("done"))));
+    let home = family(rules, vec![]);
+    let mut submit = home.world.submit("s", "begin now");
+    let cap = 30_500;
+    submit.config.limits.tree_max_cost = Some(cap);
+    submit.config.max_output = Some(10);
+    let result = home.world.run(submit).await;
+    let (mut spent, mut refused) = (0, 0);
+    let mut sessions: Vec<SessionId> = children(&home.world).await.into_values().collect();
+    assert_eq!(sessions.len(), 50);
+    sessions.push(SessionId::new("s").unwrap());
+    for session in &sessions {
+        let state = State::load(&home.world.runtime.parts().log, session).await.unwrap();
+        let ledger = &state.folded.ledger;
+        let own = ledger.by_source().iter().filter(|(source, _)| source.word() == "turn");
+        spent += own.map(|(_, sum)| sum.cost().unwrap()).sum::<u64>();
+        let records = home.world.records(session.as_str()).await;
+        refused +=
+            usize::from(records.iter().any(|record| {
+                matches!(&record.body, Body::LimitReached { reason: StopReason::BudgetCost, .. })
+            }));
+    }
+    assert!(spent <= cap, "{spent}");
+    assert!(refused >= 20, "{refused}");
+    // The maker's sum is that of the ledgers.
+    assert_eq!(result.cost.map(|cost| (cost * 1e9).round() as u64), Some(spent));
+}
