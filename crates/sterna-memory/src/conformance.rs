@@ -98,7 +98,7 @@ async fn secrets_and_what_is_too_large_are_refused(memory: impl Memory) {
         note(MemoryScope::User, "token", &format!("it is {token}")),
         note(MemoryScope::User, &token, "x"),
         NewNote { aliases: vec![token.clone()], ..note(MemoryScope::User, "t", "x") },
-        note(MemoryScope::User, "token", "use [secret:MY_KEY:0123456789abcdef]"),
+        note(MemoryScope::User, "token", "use [secret:MY_KEY:01234567]"),
         note(MemoryScope::User, "large", &"x".repeat((8 << 10) + 1)),
         note(MemoryScope::User, "", "x"),
         note(MemoryScope::User, "empty", " \n"),

@@ -188,6 +188,10 @@ fn hits(args: &Args) -> usize {
 }
 
 async fn note(cx: &ToolContext, name: &str) -> Result<ToolDone, ToolError> {
+    if cx.memory.is_none() {
+        // Then it can only be meant for what was cut.
+        blob(name)?;
+    }
     let access = access(cx)?;
     let found = access.memory.get(&access.place(&cx.key, (cx.now)()), name).await.map_err(trouble)?;
     let found = found.ok_or_else(|| trouble(MemoryError::Unknown(first_line(name, NAME_BYTES))))?;
