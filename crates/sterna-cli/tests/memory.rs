@@ -16,19 +16,13 @@ fn what_the_model_keeps_a_person_sees_changes_and_forgets() {
     let keep = json!({"calls": [{"name": "remember", "arguments": {"name": "Port", "text": "5432"}}]});
     let world = World::new(&format!("{keep}\n{{\"text\":\"kept\"}}\n"));
     // Looking makes nothing.
-    let none = world.run(&["memory", "list", "--json"]);
+    let none = world.sterna(&["memory", "list", "--json"]);
     assert_eq!((none.code, none.out.as_str()), (0, ""), "{none:?}");
     assert!(!world.home().join("data").exists());
 
-    let run =
-        world.run(&["run", "-m", "scripted:s.jsonl", "--profile", "main", "--json", "remember the port"]);
-    let run = if run.code == 2 {
-        world.run(&["run", "-m", "scripted:s.jsonl", "--json", "remember the port"])
-    } else {
-        run
-    };
+    let run = world.run(&["remember the port"]);
     assert_eq!(run.code, 0, "{run:?}");
-    let listed = objects(&world.run(&["memory", "--json"]).out);
+    let listed = objects(&world.sterna(&["memory", "--json"]).out);
     assert_eq!(listed.len(), 1);
     let note = &listed[0];
     assert_eq!(
@@ -38,34 +32,34 @@ fn what_the_model_keeps_a_person_sees_changes_and_forgets() {
     assert_eq!(note["source"]["by"], "model");
     let id = note["id"].as_str().unwrap().to_owned();
 
-    let edited = world.run(&["memory", "edit", "port", "--text", "5433", "--alias", "db port", "--json"]);
+    let edited = world.sterna(&["memory", "edit", "port", "--text", "5433", "--alias", "db port", "--json"]);
     assert_eq!(objects(&edited.out), [json!({"id": id, "replaced": true})], "{edited:?}");
-    let shown = world.run(&["memory", "show", "DB port"]);
+    let shown = world.sterna(&["memory", "show", "DB port"]);
     assert!(shown.code == 0 && shown.out.contains("5433") && shown.out.contains(&id), "{shown:?}");
-    let found = world.run(&["memory", "search", "which", "port?"]);
+    let found = world.sterna(&["memory", "search", "which", "port?"]);
     assert!(found.out.starts_with(&id), "{found:?}");
 
     // Of another folder it is none.
     let elsewhere = world.home();
-    let other = world.run(&["memory", "list", "--json", "-C", elsewhere.to_str().unwrap()]);
+    let other = world.sterna(&["memory", "list", "--json", "-C", elsewhere.to_str().unwrap()]);
     assert_eq!((other.code, other.out.as_str()), (0, ""), "{other:?}");
 
-    let dumped = world.run(&["memory", "dump"]);
+    let dumped = world.sterna(&["memory", "dump"]);
     assert_eq!(
         dumped.out, "# Memory\n\n## Port\n\n- scope: project\n- aliases: db port\n\n5433\n",
         "{dumped:?}"
     );
     std::fs::write(world.work().join("notes.md"), &dumped.out).unwrap();
-    let gone = world.run(&["memory", "forget", &id]);
+    let gone = world.sterna(&["memory", "forget", &id]);
     assert_eq!(gone.out, format!("forgot {id} of the project: Port\n"), "{gone:?}");
-    let again = world.run(&["memory", "forget", &id]);
+    let again = world.sterna(&["memory", "forget", &id]);
     assert_eq!(again.code, 1, "{again:?}");
     assert!(again.err.contains("nothing is remembered under"), "{again:?}");
-    let loaded = world.run(&["memory", "load", "notes.md"]);
+    let loaded = world.sterna(&["memory", "load", "notes.md"]);
     assert_eq!(loaded.out, "kept 1 new notes and replaced 0\n", "{loaded:?}");
-    assert_eq!(objects(&world.run(&["memory", "list", "--json"]).out)[0]["id"], id);
+    assert_eq!(objects(&world.sterna(&["memory", "list", "--json"]).out)[0]["id"], id);
 
-    let secret = world.run(&["memory", "add", "token", "ghp_aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0dF3gH6"]);
+    let secret = world.sterna(&["memory", "add", "token", "ghp_aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0dF3gH6"]);
     assert_eq!(secret.code, 2, "{secret:?}");
     assert!(secret.err.contains("it holds a secret"), "{secret:?}");
 }

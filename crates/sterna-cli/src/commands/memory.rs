@@ -363,7 +363,7 @@ struct Open {
     cx: Context,
     memory: SharedMemory,
     place: MemoryPlace,
-    env: sterna::SystemEnv,
+    env: std::sync::Arc<sterna::SystemEnv>,
 }
 
 impl Open {
@@ -386,7 +386,8 @@ impl Open {
         let session = args.session.as_deref().map(SessionId::new).transpose()?;
         let place = MemoryPlace { root: cx.cwd.display().to_string(), session, now: now() };
         let env = sterna::SystemEnv::new(&[], Vec::new()).secret_in(cx.places.wait_key());
-        let secrets = cx.secrets(std::sync::Arc::new(env.clone()));
+        let env = std::sync::Arc::new(env);
+        let secrets = cx.secrets(env.clone());
         let memory = memory_of(&cx.settings, std::sync::Arc::new(store), secrets)?;
         Ok(Self { cx, memory, place, env })
     }
