@@ -124,7 +124,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 42, "each file has its draft below");
+    assert_eq!(files.len(), 46, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
