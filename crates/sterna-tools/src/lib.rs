@@ -28,6 +28,7 @@ mod plan_mode;
 mod read;
 mod recall;
 mod remember;
+mod request_permission;
 mod sandbox;
 mod schema;
 mod screen;
@@ -85,6 +86,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(notebook_edit::NotebookEdit::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
+        Arc::new(request_permission::RequestPermission::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
         Arc::new(plan_mode::SubmitPlan::new()),
@@ -129,6 +131,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "read",
             "recall",
             "remember",
+            "request_permission",
             "shell",
             "shell_input",
             "submit_plan",

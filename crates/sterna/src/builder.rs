@@ -632,8 +632,8 @@ impl Builder {
             Arc::new(keeper) as SharedCheckpoints
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs);
         let own = self.own_memory;
         let memory = remembers
             .then(|| own.map_or_else(|| memory_of(&settings, log.clone(), secrets.clone()), Ok))
