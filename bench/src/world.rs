@@ -124,6 +124,7 @@ impl World {
             secrets: Default::default(),
             hooks: None,
             levels: None,
+            memory: None,
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
         let Ok(route) = "bench/x".parse() else { bail!("a route has a provider and a model") };

@@ -121,6 +121,7 @@ impl Context {
             secrets,
             hooks,
             levels: None,
+            memory: None,
         })
     }
 

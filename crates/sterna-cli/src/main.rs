@@ -96,6 +96,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             trust::join(&mut cx, trust::Wish { once: false, ask: false }).await?;
             commands::mcp::mcp(&cx, args).await
         }
+        Command::Memory(args) => commands::memory::memory(args).await,
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,
         Command::Config(args) => {

@@ -11,6 +11,7 @@ use sterna_log::fold::World;
 
 use crate::Prompt;
 use crate::deferred::found_note;
+use crate::recalled::recalled_note;
 
 /// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
 pub const CONTEXT_VERSION: u32 = 1;
@@ -93,6 +94,10 @@ pub(crate) fn tail_pieces(
     push("todo list".into(), "\n", todo_list(world));
     let found = if world.found.is_empty() { String::new() } else { found_note(&world.found) };
     push("tools that were found".into(), "\n", found);
+    if !world.recalled.is_empty() {
+        let ids: Vec<&str> = world.recalled.iter().map(|note| note.id.as_str()).collect();
+        push(format!("memory {}", ids.join(", ")), "\n", recalled_note(&world.recalled));
+    }
     let rewound = if world.files_rewound { prompt.note("files_rewound") } else { "" };
     push(section("files_rewound"), "\n\n", rewound.to_owned());
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };

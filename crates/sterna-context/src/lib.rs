@@ -14,6 +14,7 @@ mod pinned;
 mod plan;
 mod project;
 mod prompt;
+mod recalled;
 mod transcript;
 mod untrusted;
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, ModelOutcome, Part,
-    Place, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted, input_text,
+    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
+    ModelOutcome, Part, Place, RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted,
+    input_text,
 };
 
 use crate::compact::{cut_text, head_text};
 use crate::files::{self, said};
+use crate::injection::injections;
 use crate::untrusted::marked;
 
 /// What was said, in the order in which a model sees it. Items are shared, never copied.
@@ -140,6 +142,11 @@ impl Transcript {
                 let place = self.place;
                 self.notes.extend(ran.says.context.iter().map(|text| (place, note(text))));
                 self.mark(record.seq);
+            }
+            Body::Memory(change) => {
+                if let MemoryChange::Recalled { notes } = &**change {
+                    self.reminded(notes);
+                }
             }
             Body::Rewound(rewound) if rewound.conversation => self.rewind(record.seq, rewound.to),
             Body::Rewound(_) => {}
@@ -292,6 +299,21 @@ impl Transcript {
             text.map_or_else(|| format!("[archived context unavailable: blob:{}]", blob.hash), str::to_owned)
         });
         entry.item = Arc::new(Item::User(vec![head_text(head, summary.as_deref())]));
+    }
+
+    /// What is recalled of texts of strangers is theirs as well, from the input on that it was recalled for.
+    fn reminded(&mut self, notes: &[RecalledNote]) {
+        let at = self.items.len().saturating_sub(1);
+        let origins = notes.iter().flat_map(|note| &note.tainted);
+        let one = |origin: &String| {
+            let flags = notes.iter().filter(|note| note.tainted.contains(origin));
+            let mut flags: Vec<String> = flags.flat_map(|note| injections(&note.text)).collect();
+            flags.sort_unstable();
+            flags.dedup();
+            (at, Arc::new(Untrusted { origin: origin.clone(), flags }))
+        };
+        let strangers: Vec<_> = origins.map(one).collect();
+        self.untrusted.extend(strangers);
     }
 
     fn mark(&mut self, after: Seq) {

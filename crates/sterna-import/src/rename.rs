@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sterna_model::{Body, EffectKey, Intended, SessionId, Span, WaitId};
+use sterna_model::{Body, EffectKey, Intended, MemoryChange, SessionId, Span, WaitId};
 
 /// Old names and their new ones.
 #[derive(Debug, Default)]
@@ -90,6 +90,16 @@ impl Names {
             | Body::TodoSet { .. }
             | Body::CompactionMissed { .. }
             | Body::CheckpointMissed { .. } => {}
+            Body::Memory(change) => {
+                if let MemoryChange::Kept(note) = &mut **change {
+                    if let Some(session) = &mut note.source.session {
+                        self.of(session);
+                    }
+                    if let Some(call) = &mut note.source.call {
+                        self.key(call);
+                    }
+                }
+            }
             // Its files stayed where it comes from; and no file from elsewhere says which folder a rewind writes.
             Body::CheckpointTaken(_) => {
                 let why = "it was taken where this session comes from".to_owned();

@@ -241,6 +241,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
         | Body::HookRan(_)
+        | Body::Memory(_)
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }

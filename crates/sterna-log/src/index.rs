@@ -182,6 +182,7 @@ impl IndexDelta {
             | Body::Compacted(_)
             | Body::CompactionMissed { .. }
             | Body::HookRan(_)
+            | Body::Memory(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

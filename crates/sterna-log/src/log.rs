@@ -31,6 +31,12 @@ pub trait Log: Send + Sync {
     /// The input that was accepted under this idempotency key, if any.
     async fn find_key(&self, session: &SessionId, key: &str) -> Result<Option<KeyReceipt>, LogError>;
 
+    /// Whether a [reserved](crate::is_reserved) log may be there. Costs nothing. `false` only of a store that knew it
+    /// just now: what it saw when it was opened it may say once.
+    fn may_hold_reserved(&self) -> bool {
+        true
+    }
+
     /// Sessions, newest first, without the [reserved](crate::is_reserved) logs. O(page).
     async fn list(&self, filter: &Filter, page: Page) -> Result<Vec<SessionRow>, LogError>;
 

@@ -1,6 +1,8 @@
 //! The names of logs that are no session's. What outlives sessions is kept in them: one for the user, one for each project.
 
-use sterna_model::SessionId;
+use sterna_model::{Body, Draft, Mode, Route, SessionId, SessionOpened};
+
+use crate::{Append, Expect, Log, LogError, Receipt};
 
 /// The log of what the user keeps for all projects.
 pub fn user_log() -> SessionId {
@@ -16,6 +18,58 @@ pub fn project_log(root: &str) -> SessionId {
 /// Whether this is the name of such a log. Sessions may not bear it, and lists of sessions leave it out.
 pub fn is_reserved(id: &SessionId) -> bool {
     id.as_str().starts_with(PREFIX)
+}
+
+/// `user_log` of one of many users whose sessions a host keeps in one store.
+pub fn user_log_of(user: &str) -> SessionId {
+    reserved(&format!("user:{}", &blake3::hash(user.as_bytes()).to_hex()[..PROJECT_DIGITS]))
+}
+
+/// `project_log` of one of many users: what one of them keeps for a folder, the others do not find there.
+pub fn project_log_of(user: &str, root: &str) -> SessionId {
+    let mut hasher = blake3::Hasher::new();
+    // Its length first, so that no two pairs are alike.
+    hasher.update(&(user.len() as u64).to_le_bytes()).update(user.as_bytes()).update(root.as_bytes());
+    reserved(&format!("of:{}", &hasher.finalize().to_hex()[..PROJECT_DIGITS]))
+}
+
+/// Appends a record to a reserved log, which is made when there is none. `root`: the folder that it is kept for.
+/// The same `once` with the same content gets the first receipt.
+pub async fn append_reserved(
+    log: &dyn Log,
+    id: &SessionId,
+    root: &str,
+    once: &str,
+    draft: Draft,
+) -> Result<Receipt, LogError> {
+    let of = |expect, append: &str, draft| Append {
+        session: id.clone(),
+        expect,
+        id: append.to_owned(),
+        records: vec![draft],
+        blobs: Vec::new(),
+    };
+    match log.append(of(Expect::Any, once, draft.clone())).await {
+        Err(LogError::NotFound(_)) => {}
+        done => return done,
+    }
+    let opened = SessionOpened {
+        id: id.clone(),
+        parent: None,
+        root: root.to_owned(),
+        cwd: root.to_owned(),
+        route: Route { provider: "sterna".into(), model: "none".into() },
+        mode: Mode::default(),
+        sterna: env!("CARGO_PKG_VERSION").into(),
+        spawned: None,
+    };
+    let opening = Draft { body: Body::SessionOpened(opened), ..draft.clone() };
+    match log.append(of(Expect::New(None), "open", opening)).await {
+        // Another process made it just now.
+        Ok(_) | Err(LogError::Exists(_)) => {}
+        Err(error) => return Err(error),
+    }
+    log.append(of(Expect::Any, once, draft)).await
 }
 
 fn reserved(name: &str) -> SessionId {
@@ -41,5 +95,18 @@ mod tests {
         {
             assert_eq!(is_reserved(&SessionId::new(name).unwrap()), want, "{name}");
         }
+        let all = [
+            user_log(),
+            user_log_of("a"),
+            user_log_of("b"),
+            project_log("/a"),
+            project_log_of("a", "/a"),
+            project_log_of("b", "/a"),
+            project_log_of("a", "/b"),
+            project_log_of("a/", "b"),
+        ];
+        let distinct: std::collections::BTreeSet<&str> = all.iter().map(SessionId::as_str).collect();
+        assert_eq!(distinct.len(), all.len());
+        assert!(all.iter().all(is_reserved));
     }
 }

@@ -191,6 +191,22 @@ fn every_body_has_its_events() {
     check(Body::LimitReached { turn: 1, reason: StopReason::Deadline }, &["limit.reached"]);
     check(grant(GrantScope::Turn), &["grant.given"]);
     check(Body::GrantRevoked { content: Digest([9; 32]), by: by() }, &["grant.revoked"]);
+    for change in [
+        MemoryChange::Used { ids: vec!["m1".into()] },
+        MemoryChange::Forgotten { ids: vec!["m1".into()], by: by() },
+        MemoryChange::Recalled {
+            notes: vec![RecalledNote {
+                id: "m1".into(),
+                scope: MemoryScope::User,
+                name: "port".into(),
+                text: "5432".into(),
+                cut: false,
+                tainted: vec![],
+            }],
+        },
+    ] {
+        check(Body::Memory(Box::new(change)), &["memory.changed"]);
+    }
     check(Body::TodoSet { items: vec![], by: by() }, &["todo.changed"]);
     let taken = CheckpointTaken {
         root: "/w".into(),

@@ -90,6 +90,12 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::Compacted(_) => ["", include_str!("golden/v2/compacted.json")],
         Body::CompactionMissed { .. } => ["", include_str!("golden/v2/compaction_missed.json")],
         Body::HookRan(_) => ["", include_str!("golden/v2/hook_ran.json")],
+        Body::Memory(change) => match **change {
+            MemoryChange::Kept(_) => ["", include_str!("golden/v2/memory_kept.json")],
+            MemoryChange::Forgotten { .. } => ["", include_str!("golden/v2/memory_forgotten.json")],
+            MemoryChange::Used { .. } => ["", include_str!("golden/v2/memory_used.json")],
+            MemoryChange::Recalled { .. } => ["", include_str!("golden/v2/memory_recalled.json")],
+        },
     }
 }
 
@@ -128,7 +134,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 45, "each file has its draft below");
+    assert_eq!(files.len(), 49, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -627,6 +633,32 @@ fn drafts() -> Vec<Draft> {
             },
             by: by(),
         }),
+        session(Body::Memory(Box::new(MemoryChange::Kept(MemoryNote {
+            id: "m0123456789ab".into(),
+            name: "Test command".into(),
+            scope: MemoryScope::Project,
+            text: "cargo nextest run".into(),
+            tags: vec!["rust".into()],
+            aliases: vec!["tc".into()],
+            source: MemorySource {
+                by: "model".into(),
+                session: Some(SessionId::new("demo").unwrap()),
+                call: Some(key("demo/1/2/tool/0")),
+            },
+            tainted: vec!["web:docs.rs".into()],
+        })))),
+        session(Body::Memory(Box::new(MemoryChange::Forgotten { ids: vec!["m1".into()], by: by() }))),
+        session(Body::Memory(Box::new(MemoryChange::Used { ids: vec!["m1".into(), "m2".into()] }))),
+        session(Body::Memory(Box::new(MemoryChange::Recalled {
+            notes: vec![RecalledNote {
+                id: "m1".into(),
+                scope: MemoryScope::User,
+                name: "port".into(),
+                text: "5432".into(),
+                cut: true,
+                tainted: vec!["web:docs.rs".into()],
+            }],
+        }))),
         session(Body::GrantRevoked { content: hash(8), by: by() }),
         session(Body::TodoSet { items: vec![item], by: by() }),
         step(Body::CheckpointTaken(Box::new(CheckpointTaken {

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent,
-    HookReport, HookSays, Limits, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo,
-    StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
+    HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq,
+    SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -258,6 +258,9 @@ pub enum EventKind {
     },
     #[serde(rename = "grant.revoked")]
     GrantRevoked { content: String, by: String },
+    /// Notes were kept, forgotten, used or recalled. Their texts are in the record.
+    #[serde(rename = "memory.changed")]
+    MemoryChanged { change: MemoryWord, notes: Vec<MemoryRef> },
     #[serde(rename = "todo.changed")]
     TodoChanged { items: Vec<TodoItem> },
     #[serde(rename = "checkpoint.taken")]

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
-    Grant, HookRan, InDoubtPolicy, InputPart, Intended, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route,
-    RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo,
-    TurnOutcome, Untrusted, Usage, WaitId,
+    Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
+    ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason,
+    TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -150,6 +150,8 @@ pub enum Body {
         why: String,
     },
     HookRan(Box<HookRan>),
+    /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
+    Memory(Box<MemoryChange>),
 }
 
 /// The first record of every log.

@@ -1,9 +1,7 @@
 //! What outlives sessions: grants that a person stored, in reserved logs of the same store.
 
-use sterna_log::{Append, Expect, LogError, SharedLog, is_reserved, project_log, user_log};
-use sterna_model::{
-    Body, Digest, Draft, Grant, GrantScope, Millis, Mode, Route, SessionId, SessionOpened, WaitId, WaitOn,
-};
+use sterna_log::{LogError, SharedLog, append_reserved, is_reserved, project_log, user_log};
+use sterna_model::{Body, Digest, Draft, Grant, GrantScope, Millis, SessionId, WaitId, WaitOn};
 
 use crate::state::for_each_record;
 use crate::{Env, Runtime, RuntimeError};
@@ -128,35 +126,8 @@ async fn append(
     root: &str,
     body: Body,
 ) -> Result<(), RuntimeError> {
-    let draft = |body| Draft { at: env.now(), turn: None, step: None, body };
-    let of = |expect, append: String, body| Append {
-        session: id.clone(),
-        expect,
-        id: append,
-        records: vec![draft(body)],
-        blobs: Vec::new(),
-    };
-    let identity = format!("once:{}", env.new_session_id());
-    match log.append(of(Expect::Any, identity.clone(), body.clone())).await {
-        Err(LogError::NotFound(_)) => {}
-        done => return Ok(done.map(|_| ())?),
-    }
-    let opened = SessionOpened {
-        id: id.clone(),
-        parent: None,
-        root: root.to_owned(),
-        cwd: root.to_owned(),
-        route: Route { provider: "sterna".into(), model: "none".into() },
-        mode: Mode::default(),
-        sterna: env!("CARGO_PKG_VERSION").into(),
-        spawned: None,
-    };
-    match log.append(of(Expect::New(None), "open".into(), Body::SessionOpened(opened))).await {
-        // Another process made it just now.
-        Ok(_) | Err(LogError::Exists(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
-    log.append(of(Expect::Any, identity, body)).await?;
+    let once = format!("once:{}", env.new_session_id());
+    append_reserved(&**log, id, root, &once, Draft { at: env.now(), turn: None, step: None, body }).await?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use sterna_model::{
     Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq, SessionId,
     Spawned, Stability, TurnStarted,
 };
+use sterna_tool::SharedMemory;
 
 use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
 
@@ -31,6 +32,8 @@ pub struct Parts {
     pub hooks: Option<SharedHooks>,
     /// Says how commands are confined. `None`: they are not.
     pub levels: Option<Arc<dyn Levels>>,
+    /// Remembers. `None`: nothing is kept, and no turn is reminded of anything.
+    pub memory: Option<SharedMemory>,
 }
 
 /// Which level of a sandbox this machine offers.

@@ -100,6 +100,7 @@ fn parts(world: &World, model: TestModel, tools: Vec<SharedTool>) -> Parts {
         secrets: Secrets::default(),
         hooks: None,
         levels: None,
+        memory: None,
     }
 }
 

@@ -77,6 +77,13 @@ fn frozen(
 }
 
 /// A connection that only reads.
+/// Whether there is a log of notes and grants. One that cannot be looked for may be there.
+pub fn holds_reserved(connection: &Connection) -> bool {
+    // All that begins with `sterna:`, by the index of names.
+    let query = "SELECT EXISTS (SELECT 1 FROM sessions WHERE name >= 'sterna:' AND name < 'sterna;')";
+    connection.query_row(query, [], |row| row.get(0)).unwrap_or(true)
+}
+
 pub fn open_reader(dir: &Path, busy: Duration) -> Result<Connection, LogError> {
     connect(dir, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX, busy)
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use sterna_blobs::{LocalBlobs, LocalWriter};
 use sterna_log::{
     Append, Batch, BlobWriter, Blobs, Fence, Filter, Head, Hit, KeyEntry, KeyReceipt, Lease, LeaseRequest,
-    Log, LogError, Owner, Page, Receipt, Sealed, SessionRow, digest, input_id,
+    Log, LogError, Owner, Page, Receipt, Sealed, SessionRow, digest, input_id, is_reserved,
 };
 use sterna_model::{BlobRef, Body, Digest, Millis, Seq, SessionId};
 
@@ -75,6 +76,8 @@ struct Inner {
     files: LocalBlobs,
     pool: Pool,
     writer: Result<Writer, ReadOnly>,
+    /// There was no reserved log when the store was opened, and nobody has asked since.
+    none_reserved: AtomicBool,
 }
 
 impl SqliteStore {
@@ -83,6 +86,7 @@ impl SqliteStore {
     /// Errors: `ReadOnly`, `Refused` (a network file system), `Damaged`, `Newer`, `DiskFull`.
     pub fn open(dir: &Path, options: Options) -> Result<Self, LogError> {
         let (connection, read_only) = schema::open(dir, &options)?;
+        let none_reserved = AtomicBool::new(!schema::holds_reserved(&connection));
         let dir = dir.to_owned();
         let files = LocalBlobs::open(dir.join("blobs"));
         let writer = match read_only {
@@ -90,7 +94,7 @@ impl SqliteStore {
             None => Ok(Writer::start(connection, dir.clone())?),
         };
         let pool = Pool::new(dir.clone(), files.clone(), options.busy, options.readers);
-        Ok(Self { inner: Arc::new(Inner { dir, files, pool, writer }) })
+        Ok(Self { inner: Arc::new(Inner { dir, files, pool, writer, none_reserved }) })
     }
 
     /// Why the store is open for reading only, if it is.
@@ -192,6 +196,9 @@ impl SqliteStore {
 #[async_trait]
 impl Log for SqliteStore {
     async fn append(&self, append: Append) -> Result<Receipt, LogError> {
+        if is_reserved(&append.session) {
+            self.inner.none_reserved.store(false, Ordering::Release);
+        }
         let settles = append.records.iter().any(|draft| settles(&draft.body));
         let mut refers = refers(append.records.iter().map(|draft| &draft.body));
         let batch = Batch::prepare(append)?;
@@ -206,6 +213,11 @@ impl Log for SqliteStore {
             tables.append(&batch)
         })
         .await
+    }
+
+    /// What was so when the store was opened is said once: others write too.
+    fn may_hold_reserved(&self) -> bool {
+        !self.inner.none_reserved.swap(false, Ordering::AcqRel)
     }
 
     async fn read(&self, session: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
@@ -384,6 +396,7 @@ fn settles(body: &Body) -> bool {
         | Body::GrantGiven { .. }
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
+        | Body::Memory(_)
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
         | Body::Compacted(_)

@@ -4,6 +4,7 @@
 //! tokio, files, sockets or a session's log.
 
 mod cancel;
+mod memory;
 mod reader;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
 use futures::future::BoxFuture;
+pub use memory::{
+    Memory, MemoryAccess, MemoryError, MemoryPlace, NewNote, PastEntry, PastHit, Remembered, SharedMemory,
+};
 pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
@@ -196,6 +200,8 @@ pub struct ToolContext {
     pub confine: Arc<Confine>,
     /// The answers of a person, when the call comes back from `ToolReturn::Ask`.
     pub answers: Option<Vec<String>>,
+    /// What is remembered. `None`: it is off.
+    pub memory: Option<MemoryAccess>,
     /// How the child's turn ended, when the call comes back from a `ToolReturn::Child` that waits.
     pub ended: Option<Arc<ChildEnd>>,
 }
@@ -293,6 +299,8 @@ pub struct ToolDone {
     pub took_ms: Option<u64>,
     /// Files that the model is shown beside the output, 20 at most. Their blobs are kept already.
     pub attachments: Vec<Attachment>,
+    /// Where the output comes from, when only the call itself could tell that it is text of strangers.
+    pub origin: Option<String>,
 }
 
 impl ToolDone {

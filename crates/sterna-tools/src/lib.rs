@@ -29,6 +29,7 @@ mod pdf;
 mod plan_mode;
 mod read;
 mod recall;
+mod remember;
 mod request_permission;
 mod sandbox;
 mod schema;
@@ -101,6 +102,11 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
     tools
 }
 
+/// The tools that keep notes and take them back: for a host that remembers.
+pub fn for_memory() -> Vec<SharedTool> {
+    vec![Arc::new(remember::Forget::new()), Arc::new(remember::Remember::new())]
+}
+
 /// The tools that find and call those that are shown by name only: for a session that has such tools.
 pub fn for_deferred() -> Vec<SharedTool> {
     vec![Arc::new(call_tool::CallTool::new()), Arc::new(tool_search::ToolSearch::new())]
@@ -117,6 +123,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "context",
             "edit",
             "enter_plan",
+            "forget",
             "glob",
             "grep",
             "job_kill",
@@ -125,6 +132,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "notebook_edit",
             "read",
             "recall",
+            "remember",
             "request_permission",
             "shell",
             "shell_input",

@@ -120,7 +120,7 @@ mod tests {
             ("list", "depth hidden limit path"),
             ("notebook_edit", "after cell op! path! source type"),
             ("read", "limit offset pages path!"),
-            ("recall", "limit offset query ref"),
+            ("recall", "in limit offset query ref"),
             ("request_permission", "filesystem network reason! scope"),
             ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
             ("shell_input", "close job! text! wait_ms"),

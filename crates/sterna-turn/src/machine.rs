@@ -79,6 +79,7 @@ impl TurnMachine {
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
+            | Body::Memory(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Rewound(rewound) if rewound.conversation => {

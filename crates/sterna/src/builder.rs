@@ -18,7 +18,7 @@ use sterna_runtime::{
 };
 use sterna_shell::shim::{Helper, Shims};
 use sterna_sqlite::SqliteStore;
-use sterna_tool::SharedTool;
+use sterna_tool::{SharedMemory, SharedTool};
 use sterna_tools::Sandboxes;
 
 use crate::config::Settings;
@@ -26,7 +26,7 @@ use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
-use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, secrets_of};
+use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +81,8 @@ pub struct Builder {
     settings: Option<Settings>,
     places: Option<Places>,
     checkpoints: Option<bool>,
+    memory: Option<bool>,
+    own_memory: Option<SharedMemory>,
     instructions: bool,
     trusted: bool,
     hooks: Vec<Listening>,
@@ -124,6 +126,8 @@ impl Sterna {
             settings: None,
             places: None,
             checkpoints: None,
+            memory: None,
+            own_memory: None,
             instructions: true,
             trusted: false,
             hooks: Vec::new(),
@@ -410,6 +414,19 @@ impl Builder {
         self
     }
 
+    /// Whether notes are kept and found again, by the tools `remember`, `forget` and `recall` and at the beginning of
+    /// turns. On by default.
+    pub fn memory(mut self, on: bool) -> Self {
+        self.memory = Some(on);
+        self
+    }
+
+    /// The host's own memory instead of the one in the store.
+    pub fn own_memory(mut self, memory: SharedMemory) -> Self {
+        self.own_memory = Some(memory);
+        self
+    }
+
     /// The person trusts the files of the workspace: its instructions are not labelled as a stranger's.
     pub fn trusted(mut self, trusted: bool) -> Self {
         self.trusted = trusted;
@@ -521,10 +538,13 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
+        let remembers = self.memory.or(settings.memory).unwrap_or(true);
         let builtin = if self.builtin_tools {
             let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
             let web = settings.web.of_tools(&get);
-            sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web })
+            let mut builtin = sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web });
+            builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
+            builtin
         } else {
             Vec::new()
         };
@@ -614,7 +634,11 @@ impl Builder {
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
         let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets };
+        let own = self.own_memory;
+        let memory = remembers
+            .then(|| own.map_or_else(|| memory_of(&settings, log.clone(), secrets.clone()), Ok))
+            .transpose()?;
+        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets, memory };
         let runtime = Runtime::new(parts);
         Ok(Sterna { runtime, config: Arc::new(config), router })
     }

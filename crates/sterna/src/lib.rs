@@ -27,6 +27,7 @@ pub mod instructions;
 mod local;
 #[cfg(feature = "mcp")]
 pub mod mcp;
+mod memory;
 pub mod places;
 mod policy;
 mod repository;
@@ -45,6 +46,7 @@ pub use env::SystemEnv;
 pub use error::Error;
 pub use hooks::HookSettings;
 pub use local::LocalModel;
+pub use memory::memory_of;
 pub use policy::{Explained, PolicyOf, PolicyView};
 pub use repository::git_suspect;
 pub use router::Router;

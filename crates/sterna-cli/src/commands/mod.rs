@@ -9,6 +9,7 @@ pub mod context;
 pub mod doctor;
 #[cfg(feature = "mcp")]
 pub mod mcp;
+pub mod memory;
 pub mod models;
 pub mod policy;
 pub mod ps;

@@ -230,7 +230,8 @@ impl Text {
             | EventKind::LimitReached { .. }
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
-            | EventKind::GrantRevoked { .. } => {}
+            | EventKind::GrantRevoked { .. }
+            | EventKind::MemoryChanged { .. } => {}
         }
     }
 

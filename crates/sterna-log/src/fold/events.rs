@@ -2,9 +2,9 @@
 
 use sterna_model::{
     Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
-    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, ModelOutcome, ParentRef, Part, ProviderFailure,
-    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text,
-    dollars, input_text, placeholders,
+    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef, MemoryScope,
+    MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
+    SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
 };
 
 use super::Folded;
@@ -352,6 +352,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         Body::GrantRevoked { content, by } => {
             vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
         }
+        Body::Memory(change) => vec![memory(change)],
         Body::TodoSet { .. } => vec![todo(folded)],
         Body::CheckpointTaken(taken) => vec![EventKind::CheckpointTaken {
             manifest: taken.manifest.to_string(),
@@ -391,6 +392,25 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             by: rewound.by.clone(),
         }],
     }
+}
+
+fn memory(change: &MemoryChange) -> EventKind {
+    let of = |id: &String| MemoryRef { id: id.clone(), name: None, scope: None };
+    let named = |id: &String, name: &String, scope: MemoryScope| MemoryRef {
+        id: id.clone(),
+        name: Some(name.clone()),
+        scope: Some(scope),
+    };
+    let (change, notes) = match change {
+        MemoryChange::Kept(note) => (MemoryWord::Kept, vec![named(&note.id, &note.name, note.scope)]),
+        MemoryChange::Forgotten { ids, .. } => (MemoryWord::Forgotten, ids.iter().map(of).collect()),
+        MemoryChange::Used { ids } => (MemoryWord::Used, ids.iter().map(of).collect()),
+        MemoryChange::Recalled { notes } => {
+            let notes = notes.iter().map(|note| named(&note.id, &note.name, note.scope));
+            (MemoryWord::Recalled, notes.collect())
+        }
+    };
+    EventKind::MemoryChanged { change, notes }
 }
 
 fn child_started(call_id: String, turn: &ChildTurn, background: bool) -> EventKind {

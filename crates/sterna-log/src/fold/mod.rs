@@ -2,10 +2,12 @@
 
 mod events;
 mod ledger;
+mod notes;
 mod world;
 
 pub use events::correlation;
 pub use ledger::{Ledger, LedgerRow, Source, Sum};
+pub use notes::{Note, Notes, name_key};
 use std::collections::BTreeSet;
 
 use sterna_model::{Event, Record, ResultEvent, SessionId, TurnCommitted, TurnNo, TurnOutcome};

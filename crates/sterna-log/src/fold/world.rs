@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sterna_model::{
     Body, Checked, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope,
-    NanoUsd, Part, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus, ToolCall, ToolStatus, WaitOn,
+    MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus,
+    ToolCall, ToolStatus, WaitOn,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -25,6 +26,10 @@ pub struct World {
     pub turn_denials: Vec<Denial>,
     /// Why the last final answer did not fit the turn's output schema.
     pub schema_errors: Vec<String>,
+    /// Notes that the turn was reminded of when it began.
+    pub recalled: Vec<RecalledNote>,
+    /// Notes of its own were kept in this log at some time.
+    pub has_notes: bool,
     /// Calls of the last answer, to name those that were refused.
     calls: Vec<ToolCall>,
     /// The record that gave each of `grants`; 0 for those of shared history.
@@ -66,6 +71,7 @@ impl World {
                 self.turn_changed.clear();
                 self.turn_denials.clear();
                 self.schema_errors.clear();
+                self.recalled.clear();
                 self.keep_grants(|grant, _| grant.scope != GrantScope::Turn);
             }
             Body::Outcome(outcome) => match &outcome.result {
@@ -105,6 +111,11 @@ impl World {
                 gone.into_iter().for_each(|id| self.set(Before::Todo(id, None)));
                 items.iter().for_each(|item| self.todo(item));
             }
+            Body::Memory(change) => match &**change {
+                MemoryChange::Recalled { notes } => self.recalled.clone_from(notes),
+                MemoryChange::Kept(_) => self.has_notes = true,
+                MemoryChange::Forgotten { .. } | MemoryChange::Used { .. } => {}
+            },
             Body::WaitOpened(opened) => {
                 if let WaitOn::Child(turn) = &opened.on {
                     self.child(&ChildRef { turn: turn.clone(), background: false });

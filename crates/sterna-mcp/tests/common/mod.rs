@@ -120,6 +120,7 @@ impl World {
             env: Arc::new(BTreeMap::new()),
             confine: Arc::default(),
             answers: None,
+            memory: None,
             ended: None,
         }
     }

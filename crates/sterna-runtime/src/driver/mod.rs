@@ -8,6 +8,7 @@ mod follow;
 mod handle;
 mod hooks;
 mod ladder;
+mod memory;
 mod people;
 mod prefix;
 mod stage;
@@ -24,8 +25,8 @@ use sterna_context::{Loaded, Prompt};
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, Millis, OnAsk, ResultEvent, Ruling, Seq,
-    SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
+    Ruling, Seq, SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -475,7 +476,7 @@ impl Driver {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
             Next::Start { turn, inputs } => {
-                self.start_turn(turn, inputs)?;
+                self.start_turn(turn, inputs).await?;
                 Ok(Flow::Again)
             }
             Next::Effects(effects) => {
@@ -502,7 +503,7 @@ impl Driver {
         }
     }
 
-    fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
+    async fn start_turn(&mut self, turn: TurnNo, inputs: Vec<Seq>) -> Result<(), RuntimeError> {
         let first = inputs.first().copied().unwrap_or_default();
         let recorded = self.state.given(first).cloned();
         if let Some(config) = self.configs.remove(&first) {
@@ -517,8 +518,15 @@ impl Driver {
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
             given.mode = mode;
         }
+        let recalled = self.remind(turn, &given.root, &inputs).await;
         let started = turn_started(given, inputs, self.rt.parts.env.now());
-        self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))
+        self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))?;
+        match recalled {
+            notes if notes.is_empty() => Ok(()),
+            notes => {
+                self.stage_at(Some(turn), None, Body::Memory(Box::new(MemoryChange::Recalled { notes })))
+            }
+        }
     }
 
     async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {

@@ -710,6 +710,7 @@ impl Driver {
             env: child_env,
             confine: Arc::default(),
             answers,
+            memory: self.memory_access(&turn),
             ended,
         };
         Some((context, after, cancel))

@@ -175,12 +175,13 @@ pub fn progress(
 }
 
 async fn finished(done: ToolDone, blobs: &SharedBlobs, after: &After) -> ToolOutcome {
-    let ToolDone { output, budget, facts, failed, took_ms: _, mut attachments } = done;
+    let ToolDone { output, budget, facts, failed, took_ms: _, mut attachments, origin } = done;
     attachments.truncate(MAX_FILES);
+    let origin = after.origin.clone().or(origin);
     let ViewBudget { bytes, lines, head_percent } = budget;
     let mut flags = Vec::new();
     let mut look = |text: &str| {
-        if after.origin.is_some() {
+        if origin.is_some() {
             let new = injections(text).into_iter().filter(|flag| !flags.contains(flag));
             let new: Vec<String> = new.collect();
             flags.extend(new);
@@ -214,7 +215,7 @@ async fn finished(done: ToolDone, blobs: &SharedBlobs, after: &After) -> ToolOut
         }
     };
     let status = if failed { ToolStatus::Failed } else { ToolStatus::Ok };
-    let untrusted = after.origin.clone().map(|origin| Box::new(Untrusted { origin, flags }));
+    let untrusted = origin.clone().map(|origin| Box::new(Untrusted { origin, flags }));
     ToolOutcome { status, view, full, facts, started_at: 0, duration_ms: 0, untrusted, attachments }
 }
 

@@ -1,8 +1,8 @@
 //! A record's body without its secrets: the one place that all of them pass before they are folded and kept.
 
 use sterna_model::{
-    Body, EffectResult, Fact, HookRan, InputPart, ModelOutcome, Part, Question, Reasoning, Ruling, TodoItem,
-    ToolOutcome, WaitOn,
+    Body, EffectResult, Fact, HookRan, InputPart, MemoryChange, ModelOutcome, Part, Question, Reasoning,
+    Ruling, TodoItem, ToolOutcome, WaitOn,
 };
 use sterna_secrets::Scoped;
 
@@ -64,6 +64,16 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         Body::TodoSet { items, .. } => items.iter_mut().for_each(|item| todo(item, secrets)),
         Body::CheckpointMissed { why, .. } => text(why),
         Body::HookRan(ran) => hook(ran, secrets),
+        Body::Memory(change) => match &mut **change {
+            MemoryChange::Kept(note) => {
+                [&mut note.name, &mut note.text].into_iter().for_each(text);
+                note.tags.iter_mut().chain(&mut note.aliases).for_each(text);
+            }
+            MemoryChange::Recalled { notes } => {
+                notes.iter_mut().flat_map(|note| [&mut note.name, &mut note.text]).for_each(text);
+            }
+            MemoryChange::Forgotten { .. } | MemoryChange::Used { .. } => {}
+        },
         Body::SessionOpened(_)
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }

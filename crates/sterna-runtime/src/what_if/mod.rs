@@ -1,6 +1,7 @@
 //! What-if: a session lived again from one of its records, with another model, prompt or limit. What is recorded answers
 //! until the first divergence; nothing is written to the session that was recorded.
 
+mod memory;
 mod play;
 mod recorded;
 mod report;
@@ -16,8 +17,9 @@ use sterna_model::{
     Body, Delivery, Draft, HookRan, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText, Seq,
     SessionId, TurnNo, TurnStarted,
 };
-use sterna_tool::SharedTool;
+use sterna_tool::{SharedMemory, SharedTool};
 
+use self::memory::PlayedMemory;
 use self::play::{Clock, ORIGIN, Play, PlayedHooks, PlayedModel, PlayedTool};
 use self::recorded::{Recorded, RecordedTurn};
 pub use self::report::{CallSide, Cost, Ending, StepPair, StepSide};
@@ -329,7 +331,14 @@ impl NewRun<'_> {
             secrets: self.parts.secrets.clone(),
             hooks: self.hooks(),
             levels: self.parts.levels.clone(),
+            memory: self.reminders(),
         })
+    }
+
+    /// What the recorded turns were reminded of. What a new turn would remember is nobody's: it is no memory otherwise.
+    fn reminders(&self) -> Option<SharedMemory> {
+        let told = PlayedMemory::of(self.recorded.records.iter().map(|(_, record)| record));
+        told.map(|told| Arc::new(told) as SharedMemory)
     }
 
     /// What hooks said in the record, if there were any.

@@ -411,6 +411,7 @@ fn again(outcome: ToolOutcome) -> Result<ToolReturn, ToolError> {
             failed: status == ToolStatus::Failed,
             took_ms: Some(duration_ms),
             attachments,
+            origin: None,
         })),
         status => Err(ToolError { status, message: view }),
     }

@@ -298,6 +298,7 @@ impl World {
             secrets: Secrets::default(),
             hooks: None,
             levels: None,
+            memory: None,
         };
         Self { log, env, model, runtime: Runtime::new(parts), tools }
     }

@@ -76,6 +76,7 @@ impl People {
             secrets: sterna_runtime::Secrets::default(),
             hooks: None,
             levels: None,
+            memory: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),

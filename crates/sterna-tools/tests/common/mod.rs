@@ -26,6 +26,7 @@ pub struct World {
     pub attempt: u32,
     pub cancel: Cancel,
     pub answers: Option<Vec<String>>,
+    pub memory: Option<sterna_tool::MemoryAccess>,
     pub progress: Arc<dyn Fn(String) + Send + Sync>,
 }
 
@@ -43,6 +44,7 @@ impl World {
             attempt: 1,
             cancel: Cancel::new(),
             answers: None,
+            memory: None,
             progress: Arc::new(|_| {}),
         }
     }
@@ -140,6 +142,7 @@ impl World {
             env: Arc::new(BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())])),
             confine: Arc::default(),
             answers: self.answers.clone(),
+            memory: self.memory.clone(),
             ended: None,
         }
     }

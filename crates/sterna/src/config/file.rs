@@ -90,6 +90,11 @@ struct ConfigFile {
     secrets: Option<Secrets>,
     /// Whether the workspace is kept before a step that may write in it, for `sterna rewind`; true by default.
     checkpoints: Option<bool>,
+    /// Whether notes are kept, and recalled when a turn begins; on by default.
+    memory: Option<OnOff>,
+    /// `provider/model` of an OpenAI-compatible endpoint that makes the vectors by which notes are found; by their
+    /// spelling alone by default, without a network.
+    memory_embedder: Option<String>,
     /// How sessions get their titles.
     title: Option<TitleWord>,
     policy: Option<Policy>,
@@ -145,6 +150,13 @@ enum SandboxWord {
     Landlock,
     Bubblewrap,
     Required,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum OnOff {
+    On,
+    Off,
 }
 
 #[derive(JsonSchema)]

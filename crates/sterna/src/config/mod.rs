@@ -66,6 +66,10 @@ pub struct Settings {
     pub secrets: SecretsWish,
     /// Whether the workspace is kept before effects that may write in it.
     pub checkpoints: Option<bool>,
+    /// Whether notes are kept and recalled.
+    pub memory: Option<bool>,
+    /// What makes the vectors by which notes are found; `None`: spelling alone, without a network.
+    pub memory_embedder: Option<Route>,
     /// Built-in providers and those of the files, by name.
     pub providers: BTreeMap<String, ProviderSettings>,
     pub local: LocalSettings,

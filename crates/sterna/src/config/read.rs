@@ -41,6 +41,8 @@ pub(super) const KEYS: &[&str] = &[
     "sandbox",
     "secrets",
     "checkpoints",
+    "memory",
+    "memory_embedder",
     "title",
     "policy",
     "providers",
@@ -50,7 +52,8 @@ pub(super) const KEYS: &[&str] = &[
     "hooks",
 ];
 /// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
-const OWN_KEYS: &[&str] = &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints"];
+const OWN_KEYS: &[&str] =
+    &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints", "memory_embedder"];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
@@ -213,6 +216,11 @@ impl Reader<'_> {
                 settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);
             }
             "checkpoints" => settings.checkpoints = Some(node.flag()?),
+            "memory" => settings.memory = Some(node.word(&[("on", true), ("off", false)])?),
+            "memory_embedder" => {
+                let route = node.filled()?.parse().map_err(|error| node.error(error))?;
+                settings.memory_embedder = Some(route);
+            }
             // The only way that is built: the first words of the first input.
             "title" => node.word(&[("words", ())])?,
             // Tables are not plain; `KEYS` holds nothing else.

@@ -53,6 +53,8 @@ impl Settings {
             self.row("secrets.extra", json!(self.secrets.extra)),
             self.row("secrets.allow", json!(self.secrets.allow)),
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
+            self.row("memory", json!(if self.memory.unwrap_or(true) { "on" } else { "off" })),
+            self.row("memory_embedder", json!(self.memory_embedder)),
             self.row("title", json!("words")),
         ];
         let of_tools = self.in_doubt_of.iter();

@@ -54,6 +54,8 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         secrets: Secrets::default(),
         hooks: None,
         levels: sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>),
+        // What the record was reminded of is in the record.
+        memory: None,
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
 }

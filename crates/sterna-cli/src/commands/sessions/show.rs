@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sterna_log::fold::Folded;
 use sterna_log::read_history;
-use sterna_model::{Event, EventKind, SessionId, ToolStatus};
+use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, SessionId, ToolStatus};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -159,6 +159,7 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
+        EventKind::MemoryChanged { change, notes } => dim(remembered(*change, notes)),
         EventKind::CheckpointTaken { files, skipped, skipped_names, .. } => {
             let missed = match skipped {
                 0 => String::new(),
@@ -236,4 +237,19 @@ fn tool_ended(
         text.push('\n');
     }
     text
+}
+
+/// `recalled port (project)`
+fn remembered(change: MemoryWord, notes: &[MemoryRef]) -> String {
+    let verb = match change {
+        MemoryWord::Kept => "remembered",
+        MemoryWord::Forgotten => "forgot",
+        MemoryWord::Used => "used",
+        MemoryWord::Recalled => "recalled",
+    };
+    let of = |note: &MemoryRef| match (&note.name, note.scope) {
+        (Some(name), Some(scope)) => format!("{} ({scope})", one_line(name, 60)),
+        _ => one_line(&note.id, 60),
+    };
+    format!("{verb} {}", notes.iter().map(of).collect::<Vec<_>>().join(", "))
 }
