@@ -52,6 +52,8 @@ pub enum Command {
     Compact(commands::compact::CompactArgs),
     /// Lets a folder's own configuration, hooks, servers and skills count, as they are now
     Trust(commands::trust::TrustArgs),
+    /// Skills, prompt files and agents: lists, shows and checks them
+    Skills(commands::skills::SkillsArgs),
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),

@@ -26,6 +26,8 @@ use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
+use crate::skills::{Catalogue, Shelf};
+use crate::trust::Project;
 use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, secrets_of};
 
 /// A running Sterna. Cheap to clone.
@@ -34,6 +36,7 @@ pub struct Sterna {
     runtime: Runtime,
     config: Arc<TurnConfig>,
     router: Option<Arc<Router>>,
+    shelf: Arc<Shelf>,
 }
 
 /// Where sessions are kept.
@@ -83,6 +86,8 @@ pub struct Builder {
     checkpoints: Option<bool>,
     instructions: bool,
     trusted: bool,
+    project: Option<Arc<Project>>,
+    skills: bool,
     hooks: Vec<Listening>,
     mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
@@ -126,6 +131,8 @@ impl Sterna {
             checkpoints: None,
             instructions: true,
             trusted: false,
+            project: None,
+            skills: true,
             hooks: Vec::new(),
             mode_of_session: true,
             notice: Arc::new(|_| {}),
@@ -167,6 +174,11 @@ impl Sterna {
             None if wish.is_strict() => Err("commands cannot be confined without a helper program".into()),
             None => Ok(Sandbox::None),
         }
+    }
+
+    /// Where skills, prompt files and agents stand that count here.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
@@ -422,6 +434,18 @@ impl Builder {
         self
     }
 
+    /// A project whose files somebody trusts, as they were read: its skills, prompt files and agents count.
+    pub fn project(mut self, project: Arc<Project>) -> Self {
+        self.project = Some(project);
+        self
+    }
+
+    /// Reads no skills, prompt files and agents: neither the user's nor those of the project.
+    pub fn without_skills(mut self) -> Self {
+        self.skills = false;
+        self
+    }
+
     /// Called with what takes long, such as starting the local model.
     pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notice = Arc::new(notice);
@@ -521,10 +545,20 @@ impl Builder {
             sections.retain(|held| held.name != section.name);
             sections.push(section);
         }
+        let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
+        let shelf = if self.skills {
+            crate::skills::shelf(&places.config, self.project.as_deref())
+        } else {
+            Shelf::default()
+        };
+        let shelf = Arc::new(shelf);
         let builtin = if self.builtin_tools {
             let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
             let web = settings.web.of_tools(&get);
-            sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web })
+            let named = names.as_ref().is_some_and(|names| names.iter().any(|name| name == SKILL));
+            let skills = (named || shelf.has_skills()).then(|| shelf.clone());
+            let agents = crate::skills::agents(&shelf, &self.notice);
+            sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web, skills, agents })
         } else {
             Vec::new()
         };
@@ -544,7 +578,6 @@ impl Builder {
             extra.extend(sterna_tools::for_deferred());
         }
         let tools = Toolbox::new(builtin.into_iter().chain(extra).chain(self.tools));
-        let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
         let names = match names {
             Some(names) => {
                 more.retain(|of| names.contains(&of.tool.spec().name));
@@ -574,9 +607,15 @@ impl Builder {
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
         let trusted = self.trusted;
+        let catalogue = Catalogue::new(shelf.clone(), self.notice);
         let of_turn: TurnSections = Arc::new(move |turn| {
             let (root, cwd) = (Path::new(&turn.root), Path::new(&turn.cwd));
-            instructions.as_ref().map(|read| read.sections(root, cwd, trusted)).unwrap_or_default()
+            let read = instructions.as_ref().map(|read| read.sections(root, cwd, trusted));
+            let mut sections = read.unwrap_or_default();
+            if turn.tools.iter().any(|name| name == SKILL) {
+                sections.extend(catalogue.sections());
+            }
+            sections
         });
         let config = TurnConfig {
             route,
@@ -616,7 +655,7 @@ impl Builder {
         let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs);
         let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets };
         let runtime = Runtime::new(parts);
-        Ok(Sterna { runtime, config: Arc::new(config), router })
+        Ok(Sterna { runtime, config: Arc::new(config), router, shelf })
     }
 }
 
@@ -648,6 +687,9 @@ fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>
         None => env,
     }
 }
+
+/// The tool that loads skills.
+const SKILL: &str = "skill";
 
 type Opened = Result<(SharedLog, SharedBlobs), Error>;
 

@@ -32,6 +32,7 @@ mod router;
 mod sandbox;
 mod secrets;
 mod session;
+pub mod skills;
 mod tool_fn;
 pub mod trust;
 mod what_if;

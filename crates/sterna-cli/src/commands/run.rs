@@ -17,6 +17,7 @@ use crate::point::Point;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::slash;
 use crate::spools;
 
 /// Where the turn goes.
@@ -50,9 +51,14 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let may_ask = !args.json && setup::has_person(&cx);
     let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), may_ask).await?;
     setup::ready(&sterna)?;
+    let mut config = sterna.turn_config().clone();
+    let text = match slash::expand(&cx, &sterna, &text, &[])? {
+        Some(expansion) => slash::apply(expansion, &mut config)?,
+        None => text,
+    };
     let person = (may_ask && args.turn.on_ask.is_none()).then(|| Person::new(None));
     let session = open(sterna.runtime(), pick).await?;
-    let accepted = submit(sterna.runtime(), session, args.key, text, sterna.turn_config().clone()).await?;
+    let accepted = submit(sterna.runtime(), session, args.key, text, config).await?;
     let mut out = Output::of(&cx, args.json);
     let (session, input) = (&accepted.session, accepted.input);
     let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
