@@ -101,7 +101,7 @@ fn a_tool_has_a_ruling_of_its_own() {
     assert_eq!(wrong.code, 2, "{wrong:?}");
     let said = "config.toml:3: `in_doubt_of` names the tool `shel`, which there is not";
     assert!(wrong.err.contains(said), "{wrong:?}");
-    assert!(wrong.err.contains("hint: tools are apply_patch, ask_user, edit, "), "{wrong:?}");
+    assert!(wrong.err.contains("hint: tools are agent, apply_patch, ask_user, "), "{wrong:?}");
 }
 
 #[test]

@@ -124,8 +124,8 @@ fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
     let done = go(&world);
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(!world.work().join("evil").exists());
-    assert!(done.err.contains(".sterna/hooks.json is not used"), "{}", done.err);
-    assert!(done.err.contains("fire when compaction is built"), "{}", done.err);
+    assert!(done.err.contains("nobody has trusted them yet"), "{}", done.err);
+    assert!(done.err.contains("fire when a hook of compaction is built"), "{}", done.err);
 }
 
 #[test]

@@ -107,11 +107,13 @@ async fn call(tool: &McpTool, cwd: &std::path::Path) -> Result<String, String> {
             env: Default::default(),
             confine: Arc::default(),
             answers: answers.take(),
+            ended: None,
+            session: Arc::new(sterna_tool::NoSession),
         };
         match tool.call(cx, args.clone()).await.map_err(|error| error.message)? {
             ToolReturn::Done(done) => return Ok(format!("{:?}", done.output)),
             ToolReturn::Ask(questions) => answers = Some(vec![String::new(); questions.len()]),
-            other @ (ToolReturn::EnterPlan | ToolReturn::Plan { .. }) => return Err(format!("{other:?}")),
+            other => return Err(format!("{other:?}")),
         }
     }
     Err("it asks and asks".into())

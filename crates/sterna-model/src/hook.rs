@@ -192,8 +192,8 @@ impl HookEvent {
             | Self::SessionRestored
             | Self::Interrupt => Ok(HookPower::Watches),
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::PreCompact | Self::PostCompact => Err("compaction"),
-            Self::SubagentStart | Self::SubagentStop => Err("sub-agents"),
+            Self::PreCompact | Self::PostCompact => Err("a hook of compaction"),
+            Self::SubagentStart | Self::SubagentStop => Err("a hook of agents"),
             Self::FrameOpened => Err("frames"),
             Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("MCP"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),

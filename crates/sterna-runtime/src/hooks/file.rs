@@ -261,6 +261,6 @@ mod tests {
         let value = file("PreCompact", json!({"type": "command", "command": "x"}));
         let (specs, notices) = read_hooks(&value, Dialect::Own).unwrap();
         assert_eq!((specs.len(), notices.len()), (1, 1));
-        assert_eq!(notices[0], "PreCompact: its hooks load, and fire when compaction is built");
+        assert_eq!(notices[0], "PreCompact: its hooks load, and fire when a hook of compaction is built");
     }
 }

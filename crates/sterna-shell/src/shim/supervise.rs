@@ -126,6 +126,11 @@ impl<'a> Supervisor<'a> {
         let (ask, mut kills) = mpsc::channel::<Kill>(1);
         let time_limit = self.plan.time_limit_ms.map(|limit| self.began + Duration::from_millis(limit));
         let grace = Duration::from_millis(self.plan.grace_ms);
+        // A program may close its ends before it ends: were ours gone with them, the system would hang it up.
+        let _terminal = match &output {
+            Outlet::Terminal(terminal) => Some(terminal.clone()),
+            Outlet::Pipe(_) => None,
+        };
         let mut output = Some(output);
         let mut buffer = Vec::with_capacity(CHUNK_BYTES);
         let mut status: Option<io::Result<ExitStatus>> = None;

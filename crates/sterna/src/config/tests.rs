@@ -128,9 +128,9 @@ allow = ["corp-000000"]
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 28),
-        rule(Decision::Deny, "Shell(rm *)", 29),
-        rule(Decision::Deny, "Write(secrets/**)", 29),
+        rule(Decision::Allow, "Shell(cargo test *)", 30),
+        rule(Decision::Deny, "Shell(rm *)", 31),
+        rule(Decision::Deny, "Write(secrets/**)", 31),
     ];
     assert_eq!(settings.rules, rules);
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
