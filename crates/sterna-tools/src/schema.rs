@@ -108,6 +108,7 @@ mod tests {
     fn the_arguments_are_those_that_are_promised() {
         // Names in the order of the alphabet; `!` marks what is required.
         let promised = [
+            ("agent", "background id max_steps op! task text timeout_s tools type"),
             ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
             ("context", ""),
