@@ -23,7 +23,7 @@ pub fn expand(
     };
     let known = sterna.shelf().slash_names();
     let near = nearest(&name, known.iter().map(|(name, _)| name.as_str()).chain(builtin.iter().copied()));
-    let failure = Failure::usage(format!("there is no skill or command /{}", one_line(&name, 40)));
+    let failure = Failure::usage(format!("there is no command /{}", one_line(&name, 40)));
     let untrusted = matches!(cx.trust, Trust::Untrusted { .. });
     Err(match near.as_slice() {
         [] if untrusted => {

@@ -67,13 +67,14 @@ fn the_model_loads_a_skill_and_a_person_runs_one() {
     }
     let unknown = world.run(&["/fxi it"]);
     assert_eq!(unknown.code, 2);
-    assert!(unknown.err.contains("there is no skill or command /fxi"), "{}", unknown.err);
+    assert!(unknown.err.contains("there is no command /fxi"), "{}", unknown.err);
     assert!(unknown.err.contains("did you mean /fix?"), "{}", unknown.err);
     let chat = ["chat", "-m", "scripted:s.jsonl"];
     let talked = world.with_stdin(&chat, b"/skills\n/go home\n/modle\n");
     assert!(talked.out.contains("done"), "{talked:?}");
     assert!(
-        talked.err.contains("/fix  mending") && talked.err.contains("did you mean /model?"),
+        talked.err.contains("/fix  mending")
+            && talked.err.contains("there is no command /modle\nhint: did you mean /mode or /model?"),
         "{talked:?}"
     );
 }
@@ -143,13 +144,24 @@ fn skills_of_a_project_count_when_it_is_trusted() {
 fn an_agent_of_a_file_is_started_with_its_prompt_and_tools() {
     let spawn = json!({"calls": [{"name": "agent", "arguments": {"op": "spawn", "type": "judge", "task": "judge it"}}]});
     let inner = json!({"calls": [{"name": "write", "arguments": {"path": "made", "content": "x"}}]});
-    let world = World::new(&format!("{spawn}\n{inner}\n{{\"text\":\"judged\"}}\n{{\"text\":\"done\"}}"));
+    let world = World::new(&format!("{spawn}\n{inner}\n{{\"text\":\"judged\"}}"));
     write(&world, "home/agents/judge.md", "---\ndescription: judges\ntools: Read\n---\nJUDGEPROMPT");
-    let done = world.run(&["--mode", "bypass", "x"]);
-    assert_eq!(done.code, 0, "{}", done.err);
-    let told = shown(&world, &done);
-    assert!(told.contains("judged"), "{told}");
-    assert!(!world.work().join("made").exists());
+    let run = ["run", "-m", "scripted:s.jsonl", "--mode", "bypass", "--session", "maker", "x"];
+    let done = world.sterna(&run);
+    // Both go through the script: the child may neither spawn nor write.
+    assert_eq!((done.code, done.out.as_str()), (0, "judged\n"), "{}", done.err);
+    let log = world.sterna(&["sessions", "export", "maker"]).out;
+    let child = log.split("\"agent-").nth(1).unwrap().split('"').next().unwrap();
+    let child = format!("agent-{child}");
+    let report = world.sterna(&["context", &child, "--json"]);
+    assert!(report.out.contains("agent:judge"), "{}", report.out);
+    let ended = |session: &str| -> Vec<String> {
+        let shown = world.sterna(&["sessions", "show", session, "--json"]).out;
+        let events = shown.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let ended = events.filter(|event| event["type"] == "tool.ended");
+        ended.map(|event| event["status"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((ended("maker"), ended(&child)), (vec!["ok".into(); 2], vec!["not_available".into(); 2]));
 }
 
 #[test]
