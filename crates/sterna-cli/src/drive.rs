@@ -2,7 +2,7 @@
 //!
 //! It must never decide what the turn does. Whatever happens, the last thing it shows is a result.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -10,9 +10,10 @@ use std::time::Duration;
 use sterna::Sterna;
 use sterna_model::{
     EffectClass, Event, EventKind, GrantScope, Mode, ResultEvent, Rewrite, Ruling, Seq, SessionId,
-    StopReason, TurnNo, WaitId,
+    StopReason, TurnNo, WaitId, waiting_call,
 };
 use sterna_runtime::{Observer, Resolve, Runtime, RuntimeError, State};
+use tokio::sync::mpsc;
 
 use crate::commands::policy::grant_shown;
 use crate::edit::{Editable, in_editor};
@@ -71,6 +72,7 @@ impl Follow<'_> {
             signalled: None,
             open: VecDeque::new(),
             calls: HashMap::new(),
+            agents: Agents::default(),
         };
         watch.run(out, signals).await
     }
@@ -88,8 +90,41 @@ struct Watch<'a> {
     signalled: Option<Signal>,
     /// Who waits for a person's word.
     open: VecDeque<Open>,
-    /// The arguments of the turn's calls, as they are now.
-    calls: HashMap<String, String>,
+    /// The arguments of the turn's calls, as they are now, by session and call.
+    calls: HashMap<(SessionId, String), String>,
+    /// Agents that were started, and what they say.
+    agents: Agents,
+}
+
+/// The agents of a turn: what they ask is asked here.
+struct Agents {
+    heard: HashSet<SessionId>,
+    tell: mpsc::UnboundedSender<Event>,
+    said: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        let (tell, said) = mpsc::unbounded_channel();
+        Self { heard: HashSet::new(), tell, said }
+    }
+}
+
+impl Agents {
+    /// Listens to an agent from its beginning, until nobody wants to know.
+    fn hear(&mut self, runtime: &Runtime, child: &SessionId) {
+        if !self.heard.insert(child.clone()) {
+            return;
+        }
+        let (mut observer, tell) = (runtime.observe(child, 0), self.tell.clone());
+        tokio::spawn(async move {
+            while let Ok(event) = observer.next().await {
+                if tell.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }
 
 /// What a person said, or that they want to stop.
@@ -127,6 +162,7 @@ impl<'a> Watch<'a> {
                     }
                     Err(error) => return self.without_event(Err(error.into()), out).await,
                 },
+                Some(event) = self.agents.said.recv() => self.note(&event),
                 ended = &mut result, if settled.is_none() => {
                     settled = Some(ended);
                     late.as_mut().reset(tokio::time::Instant::now() + LAST_EVENTS);
@@ -153,11 +189,17 @@ impl<'a> Watch<'a> {
                 () = std::future::ready(()), if can_ask => {
                     if let (Some(person), Some(open)) = (self.follow.person, self.open.pop_front()) {
                         out.pause();
+                        let session = self.session_of(open.wait());
                         let arguments = match &open {
-                            Open::Approval { call_id, .. } => self.calls.get(call_id).cloned(),
+                            Open::Approval { call_id, .. } => {
+                                self.calls.get(&(session.clone(), call_id.clone())).cloned()
+                            }
                             Open::Questions { .. } | Open::Plan { .. } => None,
                         };
-                        asking = Some(Box::pin(ask(person, open, arguments, self.runtime.clone(), self.follow.session.clone())));
+                        if session != *self.follow.session {
+                            out.note(&format!("agent {session} asks:"));
+                        }
+                        asking = Some(Box::pin(ask(person, open, arguments, self.runtime.clone(), session)));
                     }
                 }
                 _ = frames.tick(), if animated => out.tick(),
@@ -181,22 +223,7 @@ impl<'a> Watch<'a> {
                 let left = self.signalled == Some(Signal::Terminate);
                 return Some(Ended { code: exit_code(&result), result, left });
             }
-            kind => {
-                match kind {
-                    EventKind::ToolProposed { call_id, arguments, .. } => {
-                        self.calls.insert(call_id.clone(), arguments.clone());
-                    }
-                    EventKind::HookRan { call_id: Some(call_id), says, .. } => {
-                        let new = says.rewrite.as_ref().map(|new| (call_id.clone(), new.arguments.clone()));
-                        self.calls.extend(new);
-                    }
-                    _ => {}
-                }
-                if let Some(closed) = Open::closed_by(kind) {
-                    self.open.retain(|open| open.wait() != closed);
-                }
-                self.open.extend(Open::of(kind));
-            }
+            _ => self.note(&event),
         }
         if event.seq > self.follow.seen || event.kind.is_live() {
             out.event(&event);
@@ -212,6 +239,33 @@ impl<'a> Watch<'a> {
             }
             _ => None,
         }
+    }
+
+    /// What an event of the turn, or of one of its agents, says of calls and of who is waited for.
+    fn note(&mut self, event: &Event) {
+        let call = |call_id: &String| (event.session.clone(), call_id.clone());
+        match &event.kind {
+            EventKind::ToolProposed { call_id, arguments, .. } => {
+                self.calls.insert(call(call_id), arguments.clone());
+            }
+            EventKind::HookRan { call_id: Some(call_id), says, .. } => {
+                let new = says.rewrite.as_ref().map(|new| (call(call_id), new.arguments.clone()));
+                self.calls.extend(new);
+            }
+            EventKind::ChildStarted { child, .. } if self.follow.person.is_some() => {
+                self.agents.hear(self.runtime, child);
+            }
+            _ => {}
+        }
+        if let Some(closed) = Open::closed_by(&event.kind) {
+            self.open.retain(|open| open.wait() != closed);
+        }
+        self.open.extend(Open::of(&event.kind));
+    }
+
+    /// The session whose call a wait belongs to: this one, or an agent's.
+    fn session_of(&self, wait: &str) -> SessionId {
+        waiting_call(wait).map_or_else(|| self.follow.session.clone(), |key| key.session)
     }
 
     async fn signal(&mut self, signal: Signal, out: &mut Output) -> Option<Ended> {
@@ -249,7 +303,7 @@ impl<'a> Watch<'a> {
     }
 
     async fn resolve(&mut self, wait: String, ruling: Ruling, grant: Option<GrantScope>, out: &mut Output) {
-        let session = self.follow.session.clone();
+        let session = self.session_of(&wait);
         match self.runtime.resolve(Resolve { session, wait, ruling, grant, by: "person".into() }).await {
             Ok(_) => {}
             Err(RuntimeError::AlreadyResolved { .. }) => out.note("somebody else has answered it already"),

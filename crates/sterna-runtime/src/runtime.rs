@@ -1,6 +1,8 @@
 //! The runtime's face: identity lives outside the run. Submit, steer, cancel, answer and observe are O(1) and never
 //! wait for a running turn.
 
+mod untaken;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -490,47 +492,6 @@ impl Runtime {
             blobs: Vec::new(),
         };
         Ok(self.0.parts.log.append(append).await?)
-    }
-
-    async fn untaken(&self, session: &SessionId, inputs: &[Seq]) -> Result<(), RuntimeError> {
-        let state = State::load(&self.0.parts.log, session).await?;
-        let waiting: HashSet<Seq> = state.machine.waiting().map(|(seq, _)| seq).collect();
-        match inputs.iter().find(|input| !waiting.contains(input)) {
-            Some(input) => Err(RuntimeError::InputTaken { session: session.clone(), input: *input }),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks that a change of waiting inputs came before a turn took them.
-    async fn was_untaken(
-        &self,
-        session: &SessionId,
-        inputs: &[Seq],
-        receipt: Receipt,
-    ) -> Result<Receipt, RuntimeError> {
-        let mut taken = None;
-        let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
-            if owner == session && sealed.record.seq < receipt.first {
-                let by = match &sealed.record.body {
-                    Body::TurnStarted(started) => &started.inputs[..],
-                    Body::InputWithdrawn { inputs, .. } => &inputs[..],
-                    Body::Intent(intent) => match &intent.what {
-                        sterna_model::Intended::Model(model) => &model.inputs[..],
-                        sterna_model::Intended::Tool(_)
-                        | sterna_model::Intended::Undo(_)
-                        | sterna_model::Intended::Compact(_) => &[],
-                    },
-                    _ => &[],
-                };
-                taken = taken.or_else(|| by.iter().find(|seq| inputs.contains(seq)).copied());
-            }
-            Ok(())
-        });
-        read.await?;
-        match taken {
-            Some(input) => Err(RuntimeError::InputTaken { session: session.clone(), input }),
-            None => Ok(receipt),
-        }
     }
 
     /// The result from the log alone, when nobody drives the session here.

@@ -1,12 +1,14 @@
 //! One turn: its phases, budgets and endings.
 
+mod children;
+
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, CallTool, Checked, ChildEnd, ChildTurn, Closed, Effect, EffectClass,
-    EffectKey, EffectKind, EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent,
-    Limits, Millis, ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure,
-    Route, Ruling, SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome,
-    TurnStarted, Usage, WaitId, WaitOn, WaitOpened, answer_text,
+    Attempt, Billed, CallModel, CallTool, Checked, Closed, Effect, EffectClass, EffectKey, EffectKind,
+    EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis,
+    ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Route, Ruling,
+    SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
+    WaitId, WaitOn, WaitOpened, answer_text,
 };
 
 use crate::batch::batches;
@@ -412,14 +414,6 @@ impl Turn {
         })
     }
 
-    /// Waits for turns of children.
-    pub fn children(&self) -> impl Iterator<Item = (&WaitId, &ChildTurn)> {
-        self.calls.iter().filter_map(|call| match &call.state {
-            CallState::Waiting { wait, child: Some(child), .. } => Some((wait, child)),
-            CallState::Waiting { child: None, .. } | CallState::Open | CallState::Ended => None,
-        })
-    }
-
     /// The first answer counts; later ones find no wait.
     pub(crate) fn wait_resolved(&mut self, wait: &WaitId, ruling: &Ruling) {
         let waiting =
@@ -445,13 +439,6 @@ impl Turn {
         if refused_approval && self.on_ask == OnAsk::Fail {
             let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
             self.end(StopReason::Denied, detail, None);
-        }
-    }
-
-    /// What a child used up is part of what its maker's turn used up.
-    pub(crate) fn child_ended(&mut self, end: &ChildEnd) {
-        for spent in &end.spent {
-            self.bill(&Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() });
         }
     }
 
@@ -626,31 +613,6 @@ impl Turn {
             }
         }
         if effects.is_empty() { Next::Wait(waits) } else { Next::Effects(effects) }
-    }
-
-    /// The first batch that is not over. While its calls wait for children, the next calls of the same tool are due
-    /// too: children work side by side.
-    fn due(&self, batches: Vec<std::ops::Range<usize>>) -> Vec<usize> {
-        let mut due: Vec<usize> = Vec::new();
-        for batch in batches {
-            let open = batch.clone().any(|i| self.calls[i].state != CallState::Ended);
-            if !open {
-                continue;
-            }
-            let name = |i: usize| &self.calls[i].call.name;
-            let same_tool = due.iter().copied().chain(batch.clone()).all(|i| name(i) == name(batch.start));
-            if !due.is_empty() && !same_tool {
-                break;
-            }
-            due.extend(batch);
-            let for_children = |i: &usize| {
-                matches!(self.calls[*i].state, CallState::Waiting { child: Some(_), .. } | CallState::Ended)
-            };
-            if !due.iter().all(for_children) {
-                break;
-            }
-        }
-        due
     }
 
     fn answered(&mut self, model: &ModelOutcome) {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use sterna_log::SharedLog;
 use sterna_log::fold::Folded;
 use sterna_model::{EffectClass, EffectKey, EventKind, GrantScope, Mode, Rewrite, Ruling, SessionId, WaitId};
-use sterna_runtime::{Resolve, RuntimeError};
+use sterna_runtime::{Resolve, RuntimeError, State};
 
 use crate::args::{ResumeArgs, TurnArgs};
 use crate::commands::resume;
@@ -192,22 +192,45 @@ async fn by_key(cx: &Context, which: WhichArgs, ruling: Ruling) -> Result<ExitCo
         return Err(Failure::usage("there is no session yet").hint("the key is of another store"));
     };
     let (session, _) = cx.quiet_runtime(store).resolve_key(&which.id, ruling, BY).await?;
-    carry_on(session, which).await
+    carry_on(cx, session, which).await
 }
 
 /// Writes the word down, and carries on.
 async fn settle(cx: &Context, which: WhichArgs, resolve: Resolve) -> Result<ExitCode, Failure> {
     let session = resolve.session.clone();
     cx.quiet_runtime(cx.store_of(&session)?).resolve(resolve).await?;
-    carry_on(session, which).await
+    carry_on(cx, session, which).await
 }
 
-async fn carry_on(session: SessionId, which: WhichArgs) -> Result<ExitCode, Failure> {
+async fn carry_on(cx: &Context, session: SessionId, which: WhichArgs) -> Result<ExitCode, Failure> {
     if which.no_drive {
         return Ok(ExitCode::SUCCESS);
     }
+    let log: SharedLog = std::sync::Arc::new(cx.store_of(&session)?);
+    let session = who_waits(&log, session).await?;
     let args = ResumeArgs { id: Some(session.to_string()), turn: TurnArgs::default(), json: which.json };
     resume::run(args).await
+}
+
+/// The session that waits for this agent, or the one that waits for that one: whoever drives it drives them all.
+async fn who_waits(log: &SharedLog, mut session: SessionId) -> Result<SessionId, Failure> {
+    loop {
+        let state = State::load(log, &session).await?;
+        let Some(spawned) = state.machine.session().and_then(|opened| opened.spawned.clone()) else {
+            return Ok(session);
+        };
+        let maker = State::load(log, &spawned.by.session).await;
+        let waits = maker.as_ref().is_ok_and(|maker| {
+            maker
+                .machine
+                .turn()
+                .is_some_and(|turn| turn.children().any(|(_, child)| child.session == session))
+        });
+        if !waits {
+            return Ok(session);
+        }
+        session = spawned.by.session;
+    }
 }
 
 /// The wait that is meant: by its own id, or the only one of a session.

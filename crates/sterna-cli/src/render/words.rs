@@ -99,7 +99,7 @@ fn stranger(text: &Untrusted) -> String {
 /// What a call is about: the argument that tells most.
 pub fn brief(name: &str, arguments: &str) -> String {
     let args: Value = serde_json::from_str(arguments).unwrap_or(Value::Null);
-    let told = ["command", "path", "pattern", "query", "url", "subject", "name", "id"];
+    let told = ["command", "path", "pattern", "query", "url", "subject", "task", "name", "id"];
     let first = told.iter().find_map(|key| args.get(key).and_then(Value::as_str));
     let asked = || args.pointer("/questions/0/question").and_then(Value::as_str);
     let patched = || {
