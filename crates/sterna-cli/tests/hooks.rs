@@ -142,13 +142,37 @@ fn checkpoints_and_closed_sessions_reach_their_hooks() {
     assert!(touched("ended"));
 }
 
-/// Hooks are not confined, so where confinement is demanded they do not run, and what they guard does not either.
+/// Where confinement is demanded, a hook that is to run without does not, and what it guards does not either.
 #[test]
 fn a_demanded_sandbox_is_not_passed_by_in_a_hook() {
-    let world = world(&hook("PreToolUse", "touch hooked"));
+    let mut free = hook("PreToolUse", "touch hooked");
+    free["hooks"]["PreToolUse"][0]["hooks"][0]["sandbox"] = json!(false);
+    let world = world(&free);
     let done = world.run(&["--require-sandbox", "--session", "h", "go"]);
     // 7: there is no level here at all.
     assert!(done.code == 0 || done.code == 7, "{}", done.err);
     assert_eq!(made(&world), None);
     assert!(!world.work().join("hooked").exists());
+    // Where none is demanded it is as the person's own file says.
+    let done = world.run(&["--session", "i", "go"]);
+    assert_eq!((done.code, made(&world).is_some()), (0, true), "{}", done.err);
+    assert!(world.work().join("hooked").exists());
+}
+
+#[test]
+fn a_project_s_hook_cannot_leave_the_sandbox() {
+    let world = World::new(CALL);
+    std::fs::create_dir(world.work().join(".sterna")).unwrap();
+    let mut free = hook("PreToolUse", "touch hooked");
+    free["hooks"]["PreToolUse"][0]["hooks"][0]["sandbox"] = json!(false);
+    std::fs::write(world.work().join(".sterna/hooks.json"), free.to_string()).unwrap();
+    let done = world.run(&["--trust", "--session", "h", "go"]);
+    assert!(done.code == 2 && done.err.contains("cannot leave the sandbox"), "{done:?}");
+    let toml =
+        "[[hooks.PreToolUse]]\nhooks = [{ type = \"command\", command = \"true\", sandbox = false }]\n";
+    std::fs::write(world.work().join(".sterna/hooks.json"), "{\"hooks\": {}}").unwrap();
+    std::fs::write(world.work().join(".sterna/config.toml"), toml).unwrap();
+    let done = world.run(&["--trust", "--session", "h", "go"]);
+    assert!(done.code == 2 && done.err.contains("cannot leave the sandbox"), "{done:?}");
+    assert_eq!(made(&world), None);
 }

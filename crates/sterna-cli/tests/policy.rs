@@ -173,3 +173,57 @@ fn list_shows_rules_in_the_order_of_the_decision() {
     );
     assert!(rules.iter().any(|rule| rule["scope"] == "builtin"));
 }
+
+#[test]
+fn a_repository_of_strangers_runs_nothing_in_the_modes_that_only_read() {
+    let lines =
+        ["git log -p", "git show", "git diff", "git status", "git blame a.x", "cd . && git -C . diff"];
+    let calls: Vec<Value> =
+        lines.iter().map(|line| json!({"name": "shell", "arguments": {"command": line}})).collect();
+    let script = format!("{}\n{{\"text\":\"seen\"}}", json!({ "calls": calls }));
+    let world = World::new(&script);
+    let git = |args: &[&str]| {
+        let out = std::process::Command::new("git")
+            .current_dir(world.work())
+            .args(["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{out:?}");
+    };
+    git(&["init", "-q"]);
+    for text in ["one\n", "two\n"] {
+        std::fs::write(world.work().join("a.x"), text).unwrap();
+        git(&["add", "a.x"]);
+        git(&["commit", "-q", "-m", "x"]);
+    }
+    world.config("max_consecutive_denials = 100\n");
+    let statuses = |mode: &str| -> Vec<String> {
+        let done = world.sterna(&["run", "-m", "scripted:s.jsonl", "--json", "--mode", mode, "x"]);
+        assert_eq!(done.code, 0, "{done:?}");
+        let lines = done.out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let ends = lines.filter(|event| event["type"] == "tool.ended" || event["type"] == "tool.completed");
+        ends.map(|event| event["status"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    // As anybody's repository it passes.
+    for mode in ["ask", "plan"] {
+        assert_eq!(statuses(mode), ["ok"; 6], "{mode}");
+    }
+    let marker = world.work().join("marker");
+    let touch = format!("touch {}", marker.display());
+    std::fs::write(world.work().join(".gitattributes"), "*.x diff=x filter=y\n").unwrap();
+    std::fs::write(world.work().join("a.x"), "six\n").unwrap();
+    for key in ["diff.x.textconv", "diff.x.command", "filter.y.clean", "filter.y.process"] {
+        git(&["config", key, &touch]);
+        for mode in ["ask", "plan", "accept-edits"] {
+            assert_eq!(statuses(mode), ["denied"; 6], "{key} {mode}");
+            assert!(!marker.exists(), "{key} {mode}");
+        }
+        git(&["config", "--unset", key]);
+    }
+    // In a sandbox it runs, and what it runs is held; without one it asks.
+    git(&["config", "diff.x.textconv", &format!("sh -c 'touch ../marker'; {touch}")]);
+    world.config("max_consecutive_denials = 100\nsandbox = \"none\"\n");
+    assert_eq!(statuses("execute"), ["denied"; 6]);
+    assert!(!marker.exists());
+}

@@ -293,3 +293,149 @@ fn what_a_person_or_a_rule_opens_is_open_inside_and_no_more() {
         std::fs::remove_dir_all(home.join("other/new")).unwrap();
     }
 }
+
+#[test]
+fn hooks_are_held_as_commands_are() {
+    let world = World::new("");
+    let home = world.home().parent().unwrap().to_owned();
+    std::fs::create_dir_all(home.join(".ssh")).unwrap();
+    std::fs::write(home.join(".ssh/id"), "very secret").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tries = format!(
+        "import os, socket\n\
+         said = open('said', 'w')\n\
+         def attempt(name, do):\n\
+         \x20   try:\n\
+         \x20       do()\n\
+         \x20       print(name, 'done', file=said)\n\
+         \x20   except OSError as error:\n\
+         \x20       print(name, 'failed', file=said)\n\
+         attempt('tmp', lambda: open(os.environ['TMPDIR'] + '/x', 'w'))\n\
+         attempt('outside', lambda: open('/usr/sterna-was-here', 'w'))\n\
+         attempt('config', lambda: open('{config}', 'w'))\n\
+         attempt('secret', lambda: print(open('{home}/.ssh/id').read()))\n\
+         attempt('connect', lambda: socket.create_connection(('127.0.0.1', {port}), 3))\n",
+        config = world.home().join("config.toml").display(),
+        home = home.display(),
+    );
+    std::fs::write(world.work().join("tries.py"), tries).unwrap();
+    let hooks =
+        json!({"hooks": {"PreToolUse": [{"hooks": [{"type": "command", "command": "python3 tries.py"}]}]}});
+    let levels = levels(&world);
+    std::fs::write(world.home().join("hooks.json"), hooks.to_string()).unwrap();
+    let said = world.work().join("said");
+    for level in levels {
+        script(&world, &json!({"command": "cat said"}));
+        let (status, output) = ended(&run(&world, &format!("hook-{level}"), &["--sandbox", level]));
+        let want = "tmp done\noutside failed\nconfig failed\nsecret failed\nconnect failed\n";
+        assert_eq!((status.as_str(), output.as_str()), ("ok", want), "{level}");
+        std::fs::remove_file(&said).unwrap();
+    }
+    // No level, and one is a must: neither the hook runs nor what it guards.
+    no_level(&world);
+    script(&world, &json!({"command": "cat said"}));
+    assert_eq!(run(&world, "must", &["--require-sandbox"]).code, 7);
+    assert!(!said.exists());
+    // None is a must: it runs as it is.
+    std::fs::write(world.work().join("tries.py"), "open('said', 'w').write('free')").unwrap();
+    assert_eq!(run(&world, "free", &[]).code, 0);
+    assert_eq!(std::fs::read_to_string(&said).unwrap(), "free");
+}
+
+/// What is asked for, whether it passes: a path and a host for a turn, something else, and the same in the next turn.
+#[test]
+fn what_a_person_permits_is_open_to_policy_and_inside_for_as_long_as_they_said() {
+    let world = World::new("");
+    let home = world.home().parent().unwrap().to_owned();
+    let at = |name: &str| home.join(name).display().to_string();
+    for folder in ["p", "q"] {
+        std::fs::create_dir_all(home.join(folder)).unwrap();
+    }
+    let shell = |command: String| json!({"calls": [{"name": "shell", "arguments": {"command": command}}]});
+    let write =
+        |path: String| json!({"calls": [{"name": "write", "arguments": {"path": path, "content": "x"}}]});
+    let program = format!(
+        "for f in ('{}', '{}'):\n\x20   try: open(f, 'a').write('x')\n\x20   except OSError: print(f, 'failed')\n",
+        at("p/program"),
+        at("q/program")
+    );
+    std::fs::write(world.work().join("tries.py"), program).unwrap();
+    for level in levels(&world) {
+        let request = |scope: &str| {
+            json!({"calls": [{"name": "request_permission", "arguments": {
+                "reason": "the test writes there",
+                "filesystem": [{"path": at("p"), "access": "write"}],
+                "scope": scope,
+            }}]})
+        };
+        for scope in ["turn", "session"] {
+            let session = format!("{level}-{scope}");
+            let done = json!({"text": "done"});
+            let play = |steps: &[Value]| {
+                let lines: Vec<String> = steps.iter().map(Value::to_string).collect();
+                world.script(&lines.join("\n"));
+            };
+            let statuses = |done: &Done| -> Vec<String> {
+                let events = support::event_lines(&done.out);
+                let ends = events.iter().filter(|event| event["type"] == "tool.ended");
+                ends.map(|end| end["status"].as_str().unwrap().to_owned()).collect()
+            };
+            let more = ["--sandbox", level];
+            let uses = [
+                write(at("p/file")),
+                shell("echo x > ~/p/line".into()),
+                shell("python3 tries.py".into()),
+                write(at("q/file")),
+            ];
+            // A script goes on where the session is.
+            let next = [done.clone(), write(at("p/file")), shell("python3 tries.py".into()), done];
+            play(&[&[request(scope)], &uses[..], &next[..]].concat());
+            let done = run(&world, &session, &[&more[..], &["--on-ask", "park"]].concat());
+            assert_eq!(done.code, 8, "{done:?}");
+            let events = support::event_lines(&done.out);
+            let asked = events.iter().find(|event| event["type"] == "approval.requested").unwrap();
+            assert!(
+                asked.to_string().contains(&format!("read and write {} and all beneath", at("p"))),
+                "{asked}"
+            );
+            assert!(asked.to_string().contains("the test writes there"), "{asked}");
+            let done = world.sterna(&["approve", asked["wait"].as_str().unwrap(), "--json"]);
+            // What was not asked for asks again: the turn is parked at it.
+            assert_eq!(statuses(&done), ["ok"; 4], "{done:?}");
+            assert_eq!(done.code, 8, "{done:?}");
+            for made in ["p/file", "p/line", "p/program"] {
+                std::fs::remove_file(home.join(made)).unwrap_or_else(|error| panic!("{made}: {error}"));
+            }
+            assert!(!home.join("q/program").exists() && !home.join("q/file").exists());
+            let events = support::event_lines(&done.out);
+            let asked = events.iter().rfind(|event| event["type"] == "approval.requested").unwrap();
+            assert_eq!(world.sterna(&["deny", asked["wait"].as_str().unwrap(), "--json"]).code, 0);
+            // The next turn.
+            let done = run(&world, &session, &more);
+            let (status, made) = if scope == "turn" { ("denied", false) } else { ("ok", true) };
+            assert_eq!(statuses(&done), [status, "ok"], "{done:?}");
+            for name in ["p/file", "p/program"] {
+                assert_eq!(home.join(name).exists(), made, "{scope} {name}");
+                drop(std::fs::remove_file(home.join(name)));
+            }
+        }
+        // Rules that deny, the floor, and plan mode stand.
+        for (mode, path, rule) in [
+            ("execute", at("p"), format!("Write({})", at("p"))),
+            ("bypass", at("p"), format!("Write({})", at("p"))),
+            ("bypass", home.display().to_string(), "nothing".into()),
+            ("bypass", world.home().join("config.toml").display().to_string(), "nothing".into()),
+            ("plan", at("p"), "nothing".into()),
+            ("never-ask", at("p"), "nothing".into()),
+            ("execute", at("p"), "nothing".into()),
+        ] {
+            let arguments = json!({"reason": "x", "filesystem": [{"path": path, "access": "write"}]});
+            let call = json!({"calls": [{"name": "request_permission", "arguments": arguments}]});
+            world.script(&format!("{call}\n{}", json!({"text": "done"})));
+            let flags = ["--ephemeral", "--sandbox", level, "--mode", mode, "--deny", &rule];
+            let done = world.run(&[&flags[..], &["--allow", "request_permission", "x"]].concat());
+            assert_eq!(ended(&done).0, "denied", "{mode} {path} {rule}: {done:?}");
+        }
+    }
+}

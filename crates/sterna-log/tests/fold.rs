@@ -111,8 +111,14 @@ fn todo(id: &str, status: TodoStatus) -> TodoItem {
 }
 
 fn grant(scope: GrantScope) -> Body {
-    let grant =
-        Grant { tool: "tool".into(), summary: "s".into(), scope, content: Digest([9; 32]), expires: None };
+    let grant = Grant {
+        tool: "tool".into(),
+        summary: "s".into(),
+        scope,
+        content: Digest([9; 32]),
+        expires: None,
+        permits: None,
+    };
     Body::GrantGiven { grant, by: "p".into() }
 }
 
@@ -458,6 +464,7 @@ fn a_rewind_takes_back_files_and_todos_and_gives_no_right_back() {
             scope: GrantScope::Session,
             content: Digest([content; 32]),
             expires: None,
+            permits: None,
         },
         by: by(),
     };

@@ -552,6 +552,7 @@ fn drafts() -> Vec<Draft> {
                 scope: GrantScope::Session,
                 content: hash(8),
                 expires: Some(1_700_000_100_000),
+                permits: None,
             },
             by: by(),
         }),

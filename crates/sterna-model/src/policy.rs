@@ -165,6 +165,56 @@ pub struct Grant {
     /// `None`: as long as its scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Millis>,
+    /// What later calls may do because of it. `None`: it answers for that very call only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permits: Option<Permits>,
+}
+
+/// Rights beyond those of a session, which a person was asked for by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permits {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PermittedPath>,
+    /// `host` or `host:port`, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// They were given while texts of strangers were before the model, and hold with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tainted: bool,
+}
+
+impl Permits {
+    /// Each of them in words for people.
+    pub fn told(&self) -> Vec<String> {
+        let path = |one: &PermittedPath| {
+            let how = match one.access {
+                PathAccess::Read => "read",
+                PathAccess::Write => "read and write",
+            };
+            let beneath = if one.beneath { " and all beneath" } else { "" };
+            format!("{how} {}{beneath}", one.path.display())
+        };
+        let hosts = self.hosts.iter().map(|host| format!("reach {host}"));
+        self.paths.iter().map(path).chain(hosts).collect()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermittedPath {
+    /// Absolute, symlinks resolved when it was asked for.
+    pub path: PathBuf,
+    pub access: PathAccess,
+    /// All beneath it, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beneath: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathAccess {
+    Read,
+    /// Reading, too.
+    Write,
 }
 
 /// The level that confines commands, weakest first. A level is named only where it is known to work, and to keep writes

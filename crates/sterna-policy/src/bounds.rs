@@ -21,6 +21,13 @@ pub(crate) fn touch(bounds: &mut Bounds, how: How, real: &[PathBuf], mode: Mode)
     }
 }
 
+/// What rules say of a program that is no call of the model's, such as a hook.
+pub fn bounds_of_rules(all: &[Rule], roots: &[PathBuf], home: Option<&Path>, tainted: bool) -> Bounds {
+    let mut bounds = Bounds::default();
+    rules(&mut bounds, all, Places { roots, home }, tainted);
+    bounds
+}
+
 /// What rules say of programs that do more than can be seen. A rule that restricts holds by the kernel where its pattern is
 /// a plain path, with or without all beneath; one that allows adds the same.
 pub(crate) fn rules(bounds: &mut Bounds, rules: &[Rule], places: Places, tainted: bool) {

@@ -4,19 +4,22 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde_json::{Value, json};
-use sterna_model::{Bounds, Decision, Digest, Grant, Millis, Mode, Sandbox, Scope};
+use sterna_model::{
+    Bounds, Decision, Digest, Grant, Millis, Mode, PathAccess, Permits, PermittedPath, Sandbox, Scope,
+};
 
 use crate::bounds;
 use crate::effect_set::{MAX_FOLDERS, place};
 use crate::effects::{Class, How, Reach};
 use crate::floor::{self, Protected};
-use crate::paths::{base_name, is_harmless_device, normalise, within};
+use crate::paths::{is_harmless_device, normalise, within};
+use crate::permits::Held;
 use crate::programs;
 use crate::rule::{Beneath, PathPattern, Places, Rule, Target, Text, host_matches, trusted_name};
 use crate::shell::{RedirectKind, ShellPlan, SimpleCommand, Word, joined};
+use crate::texts::{texts_to_allow, texts_to_restrict};
 use crate::variables::is_harmless;
+use crate::verdict::{Changes, Met, Need, Verdict};
 
 /// One thing that a call would touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub enum Access {
         host: String,
     },
     Person,
+    /// More rights for later calls: a person is asked whatever rules allow.
+    Permission(Permits),
     /// The session's own state.
     Session,
     /// Known only by the tool's name.
@@ -74,79 +79,9 @@ pub struct Ask<'a> {
     pub untrusted: &'a [&'a str],
     /// Resolves the symlinks of an absolute path component by component, `..` included, as far as it exists.
     pub resolve: &'a dyn Fn(&Path) -> PathBuf,
-}
-
-/// The answer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    pub decision: Decision,
-    /// One sentence for people and the model.
-    pub reason: String,
-    /// It was decided so because of texts of strangers.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub tainted: bool,
-    /// The rule that decided, as it was written.
-    pub rule: Option<String>,
-    /// `file:line` of that rule.
-    pub source: Option<String>,
-    /// What the caller owes when the call runs.
-    pub needs: Vec<Need>,
-    /// Every rule that matched something of the call.
-    pub rules: Vec<Met>,
-    /// What was read from the command line, for calls with one.
-    #[serde(rename = "plan")]
-    pub shell: Option<ShellPlan>,
-    /// What the call may change in files, whatever the decision is.
-    #[serde(skip)]
-    pub changes: Changes,
-    /// It asks, and nothing but the mode makes it: neither a rule nor the safety floor has a say.
-    #[serde(skip)]
-    pub by_mode: bool,
-    /// What a sandbox has to let the call's commands do, and must not, when they run.
-    #[serde(skip)]
-    pub bounds: Bounds,
-}
-
-/// What a call may change in files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Files, and folders with all beneath, that it writes or removes: absolute, symlinks resolved.
-    pub paths: Vec<PathBuf>,
-    /// A known program that does more than can be listed, such as a build.
-    pub arbitrary: bool,
-    /// Something that is not understood, and may change anything.
-    pub unknown: bool,
-}
-
-impl Changes {
-    /// Whether it provably changes nothing.
-    pub fn is_nothing(&self) -> bool {
-        self.paths.is_empty() && !self.arbitrary && !self.unknown
-    }
-}
-
-impl Verdict {
-    /// The object that `sterna policy explain --json` prints.
-    pub fn explain(&self) -> Value {
-        serde_json::to_value(self)
-            .unwrap_or_else(|_| json!({"decision": self.decision.word(), "reason": self.reason}))
-    }
-}
-
-/// A rule that matched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Met {
-    pub decision: Decision,
-    pub rule: String,
-    pub source: String,
-}
-
-/// A condition of the decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Need {
-    /// The command gets the environment `QUIET_GIT`.
-    QuietGit,
+    /// Why git's reading commands in this folder may do more than read: a setting of the repository there, as
+    /// `suspect_setting` judges it. `None`: they only read.
+    pub git: &'a dyn Fn(&Path) -> Option<String>,
 }
 
 /// Judges a call.
@@ -160,6 +95,8 @@ pub fn decide(ask: &Ask) -> Verdict {
         plan: None,
         glimpsing: false,
         tool_rule: None,
+        held: Held::new(ask.grants, ask.now, ask.mode, !ask.untrusted.is_empty()),
+        permitted: false,
         changes: Changes::default(),
         bounds: Bounds::default(),
     };
@@ -171,46 +108,6 @@ pub fn decide(ask: &Ask) -> Verdict {
         judge.access(&Access::Other);
     }
     judge.verdict()
-}
-
-/// The texts of a command that deny and ask rules are held against: as written, by base name, with and without
-/// wrappers and variables.
-pub(crate) fn texts_to_restrict(command: &SimpleCommand) -> Vec<String> {
-    let mut texts = Vec::new();
-    for argv in command.via.iter().chain([&command.argv]) {
-        let Some((first, rest)) = argv.split_first() else { continue };
-        for program in [first.text.as_str(), base_name(&first.text)] {
-            let text = with_program(program, rest);
-            if !command.env_prefix.is_empty() {
-                texts.push(format!("{} {text}", command.env_prefix.join(" ")));
-            }
-            texts.push(text);
-        }
-    }
-    texts.dedup();
-    texts
-}
-
-/// The texts that an allow rule may cover. Variables that matter are part of it, and so is a wrapper that raises.
-pub(crate) fn texts_to_allow(command: &SimpleCommand) -> Vec<String> {
-    let mut texts = Vec::new();
-    let last = (command.raised.is_none()).then_some(&command.argv);
-    for argv in command.via.first().into_iter().chain(last) {
-        let Some((first, rest)) = argv.split_first() else { continue };
-        let text = with_program(trusted_name(&first.text), rest);
-        let missing = |v: &&String| !argv.iter().any(|w| w.text == **v);
-        let all: Vec<&String> = command.env_prefix.iter().filter(missing).collect();
-        let telling: Vec<&String> = all.iter().copied().filter(|v| !is_harmless(v)).collect();
-        for variables in [telling, all] {
-            let words = variables.iter().map(|v| v.as_str()).chain([text.as_str()]);
-            texts.push(words.collect::<Vec<_>>().join(" "));
-        }
-    }
-    texts
-}
-
-fn with_program(program: &str, rest: &[Word]) -> String {
-    if rest.is_empty() { program.to_owned() } else { format!("{program} {}", joined(rest)) }
 }
 
 /// How strict a finding is, mildest first.
@@ -251,6 +148,9 @@ struct Judge<'a> {
     glimpsing: bool,
     /// The allow rule for the tool's name.
     tool_rule: Option<usize>,
+    held: Held<'a>,
+    /// A person permitted what is judged just now: rules that ask have been answered.
+    permitted: bool,
     changes: Changes,
     bounds: Bounds,
 }
@@ -283,6 +183,7 @@ impl Judge<'_> {
             }
             let rank = match rule.decision() {
                 Decision::Deny => Rank::Deny,
+                Decision::Ask if self.permitted => continue,
                 Decision::Ask => Rank::AskByRule,
                 Decision::Allow => continue,
             };
@@ -345,6 +246,7 @@ impl Judge<'_> {
             Access::Shell { command, cwd } => self.shell(command, &self.absolute(cwd)),
             Access::Web { host } => self.host(host, By::Tool),
             Access::Person => self.find(Rank::Allow, "asks a person", None),
+            Access::Permission(permits) => self.permission(permits),
             Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
             Access::Unaccepted { why } => self.find(Rank::AskByRule, why.as_str(), None),
             Access::Other => {
@@ -358,6 +260,36 @@ impl Judge<'_> {
                 }
             }
         }
+    }
+
+    /// More rights: what can never be had is refused at once, the rest is a person's to say.
+    fn permission(&mut self, permits: &Permits) {
+        if self.ask.mode == Mode::Plan {
+            self.find(Rank::Wall, "plan mode: no rights are given before the plan is approved", None);
+            return;
+        }
+        for PermittedPath { path, access, beneath } in &permits.paths {
+            let own = [self.ask.home, self.ask.roots.first().map(PathBuf::as_path)];
+            let above = own.into_iter().flatten().any(|folder| within(folder, path));
+            let widest = path.parent().is_none() || (above && !self.ask.roots.contains(path));
+            let (how, reach) = match access {
+                PathAccess::Read if *beneath => (How::Read, Reach::Tree),
+                PathAccess::Read => (How::Read, Reach::This),
+                PathAccess::Write => (How::Write, Reach::This),
+            };
+            if widest && how == How::Write {
+                let reason = format!("safety floor: writes all of `{}`", path.display());
+                self.find(Rank::Floor, reason, None);
+            }
+            self.path(How::Read, path, reach, false, By::Tool);
+            self.path(how, path, reach, false, By::Tool);
+        }
+        for host in &permits.hosts {
+            self.host(host, By::Tool);
+        }
+        // What was judged is not done now.
+        self.changes = Changes::default();
+        self.find(Rank::AskByRule, format!("it asks for more rights: {}", permits.told().join(", ")), None);
     }
 
     fn absolute(&self, path: &Path) -> PathBuf {
@@ -387,7 +319,10 @@ impl Judge<'_> {
         let shown = all.first().map(|p| p.display().to_string()).unwrap_or_default();
         let what = format!("{} `{shown}`", verb(how));
 
+        let permitted = self.held.path(how, &real, reach, glob);
+        self.permitted = permitted;
         self.restrict_path(how, &what, &all, &real, glob || reach == Reach::Tree, reach);
+        self.permitted = false;
         let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
         let everything = glob && matches!(rest.to_str(), Some("*" | ".*" | "**"));
         for place in if everything { &real } else { &all } {
@@ -435,6 +370,10 @@ impl Judge<'_> {
         });
         if let Some(i) = covering {
             self.find(Rank::Allow, format!("{what}: allowed by {}", described(&self.ask.rules[i])), Some(i));
+            return;
+        }
+        if permitted {
+            self.find(Rank::Allow, format!("{what}: it was permitted when it was asked for"), None);
             return;
         }
         match how {
@@ -537,7 +476,7 @@ impl Judge<'_> {
                 Beneath::Anywhere => rule.scope() != Scope::Builtin,
                 Beneath::Here => true,
             });
-            if may && !chosen_root(rule, p) {
+            if may && !chosen_root(rule, p) && !(self.permitted && rule.decision() == Decision::Ask) {
                 let certain = rule.decision() == Decision::Deny && self.ask.mode == Mode::Bypass;
                 let rank = if certain { Rank::MayDeny } else { Rank::AskByRule };
                 self.find(rank, format!("{what}: may reach what {} is about", described(rule)), Some(i));
@@ -555,7 +494,10 @@ impl Judge<'_> {
             }
             _ => false,
         };
+        let permitted = !any && self.held.host(host);
+        self.permitted = permitted;
         self.restrict(&what, |rule| hits(rule) || (any && matches!(&rule.target, Target::Web(_))));
+        self.permitted = false;
         let rule = match by {
             By::Tool => self.tool_rule,
             By::Command(_) => {
@@ -571,6 +513,9 @@ impl Judge<'_> {
                 format!("{what}: allowed by {}", described(&self.ask.rules[i])),
                 Some(i),
             ),
+            None if permitted => {
+                self.find(Rank::Allow, format!("{what}: it was permitted when it was asked for"), None);
+            }
             None => self.find(Rank::AskByMode, what, None),
         }
     }
@@ -591,7 +536,28 @@ impl Judge<'_> {
         self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
         let tainted = !self.ask.untrusted.is_empty();
         bounds::rules(&mut self.bounds, self.ask.rules, self.places, tainted);
+        self.open_permitted();
         self.plan = Some(plan);
+    }
+
+    /// Opens what a person permitted, but for what a rule denies since.
+    fn open_permitted(&mut self) {
+        let mut bounds = std::mem::take(&mut self.bounds);
+        let deny = || self.ask.rules.iter().filter(|r| r.decision() == Decision::Deny && self.counts(r));
+        let denied = |how: How, path: &Path| {
+            deny().any(|rule| match about(rule, how) {
+                None => false,
+                Some(pattern) => pattern.is_none_or(|p| p.matches_widely(path, self.places)),
+            })
+        };
+        let closed = |host: &str| {
+            deny().any(|rule| match &rule.target {
+                Target::Web(pattern) => pattern.as_ref().is_none_or(|p| host_matches(p, host)),
+                Target::Read(_) | Target::Write(_) | Target::Shell(_) | Target::Tool(_) => false,
+            })
+        };
+        self.held.open(&mut bounds, &denied, &closed);
+        self.bounds = bounds;
     }
 
     /// What is not understood asks, and meets every rule that restricts a whole capability.
@@ -607,7 +573,10 @@ impl Judge<'_> {
     }
 
     fn command(&mut self, command: &SimpleCommand, cwds: &mut Vec<PathBuf>) {
-        let effects = programs::effects(command);
+        let mut effects = programs::effects(command);
+        if effects.git && effects.class == Class::Known && !effects.touches.is_empty() && !self.glimpsing {
+            effects.class = self.git(&effects.git_folders, cwds);
+        }
         let texts = texts_to_restrict(command);
         let shown = joined(&command.argv);
         let hit =
@@ -670,6 +639,22 @@ impl Judge<'_> {
                 self.unknown("too many changes of folder".into());
             }
         }
+    }
+
+    /// What a reading command of git's is in these folders.
+    fn git(&self, folders: &[Word], cwds: &[PathBuf]) -> Class {
+        for cwd in cwds {
+            let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
+            match folders.iter().try_fold(cwd.clone(), from) {
+                None => return Class::Unknown("the home folder is not known".into()),
+                Some(folder) => {
+                    if let Some(why) = (self.ask.git)(&folder) {
+                        return Class::Arbitrary(format!("the repository may make git run a program: {why}"));
+                    }
+                }
+            }
+        }
+        Class::Known
     }
 
     fn word(&mut self, how: How, word: &Word, reach: Reach, by: By, cwds: &[PathBuf]) {

@@ -13,6 +13,8 @@ pub(crate) struct Effects {
     pub enters: Option<Word>,
     /// Runs git, which reads configuration that can name programs.
     pub git: bool,
+    /// Where git goes first, each from the one before.
+    pub git_folders: Vec<Word>,
 }
 
 /// How much of a program is known.

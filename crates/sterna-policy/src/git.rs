@@ -3,9 +3,10 @@
 use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
 use crate::shell::Word;
 
-/// Environment that keeps git's reading commands from running programs that a repository's configuration
-/// names. Set it on every command whose verdict says `Need::QuietGit`.
-pub const QUIET_GIT: [(&str, &str); 14] = [
+/// Environment that keeps git's reading commands from running the programs that a repository's configuration names
+/// most often. Set it on every command whose verdict says `Need::QuietGit`; what it cannot switch off asks.
+pub const QUIET_GIT: [(&str, &str); 15] = [
+    ("GIT_NO_LAZY_FETCH", "1"),
     ("GIT_PAGER", "cat"),
     ("GIT_OPTIONAL_LOCKS", "0"),
     ("GIT_TERMINAL_PROMPT", "0"),
@@ -24,14 +25,19 @@ pub const QUIET_GIT: [(&str, &str); 14] = [
 
 /// The effects of `git` with these arguments.
 pub(crate) fn effects(args: &[Word]) -> Effects {
-    let mut effects = reading(args);
+    let mut folders = Vec::new();
+    let mut effects = reading(args, &mut folders);
+    if folders.iter().any(|word| word.glob) {
+        effects = Effects::unknown("`git -C` with a pattern: its folder cannot be seen");
+    }
     effects.git = true;
+    effects.git_folders = folders.into_iter().cloned().collect();
     effects
 }
 
-fn reading(args: &[Word]) -> Effects {
+/// `folder`: the operands of `-C`, each from the one before.
+fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
     let mut at = 0;
-    let mut folder = Vec::new();
     while let Some(word) = args.get(at) {
         match word.text.as_str() {
             "--no-pager" | "-P" | "--no-optional-locks" | "--literal-pathspecs" => at += 1,
@@ -48,6 +54,7 @@ fn reading(args: &[Word]) -> Effects {
     }
     let Some(name) = args.get(at) else { return Effects::none() };
     let rest = &args[at + 1..];
+    let folder = &*folder;
     // git judges paths from the folder of `-C`; both are held against the rules.
     let here = Word::literal(".");
     let base = |effects: Effects| {
@@ -61,7 +68,7 @@ fn reading(args: &[Word]) -> Effects {
             if name.text == "var" && rest.iter().any(|w| w.text.contains("EDITOR")) {
                 return Effects::unknown("`git var` of an editor");
             }
-            base(revisions(&name.text, rest, &folder))
+            base(revisions(&name.text, rest, folder))
         }
         "branch" | "tag" => listing(&name.text, rest).map_or_else(|e| by_rule(&name.text, e), base),
         "remote" => {
@@ -78,7 +85,7 @@ fn reading(args: &[Word]) -> Effects {
         "worktree" if rest.len() == 1 && rest[0].text == "list" => base(Effects::none()),
         "config" => config(rest),
         "reflog" if rest.is_empty() || rest[0].text == "show" => {
-            base(revisions("log", rest.get(1..).unwrap_or_default(), &folder))
+            base(revisions("log", rest.get(1..).unwrap_or_default(), folder))
         }
         "version" => Effects::none(),
         "clone" | "fetch" | "pull" | "push" | "ls-remote" | "submodule" | "archive" => {
@@ -116,6 +123,9 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
             "show-signature",
             "filters",
             "batch-command",
+            // Processes of git's own in submodules.
+            "submodule",
+            "recurse-submodules",
         ],
         values: "nSGL",
         files: if name == "grep" { "f" } else { "" },

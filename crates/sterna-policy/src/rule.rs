@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use sterna_model::{Decision, RuleText, Scope};
 
-use crate::decide::{texts_to_allow, texts_to_restrict};
 use crate::paths::{base_name, normalise, within_any_case};
 use crate::shell::{ShellPlan, SimpleCommand};
+use crate::texts::{texts_to_allow, texts_to_restrict};
 
 /// A rule that can be matched.
 #[derive(Debug, Clone)]

@@ -118,6 +118,72 @@ fn a_sandbox_lets_pass_what_it_holds() {
 }
 
 #[test]
+fn git_in_a_repository_of_strangers_is_a_program_that_may_do_anything() {
+    let none = rules("");
+    let decision = |sandbox, mode, call: &str| judge_in(sandbox, mode, &none, &[], call).decision;
+    for call in [
+        "$ cd hostile && git log -p",
+        "$ git -C hostile status",
+        "$ git -C . -C hostile blame a",
+        "$ (cd hostile; git show)",
+        "$ env git -C hostile branch -a",
+    ] {
+        assert_eq!(decision(Sandbox::None, Mode::Execute, call), Decision::Ask, "{call}");
+        // It is held there like any program, and by no mode that asks for each that writes.
+        assert_eq!(decision(Sandbox::Landlock, Mode::Execute, call), Decision::Allow, "{call}");
+        for sandbox in Sandbox::ALL {
+            assert_eq!(decision(sandbox, Mode::Ask, call), Decision::Ask, "{call}");
+            assert_eq!(decision(sandbox, Mode::AcceptEdits, call), Decision::Ask, "{call}");
+            assert_eq!(decision(sandbox, Mode::Plan, call), Decision::Deny, "{call}");
+        }
+    }
+    for call in ["$ git status", "$ git -C hostile --version", "$ cd hostile; ls"] {
+        assert_eq!(decision(Sandbox::None, Mode::Ask, call), Decision::Allow, "{call}");
+    }
+    let named = judge(Mode::Ask, &none, &[], "$ git -C hostile diff");
+    assert!(
+        named.reason.contains("diff.x.textconv") && named.reason.contains(".git/config"),
+        "{}",
+        named.reason
+    );
+    let allowed = rules("allow Shell(git *)");
+    assert_eq!(judge(Mode::Ask, &allowed, &[], "$ cd hostile; git diff").decision, Decision::Allow);
+}
+
+/// What landlock cannot hold within the workspace is judged by what the line names.
+#[test]
+fn what_makes_git_run_programs_is_not_left_to_a_sandbox() {
+    let none = rules("");
+    let decision = |sandbox, call: &str| judge_in(sandbox, Mode::Execute, &none, &[], call).decision;
+    for call in [
+        "$ echo x > .git/hooks/pre-commit",
+        "$ cp x .git/hooks/pre-commit",
+        "$ mv x .git/config",
+        "$ ln -s ../../x .git/hooks/post-merge",
+        "$ tee -a .git/config < x",
+        "$ sed -i s/a/b/ .git/config",
+        "$ install -m 755 x .git/hooks/post-merge",
+        "$ touch .git/hooks/pre-push",
+        "$ rm .git/hooks/pre-push",
+        "$ mkdir -p .git/hooks",
+        "$ cd .git && echo x > config",
+        "$ cd .git/hooks; cp ../../x pre-commit",
+        "$ sh -c 'echo x > .git/config'",
+        "$ make && echo x > .git/config",
+        "$ git config core.hooksPath x",
+        "$ git config --local diff.x.textconv x",
+        "write .git/hooks/pre-commit",
+        "write .git/config",
+    ] {
+        for sandbox in Sandbox::ALL {
+            assert_ne!(decision(sandbox, call), Decision::Allow, "{call} on {}", sandbox.word());
+        }
+    }
+    // What a program does is not seen.
+    assert_eq!(decision(Sandbox::Landlock, "$ make"), Decision::Allow);
+}
+
+#[test]
 fn a_grant_covers_its_own_content_until_it_expires() {
     let none = rules("");
     let asking = rules("ask Shell(git status); deny Shell(rm *)");

@@ -33,6 +33,12 @@ pub trait Env: Send + Sync {
     /// A path with symlinks resolved as far as it exists.
     fn resolve(&self, path: &Path) -> PathBuf;
 
+    /// Why git's reading commands in this folder may do more than read, by the settings of the repository there. `None`:
+    /// they only read. What cannot be looked at is a reason, and a host that does not look has one always.
+    fn git_suspect(&self, _folder: &Path) -> Option<String> {
+        Some("this host does not look at repositories".into())
+    }
+
     /// Sterna's own state and configuration: no tool writes there.
     fn state_dirs(&self) -> Vec<PathBuf>;
 

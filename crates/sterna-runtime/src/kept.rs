@@ -81,6 +81,7 @@ pub(crate) fn granted(approval: &sterna_model::Approval, scope: GrantScope, now:
         scope,
         content: approval.content,
         expires: scope.is_stored().then(|| now.saturating_add(STORED_MS)),
+        permits: None,
     }
 }
 

@@ -34,9 +34,12 @@ fn of_access(access: &Access, roots: &[PathBuf]) -> Option<String> {
         }
         Access::Shell { command, .. } => sterna_policy::fetched_from(command),
         Access::Web { host } => Some(format!("web:{host}")),
-        Access::Write(_) | Access::Person | Access::Session | Access::Other | Access::Unaccepted { .. } => {
-            None
-        }
+        Access::Write(_)
+        | Access::Person
+        | Access::Permission(_)
+        | Access::Session
+        | Access::Other
+        | Access::Unaccepted { .. } => None,
     }
 }
 

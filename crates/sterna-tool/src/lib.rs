@@ -17,8 +17,8 @@ pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, Millis, Question, Route,
-    Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
+    BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GrantScope, Millis, Permits,
+    Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -153,6 +153,8 @@ pub enum Access {
     },
     /// Asks a person something. Always allowed by policy; the surface decides what happens.
     Person,
+    /// More rights for later calls. Asks whatever rules allow, and what a rule denies is refused at once.
+    Permission(Permits),
     /// The session's own state, such as the todo list. Always allowed.
     Session,
     /// Something that no rule but the tool's own name covers.
@@ -233,6 +235,11 @@ pub enum ToolReturn {
     Child(ChildOp),
     /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
     EnterPlan,
+    /// A person has said yes to `Access::Permission`: it holds for later calls. `scope` is a turn or a session.
+    Permit {
+        permits: Permits,
+        scope: GrantScope,
+    },
     /// A plan for a person to approve. Only their yes ends plan mode; what they say is the call's result.
     Plan {
         /// 1 to 64 characters of `a-z0-9-`.

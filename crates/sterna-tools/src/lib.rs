@@ -27,6 +27,7 @@ mod pdf;
 mod plan_mode;
 mod read;
 mod recall;
+mod request_permission;
 mod sandbox;
 mod schema;
 mod screen;
@@ -95,6 +96,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(notebook_edit::NotebookEdit::new()),
         Arc::new(read::Read::new()),
         Arc::new(recall::Recall::new()),
+        Arc::new(request_permission::RequestPermission::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
     ];
@@ -137,6 +139,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "notebook_edit",
             "read",
             "recall",
+            "request_permission",
             "shell",
             "shell_input",
             "skill",

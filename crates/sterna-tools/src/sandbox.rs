@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sterna_model::{Bounds, Sandbox, SandboxWish};
+use sterna_model::{Bounds, Sandbox, SandboxWish, SessionId};
 use sterna_shell::Confined;
 use sterna_shell::sandbox::{Confinement, DomainRule, Level, Network, Places, Prober, Report};
 use sterna_shell::shim::Helper;
@@ -76,7 +76,18 @@ impl Sandboxes {
     /// What holds a call's command. `None`: nothing, because that was decided. An error says why it cannot be confined as it
     /// was decided: then it must not run.
     pub(crate) async fn confined(&self, cx: &ToolContext) -> Result<Option<Confined>, String> {
-        let Confine { level, bounds } = &*cx.confine;
+        self.confine(&cx.confine, &cx.key.session, &cx.roots, &cx.env).await
+    }
+
+    /// The same for a command of a session that is no call, such as a hook.
+    pub async fn confine(
+        &self,
+        confine: &Confine,
+        session: &SessionId,
+        roots: &[PathBuf],
+        env: &BTreeMap<String, String>,
+    ) -> Result<Option<Confined>, String> {
+        let Confine { level, bounds } = confine;
         let level = match level {
             Sandbox::None => return Ok(None),
             Sandbox::Landlock => Level::Landlock,
@@ -85,11 +96,11 @@ impl Sandboxes {
         let report = self.report().await.clone();
         let places = Places {
             home: self.grounds.home.clone(),
-            workspace: cx.roots.clone(),
+            workspace: roots.to_vec(),
             own: self.grounds.own.clone(),
             secret: self.grounds.secret.clone(),
-            tmp: self.grounds.tmp.join(cx.key.session.as_str()),
-            env: BTreeMap::clone(&cx.env),
+            tmp: self.grounds.tmp.join(session.as_str()),
+            env: env.clone(),
         };
         let (bounds, helper) = (bounds.clone(), self.helper.clone());
         let made = tokio::task::spawn_blocking(move || {

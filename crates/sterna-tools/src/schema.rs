@@ -122,6 +122,7 @@ mod tests {
             ("notebook_edit", "after cell op! path! source type"),
             ("read", "limit offset pages path!"),
             ("recall", "limit offset query ref"),
+            ("request_permission", "filesystem network reason! scope"),
             ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
             ("shell_input", "close job! text! wait_ms"),
             ("skill", "args file name"),

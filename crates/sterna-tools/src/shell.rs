@@ -369,6 +369,9 @@ fn note(ended: &Ended, seconds: u64) -> String {
         lines.push(ended.exit_code.map_or("did not end".to_owned(), |code| format!("exit code {code}")));
     }
     lines.extend(ended.denied.iter().map(|denied| denied.told()));
+    if !ended.denied.is_empty() {
+        lines.push(ASK_FOR_IT.to_owned());
+    }
     if ended.left_behind && !ended.cancelled && !ended.timed_out {
         lines.push("something that it started is still running; its further output is lost".to_owned());
     }
@@ -420,6 +423,8 @@ async fn excerpt(output: Captured, blobs: &SharedBlobs) -> String {
     format!("{head}\n{marker}\n{tail}")
 }
 
+/// What the model may do about what the sandbox refused.
+const ASK_FOR_IT: &str = "request_permission asks the person for a path or a host that it needs";
 const BUDGET: ViewBudget = ViewBudget { bytes: 16 << 10, lines: 400, head_percent: 40 };
 const MARKER_BYTES: usize = 400;
 const DEFAULT_SECONDS: u64 = sterna_shell::DEFAULT_TIMEOUT.as_secs();

@@ -27,9 +27,12 @@ pub(crate) fn planned(cx: &ToolContext, given: &str) -> Result<PathBuf, ToolErro
         | Access::ReadTree(judged)
         | Access::Write(judged)
         | Access::Shell { cwd: judged, .. } => *judged == path,
-        Access::Web { .. } | Access::Person | Access::Session | Access::Other | Access::Unaccepted { .. } => {
-            false
-        }
+        Access::Web { .. }
+        | Access::Person
+        | Access::Permission(_)
+        | Access::Session
+        | Access::Other
+        | Access::Unaccepted { .. } => false,
     });
     if judged { Ok(path) } else { Err(moved(given)) }
 }

@@ -651,8 +651,8 @@ impl Builder {
             Arc::new(keeper) as SharedCheckpoints
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref());
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
-        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs);
         let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets };
         let runtime = Runtime::new(parts);
         Ok(Sterna { runtime, config: Arc::new(config), router, shelf })

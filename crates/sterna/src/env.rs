@@ -123,6 +123,10 @@ impl Env for SystemEnv {
         resolve(path)
     }
 
+    fn git_suspect(&self, folder: &Path) -> Option<String> {
+        crate::git_suspect(folder)
+    }
+
     fn state_dirs(&self) -> Vec<PathBuf> {
         self.state_dirs.clone()
     }

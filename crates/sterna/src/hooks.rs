@@ -1,5 +1,6 @@
 //! Command hooks: a line for the shell that is given an event on stdin, and answers by its exit code and its output.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -8,7 +9,13 @@ use sterna_log::SharedBlobs;
 use sterna_runtime::{
     Dialect, Hook, HookAnswer, HookCall, HookSet, HookSpec, Listening, SharedHooks, Written, read_command,
 };
-use sterna_shell::{Command, MAX_TIMEOUT, run_split};
+use sterna_shell::shim::Helper;
+use sterna_shell::{Command, Confined, MAX_TIMEOUT, run_split};
+use sterna_tool::Confine;
+use sterna_tools::Sandboxes;
+
+use crate::places::Places;
+use crate::sandbox::grounds;
 
 /// The hooks of configuration, with the file that each is of.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +27,13 @@ impl HookSettings {
     }
 
     /// Ready to run. `None`: there are none.
-    pub fn shared(&self, blobs: &SharedBlobs) -> Option<SharedHooks> {
-        all(self, Vec::new(), blobs)
+    pub fn shared(&self, blobs: &SharedBlobs, places: &Places) -> Option<SharedHooks> {
+        if self.is_empty() {
+            return None;
+        }
+        let helper = crate::is_initialised().then(Helper::this_host);
+        let sandboxes = helper.map(|helper| Arc::new(Sandboxes::new(helper, grounds(places, true))));
+        all(self, Vec::new(), blobs, sandboxes.as_ref())
     }
 
     /// Each hook: `file:place`, its event, its command.
@@ -31,7 +43,12 @@ impl HookSettings {
 }
 
 /// Configured hooks, then those of the host. `None`: there are none.
-pub(crate) fn all(settings: &HookSettings, host: Vec<Listening>, blobs: &SharedBlobs) -> Option<SharedHooks> {
+pub(crate) fn all(
+    settings: &HookSettings,
+    host: Vec<Listening>,
+    blobs: &SharedBlobs,
+    sandboxes: Option<&Arc<Sandboxes>>,
+) -> Option<SharedHooks> {
     let listening = |(name, spec): (String, &HookSpec)| Listening {
         event: spec.event,
         matcher: spec.matcher.clone(),
@@ -42,6 +59,8 @@ pub(crate) fn all(settings: &HookSettings, host: Vec<Listening>, blobs: &SharedB
             name,
             command: spec.command.clone(),
             dialect: spec.dialect,
+            confined: spec.sandbox,
+            sandboxes: sandboxes.cloned(),
             blobs: blobs.clone(),
         }),
     };
@@ -53,7 +72,38 @@ struct CommandHook {
     name: String,
     command: String,
     dialect: Dialect,
+    /// Unless the person's own file says otherwise.
+    confined: bool,
+    /// Without: nothing can be confined.
+    sandboxes: Option<Arc<Sandboxes>>,
     blobs: SharedBlobs,
+}
+
+impl CommandHook {
+    /// What holds it. `None`: nothing, because nothing is to be had or that was wished. An error says why it must not run.
+    async fn confinement(
+        &self,
+        call: &HookCall,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Option<Confined>, String> {
+        let strict = call.sandbox.is_strict();
+        let wish = call.sandbox.word();
+        if !self.confined {
+            let why = format!("it is to run without a sandbox, and sandbox = \"{wish}\"");
+            return if strict { Err(why) } else { Ok(None) };
+        }
+        let Some(sandboxes) = &self.sandboxes else {
+            let why = format!("nothing here can confine it, and sandbox = \"{wish}\"");
+            return if strict { Err(why) } else { Ok(None) };
+        };
+        let level = sandboxes
+            .level(call.sandbox)
+            .await
+            .map_err(|why| format!("sandbox_required: {why} (sandbox = \"{wish}\")"))?;
+        let confine = Confine { level, bounds: call.bounds.clone() };
+        let confined = sandboxes.confine(&confine, &call.session, &call.roots, env).await;
+        confined.map_err(|why| format!("sandbox_failed: {why}"))
+    }
 }
 
 impl Hook for CommandHook {
@@ -63,11 +113,6 @@ impl Hook for CommandHook {
 
     fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer> {
         async move {
-            if call.sandbox.is_strict() {
-                // Hooks are not confined yet, and where nothing may run unconfined they do not run.
-                let wish = call.sandbox.word();
-                return HookAnswer::Failed(format!("hooks cannot be confined yet, and sandbox = \"{wish}\""));
-            }
             let mut env = (*call.env).clone();
             let own = [
                 ("STERNA_HOOK_EVENT", call.event.word().to_owned()),
@@ -78,7 +123,12 @@ impl Hook for CommandHook {
             if self.dialect == Dialect::Imported {
                 env.insert("CLAUDE_PROJECT_DIR".into(), call.cwd.display().to_string());
             }
+            let confined = match self.confinement(call, &env).await {
+                Ok(confined) => confined,
+                Err(why) => return HookAnswer::Failed(why),
+            };
             let mut command = Command::new(&self.command, &call.cwd, env, self.blobs.clone());
+            command.confine = confined;
             command.stdin = Some(call.input.to_string());
             // Whoever asks gives it up earlier, and it dies then.
             command.timeout = MAX_TIMEOUT;

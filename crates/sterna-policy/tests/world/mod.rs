@@ -108,7 +108,13 @@ pub fn grant(text: &str, expires: Option<u64>) -> Grant {
         scope: GrantScope::Session,
         content: content(text),
         expires,
+        permits: None,
     }
+}
+
+/// A repository of strangers, and none elsewhere.
+fn suspect(folder: &Path) -> Option<String> {
+    folder.starts_with(Path::new(ROOT).join("hostile")).then(|| "`diff.x.textconv` in .git/config".into())
 }
 
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
@@ -146,5 +152,6 @@ pub fn judge_tainted(
         sandbox,
         untrusted,
         resolve: &resolve,
+        git: &suspect,
     })
 }

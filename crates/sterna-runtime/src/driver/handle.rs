@@ -216,6 +216,7 @@ impl Driver {
                 Ok(())
             }
             ToolEnd::EnterPlan => self.enter_plan(key),
+            ToolEnd::Permit { permits, scope } => self.permit(key, permits, scope),
             ToolEnd::Plan { slug, content } => self.submit_plan(key, slug, content),
         }
     }

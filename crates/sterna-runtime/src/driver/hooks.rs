@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sterna_model::{
-    Body, CallTool, Decision, Effect, EffectKey, EffectKind, HookEvent, HookPower, HookRan, HookReport,
-    HookSays, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
+    Body, Bounds, CallTool, Decision, Effect, EffectKey, EffectKind, HookEvent, HookPower, HookRan,
+    HookReport, HookSays, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
 };
+use sterna_policy::bounds_of_rules;
 use sterna_turn::{CallState, Next};
 
 use super::{Driver, Flow, Msg};
 use crate::RuntimeError;
-use crate::effects::pipeline::FromHooks;
+use crate::effects::pipeline::{self, FromHooks};
 use crate::hooks::{HookAnswered, HookCall, SharedHooks};
 
 /// One occurrence of an event that somebody listens to.
@@ -489,10 +490,22 @@ impl Driver {
             key: point.key.clone(),
             subject: point.subject.clone(),
             input,
+            session: self.id.clone(),
             cwd: PathBuf::from(cwd),
+            roots: turn.map(|turn| pipeline::plan_context(turn).roots).unwrap_or_default(),
+            bounds: self.bounds_of_hooks(),
             sandbox: turn.map(|turn| turn.sandbox).unwrap_or_default(),
             env: self.child_env.clone(),
         }
+    }
+
+    /// What rules open to hooks, and close to them, as to any command. Rules that cannot be read open nothing.
+    fn bounds_of_hooks(&self) -> Bounds {
+        let Some(turn) = &self.state.turn else { return Bounds::default() };
+        let Ok(rules) = self.rt.rules(&turn.rules) else { return Bounds::default() };
+        let tainted = !self.state.transcript.untrusted().is_empty();
+        let (roots, home) = (pipeline::plan_context(turn).roots, self.rt.parts.env.home());
+        bounds_of_rules(&rules, &roots, home.as_deref(), tainted)
     }
 
     /// The record of what hooks said, with what it leads to where that is not for the machine to know.

@@ -1,12 +1,14 @@
 //! What a person decides in a turn beside single calls: a plan, and whether to go on after denials.
 
+use serde_json::json;
 use sterna_model::{
-    Body, CallTool, Choice, EffectKey, Mode, OnAsk, Question, Ruling, StopReason, SubmittedPlan, ToolOutcome,
-    ToolStatus, WaitOn, wait_id,
+    Body, CallTool, Choice, EffectKey, Grant, GrantScope, Mode, OnAsk, Permits, Question, Ruling, StopReason,
+    SubmittedPlan, ToolOutcome, ToolStatus, WaitOn, wait_id,
 };
 
 use super::Driver;
 use crate::RuntimeError;
+use crate::effects::pipeline::content_of;
 use crate::effects::tool::unrun;
 
 impl Driver {
@@ -18,6 +20,26 @@ impl Driver {
         }
         let text = if planning { ALREADY_PLANNING } else { PLANNING };
         self.ended(key, told(ToolStatus::Ok, text.into(), self.rt.parts.env.now()))
+    }
+
+    /// A person said yes to more rights: the calls after this one have them, for as long as was shown.
+    pub(super) fn permit(
+        &mut self,
+        key: EffectKey,
+        mut permits: Permits,
+        scope: GrantScope,
+    ) -> Result<(), RuntimeError> {
+        let tool = self.call(&key).map_or_else(String::new, |call| call.call.name.clone());
+        permits.tainted = !self.state.transcript.untrusted().is_empty();
+        let rights = permits.told().join("; ");
+        let how_long = if scope == GrantScope::Session { "session" } else { "turn" };
+        let text = format!("granted until the end of this {how_long}: {rights}");
+        let content = content_of(&tool, &json!(permits));
+        let summary = format!("more rights: {rights}");
+        let grant =
+            Grant { tool: tool.clone(), summary, scope, content, expires: None, permits: Some(permits) };
+        self.stage(Body::GrantGiven { grant, by: tool })?;
+        self.ended(key, told(ToolStatus::Ok, text, self.rt.parts.env.now()))
     }
 
     /// A plan waits for a person.

@@ -303,6 +303,7 @@ fn verdict(
         sandbox,
         untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
+        git: &|folder| env.git_suspect(folder),
     })
 }
 
@@ -316,6 +317,7 @@ fn access(access: &Access) -> sterna_policy::Access {
         }
         Access::Web { host } => sterna_policy::Access::Web { host: host.clone() },
         Access::Person => sterna_policy::Access::Person,
+        Access::Permission(permits) => sterna_policy::Access::Permission(permits.clone()),
         Access::Session => sterna_policy::Access::Session,
         Access::Other => sterna_policy::Access::Other,
         Access::Unaccepted { why, .. } => sterna_policy::Access::Unaccepted { why: why.clone() },

@@ -9,7 +9,9 @@ use futures::FutureExt;
 use serde_json::Value;
 use sterna_context::{injections, project, project_ends};
 use sterna_log::SharedBlobs;
-use sterna_model::{BlobRef, EventKind, Millis, Question, ToolOutcome, ToolStatus, Untrusted};
+use sterna_model::{
+    BlobRef, EventKind, GrantScope, Millis, Permits, Question, ToolOutcome, ToolStatus, Untrusted,
+};
 use sterna_secrets::Scoped;
 use sterna_tool::{
     ChildOp, Output, Recovered, SharedTool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
@@ -27,6 +29,11 @@ pub enum ToolEnd {
     Child(ChildOp),
     /// The model wants to plan before it acts.
     EnterPlan,
+    /// Rights for later calls, which a person said yes to.
+    Permit {
+        permits: Permits,
+        scope: GrantScope,
+    },
     /// A plan for a person to approve.
     Plan {
         slug: String,
@@ -102,6 +109,7 @@ async fn settle(
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
         Ok(ToolReturn::Child(op)) => ToolEnd::Child(op),
         Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
+        Ok(ToolReturn::Permit { permits, scope }) => ToolEnd::Permit { permits, scope },
         Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },
         Ok(ToolReturn::Done(done)) => {
             let took = done.took_ms;

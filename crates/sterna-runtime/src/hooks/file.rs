@@ -26,6 +26,8 @@ pub struct HookSpec {
     /// What it was asked about does not go on when it fails.
     pub fails_closed: bool,
     pub dialect: Dialect,
+    /// It runs in the sandbox of the turn's commands.
+    pub sandbox: bool,
     /// `PreToolUse.2.1`: event, group and hook, from 1.
     pub place: String,
 }
@@ -108,7 +110,7 @@ impl Reader {
             None => return Err(wrong(&place, "it has no `type`")),
         }
         if self.dialect == Dialect::Own {
-            only(hook, &["type", "command", "timeout", "on_failure", "description"], &place)?;
+            only(hook, &["type", "command", "timeout", "on_failure", "sandbox", "description"], &place)?;
         }
         let command = hook.get("command").and_then(Value::as_str).map(str::trim).unwrap_or_default();
         if command.is_empty() {
@@ -131,6 +133,12 @@ impl Reader {
             Some(Some("allow")) => false,
             Some(_) => return Err(wrong(&place, "`on_failure` is neither `block` nor `allow`")),
         };
+        let sandbox = match hook.get("sandbox").map(Value::as_bool) {
+            None => true,
+            Some(Some(sandbox)) => sandbox,
+            Some(None) if self.dialect == Dialect::Imported => true,
+            Some(None) => return Err(wrong(&place, "`sandbox` is neither true nor false")),
+        };
         self.specs.push(HookSpec {
             event,
             matcher: matcher.clone(),
@@ -138,6 +146,7 @@ impl Reader {
             timeout_ms,
             fails_closed,
             dialect: self.dialect,
+            sandbox,
             place,
         });
         Ok(())
@@ -243,6 +252,7 @@ mod tests {
             (with("timeout", json!(601)), "Stop.1.1"),
             (with("on_failure", json!("shrug")), "Stop.1.1"),
             (with("on_failur", json!("block")), "Stop.1.1"),
+            (with("sandbox", json!("no")), "Stop.1.1"),
         ] {
             assert_eq!(read_hooks(&value, Dialect::Own).unwrap_err().place, place, "{value}");
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sterna_model::{HookEvent, HookReport, HookSays, SandboxWish};
+use sterna_model::{Bounds, HookEvent, HookReport, HookSays, SandboxWish, SessionId};
 
 pub use answer::{HookAnswer, HookOutput, Written, read_command};
 pub use file::{Dialect, HookFileError, HookSpec, read_hooks};
@@ -45,8 +45,13 @@ pub struct HookCall {
     /// The object that command hooks read from stdin.
     pub input: Value,
     pub cwd: PathBuf,
+    pub session: SessionId,
+    /// The workspace and the extra folders.
+    pub roots: Vec<PathBuf>,
     /// How the turn's commands are to be confined.
     pub sandbox: SandboxWish,
+    /// What rules say of confined commands.
+    pub bounds: Bounds,
     /// The environment of children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sterna_model::{Body, HookEvent, HookRan, HookSays, SessionId};
+use sterna_model::{Body, Bounds, HookEvent, HookRan, HookSays, SessionId};
+use sterna_policy::bounds_of_rules;
 
 use super::HookCall;
+use crate::effects::pipeline;
 use crate::{Runtime, RuntimeError, State};
 
 impl Runtime {
@@ -64,12 +66,30 @@ impl Runtime {
         if let (Some(input), Value::Object(more)) = (input.as_object_mut(), more) {
             input.extend(more);
         }
+        let cwd = PathBuf::from(cwd);
+        let (roots, bounds) = match &state.turn {
+            Some(turn) => {
+                let tainted = !state.transcript.untrusted().is_empty();
+                let roots = pipeline::plan_context(turn).roots;
+                let bounds = bounds_of_rules(
+                    &self.0.rules(&turn.rules)?,
+                    &roots,
+                    parts.env.home().as_deref(),
+                    tainted,
+                );
+                (roots, bounds)
+            }
+            None => (vec![cwd.clone()], Bounds::default()),
+        };
         let call = HookCall {
             event,
             key: key.clone(),
             subject: subject.to_owned(),
             input,
-            cwd: PathBuf::from(cwd),
+            session: session.clone(),
+            cwd,
+            roots,
+            bounds,
             sandbox: state.turn.as_ref().map(|turn| turn.sandbox).unwrap_or_default(),
             env: Arc::new(parts.env.child_env()),
         };

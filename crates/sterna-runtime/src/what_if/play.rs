@@ -517,6 +517,10 @@ impl Env for Clock {
         self.env.resolve(path)
     }
 
+    fn git_suspect(&self, folder: &Path) -> Option<String> {
+        self.env.git_suspect(folder)
+    }
+
     fn state_dirs(&self) -> Vec<PathBuf> {
         self.env.state_dirs()
     }

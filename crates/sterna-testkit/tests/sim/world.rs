@@ -271,22 +271,19 @@ impl Seen {
             return Err(format!("record {} stands where {due} is due", record.seq));
         }
         self.machine.apply(&record).map_err(|wrong| wrong.to_string())?;
-        match &record.body {
-            Body::Intent(intent) => {
-                let attempt = (intent.key.clone(), intent.attempt);
-                let first = match &intent.what {
-                    Intended::Undo(_) => self.undos.insert(attempt),
-                    Intended::Tool(_) | Intended::Compact(_) => self.intents.insert(attempt),
-                    Intended::Model(model) => {
-                        self.requests.insert(model.request, intent.key.clone());
-                        self.intents.insert(attempt)
-                    }
-                };
-                if !first {
-                    return Err(format!("{} #{} is intended twice", intent.key, intent.attempt));
+        if let Body::Intent(intent) = &record.body {
+            let attempt = (intent.key.clone(), intent.attempt);
+            let first = match &intent.what {
+                Intended::Undo(_) => self.undos.insert(attempt),
+                Intended::Tool(_) | Intended::Compact(_) => self.intents.insert(attempt),
+                Intended::Model(model) => {
+                    self.requests.insert(model.request, intent.key.clone());
+                    self.intents.insert(attempt)
                 }
+            };
+            if !first {
+                return Err(format!("{} #{} is intended twice", intent.key, intent.attempt));
             }
-            _ => {}
         }
         let waits = self.waits.take(&record);
         self.records.push(record);

@@ -87,6 +87,7 @@ impl World {
             other @ (ToolReturn::Ask(_)
             | ToolReturn::Child(_)
             | ToolReturn::EnterPlan
+            | ToolReturn::Permit { .. }
             | ToolReturn::Plan { .. }) => {
                 panic!("{other:?}")
             }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use sterna_model::Scope;
 use sterna_runtime::{Dialect, read_hooks};
 
 use super::document::Node;
@@ -12,9 +13,14 @@ use super::{ConfigError, Settings, read_file};
 
 impl Settings {
     /// Adds the hooks of a file, if there is one.
-    pub(super) fn add_hooks_file(&mut self, path: &Path, dialect: Dialect) -> Result<bool, ConfigError> {
+    pub(super) fn add_hooks_file(
+        &mut self,
+        path: &Path,
+        dialect: Dialect,
+        whose: Whose,
+    ) -> Result<bool, ConfigError> {
         let Some(text) = read_file(path)? else { return Ok(false) };
-        self.add_hooks_text(path, &text, dialect)?;
+        self.add_hooks_text(path, &text, dialect, whose)?;
         Ok(true)
     }
 
@@ -24,6 +30,7 @@ impl Settings {
         path: &Path,
         text: &str,
         dialect: Dialect,
+        whose: Whose,
     ) -> Result<(), ConfigError> {
         let wrong = |why: String| {
             ConfigError::new(format!("{}: {why}", path.display()))
@@ -31,11 +38,22 @@ impl Settings {
         };
         let root: Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        self.add_hooks(&name, &path.display().to_string(), &root, dialect).map_err(wrong)
+        self.add_hooks(&name, &path.display().to_string(), &root, dialect, whose).map_err(wrong)
     }
 
-    fn add_hooks(&mut self, name: &str, place: &str, root: &Value, dialect: Dialect) -> Result<(), String> {
+    fn add_hooks(
+        &mut self,
+        name: &str,
+        place: &str,
+        root: &Value,
+        dialect: Dialect,
+        whose: Whose,
+    ) -> Result<(), String> {
         let (specs, notices) = read_hooks(root, dialect).map_err(|error| error.to_string())?;
+        if let Some(spec) = specs.iter().find(|spec| !spec.sandbox && whose == Whose::Project) {
+            let place = &spec.place;
+            return Err(format!("{place}: a project's hook cannot leave the sandbox: take `sandbox` out"));
+        }
         self.hooks.0.extend(specs.into_iter().map(|spec| (name.to_owned(), spec)));
         self.notices.extend(notices.into_iter().map(|notice| format!("{place}: {notice}")));
         Ok(())
@@ -46,6 +64,10 @@ impl Reader<'_> {
     /// `[hooks]`: the same shape as `hooks.json` within `hooks`, and `import`.
     pub fn hooks(&self, settings: &mut Settings, node: &Node<'_>) -> Result<(), ConfigError> {
         let mut events = Map::new();
+        let whose = match self.scope {
+            Scope::Project | Scope::ProjectLocal => Whose::Project,
+            Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => Whose::Person,
+        };
         for (name, value) in node.table()?.named() {
             if name != IMPORT {
                 events.insert(name, value.json()?);
@@ -53,15 +75,23 @@ impl Reader<'_> {
             }
             for item in value.items()? {
                 let path = self.path(&item)?;
-                if !settings.add_hooks_file(&path, Dialect::Imported)? {
+                if !settings.add_hooks_file(&path, Dialect::Imported, whose)? {
                     return Err(item.error(format!("there is no file {}", path.display())));
                 }
             }
         }
         let name = node.file_name();
         let root = Value::Object(Map::from_iter([("hooks".to_owned(), Value::Object(events))]));
-        settings.add_hooks(&name, &node.place(), &root, Dialect::Own).map_err(|why| node.error(why))
+        settings.add_hooks(&name, &node.place(), &root, Dialect::Own, whose).map_err(|why| node.error(why))
     }
+}
+
+/// Who wrote a file with hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The person, or who manages the machine.
+    Person,
+    Project,
 }
 
 /// The user's own file.

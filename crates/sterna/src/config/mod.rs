@@ -21,6 +21,7 @@ use sterna_llm_http::{Endpoint, KeySource, builtins};
 use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
 use sterna_policy::Rule;
 
+use self::hooks::Whose;
 use crate::places::Places;
 use crate::trust::Project;
 
@@ -116,7 +117,8 @@ pub fn load_with(
     if let Some(text) = read_file(&user)? {
         read::apply(&mut settings, &user, &text, Scope::User, get)?;
     }
-    settings.add_hooks_file(&places.config.join(hooks::HOOKS_FILE), sterna_runtime::Dialect::Own)?;
+    let own = places.config.join(hooks::HOOKS_FILE);
+    settings.add_hooks_file(&own, sterna_runtime::Dialect::Own, Whose::Person)?;
     let files = [(".sterna/config.toml", Scope::Project), (".sterna/config.local.toml", Scope::ProjectLocal)];
     for (name, scope) in files {
         for (file, bytes) in project.iter().flat_map(|project| project.named(name)) {
@@ -134,7 +136,8 @@ pub fn load_with(
     ];
     for (name, dialect) in hooks {
         for (file, bytes) in project.iter().flat_map(|project| project.named(name)) {
-            settings.add_hooks_text(&file, &String::from_utf8_lossy(bytes), dialect)?;
+            let text = String::from_utf8_lossy(bytes);
+            settings.add_hooks_text(&file, &text, dialect, Whose::Project)?;
         }
     }
     if let Some(text) = variable(get, MODEL_ENV) {

@@ -107,6 +107,7 @@ impl TrustBook {
             scope: GrantScope::User,
             content: project.content,
             expires: None,
+            permits: None,
         };
         let body = Body::GrantGiven { grant, by: by.into() };
         self.append(body, now, vec![project.manifest().into()]).await

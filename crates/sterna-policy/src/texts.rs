@@ -1,0 +1,46 @@
+//! The texts of a command that rules are held against.
+
+use crate::paths::base_name;
+use crate::rule::trusted_name;
+use crate::shell::{SimpleCommand, Word, joined};
+use crate::variables::is_harmless;
+
+/// The texts of a command that deny and ask rules are held against: as written, by base name, with and without
+/// wrappers and variables.
+pub(crate) fn texts_to_restrict(command: &SimpleCommand) -> Vec<String> {
+    let mut texts = Vec::new();
+    for argv in command.via.iter().chain([&command.argv]) {
+        let Some((first, rest)) = argv.split_first() else { continue };
+        for program in [first.text.as_str(), base_name(&first.text)] {
+            let text = with_program(program, rest);
+            if !command.env_prefix.is_empty() {
+                texts.push(format!("{} {text}", command.env_prefix.join(" ")));
+            }
+            texts.push(text);
+        }
+    }
+    texts.dedup();
+    texts
+}
+
+/// The texts that an allow rule may cover. Variables that matter are part of it, and so is a wrapper that raises.
+pub(crate) fn texts_to_allow(command: &SimpleCommand) -> Vec<String> {
+    let mut texts = Vec::new();
+    let last = (command.raised.is_none()).then_some(&command.argv);
+    for argv in command.via.first().into_iter().chain(last) {
+        let Some((first, rest)) = argv.split_first() else { continue };
+        let text = with_program(trusted_name(&first.text), rest);
+        let missing = |v: &&String| !argv.iter().any(|w| w.text == **v);
+        let all: Vec<&String> = command.env_prefix.iter().filter(missing).collect();
+        let telling: Vec<&String> = all.iter().copied().filter(|v| !is_harmless(v)).collect();
+        for variables in [telling, all] {
+            let words = variables.iter().map(|v| v.as_str()).chain([text.as_str()]);
+            texts.push(words.collect::<Vec<_>>().join(" "));
+        }
+    }
+    texts
+}
+
+fn with_program(program: &str, rest: &[Word]) -> String {
+    if rest.is_empty() { program.to_owned() } else { format!("{program} {}", joined(rest)) }
+}

@@ -1,0 +1,125 @@
+//! What a repository would make git's reading commands do: looks at its settings, and at those of its submodules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sterna_policy::{has_long_names, submodules, suspect_setting};
+
+/// Why a reading command of git's in this folder may run a program, read elsewhere or reach a host. `None`: no setting of the
+/// repository makes it. Settings of the person and of the system are theirs.
+pub fn git_suspect(folder: &Path) -> Option<String> {
+    // What does not exist yet would lie in a repository that does.
+    let there = folder.ancestors().find_map(|folder| fs::canonicalize(folder).ok())?;
+    let mut seen = BTreeSet::new();
+    for folder in there.ancestors() {
+        match at(folder) {
+            None => {}
+            Some(Err(why)) => return Some(why),
+            Some(Ok(repository)) => return repository.suspect(true, &mut seen),
+        }
+    }
+    None
+}
+
+struct Repository {
+    root: PathBuf,
+    git: PathBuf,
+    common: PathBuf,
+}
+
+/// The repository whose work tree, or whose own folder, this is.
+fn at(folder: &Path) -> Option<Result<Repository, String>> {
+    let link = folder.join(".git");
+    let git = match fs::metadata(&link) {
+        Ok(meta) if meta.is_dir() => link,
+        Ok(meta) if meta.is_file() => match text_of(&link) {
+            Err(why) => return Some(Err(why)),
+            Ok(text) => match text.as_deref().and_then(|text| text.strip_prefix("gitdir:")) {
+                Some(path) => folder.join(path.trim()),
+                None => return Some(Err(format!("{} is not understood", link.display()))),
+            },
+        },
+        Ok(_) => return Some(Err(format!("{} is neither a folder nor a file", link.display()))),
+        // A repository without a work tree.
+        Err(_) if folder.join("HEAD").exists() && folder.join("objects").is_dir() => folder.to_owned(),
+        Err(_) => return None,
+    };
+    // git goes on upwards from what is none.
+    if fs::symlink_metadata(git.join("HEAD")).is_err() {
+        return None;
+    }
+    let common = match text_of(&git.join("commondir")) {
+        Err(why) => return Some(Err(why)),
+        Ok(None) => git.clone(),
+        Ok(Some(path)) => git.join(path.trim_end_matches('\n')),
+    };
+    Some(Ok(Repository { root: folder.to_owned(), git, common }))
+}
+
+impl Repository {
+    /// `main`: the command itself runs in it.
+    fn suspect(&self, main: bool, seen: &mut BTreeSet<PathBuf>) -> Option<String> {
+        let git = fs::canonicalize(&self.git).unwrap_or_else(|_| self.git.clone());
+        if !seen.insert(git.clone()) {
+            return None;
+        }
+        if seen.len() > MAX_REPOSITORIES {
+            return Some(format!("more than {MAX_REPOSITORIES} submodules"));
+        }
+        let here = fs::canonicalize(&self.root).ok();
+        let worktree_is_here = |value: &str| here.is_some() && fs::canonicalize(git.join(value)).ok() == here;
+        let mut files = vec![self.common.join("config"), self.common.join("config.worktree")];
+        if self.common != self.git {
+            files.push(self.git.join("config"));
+            files.push(self.git.join("config.worktree"));
+        }
+        let mut long_names = false;
+        for file in files {
+            let text = match text_of(&file) {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(why) => return Some(why),
+            };
+            if let Some(what) = suspect_setting(&text, main, &worktree_is_here) {
+                return Some(format!("{what} in {}", file.display()));
+            }
+            long_names |= has_long_names(&text);
+        }
+        let index = match bytes_of(&self.git.join("index"), MAX_INDEX) {
+            Ok(Some(index)) => index,
+            Ok(None) => return None,
+            Err(why) => return Some(why),
+        };
+        let subs = match submodules(&index, long_names) {
+            Ok(subs) => subs,
+            Err(why) => return Some(format!("{why} ({})", self.git.join("index").display())),
+        };
+        subs.iter().find_map(|sub| match at(&self.root.join(sub)) {
+            None => None,
+            Some(Err(why)) => Some(why),
+            Some(Ok(repository)) => repository.suspect(false, seen),
+        })
+    }
+}
+
+/// `None`: there is no such file. An error says why it cannot be looked at.
+fn text_of(path: &Path) -> Result<Option<String>, String> {
+    let bytes = bytes_of(path, MAX_CONFIG)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn bytes_of(path: &Path, max: u64) -> Result<Option<Vec<u8>>, String> {
+    let cannot = |why: &dyn std::fmt::Display| format!("{} cannot be looked at: {why}", path.display());
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => Err(cannot(&"it is no file")),
+        Ok(meta) if meta.len() > max => Err(cannot(&"it is too large")),
+        Ok(_) => fs::read(path).map(Some).map_err(|error| cannot(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(cannot(&error)),
+    }
+}
+
+const MAX_REPOSITORIES: usize = 256;
+const MAX_CONFIG: u64 = 1 << 20;
+const MAX_INDEX: u64 = 256 << 20;

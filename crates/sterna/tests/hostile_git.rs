@@ -1,0 +1,199 @@
+//! Repositories that make git run programs, with real git: what the environment does not switch off is found.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sterna::git_suspect;
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        fs::canonicalize(self.dir.path()).unwrap().join(name)
+    }
+
+    /// A repository with two commits of `a.x`, and a change of it.
+    fn repository(&self, name: &str) -> PathBuf {
+        let repo = self.at(name);
+        fs::create_dir_all(&repo).unwrap();
+        git(&repo, &["init", "-q", "-b", "main"]);
+        for (key, value) in [("user.name", "A"), ("user.email", "a@b"), ("commit.gpgsign", "false")] {
+            git(&repo, &["config", key, value]);
+        }
+        for text in ["one\n", "two\n"] {
+            fs::write(repo.join("a.x"), text).unwrap();
+            git(&repo, &["add", "."]);
+            git(&repo, &["commit", "-q", "-m", text]);
+        }
+        fs::write(repo.join("a.x"), "six\n").unwrap();
+        repo
+    }
+}
+
+fn git(repo: &Path, args: &[&str]) {
+    let out = plain(repo, args).output().unwrap();
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+fn plain(repo: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(repo).args(args).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", repo.parent().unwrap());
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_ALLOW_PROTOCOL", "file");
+    command
+}
+
+/// As Sterna runs git's reading commands.
+fn quiet(repo: &Path, args: &[&str]) {
+    let mut command = plain(repo, args);
+    command.envs(sterna_policy::QUIET_GIT);
+    drop(command.output().unwrap());
+}
+
+#[test]
+fn what_git_would_run_is_found_and_what_is_not_found_does_not_run() {
+    let reading: &[&[&str]] = &[
+        &["status"],
+        &["diff"],
+        &["log", "-p"],
+        &["show"],
+        &["blame", "a.x"],
+        &["grep", "six"],
+        &["branch", "-a"],
+        &["stash", "list"],
+    ];
+    // The setting, whether it is found, and whether git runs it although it is told not to.
+    let table = [
+        ("diff.x.textconv", true, true),
+        ("diff.x.command", true, true),
+        ("filter.x.clean", true, true),
+        ("filter.x.process", true, true),
+        ("filter.x.smudge", true, true),
+        ("core.sshCommand", true, false),
+        ("gpg.program", true, false),
+        ("gpg.ssh.program", true, false),
+        ("credential.helper", true, false),
+        ("merge.x.driver", true, false),
+        ("core.editor", true, false),
+        ("include.path", true, false),
+        ("core.hooksPath", false, false),
+        ("core.fsmonitor", false, false),
+        ("core.pager", false, false),
+        ("diff.external", false, false),
+    ];
+    for (key, found, runs) in table {
+        let world = World::new();
+        let repo = world.repository("repo");
+        let marker = world.at("marker");
+        let program = world.at("program");
+        fs::write(&program, format!("#!/bin/sh\ntouch {}\ncat \"$1\" 2>/dev/null\n", marker.display()))
+            .unwrap();
+        let mut mode = fs::metadata(&program).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o755);
+        fs::set_permissions(&program, mode).unwrap();
+        fs::write(repo.join(".git/info/attributes"), "*.x diff=x filter=x merge=x\n").unwrap();
+        let value = match key {
+            "core.hooksPath" => {
+                fs::create_dir(world.at("hooks")).unwrap();
+                for hook in ["post-index-change", "pre-commit", "post-checkout", "reference-transaction"] {
+                    fs::copy(&program, world.at("hooks").join(hook)).unwrap();
+                }
+                world.at("hooks")
+            }
+            "include.path" => {
+                fs::write(world.at("more"), "[user]\n\tname = B\n").unwrap();
+                world.at("more")
+            }
+            _ => program,
+        };
+        git(&repo, &["config", key, value.to_str().unwrap()]);
+        // Times that git cannot trust make it look into the file.
+        fs::write(repo.join("a.x"), "ten\n").unwrap();
+        let why = git_suspect(&repo);
+        let named =
+            why.as_ref().is_some_and(|why| why.contains(&key.to_lowercase()) && why.contains("config"));
+        assert_eq!((why.is_some(), named), (found, found), "{key}: {why:?}");
+        reading.iter().for_each(|args| quiet(&repo, args));
+        assert_eq!(marker.exists(), runs, "{key}: what git does by itself");
+    }
+}
+
+#[test]
+fn ordinary_repositories_have_nothing() {
+    let world = World::new();
+    let repo = world.repository("repo");
+    let origin = world.repository("origin");
+    git(&repo, &["remote", "add", "origin", origin.to_str().unwrap()]);
+    git(&repo, &["fetch", "-q", "origin"]);
+    git(&repo, &["branch", "-q", "--set-upstream-to=origin/main"]);
+    git(&repo, &["stash", "-q"]);
+    git(&repo, &["worktree", "add", "-q", "../tree", "-b", "other"]);
+    git(&repo, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../origin", "sub/one"]);
+    git(&repo, &["commit", "-q", "-m", "sub"]);
+    git(&world.at(""), &["clone", "-q", "--bare", "origin", "bare.git"]);
+    for folder in ["repo", "repo/.git", "repo/sub/one", "tree", "bare.git", "origin", "repo/not/yet", ""] {
+        assert_eq!(git_suspect(&world.at(folder)), None, "{folder}");
+    }
+    for version in ["3", "4"] {
+        git(&repo, &["update-index", "--index-version", version]);
+        assert_eq!(git_suspect(&repo), None);
+    }
+}
+
+#[test]
+fn other_folders_of_a_repository_are_looked_at_too() {
+    let world = World::new();
+    let (repo, origin) = (world.repository("repo"), world.repository("origin"));
+    git(&repo, &["stash", "-q"]);
+    git(&repo, &["worktree", "add", "-q", "../tree", "-b", "other"]);
+    git(&repo, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../origin", "sub/one"]);
+    drop(origin);
+    let marker = world.at("marker");
+    let touch = format!("touch {}", marker.display());
+    // git runs processes of its own in submodules.
+    let sub = repo.join("sub/one");
+    git(&sub, &["config", "filter.x.clean", &touch]);
+    fs::write(repo.join(".git/modules/sub/one/info/attributes"), "*.x filter=x\n").unwrap();
+    fs::write(sub.join("a.x"), "ten\n").unwrap();
+    quiet(&repo, &["status"]);
+    assert!(marker.exists(), "git looks into submodules");
+    for folder in ["repo", "repo/sub", "repo/sub/one"] {
+        let why = git_suspect(&world.at(folder)).unwrap();
+        assert!(why.contains("filter.x.clean") && why.contains("modules/sub/one/config"), "{why}");
+    }
+    assert_eq!(git_suspect(&world.at("tree")), None);
+    git(&sub, &["config", "--unset", "filter.x.clean"]);
+    assert_eq!(git_suspect(&repo), None);
+    // Older versions of git take the environment from these.
+    git(&sub, &["config", "core.fsmonitor", &touch]);
+    assert!(git_suspect(&repo).unwrap().contains("core.fsmonitor"));
+    git(&sub, &["config", "core.fsmonitor", "false"]);
+    assert_eq!(git_suspect(&repo), None);
+    // Settings of one work tree.
+    git(&repo, &["config", "extensions.worktreeConfig", "true"]);
+    git(&world.at("tree"), &["config", "--worktree", "diff.x.textconv", &touch]);
+    assert!(git_suspect(&world.at("tree")).unwrap().contains("diff.x.textconv"));
+    assert_eq!(git_suspect(&repo), None);
+    // A work tree elsewhere shows the files there.
+    git(&repo, &["config", "core.worktree", "/etc"]);
+    assert!(git_suspect(&repo).unwrap().contains("core.worktree"));
+    // What is no repository may be one within a folder of the workspace.
+    let bare = world.at("data/inner");
+    fs::create_dir_all(bare.join("objects")).unwrap();
+    fs::write(bare.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+    fs::write(bare.join("config"), format!("[core]\nsshCommand = {touch}\n")).unwrap();
+    assert!(git_suspect(&bare).is_some());
+    // What cannot be looked at is not taken for harmless.
+    fs::remove_file(bare.join("config")).unwrap();
+    fs::create_dir(bare.join("config")).unwrap();
+    assert!(git_suspect(&bare).unwrap().contains("cannot be looked at"));
+}
