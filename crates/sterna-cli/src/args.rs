@@ -54,6 +54,8 @@ pub enum Command {
     Trust(commands::trust::TrustArgs),
     /// Notes that outlive sessions: lists, shows, adds, edits, forgets, finds, dumps and loads them
     Memory(commands::memory::MemoryArgs),
+    /// Skills, prompt files and agents: lists, shows and checks them
+    Skills(commands::skills::SkillsArgs),
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),

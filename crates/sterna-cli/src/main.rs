@@ -12,6 +12,7 @@ mod print;
 mod render;
 mod setup;
 mod signals;
+mod slash;
 mod spools;
 mod table;
 mod trust;
@@ -90,6 +91,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Checkpoint(args) => commands::checkpoint::checkpoint(&Context::load(None)?, args).await,
         Command::Context(args) => commands::context::context(&Context::load(None)?, args).await,
         Command::Compact(args) => commands::compact::compact(args).await,
+        Command::Skills(args) => commands::skills::skills(args).await,
         #[cfg(feature = "mcp")]
         Command::Mcp(args) => {
             let mut cx = Context::load(None)?;

@@ -86,6 +86,9 @@ pub async fn sterna(
         .on_ask(on_ask(args, cx, person))
         .sandbox(sandbox(args, cx)?)
         .on_notice(move |text| print.note(text));
+    if let Some(project) = cx.trust.trusted() {
+        builder = builder.project(project.clone());
+    }
     if let Some(route) = args.model.clone().or_else(|| route.map(Route::to_string)) {
         builder = builder.model(route);
     }

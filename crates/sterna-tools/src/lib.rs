@@ -36,6 +36,8 @@ mod schema;
 mod screen;
 mod shell;
 mod shell_input;
+mod skill;
+pub mod skills;
 mod support;
 mod todo;
 mod tool_search;
@@ -59,6 +61,11 @@ pub fn agent(kinds: Vec<AgentType>) -> SharedTool {
     Arc::new(agent::Agent::new(kinds))
 }
 
+/// A skill as the model is told of it: `- name: description`.
+pub fn skill_line(skill: &skills::Found<skills::SkillText>) -> String {
+    skill::line(skill)
+}
+
 /// What the built-in tools are made with.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -67,14 +74,18 @@ pub struct Options {
     /// With them commands run as confined as it was decided; without, those that were to be confined do not run.
     pub sandboxes: Option<Arc<Sandboxes>>,
     pub web: WebSettings,
+    /// With them there is the tool `skill`.
+    pub skills: Option<Arc<skills::Shelf>>,
+    /// Kinds of agents beside the built-in ones, which those of the same name replace.
+    pub agents: Vec<AgentType>,
 }
 
 /// All built-in tools that these options allow, sorted by name. Starts, reads and connects nothing.
 pub fn builtin(options: Options) -> Vec<SharedTool> {
-    let Options { shims, sandboxes, web } = options;
+    let Options { shims, sandboxes, web, skills, agents } = options;
     let jobs = jobs::Jobs::new(shims.clone());
     let mut tools: Vec<SharedTool> = vec![
-        agent(builtin_agents()),
+        agent(builtin_agents().into_iter().chain(agents).collect()),
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(context::Context::new()),
@@ -91,10 +102,15 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(request_permission::RequestPermission::new()),
         Arc::new(shell::Shell::new(shims, sandboxes)),
         Arc::new(shell_input::ShellInput::new(jobs)),
+    ];
+    if let Some(shelf) = skills {
+        tools.push(Arc::new(skill::Skill::new(shelf)));
+    }
+    tools.extend::<[SharedTool; 3]>([
         Arc::new(plan_mode::SubmitPlan::new()),
         Arc::new(todo::Todo::new()),
         Arc::new(web_fetch::WebFetch::new(web::get::Web::new(&web.allow_private, web.resolver))),
-    ];
+    ]);
     if let Some(search) = &web.search {
         tools.push(Arc::new(web_search::WebSearch::new(search)));
     }
@@ -136,6 +152,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "request_permission",
             "shell",
             "shell_input",
+            "skill",
             "submit_plan",
             "todo",
             "web_fetch",

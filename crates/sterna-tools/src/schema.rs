@@ -79,7 +79,8 @@ mod tests {
         let key = Ok("key".to_owned());
         let search = crate::SearchSettings { backend: crate::Backend::Brave, url: None, key };
         let web = crate::WebSettings { search: Some(search), ..crate::WebSettings::default() };
-        crate::builtin(crate::Options { web, ..crate::Options::default() })
+        let skills = Some(std::sync::Arc::default());
+        crate::builtin(crate::Options { web, skills, ..crate::Options::default() })
     }
 
     #[test]
@@ -124,6 +125,7 @@ mod tests {
             ("request_permission", "filesystem network reason! scope"),
             ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
             ("shell_input", "close job! text! wait_ms"),
+            ("skill", "args file name"),
             ("submit_plan", "content! slug!"),
             ("todo", "active_form blocked_by blocks description id metadata op! owner status subject"),
             ("web_fetch", "prompt url!"),

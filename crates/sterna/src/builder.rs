@@ -26,6 +26,8 @@ use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
+use crate::skills::{Catalogue, Shelf};
+use crate::trust::Project;
 use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of};
 
 /// A running Sterna. Cheap to clone.
@@ -34,6 +36,7 @@ pub struct Sterna {
     runtime: Runtime,
     config: Arc<TurnConfig>,
     router: Option<Arc<Router>>,
+    shelf: Arc<Shelf>,
 }
 
 /// Where sessions are kept.
@@ -85,6 +88,8 @@ pub struct Builder {
     own_memory: Option<SharedMemory>,
     instructions: bool,
     trusted: bool,
+    project: Option<Arc<Project>>,
+    skills: bool,
     hooks: Vec<Listening>,
     mode_of_session: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
@@ -130,6 +135,8 @@ impl Sterna {
             own_memory: None,
             instructions: true,
             trusted: false,
+            project: None,
+            skills: true,
             hooks: Vec::new(),
             mode_of_session: true,
             notice: Arc::new(|_| {}),
@@ -171,6 +178,11 @@ impl Sterna {
             None if wish.is_strict() => Err("commands cannot be confined without a helper program".into()),
             None => Ok(Sandbox::None),
         }
+    }
+
+    /// Where skills, prompt files and agents stand that count here.
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.
@@ -439,6 +451,18 @@ impl Builder {
         self
     }
 
+    /// A project whose files somebody trusts, as they were read: its skills, prompt files and agents count.
+    pub fn project(mut self, project: Arc<Project>) -> Self {
+        self.project = Some(project);
+        self
+    }
+
+    /// Reads no skills, prompt files and agents: neither the user's nor those of the project.
+    pub fn without_skills(mut self) -> Self {
+        self.skills = false;
+        self
+    }
+
     /// Called with what takes long, such as starting the local model.
     pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.notice = Arc::new(notice);
@@ -539,10 +563,21 @@ impl Builder {
             sections.push(section);
         }
         let remembers = self.memory.or(settings.memory).unwrap_or(true);
+        let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
+        let shelf = if self.skills {
+            crate::skills::shelf(&places.config, self.project.as_deref())
+        } else {
+            Shelf::default()
+        };
+        let shelf = Arc::new(shelf);
         let builtin = if self.builtin_tools {
             let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
             let web = settings.web.of_tools(&get);
-            let mut builtin = sterna_tools::builtin(sterna_tools::Options { shims, sandboxes, web });
+            let named = names.as_ref().is_some_and(|names| names.iter().any(|name| name == SKILL));
+            let skills = (named || shelf.has_skills()).then(|| shelf.clone());
+            let agents = crate::skills::agents(&shelf, &self.notice);
+            let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
+            let mut builtin = sterna_tools::builtin(options);
             builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
             builtin
         } else {
@@ -564,7 +599,6 @@ impl Builder {
             extra.extend(sterna_tools::for_deferred());
         }
         let tools = Toolbox::new(builtin.into_iter().chain(extra).chain(self.tools));
-        let names = [self.names, settings.tools.clone()].into_iter().find(|names| !names.is_empty());
         let names = match names {
             Some(names) => {
                 more.retain(|of| names.contains(&of.tool.spec().name));
@@ -594,9 +628,15 @@ impl Builder {
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
         let trusted = self.trusted;
+        let catalogue = Catalogue::new(shelf.clone(), self.notice);
         let of_turn: TurnSections = Arc::new(move |turn| {
             let (root, cwd) = (Path::new(&turn.root), Path::new(&turn.cwd));
-            instructions.as_ref().map(|read| read.sections(root, cwd, trusted)).unwrap_or_default()
+            let read = instructions.as_ref().map(|read| read.sections(root, cwd, trusted));
+            let mut sections = read.unwrap_or_default();
+            if turn.tools.iter().any(|name| name == SKILL) {
+                sections.extend(catalogue.sections());
+            }
+            sections
         });
         let config = TurnConfig {
             route,
@@ -640,7 +680,7 @@ impl Builder {
             .transpose()?;
         let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets, memory };
         let runtime = Runtime::new(parts);
-        Ok(Sterna { runtime, config: Arc::new(config), router })
+        Ok(Sterna { runtime, config: Arc::new(config), router, shelf })
     }
 }
 
@@ -672,6 +712,9 @@ fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>
         None => env,
     }
 }
+
+/// The tool that loads skills.
+const SKILL: &str = "skill";
 
 type Opened = Result<(SharedLog, SharedBlobs), Error>;
 

@@ -35,6 +35,7 @@ mod router;
 mod sandbox;
 mod secrets;
 mod session;
+pub mod skills;
 mod tool_fn;
 pub mod trust;
 mod what_if;

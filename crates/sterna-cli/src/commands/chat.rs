@@ -19,9 +19,10 @@ use crate::print::{Style, one_line};
 use crate::render::{Output, money};
 use crate::setup;
 use crate::signals::Signals;
+use crate::slash;
 
 /// What can be said instead of a prompt.
-const COMMANDS: [(&str, &str, &str); 13] = [
+const COMMANDS: [(&str, &str, &str); 14] = [
     ("help", "", "what can be said"),
     ("new", "", "begin a new session"),
     ("sessions", "", "the sessions of this folder"),
@@ -32,6 +33,7 @@ const COMMANDS: [(&str, &str, &str); 13] = [
     ("compact", "[FOCUS]", "make what the model sees smaller; the log keeps everything"),
     ("cost", "", "what this session used up"),
     ("todo", "", "the list of what is to be done"),
+    ("skills", "", "skills and prompt files that /NAME runs"),
     ("title", "TEXT", "name this session"),
     ("attach", "[FILE]", "a file that comes with the next prompt; alone, it lets go of all of them"),
     ("exit", "", "leave; the session is kept"),
@@ -132,7 +134,7 @@ impl Chat {
                         Flow::On
                     }
                 },
-                None => self.turn(text).await,
+                None => self.turn(text, self.config()).await,
             };
             if let Flow::Leave(code) = flow {
                 return code;
@@ -140,8 +142,7 @@ impl Chat {
         }
     }
 
-    async fn turn(&mut self, text: String) -> Flow {
-        let config = self.config();
+    async fn turn(&mut self, text: String, config: TurnConfig) -> Flow {
         let parts = std::iter::once(InputPart::Text(text)).chain(self.attached.iter().cloned()).collect();
         match submit(self.sterna.runtime(), self.session.clone(), None, parts, config).await {
             Ok(accepted) => {
@@ -308,12 +309,27 @@ impl Chat {
                 self.sterna.runtime().set_title(&id, title, "person").await?;
             }
             "exit" | "quit" => return Ok(Flow::Leave(0)),
-            other => {
-                let failure = Failure::usage(format!("there is no command /{}", one_line(other, 40)));
-                return Err(match nearest(other) {
-                    Some(name) => failure.hint(format!("did you mean /{name}?")),
-                    None => failure.hint("/help"),
-                });
+            "skills" => {
+                let names = self.sterna.shelf().slash_names();
+                if names.is_empty() {
+                    self.note("there are no skills and no prompt files here");
+                }
+                for (name, about) in names {
+                    self.note(&format!("  /{name}  {}", one_line(&about, 100)));
+                }
+            }
+            _ => {
+                let names = COMMANDS.map(|(name, _, _)| name);
+                let said = format!("/{said}");
+                let mut config = self.config();
+                let text = match slash::expand(&self.cx, &self.sterna, &said, &names)? {
+                    Some(expansion) => slash::apply(expansion, &mut config)?,
+                    None => {
+                        let failure = format!("there is no command /{}", one_line(word, 40));
+                        return Err(Failure::usage(failure).hint("/help"));
+                    }
+                };
+                return Ok(self.turn(text, config).await);
             }
         }
         Ok(Flow::On)
@@ -399,22 +415,4 @@ fn stdin_lines() -> tokio::sync::mpsc::Receiver<String> {
         }
     });
     rx
-}
-
-fn nearest(word: &str) -> Option<&'static str> {
-    let names = COMMANDS.map(|(name, _, _)| name);
-    let near = names.into_iter().min_by_key(|name| strsim::damerau_levenshtein(name, word))?;
-    (strsim::damerau_levenshtein(near, word) <= 2).then_some(near)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_command_leads_to_the_nearest() {
-        assert_eq!(nearest("modle"), Some("model"));
-        assert_eq!(nearest("sesions"), Some("sessions"));
-        assert_eq!(nearest("frobnicate"), None);
-    }
 }

@@ -20,6 +20,7 @@ pub mod rewind;
 pub mod run;
 pub mod sessions;
 pub mod shim;
+pub mod skills;
 pub mod trust;
 pub mod usage;
 pub mod what_if;

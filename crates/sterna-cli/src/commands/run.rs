@@ -17,6 +17,7 @@ use crate::point::Point;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::slash;
 use crate::spools;
 
 /// Where the turn goes.
@@ -50,13 +51,18 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let may_ask = !args.json && setup::has_person(&cx);
     let sterna = setup::sterna(&cx, &args.turn, store, route.as_ref(), may_ask).await?;
     setup::ready(&sterna)?;
+    let mut config = sterna.turn_config().clone();
+    let text = match slash::expand(&cx, &sterna, &text, &[])? {
+        Some(expansion) => slash::apply(expansion, &mut config)?,
+        None => text,
+    };
     let person = (may_ask && args.turn.on_ask.is_none()).then(|| Person::new(None));
     let mut parts = vec![InputPart::Text(text)];
     for file in &args.attach {
         parts.push(sterna.attach(file).await?);
     }
     let session = open(sterna.runtime(), pick).await?;
-    let accepted = submit(sterna.runtime(), session, args.key, parts, sterna.turn_config().clone()).await?;
+    let accepted = submit(sterna.runtime(), session, args.key, parts, config).await?;
     let mut out = Output::of(&cx, args.json);
     let (session, input) = (&accepted.session, accepted.input);
     let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
