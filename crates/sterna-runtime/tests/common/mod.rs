@@ -83,6 +83,9 @@ impl Env for TestEnv {
     fn resolve(&self, path: &Path) -> PathBuf {
         path.to_path_buf()
     }
+    fn git_suspect(&self, _: &Path) -> Option<String> {
+        None
+    }
     fn wait_secret(&self) -> Option<[u8; 32]> {
         Some([7; 32])
     }
