@@ -80,7 +80,10 @@ mod tests {
         let search = crate::SearchSettings { backend: crate::Backend::Brave, url: None, key };
         let web = crate::WebSettings { search: Some(search), ..crate::WebSettings::default() };
         let skills = Some(std::sync::Arc::default());
-        crate::builtin(crate::Options { web, skills, ..crate::Options::default() })
+        let mut tools = crate::builtin(crate::Options { web, skills, ..crate::Options::default() });
+        tools.extend(crate::for_memory());
+        tools.sort_by(|a, b| a.spec().name.cmp(&b.spec().name));
+        tools
     }
 
     #[test]
@@ -114,6 +117,7 @@ mod tests {
             ("context", ""),
             ("edit", "new_string! old_string! path! replace_all"),
             ("enter_plan", ""),
+            ("forget", "ref! scope"),
             ("glob", "limit offset path pattern!"),
             ("grep", "case_insensitive context glob limit mode multiline offset path pattern! sort type"),
             ("job_kill", "grace_s job!"),
@@ -122,6 +126,7 @@ mod tests {
             ("notebook_edit", "after cell op! path! source type"),
             ("read", "limit offset pages path!"),
             ("recall", "in limit offset query ref"),
+            ("remember", "aliases name! scope tags text!"),
             ("request_permission", "filesystem network reason! scope"),
             ("shell", "background cols command! cwd open_stdin rows stdin timeout_s tty"),
             ("shell_input", "close job! text! wait_ms"),

@@ -189,7 +189,7 @@ pub async fn memory(args: MemoryArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
-    let Some(open) = Open::if_there(&args.place)? else { return Ok(nothing(args.json, &args.place)?) };
+    let Some(open) = Open::if_there(&args.place)? else { return nothing(args.json, &args.place) };
     let notes = open.notes(args.scope).await?;
     if args.json {
         for note in &notes {
@@ -198,7 +198,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if notes.is_empty() {
-        return Ok(nothing(false, &args.place)?);
+        return nothing(false, &args.place);
     }
     let now = now();
     let rows: Vec<Vec<String>> = notes
@@ -289,7 +289,7 @@ async fn forget(args: RefArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn search(args: SearchArgs) -> Result<ExitCode, Failure> {
-    let Some(open) = Open::if_there(&args.place)? else { return Ok(nothing(args.json, &args.place)?) };
+    let Some(open) = Open::if_there(&args.place)? else { return nothing(args.json, &args.place) };
     let found = open.memory.search(&open.place, &args.query.join(" "), args.limit).await.map_err(failure)?;
     if found.is_empty() && !args.json {
         open.cx.print.note("nothing found");
