@@ -50,6 +50,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
             // Version 1 did not know it.
             Intended::Undo(_) => ["", include_str!("golden/v2/intent_undo.json")],
             Intended::Compact(_) => ["", include_str!("golden/v2/intent_compact.json")],
+            Intended::Judge(_) => ["", include_str!("golden/v2/intent_judge.json")],
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -64,6 +65,7 @@ fn golden(body: &Body) -> [&'static str; 2] {
             }
             EffectResult::Tool(_) => file!("outcome_tool"),
             EffectResult::Summary(_) => ["", include_str!("golden/v2/outcome_summary.json")],
+            EffectResult::Judged(_) => ["", include_str!("golden/v2/outcome_judged.json")],
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
@@ -134,7 +136,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 49, "each file has its draft below");
+    assert_eq!(files.len(), 51, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -376,6 +378,34 @@ fn drafts() -> Vec<Draft> {
             attempt: 1,
             result: EffectResult::Summary(Summary {
                 text: "all of it".into(),
+                failed: Some("refused".into()),
+                billed: billed(),
+                duration_ms: 12,
+            }),
+        }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/judge/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Judge(Box::new(JudgeIntent {
+                call: key("demo/1/2/tool/1"),
+                pass: JudgePass::Reasoned,
+                subject: hash(4),
+                asked: blob(7, 9),
+                route: route(),
+                max_output: 4096,
+                encoder: "anthropic/1".into(),
+                request: hash(3),
+                bytes: 1234,
+                schema_native: true,
+            })),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/judge/0"),
+            attempt: 1,
+            result: EffectResult::Judged(Judgement {
+                says: JudgeSays::Ask,
+                reason: "who knows".into(),
                 failed: Some("refused".into()),
                 billed: billed(),
                 duration_ms: 12,

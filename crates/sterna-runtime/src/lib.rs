@@ -44,7 +44,7 @@ pub use error::RuntimeError;
 pub use files::{FilesError, MAX_FILES, MAX_FILES_BYTES};
 pub use hooks::{
     BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookSet,
-    HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+    HookRun, HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
 };
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;

@@ -77,6 +77,8 @@ pub struct TurnConfig {
     pub prompt: PromptSource,
     /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
     pub summary_route: Option<Route>,
+    /// The route of the classifier of mode `auto`; `None`: the turn's own.
+    pub classifier_route: Option<Route>,
 }
 
 impl TurnConfig {
@@ -126,6 +128,7 @@ impl TurnConfig {
             sandbox: turn.sandbox,
             fallback: turn.fallback,
             summary_route: self.summary_route.clone(),
+            classifier_route: self.classifier_route.clone(),
             output_schema: turn.output_schema.map(|schema| *schema),
             tree: turn.tree,
             prompt: self.prompt.clone(),
@@ -156,6 +159,7 @@ impl TurnConfig {
             tree: given.tree.clone(),
             prompt: self.prompt.clone(),
             summary_route: self.summary_route.clone(),
+            classifier_route: self.classifier_route.clone(),
         }
     }
 }

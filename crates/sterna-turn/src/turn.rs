@@ -1,11 +1,12 @@
 //! One turn: its phases, budgets and endings.
 
 mod children;
+mod judging;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Attempt, Billed, CallModel, CallTool, Checked, Closed, Effect, EffectClass, EffectKey, EffectKind,
-    EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis,
+    EffectResult, ErrorClass, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis,
     ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Route, Ruling,
     SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
     WaitId, WaitOn, WaitOpened, answer_text,
@@ -32,6 +33,9 @@ pub struct Turn {
     pub(crate) compacting: Compacting,
     /// The calls of the current step, in their order.
     calls: Vec<TurnCall>,
+    /// How often a classifier was asked in the current step.
+    #[serde(default)]
+    judged: u32,
     /// The last request had `tool_choice` none.
     tools_off: bool,
     grace: bool,
@@ -104,6 +108,7 @@ impl Turn {
             phase: Phase::Decide(Transition::Input),
             compacting: Compacting::default(),
             calls: Vec::new(),
+            judged: 0,
             tools_off: false,
             grace: false,
             continuations: 0,
@@ -258,6 +263,7 @@ impl Turn {
                 self.step = intent.key.step;
                 self.tools_off = model.tools_off;
                 self.calls.clear();
+                self.judged = 0;
                 self.grace |= model.transition == Transition::Grace;
                 self.phase = Phase::Model(Box::new(ModelPhase {
                     intent: model.clone(),
@@ -270,6 +276,7 @@ impl Turn {
                 Ok(())
             }
             Intended::Compact(compact) => self.compact_intent(&intent.key, compact),
+            Intended::Judge(judge) => self.judge_intent(&intent.key, judge),
             Intended::Tool(_) => {
                 let call = self.open_call(&intent.key)?;
                 if call.state != CallState::Open || intent.attempt != call.started + 1 {
@@ -305,6 +312,11 @@ impl Turn {
             self.bill(&attempt.failure.billed);
             return Ok(());
         }
+        if attempt.key.kind == EffectKind::Judge {
+            self.judge_attempt(&attempt.key, attempt.attempt)?;
+            self.bill(&attempt.failure.billed);
+            return Ok(());
+        }
         self.model_call(&attempt.key)?;
         let Phase::Model(model) = &mut self.phase else {
             return Err(format!("no model call is open for {}", attempt.key));
@@ -334,6 +346,11 @@ impl Turn {
             EffectResult::Summary(summary) => {
                 self.summarised(&outcome.key, summary)?;
                 self.bill(&summary.billed);
+                Ok(())
+            }
+            EffectResult::Judged(judgement) => {
+                self.judgement(&outcome.key, judgement)?;
+                self.bill(&judgement.billed);
                 Ok(())
             }
             EffectResult::ModelFailed(failure) => {
@@ -456,7 +473,7 @@ impl Turn {
             call.approved = false;
             call.ruling = None;
         }
-        let goes_on = ran.event == HookEvent::Stop
+        let goes_on = ran.event.is_stop()
             && ran.says.blocked
             && matches!(self.phase, Phase::Answered(_))
             && self.stop_hooks < STOP_INJECTIONS;
@@ -607,6 +624,7 @@ impl Turn {
                     undoing: call.undoing,
                     changes: call.changes,
                     rewrites: call.rewrites,
+                    judging: call.judging.clone(),
                     closed,
                 })),
                 CallState::Ended => {}
@@ -649,6 +667,7 @@ impl Turn {
                     undoing: false,
                     changes: 0,
                     rewrites: 0,
+                    judging: None,
                 })
                 .collect();
             self.phase = Phase::Tools;

@@ -166,6 +166,9 @@ impl Driver {
         if key.kind == EffectKind::Compact {
             return self.summary_ended(key, attempt, end);
         }
+        if key.kind == EffectKind::Judge {
+            return self.judged(key, attempt, end);
+        }
         match end {
             ModelEnd::Answered(mut outcome) => {
                 self.price(&mut outcome.billed);
@@ -185,8 +188,9 @@ impl Driver {
                 self.tool_outcome(key, outcome)
             }
             // They answer first; then the call passes again.
-            Passed::Ask(_) if self.asks_hooks(&key) => Ok(()),
-            Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
+            Passed::Ask { .. } if self.asks_hooks(&key) => Ok(()),
+            Passed::Ask { approval, case: Some(case) } => self.judge(key, approval, &case),
+            Passed::Ask { approval, case: None } => self.open_wait(key, WaitOn::Approval(approval)),
             Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine, origin } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);

@@ -7,6 +7,7 @@ pub(crate) mod compact;
 mod follow;
 mod handle;
 mod hooks;
+pub(crate) mod judge;
 mod ladder;
 mod memory;
 mod people;
@@ -720,7 +721,7 @@ impl Driver {
     }
 
     fn model_key(&self, key: &EffectKey) -> bool {
-        matches!(key.kind, EffectKind::Model | EffectKind::Compact)
+        matches!(key.kind, EffectKind::Model | EffectKind::Compact | EffectKind::Judge)
     }
 }
 

@@ -16,6 +16,7 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
+use super::compact::Room;
 use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
@@ -48,7 +49,10 @@ impl Driver {
     pub(super) async fn want(&mut self, effect: Effect) -> Result<bool, RuntimeError> {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
-            Effect::CallTool(call) => self.want_tool(call),
+            Effect::CallTool(call) => match call.judging.clone().filter(|judging| judging.is_open()) {
+                Some(open) => self.want_judgement(&call, &open).await,
+                None => self.want_tool(call),
+            },
             Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
@@ -134,8 +138,10 @@ impl Driver {
         let (history, files) = files::shown(items(), info.sight, blobs, &mut self.files).await?;
         let body = self.rt.parts.provider.encode(&request(history.clone(), max_output), &mut self.cache);
         let weight = FilesSent::weight(files.as_ref(), body.bytes);
-        if self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
-            return Ok(true);
+        match self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
+            Room::Enough => {}
+            Room::Moved => return Ok(true),
+            Room::Waits => return Ok(false),
         }
         let world = &self.state.folded.world;
         let request = |items, max_output| -> Request {
@@ -383,6 +389,9 @@ impl Driver {
         }
         if call.started > 0 && !self.own.contains(&call.key) {
             return self.in_doubt(call);
+        }
+        if self.another_is_judged(&call.key) {
+            return Ok(false);
         }
         let from = match self.before_call(&call)? {
             Before::Judge(from) => from,

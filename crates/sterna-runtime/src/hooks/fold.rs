@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sterna_model::{
-    Body, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
+    Body, Compacted, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
     WaitOn,
 };
 
@@ -25,6 +25,8 @@ pub struct HookFold {
     pub waits: Vec<(WaitId, &'static str)>,
     /// Switches of the mode within the last turn: their record, the mode, and who switched.
     pub modes: Vec<(Seq, Mode, String)>,
+    /// Compactions within the last turn, with their records.
+    pub compacted: Vec<(Seq, Box<Compacted>)>,
     /// The last step before which the workspace was kept.
     pub kept: Option<(TurnNo, StepNo)>,
 }
@@ -49,6 +51,7 @@ impl HookFold {
                 self.failures.clear();
                 self.waits.clear();
                 self.modes.clear();
+                self.compacted.clear();
                 self.answered = 0;
             }
             Body::Outcome(outcome) => match &outcome.result {
@@ -59,9 +62,9 @@ impl HookFold {
                 EffectResult::Tool(tool) => {
                     self.ended.insert(outcome.key.ordinal, (tool.status, tool.duration_ms));
                 }
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
             },
-            Body::Attempt(attempt) if attempt.key.kind == sterna_model::EffectKind::Compact => {}
+            Body::Attempt(attempt) if attempt.key.kind != sterna_model::EffectKind::Model => {}
             Body::Attempt(attempt) => self.failures.push(Failure {
                 step: attempt.key.step,
                 attempt: attempt.attempt,
@@ -81,6 +84,7 @@ impl HookFold {
             Body::ModeChanged { mode, by } if record.turn.is_some() => {
                 self.modes.push((record.seq, *mode, by.clone()));
             }
+            Body::Compacted(compacted) => self.compacted.push((record.seq, compacted.clone())),
             Body::CheckpointTaken(_) => self.kept = record.turn.zip(record.step).or(self.kept),
             Body::HookRan(ran) => {
                 let HookRan { key, says, .. } = &**ran;

@@ -307,6 +307,7 @@ impl NewRun<'_> {
             tree: None,
             prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
             summary_route: None,
+            classifier_route: None,
         }
     }
 

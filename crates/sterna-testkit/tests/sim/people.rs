@@ -504,6 +504,7 @@ impl People {
             tree: None,
             prompt: self.prompt.clone(),
             summary_route: None,
+            classifier_route: None,
         }
     }
 }

@@ -5,9 +5,11 @@ pub(crate) mod focus;
 pub(crate) mod get;
 pub(crate) mod guard;
 pub(crate) mod page;
+mod post;
 pub(crate) mod search;
 
 pub use guard::Resolver;
+pub use post::{Posted, Poster};
 pub use search::{Backend, SearchSettings};
 use sterna_shell::sandbox::DomainRule;
 

@@ -14,6 +14,7 @@ pub(super) const KEYS: &[&str] = &[
     "model",
     "fallback",
     "compact_model",
+    "classifier_model",
     "mode",
     "on_ask",
     "in_doubt",
@@ -53,7 +54,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 /// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
 const OWN_KEYS: &[&str] =
-    &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints", "memory_embedder"];
+    &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints", "memory_embedder", "classifier_model"];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
@@ -134,8 +135,9 @@ impl Reader<'_> {
             Scope::Project | Scope::ProjectLocal => {}
             Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
         }
-        let bypass = key == "mode" && node.text().is_ok_and(|word| word == Mode::Bypass.word());
-        (bypass || OWN_KEYS.contains(&key))
+        let answers = [Mode::Bypass, Mode::Auto].map(Mode::word);
+        let answers = key == "mode" && node.text().is_ok_and(|word| answers.contains(&word));
+        (answers || OWN_KEYS.contains(&key))
             .then_some("a project may not set it; it is for your own configuration")
     }
 
@@ -155,6 +157,9 @@ impl Reader<'_> {
         let limits = &mut settings.limits;
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
+            "classifier_model" => {
+                settings.classifier_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
+            }
             "compact_model" => {
                 settings.compact_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
             }
