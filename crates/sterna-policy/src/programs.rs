@@ -53,8 +53,11 @@ pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
         .via
         .iter()
         .chain([&command.argv])
-        .filter_map(|argv| argv.first())
-        .any(|program| OUTSIDE.contains(&crate::paths::base_name(&program.text)))
+        .filter_map(|argv| argv.split_first())
+        .any(|(program, args)| match crate::paths::base_name(&program.text) {
+            "git" => git::configures(args),
+            name => OUTSIDE.contains(&name),
+        })
 }
 
 /// Whether a command reaches another host in a way that a proxy for HTTP cannot carry.

@@ -127,7 +127,8 @@ impl Small {
 }
 
 fn is_tail(message: &Value) -> bool {
-    message["content"].as_str().is_some_and(|text| text.contains("<environment>"))
+    let ours = ["<environment>", "<hook event"];
+    message["content"].as_str().is_some_and(|text| ours.iter().any(|mark| text.contains(mark)))
 }
 
 fn is_summary(body: &Value) -> bool {

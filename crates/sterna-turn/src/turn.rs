@@ -171,6 +171,11 @@ impl Turn {
         &self.calls
     }
 
+    /// The last request had its tools off: no call that it brings is run.
+    pub fn is_without_tools(&self) -> bool {
+        self.tools_off
+    }
+
     /// The turn was told to end: effects under way are to be stopped.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()

@@ -406,6 +406,7 @@ impl Driver {
     ) {
         let cancel = Cancel::new();
         let run = model::run(ModelCall {
+            proposed: None,
             provider: self.rt.parts.provider.clone(),
             env: self.rt.parts.env.clone(),
             // Nobody watches it being written: it is no answer.

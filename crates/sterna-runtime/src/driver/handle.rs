@@ -22,6 +22,8 @@ impl Driver {
             msg,
             Msg::Model { .. }
                 | Msg::Passed { .. }
+                | Msg::Proposed { .. }
+                | Msg::Early { .. }
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
@@ -54,11 +56,12 @@ impl Driver {
             }
             Msg::Drain => {
                 self.draining = true;
+                self.early.drop_all();
                 // Hooks can be asked again, under the same key.
                 self.hooking.stop();
                 // A model call can be made again; what tools do must settle.
                 // And what is only looked for can be looked for again.
-                let again = |key: &EffectKey, stage| self.model_key(key) || stage == Stage::Recovering;
+                let again = |key: &EffectKey, stage| self.model_key(key) || matches!(stage, Stage::Recovering | Stage::Early);
                 let flights = self.inflight.iter().filter(|(key, flight)| again(key, flight.stage));
                 let calls: Vec<EffectKey> = flights.map(|(key, _)| key.clone()).collect();
                 for key in calls {
@@ -75,6 +78,8 @@ impl Driver {
                     flight.hold.into_iter().for_each(|hold| hold.settle(&self.id, spent));
                 }
             }
+            Msg::Proposed { key, attempt, ordinal, call } => self.proposed(&key, attempt, ordinal, call)?,
+            Msg::Early { key, attempt, end } => self.early_ended(key, attempt, end)?,
             Msg::Passed { key, passed, checkpoint } => {
                 if self.inflight.remove(&key).is_some() {
                     checkpoint.map_or(Ok(()), |taken| self.stage(taken))?;
@@ -174,10 +179,14 @@ impl Driver {
                 self.price(&mut outcome.billed);
                 outcome.classes = self.classes(&outcome);
                 outcome.checked = self.checked(&outcome);
+                self.keep_early(&outcome);
                 let result = EffectResult::Model(outcome);
                 self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
             }
-            ModelEnd::Failed(failure) => self.model_failed(key, attempt, failure),
+            ModelEnd::Failed(failure) => {
+                self.early.drop_all();
+                self.model_failed(key, attempt, failure)
+            }
         }
     }
 
@@ -211,7 +220,7 @@ impl Driver {
         }
     }
 
-    fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
+    pub(super) fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
             ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),

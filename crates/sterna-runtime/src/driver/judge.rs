@@ -237,6 +237,7 @@ impl Driver {
         let env = self.rt.parts.env.clone();
         let bytes = body.bytes;
         let run = model::run(ModelCall {
+            proposed: None,
             provider: self.rt.parts.provider.clone(),
             env: env.clone(),
             // Nobody watches it being written: it is no answer.

@@ -26,6 +26,7 @@ use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::hub::Hub;
 use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
 use crate::{files, strangers};
@@ -42,6 +43,17 @@ pub(super) struct Ready {
     /// Where its result comes from, when that is text of strangers.
     pub origin: Option<String>,
     pub confine: Arc<Confine>,
+}
+
+/// What the log says of a call that is about to run.
+#[derive(Default)]
+pub(super) struct CallFacts {
+    pub id: String,
+    pub name: String,
+    pub intended_at: Millis,
+    pub answers: Option<Vec<String>>,
+    /// The child's turn that it waited for is over.
+    pub ended: Option<Arc<ChildEnd>>,
 }
 
 impl Driver {
@@ -272,7 +284,13 @@ impl Driver {
     fn send(&mut self, call: &CallModel, body: Encoded, weight: u64, hold: Option<Hold>) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
+        let (told, of) = (self.tx.clone(), call.key.clone());
+        let proposed = move |ordinal, call| {
+            // A driver that is gone wants no proposal.
+            let _ = told.send(Msg::Proposed { key: of.clone(), attempt, ordinal, call });
+        };
         let run = model::run(ModelCall {
+            proposed: Some(Box::new(proposed)),
             provider: self.rt.parts.provider.clone(),
             env: self.rt.parts.env.clone(),
             hub: self.shared.hub.clone(),
@@ -392,6 +410,9 @@ impl Driver {
         }
         if self.another_is_judged(&call.key) {
             return Ok(false);
+        }
+        if let Some(moved) = self.take_early(&call)? {
+            return Ok(moved);
         }
         let from = match self.before_call(&call)? {
             Before::Judge(from) => from,
@@ -669,18 +690,36 @@ impl Driver {
         quiet_git: bool,
         origin: Option<String>,
     ) -> Option<(ToolContext, tool::After, Cancel)> {
-        let turn = self.state.turn.clone()?;
         let call = self.call(key)?;
-        let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
-        let intended_at = call.intended_at;
-        let answers = match &call.ruling {
-            Some(Ruling::Answers(answers)) => Some(answers.clone()),
-            Some(_) | None => None,
+        let facts = CallFacts {
+            id: call.call.id.clone(),
+            name: call.call.name.clone(),
+            intended_at: call.intended_at,
+            answers: match &call.ruling {
+                Some(Ruling::Answers(answers)) => Some(answers.clone()),
+                Some(_) | None => None,
+            },
+            ended: match &call.ruling {
+                Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
+                _ => None,
+            },
         };
-        let ended = match &call.ruling {
-            Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
-            _ => None,
-        };
+        self.context_of(key, facts, attempt, plan, quiet_git, origin, Some(&self.shared.hub))
+    }
+
+    /// What a call is run with. Without a hub nobody sees its progress.
+    pub(super) fn context_of(
+        &self,
+        key: &EffectKey,
+        facts: CallFacts,
+        attempt: u32,
+        plan: Arc<Plan>,
+        quiet_git: bool,
+        origin: Option<String>,
+        hub: Option<&Arc<Hub>>,
+    ) -> Option<(ToolContext, tool::After, Cancel)> {
+        let CallFacts { id: call_id, name, intended_at, answers, ended } = facts;
+        let turn = self.state.turn.clone()?;
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
@@ -706,7 +745,7 @@ impl Driver {
             cancel: cancel.clone(),
             blobs: Arc::new(blobs),
             progress: tool::progress(
-                self.shared.hub.clone(),
+                hub.cloned().unwrap_or_else(|| Arc::new(Hub::new(self.id.clone()))),
                 self.secrets.clone(),
                 key.clone(),
                 call_id,

@@ -25,8 +25,8 @@ pub struct HookFold {
     pub waits: Vec<(WaitId, &'static str)>,
     /// Switches of the mode within the last turn: their record, the mode, and who switched.
     pub modes: Vec<(Seq, Mode, String)>,
-    /// Compactions within the last turn, with their records.
-    pub compacted: Vec<(Seq, Box<Compacted>)>,
+    /// Compactions within the last turn, with their records and the steps that they came after.
+    pub compacted: Vec<(Seq, StepNo, Box<Compacted>)>,
     /// The last step before which the workspace was kept.
     pub kept: Option<(TurnNo, StepNo)>,
 }
@@ -84,7 +84,9 @@ impl HookFold {
             Body::ModeChanged { mode, by } if record.turn.is_some() => {
                 self.modes.push((record.seq, *mode, by.clone()));
             }
-            Body::Compacted(compacted) => self.compacted.push((record.seq, compacted.clone())),
+            Body::Compacted(compacted) => {
+                self.compacted.push((record.seq, record.step.unwrap_or(0), compacted.clone()));
+            }
             Body::CheckpointTaken(_) => self.kept = record.turn.zip(record.step).or(self.kept),
             Body::HookRan(ran) => {
                 let HookRan { key, says, .. } = &**ran;

@@ -1,7 +1,7 @@
 //! Hooks round a compaction: they may keep one from happening, and are told when one has.
 
 use serde_json::json;
-use sterna_model::{Compacted, EffectKey, HookEvent};
+use sterna_model::{Compacted, EffectKey, HookEvent, Seq, StepNo};
 
 use super::Point;
 use crate::driver::Driver;
@@ -52,8 +52,7 @@ impl Driver {
 
     /// Compactions of this turn that hooks were not told of yet.
     pub(super) fn compactions(&self) -> Vec<Point> {
-        let step = self.state.machine.turn().map_or(0, |turn| turn.steps());
-        let point = |(seq, compacted): &(u64, Box<Compacted>)| {
+        let point = |(seq, step, compacted): &(Seq, StepNo, Box<Compacted>)| {
             let trigger = compacted.trigger.word();
             let more = json!({
                 "trigger": trigger,
@@ -61,7 +60,7 @@ impl Driver {
                 "tokens_before": compacted.tokens_before,
                 "tokens_after": compacted.tokens_after,
             });
-            self.point(HookEvent::PostCompact, step, trigger.into(), Some(seq.to_string()), more)
+            self.point(HookEvent::PostCompact, *step, trigger.into(), Some(seq.to_string()), more)
         };
         self.state.hooks.compacted.iter().map(point).collect()
     }
