@@ -322,6 +322,26 @@ async fn what_hooks_tell_the_model_stands_in_its_next_request() {
     replays(&world).await;
 }
 
+#[tokio::test]
+async fn a_step_that_another_route_takes_over_ends_when_it_is_answered() {
+    let model = TestModel::new([Say::Fail(ErrorClass::ModelGone), Say::Text("done")]);
+    let hooks = saying(&[HookEvent::PreModelCall, HookEvent::StepEnd], HookAnswer::nothing());
+    let world = World::new(model, vec![]).hooked(hooks);
+    let mut submit = world.submit("s", "go");
+    submit.config.fallback = vec!["test/other".parse().unwrap()];
+    assert_eq!(world.run(submit).await.message.as_deref(), Some("done"));
+    let records = world.records("s").await;
+    let at = |fits: &dyn Fn(&Body) -> bool| -> Vec<Seq> {
+        records.iter().filter(|record| fits(&record.body)).map(|record| record.seq).collect()
+    };
+    let rerouted = at(&|body| matches!(body, Body::RouteChanged { .. }));
+    let answered = at(&|body| matches!(body, Body::Outcome(_)));
+    let ended = at(&|body| matches!(body, Body::HookRan(ran) if ran.event == HookEvent::StepEnd));
+    assert_eq!((rerouted.len(), answered.len(), ended.len()), (1, 1, 1));
+    assert!(rerouted[0] < answered[0] && answered[0] < ended[0], "{rerouted:?} {answered:?} {ended:?}");
+    replays(&world).await;
+}
+
 /// A block of something that has happened is a word to the model.
 #[tokio::test]
 async fn watching_hooks_forbid_nothing_and_may_end_the_turn() {

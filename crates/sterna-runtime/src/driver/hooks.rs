@@ -210,6 +210,8 @@ impl Driver {
         beside.extend(self.modes());
         match next {
             Next::Effects(effects) => match effects.first() {
+                // Another route's request for a step that is under way begins nothing.
+                Some(Effect::CallModel(_)) if turn.is_rerouted() => {}
                 Some(Effect::CallModel(call)) if call.intent.is_none() && !turn.is_ending() => {
                     let started =
                         self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
