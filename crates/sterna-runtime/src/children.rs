@@ -11,7 +11,7 @@ use sterna_model::{
     Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, InputAccepted, InputPart, Limits, Millis,
     ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
-use sterna_tool::{ChildOp, SpawnChild};
+use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
 
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -69,22 +69,16 @@ impl Runtime {
             );
             return Ok(ChildDone::Refused(text));
         }
-        let tools = match narrowed(&maker.turn.tools, &spawn.tools) {
-            Some(tools) => tools,
-            None => {
-                let text = "none of these tools is available to you, so none can be given to an agent";
-                return Ok(ChildDone::Refused(text.into()));
-            }
+        let Some((tools, deferred)) = narrowed(&maker.turn, &spawn.tools) else {
+            let text = "none of these tools is available to you, so none can be given to an agent";
+            return Ok(ChildDone::Refused(text.into()));
         };
         let id = child_id(&maker.key)?;
         let config = TurnConfig {
             route: spawn.route.clone().unwrap_or_else(|| maker.turn.route.clone()),
-            limits: Limits {
-                max_steps: spawn.max_steps,
-                deadline: Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS)),
-                ..maker.left.clone()
-            },
+            limits: maker.bounds(spawn.max_steps),
             tools,
+            deferred,
             ..maker.lent()
         };
         let spawned =
@@ -121,7 +115,8 @@ impl Runtime {
         let Some(given) = state.turn.clone().map(|turn| TurnConfig {
             route: turn.route.clone(),
             tools: turn.tools.clone(),
-            limits: Limits { max_steps: turn.limits.max_steps, ..maker.left.clone() },
+            deferred: turn.deferred.clone(),
+            limits: maker.bounds(turn.limits.max_steps),
             ..maker.lent()
         }) else {
             return Ok(ChildDone::Refused(format!("`{child}` has not begun yet: wait for it")));
@@ -271,6 +266,12 @@ impl Inner {
 }
 
 impl Maker {
+    /// The bounds of a child's turn.
+    fn bounds(&self, max_steps: u32) -> Limits {
+        let deadline = Some(self.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS));
+        Limits { max_steps, deadline, ..self.left.clone() }
+    }
+
     /// What it may do itself.
     fn lent(&self) -> TurnConfig {
         let tree = self.turn.tree.clone().unwrap_or_else(|| self.key.session.clone());
@@ -290,16 +291,22 @@ fn child_id(key: &EffectKey) -> Result<SessionId, RuntimeError> {
     SessionId::new(&format!("agent-{}", &hash[..16])).map_err(|bad| RuntimeError::Refused(bad.to_string()))
 }
 
-/// The tools that both lists name; an empty list names all. `None`: none is left.
-fn narrowed(maker: &[String], wanted: &[String]) -> Option<Vec<String>> {
-    match (maker.is_empty(), wanted.is_empty()) {
-        (true, _) => Some(wanted.to_vec()),
-        (false, true) => Some(maker.to_vec()),
-        (false, false) => {
-            let both: Vec<String> = wanted.iter().filter(|name| maker.contains(name)).cloned().collect();
-            (!both.is_empty()).then_some(both)
-        }
+/// The tools that both the turn and the wish name: those that are shown, and those by name only. An empty wish names
+/// all. `None`: none is left.
+fn narrowed(turn: &TurnStarted, wish: &[String]) -> Option<(Vec<String>, Vec<String>)> {
+    if wish.is_empty() {
+        return Some((turn.tools.clone(), turn.deferred.clone()));
     }
+    let deferred: Vec<String> = turn.deferred.iter().filter(|name| wish.contains(name)).cloned().collect();
+    let mut tools: Vec<String> = wish.iter().filter(|name| !deferred.contains(name)).cloned().collect();
+    if !deferred.is_empty() {
+        let finds = [TOOL_SEARCH, CALL_TOOL].map(str::to_owned);
+        let missing: Vec<String> = finds.into_iter().filter(|name| !tools.contains(name)).collect();
+        tools.extend(missing);
+    }
+    tools.retain(|name| turn.tools.is_empty() || turn.tools.contains(name));
+    // An empty list would be all of them.
+    (!tools.is_empty()).then_some((tools, deferred))
 }
 
 fn under_way(turn: ChildTurn, background: bool) -> ChildDone {

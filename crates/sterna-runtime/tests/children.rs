@@ -332,6 +332,45 @@ async fn a_child_is_denied_what_its_maker_is_denied() {
     assert_eq!(*touched.lock().unwrap(), 0);
 }
 
+/// Tools that are shown by name only are given like others: what an agent is not given it neither sees nor calls.
+#[tokio::test]
+async fn a_child_has_of_the_deferred_tools_what_it_is_given() {
+    for (given, calls, asked) in [
+        (json!(["look"]), "far", "tool not available: far"),
+        (json!(["look", "far"]), "far", "far away"),
+        (json!(["far"]), "look", "tool not available: look"),
+        (json!([]), "far", "far away"),
+        (json!(["gone"]), "far", "none of these tools is available"),
+    ] {
+        let reached = tool("far", EffectClass::Pure, |_, _| {
+            async { Ok(ToolReturn::Done(ToolDone::text("far away"))) }.boxed()
+        });
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": "go there", "tools": given}))])),
+                ("go there", Thought::Call(vec![(calls, json!({}))])),
+                (asked, Thought::Say("so it is")),
+                ("finished: so it is", Thought::Say("well")),
+            ],
+            vec![reached, echo("look", EffectClass::Pure), echo("call_tool", EffectClass::Pure)],
+        );
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.tools = ["agent", "look", "call_tool"].map(str::to_owned).into();
+        submit.config.deferred = vec!["far".into()];
+        let result = home.world.run(submit).await;
+        let said = if asked.starts_with("none") { "so it is" } else { "well" };
+        assert_eq!(result.message.as_deref(), Some(said), "{given}");
+        let asked = home.minds.asked.lock().unwrap().clone();
+        let of_child = asked.iter().find(|body| body.contains("You are a tester."));
+        let named = given.as_array().unwrap().is_empty() || given.to_string().contains("far");
+        assert_eq!(
+            of_child.is_none_or(|body| body.contains(r"\n- far")),
+            of_child.is_none() || named,
+            "{given}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
