@@ -221,6 +221,17 @@ impl Runtime {
         if ours { Ok(()) } else { Err(RuntimeError::Refused(format!("session `{child}` is there already"))) }
     }
 
+    /// The maker's log has the end of this turn, or a call waits for it and will be told.
+    async fn is_told(&self, maker: &SessionId, turn: &ChildTurn) -> bool {
+        // Where it cannot be read, nothing can be told either.
+        let Ok(state) = State::load(&self.0.parts.log, maker).await else { return false };
+        let ended = state.folded.world.children.get(&turn.session).and_then(|child| child.end.as_ref());
+        let running = state.machine.turn().filter(|running| !running.is_ending());
+        let mut waited_for = running.into_iter().flat_map(|running| running.children());
+        ended.is_some_and(|end| end.input == turn.input)
+            || waited_for.any(|(_, child)| (&child.session, child.input) == (&turn.session, turn.input))
+    }
+
     async fn told_before(&self, child: &SessionId, key: &str) -> Result<Option<Seq>, RuntimeError> {
         let mut found = None;
         let read = crate::state::for_each_record(&self.0.parts.log, child, |_, sealed| {
@@ -246,7 +257,9 @@ impl Inner {
         }
         let (rt, maker, turn, config) = (Runtime(self.clone()), maker.clone(), turn.clone(), config.clone());
         tokio::spawn(async move {
-            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await {
+            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await
+                && !rt.is_told(&maker.id, &turn).await
+            {
                 let key = format!("child:{}:{}", turn.session, turn.input);
                 let mut body = told(key.clone(), ending_text(&turn, &end), &config);
                 if let Body::InputAccepted(input) = &mut body {

@@ -607,6 +607,41 @@ async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() 
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
 }
 
+/// Its end would be told twice: to the call that waits, and as an input. It is told and paid once.
+#[tokio::test]
+async fn a_child_in_the_background_that_is_waited_for_is_paid_once() {
+    let wait = || Thought::Call(vec![("agent", json!({"op": "wait"}))]);
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", wait()),
+            ("long work", Thought::Later("the result")),
+            ("finished: the result", Thought::Say("there it is")),
+            ("say it again", wait()),
+        ],
+        vec![],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    until("the call waits", async || home.world.bodies("s").await.contains(&"wait_opened".to_owned())).await;
+    home.minds.go.notify_one();
+    let result = home.world.result(&accepted).await;
+    // Three calls of its own, one of the child.
+    let calls = |result: &ResultEvent| result.usage.iter().map(|used| used.calls).sum::<u64>();
+    assert_eq!((result.message.as_deref(), calls(&result)), (Some("there it is"), 4));
+    assert_eq!(result.cost, Some(4_000.0 / 1e9));
+    // What is asked for again costs nothing again.
+    let again = home.world.run(home.world.submit("s", "say it again")).await;
+    assert_eq!((again.message.as_deref(), calls(&again)), (Some("there it is"), 2));
+    let bodies = home.world.bodies("s").await;
+    assert_eq!(bodies.iter().filter(|body| *body == "input_accepted").count(), 2, "{bodies:?}");
+    let records = home.world.records("s").await;
+    let costs = records.iter().filter_map(|record| match &record.body {
+        Body::TurnCommitted(committed) => committed.cost,
+        _ => None,
+    });
+    assert_eq!(costs.collect::<Vec<_>>(), [4_000, 2_000]);
+}
+
 #[tokio::test]
 async fn fifty_children_never_spend_more_than_their_tree_may() {
     // A call of a child costs 1,000 nano-dollars, and is reserved at its worst.
