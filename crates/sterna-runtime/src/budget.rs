@@ -48,6 +48,13 @@ struct Tree {
     last: u64,
 }
 
+impl Tree {
+    fn count(&mut self, session: &SessionId, own: Spent, children: impl Iterator<Item = (SessionId, Spent)>) {
+        self.spent.insert(session.clone(), own);
+        self.counted.extend(children);
+    }
+}
+
 /// A reservation. Dropping it gives it back.
 pub(crate) struct Hold {
     budget: Arc<Budget>,
@@ -114,6 +121,11 @@ impl Budgets {
 }
 
 impl Budget {
+    /// What the session's log says that it and its `children` have spent counts, though it reserves nothing itself.
+    pub fn count(&self, session: &SessionId, own: Spent, children: impl Iterator<Item = (SessionId, Spent)>) {
+        self.lock().count(session, own, children);
+    }
+
     /// Reserves what fits. `own`: what the session's log says that it has spent, with what `children` spent of it.
     pub fn reserve(
         self: &Arc<Self>,
@@ -124,8 +136,7 @@ impl Budget {
         wish: Wish,
     ) -> Result<(u32, Hold), StopReason> {
         let mut tree = self.lock();
-        tree.spent.insert(session.clone(), own);
-        tree.counted.extend(children);
+        tree.count(session, own, children);
         let mine = tree.spent.iter().map(|(session, spent)| match tree.counted.get(session) {
             Some(counted) => spent.less(*counted),
             None => *spent,

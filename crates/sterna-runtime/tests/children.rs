@@ -642,6 +642,43 @@ async fn a_child_in_the_background_that_is_waited_for_is_paid_once() {
     assert_eq!(costs.collect::<Vec<_>>(), [4_000, 2_000]);
 }
 
+/// After a restart the child is the first that spends: what its maker has spent still counts.
+#[tokio::test]
+async fn a_tree_stays_within_its_cap_after_a_restart() {
+    let rules = || {
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("finished: I did it", Thought::Say("good")),
+            ("budget_cost: ", Thought::Say("good")),
+        ]
+    };
+    let danger = || vec![asking_tool("danger", "it is done")];
+    // Two calls of 1,000 are made before the restart; a token of the third costs 100.
+    for (cap, fits) in [(2_050, false), (10_000, true)] {
+        let home = family(rules(), danger());
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.on_ask = OnAsk::Park;
+        submit.config.limits.tree_max_cost = Some(cap);
+        submit.config.max_output = Some(10);
+        let accepted = home.world.runtime.submit(submit).await.unwrap();
+        assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+        let child = children(&home.world).await["ask first"].clone();
+        let env = TestEnv { name: "two".into(), ..home.world.env.clone() };
+        env.dead.lock().unwrap().push("one".into());
+        let next = over(home.world.log.clone(), env, Minds::new(rules()), danger());
+        let wait = format!("{child}/1/1/tool/0");
+        let resolve =
+            Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+        next.world.runtime.resolve(resolve).await.unwrap();
+        next.world.runtime.resume(&accepted.session, next.world.config());
+        next.world.result(&accepted).await;
+        let stopped = next.world.bodies(child.as_str()).await.contains(&"limit_reached".to_owned());
+        assert_eq!(stopped, !fits, "{cap}");
+    }
+}
+
 #[tokio::test]
 async fn fifty_children_never_spend_more_than_their_tree_may() {
     // A call of a child costs 1,000 nano-dollars, and is reserved at its worst.

@@ -1,11 +1,13 @@
 //! The caps of a turn, its session and its tree, before each model call.
 
+use std::sync::Arc;
+
 use sterna_llm::Price;
 use sterna_llm::catalog::cost;
-use sterna_model::{EffectKey, StopReason, Usage};
+use sterna_model::{EffectKey, Limits, SessionId, StopReason, Usage};
 
 use super::Driver;
-use crate::budget::{Caps, Hold, Spent, Wish};
+use crate::budget::{Budget, Caps, Hold, Spent, Wish};
 
 impl Driver {
     /// Tokens that may still be written under all caps, and what is reserved for them in the tree. An error names the
@@ -34,21 +36,21 @@ impl Driver {
         wish.max_output = of_turn.room(spent, wish)?;
         let of_session = Caps { tokens: limits.session_max_tokens, cost: limits.session_max_cost };
         wish.max_output = of_session.room(self.spent(), wish)?;
-        let of_tree = Caps { tokens: limits.tree_max_tokens, cost: limits.tree_max_cost };
+        let of_tree = of_tree(limits);
         if of_tree.is_none() {
             return Ok((wish.max_output, None));
         }
-        let root = self.state.turn.as_ref().and_then(|turn| turn.tree.clone());
-        let budget = self.rt.budgets.of(&root.unwrap_or_else(|| self.id.clone()));
-        let children = self
-            .state
-            .folded
-            .world
-            .children
-            .iter()
-            .map(|(session, child)| (session.clone(), Spent { tokens: child.tokens, cost: child.cost }));
-        let (room, hold) = budget.reserve(&key.session, self.spent(), children, of_tree, wish)?;
+        let (room, hold) =
+            self.tree().reserve(&key.session, self.spent(), self.spent_by_children(), of_tree, wish)?;
         Ok((room, Some(hold)))
+    }
+
+    /// Tells the tree what was spent here before others spend in it: after a restart nobody else knows.
+    pub(super) fn count_in_tree(&self) {
+        let limits = self.state.turn.as_ref().map(|turn| &turn.limits);
+        if limits.is_some_and(|limits| !of_tree(limits).is_none()) {
+            self.tree().count(&self.id, self.spent(), self.spent_by_children());
+        }
     }
 
     /// What this session has spent, by its log, with its children.
@@ -57,10 +59,24 @@ impl Driver {
         Spent { tokens: total.usage.total(), cost: total.cost() }
     }
 
+    fn tree(&self) -> Arc<Budget> {
+        let root = self.state.turn.as_ref().and_then(|turn| turn.tree.clone());
+        self.rt.budgets.of(&root.unwrap_or_else(|| self.id.clone()))
+    }
+
+    fn spent_by_children(&self) -> impl Iterator<Item = (SessionId, Spent)> {
+        let children = self.state.folded.world.children.iter();
+        children.map(|(session, child)| (session.clone(), Spent { tokens: child.tokens, cost: child.cost }))
+    }
+
     pub(super) fn is_capped_in_money(&self) -> bool {
         self.state.machine.turn().is_some_and(|turn| {
             let limits = turn.limits();
             [limits.max_cost, limits.session_max_cost, limits.tree_max_cost].iter().any(Option::is_some)
         })
     }
+}
+
+fn of_tree(limits: &Limits) -> Caps {
+    Caps { tokens: limits.tree_max_tokens, cost: limits.tree_max_cost }
 }

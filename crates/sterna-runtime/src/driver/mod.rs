@@ -208,6 +208,8 @@ pub(crate) struct Driver {
     own: HashSet<EffectKey>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
+    /// Turns of children in the background that were seen to in this turn.
+    seen_to: HashSet<(SessionId, Seq)>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -269,6 +271,7 @@ impl Driver {
             inflight: HashMap::new(),
             own: HashSet::new(),
             watched: HashMap::new(),
+            seen_to: HashSet::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -513,6 +516,7 @@ impl Driver {
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
+        self.seen_to.clear();
         // The record is what was promised when the input was accepted, whatever is known here.
         let mut given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
@@ -671,6 +675,7 @@ impl Driver {
         self.stop_effects();
         self.forget_staged();
         self.watched.clear();
+        self.seen_to.clear();
         self.own.clear();
         self.unknown.clear();
         self.not_undone.clear();
