@@ -124,7 +124,7 @@ impl Runtime {
                 // One that came early counts when the wait says so.
                 Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
                 Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
-                Body::TurnStarted(started) => root = started.root,
+                Body::TurnStarted(started) => root = started.given.root,
                 Body::Outcome(outcome) => {
                     let asks = |of: &&EffectKey| (of.turn, of.step) == (outcome.key.turn, outcome.key.step);
                     if let (Some(of), EffectResult::Model(model)) = (of.as_ref().filter(asks), outcome.result)

@@ -94,7 +94,7 @@ impl Driver {
             }
             self.count_in_tree();
             let config = match &self.state.turn {
-                Some(turn) => self.config.of_turn(turn),
+                Some(turn) => self.config.with(turn.given.clone()),
                 None => self.config.clone(),
             };
             self.rt.await_in_background(&self.shared, &turn, &config);
