@@ -117,9 +117,10 @@ impl Tool for McpTool {
                 self.is_as_judged(&cx).await?;
             }
             let params = CallToolRequestParams::new(self.def.name.clone()).with_arguments(arguments);
+            let blobs = cx.blobs.clone();
             let watch = Watch { key: &cx.key, cancel: &cx.cancel, progress: &*cx.progress };
             match self.client.call(params, cx.answers, watch).await {
-                Ok(Called::Done(result)) => Ok(ToolReturn::Done(reply::done(&result))),
+                Ok(Called::Done(result)) => Ok(ToolReturn::Done(reply::done(&result, &blobs).await)),
                 Ok(Called::Ask(questions)) => Ok(ToolReturn::Ask(questions)),
                 Ok(Called::Cancelled) => Err(ToolError::cancelled()),
                 Ok(Called::Interrupted) => {
