@@ -96,6 +96,10 @@ fn golden(body: &Body) -> [&'static str; 2] {
             MemoryChange::Used { .. } => ["", include_str!("golden/v2/memory_used.json")],
             MemoryChange::Recalled { .. } => ["", include_str!("golden/v2/memory_recalled.json")],
         },
+        Body::Budget(change) => match **change {
+            BudgetChange::Asked { .. } => ["", include_str!("golden/v2/budget_asked.json")],
+            BudgetChange::Settled { .. } => ["", include_str!("golden/v2/budget_settled.json")],
+        },
     }
 }
 
@@ -134,7 +138,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 49, "each file has its draft below");
+    assert_eq!(files.len(), 51, "each file has its draft below");
 }
 
 fn drafts() -> Vec<Draft> {
@@ -658,6 +662,25 @@ fn drafts() -> Vec<Draft> {
                 cut: true,
                 tainted: vec!["web:docs.rs".into()],
             }],
+        }))),
+        session(Body::Budget(Box::new(BudgetChange::Asked {
+            key: key("demo/1/2/model/0"),
+            attempt: 2,
+            spent: Spend { tokens: 900, cost: Some(7_000) },
+            children: std::collections::BTreeMap::from([(
+                SessionId::new("agent-1").unwrap(),
+                Spend { tokens: 400, cost: None },
+            )]),
+            caps: SpendCaps { tokens: Some(5_000), cost: Some(1_000_000_000) },
+            wish: SpendWish {
+                max_output: 800,
+                least: 1,
+                price: Some(WorstPrice { input: 12, million: 15_000_000_000 }),
+            },
+        }))),
+        session(Body::Budget(Box::new(BudgetChange::Settled {
+            key: key("demo/1/2/model/0"),
+            spent: Spend { tokens: 950, cost: Some(7_500) },
         }))),
         session(Body::GrantRevoked { content: hash(8), by: by() }),
         session(Body::TodoSet { items: vec![item], by: by() }),

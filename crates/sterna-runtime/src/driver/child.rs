@@ -38,7 +38,7 @@ impl Driver {
             let _ = tx.send(Msg::Child { key: sent, done });
         });
         let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running, hold: None };
+            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 
