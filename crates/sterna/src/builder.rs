@@ -10,7 +10,7 @@ use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
 use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
-    Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
+    Decision, Given, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
 };
 use sterna_runtime::{
     Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
@@ -638,25 +638,27 @@ impl Builder {
             }
             sections
         });
-        let config = TurnConfig {
-            route,
+        let text = |path: &Path| path.display().to_string();
+        let given = Given {
             mode: self.mode.or(settings.mode).unwrap_or_default(),
             limits: self.limits.unwrap_or_else(|| settings.limits.clone()),
             rules,
             on_ask: self.on_ask.or(settings.on_ask).unwrap_or_default(),
             in_doubt: self.in_doubt.or(settings.in_doubt).unwrap_or_default(),
             in_doubt_of,
-            root,
-            cwd,
-            add_dirs,
+            cwd: text(&cwd),
+            add_dirs: add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: shown,
             deferred,
             max_output: self.max_output.or(settings.max_output),
             mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
-            output_schema: self.output_schema,
-            tree: None,
+            output_schema: self.output_schema.map(Box::new),
+            ..Given::new(route, text(&root))
+        };
+        let config = TurnConfig {
+            given,
             prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
         };
