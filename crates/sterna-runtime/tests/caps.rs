@@ -146,7 +146,7 @@ async fn the_cap_of_a_tree_holds_over_processes() {
     }
     let mut refused = 0;
     for (world, accepted) in &waiting {
-        refused += usize::from(world.result(accepted).await.stop == Some(StopReason::BudgetCost));
+        refused += u64::from(world.result(accepted).await.stop == Some(StopReason::BudgetCost));
     }
     let mut total = 0;
     for n in 0..50 {
