@@ -38,7 +38,7 @@ impl Driver {
             let _ = tx.send(Msg::Child { key: sent, done });
         });
         let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running, hold: None };
+            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 
@@ -69,7 +69,6 @@ impl Driver {
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
         if !waits.is_empty() {
-            self.count_in_tree();
         }
         for (wait, child) in waits {
             let (rt, tx, of) = (Runtime(self.rt.clone()), self.tx.clone(), wait.clone());
@@ -92,7 +91,6 @@ impl Driver {
             if !self.seen_to.insert((turn.session.clone(), turn.input)) {
                 continue;
             }
-            self.count_in_tree();
             let config = match &self.state.turn {
                 Some(turn) => self.config.with(turn.given.clone()),
                 None => self.config.clone(),
