@@ -7,7 +7,7 @@ use sterna_model::{
     SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
 };
 
-use super::Folded;
+use super::{Folded, Source};
 
 /// What the projection remembers between records.
 #[derive(Debug, Clone, Default)]
@@ -559,9 +559,9 @@ fn todo(folded: &Folded) -> EventKind {
     EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
 }
 
-/// The ledger row of the last record. Attempts that used nothing up have none to show.
+/// The ledger row of the last record. Attempts that used nothing up have none to show, and children show their own.
 fn usage(folded: &Folded) -> Option<EventKind> {
-    let row = folded.ledger.last()?;
+    let row = folded.ledger.last().first().filter(|row| row.source != Source::Child)?;
     if row.billed.usage.total() == 0 && !row.billed.estimated {
         return None;
     }
