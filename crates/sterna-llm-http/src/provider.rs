@@ -29,7 +29,13 @@ impl HttpProvider {
 
     /// Whether a request on this route could be sent: the provider is there and so is its key. The text says what to do.
     pub fn ready(&self, route: &Route) -> Result<(), String> {
-        match &self.served(route)?.endpoint.key {
+        let served = self.served(route)?;
+        // A server for one model, as `local` is, may need no name of it.
+        if route.model.is_empty() && route.provider != "local" {
+            let provider = &route.provider;
+            return Err(format!("`{provider}` names no model; write it as {provider}/MODEL"));
+        }
+        match &served.endpoint.key {
             KeySource::Missing { hint } => Err(format!("no key for {}: {hint}", route.provider)),
             // Whether it is there is known when it is looked for.
             KeySource::None | KeySource::Value(..) | KeySource::Later(_) => Ok(()),
@@ -41,7 +47,12 @@ impl HttpProvider {
             Some(why) => why.to_owned(),
             None => {
                 let known: Vec<&str> = self.endpoints.keys().map(String::as_str).collect();
-                format!("there is no provider `{}`; there are: {}", route.provider, known.join(", "))
+                let known = known.join(", ");
+                let written = match route.model.is_empty() {
+                    true => "; a model is written PROVIDER/MODEL",
+                    false => "",
+                };
+                format!("there is no provider `{}`; there are: {known}{written}", route.provider)
             }
         })
     }
