@@ -61,8 +61,9 @@ fn every_stop_has_its_exit_code() {
     let cut = r#"{"text":"and so on","stop":"max_output"}"#;
     let asks = r#"{"calls":[{"name":"shell","arguments":{"command":"touch made"}}]}"#;
     let again = r#"{"calls":[{"name":"list","arguments":{"path":"."}}]}"#;
+    let enough = "[[hooks.Stop]]\nhooks = [{ type = \"command\", command = \"echo enough >&2; exit 49\" }]\n";
     let error = |class: &str| format!(r#"{{"error":{{"class":"{class}","message":"so it is"}}}}"#);
-    let table: [(&str, String, &[&str], i32, &str, Option<&str>); 15] = [
+    let table: [(&str, String, &[&str], i32, &str, Option<&str>); 16] = [
         ("", r#"{"text":"done"}"#.into(), &[], 0, "finished", None),
         ("", r#"{"text":"no","stop":"refused"}"#.into(), &[], 1, "stopped", Some("refused")),
         ("", error("content_filter"), &[], 1, "stopped", Some("refused")),
@@ -77,6 +78,7 @@ fn every_stop_has_its_exit_code() {
         ("", error("auth"), &[], 5, "stopped", Some("provider_failed")),
         ("", error("model_gone"), &[], 5, "stopped", Some("provider_failed")),
         ("", String::new(), &[], 5, "stopped", Some("provider_failed")),
+        (enough, LOOK.into(), &[], 1, "stopped", Some("hook_stopped")),
         ("on_ask = \"park\"\n", asks.into(), &[], 8, "parked", None),
     ];
     for (config, script, args, code, outcome, stop) in table {
