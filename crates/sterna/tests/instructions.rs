@@ -40,10 +40,10 @@ fn system(body: &serde_json::Value) -> String {
 async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let folder: PathBuf = std::fs::canonicalize(folder.path()).unwrap();
-    std::fs::create_dir_all(folder.join("work/.git")).unwrap();
+    std::fs::create_dir_all(folder.join("space/.git")).unwrap();
     // 40 KiB in all: the user's is the farthest, and is cut.
     write(&folder, "config/AGENTS.md", &"mine\n".repeat((30 << 10) / 5));
-    write(&folder, "work/AGENTS.md", &"root\n".repeat((9 << 10) / 5));
+    write(&folder, "space/AGENTS.md", &"root\n".repeat((9 << 10) / 5));
     write(&folder, "space/deep/AGENTS.md", "near: use tabs\n");
     let log = Arc::new(MemoryLog::new());
     let model = TestModel::new([Say::Text("one"), Say::Text("two"), Say::Text("three")]);
@@ -52,7 +52,7 @@ async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
         .store(Store::Own(log.clone(), log.clone()))
         .env(Arc::new(TestEnv::new("one")))
         .places(places(&folder))
-        .workspace(folder.join("work"))
+        .workspace(folder.join("space"))
         .cwd(folder.join("space/deep"))
         .without_builtin_tools()
         .build()
