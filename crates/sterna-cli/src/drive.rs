@@ -78,7 +78,13 @@ impl Follow<'_> {
             calls: HashMap::new(),
             agents,
         };
-        watch.run(out, signals).await
+        let mut ended = watch.run(out, signals).await;
+        if let Some(failure) = out.lost(self.session) {
+            let _ = failure.report(&Print::from_env());
+            // An answer that nobody could be given is no success.
+            ended.code = if ended.code == 0 { failure.code } else { ended.code };
+        }
+        ended
     }
 }
 
@@ -246,6 +252,8 @@ impl<'a> Watch<'a> {
         }
         if event.seq > self.follow.seen || event.kind.is_live() {
             out.event(&event);
+        } else {
+            out.earlier(&event);
         }
         if self.wants_cancel && self.turn.is_some() {
             self.wants_cancel = false;

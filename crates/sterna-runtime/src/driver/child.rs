@@ -37,8 +37,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
+        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 
@@ -68,8 +67,6 @@ impl Driver {
             .filter(|(wait, _)| !self.watched.contains_key(*wait))
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
-        if !waits.is_empty() {
-        }
         for (wait, child) in waits {
             let (rt, tx, of) = (Runtime(self.rt.clone()), self.tx.clone(), wait.clone());
             let (maker, config) = (self.shared.clone(), self.config.clone());
