@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError};
 
 use sterna_log::{Append, Expect, LogError};
 use sterna_model::{
-    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, InputAccepted, InputPart, Limits, Millis,
-    ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
+    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, Given, InputAccepted, InputPart, Limits,
+    Millis, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
-use sterna_tool::{ChildOp, SpawnChild};
+use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
 
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -69,24 +69,17 @@ impl Runtime {
             );
             return Ok(ChildDone::Refused(text));
         }
-        let tools = match narrowed(&maker.turn.tools, &spawn.tools) {
-            Some(tools) => tools,
-            None => {
-                let text = "none of these tools is available to you, so none can be given to an agent";
-                return Ok(ChildDone::Refused(text.into()));
-            }
+        let Some((tools, deferred)) = narrowed(&maker.turn, &spawn.tools) else {
+            let text = "none of these tools is available to you, so none can be given to an agent";
+            return Ok(ChildDone::Refused(text.into()));
         };
         let id = child_id(&maker.key)?;
-        let config = TurnConfig {
-            route: spawn.route.clone().unwrap_or_else(|| maker.turn.route.clone()),
-            limits: Limits {
-                max_steps: spawn.max_steps,
-                deadline: Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS)),
-                ..maker.left.clone()
-            },
-            tools,
-            ..maker.lent()
-        };
+        let mut config = maker.lent();
+        (config.tools, config.deferred) = (tools, deferred);
+        config.limits = maker.bounds(spawn.max_steps);
+        if let Some(route) = spawn.route.clone() {
+            config.route = route;
+        }
         let spawned =
             Spawned { by: maker.key.clone(), depth, agent: spawn.agent.clone(), prompt: spawn.prompt };
         let input = self.draft(None, told(format!("task:{}", maker.key), spawn.task.clone(), &config));
@@ -118,14 +111,13 @@ impl Runtime {
         let state = State::load(&self.0.parts.log, &child).await?;
         let Some(agent) = made_here(&state, &maker.key) else { return Ok(not_yours(&child)) };
         // What it was given when it was made, and no more.
-        let Some(given) = state.turn.clone().map(|turn| TurnConfig {
-            route: turn.route.clone(),
-            tools: turn.tools.clone(),
-            limits: Limits { max_steps: turn.limits.max_steps, ..maker.left.clone() },
-            ..maker.lent()
-        }) else {
+        let Some(turn) = &state.turn else {
             return Ok(ChildDone::Refused(format!("`{child}` has not begun yet: wait for it")));
         };
+        let mut given = maker.lent();
+        given.route = turn.route.clone();
+        (given.tools, given.deferred) = (turn.tools.clone(), turn.deferred.clone());
+        given.limits = maker.bounds(turn.limits.max_steps);
         let task = brief(&text);
         let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
         let mut body = told(format!("tell:{}", maker.key), text, &given);
@@ -203,7 +195,7 @@ impl Runtime {
             Ok(result) if matches!(result.outcome, "parked" | "drained") => {
                 ChildSeen::Parked(result.message.unwrap_or_default())
             }
-            Ok(result) => ChildSeen::Ended(Box::new(end_of(turn.input, result, &config.root))),
+            Ok(result) => ChildSeen::Ended(Box::new(end_of(turn.input, result, Path::new(&config.root)))),
             Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
                 session: turn.session.clone(),
                 input: turn.input,
@@ -224,6 +216,17 @@ impl Runtime {
             _ => false,
         });
         if ours { Ok(()) } else { Err(RuntimeError::Refused(format!("session `{child}` is there already"))) }
+    }
+
+    /// The maker's log has the end of this turn, or a call waits for it and will be told.
+    async fn is_told(&self, maker: &SessionId, turn: &ChildTurn) -> bool {
+        // Where it cannot be read, nothing can be told either.
+        let Ok(state) = State::load(&self.0.parts.log, maker).await else { return false };
+        let ended = state.folded.world.children.get(&turn.session).and_then(|child| child.end.as_ref());
+        let running = state.machine.turn().filter(|running| !running.is_ending());
+        let mut waited_for = running.into_iter().flat_map(|running| running.children());
+        ended.is_some_and(|end| end.input == turn.input)
+            || waited_for.any(|(_, child)| (&child.session, child.input) == (&turn.session, turn.input))
     }
 
     async fn told_before(&self, child: &SessionId, key: &str) -> Result<Option<Seq>, RuntimeError> {
@@ -251,7 +254,9 @@ impl Inner {
         }
         let (rt, maker, turn, config) = (Runtime(self.clone()), maker.clone(), turn.clone(), config.clone());
         tokio::spawn(async move {
-            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await {
+            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await
+                && !rt.is_told(&maker.id, &turn).await
+            {
                 let key = format!("child:{}:{}", turn.session, turn.input);
                 let mut body = told(key.clone(), ending_text(&turn, &end), &config);
                 if let Body::InputAccepted(input) = &mut body {
@@ -271,16 +276,22 @@ impl Inner {
 }
 
 impl Maker {
+    /// The bounds of a child's turn.
+    fn bounds(&self, max_steps: u32) -> Limits {
+        let deadline = Some(self.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS));
+        Limits { max_steps, deadline, ..self.left.clone() }
+    }
+
     /// What it may do itself.
     fn lent(&self) -> TurnConfig {
         let tree = self.turn.tree.clone().unwrap_or_else(|| self.key.session.clone());
-        TurnConfig {
+        self.config.with(Given {
             limits: self.left.clone(),
             max_output: None,
             output_schema: None,
             tree: Some(tree),
-            ..self.config.of_turn(&self.turn)
-        }
+            ..self.turn.given.clone()
+        })
     }
 }
 
@@ -290,16 +301,22 @@ fn child_id(key: &EffectKey) -> Result<SessionId, RuntimeError> {
     SessionId::new(&format!("agent-{}", &hash[..16])).map_err(|bad| RuntimeError::Refused(bad.to_string()))
 }
 
-/// The tools that both lists name; an empty list names all. `None`: none is left.
-fn narrowed(maker: &[String], wanted: &[String]) -> Option<Vec<String>> {
-    match (maker.is_empty(), wanted.is_empty()) {
-        (true, _) => Some(wanted.to_vec()),
-        (false, true) => Some(maker.to_vec()),
-        (false, false) => {
-            let both: Vec<String> = wanted.iter().filter(|name| maker.contains(name)).cloned().collect();
-            (!both.is_empty()).then_some(both)
-        }
+/// The tools that both the turn and the wish name: those that are shown, and those by name only. An empty wish names
+/// all. `None`: none is left.
+fn narrowed(turn: &TurnStarted, wish: &[String]) -> Option<(Vec<String>, Vec<String>)> {
+    if wish.is_empty() {
+        return Some((turn.tools.clone(), turn.deferred.clone()));
     }
+    let deferred: Vec<String> = turn.deferred.iter().filter(|name| wish.contains(name)).cloned().collect();
+    let mut tools: Vec<String> = wish.iter().filter(|name| !deferred.contains(name)).cloned().collect();
+    if !deferred.is_empty() {
+        let finds = [TOOL_SEARCH, CALL_TOOL].map(str::to_owned);
+        let missing: Vec<String> = finds.into_iter().filter(|name| !tools.contains(name)).collect();
+        tools.extend(missing);
+    }
+    tools.retain(|name| turn.tools.is_empty() || turn.tools.contains(name));
+    // An empty list would be all of them.
+    (!tools.is_empty()).then_some((tools, deferred))
 }
 
 fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
@@ -329,7 +346,7 @@ fn told(key: String, text: String, config: &TurnConfig) -> Body {
         delivery: Delivery::NextTurn,
         parts: vec![InputPart::Text(text)],
         origin: "agent".into(),
-        given: Some(Box::new(config.given())),
+        given: Some(Box::new(config.given.clone())),
         ended: None,
         compact: None,
     })

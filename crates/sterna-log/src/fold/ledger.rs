@@ -1,11 +1,11 @@
 //! The usage ledger: a row for each billed attempt, and sums by turn, model, source and day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use sterna_model::{
     Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
-    Ruling, StepNo, TurnNo, Usage, dollars,
+    Ruling, Seq, SessionId, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -86,6 +86,8 @@ pub struct Ledger {
     turn_by_model: BTreeMap<Route, Sum>,
     route: Option<Route>,
     last: Option<LedgerRow>,
+    /// Turns of children, by their input, that are in the sums: an end may be told twice.
+    children: BTreeSet<(SessionId, Seq)>,
 }
 
 impl Ledger {
@@ -177,6 +179,9 @@ impl Ledger {
     }
 
     fn add_child(&mut self, record: &Record, end: &ChildEnd) {
+        if !self.children.insert((end.session.clone(), end.input)) {
+            return;
+        }
         for spent in &end.spent {
             let billed = Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() };
             self.add_to(Source::Child, record.at, &spent.route, &billed, spent.calls);

@@ -26,7 +26,7 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
-    Ruling, Seq, SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
+    Ruling, Seq, SessionId, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -34,13 +34,11 @@ use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::budget::Hold;
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
 use crate::hooks::HookAnswered;
-use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::schema::OutputSchema;
@@ -163,8 +161,6 @@ struct InFlight {
     cancel: Cancel,
     task: tokio::task::AbortHandle,
     stage: Stage,
-    /// What is reserved for it in its tree.
-    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,8 +202,12 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Calls for which something is reserved in the tree.
+    held: Vec<EffectKey>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
+    /// Turns of children in the background that were seen to in this turn.
+    seen_to: HashSet<(SessionId, Seq)>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -268,7 +268,9 @@ impl Driver {
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            held: Vec::new(),
             watched: HashMap::new(),
+            seen_to: HashSet::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -395,6 +397,9 @@ impl Driver {
                 // A flush found another driver: what was folded since is in no log.
                 return Ok(End::Lost);
             }
+            if !self.held.is_empty() {
+                self.settle_unmade().await?;
+            }
             match self.step().await? {
                 Flow::Again => {}
                 Flow::Stop(end) => {
@@ -513,13 +518,15 @@ impl Driver {
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
+        self.seen_to.clear();
         // The record is what was promised when the input was accepted, whatever is known here.
-        let mut given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let mut given = recorded.map_or_else(|| self.config.given.clone(), |given| Given::clone(&given));
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
             given.mode = mode;
         }
         let recalled = self.remind(turn, &given.root, &inputs).await;
-        let started = turn_started(given, inputs, self.rt.parts.env.now());
+        given.mode_of_session = false;
+        let started = TurnStarted { inputs, given, now: self.rt.parts.env.now() };
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))?;
         match recalled {
             notes if notes.is_empty() => Ok(()),
@@ -671,7 +678,10 @@ impl Driver {
         self.stop_effects();
         self.forget_staged();
         self.watched.clear();
+        self.seen_to.clear();
         self.own.clear();
+        // Whoever leads now asks for the same call, and that is what is held then.
+        self.held.clear();
         self.unknown.clear();
         self.not_undone.clear();
         let before = self.shown;
