@@ -5,7 +5,7 @@ mod untaken;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::FutureExt;
@@ -25,7 +25,7 @@ use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
-use crate::{Observer, Parts, RuntimeError, TurnConfig, files};
+use crate::{Observer, Parts, RuntimeError, TurnConfig, files, snapshot};
 
 /// One process's runtime. Cheap to clone.
 #[derive(Clone)]
@@ -70,6 +70,7 @@ pub(crate) struct Inner {
     /// Turns of children in the background whose end is awaited here.
     pub background: Mutex<HashSet<(SessionId, Seq)>>,
     draining: AtomicBool,
+    pub snapshot_every: AtomicU64,
     pub breakers: Arc<Breakers>,
     pub budgets: Budgets,
 }
@@ -84,6 +85,7 @@ impl Runtime {
             rules: Mutex::default(),
             background: Mutex::default(),
             draining: AtomicBool::new(false),
+            snapshot_every: AtomicU64::new(snapshot::EVERY),
             breakers: Arc::default(),
             budgets: Budgets::default(),
         }))
@@ -91,6 +93,11 @@ impl Runtime {
 
     pub fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    /// From now on a turn's end leaves a snapshot after so many records, where it is 256 otherwise. `u64::MAX`: never.
+    pub fn snapshot_every(&self, records: u64) {
+        self.0.snapshot_every.store(records, Ordering::Relaxed);
     }
 
     /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.

@@ -405,6 +405,9 @@ impl Driver {
                     if self.decided_again {
                         continue;
                     }
+                    if matches!(end, End::Parked) {
+                        self.keep_snapshot().await;
+                    }
                     return Ok(end);
                 }
                 Flow::Wait => {
@@ -548,6 +551,7 @@ impl Driver {
             if let Some(deadline) = self.deadline.take() {
                 deadline.abort();
             }
+            self.keep_snapshot().await;
         }
         Ok(())
     }
