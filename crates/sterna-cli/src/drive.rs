@@ -24,6 +24,8 @@ use crate::signals::{Signal, Signals};
 
 /// How long the events of a turn that is over may take to reach us, before its result is shown without them.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// How long a process stays for its driver to leave, after the result. Most need a millisecond.
+const REST: Duration = Duration::from_millis(250);
 const FRAME: Duration = Duration::from_millis(100);
 
 /// What a turn came to.
@@ -54,6 +56,14 @@ pub fn exit_code(result: &ResultEvent) -> u8 {
         "parked" => 8,
         "drained" => 143,
         _ => result.stop.map_or(1, StopReason::exit_code),
+    }
+}
+
+/// Waits a moment for what a driver does after the result: it lets its lease go, and may leave a snapshot.
+pub async fn rest(runtime: &Runtime, session: &SessionId, ended: &Ended) {
+    if !ended.left {
+        // A driver that has more to do is left alone: the log has everything.
+        let _ = tokio::time::timeout(REST, runtime.rest(session)).await;
     }
 }
 

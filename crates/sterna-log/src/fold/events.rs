@@ -1,5 +1,6 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
     EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
@@ -11,7 +12,7 @@ use sterna_model::{
 use super::{Folded, Source};
 
 /// What the projection remembers between records.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StepState {
     root: String,
     calls: Vec<ToolCall>,

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
     Ruling, Seq, SessionId, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Turn,
@@ -37,7 +37,7 @@ impl Source {
 }
 
 /// One billed attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerRow {
     pub at: Millis,
     pub turn: TurnNo,
@@ -50,7 +50,7 @@ pub struct LedgerRow {
 }
 
 /// Added-up rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
     pub calls: u64,
     pub usage: Usage,
@@ -77,7 +77,7 @@ impl Sum {
 }
 
 /// A fold of what model calls used.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ledger {
     total: Sum,
     by_model: BTreeMap<Route, Sum>,
