@@ -188,7 +188,7 @@ impl Driver {
             },
             None => {
                 let (cancel, task) = (early.cancel.clone(), early.task.clone());
-                let flight = InFlight { cancel, task, stage: Stage::Early, hold: None };
+                let flight = InFlight { cancel, task, stage: Stage::Early };
                 self.inflight.insert(call.key.clone(), flight);
                 Ok(Some(false))
             }

@@ -72,10 +72,9 @@ impl Driver {
             }
             Msg::Model { key, attempt, end } => {
                 // A call that was forgotten meanwhile was made again, or drained.
-                if let Some(flight) = self.inflight.remove(&key) {
-                    self.model_ended(key, attempt, end)?;
-                    let spent = self.spent();
-                    flight.hold.into_iter().for_each(|hold| hold.settle(&self.id, spent));
+                if self.inflight.remove(&key).is_some() {
+                    self.model_ended(key.clone(), attempt, end)?;
+                    self.settle(&key).await?;
                 }
             }
             Msg::Proposed { key, attempt, ordinal, call } => self.proposed(&key, attempt, ordinal, call)?,
@@ -83,7 +82,7 @@ impl Driver {
             Msg::Passed { key, passed, checkpoint } => {
                 if self.inflight.remove(&key).is_some() {
                     checkpoint.map_or(Ok(()), |taken| self.stage(taken))?;
-                    self.passed(key, passed)?;
+                    self.passed(key, passed).await?;
                 }
             }
             Msg::Tool { key, end } => {
@@ -190,7 +189,7 @@ impl Driver {
         }
     }
 
-    fn passed(&mut self, key: EffectKey, passed: Passed) -> Result<(), RuntimeError> {
+    async fn passed(&mut self, key: EffectKey, passed: Passed) -> Result<(), RuntimeError> {
         match passed {
             Passed::Answer { status, text } => {
                 let outcome = unrun(status, text, self.rt.parts.env.now());
@@ -198,7 +197,7 @@ impl Driver {
             }
             // They answer first; then the call passes again.
             Passed::Ask { .. } if self.asks_hooks(&key) => Ok(()),
-            Passed::Ask { approval, case: Some(case) } => self.judge(key, approval, &case),
+            Passed::Ask { approval, case: Some(case) } => self.judge(key, approval, &case).await,
             Passed::Ask { approval, case: None } => self.open_wait(key, WaitOn::Approval(approval)),
             Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine, origin } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };

@@ -17,16 +17,16 @@ use sterna_model::{
 };
 use sterna_tool::Cancel;
 
+use super::caps::Costs;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
-use crate::budget::Hold;
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::effects::tool::unrun;
 use crate::hub::Hub;
 
 impl Driver {
     /// A call would ask, and only because of the mode: what the classifier said of it, or a call to the classifier.
-    pub(super) fn judge(
+    pub(super) async fn judge(
         &mut self,
         key: EffectKey,
         approval: Approval,
@@ -65,7 +65,7 @@ impl Driver {
             // One at a time, so that each sees what the one before has cost.
             return Ok(());
         }
-        match self.ask_classifier(&key, pass, case)? {
+        match self.ask_classifier(&key, pass, case).await? {
             Ok(()) => Ok(()),
             Err(why) => self.ask_instead(key, approval, &why),
         }
@@ -118,10 +118,19 @@ impl Driver {
         };
         let info = self.rt.parts.provider.model(&intent.route);
         let price = info.ok().and_then(|info| info.price);
-        // What it may cost was checked before its intent; here it is held for as long as it runs.
-        let held = self.reserve(key, body.bytes, intent.max_output, price.as_ref());
-        let hold = held.ok().and_then(|(_, hold)| hold);
-        self.send_judgement(key.clone(), attempt, intent, body, hold);
+        let costs = Costs {
+            key,
+            attempt,
+            bytes: body.bytes,
+            max_output: intent.max_output,
+            fixed: true,
+            price: price.as_ref(),
+        };
+        if self.reserve(costs).await?.is_err() {
+            self.not_judged(key, attempt, "a cap leaves no room to ask it any more", Billed::default())?;
+            return Ok(true);
+        }
+        self.send_judgement(key.clone(), attempt, intent, body);
         Ok(false)
     }
 
@@ -178,7 +187,7 @@ impl Driver {
 
     /// Writes the intent of a call to the classifier. It is sent when that is durable. An inner error says why none can
     /// be asked.
-    fn ask_classifier(
+    async fn ask_classifier(
         &mut self,
         call: &EffectKey,
         pass: JudgePass,
@@ -199,10 +208,16 @@ impl Driver {
         self.secrets.redact_in_place(&mut asked.text);
         let request = asked.request(pass, &route, max_output, info.schema_native);
         let body = self.rt.parts.provider.encode(&request, &mut EncodeCache::default());
-        match self.reserve(&key, body.bytes, max_output, info.price.as_ref()) {
-            // The call follows at once, and nothing else of this session before it.
-            Ok((room, _)) if room >= max_output => {}
-            Ok(_) | Err(_) => return Ok(Err("a cap of the turn leaves no room to ask it".into())),
+        let costs = Costs {
+            key: &key,
+            attempt: 1,
+            bytes: body.bytes,
+            max_output,
+            fixed: true,
+            price: info.price.as_ref(),
+        };
+        if self.reserve(costs).await?.is_err() {
+            return Ok(Err("a cap of the turn leaves no room to ask it".into()));
         }
         let (blob, bytes) = asked.blob();
         let intent = JudgeIntent {
@@ -231,7 +246,6 @@ impl Driver {
         attempt: u32,
         intent: &JudgeIntent,
         body: Encoded,
-        hold: Option<Hold>,
     ) {
         let cancel = Cancel::new();
         let env = self.rt.parts.env.clone();
@@ -267,7 +281,7 @@ impl Driver {
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
         self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold });
+            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn not_judged(

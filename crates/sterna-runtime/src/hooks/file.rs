@@ -93,7 +93,7 @@ impl Reader {
             return self.unknown(name, format!("there is no event `{}`", cut(name, 100)));
         };
         if let Err(part) = event.power() {
-            self.notices.push(format!("{name}: its hooks load, and fire when {part} is built"));
+            self.notices.push(format!("{name}: its hooks do not fire, because {part} are not built yet"));
         }
         for (group, at) in array(groups, name)?.iter().zip(1..) {
             let place = format!("{name}.{at}");
@@ -126,11 +126,14 @@ impl Reader {
             Some("command") => (&["command"], "command"),
             Some("http") => (&["url", "headers"], "url"),
             Some(other) => {
-                let why = format!(
-                    "hooks of type `{}` are not built yet: `command` and `http` are",
-                    cut(other, 100)
-                );
-                return self.unknown(&place, why);
+                let what = cut(other, 100);
+                let why = match other {
+                    "mcp_tool" | "prompt" | "agent" => {
+                        format!("hooks of type `{what}` are not built yet")
+                    }
+                    _ => format!("there is no type `{what}`"),
+                };
+                return self.unknown(&place, format!("{why}: write `command` or `http`"));
             }
             None => return Err(wrong(&place, "it has no `type`")),
         };
@@ -316,7 +319,7 @@ mod tests {
         let value = file("Setup", json!({"type": "command", "command": "x"}));
         let (specs, notices) = read_hooks(&value, Dialect::Own).unwrap();
         assert_eq!((specs.len(), notices.len()), (1, 1));
-        assert_eq!(notices[0], "Setup: its hooks load, and fire when plugins is built");
+        assert_eq!(notices[0], "Setup: its hooks do not fire, because plugins are not built yet");
     }
 
     #[test]

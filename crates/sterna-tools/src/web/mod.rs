@@ -8,10 +8,10 @@ pub(crate) mod page;
 mod post;
 pub(crate) mod search;
 
-pub use guard::Resolver;
 pub use post::{Posted, Poster};
 pub use search::{Backend, SearchSettings};
 use sterna_shell::sandbox::DomainRule;
+pub use sterna_shell::sandbox::net::Resolver;
 
 /// How the tools for the web are set up.
 #[derive(Clone, Default)]

@@ -135,10 +135,16 @@ impl Reader<'_> {
             Scope::Project | Scope::ProjectLocal => {}
             Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
         }
-        let answers = [Mode::Bypass, Mode::Auto].map(Mode::word);
-        let answers = key == "mode" && node.text().is_ok_and(|word| answers.contains(&word));
-        (answers || OWN_KEYS.contains(&key))
-            .then_some("a project may not set it; it is for your own configuration")
+        let answering = |mode: &Mode| key == "mode" && node.text().is_ok_and(|word| word == mode.word());
+        match [Mode::Bypass, Mode::Auto].iter().find(|mode| answering(mode)) {
+            Some(Mode::Auto) => {
+                Some("a project may not set it to `auto`; that is for your own configuration")
+            }
+            Some(_) => Some("a project may not set it to `bypass`; that is for your own configuration"),
+            None => OWN_KEYS
+                .contains(&key)
+                .then_some("a project may not set it; it is for your own configuration"),
+        }
     }
 
     /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.
