@@ -213,7 +213,8 @@ fn posts(answers: &'static [&'static str]) -> (u16, std::sync::Arc<std::sync::Mu
 /// A hook of type `http` is given the same JSON and answers with the same; whatever is no answer is a failure, which blocks.
 #[test]
 fn an_http_hook_is_posted_to_and_answers() {
-    let deny = "HTTP/1.1 200 OK\r\ncontent-length: 42\r\n\r\n{\"decision\": \"block\", \"reason\": \"not so\"} ";
+    let deny =
+        "HTTP/1.1 200 OK\r\ncontent-length: 42\r\n\r\n{\"decision\": \"block\", \"reason\": \"not so\"} ";
     for (answers, status, why) in [
         (&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"][..], "ok", ""),
         (&[deny][..], "denied", "denied: not so"),
@@ -240,7 +241,8 @@ fn an_http_hook_is_posted_to_and_answers() {
 /// SC-88: an address of this machine or of its network is not posted to, unless it is allowed by name.
 #[test]
 fn an_http_hook_is_guarded_as_a_fetch_is() {
-    for url in ["http://127.0.0.1:9/h", "http://2130706433/h", "http://169.254.169.254/h", "http://[::1]:9/h"] {
+    for url in ["http://127.0.0.1:9/h", "http://2130706433/h", "http://169.254.169.254/h", "http://[::1]:9/h"]
+    {
         let hook = json!({"type": "http", "url": url, "timeout": 5});
         let world = world(&json!({"hooks": {"PreToolUse": [{"matcher": "write", "hooks": [hook]}]}}));
         let done = go(&world);

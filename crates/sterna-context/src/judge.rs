@@ -128,10 +128,7 @@ pub fn read_judgement(pass: JudgePass, text: &str) -> Result<(JudgeSays, String)
         (JudgePass::Reasoned, "deny") => JudgeSays::Deny,
         (JudgePass::Reasoned, "ask") => JudgeSays::Ask,
         (_, other) => {
-            return Err(format!(
-                "its answer does not fit the schema: `{}` is no decision",
-                cut(other, 100)
-            ));
+            return Err(format!("its answer does not fit the schema: `{}` is no decision", cut(other, 100)));
         }
     };
     match (pass, says, reason.is_empty()) {
@@ -259,7 +256,9 @@ mod tests {
     #[test]
     fn the_newest_of_what_was_said_goes_along() {
         let show = |text: &str| (text.len(), json!(text));
-        for (room, kept) in [(0, vec![]), (3, vec!["ccc"]), (5, vec!["bb", "ccc"]), (9, vec!["a", "bb", "ccc"])] {
+        for (room, kept) in
+            [(0, vec![]), (3, vec!["ccc"]), (5, vec!["bb", "ccc"]), (9, vec!["a", "bb", "ccc"])]
+        {
             assert_eq!(newest(vec!["a", "bb", "ccc"], room, show), kept, "{room}");
         }
     }

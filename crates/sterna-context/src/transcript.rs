@@ -123,7 +123,7 @@ impl Transcript {
                     self.pass(&model.inputs);
                     self.mark(record.seq);
                 }
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_)| Intended::Judge(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => {}
             },
             Body::Outcome(outcome) => {
                 match &outcome.result {

@@ -198,11 +198,13 @@ fn every_body_has_its_events() {
         duration_ms: 1,
     };
     let key = key(1, EffectKind::Judge, 0);
-    let said = |usage| Body::Outcome(Box::new(Outcome {
-        key: key.clone(),
-        attempt: 1,
-        result: EffectResult::Judged(judged(usage)),
-    }));
+    let said = |usage| {
+        Body::Outcome(Box::new(Outcome {
+            key: key.clone(),
+            attempt: 1,
+            result: EffectResult::Judged(judged(usage)),
+        }))
+    };
     let (_, events) = fold(beginning().into_iter().chain([judge(&k(0)), said(billed(5))]));
     assert_eq!(types(&events[6]), ["usage", "approval.judged"]);
     check(wait_opened(&k(0), false), &["approval.requested"]);

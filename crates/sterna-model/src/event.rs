@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GrantScope,
-    HookEvent, HookReport, HookSays, JudgePass, JudgeSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route,
-    Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage,
-    WaitId,
+    HookEvent, HookReport, HookSays, JudgePass, JudgeSays, Limits, MemoryRef, MemoryWord, Millis, Mode,
+    ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition,
+    TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.

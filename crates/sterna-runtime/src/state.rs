@@ -294,7 +294,7 @@ impl State {
 fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
     let (key, tool) = match &record.body {
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) | Intended::Compact(_)| Intended::Judge(_) => (&intent.key, None),
+            Intended::Model(_) | Intended::Compact(_) | Intended::Judge(_) => (&intent.key, None),
             Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
         },
         Body::Outcome(outcome) => (&outcome.key, None),
@@ -317,7 +317,9 @@ fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
             let due = turn.steps() + 1;
             if key.step == due { None } else { differs("step", &key.step, &due) }
         }
-        EffectKind::Tool | EffectKind::Judge if key.step != turn.steps() => differs("step", &key.step, &turn.steps()),
+        EffectKind::Tool | EffectKind::Judge if key.step != turn.steps() => {
+            differs("step", &key.step, &turn.steps())
+        }
         EffectKind::Judge => None,
         EffectKind::Tool => match (turn.calls().get(key.ordinal as usize), tool) {
             (None, _) => differs("ordinal", &key.ordinal, &format!("one of {} calls", turn.calls().len())),

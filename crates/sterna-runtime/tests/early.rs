@@ -272,7 +272,8 @@ async fn only_a_plain_yes_starts_a_call_early() {
 /// What counts is the answer, whatever streamed before it.
 #[tokio::test]
 async fn an_answer_that_differs_from_its_stream_is_run_as_it_is() {
-    let other = Reply { holds: Some(vec![("look", json!({"n": 9}))]), ..streams(vec![("look", json!({"n": 1}))]) };
+    let other =
+        Reply { holds: Some(vec![("look", json!({"n": 9}))]), ..streams(vec![("look", json!({"n": 1}))]) };
     let scene = scene([other, done()]);
     let accepted = scene.world.runtime.submit(scene.world.submit("s", "go")).await.unwrap();
     scene.until_ran(1).await;

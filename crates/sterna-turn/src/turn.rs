@@ -8,8 +8,8 @@ mod judging;
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass,
-    HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route,
-    Ruling, SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
+    HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route, Ruling,
+    SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
 };
 
 use crate::call::{CallState, TurnCall};

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use sterna_model::{
-    CompactTrigger, Event, EventKind, HookEnd, JudgeSays, Phase, ResultEvent, Segment, StopReason, TodoStatus,
-    ToolStatus,
+    CompactTrigger, Event, EventKind, HookEnd, JudgeSays, Phase, ResultEvent, Segment, StopReason,
+    TodoStatus, ToolStatus,
 };
 
 use super::Stdout;

@@ -60,8 +60,8 @@ impl StepState {
                     }
                 }
             },
-            Body::Attempt(attempt)
-                if matches!(attempt.key.kind, EffectKind::Compact | EffectKind::Judge) => {}
+            Body::Attempt(attempt) if matches!(attempt.key.kind, EffectKind::Compact | EffectKind::Judge) => {
+            }
             Body::Attempt(attempt) => self.attempt = attempt.attempt + 1,
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {

@@ -20,8 +20,8 @@ use sterna_model::{
 };
 use sterna_tool::Cancel;
 
-use super::hooks::{About, BeforeCompaction};
 use super::caps::Costs;
+use super::hooks::{About, BeforeCompaction};
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;

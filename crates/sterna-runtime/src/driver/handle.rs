@@ -61,7 +61,9 @@ impl Driver {
                 self.hooking.stop();
                 // A model call can be made again; what tools do must settle.
                 // And what is only looked for can be looked for again.
-                let again = |key: &EffectKey, stage| self.model_key(key) || matches!(stage, Stage::Recovering | Stage::Early);
+                let again = |key: &EffectKey, stage| {
+                    self.model_key(key) || matches!(stage, Stage::Recovering | Stage::Early)
+                };
                 let flights = self.inflight.iter().filter(|(key, flight)| again(key, flight.stage));
                 let calls: Vec<EffectKey> = flights.map(|(key, _)| key.clone()).collect();
                 for key in calls {

@@ -543,10 +543,7 @@ impl Driver {
         // What may not begin ends the turn; a prompt that was steered in is taken back instead.
         let begins = event.power() == Ok(HookPower::Decides)
             && !event.is_stop()
-            && !matches!(
-                event,
-                HookEvent::PreToolUse | HookEvent::PermissionRequest | HookEvent::PreCompact
-            );
+            && !matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest | HookEvent::PreCompact);
         if begins && says.blocked && !steered && says.stop.is_none() {
             says.stop = Some(says.reason.clone());
         }

@@ -79,7 +79,11 @@ impl Driver {
     }
 
     /// Sees to a call to a classifier that is open.
-    pub(super) async fn want_judgement(&mut self, call: &CallTool, open: &Judging) -> Result<bool, RuntimeError> {
+    pub(super) async fn want_judgement(
+        &mut self,
+        call: &CallTool,
+        open: &Judging,
+    ) -> Result<bool, RuntimeError> {
         let (key, intent) = (&open.key, &open.intent);
         let attempt = open.attempts + 1;
         if let Some(flight) = self.inflight.get(key) {
@@ -240,13 +244,7 @@ impl Driver {
         Ok(Ok(()))
     }
 
-    fn send_judgement(
-        &mut self,
-        key: EffectKey,
-        attempt: u32,
-        intent: &JudgeIntent,
-        body: Encoded,
-    ) {
+    fn send_judgement(&mut self, key: EffectKey, attempt: u32, intent: &JudgeIntent, body: Encoded) {
         let cancel = Cancel::new();
         let env = self.rt.parts.env.clone();
         let bytes = body.bytes;
@@ -280,8 +278,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn not_judged(

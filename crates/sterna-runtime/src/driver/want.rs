@@ -16,8 +16,8 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
-use super::compact::Room;
 use super::caps::Costs;
+use super::compact::Room;
 use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};

@@ -155,7 +155,8 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
     let Judged { mut verdict, level } = judged;
     hooks.heard(&mut verdict, turn.mode);
     // What a rule, taint or a hook asks about is a person's to say.
-    let open = verdict.decision == Decision::Ask && verdict.by_mode && hooks.permission != Some(Decision::Ask);
+    let open =
+        verdict.decision == Decision::Ask && verdict.by_mode && hooks.permission != Some(Decision::Ask);
     let case = (turn.mode == Mode::Auto && open && !call.approved)
         .then(|| Box::new(case_of(call, name, &plan, &verdict, level, rights)));
     if let (Some(case), Some(judging)) = (&case, &call.judging)

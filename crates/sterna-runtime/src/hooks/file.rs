@@ -138,7 +138,11 @@ impl Reader {
             None => return Err(wrong(&place, "it has no `type`")),
         };
         if self.dialect == Dialect::Own {
-            only(hook, &[own, &["type", "timeout", "on_failure", "sandbox", "description"]].concat(), &place)?;
+            only(
+                hook,
+                &[own, &["type", "timeout", "on_failure", "sandbox", "description"]].concat(),
+                &place,
+            )?;
         }
         let text = hook.get(kind).and_then(Value::as_str).map(str::trim).unwrap_or_default();
         if text.is_empty() {
@@ -324,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_hook_may_be_an_address() {
-        let hook = json!({"type": "http", "url": "https://h.example/x", "headers": {"x-key": "k"}, "timeout": 2});
+        let hook =
+            json!({"type": "http", "url": "https://h.example/x", "headers": {"x-key": "k"}, "timeout": 2});
         let (specs, _) = read_hooks(&file("Stop", hook), Dialect::Own).unwrap();
         let headers = vec![("x-key".to_owned(), "k".to_owned())];
         assert_eq!(specs[0].run, HookRun::Http { url: "https://h.example/x".into(), headers });

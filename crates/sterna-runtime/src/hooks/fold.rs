@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, Compacted, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
-    WaitOn,
+    Body, Compacted, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus,
+    TurnNo, WaitId, WaitOn,
 };
 
 /// A fold of the log: the same live, on resume and in replay.

@@ -2,8 +2,9 @@
 
 use sterna_log::SharedLog;
 use sterna_model::{
-    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, Judgement, ModelIntent, ModelOutcome, Part,
-    Record, Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome, TurnStarted,
+    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, Judgement, ModelIntent,
+    ModelOutcome, Part, Record, Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome,
+    TurnStarted,
 };
 
 use crate::state::for_each_record;
@@ -237,17 +238,15 @@ fn summaries(records: &[&Record], from: Seq) -> Vec<(Digest, Summary)> {
     let mut found = Vec::new();
     for record in records.iter().filter(|record| record.seq > from) {
         match &record.body {
-            Body::Intent(intent) => {
-                match &intent.what {
-                    Intended::Compact(compact) => {
-                        asked.insert(intent.key.clone(), compact.model.request);
-                    }
-                    Intended::Judge(judge) => {
-                        asked.insert(intent.key.clone(), judge.request);
-                    }
-                    Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) => {}
+            Body::Intent(intent) => match &intent.what {
+                Intended::Compact(compact) => {
+                    asked.insert(intent.key.clone(), compact.model.request);
                 }
-            }
+                Intended::Judge(judge) => {
+                    asked.insert(intent.key.clone(), judge.request);
+                }
+                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) => {}
+            },
             Body::Outcome(outcome) => {
                 let said = match &outcome.result {
                     EffectResult::Summary(summary) => Some(summary.clone()),
@@ -282,7 +281,7 @@ fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
             Body::TurnStarted(started) => first.extend(&started.inputs),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => heard.extend(&model.inputs),
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_)| Intended::Judge(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => {}
             },
             _ => {}
         }

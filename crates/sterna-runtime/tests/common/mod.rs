@@ -365,7 +365,7 @@ impl World {
 pub fn name_of(record: &Record) -> String {
     match &record.body {
         Body::Intent(intent) => match intent.what {
-            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_)| Intended::Judge(_) => {
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) | Intended::Judge(_) => {
                 format!("intent {}", short(&intent.key))
             }
             Intended::Undo(_) => format!("undo {}", short(&intent.key)),

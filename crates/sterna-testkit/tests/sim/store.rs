@@ -79,7 +79,7 @@ impl SimLog {
             Body::Intent(intent) => match intent.what {
                 Intended::Model(_) | Intended::Tool(_) => Some((intent.key.clone(), intent.attempt)),
                 // Whoever recovers takes back what another life did.
-                Intended::Undo(_) | Intended::Compact(_)| Intended::Judge(_) => None,
+                Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => None,
             },
             _ => None,
         };

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use sterna_shell::sandbox::DomainRule;
+use sterna_shell::sandbox::net::Resolver;
 use url::Url;
 
 use super::get::{GetError, Web, plain};
-use super::guard::{Pinned, Resolver, addresses, authority, read};
+use super::guard::{Pinned, addresses, authority, read};
 
 /// Posts to the public network, and to what of this one is allowed by name.
 #[derive(Clone)]
@@ -63,9 +64,8 @@ impl Poster {
 
 fn is_open(url: &Url, hosts: &[String]) -> bool {
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-    let open = |rule: &String| {
-        rule == "*" || rule.parse::<DomainRule>().is_ok_and(|rule| rule.allows(host, port))
-    };
+    let open =
+        |rule: &String| rule == "*" || rule.parse::<DomainRule>().is_ok_and(|rule| rule.allows(host, port));
     hosts.iter().any(open)
 }
 
@@ -121,8 +121,7 @@ mod tests {
     /// Nothing is connected to: no server is there, and the reason is told.
     #[tokio::test]
     async fn what_is_not_public_or_not_opened_is_not_posted_to() {
-        let rebinds: Resolver =
-            Arc::new(|_| async { Ok(vec!["169.254.169.254".parse().unwrap()]) }.boxed());
+        let rebinds: Resolver = Arc::new(|_| async { Ok(vec!["169.254.169.254".parse().unwrap()]) }.boxed());
         for (url, hosts, why) in [
             ("http://127.0.0.1:9/x", None, "not of the public network"),
             ("http://2130706433/x", None, "not of the public network"),

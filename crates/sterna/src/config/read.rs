@@ -53,8 +53,16 @@ pub(super) const KEYS: &[&str] = &[
     "hooks",
 ];
 /// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
-const OWN_KEYS: &[&str] =
-    &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints", "memory_embedder", "classifier_model"];
+const OWN_KEYS: &[&str] = &[
+    "providers",
+    "local",
+    "sandbox",
+    "env_pass",
+    "secrets",
+    "checkpoints",
+    "memory_embedder",
+    "classifier_model",
+];
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
