@@ -126,7 +126,7 @@ impl Driver {
         self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
-        let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
+        let mut max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
