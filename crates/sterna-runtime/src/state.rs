@@ -45,6 +45,8 @@ pub struct State {
     pub(crate) plan: Option<Submitted>,
     /// The last mode that was not `plan`: a plan that is approved leads back to it.
     pub before_plan: Option<Mode>,
+    /// The mode that somebody has switched to since the last turn began.
+    pub switched_since: Option<Mode>,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -117,6 +119,7 @@ impl State {
             }
             Body::ModeChanged { mode, .. } => {
                 self.had_mode(*mode);
+                self.switched_since = Some(*mode);
                 // One of the running turn holds at once; others from the next turn on.
                 let running = record.turn.is_some_and(|turn| turn == self.machine.turns());
                 if let (true, Some(turn)) = (running, &mut self.turn) {
@@ -131,6 +134,7 @@ impl State {
             Body::TurnStarted(started) => {
                 self.forget_given();
                 self.had_mode(started.mode);
+                self.switched_since = None;
                 self.heard.clone_from(&started.inputs);
                 self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));

@@ -607,6 +607,44 @@ async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() 
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
 }
 
+#[tokio::test]
+async fn the_end_of_a_child_starts_a_turn_in_the_mode_that_was_switched_to() {
+    let write = tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), |_, _| {
+        async { Ok(ToolReturn::Done(ToolDone::text("written"))) }.boxed()
+    });
+    for (mode, status) in [(None, ToolStatus::Ok), (Some(Mode::Plan), ToolStatus::Denied)] {
+        let home = family(
+            vec![
+                (
+                    "begin now",
+                    Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))]),
+                ),
+                ("started: agent-", Thought::Say("it runs")),
+                ("long work", Thought::Later("the result")),
+                ("has finished.", Thought::Call(vec![("write", json!({}))])),
+                ("written", Thought::Say("done")),
+                ("denied", Thought::Say("done")),
+            ],
+            vec![write.clone()],
+        );
+        let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+        home.world.result(&accepted).await;
+        until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+        if let Some(mode) = mode {
+            home.world.runtime.set_mode(&accepted.session, mode, "person").await.unwrap();
+        }
+        home.minds.go.notify_one();
+        until("the maker was told", async || {
+            let bodies = home.world.bodies("s").await;
+            bodies.iter().filter(|body| *body == "turn_committed").count() == 2
+        })
+        .await;
+        let bodies = home.world.bodies("s").await;
+        let ended = format!("outcome 1/tool/0 {}", status.word());
+        assert_eq!(bodies.iter().rfind(|body| body.starts_with("outcome 1/tool")), Some(&ended), "{mode:?}");
+    }
+}
+
 /// Its end would be told twice: to the call that waits, and as an input. It is told and paid once.
 #[tokio::test]
 async fn a_child_in_the_background_that_is_waited_for_is_paid_once() {
