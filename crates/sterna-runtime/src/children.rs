@@ -170,10 +170,11 @@ impl Runtime {
         Ok(ChildDone::Answer { text: format!("closed {child}"), facts })
     }
 
-    /// Cancels what a child does, if it does something.
-    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<(), RuntimeError> {
+    /// Cancels what a child does. `false`: it did nothing.
+    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<bool, RuntimeError> {
         match self.cancel(child, "parent", why).await {
-            Ok(_) | Err(RuntimeError::NoTurn(_)) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(RuntimeError::NoTurn(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }

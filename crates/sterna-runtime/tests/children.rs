@@ -551,6 +551,34 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_parked_child_ends_with_the_turn_that_waits_for_it() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+        ],
+        vec![asking_tool("danger", "it is done")],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+    home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    home.world.runtime.resume(&accepted.session, home.world.config());
+    assert_eq!(home.world.result(&accepted).await.stop, Some(StopReason::Cancelled));
+    let child = children(&home.world).await["ask first"].clone();
+    // It was told before its maker's turn was over, whatever becomes of this process then.
+    let asked = |records: &[Record]| {
+        let cancels = |record: &&Record| matches!(record.body, Body::CancelRequested { .. });
+        records.iter().find(cancels).map(|record| record.at)
+    };
+    let (ours, its) = (home.world.records("s").await, home.world.records(child.as_str()).await);
+    assert!(asked(&its).unwrap() <= ours.last().unwrap().at);
+    let its = Accepted { session: child, input: 2, repeated: false, opened: false };
+    assert_eq!(home.world.result(&its).await.stop, Some(StopReason::Cancelled));
+}
+
+#[tokio::test]
 async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_more() {
     let home = family(
         vec![

@@ -48,7 +48,12 @@ impl Driver {
     pub(super) async fn want(&mut self, effect: Effect) -> Result<bool, RuntimeError> {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
-            Effect::CallTool(call) => self.want_tool(call),
+            Effect::CallTool(call) => {
+                if call.closed.is_some() {
+                    self.cancel_awaited(&call.key).await;
+                }
+                self.want_tool(call)
+            }
             Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
@@ -321,7 +326,6 @@ impl Driver {
             if foreign && self.can_undo(&call) {
                 return self.undo(call);
             }
-            self.cancel_awaited(&call.key);
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
                 _ if foreign => (ToolStatus::OutcomeUnknown, self.unknown_text(&call.key)),
