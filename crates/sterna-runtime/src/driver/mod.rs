@@ -4,6 +4,7 @@
 mod caps;
 mod child;
 pub(crate) mod compact;
+mod doubt;
 mod follow;
 mod handle;
 mod hooks;
