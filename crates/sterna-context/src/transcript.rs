@@ -166,6 +166,7 @@ impl Transcript {
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
+            | Body::Budget(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
         }

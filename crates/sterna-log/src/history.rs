@@ -242,6 +242,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::TodoSet { .. }
         | Body::HookRan(_)
         | Body::Memory(_)
+        | Body::Budget(_)
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }

@@ -5,9 +5,10 @@
 use serde::Serialize;
 
 use crate::{
-    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent,
-    HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq,
-    SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
+    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GrantScope,
+    HookEvent, HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route,
+    Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage,
+    WaitId,
 };
 
 /// The version of the event schema.
@@ -261,6 +262,9 @@ pub enum EventKind {
     /// Notes were kept, forgotten, used or recalled. Their texts are in the record.
     #[serde(rename = "memory.changed")]
     MemoryChanged { change: MemoryWord, notes: Vec<MemoryRef> },
+    /// A session of a tree asked for room under the tree's cap, or gave it back. Only in the tree's own log.
+    #[serde(rename = "budget.changed")]
+    BudgetChanged { call: EffectKey, settled: bool, tokens: u64 },
     #[serde(rename = "todo.changed")]
     TodoChanged { items: Vec<TodoItem> },
     #[serde(rename = "checkpoint.taken")]

@@ -83,6 +83,7 @@ impl TurnMachine {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::Memory(_)
+            | Body::Budget(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Rewound(rewound) if rewound.conversation => {

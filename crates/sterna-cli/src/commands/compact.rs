@@ -29,7 +29,7 @@ pub struct CompactArgs {
 }
 
 pub async fn compact(args: CompactArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context(&args.turn)?;
+    let mut cx = setup::context_here(&args.turn, false).await?;
     let named = args.session.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;
@@ -45,7 +45,7 @@ pub async fn compact(args: CompactArgs) -> Result<ExitCode, Failure> {
     };
     let Some(state) = setup::state(&log, &id).await? else { return Err(LogError::NotFound(id).into()) };
     if args.turn.cd.is_none() {
-        cx = of_session(&cx, &state)?;
+        cx = of_session(cx, &state, args.turn.trust).await?;
     }
     let sterna = setup::sterna(&cx, &args.turn, store, state.machine.route(), false).await?;
     setup::ready(&sterna)?;

@@ -17,6 +17,7 @@ use crate::args::TurnArgs;
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{Style, one_line};
+use crate::trust::{self, Wish};
 use crate::{setup, table};
 
 #[derive(Debug, Args)]
@@ -85,7 +86,7 @@ struct OfArgs {
     /// As if work were done in this folder
     #[arg(short = 'C', long = "cd", value_name = "DIR")]
     cd: Option<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass or plan
+    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
     #[arg(long)]
     mode: Option<String>,
     /// As with this level of the sandbox
@@ -109,7 +110,7 @@ pub async fn policy(args: PolicyArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn explain(args: ExplainArgs) -> Result<ExitCode, Failure> {
-    let (cx, view) = args.of.view()?;
+    let (cx, view) = args.of.view().await?;
     let explained = match (&args.tool, &args.command) {
         (Some(tool), _) => {
             let text = args.args.as_deref().unwrap_or("{}");
@@ -169,7 +170,7 @@ fn plan_told(plan: &ShellPlan) -> String {
 
 async fn test(args: TestArgs) -> Result<ExitCode, Failure> {
     // A rule that fails its examples is refused here already, with its place.
-    let (cx, view) = args.of.view()?;
+    let (cx, view) = args.of.view().await?;
     let examples = cx.settings.examples;
     let mut wrong = 0;
     let mut lines = 0;
@@ -212,7 +213,7 @@ fn row(line: &str) -> Option<(Decision, &str)> {
 
 async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
     let of = OfArgs { cd: None, mode: None, sandbox: None, allow: Vec::new(), deny: Vec::new() };
-    let (cx, view) = of.view()?;
+    let (cx, view) = of.view().await?;
     let rules: Vec<&Rule> =
         view.rules().into_iter().filter(|rule| !args.own || rule.scope() != Scope::Builtin).collect();
     let grants = stored(&cx).await?;
@@ -306,7 +307,7 @@ pub fn grant_shown(grant: &Grant) -> String {
 }
 
 impl OfArgs {
-    fn view(&self) -> Result<(Context, PolicyView), Failure> {
+    async fn view(&self) -> Result<(Context, PolicyView), Failure> {
         let turn = TurnArgs {
             cd: self.cd.clone(),
             mode: self.mode.clone(),
@@ -314,7 +315,9 @@ impl OfArgs {
             ..TurnArgs::default()
         };
         let mode = setup::mode(&turn)?;
-        let cx = Context::load(self.cd.as_deref())?;
+        let mut cx = Context::load(self.cd.as_deref())?;
+        // A trusted folder's rules decide like any others.
+        trust::join(&mut cx, Wish { once: false, ask: false }).await?;
         let sandbox: SandboxWish = setup::sandbox(&turn, &cx)?;
         let rule = |decision, flag: &str, text: &String| RuleText {
             decision,

@@ -18,6 +18,7 @@ use crate::print::one_line;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::trust::{self, Wish};
 
 pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let mut cx = setup::context_here(&args.turn, false).await?;
@@ -35,7 +36,7 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
             .hint(format!("sterna run --session {id} \"what to do\"")));
     };
     if args.turn.cd.is_none() {
-        cx = of_session(&cx, &state)?;
+        cx = of_session(cx, &state, args.turn.trust).await?;
     }
     let mut turn = args.turn;
     if work.in_flight.is_some() && turn.model.take().is_some() {
@@ -80,20 +81,22 @@ impl Work {
     }
 }
 
-/// The surroundings of the session's own folder.
-pub fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
+/// The surroundings of the session's own folder, whose files count if it is trusted or `once` says so.
+pub async fn of_session(cx: Context, state: &State, once: bool) -> Result<Context, Failure> {
     let opened = state.machine.session().map(|session| session.cwd.as_str());
     let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else {
-        return Ok(cx.clone());
+        return Ok(cx);
     };
     let cwd = std::path::Path::new(cwd);
     if cwd == cx.cwd {
-        return Ok(cx.clone());
+        return Ok(cx);
     }
-    Context::load(Some(cwd)).map_err(|failure| Failure {
+    let mut there = Context::load(Some(cwd)).map_err(|failure| Failure {
         hint: Some("the session's folder is gone; give another one with -C".into()),
         ..failure
-    })
+    })?;
+    trust::join(&mut there, Wish { once, ask: false }).await?;
+    Ok(there)
 }
 
 async fn choose(cx: &Context, log: &SharedLog, may_ask: bool) -> Result<SessionId, Failure> {

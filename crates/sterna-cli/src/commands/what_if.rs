@@ -59,7 +59,7 @@ pub fn is_inside() -> bool {
 pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
     let point = Point::parse(&format!("{}@{}", args.id, args.from))?;
     let turn = args.turn();
-    let here = setup::context(&turn)?;
+    let here = setup::context_here(&turn, false).await?;
     let store = here.store_of(&point.session)?;
     let from = point.seq(&store).await?.unwrap_or(Seq::MAX);
     let store = std::sync::Arc::new(store);
@@ -67,7 +67,7 @@ pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
     let Some(state) = setup::state(&log, &point.session).await? else {
         return Err(sterna_log::LogError::NotFound(point.session).into());
     };
-    let mut cx = resume::of_session(&here, &state)?;
+    let mut cx = resume::of_session(here, &state, turn.trust).await?;
     // Nothing of the new run is kept, and no command outlives it.
     cx.ephemeral = true;
     let recorded = state.turn.as_ref().map(|turn| turn.route.clone()).or(state.machine.route().cloned());

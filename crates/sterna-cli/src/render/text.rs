@@ -231,6 +231,7 @@ impl Text {
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
             | EventKind::GrantRevoked { .. }
+            | EventKind::BudgetChanged { .. }
             | EventKind::MemoryChanged { .. } => {}
         }
     }

@@ -1,10 +1,11 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
 use sterna_model::{
-    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
-    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef, MemoryScope,
-    MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
-    SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
+    Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
+    EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
+    MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
+    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
+    placeholders,
 };
 
 use super::Folded;
@@ -353,6 +354,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
         }
         Body::Memory(change) => vec![memory(change)],
+        Body::Budget(change) => {
+            let (settled, spent) = match &**change {
+                BudgetChange::Asked { spent, .. } => (false, spent),
+                BudgetChange::Settled { spent, .. } => (true, spent),
+            };
+            vec![EventKind::BudgetChanged { call: change.key().clone(), settled, tokens: spent.tokens }]
+        }
         Body::TodoSet { .. } => vec![todo(folded)],
         Body::CheckpointTaken(taken) => vec![EventKind::CheckpointTaken {
             manifest: taken.manifest.to_string(),

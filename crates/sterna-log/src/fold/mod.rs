@@ -1,10 +1,12 @@
 //! Folds of the log that decide nothing: the session's world, the usage ledger, the event stream.
 
+mod budget;
 mod events;
 mod ledger;
 mod notes;
 mod world;
 
+pub use budget::{TreeBudget, room};
 pub use events::correlation;
 pub use ledger::{Ledger, LedgerRow, Source, Sum};
 pub use notes::{Note, Notes, name_key};

@@ -37,8 +37,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running, hold: None };
+        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 
@@ -68,9 +67,6 @@ impl Driver {
             .filter(|(wait, _)| !self.watched.contains_key(*wait))
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
-        if !waits.is_empty() {
-            self.count_in_tree();
-        }
         for (wait, child) in waits {
             let (rt, tx, of) = (Runtime(self.rt.clone()), self.tx.clone(), wait.clone());
             let (maker, config) = (self.shared.clone(), self.config.clone());
@@ -92,7 +88,6 @@ impl Driver {
             if !self.seen_to.insert((turn.session.clone(), turn.input)) {
                 continue;
             }
-            self.count_in_tree();
             let config = match &self.state.turn {
                 Some(turn) => self.config.with(turn.given.clone()),
                 None => self.config.clone(),

@@ -156,8 +156,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Undone { key: sent, undone });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing, hold: None });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
         Ok(false)
     }
 
@@ -198,7 +197,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering, hold: None };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering };
         self.inflight.insert(call.key, flight);
         Ok(false)
     }

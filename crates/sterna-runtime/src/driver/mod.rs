@@ -35,7 +35,6 @@ use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::budget::Hold;
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
@@ -163,8 +162,6 @@ struct InFlight {
     cancel: Cancel,
     task: tokio::task::AbortHandle,
     stage: Stage,
-    /// What is reserved for it in its tree.
-    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,6 +203,8 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Calls for which something is reserved in the tree.
+    held: Vec<EffectKey>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
     /// Turns of children in the background that were seen to in this turn.
@@ -270,6 +269,7 @@ impl Driver {
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            held: Vec::new(),
             watched: HashMap::new(),
             seen_to: HashSet::new(),
             unknown: HashSet::new(),
@@ -397,6 +397,9 @@ impl Driver {
             if self.fence.is_none() {
                 // A flush found another driver: what was folded since is in no log.
                 return Ok(End::Lost);
+            }
+            if !self.held.is_empty() {
+                self.settle_unmade().await?;
             }
             match self.step().await? {
                 Flow::Again => {}
@@ -678,6 +681,8 @@ impl Driver {
         self.watched.clear();
         self.seen_to.clear();
         self.own.clear();
+        // Whoever leads now asks for the same call, and that is what is held then.
+        self.held.clear();
         self.unknown.clear();
         self.not_undone.clear();
         let before = self.shown;
