@@ -399,7 +399,7 @@ impl Driver {
                 return Ok(End::Lost);
             }
             if !self.held.is_empty() {
-                self.settle_unmade().await?;
+                self.settle_unmade().await;
             }
             match self.step().await? {
                 Flow::Again => {}
