@@ -411,6 +411,9 @@ impl Driver {
                     if self.decided_again {
                         continue;
                     }
+                    if matches!(end, End::Parked) {
+                        self.keep_snapshot().await;
+                    }
                     return Ok(end);
                 }
                 Flow::Wait => {
@@ -556,6 +559,7 @@ impl Driver {
             if let Some(deadline) = self.deadline.take() {
                 deadline.abort();
             }
+            self.keep_snapshot().await;
         }
         Ok(())
     }
