@@ -166,6 +166,8 @@ impl Transcript {
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
+            | Body::Automation(_)
+            | Body::Goal(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
         }

@@ -89,7 +89,10 @@ impl Names {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::CompactionMissed { .. }
-            | Body::CheckpointMissed { .. } => {}
+            | Body::CheckpointMissed { .. }
+            // It stands in no session's log.
+            | Body::Automation(_)
+            | Body::Goal(_) => {}
             Body::Memory(change) => {
                 if let MemoryChange::Kept(note) = &mut **change {
                     if let Some(session) = &mut note.source.session {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
-    Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
+    AutomationChange, BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
+    GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
     ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason,
     TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
@@ -152,6 +152,10 @@ pub enum Body {
     HookRan(Box<HookRan>),
     /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
     Memory(Box<MemoryChange>),
+    /// Schedules and triggers, in the log that is theirs: what there is, what is to run, how it ended.
+    Automation(Box<AutomationChange>),
+    /// What the session works towards, or where that stands. The model changes it by facts of tool outcomes.
+    Goal(Box<GoalChange>),
 }
 
 /// The first record of every log.

@@ -133,7 +133,7 @@ impl TurnConfig {
     }
 
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
-    pub(crate) fn driving(&self, given: &Given) -> Self {
+    pub fn driving(&self, given: &Given) -> Self {
         let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
         Self {
             route: given.route.clone(),

@@ -80,6 +80,8 @@ impl TurnMachine {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::Memory(_)
+            | Body::Automation(_)
+            | Body::Goal(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Rewound(rewound) if rewound.conversation => {

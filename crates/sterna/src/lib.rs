@@ -38,6 +38,7 @@ mod session;
 pub mod skills;
 mod tool_fn;
 pub mod trust;
+pub mod watch;
 mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
@@ -79,6 +80,7 @@ pub mod prelude {
     pub use sterna_model::{Event, EventKind, Limits, Mode, OnAsk, Route, StopReason};
 }
 
+pub use sterna_automation as automation;
 pub use sterna_llm as llm;
 pub use sterna_log as log;
 pub use sterna_model as model;

@@ -11,7 +11,7 @@ use sterna_model::{Event, EventKind, ResultEvent, Seq};
 use crate::context::Context;
 use crate::print::Print;
 use text::Text;
-pub use words::{Open, brief, money, not_kept, seconds};
+pub use words::{Open, brief, goal as goal_line, money, not_kept, seconds};
 
 /// Where a turn's events go. A reader that has gone stops the output and never the turn.
 pub struct Output {
