@@ -14,8 +14,7 @@ use sterna_llm::SharedProvider;
 use sterna_llm_http::{Endpoint, HttpProvider};
 use sterna_log::{MemoryLog, Owner, SharedBlobs, SharedLog};
 use sterna_model::{
-    Delivery, EffectClass, InDoubtPolicy, InputPart, Limits, Millis, Mode, OnAsk, ResultEvent, SessionId,
-    ToolSpec,
+    Delivery, EffectClass, Given, InputPart, Limits, Millis, OnAsk, ResultEvent, SessionId, ToolSpec,
 };
 use sterna_runtime::{Env, Parts, PromptSource, Runtime, Submit, Toolbox, TurnConfig};
 use sterna_sqlite::SqliteStore;
@@ -128,28 +127,14 @@ impl World {
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
         let Ok(route) = "bench/x".parse() else { bail!("a route has a provider and a model") };
-        let config = TurnConfig {
-            route,
-            mode: Mode::Execute,
+        let given = Given {
             limits,
-            rules: Vec::new(),
             on_ask: OnAsk::Deny,
-            in_doubt: InDoubtPolicy::Report,
-            in_doubt_of: std::collections::BTreeMap::new(),
-            root: "/w".into(),
-            cwd: "/w".into(),
-            add_dirs: Vec::new(),
-            tools: Vec::new(),
-            deferred: Vec::new(),
-            max_output: None,
-            mode_of_session: false,
             sandbox: sterna_model::SandboxWish::None,
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
-            prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal)),
-            summary_route: None,
+            ..Given::new(route, "/w")
         };
+        let prompt = PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Minimal));
+        let config = TurnConfig::new(given, prompt);
         Ok(Self { runtime, config, log })
     }
 

@@ -12,7 +12,7 @@ use sterna_import::{Bundle, BundleError, ImportError, Imported, NewSession, salv
 use sterna_log::{Append, DamageKind, Expect, Fsck, Log, LogError, MemoryLog, digest, verify};
 use sterna_model::{
     Approval, Billed, BlobRef, Body, Delivery, Digest, Draft, EffectClass, EffectKey, EffectKind,
-    EffectResult, Fact, Grant, GrantScope, InDoubtPolicy, InputAccepted, InputPart, Intended, Intent,
+    EffectResult, Fact, Given, Grant, GrantScope, InDoubtPolicy, InputAccepted, InputPart, Intended, Intent,
     Manifest, Mode, ModelIntent, ModelOutcome, ModelStop, OnAsk, Outcome, Parent, Part, PromptPart, Route,
     Ruling, SessionId, SessionOpened, Span, Stability, StopReason, TodoItem, TodoStatus, ToolCall,
     ToolIntent, ToolOutcome, ToolStatus, Transition, TurnCommitted, TurnOutcome, TurnStarted, Usage, WaitOn,
@@ -90,23 +90,14 @@ impl Reference {
                 Some((turn, None)),
                 Body::TurnStarted(Box::new(TurnStarted {
                     inputs: vec![input],
-                    route: route(),
-                    mode: Mode::Bypass,
-                    limits: Default::default(),
-                    rules: vec![],
-                    on_ask: OnAsk::Park,
-                    in_doubt: InDoubtPolicy::Rerun,
-                    in_doubt_of: Default::default(),
-                    root: "/".into(),
-                    cwd: "/elsewhere".into(),
-                    add_dirs: vec![],
-                    tools: vec![],
-                    deferred: Vec::new(),
-                    sandbox: sterna_model::SandboxWish::Auto,
+                    given: Given {
+                        mode: Mode::Bypass,
+                        on_ask: OnAsk::Park,
+                        in_doubt: InDoubtPolicy::Rerun,
+                        cwd: "/elsewhere".into(),
+                        ..Given::new(route(), "/")
+                    },
                     now: 5,
-                    fallback: Vec::new(),
-                    output_schema: None,
-                    tree: None,
                 })),
             );
             of.push(
@@ -489,8 +480,8 @@ fn a_forged_bundle_is_named() {
     check("a field more", &edit(3, "\"at\":1002", "\"at\":1002,\"x\":1"), &|_| true);
     check("a record gone", &|lines| drop(lines.remove(4)), &tampered(4));
     check("two records swapped", &|lines| lines.swap(3, 4), &tampered(3));
-    check("a later version", &edit(2, "\"v\":2", "\"v\":9"), &|error| {
-        matches!(error, BundleError::Newer { seq: 2, found: 9, known: 2, .. })
+    check("a later version", &edit(2, "\"v\":3", "\"v\":9"), &|error| {
+        matches!(error, BundleError::Newer { seq: 2, found: 9, known: 3, .. })
     });
     check("another session's name", &edit(0, OLD, NEW), &tampered(1));
     check("fewer records than told", &edit(0, "\"records\":11", "\"records\":12"), &|error| {

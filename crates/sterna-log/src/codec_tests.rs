@@ -38,26 +38,8 @@ fn sealed(body: Body) -> (Draft, Vec<u8>, Prepared) {
 fn what_an_input_is_given_is_no_part_of_what_it_is() {
     let given = |mode, text: &str| {
         let route: sterna_model::Route = "a/b".parse().unwrap();
-        let given = sterna_model::Given {
-            route,
-            mode,
-            limits: sterna_model::Limits::default(),
-            rules: Vec::new(),
-            on_ask: sterna_model::OnAsk::Deny,
-            in_doubt: sterna_model::InDoubtPolicy::Report,
-            in_doubt_of: Default::default(),
-            root: "/w".into(),
-            cwd: "/w".into(),
-            add_dirs: Vec::new(),
-            tools: Vec::new(),
-            deferred: Vec::new(),
-            max_output: None,
-            mode_of_session: false,
-            sandbox: sterna_model::SandboxWish::Auto,
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
-        };
+        let on_ask = sterna_model::OnAsk::Deny;
+        let given = sterna_model::Given { mode, on_ask, ..sterna_model::Given::new(route, "/w") };
         match input(text.into()) {
             Body::InputAccepted(bare) => {
                 Body::InputAccepted(InputAccepted { given: Some(Box::new(given)), ..bare })
@@ -85,9 +67,9 @@ fn what_is_no_record_is_damage_and_what_is_newer_is_newer() {
     let cases = [
         (format!("{{\"v\":1,\"seq\":3,\"at\":1,{body}}}"), "ok"),
         (format!("{{\"v\":1,\"seq\":3,\"at\":1,\"later\":[],{body}}}"), "ok"),
-        (format!("{{\"v\":3,\"seq\":3,\"at\":1,{body}}}"), "newer"),
-        ("{\"v\":3,\"id\":\"another envelope\"}".into(), "newer"),
-        ("{\"v\":3,\"seq\":\"text\",\"at\":1}".into(), "newer"),
+        (format!("{{\"v\":4,\"seq\":3,\"at\":1,{body}}}"), "newer"),
+        ("{\"v\":4,\"id\":\"another envelope\"}".into(), "newer"),
+        ("{\"v\":4,\"seq\":\"text\",\"at\":1}".into(), "newer"),
         (format!("{{\"v\":0,\"seq\":3,\"at\":1,{body}}}"), "corrupt"),
         (format!("{{\"v\":1,\"seq\":4,\"at\":1,{body}}}"), "corrupt"),
         (format!("{{\"v\":1,\"seq\":3,\"at\":1,{body}"), "corrupt"),
@@ -110,7 +92,7 @@ fn what_is_no_record_is_damage_and_what_is_newer_is_newer() {
     for (row, expected) in cases {
         let told = match open(&session(), 3, row.as_bytes(), no_blob) {
             Ok(_) => "ok",
-            Err(LogError::Newer { found: 3, known: RECORD_VERSION }) => "newer",
+            Err(LogError::Newer { found: 4, known: RECORD_VERSION }) => "newer",
             Err(LogError::Corrupt { seq: 3, .. }) => "corrupt",
             Err(error) => panic!("{row}: {error}"),
         };

@@ -8,30 +8,38 @@ use sterna_log::{LogError, chain, open, prepare, seal, seal_as};
 use sterna_model::*;
 
 /// The files of a body, by version from 1. A new body does not compile here before it has them.
-fn golden(body: &Body) -> [&'static str; 2] {
+fn golden(body: &Body) -> [&'static str; 3] {
     macro_rules! file {
         ($name:literal) => {
             [
                 include_str!(concat!("golden/v1/", $name, ".json")),
                 include_str!(concat!("golden/v2/", $name, ".json")),
+                include_str!(concat!("golden/v3/", $name, ".json")),
+            ]
+        };
+        // Version 1 did not know it.
+        (2: $name:literal) => {
+            [
+                "",
+                include_str!(concat!("golden/v2/", $name, ".json")),
+                include_str!(concat!("golden/v3/", $name, ".json")),
             ]
         };
     }
     match body {
         Body::SessionOpened(SessionOpened { spawned: Some(_), .. }) => {
-            ["", include_str!("golden/v2/session_opened_child.json")]
+            file!(2: "session_opened_child")
         }
         Body::SessionOpened(_) => file!("session_opened"),
         Body::TitleSet { .. } => file!("title_set"),
         Body::SessionClosed { .. } => file!("session_closed"),
         Body::RouteChanged { .. } => file!("route_changed"),
         Body::ModeChanged { .. } => file!("mode_changed"),
-        // Version 1 knew no files.
         Body::InputAccepted(input) if matches!(input.parts[..], [InputPart::File(_)]) => {
-            ["", include_str!("golden/v2/input_file.json")]
+            file!(2: "input_file")
         }
         Body::InputAccepted(input) if input.compact.is_some() => {
-            ["", include_str!("golden/v2/input_compact.json")]
+            file!(2: "input_compact")
         }
         Body::InputAccepted(_) => file!("input_accepted"),
         Body::InputEdited { .. } => file!("input_edited"),
@@ -43,40 +51,38 @@ fn golden(body: &Body) -> [&'static str; 2] {
         },
         Body::Intent(intent) => match intent.what {
             Intended::Model(ref model) if model.files.is_some() => {
-                ["", include_str!("golden/v2/intent_model_files.json")]
+                file!(2: "intent_model_files")
             }
             Intended::Model(_) => file!("intent_model"),
             Intended::Tool(_) => file!("intent_tool"),
-            // Version 1 did not know it.
-            Intended::Undo(_) => ["", include_str!("golden/v2/intent_undo.json")],
-            Intended::Compact(_) => ["", include_str!("golden/v2/intent_compact.json")],
+            Intended::Undo(_) => file!(2: "intent_undo"),
+            Intended::Compact(_) => file!(2: "intent_compact"),
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
             EffectResult::Model(_) => file!("outcome_model"),
             EffectResult::ModelFailed(_) => file!("outcome_model_failed"),
-            // Version 1 knew no origins.
             EffectResult::Tool(ref tool) if tool.untrusted.is_some() => {
-                ["", include_str!("golden/v2/outcome_tool_untrusted.json")]
+                file!(2: "outcome_tool_untrusted")
             }
             EffectResult::Tool(ref tool) if !tool.attachments.is_empty() => {
-                ["", include_str!("golden/v2/outcome_tool_files.json")]
+                file!(2: "outcome_tool_files")
             }
             EffectResult::Tool(_) => file!("outcome_tool"),
-            EffectResult::Summary(_) => ["", include_str!("golden/v2/outcome_summary.json")],
+            EffectResult::Summary(_) => file!(2: "outcome_summary"),
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
             WaitOn::Approval(ref asked) if !asked.untrusted.is_empty() => {
-                ["", include_str!("golden/v2/wait_approval_untrusted.json")]
+                file!(2: "wait_approval_untrusted")
             }
             WaitOn::Approval(_) => file!("wait_approval"),
             WaitOn::Questions(_) => file!("wait_questions"),
-            WaitOn::Child(_) => ["", include_str!("golden/v2/wait_child.json")],
-            WaitOn::Plan(_) => ["", include_str!("golden/v2/wait_plan.json")],
+            WaitOn::Child(_) => file!(2: "wait_child"),
+            WaitOn::Plan(_) => file!(2: "wait_plan"),
         },
         Body::WaitResolved { ruling: Ruling::Ended(_), .. } => {
-            ["", include_str!("golden/v2/wait_resolved_child.json")]
+            file!(2: "wait_resolved_child")
         }
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
@@ -87,14 +93,14 @@ fn golden(body: &Body) -> [&'static str; 2] {
         Body::CheckpointTaken(_) => file!("checkpoint_taken"),
         Body::CheckpointMissed { .. } => file!("checkpoint_missed"),
         Body::Rewound(_) => file!("rewound"),
-        Body::Compacted(_) => ["", include_str!("golden/v2/compacted.json")],
-        Body::CompactionMissed { .. } => ["", include_str!("golden/v2/compaction_missed.json")],
-        Body::HookRan(_) => ["", include_str!("golden/v2/hook_ran.json")],
+        Body::Compacted(_) => file!(2: "compacted"),
+        Body::CompactionMissed { .. } => file!(2: "compaction_missed"),
+        Body::HookRan(_) => file!(2: "hook_ran"),
         Body::Memory(change) => match **change {
-            MemoryChange::Kept(_) => ["", include_str!("golden/v2/memory_kept.json")],
-            MemoryChange::Forgotten { .. } => ["", include_str!("golden/v2/memory_forgotten.json")],
-            MemoryChange::Used { .. } => ["", include_str!("golden/v2/memory_used.json")],
-            MemoryChange::Recalled { .. } => ["", include_str!("golden/v2/memory_recalled.json")],
+            MemoryChange::Kept(_) => file!(2: "memory_kept"),
+            MemoryChange::Forgotten { .. } => file!(2: "memory_forgotten"),
+            MemoryChange::Used { .. } => file!(2: "memory_used"),
+            MemoryChange::Recalled { .. } => file!(2: "memory_recalled"),
         },
     }
 }
@@ -103,38 +109,46 @@ fn golden(body: &Body) -> [&'static str; 2] {
 fn each_body_is_written_and_read_as_its_file_says() {
     let session = SessionId::new("demo").unwrap();
     let drafts = drafts();
-    let mut files: Vec<&str> = drafts.iter().map(|draft| golden(&draft.body)[1]).collect();
+    let mut files: Vec<&str> = drafts.iter().map(|draft| golden(&draft.body)[2]).collect();
     for draft in drafts {
-        let [first, now] = golden(&draft.body).map(str::trim_end);
+        let [first, second, now] = golden(&draft.body).map(str::trim_end);
         let read =
             |row: &str| open(&session, 7, row.as_bytes(), |_| Err(LogError::Io("nothing is spilled".into())));
         let (written, hash) = seal(&prepare(&draft).unwrap(), 7, &Digest::ZERO);
         assert_eq!(String::from_utf8(written).unwrap(), now);
         assert_eq!(hash, chain(&Digest::ZERO, now.as_bytes()));
         assert_eq!(read(now).unwrap(), draft.clone().at_seq(7));
-        // As version 1 wrote it: without what it did not know.
-        if first.is_empty() {
-            continue;
-        }
-        let mut draft = draft;
-        match &mut draft.body {
-            Body::InputAccepted(input) => input.given = None,
-            Body::TurnStarted(turn) => {
-                turn.limits.max_wait = None;
-                turn.in_doubt_of.clear();
+        for (version, then) in [(2, second), (1, first)] {
+            if then.is_empty() {
+                continue;
             }
-            Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
-            Body::WaitResolved { early, .. } => *early = false,
-            _ => {}
+            let mut draft = draft.clone();
+            if version == 1 {
+                without_version_2(&mut draft.body);
+            }
+            let (written, hash) = seal_as(version, &prepare(&draft).unwrap(), 7, &Digest::ZERO);
+            assert_eq!(String::from_utf8(written).unwrap(), then);
+            assert_eq!(hash, chain(&Digest::ZERO, then.as_bytes()));
+            assert_eq!(read(then).unwrap(), Record { v: version, ..draft.at_seq(7) });
         }
-        let (written, hash) = seal_as(1, &prepare(&draft).unwrap(), 7, &Digest::ZERO);
-        assert_eq!(String::from_utf8(written).unwrap(), first);
-        assert_eq!(hash, chain(&Digest::ZERO, first.as_bytes()));
-        assert_eq!(read(first).unwrap(), Record { v: 1, ..draft.at_seq(7) });
     }
     files.sort_unstable();
     files.dedup();
     assert_eq!(files.len(), 49, "each file has its draft below");
+}
+
+/// The body as version 1 wrote it: without what it did not know.
+fn without_version_2(body: &mut Body) {
+    match body {
+        Body::InputAccepted(input) => input.given = None,
+        Body::TurnStarted(turn) => {
+            turn.limits.max_wait = None;
+            turn.in_doubt_of.clear();
+        }
+        Body::WaitOpened(wait) => (wait.deadline, wait.answered) = (None, false),
+        Body::WaitResolved { early, .. } => *early = false,
+        _ => {}
+    }
 }
 
 fn drafts() -> Vec<Draft> {
@@ -160,18 +174,27 @@ fn drafts() -> Vec<Draft> {
         retry_after_ms: Some(2000),
         billed: billed(),
     };
-    let limits = Limits {
-        max_tokens: Some(1000),
-        max_cost: Some(5),
-        deadline: Some(60_000),
-        max_wait: Some(300_000),
-        ..Limits::default()
+    let given = || Given {
+        limits: Limits {
+            max_tokens: Some(1000),
+            max_cost: Some(5),
+            deadline: Some(60_000),
+            max_wait: Some(300_000),
+            ..Limits::default()
+        },
+        rules: vec![RuleText {
+            decision: Decision::Deny,
+            text: "Shell(rm *)".into(),
+            scope: Scope::ProjectLocal,
+            source: "config.toml:3".into(),
+        }],
+        on_ask: OnAsk::Park,
+        in_doubt_of: [("shell".to_owned(), InDoubtPolicy::Ask)].into(),
+        add_dirs: vec!["/x".into()],
+        tools: vec!["read".into()],
+        max_output: Some(4096),
+        ..Given::new(route(), "/w")
     };
-    let rules = || {
-        let (decision, scope) = (Decision::Deny, Scope::ProjectLocal);
-        vec![RuleText { decision, text: "Shell(rm *)".into(), scope, source: "config.toml:3".into() }]
-    };
-    let in_doubt_of = || [("shell".to_owned(), InDoubtPolicy::Ask)].into();
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
@@ -236,48 +259,14 @@ fn drafts() -> Vec<Draft> {
             origin: "cli".into(),
             ended: None,
             compact: None,
-            given: Some(Box::new(Given {
-                route: route(),
-                mode: Mode::Execute,
-                limits: limits.clone(),
-                rules: rules(),
-                on_ask: OnAsk::Park,
-                in_doubt: InDoubtPolicy::Report,
-                in_doubt_of: in_doubt_of(),
-                root: "/w".into(),
-                cwd: "/w".into(),
-                add_dirs: vec!["/x".into()],
-                tools: vec!["read".into()],
-                deferred: Vec::new(),
-                max_output: Some(4096),
-                mode_of_session: false,
-                sandbox: SandboxWish::Auto,
-                fallback: Vec::new(),
-                output_schema: None,
-                tree: None,
-            })),
+            given: Some(Box::new(given())),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
         session(Body::InputWithdrawn { inputs: vec![4, 5], by: by() }),
         turn(Body::TurnStarted(Box::new(TurnStarted {
             inputs: vec![4],
-            route: route(),
-            mode: Mode::Execute,
-            limits,
-            rules: rules(),
-            on_ask: OnAsk::Park,
-            in_doubt: InDoubtPolicy::Report,
-            in_doubt_of: in_doubt_of(),
-            root: "/w".into(),
-            cwd: "/w".into(),
-            add_dirs: vec!["/x".into()],
-            tools: vec!["read".into()],
-            deferred: Vec::new(),
-            sandbox: SandboxWish::Auto,
+            given: Given { max_output: None, ..given() },
             now: 1_700_000_000_001,
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
         }))),
         turn(Body::TurnCommitted(Box::new(TurnCommitted {
             outcome: TurnOutcome::Finished { message: "done".into(), value: Some(json!({"ok": true})) },

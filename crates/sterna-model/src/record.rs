@@ -1,6 +1,7 @@
 //! Records: the whole vocabulary of state. Adding a body is an ADR.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,9 @@ use crate::{
 
 /// The version of records that this build writes. It reads all versions up to this one.
 ///
-/// 2: an input says what its turn is given.
-pub const RECORD_VERSION: u32 = 2;
+/// 2: an input says what its turn is given. 3: compactions, child agents, files, hooks, notes, plans, origins; what a
+/// turn is given stands in its record as in its input's.
+pub const RECORD_VERSION: u32 = 3;
 
 /// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -264,50 +266,60 @@ pub struct Given {
     pub tree: Option<SessionId>,
 }
 
+impl Given {
+    /// A turn of this route in this folder with every default: no rule, no bound of its own, all tools.
+    pub fn new(route: Route, root: impl Into<String>) -> Self {
+        let root = root.into();
+        Self {
+            route,
+            mode: Mode::default(),
+            limits: Limits::default(),
+            rules: Vec::new(),
+            on_ask: OnAsk::default(),
+            in_doubt: InDoubtPolicy::default(),
+            in_doubt_of: BTreeMap::new(),
+            cwd: root.clone(),
+            root,
+            add_dirs: Vec::new(),
+            tools: Vec::new(),
+            deferred: Vec::new(),
+            max_output: None,
+            mode_of_session: false,
+            sandbox: SandboxWish::default(),
+            fallback: Vec::new(),
+            output_schema: None,
+            tree: None,
+        }
+    }
+
+    /// What becomes of a call of this tool that is in doubt.
+    pub fn in_doubt_of(&self, tool: &str) -> InDoubtPolicy {
+        self.in_doubt_of.get(tool).copied().unwrap_or(self.in_doubt)
+    }
+}
+
 /// Everything that somebody else would need to drive the turn on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TurnStarted {
     pub inputs: Vec<Seq>,
-    pub route: Route,
-    pub mode: Mode,
-    pub limits: Limits,
-    /// Rules of all scopes, joined, with the place each comes from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleText>,
-    pub on_ask: OnAsk,
-    pub in_doubt: InDoubtPolicy,
-    /// What counts instead for calls of these tools, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
-    pub root: String,
-    pub cwd: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub add_dirs: Vec<String>,
-    /// Names of the tools that may be called; empty: all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<String>,
-    /// Further tools that may be called and are shown by name only, until they are searched for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deferred: Vec<String>,
-    #[serde(default, skip_serializing_if = "SandboxWish::is_auto")]
-    pub sandbox: SandboxWish,
+    /// As the first input's, with the mode that counts. In the record its fields stand beside the others.
+    #[serde(flatten)]
+    pub given: Given,
     /// The clock, once, as a recorded fact.
     pub now: Millis,
-    /// Routes that take over, in this order, when the one before them fails for good.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fallback: Vec<Route>,
-    /// JSON Schema that the final answer has to fit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output_schema: Option<Box<serde_json::Value>>,
-    /// The session at the top of the tree whose caps count. `None`: the session itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tree: Option<SessionId>,
 }
 
-impl TurnStarted {
-    /// What becomes of a call of this tool that is in doubt.
-    pub fn in_doubt_of(&self, tool: &str) -> InDoubtPolicy {
-        self.in_doubt_of.get(tool).copied().unwrap_or(self.in_doubt)
+impl Deref for TurnStarted {
+    type Target = Given;
+
+    fn deref(&self) -> &Given {
+        &self.given
+    }
+}
+
+impl DerefMut for TurnStarted {
+    fn deref_mut(&mut self) -> &mut Given {
+        &mut self.given
     }
 }
 

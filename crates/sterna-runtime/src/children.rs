@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use sterna_log::{Append, Expect, LogError};
 use sterna_model::{
-    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, InputAccepted, InputPart, Limits, Millis,
-    ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
+    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, Given, InputAccepted, InputPart, Limits,
+    Millis, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
 use sterna_tool::{ChildOp, SpawnChild};
 
@@ -77,16 +77,13 @@ impl Runtime {
             }
         };
         let id = child_id(&maker.key)?;
-        let config = TurnConfig {
-            route: spawn.route.clone().unwrap_or_else(|| maker.turn.route.clone()),
-            limits: Limits {
-                max_steps: spawn.max_steps,
-                deadline: Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS)),
-                ..maker.left.clone()
-            },
-            tools,
-            ..maker.lent()
-        };
+        let mut config = maker.lent();
+        config.tools = tools;
+        config.limits.max_steps = spawn.max_steps;
+        config.limits.deadline = Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS));
+        if let Some(route) = spawn.route.clone() {
+            config.route = route;
+        }
         let spawned =
             Spawned { by: maker.key.clone(), depth, agent: spawn.agent.clone(), prompt: spawn.prompt };
         let input = self.draft(None, told(format!("task:{}", maker.key), spawn.task.clone(), &config));
@@ -118,14 +115,12 @@ impl Runtime {
         let state = State::load(&self.0.parts.log, &child).await?;
         let Some(agent) = made_here(&state, &maker.key) else { return Ok(not_yours(&child)) };
         // What it was given when it was made, and no more.
-        let Some(given) = state.turn.clone().map(|turn| TurnConfig {
-            route: turn.route.clone(),
-            tools: turn.tools.clone(),
-            limits: Limits { max_steps: turn.limits.max_steps, ..maker.left.clone() },
-            ..maker.lent()
-        }) else {
+        let Some(turn) = &state.turn else {
             return Ok(ChildDone::Refused(format!("`{child}` has not begun yet: wait for it")));
         };
+        let mut given = maker.lent();
+        (given.route, given.tools) = (turn.route.clone(), turn.tools.clone());
+        given.limits.max_steps = turn.limits.max_steps;
         let task = brief(&text);
         let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
         let mut body = told(format!("tell:{}", maker.key), text, &given);
@@ -203,7 +198,7 @@ impl Runtime {
             Ok(result) if matches!(result.outcome, "parked" | "drained") => {
                 ChildSeen::Parked(result.message.unwrap_or_default())
             }
-            Ok(result) => ChildSeen::Ended(Box::new(end_of(turn.input, result, &config.root))),
+            Ok(result) => ChildSeen::Ended(Box::new(end_of(turn.input, result, Path::new(&config.root)))),
             Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
                 session: turn.session.clone(),
                 input: turn.input,
@@ -274,13 +269,13 @@ impl Maker {
     /// What it may do itself.
     fn lent(&self) -> TurnConfig {
         let tree = self.turn.tree.clone().unwrap_or_else(|| self.key.session.clone());
-        TurnConfig {
+        self.config.with(Given {
             limits: self.left.clone(),
             max_output: None,
             output_schema: None,
             tree: Some(tree),
-            ..self.config.of_turn(&self.turn)
-        }
+            ..self.turn.given.clone()
+        })
     }
 }
 
@@ -329,7 +324,7 @@ fn told(key: String, text: String, config: &TurnConfig) -> Body {
         delivery: Delivery::NextTurn,
         parts: vec![InputPart::Text(text)],
         origin: "agent".into(),
-        given: Some(Box::new(config.given())),
+        given: Some(Box::new(config.given.clone())),
         ended: None,
         compact: None,
     })

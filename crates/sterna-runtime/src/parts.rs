@@ -1,17 +1,14 @@
 //! What a runtime is made of, and what a turn is given.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use sterna_context::{Prompt, PromptError, Section, deferred_section};
 use sterna_llm::SharedProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{
-    Given, InDoubtPolicy, Limits, Millis, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Seq, SessionId,
-    Spawned, Stability, TurnStarted,
-};
+use sterna_model::{Given, OnAsk, Route, Sandbox, SandboxWish, Spawned, Stability, TurnStarted};
 use sterna_tool::SharedMemory;
 
 use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
@@ -43,165 +40,44 @@ pub trait Levels: Send + Sync {
     fn level(&self, wish: SandboxWish) -> BoxFuture<'_, Result<Sandbox, String>>;
 }
 
-/// What a turn is given by whoever starts it. Everything that decides is written into the input's record, and into
-/// `TurnStarted`.
+/// What a turn is given by whoever starts it, and what only a runtime can hold.
 #[derive(Clone)]
 pub struct TurnConfig {
-    pub route: Route,
-    pub mode: Mode,
-    pub limits: Limits,
-    pub rules: Vec<RuleText>,
-    pub on_ask: OnAsk,
-    pub in_doubt: InDoubtPolicy,
-    /// What counts instead for calls of these tools, by name.
-    pub in_doubt_of: BTreeMap<String, InDoubtPolicy>,
-    /// The workspace: absolute, symlinks resolved.
-    pub root: PathBuf,
-    pub cwd: PathBuf,
-    pub add_dirs: Vec<PathBuf>,
-    /// Names of the tools that may be called; empty: all.
-    pub tools: Vec<String>,
-    /// Further tools that may be called and are shown by name only, until they are searched for.
-    pub deferred: Vec<String>,
-    /// Tokens the model may write in one answer; `None`: the model's own limit.
-    pub max_output: Option<u32>,
-    /// Nobody chose `mode`: where the session was switched to another, that one counts.
-    pub mode_of_session: bool,
-    pub sandbox: SandboxWish,
-    /// Routes that take over, in this order, when the one before them fails for good.
-    pub fallback: Vec<Route>,
-    /// JSON Schema that the final answer has to fit.
-    pub output_schema: Option<serde_json::Value>,
-    /// The session at the top of the tree whose caps count. `None`: the session itself.
-    pub tree: Option<SessionId>,
+    /// Everything that decides: it is written into the input's record, and into `TurnStarted`.
+    pub given: Given,
     pub prompt: PromptSource,
     /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
     pub summary_route: Option<Route>,
 }
 
 impl TurnConfig {
-    /// What is written into the record of an input.
-    pub fn given(&self) -> Given {
-        let text = |path: &Path| path.display().to_string();
-        Given {
-            route: self.route.clone(),
-            mode: self.mode,
-            limits: self.limits.clone(),
-            rules: self.rules.clone(),
-            on_ask: self.on_ask,
-            in_doubt: self.in_doubt,
-            in_doubt_of: self.in_doubt_of.clone(),
-            root: text(&self.root),
-            cwd: text(&self.cwd),
-            add_dirs: self.add_dirs.iter().map(|dir| text(dir)).collect(),
-            tools: self.tools.clone(),
-            deferred: self.deferred.clone(),
-            max_output: self.max_output,
-            mode_of_session: self.mode_of_session,
-            sandbox: self.sandbox,
-            fallback: self.fallback.clone(),
-            output_schema: self.output_schema.clone().map(Box::new),
-            tree: self.tree.clone(),
-        }
+    pub fn new(given: Given, prompt: PromptSource) -> Self {
+        Self { given, prompt, summary_route: None }
     }
 
-    /// What a turn was given, for a turn that may do no more.
-    pub(crate) fn of_turn(&self, turn: &TurnStarted) -> Self {
-        let turn = turn.clone();
-        Self {
-            route: turn.route,
-            mode: turn.mode,
-            limits: turn.limits,
-            rules: turn.rules,
-            on_ask: turn.on_ask,
-            in_doubt: turn.in_doubt,
-            in_doubt_of: turn.in_doubt_of,
-            root: PathBuf::from(turn.root),
-            cwd: PathBuf::from(turn.cwd),
-            add_dirs: turn.add_dirs.into_iter().map(PathBuf::from).collect(),
-            tools: turn.tools,
-            deferred: turn.deferred,
-            mode_of_session: false,
-            max_output: self.max_output,
-            sandbox: turn.sandbox,
-            fallback: turn.fallback,
-            summary_route: self.summary_route.clone(),
-            output_schema: turn.output_schema.map(|schema| *schema),
-            tree: turn.tree,
-            prompt: self.prompt.clone(),
-        }
+    /// The same for a turn that is given something else.
+    pub(crate) fn with(&self, given: Given) -> Self {
+        Self { given, prompt: self.prompt.clone(), summary_route: self.summary_route.clone() }
     }
 
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
     pub fn driving(&self, given: &Given) -> Self {
         let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
-        Self {
-            route: given.route.clone(),
-            mode: given.mode,
-            limits: given.limits.clone(),
-            rules: given.rules.clone(),
-            on_ask,
-            in_doubt: given.in_doubt,
-            in_doubt_of: given.in_doubt_of.clone(),
-            root: PathBuf::from(&given.root),
-            cwd: PathBuf::from(&given.cwd),
-            add_dirs: given.add_dirs.iter().map(PathBuf::from).collect(),
-            tools: given.tools.clone(),
-            deferred: given.deferred.clone(),
-            max_output: given.max_output,
-            mode_of_session: given.mode_of_session,
-            sandbox: given.sandbox,
-            fallback: given.fallback.clone(),
-            output_schema: given.output_schema.as_deref().cloned(),
-            tree: given.tree.clone(),
-            prompt: self.prompt.clone(),
-            summary_route: self.summary_route.clone(),
-        }
+        self.with(Given { on_ask, ..given.clone() })
     }
 }
 
-/// The record of a turn that starts now with these inputs.
-pub(crate) fn turn_started(given: Given, inputs: Vec<Seq>, now: Millis) -> TurnStarted {
-    let Given {
-        route,
-        mode,
-        limits,
-        rules,
-        on_ask,
-        in_doubt,
-        in_doubt_of,
-        root,
-        cwd,
-        add_dirs,
-        tools,
-        deferred,
-        // Each model call has its own in its intent.
-        max_output: _,
-        mode_of_session: _,
-        sandbox,
-        fallback,
-        output_schema,
-        tree,
-    } = given;
-    TurnStarted {
-        inputs,
-        route,
-        mode,
-        limits,
-        rules,
-        on_ask,
-        in_doubt,
-        in_doubt_of,
-        root,
-        cwd,
-        add_dirs,
-        tools,
-        deferred,
-        sandbox,
-        now,
-        fallback,
-        output_schema,
-        tree,
+impl Deref for TurnConfig {
+    type Target = Given;
+
+    fn deref(&self) -> &Given {
+        &self.given
+    }
+}
+
+impl DerefMut for TurnConfig {
+    fn deref_mut(&mut self) -> &mut Given {
+        &mut self.given
     }
 }
 

@@ -1,27 +1,26 @@
 //! The runtime's face: identity lives outside the run. Submit, steer, cancel, answer and observe are O(1) and never
 //! wait for a running turn.
 
+mod drivers;
+mod results;
 mod untaken;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use futures::FutureExt;
 use serde_json::json;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, ResultEvent, Route,
-    RuleText, Seq, SessionId, SessionOpened, Spawned, TurnNo,
+    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, Route, RuleText, Seq,
+    SessionId, SessionOpened, Spawned,
 };
 use sterna_policy::Rule;
-use sterna_turn::Next;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::breakers::{Breakers, OpenBreaker};
 use crate::budget::Budgets;
-use crate::driver::{Configs, Driver, Msg, Opening, Start, told_by};
+use crate::driver::{Configs, Msg, Opening, Start};
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
@@ -154,7 +153,7 @@ impl Runtime {
                 delivery: submit.delivery,
                 parts: submit.parts.clone(),
                 origin: submit.origin.clone(),
-                given: Some(Box::new(submit.config.given())),
+                given: Some(Box::new(submit.config.given.clone())),
                 ended: None,
                 compact,
             }),
@@ -203,26 +202,6 @@ impl Runtime {
     pub fn resume(&self, session: &SessionId, config: TurnConfig) {
         let shared = self.0.shared(session);
         self.0.spawn(&shared, None, config, None);
-    }
-
-    /// The result of the turn that took this input. Waits for it; `parked` and `drained` are results too.
-    pub async fn result(&self, session: &SessionId, input: Seq) -> Result<ResultEvent, RuntimeError> {
-        let shared = self.0.shared(session);
-        let mut changed = shared.changes();
-        loop {
-            changed.borrow_and_update();
-            if let Some(result) = shared.result_of(input) {
-                return Ok(result);
-            }
-            if let Some(error) = shared.lock_error().clone() {
-                return Err(error);
-            }
-            if !shared.is_driven() {
-                return self.settled_result(session, input).await;
-            }
-            // The sender lives as long as `shared`.
-            let _ = changed.changed().await;
-        }
     }
 
     /// Events of records after `seen`, then what is live. `seen` 0: from the beginning.
@@ -406,8 +385,8 @@ impl Runtime {
         let body = Body::SessionOpened(SessionOpened {
             id: id.clone(),
             parent: None,
-            root: config.root.display().to_string(),
-            cwd: config.cwd.display().to_string(),
+            root: config.root.clone(),
+            cwd: config.cwd.clone(),
             route: config.route.clone(),
             mode: config.mode,
             sterna: VERSION.into(),
@@ -496,78 +475,6 @@ impl Runtime {
         Ok(self.0.parts.log.append(append).await?)
     }
 
-    /// The result from the log alone, when nobody drives the session here.
-    async fn settled_result(&self, session: &SessionId, input: Seq) -> Result<ResultEvent, RuntimeError> {
-        let log = &self.0.parts.log;
-        let mut folded = sterna_log::fold::Folded::new();
-        let mut taken_by = None;
-        let mut result = None;
-        let read = for_each_record(log, session, |owner, sealed| {
-            folded.apply(&sealed.record);
-            if owner == session {
-                match &sealed.record.body {
-                    Body::TurnStarted(started) if started.inputs.contains(&input) => {
-                        taken_by = sealed.record.turn
-                    }
-                    Body::Intent(intent) => match &intent.what {
-                        sterna_model::Intended::Model(model) if model.inputs.contains(&input) => {
-                            taken_by = sealed.record.turn;
-                        }
-                        _ => {}
-                    },
-                    Body::TurnCommitted(committed)
-                        if taken_by.is_some() && taken_by == sealed.record.turn =>
-                    {
-                        result = result
-                            .take()
-                            .or_else(|| folded.result(sealed.record.turn.unwrap_or(0), committed));
-                    }
-                    _ => {}
-                }
-            }
-            Ok(())
-        });
-        read.await?;
-        if result.is_none() {
-            result = match taken_by {
-                Some(turn) => self.parked_result(session, turn).await?,
-                None => self.queued_result(session, input).await?,
-            };
-        }
-        result.ok_or_else(|| RuntimeError::Interrupted {
-            session: session.clone(),
-            turn: taken_by.unwrap_or(0),
-            detail: "nobody drives it; `sterna resume` carries on".into(),
-        })
-    }
-
-    /// A turn that waits for somebody is parked, whoever drove it.
-    async fn parked_result(
-        &self,
-        session: &SessionId,
-        turn: TurnNo,
-    ) -> Result<Option<ResultEvent>, RuntimeError> {
-        let state = State::load(&self.0.parts.log, session).await?;
-        let Next::Wait(waits) = state.machine.next() else { return Ok(None) };
-        let steps = state.machine.turn().filter(|running| running.number == turn).map(|turn| turn.steps());
-        let message = format!("waits for {}", waits.join(", "));
-        Ok(steps.and_then(|steps| state.folded.unfinished(turn, "parked", steps, message)))
-    }
-
-    /// An input behind a turn that waits for somebody is parked with it.
-    async fn queued_result(
-        &self,
-        session: &SessionId,
-        input: Seq,
-    ) -> Result<Option<ResultEvent>, RuntimeError> {
-        let state = State::load(&self.0.parts.log, session).await?;
-        let queued = state.machine.waiting().any(|(waiting, _)| waiting == input);
-        let (Next::Wait(waits), true) = (state.machine.next(), queued) else { return Ok(None) };
-        let Some(running) = state.machine.turn() else { return Ok(None) };
-        let message = format!("queued behind turn {}, which waits for {}", running.number, waits.join(", "));
-        Ok(state.folded.unfinished(running.number, "parked", running.steps(), message))
-    }
-
     async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
         let mut first = None;
         let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
@@ -628,139 +535,6 @@ impl Inner {
     /// What this process believed to be stored may have been collected.
     pub fn forget_stored(&self) {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Ends a driver: messages that came too late are seen to, and a new driver starts if they brought work.
-    pub async fn retire(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        mut rx: mpsc::UnboundedReceiver<Msg>,
-        error: Option<RuntimeError>,
-        mut config: Option<TurnConfig>,
-        mut configs: Configs,
-    ) {
-        let failed = error.is_some();
-        *shared.lock_error() = error;
-        *shared.lock_tx() = None;
-        rx.close();
-        let mut more = false;
-        while let Some(msg) = rx.recv().await {
-            match msg {
-                Msg::Append { id, records, config: newer, reply } => {
-                    let append = Append {
-                        session: shared.id.clone(),
-                        expect: Expect::Any,
-                        id,
-                        records,
-                        blobs: Vec::new(),
-                    };
-                    let appended = AssertUnwindSafe(self.parts.log.append(append)).catch_unwind().await;
-                    let appended = appended.unwrap_or_else(|panic| {
-                        Err(LogError::Io(format!("the log panicked: {}", told_by(&*panic))))
-                    });
-                    more |= appended.is_ok();
-                    if let (Ok(receipt), Some(newer)) = (&appended, newer)
-                        && !receipt.repeated
-                    {
-                        configs.insert(receipt.last, *newer);
-                    }
-                    // Whoever asked may have left.
-                    let _ = reply.send(appended);
-                }
-                // Somebody wants the session driven on, and with this.
-                Msg::Configure { input, config: newer } => {
-                    match input {
-                        Some(input) => drop(configs.insert(input, *newer)),
-                        None => config = Some(*newer),
-                    }
-                    more = true;
-                }
-                Msg::Drain
-                | Msg::Model { .. }
-                | Msg::Passed { .. }
-                | Msg::Tool { .. }
-                | Msg::Recovered { .. }
-                | Msg::Undone { .. }
-                | Msg::Child { .. }
-                | Msg::ChildTurn { .. }
-                | Msg::Hooked { .. }
-                | Msg::Deadline { .. } => {}
-            }
-        }
-        // Whoever knows what no turn may be given drives none.
-        let config = config.or_else(|| configs.values().next().cloned());
-        if let Some(config) = config.filter(|_| more && !failed) {
-            self.spawn_with(shared, config, configs, Start::Stored);
-        }
-        shared.wake();
-        self.forget_unused();
-    }
-
-    pub fn shared(&self, id: &SessionId) -> Arc<Shared> {
-        let mut sessions = self.lock_sessions();
-        if let Some(shared) = sessions.get(id).and_then(Weak::upgrade) {
-            return shared;
-        }
-        let shared = Arc::new(Shared::new(id));
-        sessions.insert(id.clone(), Arc::downgrade(&shared));
-        shared
-    }
-
-    /// Starts a driver, or tells the one that is there what this input's turn is given.
-    pub fn spawn(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        input: Option<Seq>,
-        config: TurnConfig,
-        opened: Option<(State, Lease)>,
-    ) {
-        if let Some(tx) = &*shared.lock_tx() {
-            // A driver that is just leaving sees to its messages, and another one follows it.
-            let _ = tx.send(Msg::Configure { input, config: Box::new(config) });
-            return;
-        }
-        let configs = input.map(|input| (input, config.clone())).into_iter().collect();
-        let start = opened.map_or(Start::Stored, |(state, lease)| Start::Opened(Box::new(state), lease));
-        self.spawn_with(shared, config, configs, start);
-    }
-
-    fn spawn_with(
-        self: &Arc<Self>,
-        shared: &Arc<Shared>,
-        config: TurnConfig,
-        configs: Configs,
-        start: Start,
-    ) {
-        let mut slot = shared.lock_tx();
-        if let Some(tx) = &*slot {
-            let _ = tx.send(Msg::Configure { input: None, config: Box::new(config) });
-            for (input, config) in configs {
-                let _ = tx.send(Msg::Configure { input: Some(input), config: Box::new(config) });
-            }
-            return;
-        }
-        *shared.lock_error() = None;
-        shared.forget_unfinished();
-        let (tx, rx) = mpsc::unbounded_channel();
-        *slot = Some(tx.clone());
-        let driver = Driver::new(self.clone(), shared.clone(), config, configs, rx, tx);
-        tokio::spawn(driver.run(start));
-    }
-
-    /// No driver may start a new step.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
-
-    fn forget_unused(&self) {
-        let mut sessions = self.lock_sessions();
-        if sessions.len() > 64 {
-            sessions.retain(|_, shared| shared.strong_count() > 0);
-        }
-    }
-
-    fn lock_sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Weak<Shared>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

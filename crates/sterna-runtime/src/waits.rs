@@ -117,7 +117,7 @@ impl Runtime {
                 // One that came early counts when the wait says so.
                 Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
                 Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
-                Body::TurnStarted(started) => root = started.root,
+                Body::TurnStarted(started) => root = started.given.root,
                 _ => {}
             }
             Ok(())

@@ -138,27 +138,7 @@ async fn overtaken(first: impl Fn(Head) -> Append + Send + 'static) -> (World, A
 
 fn turn_starts(head: Head) -> Append {
     let world = World::new(TestModel::new([]), vec![]);
-    let config = world.config();
-    let started = TurnStarted {
-        inputs: vec![2],
-        route: config.route,
-        mode: config.mode,
-        limits: config.limits,
-        rules: vec![],
-        on_ask: config.on_ask,
-        in_doubt: config.in_doubt,
-        in_doubt_of: Default::default(),
-        root: "/w".into(),
-        cwd: "/w".into(),
-        add_dirs: vec![],
-        tools: vec![],
-        deferred: Vec::new(),
-        sandbox: config.sandbox,
-        now: 1,
-        fallback: Vec::new(),
-        output_schema: None,
-        tree: None,
-    };
+    let started = TurnStarted { inputs: vec![2], given: world.config().given, now: 1 };
     let body = Body::TurnStarted(Box::new(started));
     Append {
         session: SessionId::new("s").unwrap(),

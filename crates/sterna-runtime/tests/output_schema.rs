@@ -11,8 +11,8 @@ use sterna_runtime::*;
 
 fn submit(world: &World) -> Submit {
     let mut submit = world.submit("s", "how many?");
-    submit.config.output_schema =
-        Some(json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}));
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+    submit.config.output_schema = Some(Box::new(schema));
     submit
 }
 

@@ -1,17 +1,16 @@
 //! One turn: its phases, budgets and endings.
 
+mod answer;
+mod calls;
 mod children;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, CallTool, Checked, Closed, Effect, EffectClass, EffectKey, EffectKind,
-    EffectResult, ErrorClass, HookEvent, HookRan, InDoubtPolicy, Intended, Intent, Limits, Millis,
-    ModelIntent, ModelOutcome, ModelStop, NanoUsd, OnAsk, Outcome, Part, ProviderFailure, Route, Ruling,
-    SessionId, StepNo, StopReason, ToolCall, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
-    WaitId, WaitOn, WaitOpened, answer_text,
+    Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass,
+    HookEvent, HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route,
+    Ruling, SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
 };
 
-use crate::batch::batches;
 use crate::call::{CallState, TurnCall};
 use crate::compaction::Compacting;
 use crate::machine::{Next, Steering, key_of};
@@ -62,9 +61,6 @@ pub struct Turn {
     /// The turn is to end by this, as soon as nothing is open.
     ending: Option<TurnOutcome>,
 }
-
-/// Times that an answer which does not fit the schema is sent back (design: 3 repairs).
-const MAX_REPAIRS: u32 = 3;
 
 /// Where the turn stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -374,74 +370,6 @@ impl Turn {
         }
     }
 
-    pub(crate) fn in_doubt(&mut self, key: &EffectKey, resolution: InDoubtPolicy) -> Result<(), String> {
-        let call = self.open_call(key)?;
-        let name = call.call.name.clone();
-        match resolution {
-            InDoubtPolicy::Report | InDoubtPolicy::Rerun => {}
-            InDoubtPolicy::Ask => call.doubted = call.started,
-            InDoubtPolicy::Stop => self.end(
-                StopReason::InDoubt,
-                format!("`{name}` was running when Sterna died; whether it finished is not known"),
-                None,
-            ),
-        }
-        Ok(())
-    }
-
-    pub(crate) fn wait_opened(&mut self, opened: &WaitOpened) -> Result<(), String> {
-        let call = self.open_call(&opened.key)?;
-        if call.state != CallState::Open {
-            return Err(format!("somebody is asked about {} already", opened.key));
-        }
-        let (approval, child) = match &opened.on {
-            WaitOn::Approval(_) | WaitOn::Plan(_) => (true, None),
-            WaitOn::Questions(_) => (false, None),
-            WaitOn::Child(turn) => (false, Some(turn.clone())),
-        };
-        let (wait, deadline) = (opened.wait.clone(), opened.deadline);
-        call.state = CallState::Waiting { wait, approval, deadline, child };
-        call.waits += 1;
-        call.asked_at = call.started;
-        Ok(())
-    }
-
-    /// Waits that are open, and when each ends by itself.
-    pub fn waits(&self) -> impl Iterator<Item = (&WaitId, Option<Millis>)> {
-        self.calls.iter().filter_map(|call| match &call.state {
-            CallState::Waiting { wait, deadline, .. } => Some((wait, *deadline)),
-            CallState::Open | CallState::Ended => None,
-        })
-    }
-
-    /// The first answer counts; later ones find no wait.
-    pub(crate) fn wait_resolved(&mut self, wait: &WaitId, ruling: &Ruling) {
-        let waiting =
-            |call: &&mut TurnCall| matches!(&call.state, CallState::Waiting { wait: w, .. } if w == wait);
-        let Some(call) = self.calls.iter_mut().find(waiting) else { return };
-        // That a call in doubt is not run again refuses nothing.
-        let refused_approval = matches!(call.state, CallState::Waiting { approval: true, .. })
-            && !call.is_doubted()
-            && matches!(ruling, Ruling::Deny { .. } | Ruling::Timeout);
-        call.approved |=
-            matches!(call.state, CallState::Waiting { approval: true, .. }) && *ruling == Ruling::Allow;
-        if let Ruling::Edited(rewrite) = ruling {
-            // What a person wrote, they have allowed.
-            call.replace(rewrite);
-            call.approved = true;
-        }
-        call.state = CallState::Open;
-        call.ruling = Some(ruling.clone());
-        let name = call.call.name.clone();
-        if let Ruling::Ended(end) = ruling {
-            self.child_ended(end);
-        }
-        if refused_approval && self.on_ask == OnAsk::Fail {
-            let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
-            self.end(StopReason::Denied, detail, None);
-        }
-    }
-
     /// Hooks have answered.
     pub(crate) fn hook_ran(&mut self, ran: &HookRan) -> Result<(), String> {
         if let Some(why) = &ran.says.stop {
@@ -569,174 +497,6 @@ impl Turn {
         })])
     }
 
-    fn run_calls(&self) -> Next {
-        let closed = if self.ending.is_some() {
-            Some(Closed::Cancelled)
-        } else if self.tools_off {
-            Some(Closed::ToolsOff)
-        } else {
-            None
-        };
-        let classes: Vec<EffectClass> = self.calls.iter().map(|call| call.class).collect();
-        let max = self.limits.max_parallel_tools as usize;
-        let ended = |i: usize| self.calls[i].state == CallState::Ended;
-        // A turn that ends answers all that is open at once.
-        let due: Vec<usize> = if closed.is_some() {
-            (0..self.calls.len()).filter(|i| !ended(*i)).collect()
-        } else {
-            self.due(batches(&classes, max)).into_iter().filter(|i| !ended(*i)).collect()
-        };
-        let mut effects = Vec::with_capacity(due.len());
-        let mut waits = Vec::new();
-        for i in due {
-            let call = &self.calls[i];
-            match &call.state {
-                CallState::Waiting { wait, .. } if closed.is_none() => waits.push(wait.clone()),
-                CallState::Waiting { .. } | CallState::Open => effects.push(Effect::CallTool(CallTool {
-                    key: key_of(&self.session, self.number, self.step, EffectKind::Tool, i as u32),
-                    call: call.call.clone(),
-                    class: call.class,
-                    started: call.started,
-                    ruling: call.ruling.clone(),
-                    approved: call.approved,
-                    waits: call.waits,
-                    asked: call.started > 0 && call.asked_at == call.started && !call.is_doubted(),
-                    doubt_answered: call.ruling.is_some()
-                        && call.is_doubted()
-                        && call.asked_at == call.started,
-                    undoing: call.undoing,
-                    changes: call.changes,
-                    rewrites: call.rewrites,
-                    closed,
-                })),
-                CallState::Ended => {}
-            }
-        }
-        if effects.is_empty() { Next::Wait(waits) } else { Next::Effects(effects) }
-    }
-
-    fn answered(&mut self, model: &ModelOutcome) {
-        self.fitted();
-        let calls: Vec<ToolCall> = model
-            .parts
-            .iter()
-            .filter_map(|part| match part {
-                Part::ToolCall(call) => Some(call.clone()),
-                Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
-            })
-            .collect();
-        let text = answer_text(&model.parts);
-        if model.partial || model.stop == ModelStop::Cancelled {
-            // Whoever stopped it has said why in a record before this one.
-            self.end(StopReason::Cancelled, "the model call was cancelled".into(), None);
-            self.phase = Phase::Decide(Transition::Input);
-        } else if !calls.is_empty() {
-            let classes = model.classes.iter().copied().chain(std::iter::repeat(EffectClass::AtMostOnce));
-            self.calls = calls
-                .into_iter()
-                .zip(classes)
-                .map(|(call, class)| TurnCall {
-                    call,
-                    class,
-                    started: 0,
-                    intended_at: 0,
-                    state: CallState::Open,
-                    ruling: None,
-                    approved: false,
-                    waits: 0,
-                    asked_at: 0,
-                    doubted: 0,
-                    undoing: false,
-                    changes: 0,
-                    rewrites: 0,
-                })
-                .collect();
-            self.phase = Phase::Tools;
-            self.cut_texts.clear();
-        } else if model.stop == ModelStop::Refused {
-            let said =
-                if text.is_empty() { "the model refused to answer".to_owned() } else { cut(&text, 1000) };
-            self.end(StopReason::Refused, said, None);
-            self.phase = Phase::Decide(Transition::Input);
-        } else if self.grace {
-            let said = if text.is_empty() {
-                String::new()
-            } else {
-                format!("; its last words: {}", cut(&text, 1000))
-            };
-            self.end(StopReason::MaxSteps, format!("{}{said}", self.max_steps_detail()), None);
-            self.phase = Phase::Decide(Transition::Input);
-        } else if model.stop == ModelStop::MaxOutput {
-            self.cut_texts.push(text);
-            if self.continuations < self.limits.max_output_continuations {
-                self.continuations += 1;
-                self.phase = Phase::Decide(Transition::OutputContinue);
-            } else {
-                let n = self.continuations + 1;
-                self.end(StopReason::MaxOutput, format!("{n} answers were cut by the output limit"), None);
-                self.phase = Phase::Decide(Transition::Input);
-            }
-        } else if text.trim().is_empty() {
-            if self.nudged_empty {
-                self.end(StopReason::NoProgress, "the model gave an empty answer twice".into(), None);
-                self.phase = Phase::Decide(Transition::Input);
-            } else {
-                self.nudged_empty = true;
-                self.phase = Phase::Decide(Transition::Nudge);
-            }
-        } else {
-            let mut message = std::mem::take(&mut self.cut_texts).concat();
-            message.push_str(&text);
-            self.final_answer(message, model.checked.as_ref());
-        }
-    }
-
-    fn final_answer(&mut self, message: String, checked: Option<&Checked>) {
-        let unchecked = ["the answer was not held against the schema".to_owned()];
-        let errors = match (self.schema, checked) {
-            (false, _) => None,
-            (true, Some(Checked::Value(value))) => {
-                self.value = Some(value.clone());
-                None
-            }
-            (true, Some(Checked::Errors(errors))) => Some(errors.as_slice()),
-            (true, None) => Some(unchecked.as_slice()),
-        };
-        match errors {
-            None => self.phase = Phase::Answered(message),
-            Some(_) if self.repairs < MAX_REPAIRS => {
-                self.repairs += 1;
-                self.phase = Phase::Decide(Transition::Repair);
-            }
-            Some(errors) => {
-                let n = self.repairs + 1;
-                let detail = format!("{n} answers did not fit the schema; the last: {}", errors.join("; "));
-                self.end(StopReason::OutputSchema, cut(&detail, 1000), None);
-                self.phase = Phase::Decide(Transition::Input);
-            }
-        }
-    }
-
-    fn failed(&mut self, failure: &ProviderFailure) {
-        if failure.class == ErrorClass::ContextOverflow
-            && self.ending.is_none()
-            && let Phase::Model(model) = &self.phase
-        {
-            let transition = model.intent.transition;
-            if self.overflow() {
-                self.phase = Phase::Decide(transition);
-                return;
-            }
-        }
-        let reason = match failure.class {
-            ErrorClass::ContextOverflow => StopReason::ContextOverflow,
-            ErrorClass::ContentFilter => StopReason::Refused,
-            _ => StopReason::ProviderFailed,
-        };
-        self.end(reason, format!("{}: {}", failure.class.word(), failure.message), None);
-        self.phase = Phase::Decide(Transition::Input);
-    }
-
     fn step_ended(&mut self) {
         self.progress.step_ended();
         self.phase = Phase::Decide(Transition::ToolResults);
@@ -758,13 +518,6 @@ impl Turn {
         let due =
             matches!(self.phase, Phase::Model(_)) && key.kind == EffectKind::Model && key.step == self.step;
         if due { Ok(()) } else { Err(format!("no model call is open for {key}")) }
-    }
-
-    fn open_call(&mut self, key: &EffectKey) -> Result<&mut TurnCall, String> {
-        let fits = self.phase == Phase::Tools && key.kind == EffectKind::Tool && key.step == self.step;
-        let call =
-            self.calls.get_mut(key.ordinal as usize).filter(|call| fits && call.state != CallState::Ended);
-        call.ok_or_else(|| format!("no call is open for {key}"))
     }
 }
 

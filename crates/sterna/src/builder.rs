@@ -1,26 +1,26 @@
 //! The builder: every part has a default that a careful person would choose.
 
+mod options;
+mod store;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
-use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
-use sterna_model::{
-    Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, Scope,
-};
+use sterna_log::{SharedBlobs, SharedLog};
+use sterna_model::{Given, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish};
 use sterna_runtime::{
     Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
     TurnSections,
 };
 use sterna_shell::shim::{Helper, Shims};
-use sterna_sqlite::SqliteStore;
 use sterna_tool::{SharedMemory, SharedTool};
 use sterna_tools::Sandboxes;
 
+use self::store::Opening;
 use crate::config::Settings;
 use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
@@ -200,275 +200,6 @@ impl Sterna {
 }
 
 impl Builder {
-    /// `provider/model`, `local`, or `scripted:FILE`.
-    pub fn model(mut self, route: impl Into<String>) -> Self {
-        self.model = Some(route.into());
-        self
-    }
-
-    pub fn store(mut self, store: Store) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// Sessions live in memory: nothing is kept.
-    pub fn ephemeral(self) -> Self {
-        self.store(Store::Memory)
-    }
-
-    /// One provider for all routes.
-    pub fn provider(mut self, provider: SharedProvider) -> Self {
-        self.provider = Some(provider);
-        self
-    }
-
-    /// A provider for the routes `name/...`, beside the built-in ones.
-    pub fn provider_named(mut self, name: &str, provider: SharedProvider) -> Self {
-        self.providers.insert(name.to_owned(), provider);
-        self
-    }
-
-    pub fn env(mut self, env: Arc<dyn Env>) -> Self {
-        self.env = Some(env);
-        self
-    }
-
-    /// A tool beside the built-in ones; of two with one name the host's counts.
-    pub fn tool(mut self, tool: SharedTool) -> Self {
-        self.tools.push(tool);
-        self
-    }
-
-    /// A tool that is shown by name only when the schemas of all tools together pass the budget: the model finds it with
-    /// `tool_search` and calls it with `call_tool`.
-    pub fn deferrable_tool(mut self, tool: SharedTool) -> Self {
-        self.deferrable.push(Deferrable { tool, deferred: None });
-        self
-    }
-
-    /// Tokens of schemas above which deferrable tools are shown by name only: 8,000 by default.
-    pub fn tool_budget(mut self, tokens: u32) -> Self {
-        self.tool_budget = Some(tokens);
-        self
-    }
-
-    /// MCP servers whose tools are offered. A server starts when a tool of it is first called, and the first time of all
-    /// to ask what it offers.
-    #[cfg(feature = "mcp")]
-    pub fn mcp(mut self, servers: Vec<sterna_mcp::ServerConfig>) -> Self {
-        self.mcp = servers;
-        self
-    }
-
-    /// The program that runs commands so that they outlive this process. Without one, and without [`init`](crate::init)
-    /// at the beginning of `main`, commands end with the process, and after a crash they are in doubt.
-    pub fn helper(mut self, helper: Helper) -> Self {
-        self.helper = Some(helper);
-        self
-    }
-
-    /// Commands end with this process, helper or not.
-    pub fn commands_end_with_us(mut self) -> Self {
-        self.outlive = false;
-        self
-    }
-
-    /// How commands are confined; on the best level that the machine offers unless it is said. Without a helper nothing can
-    /// be confined.
-    pub fn sandbox(mut self, wish: SandboxWish) -> Self {
-        self.sandbox = Some(wish);
-        self
-    }
-
-    /// Only the host's own tools.
-    pub fn without_builtin_tools(mut self) -> Self {
-        self.builtin_tools = false;
-        self
-    }
-
-    /// `main` or `minimal` (read, write, edit, shell).
-    pub fn profile(mut self, name: impl Into<String>) -> Self {
-        self.profile = Some(name.into());
-        self
-    }
-
-    /// Names of the tools that may be called.
-    pub fn only_tools<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.names = names.into_iter().map(str::to_owned).collect();
-        self
-    }
-
-    /// The folder that the agent works in, and may write in.
-    pub fn workspace(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.workspace = Some(dir.into());
-        self
-    }
-
-    /// Where relative paths start; the workspace unless it is said.
-    pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.cwd = Some(dir.into());
-        self
-    }
-
-    /// A further writable folder.
-    pub fn add_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.add_dirs.push(dir.into());
-        self
-    }
-
-    /// The mode of turns that are given no other, also in sessions that were switched to another.
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = Some(mode);
-        self.mode_of_session = false;
-        self
-    }
-
-    /// A hook beside the configured ones, which come before it.
-    ///
-    /// ```no_run
-    /// # use std::sync::Arc;
-    /// # use sterna::runtime::{Hook, Listening, Matcher};
-    /// # fn add(hook: Arc<dyn Hook>) -> Result<sterna::Builder, Box<dyn std::error::Error>> {
-    /// use sterna::model::HookEvent;
-    /// let listening = Listening { matcher: Matcher::new("shell|edit")?, ..Listening::new(HookEvent::PreToolUse, hook) };
-    /// # Ok(
-    /// sterna::Sterna::builder().hook(listening)
-    /// # )
-    /// # }
-    /// ```
-    pub fn hook(mut self, listening: Listening) -> Self {
-        self.hooks.push(listening);
-        self
-    }
-
-    /// What an ask does where nobody answers. Default: the call is denied.
-    pub fn on_ask(mut self, on_ask: OnAsk) -> Self {
-        self.on_ask = Some(on_ask);
-        self
-    }
-
-    /// What becomes of a call that a crash cut off, when nobody knows its end.
-    pub fn in_doubt(mut self, policy: InDoubtPolicy) -> Self {
-        self.in_doubt = Some(policy);
-        self
-    }
-
-    /// `in_doubt` for the calls of one tool.
-    pub fn in_doubt_of(mut self, tool: impl Into<String>, policy: InDoubtPolicy) -> Self {
-        self.in_doubt_of.insert(tool.into(), policy);
-        self
-    }
-
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Some(limits);
-        self
-    }
-
-    /// Tokens that the model may write in one answer.
-    pub fn max_output(mut self, tokens: u32) -> Self {
-        self.max_output = Some(tokens);
-        self
-    }
-
-    /// Routes that take over, in this order, when the one before them fails for good; the next turn starts at the top.
-    /// Only providers that are named are ever asked.
-    pub fn fallback(mut self, routes: impl IntoIterator<Item = Route>) -> Self {
-        self.fallback = Some(routes.into_iter().collect());
-        self
-    }
-
-    /// JSON Schema that the final answer of a turn has to fit: it is `value` of the result.
-    pub fn output_schema(mut self, schema: serde_json::Value) -> Self {
-        self.output_schema = Some(schema);
-        self
-    }
-
-    /// A rule: `Shell(cargo test *)`.
-    pub fn allow(self, rule: &str) -> Self {
-        self.rule(Decision::Allow, rule, "Builder::allow")
-    }
-
-    pub fn deny(self, rule: &str) -> Self {
-        self.rule(Decision::Deny, rule, "Builder::deny")
-    }
-
-    pub fn rule(mut self, decision: Decision, rule: &str, source: &str) -> Self {
-        self.rules.push(RuleText {
-            decision,
-            text: rule.into(),
-            scope: Scope::Session,
-            source: source.into(),
-        });
-        self
-    }
-
-    /// A section of the prompt beside the built-in ones; of two with one name the host's counts.
-    pub fn section(mut self, section: Section) -> Self {
-        self.sections.push(section);
-        self
-    }
-
-    /// Configuration that was read by `config::load`. What the builder is told itself comes first.
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = Some(settings);
-        self
-    }
-
-    pub fn places(mut self, places: Places) -> Self {
-        self.places = Some(places);
-        self
-    }
-
-    /// Whether the workspace is kept before effects that may write in it. On by default, but not in memory: what is
-    /// kept there dies with the process.
-    pub fn checkpoints(mut self, on: bool) -> Self {
-        self.checkpoints = Some(on);
-        self
-    }
-
-    /// Whether notes are kept and found again, by the tools `remember`, `forget` and `recall` and at the beginning of
-    /// turns. On by default.
-    pub fn memory(mut self, on: bool) -> Self {
-        self.memory = Some(on);
-        self
-    }
-
-    /// The host's own memory instead of the one in the store.
-    pub fn own_memory(mut self, memory: SharedMemory) -> Self {
-        self.own_memory = Some(memory);
-        self
-    }
-
-    /// The person trusts the files of the workspace: its instructions are not labelled as a stranger's.
-    pub fn trusted(mut self, trusted: bool) -> Self {
-        self.trusted = trusted;
-        self
-    }
-
-    /// Reads no instructions: neither the user's nor those of the workspace.
-    pub fn without_instructions(mut self) -> Self {
-        self.instructions = false;
-        self
-    }
-
-    /// A project whose files somebody trusts, as they were read: its skills, prompt files and agents count.
-    pub fn project(mut self, project: Arc<Project>) -> Self {
-        self.project = Some(project);
-        self
-    }
-
-    /// Reads no skills, prompt files and agents: neither the user's nor those of the project.
-    pub fn without_skills(mut self) -> Self {
-        self.skills = false;
-        self
-    }
-
-    /// Called with what takes long, such as starting the local model.
-    pub fn on_notice(mut self, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.notice = Arc::new(notice);
-        self
-    }
-
     /// Opens the store and puts everything together. Reads the environment for keys, and no configuration file.
     pub async fn build(self) -> Result<Sterna, Error> {
         let get = |name: &str| std::env::var(name).ok();
@@ -638,25 +369,27 @@ impl Builder {
             }
             sections
         });
-        let config = TurnConfig {
-            route,
+        let text = |path: &Path| path.display().to_string();
+        let given = Given {
             mode: self.mode.or(settings.mode).unwrap_or_default(),
             limits: self.limits.unwrap_or_else(|| settings.limits.clone()),
             rules,
             on_ask: self.on_ask.or(settings.on_ask).unwrap_or_default(),
             in_doubt: self.in_doubt.or(settings.in_doubt).unwrap_or_default(),
             in_doubt_of,
-            root,
-            cwd,
-            add_dirs,
+            cwd: text(&cwd),
+            add_dirs: add_dirs.iter().map(|dir| text(dir)).collect(),
             tools: shown,
             deferred,
             max_output: self.max_output.or(settings.max_output),
             mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),
-            output_schema: self.output_schema,
-            tree: None,
+            output_schema: self.output_schema.map(Box::new),
+            ..Given::new(route, text(&root))
+        };
+        let config = TurnConfig {
+            given,
             prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
         };
@@ -715,43 +448,6 @@ fn env_of(settings: &Settings, state_dirs: Vec<PathBuf>, secret: Option<PathBuf>
 
 /// The tool that loads skills.
 const SKILL: &str = "skill";
-
-type Opened = Result<(SharedLog, SharedBlobs), Error>;
-
-/// A store that is opened while the other parts are put together.
-enum Opening {
-    Done(Opened),
-    Under(JoinHandle<Opened>),
-}
-
-impl Opening {
-    fn start(store: Option<Store>, places: &Places) -> Self {
-        let dir = match store {
-            Some(Store::Memory) => {
-                let log = Arc::new(MemoryLog::new());
-                return Self::Done(Ok((log.clone(), log)));
-            }
-            Some(Store::Own(log, blobs)) => return Self::Done(Ok((log, blobs))),
-            Some(Store::Folder(dir)) => dir,
-            None => places.data.clone(),
-        };
-        let own = dir.clone();
-        let thread = std::thread::Builder::new().name("sterna-open".into()).spawn(move || sqlite(&own));
-        thread.map_or_else(|_| Self::Done(sqlite(&dir)), Self::Under)
-    }
-
-    fn finish(self) -> Opened {
-        match self {
-            Self::Done(opened) => opened,
-            Self::Under(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        }
-    }
-}
-
-fn sqlite(dir: &Path) -> Opened {
-    let store = Arc::new(SqliteStore::open(dir, sterna_sqlite::Options::default())?);
-    Ok((store.clone(), store))
-}
 
 /// A folder that exists, absolute, with symlinks resolved.
 fn real_dir(dir: Option<&Path>) -> Result<PathBuf, Error> {

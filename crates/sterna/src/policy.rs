@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sterna_log::SharedLog;
-use sterna_model::{
-    Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish, TurnStarted,
-};
+use sterna_model::{Decision, Given, Mode, Route, RuleText, Sandbox, SandboxWish, TurnStarted};
 use sterna_policy::{Rule, Verdict, builtin_rules};
 use sterna_runtime::{Env, Levels, Rights, Toolbox};
 use sterna_secrets::Redactor;
@@ -63,26 +61,9 @@ impl PolicyView {
         let texts = rules.iter().map(|rule| rule.written().clone()).collect();
         rules.extend(builtin_rules());
         let root = of.root.display().to_string();
-        let turn = TurnStarted {
-            inputs: Vec::new(),
-            route: Route { provider: "none".into(), model: "none".into() },
-            mode: of.mode,
-            limits: Limits::default(),
-            rules: texts,
-            on_ask: OnAsk::default(),
-            in_doubt: InDoubtPolicy::default(),
-            in_doubt_of: Default::default(),
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
-            root: root.clone(),
-            cwd: root,
-            add_dirs: Vec::new(),
-            tools: Vec::new(),
-            deferred: Vec::new(),
-            sandbox: of.sandbox,
-            now: env.now(),
-        };
+        let nobody = Route { provider: "none".into(), model: "none".into() };
+        let given = Given { mode: of.mode, rules: texts, sandbox: of.sandbox, ..Given::new(nobody, root) };
+        let turn = TurnStarted { inputs: Vec::new(), given, now: env.now() };
         let options =
             sterna_tools::Options { sandboxes: sandboxes.clone(), ..sterna_tools::Options::default() };
         let tools = Toolbox::new(sterna_tools::builtin(options));

@@ -350,7 +350,7 @@ impl Chat {
     fn greet(&self) {
         if self.is_person() {
             let config = self.sterna.turn_config();
-            let (route, mode, cwd) = (&config.route, config.mode.word(), config.cwd.display());
+            let (route, mode, cwd) = (&config.route, config.mode.word(), &config.cwd);
             self.note(&format!("{route} · mode {mode} · {cwd} · /help"));
         }
     }

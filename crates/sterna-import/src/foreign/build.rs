@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use sterna_log::digest;
 use sterna_model::{
-    Billed, BlobRef, Body, Delivery, Digest, EffectClass, EffectKey, EffectKind, EffectResult, Fact,
-    InDoubtPolicy, InputAccepted, InputPart, Intended, Intent, Limits, Manifest, Millis, ModelIntent,
-    ModelOutcome, ModelStop, OnAsk, Part, Route, Seq, SessionOpened, StepNo, ToolCall, ToolIntent,
-    ToolOutcome, ToolStatus, Transition, TurnNo, TurnStarted,
+    Billed, BlobRef, Body, Delivery, Digest, EffectClass, EffectKey, EffectKind, EffectResult, Fact, Given,
+    InputAccepted, InputPart, Intended, Intent, Limits, Manifest, Millis, ModelIntent, ModelOutcome,
+    ModelStop, Part, Route, Seq, SessionOpened, StepNo, ToolCall, ToolIntent, ToolOutcome, ToolStatus,
+    Transition, TurnNo, TurnStarted,
 };
 
 use super::{Answer, Foreign, Item, Kept, Step};
@@ -181,9 +181,7 @@ impl Builder<'_> {
         self.turn += 1;
         self.step = 0;
         self.after = Transition::Input;
-        let started = TurnStarted {
-            inputs: std::mem::take(&mut self.waiting),
-            route,
+        let given = Given {
             mode: self.new.mode,
             // Its bounds were another program's.
             limits: Limits {
@@ -192,21 +190,9 @@ impl Builder<'_> {
                 max_consecutive_denials: 0,
                 ..Limits::default()
             },
-            rules: Vec::new(),
-            on_ask: OnAsk::default(),
-            in_doubt: InDoubtPolicy::default(),
-            in_doubt_of: Default::default(),
-            root: self.folder.clone(),
-            cwd: self.folder.clone(),
-            add_dirs: Vec::new(),
-            tools: Vec::new(),
-            deferred: Vec::new(),
-            sandbox: sterna_model::SandboxWish::Auto,
-            now: self.now,
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
+            ..Given::new(route, self.folder.clone())
         };
+        let started = TurnStarted { inputs: std::mem::take(&mut self.waiting), given, now: self.now };
         self.push(Some(self.turn), None, Body::TurnStarted(Box::new(started)))?;
         Ok(())
     }

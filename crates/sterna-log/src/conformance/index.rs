@@ -314,26 +314,8 @@ fn answer(at: Millis, tokens: u64, cost: Option<u64>) -> sterna_model::Draft {
 
 /// The start of a turn that takes this input.
 fn started(input: sterna_model::Seq) -> sterna_model::Draft {
-    let started = sterna_model::TurnStarted {
-        inputs: vec![input],
-        route: route("local"),
-        mode: sterna_model::Mode::Execute,
-        limits: sterna_model::Limits::default(),
-        rules: vec![],
-        on_ask: sterna_model::OnAsk::Park,
-        in_doubt: sterna_model::InDoubtPolicy::Report,
-        in_doubt_of: Default::default(),
-        root: "/work".into(),
-        cwd: "/work".into(),
-        add_dirs: vec![],
-        tools: vec![],
-        deferred: Vec::new(),
-        sandbox: sterna_model::SandboxWish::Auto,
-        now: 2_050,
-        fallback: Vec::new(),
-        output_schema: None,
-        tree: None,
-    };
+    let given = sterna_model::Given::new(route("local"), "/work");
+    let started = sterna_model::TurnStarted { inputs: vec![input], given, now: 2_050 };
     draft(2_050, Body::TurnStarted(Box::new(started)))
 }
 

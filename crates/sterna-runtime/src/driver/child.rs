@@ -67,7 +67,7 @@ impl Driver {
                     .state
                     .turn
                     .as_ref()
-                    .map_or_else(|| self.config.clone(), |turn| self.config.of_turn(turn));
+                    .map_or_else(|| self.config.clone(), |turn| self.config.with(turn.given.clone()));
                 self.rt.await_in_background(&self.shared, &child.last.turn, &config);
             }
         }

@@ -26,7 +26,7 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
-    Ruling, Seq, SessionId, TurnCommitted, TurnNo, TurnOutcome, WaitId,
+    Ruling, Seq, SessionId, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -40,7 +40,6 @@ use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
 use crate::effects::tool::{Found, ToolEnd};
 use crate::hooks::HookAnswered;
-use crate::parts::turn_started;
 use crate::resident::Rested;
 use crate::runtime::Inner;
 use crate::schema::OutputSchema;
@@ -514,12 +513,13 @@ impl Driver {
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
         // The record is what was promised when the input was accepted, whatever is known here.
-        let mut given = recorded.map_or_else(|| self.config.given(), |given| Given::clone(&given));
+        let mut given = recorded.map_or_else(|| self.config.given.clone(), |given| Given::clone(&given));
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
             given.mode = mode;
         }
         let recalled = self.remind(turn, &given.root, &inputs).await;
-        let started = turn_started(given, inputs, self.rt.parts.env.now());
+        given.mode_of_session = false;
+        let started = TurnStarted { inputs, given, now: self.rt.parts.env.now() };
         self.stage_at(Some(turn), None, Body::TurnStarted(Box::new(started)))?;
         match recalled {
             notes if notes.is_empty() => Ok(()),

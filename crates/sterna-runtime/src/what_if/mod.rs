@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use sterna_context::Prompt;
 use sterna_log::{Append, BlobsOver, Expect, LeaseRequest, MemoryLog, SharedBlobs, SharedLog};
 use sterna_model::{
-    Body, Delivery, Draft, HookRan, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText, Seq,
-    SessionId, TurnNo, TurnStarted,
+    Body, Delivery, Draft, Given, HookRan, InputPart, Limits, Mode, NanoUsd, OnAsk, Record, Route, RuleText,
+    Seq, SessionId, TurnNo, TurnStarted,
 };
 use sterna_tool::{SharedMemory, SharedTool};
 
@@ -286,28 +286,12 @@ impl NewRun<'_> {
         // Another model is asked for: what was to take over from the old one is not.
         let rerouted = turn.started.route != started.route;
         let same = |intent: &&sterna_model::ModelIntent| intent.route == started.route;
-        TurnConfig {
-            max_output: turn.intent.as_ref().filter(same).map(|intent| intent.max_output),
-            route: started.route,
-            mode: started.mode,
-            limits: started.limits,
-            rules: started.rules,
-            on_ask: started.on_ask,
-            in_doubt: started.in_doubt,
-            in_doubt_of: started.in_doubt_of,
-            root: started.root.into(),
-            cwd: started.cwd.into(),
-            add_dirs: started.add_dirs.into_iter().map(Into::into).collect(),
-            tools: started.tools,
-            mode_of_session: false,
-            deferred: started.deferred,
-            sandbox: started.sandbox,
-            fallback: if rerouted { Vec::new() } else { started.fallback },
-            output_schema: started.output_schema.map(|schema| *schema),
-            tree: None,
-            prompt: prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
-            summary_route: None,
-        }
+        let max_output = turn.intent.as_ref().filter(same).map(|intent| intent.max_output);
+        let fallback = if rerouted { Vec::new() } else { started.given.fallback.clone() };
+        TurnConfig::new(
+            Given { max_output, fallback, tree: None, ..started.given },
+            prompt.map_or_else(|| PromptSource::new(Vec::new()), PromptSource::fixed),
+        )
     }
 
     /// A runtime whose model and tools know the record. A tool that only the record knows has a stand-in.

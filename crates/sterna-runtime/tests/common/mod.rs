@@ -314,28 +314,10 @@ impl World {
     }
 
     pub fn config(&self) -> TurnConfig {
-        TurnConfig {
-            route: "test/model".parse().unwrap(),
-            mode: Mode::Execute,
-            limits: Limits::default(),
-            rules: Vec::new(),
-            on_ask: OnAsk::Deny,
-            in_doubt: InDoubtPolicy::Report,
-            in_doubt_of: Default::default(),
-            root: "/w".into(),
-            cwd: "/w".into(),
-            add_dirs: Vec::new(),
-            tools: Vec::new(),
-            mode_of_session: false,
-            deferred: Vec::new(),
-            max_output: None,
-            sandbox: sterna_model::SandboxWish::Auto,
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
-            prompt: PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
-            summary_route: None,
-        }
+        TurnConfig::new(
+            Given { on_ask: OnAsk::Deny, ..Given::new("test/model".parse().unwrap(), "/w") },
+            PromptSource::new(sterna_context::builtin_sections(sterna_context::Template::Main)),
+        )
     }
 
     pub fn submit(&self, session: &str, text: &str) -> Submit {

@@ -478,9 +478,7 @@ impl People {
             scope: Scope::User,
             source: "sim".into(),
         };
-        TurnConfig {
-            route: "sim/model".parse().unwrap(),
-            mode: Mode::Execute,
+        let given = Given {
             limits,
             rules: vec![deny],
             on_ask: [OnAsk::Deny, OnAsk::Prompt, OnAsk::Fail, OnAsk::Park]
@@ -491,20 +489,9 @@ impl People {
                 1 => [("fire".into(), InDoubtPolicy::Rerun), ("mail".into(), InDoubtPolicy::Report)].into(),
                 _ => Default::default(),
             },
-            root: "/w".into(),
-            cwd: "/w".into(),
-            add_dirs: Vec::new(),
-            tools: Vec::new(),
-            mode_of_session: false,
-            deferred: Vec::new(),
-            max_output: None,
-            sandbox: sterna_model::SandboxWish::Auto,
-            fallback: Vec::new(),
-            output_schema: None,
-            tree: None,
-            prompt: self.prompt.clone(),
-            summary_route: None,
-        }
+            ..Given::new("sim/model".parse().unwrap(), "/w")
+        };
+        TurnConfig::new(given, self.prompt.clone())
     }
 }
 

@@ -79,26 +79,8 @@ pub fn input(text: &str, delivery: Delivery) -> Body {
 }
 
 pub fn started(inputs: Vec<Seq>, limits: Limits, on_ask: OnAsk) -> Body {
-    Body::TurnStarted(Box::new(TurnStarted {
-        inputs,
-        route: route(),
-        mode: Mode::Execute,
-        limits,
-        rules: Vec::new(),
-        on_ask,
-        in_doubt: InDoubtPolicy::Report,
-        in_doubt_of: Default::default(),
-        root: "/w".into(),
-        cwd: "/w".into(),
-        add_dirs: Vec::new(),
-        tools: Vec::new(),
-        deferred: Vec::new(),
-        sandbox: sterna_model::SandboxWish::Auto,
-        now: 1_000,
-        fallback: Vec::new(),
-        output_schema: None,
-        tree: None,
-    }))
+    let given = Given { limits, on_ask, ..Given::new(route(), "/w") };
+    Body::TurnStarted(Box::new(TurnStarted { inputs, given, now: 1_000 }))
 }
 
 pub fn model_intent(call: &CallModel) -> Body {

@@ -1,0 +1,49 @@
+//! The store, opened while the other parts are put together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use sterna_log::{MemoryLog, SharedBlobs, SharedLog};
+use sterna_sqlite::SqliteStore;
+
+use super::Store;
+use crate::Error;
+use crate::places::Places;
+
+/// A store that is opened while the other parts are put together.
+pub(super) enum Opening {
+    Done(Opened),
+    Under(JoinHandle<Opened>),
+}
+
+type Opened = Result<(SharedLog, SharedBlobs), Error>;
+
+impl Opening {
+    pub(super) fn start(store: Option<Store>, places: &Places) -> Self {
+        let dir = match store {
+            Some(Store::Memory) => {
+                let log = Arc::new(MemoryLog::new());
+                return Self::Done(Ok((log.clone(), log)));
+            }
+            Some(Store::Own(log, blobs)) => return Self::Done(Ok((log, blobs))),
+            Some(Store::Folder(dir)) => dir,
+            None => places.data.clone(),
+        };
+        let own = dir.clone();
+        let thread = std::thread::Builder::new().name("sterna-open".into()).spawn(move || sqlite(&own));
+        thread.map_or_else(|_| Self::Done(sqlite(&dir)), Self::Under)
+    }
+
+    pub(super) fn finish(self) -> Opened {
+        match self {
+            Self::Done(opened) => opened,
+            Self::Under(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        }
+    }
+}
+
+fn sqlite(dir: &Path) -> Opened {
+    let store = Arc::new(SqliteStore::open(dir, sterna_sqlite::Options::default())?);
+    Ok((store.clone(), store))
+}
