@@ -59,6 +59,8 @@ pub enum Command {
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),
+    /// What a session works towards over many turns: sets, shows, halts and resumes it
+    Goal(commands::goal::GoalArgs),
     /// What starts by the clock: makes, lists, shows, pauses and removes schedules
     Schedule(commands::schedule::ScheduleArgs),
     /// What starts when something happens: makes, lists, shows, pauses and removes triggers

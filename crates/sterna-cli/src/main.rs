@@ -98,6 +98,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             trust::join(&mut cx, trust::Wish { once: false, ask: false }).await?;
             commands::mcp::mcp(&cx, args).await
         }
+        Command::Goal(args) => commands::goal::goal(args).await,
         Command::Schedule(args) => commands::schedule::schedule(args).await,
         Command::Trigger(args) => commands::trigger::trigger(args).await,
         Command::Publish(args) => commands::trigger::publish(args).await,

@@ -165,7 +165,7 @@ pub async fn make(
         overlap,
         target,
         prompt,
-        given: Box::new(config.given()),
+        given: Box::new(config.given),
         by: "cli".into(),
     };
     let kind = Kind::of(&automation);

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod config;
 pub mod context;
 pub mod doctor;
+pub mod goal;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod memory;
