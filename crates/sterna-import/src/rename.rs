@@ -89,10 +89,11 @@ impl Names {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::CompactionMissed { .. }
-            | Body::CheckpointMissed { .. }
-            // It stands in no session's log.
+            // These stand in no session's log.
             | Body::Automation(_)
-            | Body::Goal(_) => {}
+            | Body::Budget(_)
+            | Body::Goal(_)
+            | Body::CheckpointMissed { .. } => {}
             Body::Memory(change) => {
                 if let MemoryChange::Kept(note) = &mut **change {
                     if let Some(session) = &mut note.source.session {

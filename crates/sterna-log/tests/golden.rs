@@ -25,7 +25,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
                 include_str!(concat!("golden/v3/", $name, ".json")),
             ]
         };
-        // Nor did version 2.
+        // Neither did version 2.
         (3: $name:literal) => {
             ["", "", include_str!(concat!("golden/v3/", $name, ".json"))]
         };
@@ -126,6 +126,10 @@ fn golden(body: &Body) -> [&'static str; 3] {
             GoalChange::Status { .. } => file!(3: "goal_status"),
             GoalChange::Cleared { .. } => file!(3: "goal_cleared"),
         },
+        Body::Budget(change) => match **change {
+            BudgetChange::Asked { .. } => file!(3: "budget_asked"),
+            BudgetChange::Settled { .. } => file!(3: "budget_settled"),
+        },
     }
 }
 
@@ -158,7 +162,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 63, "each file has its draft below");
+    assert_eq!(files.len(), 65, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -746,6 +750,25 @@ fn drafts() -> Vec<Draft> {
         })),
         goal(GoalChange::Status { status: GoalStatus::BudgetLimited, why: "it is used up".into(), by: by() }),
         goal(GoalChange::Cleared { by: by() }),
+        session(Body::Budget(Box::new(BudgetChange::Asked {
+            key: key("demo/1/2/model/0"),
+            attempt: 2,
+            spent: Spend { tokens: 900, cost: Some(7_000) },
+            children: std::collections::BTreeMap::from([(
+                SessionId::new("agent-1").unwrap(),
+                Spend { tokens: 400, cost: None },
+            )]),
+            caps: SpendCaps { tokens: Some(5_000), cost: Some(1_000_000_000) },
+            wish: SpendWish {
+                max_output: 800,
+                least: 1,
+                price: Some(WorstPrice { input: 12, million: 15_000_000_000 }),
+            },
+        }))),
+        session(Body::Budget(Box::new(BudgetChange::Settled {
+            key: key("demo/1/2/model/0"),
+            spent: Spend { tokens: 950, cost: Some(7_500) },
+        }))),
         session(Body::GrantRevoked { content: hash(8), by: by() }),
         session(Body::TodoSet { items: vec![item], by: by() }),
         step(Body::CheckpointTaken(Box::new(CheckpointTaken {

@@ -4,6 +4,7 @@
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
 mod automation;
+mod budget;
 mod child;
 mod compact;
 mod effect;
@@ -21,6 +22,7 @@ mod tool;
 mod usage;
 
 pub use automation::*;
+pub use budget::*;
 pub use child::*;
 pub use compact::*;
 pub use effect::*;

@@ -399,6 +399,7 @@ fn settles(body: &Body) -> bool {
         | Body::Memory(_)
         | Body::Automation(_)
         | Body::Goal(_)
+        | Body::Budget(_)
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
         | Body::Compacted(_)

@@ -16,7 +16,6 @@ mod file;
 mod glob;
 mod goal;
 mod grep;
-mod image;
 mod job_kill;
 mod job_output;
 mod jobs;
