@@ -184,6 +184,16 @@ impl Board {
 
     /// Tells the triggers that something happened. However often it is delivered, it counts once.
     pub async fn publish(&self, now: Millis, occurrence: Occurrence) -> Result<Published, BoardError> {
+        self.publish_at(now, now, occurrence).await
+    }
+
+    /// The same for something that happened then: triggers that were made later do not wait for it.
+    pub async fn publish_at(
+        &self,
+        now: Millis,
+        happened: Millis,
+        occurrence: Occurrence,
+    ) -> Result<Published, BoardError> {
         if occurrence.payload.len() > MAX_PAYLOAD {
             let got = occurrence.payload.len();
             return Err(refused(&format!("its payload has {got} bytes and may have {MAX_PAYLOAD}; name a file")));
@@ -191,7 +201,7 @@ impl Board {
         if occurrence.key.is_empty() || occurrence.key.len() > MAX_KEY || occurrence.id.len() > MAX_KEY {
             return Err(refused(&format!("its key and its id have 1 to {MAX_KEY} bytes")));
         }
-        let decided = self.occurred(&occurrence, now).await?;
+        let decided = self.occurred(&occurrence, now, happened).await?;
         if decided.is_empty() {
             return Ok(Published { repeated: false, decided });
         }
@@ -211,7 +221,7 @@ impl Board {
         let occurrence = decide::ended(held, open, &end);
         let mut changes = vec![AutomationChange::Ended { run: run.to_owned(), end: Box::new(end) }];
         if let Some(occurrence) = occurrence {
-            changes.extend(self.occurred(&occurrence, now).await?);
+            changes.extend(self.occurred(&occurrence, now, now).await?);
         }
         match self.append(&format!("ended:{run}"), now, changes).await {
             // Another process saw the same end.
@@ -244,10 +254,15 @@ impl Board {
         }
     }
 
-    async fn occurred(&self, occurrence: &Occurrence, now: Millis) -> Result<Vec<AutomationChange>, BoardError> {
+    async fn occurred(
+        &self,
+        occurrence: &Occurrence,
+        now: Millis,
+        happened: Millis,
+    ) -> Result<Vec<AutomationChange>, BoardError> {
         let all = self.all().await?;
         let is_quiet = |held: &Held| times(held).is_some_and(|times| times.is_quiet(now));
-        Ok(decide::occurred(&all, occurrence, now, is_quiet))
+        Ok(decide::occurred(&all, occurrence, now, happened, is_quiet))
     }
 
     async fn held(&self, name: &str) -> Result<Held, BoardError> {

@@ -65,11 +65,13 @@ pub fn occurred(
     all: &Automations,
     occurrence: &Occurrence,
     now: Millis,
+    happened: Millis,
     is_quiet: impl Fn(&Held) -> bool,
 ) -> Vec<AutomationChange> {
     let waits = |held: &&Held| match &held.automation.start {
         Start::On { source, key } => {
-            !held.rests() && *source == occurrence.source && (key == "*" || *key == occurrence.key)
+            let is_meant = *source == occurrence.source && (key == "*" || *key == occurrence.key);
+            is_meant && !held.rests() && held.made_at <= happened
         }
         Start::Cron { .. } | Start::Every { .. } | Start::At { .. } => false,
     };

@@ -311,3 +311,94 @@ fn a_worker_that_is_told_to_stop_leaves_its_run_to_the_next() {
     let next = worker(&world);
     assert_eq!((next.code, told(&next)), (0, vec!["started -".into(), "ended finished".into()]), "{next:?}");
 }
+
+/// A session that has started a job, waits for a yes, and ends when it has one.
+const PARKS: &str = r#"{"calls":[{"name":"shell","arguments":{"command":"while [ ! -e go ]; do sleep 0.02; done; echo built","background":true}}]}
+{"calls":[{"name":"shell","arguments":{"command":"touch asked"}}]}
+{"text":"first"}
+{"text":"the build is done"}"#;
+
+#[test]
+fn the_end_of_a_job_wakes_its_session_once_also_when_nothing_ran() {
+    let world = World::new(PARKS);
+    let parked = world.run(&["--session", "s", "--on-ask", "park", "--allow", "Shell(while *)", "--allow", "Shell(sleep *)", "--allow", "Shell(echo *)", "build it"]);
+    assert_eq!(parked.code, 8, "{parked:?}");
+    // It ends while nothing of Sterna is there but its shim.
+    std::fs::write(world.work().join("go"), "").unwrap();
+    while !world.shims().is_empty() {
+        std::thread::yield_now();
+    }
+    for time in 0..3 {
+        let done = worker(&world);
+        assert_eq!((done.code, told(&done).len()), (0, usize::from(time == 0)), "{done:?}");
+    }
+    assert_eq!(events(&world, "s", "input.accepted"), 2);
+    let answered = world.sterna(&["approve", "s", "--json"]);
+    assert_eq!(answered.code, 0, "{answered:?}");
+    // It entered the turn that was parked.
+    assert_eq!((events(&world, "s", "turn.started"), events(&world, "s", "input.steered")), (1, 1));
+    assert_eq!(worker(&world).out, "");
+    assert_eq!(events(&world, "s", "input.accepted"), 2);
+}
+
+#[test]
+fn the_end_of_a_job_begins_a_turn_and_starts_triggers_or_is_discarded() {
+    let script = r#"{"calls":[{"name":"shell","arguments":{"command":"echo built","background":true}}]}
+{"text":"it is on its way"}
+{"text":"the build is done"}"#;
+    let world = World::new(script);
+    let made = world.sterna(&["trigger", "add", "t", "look", "--on", "job:s", "-m", "scripted:t.jsonl"]);
+    assert_eq!(made.code, 2, "{made:?}");
+    std::fs::write(world.work().join("t.jsonl"), r#"{"text":"looked"}"#).unwrap();
+    let made = world.sterna(&["trigger", "add", "t", "look", "--on", "job:s", "-m", "scripted:t.jsonl"]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(world.run(&["--session", "s", "--allow", "Shell(echo *)", "--wait-background", "build it"]).code, 0);
+    let done = worker(&world);
+    assert_eq!(done.code, 0, "{done:?}");
+    let mut told = told(&done);
+    told.sort();
+    assert_eq!(told, ["ended finished", "started -", "turn finished", "woken -"], "{done:?}");
+    assert_eq!((events(&world, "s", "turn.committed"), held(&world, "t").runs), (2, 1));
+    assert_eq!(worker(&world).out, "");
+    // Of a deleted session nobody is told.
+    assert_eq!(world.run(&["--session", "u", "--allow", "Shell(echo *)", "--wait-background", "build it"]).code, 0);
+    let spools = world.spools();
+    block_on(store(&world).delete(&SessionId::new("u").unwrap())).unwrap();
+    assert_eq!(world.spools(), spools);
+    let done = worker(&world);
+    let line = &lines(&done)[0];
+    assert_eq!((&line["event"], &line["session"], &line["why"]), (&json!("discarded"), &json!("u"), &json!("session_deleted")));
+    assert_eq!(worker(&world).code, 0);
+    let listed = lines(&world.sterna(&["worker", "--discarded", "--json"]));
+    assert_eq!((listed.len(), &listed[0]["session"]), (1, &json!("u")));
+}
+
+#[test]
+fn a_goal_is_worked_on_by_its_command_and_after_a_kill_by_a_worker() {
+    let look = r#"{"calls":[{"name":"shell","arguments":{"command":"echo x >> count.txt; wc -l count.txt"}}],"usage":{"input":100,"output":10}}"#;
+    let done = r#"{"calls":[{"name":"goal","arguments":{"op":"update","status":"complete"}}]}"#;
+    let script = [look, r#"{"text":"more"}"#, look, r#"{"text":"more"}"#, look, r#"{"text":"more"}"#, done, r#"{"text":"reached"}"#].join("\n");
+    let world = World::new(&script);
+    let set = ["goal", "set", "three lines", "--session", "s", "--key", "k", "-m", "scripted:s.jsonl", "--json"];
+    let set = [&set[..], &["--allow", "Shell(echo *)", "--allow", "Shell(wc *)", "--tokens", "5000"]].concat();
+    let mut running = world.start(&set);
+    let log = store(&world);
+    assert!(reaches(&mut running, &log, &SessionId::new("s").unwrap(), 14));
+    running.signal(Signal::KILL);
+    running.child.wait().unwrap();
+    let next = worker(&world);
+    assert_eq!(next.code, 0, "{next:?}");
+    let shown = world.sterna(&["goal", "show", "s", "--json"]);
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(
+        (&shown["status"], &shown["tokens"], &shown["turns"], count(&world)),
+        (&json!("complete"), &json!(330), &json!(4), 3),
+        "{shown} {next:?}"
+    );
+    // The same key sets it once.
+    let again = world.sterna(&set);
+    assert_eq!((again.code, count(&world)), (0, 3), "{again:?}");
+    assert_eq!(world.sterna(&["goal", "pause", "s"]).code, 2);
+    assert_eq!(world.sterna(&["goal", "clear", "s"]).code, 0);
+    assert_eq!(world.sterna(&["goal", "show", "s"]).code, 2);
+}

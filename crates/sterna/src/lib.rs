@@ -17,6 +17,7 @@
 mod attach;
 mod builder;
 mod checkpoints;
+mod claims;
 mod collect;
 pub mod config;
 mod deferral;
@@ -43,6 +44,7 @@ mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
+pub use claims::{Claim, Claims};
 pub use collect::{Collected, collect};
 pub use env::SystemEnv;
 pub use error::Error;

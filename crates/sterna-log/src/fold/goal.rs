@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, EffectResult, Fact, Goal, GoalChange, GoalStatus, Part, Record, Seq, ToolCall, ToolOutcome,
 };
 
 /// A goal, and what became of it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GoalState {
     pub goal: Goal,
     pub status: GoalStatus,
@@ -101,7 +102,7 @@ impl GoalState {
 }
 
 /// Folds a session's goal.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Goals {
     held: Option<GoalState>,
     /// Calls of the last answer.

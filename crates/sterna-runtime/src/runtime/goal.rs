@@ -1,12 +1,13 @@
 //! Goals from outside: set, changed, taken away.
 
-use sterna_log::{Append, Expect, LogError};
+use sterna_log::{Append, Expect, LogError, Receipt};
 use sterna_model::{
     Body, Delivery, Draft, Goal, GoalChange, GoalStatus, InputAccepted, InputPart, MAX_OBJECTIVE, SessionId,
 };
 
 use super::{Accepted, Runtime};
 use crate::driver::goal::{ORIGIN, given_for, go_on_text};
+use crate::state::for_each_record;
 use crate::{RuntimeError, State, TurnConfig};
 
 impl Runtime {
@@ -44,32 +45,48 @@ impl Runtime {
         let nearly = token_budget.map(|budget| spent.saturating_add(budget - budget / 10));
         let given = given_for(config.given.clone(), nearly);
         let key = format!("goal:{}:1", goal.id);
-        let mut set = self.draft(None, Body::Goal(Box::new(GoalChange::Set(goal))));
+        let mut set = self.draft(None, Body::Goal(Box::new(GoalChange::Set(goal.clone()))));
         let mut input = self.draft(None, Body::InputAccepted(first(key.clone(), objective, given)));
         let secrets = self.0.parts.secrets.of(&id);
         for draft in [&mut set, &mut input] {
             crate::secrets::clean(&mut draft.body, &secrets);
         }
-        let append_id = format!("input:{key}");
         let shared = self.0.shared(&id);
         shared.hub.activate();
+        let append_id = format!("goal:{}", goal.id);
         let both = vec![set.clone(), input.clone()];
-        let (receipt, opened) = match self.append(&shared, &append_id, both.clone()).await {
-            Err(RuntimeError::Log(error)) if matches!(*error, LogError::NotFound(_)) => {
-                let mut records = self.opening_records(&id, &input, &config, None);
-                records.insert(1, set);
-                match self.open_with(&id, &append_id, records).await {
-                    // Creating an id that another just created is opening it.
-                    Err(RuntimeError::Log(error)) if matches!(*error, LogError::Exists(_)) => {
-                        (self.append(&shared, &append_id, both).await?, false)
-                    }
-                    receipt => (receipt?, true),
-                }
+        let mut records = self.opening_records(&id, &input, &config, None);
+        records.insert(1, set);
+        let mut tries = 0;
+        let accepted = loop {
+            tries += 1;
+            if let Some(known) = self.set_before(&id, &key, &goal).await? {
+                break known;
             }
-            receipt => (receipt?, false),
+            let of = |receipt: Receipt, opened| Accepted {
+                session: id.clone(),
+                input: receipt.last,
+                repeated: receipt.repeated,
+                opened,
+            };
+            let failed = match self.append(&shared, &append_id, both.clone()).await {
+                Ok(receipt) => break of(receipt, false),
+                Err(RuntimeError::Log(error)) if matches!(*error, LogError::NotFound(_)) => {
+                    match self.open_with(&id, &append_id, records.clone()).await {
+                        Ok(receipt) => break of(receipt, true),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            // Somebody has just made the session, or set the same goal.
+            let again = matches!(failed.log(), Some(LogError::Exists(_) | LogError::Conflict { .. }));
+            if !again || tries > 2 {
+                return Err(failed);
+            }
         };
         self.resume(&id, config);
-        Ok(Accepted { session: id, input: receipt.last, repeated: receipt.repeated, opened })
+        Ok(accepted)
     }
 
     /// Halts the goal of a session, or says that it is reached. The turn that runs goes on to its end.
@@ -142,6 +159,34 @@ impl Runtime {
         Ok(())
     }
 
+    /// The goal's first input, where it was set before.
+    async fn set_before(
+        &self,
+        session: &SessionId,
+        key: &str,
+        goal: &Goal,
+    ) -> Result<Option<Accepted>, RuntimeError> {
+        let Some(known) = self.0.parts.log.find_key(session, key).await? else { return Ok(None) };
+        let mut same = true;
+        let mut objective = goal.objective.clone();
+        self.0.parts.secrets.of(session).redact_in_place(&mut objective);
+        let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
+            if let Body::Goal(change) = &sealed.record.body
+                && let GoalChange::Set(set) = &**change
+                && set.id == goal.id
+            {
+                same &= set.objective == objective;
+            }
+            Ok(())
+        });
+        read.await?;
+        if !same {
+            return Err(LogError::Conflict { session: session.clone(), id: key.to_owned() }.into());
+        }
+        let (session, input) = (session.clone(), known.seq);
+        Ok(Some(Accepted { session, input, repeated: true, opened: false }))
+    }
+
     async fn goal_of(&self, session: &SessionId) -> Result<State, RuntimeError> {
         self.0.parts.log.head(session).await?;
         let state = State::load(&self.0.parts.log, session).await?;
@@ -156,7 +201,7 @@ impl Runtime {
         id: &SessionId,
         append_id: &str,
         records: Vec<Draft>,
-    ) -> Result<sterna_log::Receipt, RuntimeError> {
+    ) -> Result<Receipt, RuntimeError> {
         let append = Append {
             session: id.clone(),
             expect: Expect::New(None),
