@@ -59,6 +59,16 @@ pub enum Command {
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),
+    /// What a session works towards over many turns: sets, shows, halts and resumes it
+    Goal(commands::goal::GoalArgs),
+    /// What starts by the clock: makes, lists, shows, pauses and removes schedules
+    Schedule(commands::schedule::ScheduleArgs),
+    /// What starts when something happens: makes, lists, shows, pauses and removes triggers
+    Trigger(commands::trigger::TriggerArgs),
+    /// Tells triggers that something happened
+    Publish(commands::trigger::PublishArgs),
+    /// Runs what is due while nobody is there, until it is told to stop
+    Worker(commands::worker::WorkerArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works

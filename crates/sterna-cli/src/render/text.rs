@@ -178,6 +178,10 @@ impl Text {
                 let line = format!("  todo {done}/{}{now}", items.len());
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
+            EventKind::GoalChanged { status: Some(status), why, tokens, token_budget, .. } => {
+                let line = format!("  {}", words::goal(*status, why, *tokens, *token_budget));
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::ChildStarted { child, agent, task, background, .. } => {
                 let behind = if *background { " in the background" } else { "" };
                 let line = format!("  → {}{behind}: {}", one_line(agent, 64), one_line(task, 80));
@@ -253,7 +257,9 @@ impl Text {
             | EventKind::GrantGiven { .. }
             | EventKind::GrantRevoked { .. }
             | EventKind::BudgetChanged { .. }
-            | EventKind::MemoryChanged { .. } => {}
+            | EventKind::MemoryChanged { .. }
+            | EventKind::AutomationChanged { .. }
+            | EventKind::GoalChanged { status: None, .. } => {}
         }
     }
 
