@@ -34,6 +34,7 @@ pub async fn context_here(args: &TurnArgs, ask: bool) -> Result<Context, Failure
 }
 
 /// Reads configuration, says what was read and is not used, and refuses flags that cannot hold.
+/// Nothing of the folder counts yet: `trust::join`.
 pub fn context(args: &TurnArgs) -> Result<Context, Failure> {
     mode(args)?;
     let cx = Context::load(args.cd.as_deref())?;

@@ -111,6 +111,45 @@ fn nothing_of_a_folder_counts_before_it_is_trusted_or_after_one_byte_changed() {
     assert!(world.sterna(&["sessions", "fsck"]).code == 0);
 }
 
+/// What was trusted counts for every command that looks at the folder, and for a turn that is driven on from elsewhere.
+#[test]
+fn a_trusted_folder_counts_for_every_command_and_from_another_folder() {
+    let call = json!({"calls": [{"name": "shell", "arguments": {"command": "touch made"}}]});
+    let world = World::new(&format!("{call}\n{{\"text\":\"seen\"}}"));
+    // Without a sandbox a command that writes asks.
+    world.config("sandbox = \"none\"\n[policy]\nask = [\"Shell(touch made)\"]\n");
+    let write = |path: &str, text: &str| std::fs::write(world.work().join(path), text).unwrap();
+    std::fs::create_dir_all(world.work().join(".sterna")).unwrap();
+    write(".sterna/config.toml", "[policy]\nallow = [\"Shell(touch *)\"]\n");
+    let hook = |name: &str| {
+        let command = format!("touch {}", world.work().join(name).display());
+        json!([{"hooks": [{"type": "command", "command": command}]}])
+    };
+    let hooks = json!({"hooks": {"PostToolUse": hook("after"), "PreCompact": hook("compacting")}});
+    write(".sterna/hooks.json", &hooks.to_string());
+    let servers = json!({"mcpServers": {"x": {"command": "sh", "disabled": true}}});
+    write(".mcp.json", &servers.to_string());
+
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&world.sterna(args).out).unwrap() };
+    let decision = || json(&["policy", "explain", "--json", "touch x"])["decision"].clone();
+    let server = || json(&["doctor", "--json"])["mcp"]["servers"][0]["state"].clone();
+    assert_eq!((decision(), server()), (json!("ask"), json!("untrusted")));
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    assert_eq!((decision(), server()), (json!("allow"), json!("disabled")));
+    let rules = json(&["policy", "list", "--own", "--json"]);
+    assert!(rules.to_string().contains(".sterna/config.toml:2"), "{rules}");
+
+    let from_elsewhere =
+        |args: &[&str]| Done::of(world.command(args).current_dir(world.home()).spawn().unwrap());
+    let parked = world.run(&["--session", "t", "--on-ask", "park", "x"]);
+    assert_eq!(parked.code, 8, "{parked:?}");
+    let approved = from_elsewhere(&["approve", "t", "--json"]);
+    assert_eq!(approved.code, 0, "{approved:?}");
+    assert!(world.work().join("made").exists() && world.work().join("after").exists(), "{approved:?}");
+    drop(from_elsewhere(&["compact", "t"]));
+    assert!(world.work().join("compacting").exists());
+}
+
 /// The agent cannot trust a folder, or answer what it asks, in any mode.
 #[test]
 fn an_agent_cannot_trust_for_the_person() {

@@ -11,7 +11,7 @@ use sterna_runtime::State;
 use super::run::beginning;
 use crate::args::ResumeArgs;
 use crate::context::Context;
-use crate::drive::Follow;
+use crate::drive::{Follow, rest};
 use crate::failure::Failure;
 use crate::person::{Line, Person};
 use crate::print::one_line;
@@ -54,7 +54,9 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let seen = if args.json { beginning(work.input) } else { state.head };
     let mut out = Output::of(&cx, args.json);
     let follow = Follow { sterna: &sterna, session: &id, input: work.input, seen, person: person.as_ref() };
-    Ok(ExitCode::from(follow.until_end(&mut out, &mut signals).await.code))
+    let ended = follow.until_end(&mut out, &mut signals).await;
+    rest(sterna.runtime(), &id, &ended).await;
+    Ok(ExitCode::from(ended.code))
 }
 
 /// What there is to drive.

@@ -69,7 +69,7 @@ pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
         return Err(sterna_log::LogError::NotFound(point.session).into());
     };
     let mut cx = resume::of_session(&here, &state)?;
-    trust::join(&mut cx, Wish { once: false, ask: false }).await?;
+    trust::join(&mut cx, Wish { once: turn.trust, ask: false }).await?;
     // Nothing of the new run is kept, and no command outlives it.
     cx.ephemeral = true;
     let recorded = state.turn.as_ref().map(|turn| turn.route.clone()).or(state.machine.route().cloned());

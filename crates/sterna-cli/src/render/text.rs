@@ -252,6 +252,7 @@ impl Text {
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
             | EventKind::GrantRevoked { .. }
+            | EventKind::BudgetChanged { .. }
             | EventKind::MemoryChanged { .. } => {}
         }
     }

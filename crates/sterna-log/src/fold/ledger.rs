@@ -1,15 +1,15 @@
 //! The usage ledger: a row for each billed attempt, and sums by turn, model, source and day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
-    Ruling, StepNo, TurnNo, Usage, dollars,
+    Ruling, Seq, SessionId, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     Turn,
@@ -37,7 +37,7 @@ impl Source {
 }
 
 /// One billed attempt.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerRow {
     pub at: Millis,
     pub turn: TurnNo,
@@ -50,7 +50,7 @@ pub struct LedgerRow {
 }
 
 /// Added-up rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
     pub calls: u64,
     pub usage: Usage,
@@ -77,7 +77,7 @@ impl Sum {
 }
 
 /// A fold of what model calls used.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ledger {
     total: Sum,
     by_model: BTreeMap<Route, Sum>,
@@ -88,6 +88,8 @@ pub struct Ledger {
     turn_by_model: BTreeMap<Route, Sum>,
     route: Option<Route>,
     last: Vec<LedgerRow>,
+    /// Turns of children, by their input, that are in the sums: an end may be told twice.
+    children: BTreeSet<(SessionId, Seq)>,
 }
 
 impl Ledger {
@@ -173,6 +175,9 @@ impl Ledger {
     }
 
     fn add_child(&mut self, record: &Record, end: &ChildEnd) {
+        if !self.children.insert((end.session.clone(), end.input)) {
+            return;
+        }
         for spent in &end.spent {
             let billed = Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() };
             self.add(record, Source::Child, spent.route.clone(), billed, spent.calls);

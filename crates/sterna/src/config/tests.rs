@@ -158,7 +158,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
-            "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, timeouts, headers, models",
+            "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, key_header, timeouts, headers, models",
         ),
         ("[web_search]\nurl = \"http://h\"", "2: [web_search] has no `backend`: searxng or brave", ""),
         (

@@ -160,6 +160,10 @@ fn told(print: &Print, event: &Event) -> String {
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
         EventKind::MemoryChanged { change, notes } => dim(remembered(*change, notes)),
+        EventKind::BudgetChanged { call, settled, tokens } => {
+            let how = if *settled { "settled" } else { "asked for room" };
+            dim(format!("{call} {how}: {tokens} tokens spent"))
+        }
         EventKind::CheckpointTaken { files, skipped, skipped_names, .. } => {
             let missed = match skipped {
                 0 => String::new(),
