@@ -76,7 +76,7 @@ impl Driver {
                 // A call that was forgotten meanwhile was made again, or drained.
                 if self.inflight.remove(&key).is_some() {
                     self.model_ended(key.clone(), attempt, end)?;
-                    self.settle(&key).await?;
+                    self.settle(&key).await;
                 }
             }
             Msg::Proposed { key, attempt, ordinal, call } => self.proposed(&key, attempt, ordinal, call)?,
