@@ -395,6 +395,7 @@ impl Builder {
             given,
             prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
+            classifier_route: settings.classifier_model.clone(),
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {
@@ -408,7 +409,7 @@ impl Builder {
             Arc::new(keeper) as SharedCheckpoints
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
-        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref());
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref(), &settings.web);
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let own = self.own_memory;
         let memory = remembers

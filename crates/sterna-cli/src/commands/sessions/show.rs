@@ -148,7 +148,11 @@ fn told(print: &Print, event: &Event) -> String {
             let how = stop.map_or("finished", |stop| stop.word());
             dim(format!("← {child} {how}, {}", counted(u64::from(*steps), "step")))
         }
-        EventKind::ContextCompacting { .. } => String::new(),
+        EventKind::ContextCompacting { .. } | EventKind::ApprovalJudging { .. } => String::new(),
+        EventKind::ApprovalJudged { says, reason, failed, .. } => {
+            let why = failed.as_ref().unwrap_or(reason);
+            dim(format!("  classifier: {} {}", says.word(), one_line(why, 200)))
+        }
         EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
             let how = stage.word();
             dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))
