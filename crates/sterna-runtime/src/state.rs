@@ -207,6 +207,12 @@ impl State {
                 self.horizon = 0;
                 self.cuts.clear();
                 self.forget_given();
+                // What the parent's last request carried is the parent's, seen from here.
+                if let (Some(parent), Some(call)) = (&opened.parent, &mut self.last_call) {
+                    for span in &mut Arc::make_mut(call).history {
+                        span.session.get_or_insert_with(|| parent.session.clone());
+                    }
+                }
             }
             Body::Rewound(rewound) if rewound.conversation => {
                 self.cuts.push((record.seq, rewound.to));
