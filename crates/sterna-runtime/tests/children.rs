@@ -554,6 +554,64 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_parked_child_that_goes_on_is_heard_while_another_works() {
+    let gate = Arc::new(Notify::new());
+    let opened = gate.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        let opened = opened.clone();
+        async move {
+            opened.notified().await;
+            Ok(ToolReturn::Done(ToolDone::text("it is done")))
+        }
+        .boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first"), spawn("slow")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("slow", Thought::Later("the other too")),
+            ("finished: ", Thought::Say("good")),
+        ],
+        vec![danger],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    let child = async || children(&home.world).await.get("ask first").cloned();
+    let log = &home.world.runtime.parts().log;
+    until("one is parked and one works", async || {
+        let Some(child) = child().await else { return false };
+        let released = log.head(&child).await.unwrap().lease.is_some_and(|lease| lease.released);
+        released && home.minds.busy.lock().unwrap().0 == 1
+    })
+    .await;
+    let child = child().await.unwrap();
+    let wait = format!("{child}/1/1/tool/0");
+    let resolve =
+        Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+    home.world.runtime.resolve(resolve).await.unwrap();
+    home.world.runtime.resume(&child, home.world.config());
+    let ended = async || {
+        let bodies = home.world.bodies("s").await;
+        bodies.iter().filter(|body| *body == "wait_resolved").count()
+    };
+    until("the child goes on", async || {
+        home.world.bodies(child.as_str()).await.contains(&"intent 1/tool/0".to_owned())
+    })
+    .await;
+    // The maker looks again and again, and so do the others.
+    let looks = || home.world.env.slept.lock().unwrap().len();
+    let before = looks();
+    until("the maker has looked", async || looks() > before + 20).await;
+    gate.notify_one();
+    until("its end is heard", async || ended().await == 1).await;
+    assert_eq!(home.minds.busy.lock().unwrap().0, 1, "the other still works");
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("good"));
+}
+
+#[tokio::test]
 async fn a_parked_child_ends_with_the_turn_that_waits_for_it() {
     let home = family(
         vec![
