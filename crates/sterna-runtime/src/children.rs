@@ -11,7 +11,7 @@ use sterna_model::{
     Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, Given, InputAccepted, InputPart, Limits,
     Millis, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
-use sterna_tool::{ChildOp, SpawnChild};
+use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
 
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -69,8 +69,8 @@ impl Runtime {
             );
             return Ok(ChildDone::Refused(text));
         }
-        let tools = match narrowed(&maker.turn.tools, &spawn.tools) {
-            Some(tools) => tools,
+        let (tools, deferred) = match narrowed(&maker.turn, &spawn.tools) {
+            Some(narrowed) => narrowed,
             None => {
                 let text = "none of these tools is available to you, so none can be given to an agent";
                 return Ok(ChildDone::Refused(text.into()));
@@ -78,7 +78,7 @@ impl Runtime {
         };
         let id = child_id(&maker.key)?;
         let mut config = maker.lent();
-        config.tools = tools;
+        (config.tools, config.deferred) = (tools, deferred);
         config.limits.max_steps = spawn.max_steps;
         config.limits.deadline = Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS));
         if let Some(route) = spawn.route.clone() {
@@ -120,6 +120,7 @@ impl Runtime {
         };
         let mut given = maker.lent();
         (given.route, given.tools) = (turn.route.clone(), turn.tools.clone());
+        given.deferred = turn.deferred.clone();
         given.limits.max_steps = turn.limits.max_steps;
         let task = brief(&text);
         let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
@@ -285,16 +286,28 @@ fn child_id(key: &EffectKey) -> Result<SessionId, RuntimeError> {
     SessionId::new(&format!("agent-{}", &hash[..16])).map_err(|bad| RuntimeError::Refused(bad.to_string()))
 }
 
-/// The tools that both lists name; an empty list names all. `None`: none is left.
-fn narrowed(maker: &[String], wanted: &[String]) -> Option<Vec<String>> {
-    match (maker.is_empty(), wanted.is_empty()) {
-        (true, _) => Some(wanted.to_vec()),
-        (false, true) => Some(maker.to_vec()),
-        (false, false) => {
-            let both: Vec<String> = wanted.iter().filter(|name| maker.contains(name)).cloned().collect();
-            (!both.is_empty()).then_some(both)
-        }
+/// The tools that both lists name, an empty list naming all, and those that are shown by name only and are named: with them
+/// comes what finds and calls them. `None`: none is left.
+fn narrowed(maker: &Given, wanted: &[String]) -> Option<(Vec<String>, Vec<String>)> {
+    if wanted.is_empty() {
+        return Some((maker.tools.clone(), maker.deferred.clone()));
     }
+    let both = |list: &[String]| -> Vec<String> {
+        wanted.iter().filter(|name| list.contains(name)).cloned().collect()
+    };
+    let deferred = both(&maker.deferred);
+    if maker.tools.is_empty() {
+        return Some((wanted.to_vec(), deferred));
+    }
+    let mut tools = both(&maker.tools);
+    if !deferred.is_empty() {
+        let finds =
+            |name: &&str| maker.tools.iter().any(|of| of == name) && !tools.iter().any(|of| of == name);
+        let more: Vec<String> =
+            [TOOL_SEARCH, CALL_TOOL].iter().filter(|name| finds(name)).map(|&name| name.to_owned()).collect();
+        tools.extend(more);
+    }
+    (!tools.is_empty()).then_some((tools, deferred))
 }
 
 fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
