@@ -43,14 +43,8 @@ impl Call<'_> {
 
     fn request(&self, body: &Encoded) -> Result<reqwest::RequestBuilder, ProviderFailure> {
         let base = self.endpoint.base_url.trim_end_matches('/');
-        let mut request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
-        let headers = self.wire.headers(self.key.map(Secret::expose));
-        // A configured header replaces the wire's.
-        let own = &self.endpoint.headers;
-        let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        for (name, value) in headers.iter().filter(|(name, _)| !replaced(name)).chain(own) {
-            request = request.header(name, value);
-        }
+        let request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
+        let request = with_headers(request, &self.wire.headers(self.key.map(Secret::expose)), self.endpoint);
         // One piece, with its length: copying is cheaper than a frame for each chunk, and every server takes it.
         Ok(request.body(body.body()))
     }
@@ -168,6 +162,18 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
     }
     texts.dedup();
     if texts.is_empty() { "no reason given".into() } else { texts.join(": ") }
+}
+
+/// The request with these headers; a configured one replaces its namesake.
+pub(crate) fn with_headers(
+    request: reqwest::RequestBuilder,
+    headers: &[(String, String)],
+    endpoint: &Endpoint,
+) -> reqwest::RequestBuilder {
+    let own = &endpoint.headers;
+    let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    let all = headers.iter().filter(|(name, _)| !replaced(name)).chain(own);
+    all.fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// An attempt that got no answer at all.

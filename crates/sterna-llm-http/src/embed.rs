@@ -8,7 +8,7 @@ use sterna_llm::wire;
 use sterna_model::{ErrorClass, ProviderFailure, Usage};
 
 use crate::Endpoint;
-use crate::call::{failure, retry_after_ms, transport};
+use crate::call::{failure, retry_after_ms, transport, with_headers};
 use crate::client::LazyClient;
 use crate::provider::key;
 
@@ -34,13 +34,9 @@ impl HttpEmbedder {
         let client = client.map_err(|message| failure(ErrorClass::InvalidRequest, message))?;
         let key = key(endpoint).await.map_err(|message| failure(ErrorClass::Auth, message))?;
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
-        let mut request = client.post(url).header("content-type", "application/json");
-        if let Some(key) = &key {
-            request = request.bearer_auth(key.expose());
-        }
-        for (name, value) in &endpoint.headers {
-            request = request.header(name, value);
-        }
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        headers.extend(key.map(|key| ("authorization".to_owned(), format!("Bearer {}", key.expose()))));
+        let request = with_headers(client.post(url), &headers, endpoint);
         // Nothing is streamed: the whole answer is the first byte.
         let request = request.timeout(ms(endpoint.timeouts.first_byte_ms));
         let sent = request.body(embed::encode(&self.model, texts)).send().await;
