@@ -177,6 +177,15 @@ fn what_broke_the_cache_is_named() {
     );
     check(assemble(&|_, tools| tools[0].description = "reads it".into()), Some("tool read changed"));
 
+    // Of the history, what was taken back and what had to make room.
+    let after_rewind = [said(2, "go"), said(9, "something else")];
+    check(rows(&prompt(), &after_rewind), Some("rewind: record 5 (model, 2 calls) is gone"));
+    let mut shorter = history();
+    let Item::Results(mut results) = Item::clone(&shorter[2].item) else { panic!("{shorter:?}") };
+    results[1].text.truncate(100);
+    shorter[2].item = Arc::new(Item::Results(results));
+    check(rows(&prompt(), &shorter), Some("record 7 (read) is shown shorter, to make room"));
+
     let compacted = Compacted {
         trigger: CompactTrigger::Window,
         stage: CompactStage::Cut,
