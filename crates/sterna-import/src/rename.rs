@@ -89,6 +89,8 @@ impl Names {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::CompactionMissed { .. }
+            // The log of a tree does not travel.
+            | Body::Budget(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Memory(change) => {
                 if let MemoryChange::Kept(note) = &mut **change {

@@ -43,8 +43,10 @@ impl Call<'_> {
 
     fn request(&self, body: &Encoded) -> Result<reqwest::RequestBuilder, ProviderFailure> {
         let base = self.endpoint.base_url.trim_end_matches('/');
-        let request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
-        let request = with_headers(request, &self.wire.headers(self.key.map(Secret::expose)), self.endpoint);
+        let mut request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
+        for (name, value) in self.endpoint.headers(self.wire, self.key.map(Secret::expose)) {
+            request = request.header(name, value);
+        }
         // One piece, with its length: copying is cheaper than a frame for each chunk, and every server takes it.
         Ok(request.body(body.body()))
     }
@@ -162,18 +164,6 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
     }
     texts.dedup();
     if texts.is_empty() { "no reason given".into() } else { texts.join(": ") }
-}
-
-/// The request with these headers; a configured one replaces its namesake.
-pub(crate) fn with_headers(
-    request: reqwest::RequestBuilder,
-    headers: &[(String, String)],
-    endpoint: &Endpoint,
-) -> reqwest::RequestBuilder {
-    let own = &endpoint.headers;
-    let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-    let all = headers.iter().filter(|(name, _)| !replaced(name)).chain(own);
-    all.fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// An attempt that got no answer at all.

@@ -8,7 +8,7 @@ use sterna_llm::wire;
 use sterna_model::{ErrorClass, ProviderFailure, Usage};
 
 use crate::Endpoint;
-use crate::call::{failure, retry_after_ms, transport, with_headers};
+use crate::call::{failure, retry_after_ms, transport};
 use crate::client::LazyClient;
 use crate::provider::key;
 
@@ -35,8 +35,13 @@ impl HttpEmbedder {
         let key = key(endpoint).await.map_err(|message| failure(ErrorClass::Auth, message))?;
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        headers.extend(key.map(|key| ("authorization".to_owned(), format!("Bearer {}", key.expose()))));
-        let request = with_headers(client.post(url), &headers, endpoint);
+        headers.extend(key.map(|key| match &endpoint.key_header {
+            Some(name) => (name.clone(), key.expose().to_owned()),
+            None => ("authorization".to_owned(), format!("Bearer {}", key.expose())),
+        }));
+        let post = client.post(url);
+        let own = endpoint.with_own(headers).into_iter();
+        let request = own.fold(post, |request, (name, value)| request.header(name, value));
         // Nothing is streamed: the whole answer is the first byte.
         let request = request.timeout(ms(endpoint.timeouts.first_byte_ms));
         let sent = request.body(embed::encode(&self.model, texts)).send().await;

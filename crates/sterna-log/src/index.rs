@@ -183,6 +183,7 @@ impl IndexDelta {
             | Body::CompactionMissed { .. }
             | Body::HookRan(_)
             | Body::Memory(_)
+            | Body::Budget(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

@@ -15,6 +15,11 @@ pub fn project_log(root: &str) -> SessionId {
     reserved(&format!("project:{}", &hash[..PROJECT_DIGITS]))
 }
 
+/// The log of what the sessions below this one, and it itself, may spend together.
+pub fn tree_log(root: &SessionId) -> SessionId {
+    reserved(&format!("tree:{}", &blake3::hash(root.as_str().as_bytes()).to_hex()[..PROJECT_DIGITS]))
+}
+
 /// Whether this is the name of such a log. Sessions may not bear it, and lists of sessions leave it out.
 pub fn is_reserved(id: &SessionId) -> bool {
     id.as_str().starts_with(PREFIX)
@@ -97,6 +102,8 @@ mod tests {
         }
         let all = [
             user_log(),
+            tree_log(&SessionId::new("a").unwrap()),
+            tree_log(&SessionId::new("b").unwrap()),
             user_log_of("a"),
             user_log_of("b"),
             project_log("/a"),

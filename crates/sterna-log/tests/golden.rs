@@ -25,6 +25,10 @@ fn golden(body: &Body) -> [&'static str; 3] {
                 include_str!(concat!("golden/v3/", $name, ".json")),
             ]
         };
+        // Neither did version 2.
+        (3: $name:literal) => {
+            ["", "", include_str!(concat!("golden/v3/", $name, ".json"))]
+        };
     }
     match body {
         Body::SessionOpened(SessionOpened { spawned: Some(_), .. }) => {
@@ -102,6 +106,10 @@ fn golden(body: &Body) -> [&'static str; 3] {
             MemoryChange::Used { .. } => file!(2: "memory_used"),
             MemoryChange::Recalled { .. } => file!(2: "memory_recalled"),
         },
+        Body::Budget(change) => match **change {
+            BudgetChange::Asked { .. } => file!(3: "budget_asked"),
+            BudgetChange::Settled { .. } => file!(3: "budget_settled"),
+        },
     }
 }
 
@@ -134,7 +142,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 49, "each file has its draft below");
+    assert_eq!(files.len(), 51, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -647,6 +655,25 @@ fn drafts() -> Vec<Draft> {
                 cut: true,
                 tainted: vec!["web:docs.rs".into()],
             }],
+        }))),
+        session(Body::Budget(Box::new(BudgetChange::Asked {
+            key: key("demo/1/2/model/0"),
+            attempt: 2,
+            spent: Spend { tokens: 900, cost: Some(7_000) },
+            children: std::collections::BTreeMap::from([(
+                SessionId::new("agent-1").unwrap(),
+                Spend { tokens: 400, cost: None },
+            )]),
+            caps: SpendCaps { tokens: Some(5_000), cost: Some(1_000_000_000) },
+            wish: SpendWish {
+                max_output: 800,
+                least: 1,
+                price: Some(WorstPrice { input: 12, million: 15_000_000_000 }),
+            },
+        }))),
+        session(Body::Budget(Box::new(BudgetChange::Settled {
+            key: key("demo/1/2/model/0"),
+            spent: Spend { tokens: 950, cost: Some(7_500) },
         }))),
         session(Body::GrantRevoked { content: hash(8), by: by() }),
         session(Body::TodoSet { items: vec![item], by: by() }),

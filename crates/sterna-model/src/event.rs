@@ -2,12 +2,13 @@
 //!
 //! The JSON form is a promise: `events.schema.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent,
-    HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq,
-    SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
+    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GrantScope,
+    HookEvent, HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route,
+    Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage,
+    WaitId,
 };
 
 /// The version of the event schema.
@@ -261,6 +262,9 @@ pub enum EventKind {
     /// Notes were kept, forgotten, used or recalled. Their texts are in the record.
     #[serde(rename = "memory.changed")]
     MemoryChanged { change: MemoryWord, notes: Vec<MemoryRef> },
+    /// A session of a tree asked for room under the tree's cap, or gave it back. Only in the tree's own log.
+    #[serde(rename = "budget.changed")]
+    BudgetChanged { call: EffectKey, settled: bool, tokens: u64 },
     #[serde(rename = "todo.changed")]
     TodoChanged { items: Vec<TodoItem> },
     #[serde(rename = "checkpoint.taken")]
@@ -380,7 +384,7 @@ pub struct ModelUsage {
     pub cost: Option<f64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Denial {
     pub call_id: String,
     pub tool: String,

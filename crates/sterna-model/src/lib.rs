@@ -3,6 +3,7 @@
 //! Ring 0. Plain data that every other crate shares. This crate must never know a clock, a file,
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
+mod budget;
 mod child;
 mod compact;
 mod effect;
@@ -18,6 +19,7 @@ mod stop;
 mod tool;
 mod usage;
 
+pub use budget::*;
 pub use child::*;
 pub use compact::*;
 pub use effect::*;

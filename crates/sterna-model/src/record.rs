@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
-    Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
-    ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey,
+    EffectResult, Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd,
+    OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -154,6 +154,8 @@ pub enum Body {
     HookRan(Box<HookRan>),
     /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
     Memory(Box<MemoryChange>),
+    /// What a tree of sessions has spent and reserved, in the tree's own log.
+    Budget(Box<BudgetChange>),
 }
 
 /// The first record of every log.

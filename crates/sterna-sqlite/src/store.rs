@@ -397,6 +397,7 @@ fn settles(body: &Body) -> bool {
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
         | Body::Memory(_)
+        | Body::Budget(_)
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
         | Body::Compacted(_)

@@ -337,7 +337,9 @@ impl Builder {
         let (mut servers, only, taken) = (Vec::new(), names.clone(), own.iter().cloned().collect());
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
-            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs);
+            let wish = self.sandbox.or(settings.sandbox).unwrap_or_default();
+            let hold = crate::mcp::Hold::new(sandboxes.clone(), wish, &settings, &self.rules)?;
+            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs, hold);
             let (clients, tools) = crate::mcp::tools(self.mcp, &setup, &self.notice).await;
             more.extend(tools);
             servers = clients;

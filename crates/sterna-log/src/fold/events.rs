@@ -1,16 +1,18 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
-    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef, MemoryScope,
-    MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
-    SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
+    Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
+    EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
+    MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
+    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
+    placeholders,
 };
 
-use super::Folded;
+use super::{Folded, Source};
 
 /// What the projection remembers between records.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StepState {
     root: String,
     calls: Vec<ToolCall>,
@@ -353,6 +355,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
         }
         Body::Memory(change) => vec![memory(change)],
+        Body::Budget(change) => {
+            let (settled, spent) = match &**change {
+                BudgetChange::Asked { spent, .. } => (false, spent),
+                BudgetChange::Settled { spent, .. } => (true, spent),
+            };
+            vec![EventKind::BudgetChanged { call: change.key().clone(), settled, tokens: spent.tokens }]
+        }
         Body::TodoSet { .. } => vec![todo(folded)],
         Body::CheckpointTaken(taken) => vec![EventKind::CheckpointTaken {
             manifest: taken.manifest.to_string(),
@@ -559,9 +568,9 @@ fn todo(folded: &Folded) -> EventKind {
     EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
 }
 
-/// The ledger row of the last record. Attempts that used nothing up have none to show.
+/// The ledger row of the last record. Attempts that used nothing up have none to show, and children show their own.
 fn usage(folded: &Folded) -> Option<EventKind> {
-    let row = folded.ledger.last()?;
+    let row = folded.ledger.last().first().filter(|row| row.source != Source::Child)?;
     if row.billed.usage.total() == 0 && !row.billed.estimated {
         return None;
     }

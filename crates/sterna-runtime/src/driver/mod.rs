@@ -34,7 +34,6 @@ use sterna_tool::{Cancel, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::budget::Hold;
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
@@ -162,8 +161,6 @@ struct InFlight {
     cancel: Cancel,
     task: tokio::task::AbortHandle,
     stage: Stage,
-    /// What is reserved for it in its tree.
-    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -205,8 +202,12 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Calls for which something is reserved in the tree.
+    held: Vec<EffectKey>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
+    /// Turns of children in the background that were seen to in this turn.
+    seen_to: HashSet<(SessionId, Seq)>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -267,7 +268,9 @@ impl Driver {
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            held: Vec::new(),
             watched: HashMap::new(),
+            seen_to: HashSet::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -394,6 +397,9 @@ impl Driver {
                 // A flush found another driver: what was folded since is in no log.
                 return Ok(End::Lost);
             }
+            if !self.held.is_empty() {
+                self.settle_unmade().await?;
+            }
             match self.step().await? {
                 Flow::Again => {}
                 Flow::Stop(end) => {
@@ -403,6 +409,9 @@ impl Driver {
                     }
                     if self.decided_again {
                         continue;
+                    }
+                    if matches!(end, End::Parked) {
+                        self.keep_snapshot().await;
                     }
                     return Ok(end);
                 }
@@ -512,6 +521,7 @@ impl Driver {
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
+        self.seen_to.clear();
         // The record is what was promised when the input was accepted, whatever is known here.
         let mut given = recorded.map_or_else(|| self.config.given.clone(), |given| Given::clone(&given));
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
@@ -548,6 +558,7 @@ impl Driver {
             if let Some(deadline) = self.deadline.take() {
                 deadline.abort();
             }
+            self.keep_snapshot().await;
         }
         Ok(())
     }
@@ -671,7 +682,10 @@ impl Driver {
         self.stop_effects();
         self.forget_staged();
         self.watched.clear();
+        self.seen_to.clear();
         self.own.clear();
+        // Whoever leads now asks for the same call, and that is what is held then.
+        self.held.clear();
         self.unknown.clear();
         self.not_undone.clear();
         let before = self.shown;

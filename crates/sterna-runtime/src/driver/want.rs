@@ -16,11 +16,11 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
+use super::caps::Costs;
 use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
-use crate::budget::Hold;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
@@ -95,18 +95,20 @@ impl Driver {
             }
             Some(intent) => {
                 let info = self.rt.parts.provider.model(&intent.route).map_err(RuntimeError::Route)?;
-                let hold =
-                    match self.reserve(&call.key, intent.weight(), intent.max_output, info.price.as_ref()) {
-                        Ok((room, hold)) if room >= intent.max_output => hold,
-                        // The request stands as it is: what is left does not pay for it.
-                        Ok(_) if self.is_capped_in_money() => {
-                            return self.limit_reached(StopReason::BudgetCost);
-                        }
-                        Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
-                        Err(reason) => return self.limit_reached(reason),
-                    };
+                // The request stands as it is: what is left pays for it, or does not.
+                let costs = Costs {
+                    key: &call.key,
+                    attempt: call.attempt,
+                    bytes: intent.weight(),
+                    max_output: intent.max_output,
+                    fixed: true,
+                    price: info.price.as_ref(),
+                };
+                if let Err(reason) = self.reserve(costs).await? {
+                    return self.limit_reached(reason);
+                }
                 let body = self.request_again(&call, intent).await?;
-                self.send(&call, body, intent.weight(), hold);
+                self.send(&call, body, intent.weight());
                 Ok(false)
             }
         }
@@ -137,22 +139,27 @@ impl Driver {
         if self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
             return Ok(true);
         }
-        let world = &self.state.folded.world;
-        let request = |items, max_output| -> Request {
-            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
-        };
         let mut body = body;
         let left_out = left_out(&history, &route);
-        let hold = match self.reserve(&call.key, weight, max_output, info.price.as_ref()) {
-            Ok((room, hold)) => {
-                if room < max_output {
-                    max_output = room;
-                    body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
-                }
-                hold
-            }
+        let costs = Costs {
+            key: &call.key,
+            attempt: call.attempt,
+            bytes: weight,
+            max_output,
+            fixed: false,
+            price: info.price.as_ref(),
+        };
+        let room = match self.reserve(costs).await? {
+            Ok(room) => room,
             Err(reason) => return self.limit_reached(reason),
         };
+        if room < max_output {
+            max_output = room;
+            let world = &self.state.folded.world;
+            let request =
+                derive(&prompt, history, world, &facts, &route, call.transition, call.tools_off, max_output);
+            body = self.rt.parts.provider.encode(&request, &mut self.cache);
+        }
         let mut intent = ModelIntent {
             route: route.clone(),
             transition: call.transition,
@@ -189,7 +196,7 @@ impl Driver {
         let stands = self.own.contains(&call.key) && staged > 0;
         if stands {
             self.rt.stored(prompt.hash());
-            self.send(&call, body, weight, hold);
+            self.send(&call, body, weight);
         }
         Ok(!stands)
     }
@@ -263,7 +270,7 @@ impl Driver {
         Ok(body)
     }
 
-    fn send(&mut self, call: &CallModel, body: Encoded, weight: u64, hold: Option<Hold>) {
+    fn send(&mut self, call: &CallModel, body: Encoded, weight: u64) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
         let run = model::run(ModelCall {
@@ -287,7 +294,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key, attempt, end });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(call.key.clone(), flight);
     }
 
@@ -536,8 +543,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Undone { key: sent, undone });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing, hold: None });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
         Ok(false)
     }
 
@@ -578,7 +584,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering, hold: None };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering };
         self.inflight.insert(call.key, flight);
         Ok(false)
     }
@@ -608,7 +614,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Passed { key, passed, checkpoint });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing, hold: None };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
         self.inflight.insert(key, flight);
         Ok(())
     }
@@ -648,8 +654,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold: None });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn tool_context(

@@ -75,6 +75,7 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             MemoryChange::Forgotten { .. } | MemoryChange::Used { .. } => {}
         },
         Body::SessionOpened(_)
+        | Body::Budget(_)
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }
         | Body::ModeChanged { .. }

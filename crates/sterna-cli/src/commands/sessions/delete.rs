@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use sterna_log::Log;
+use sterna_log::{Log, LogError, tree_log};
 use sterna_model::SessionId;
 use sterna_runtime::Env;
 
@@ -47,6 +47,10 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
             continue;
         }
         store.delete(&id).await?;
+        match store.delete(&tree_log(&id)).await {
+            Ok(()) | Err(LogError::NotFound(_) | LogError::Tombstone(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         crate::spools::end_jobs(cx, &id).await;
         remove_tmp(cx, &id);
         cx.print.note(&format!("session `{id}` is deleted"));

@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, Ruling, SessionId, T
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, money, not_kept, seconds};
+use crate::render::{brief, counted, money, not_kept, seconds};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -144,7 +144,7 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::ChildEnded { child, stop, steps, .. } => {
             let how = stop.map_or("finished", |stop| stop.word());
-            dim(format!("← {child} {how}, {steps} steps"))
+            dim(format!("← {child} {how}, {}", counted(u64::from(*steps), "step")))
         }
         EventKind::ContextCompacting { .. } => String::new(),
         EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
@@ -158,6 +158,10 @@ fn told(print: &Print, event: &Event) -> String {
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
         EventKind::MemoryChanged { change, notes } => dim(remembered(*change, notes)),
+        EventKind::BudgetChanged { call, settled, tokens } => {
+            let how = if *settled { "settled" } else { "asked for room" };
+            dim(format!("{call} {how}: {tokens} tokens spent"))
+        }
         EventKind::CheckpointTaken { files, skipped, skipped_names, .. } => {
             let missed = match skipped {
                 0 => String::new(),
@@ -186,8 +190,10 @@ fn told(print: &Print, event: &Event) -> String {
             format!(
                 "{detail}{}",
                 dim(format!(
-                    "turn {} {}{stop} · {} steps · {cost}",
-                    result.turn, result.outcome, result.steps
+                    "turn {} {}{stop} · {} · {cost}",
+                    result.turn,
+                    result.outcome,
+                    counted(result.steps.into(), "step")
                 ))
             )
         }

@@ -113,7 +113,7 @@ impl Answer {
         }
         match choice.finish_reason.as_deref() {
             None | Some("") => {}
-            Some("error" | "insufficient_system_resource") => {
+            Some("error" | "insufficient_system_resource" | "network_error") => {
                 let event = serde_json::json!({ "error": {
                     "type": "overloaded_error",
                     "message": "the provider gave up in the middle of the answer",
@@ -121,7 +121,7 @@ impl Answer {
                 return Err(ProviderFailure { billed: self.billed(true), ..classify_event(&event) });
             }
             Some("length") => self.finish = Some(ModelStop::MaxOutput),
-            Some("content_filter") => self.finish = Some(ModelStop::Refused),
+            Some("content_filter" | "sensitive") => self.finish = Some(ModelStop::Refused),
             Some("tool_calls" | "function_call") => self.finish = Some(ModelStop::ToolCalls),
             Some(_) => self.finish = Some(ModelStop::EndTurn),
         }

@@ -101,7 +101,7 @@ impl Layout for Chat {
         let mut out = b"]".to_vec();
         // The reasoning models of the wire's owner refuse the old name; most others know only that.
         let limit: &[u8] = match request.route.provider.as_str() {
-            "openai" => b",\"max_completion_tokens\":",
+            "openai" | "azure" => b",\"max_completion_tokens\":",
             _ => b",\"max_tokens\":",
         };
         out.extend_from_slice(limit);
