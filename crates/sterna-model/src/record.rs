@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
-    Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
-    ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey,
+    EffectResult, Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd,
+    OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -219,6 +219,9 @@ pub struct InputAccepted {
     /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<String>,
+    /// Where the texts of strangers come from that the agent had before it that wrote this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.

@@ -127,7 +127,13 @@ mod tests {
     }
 
     fn call(session: &str, step: u32) -> EffectKey {
-        EffectKey { session: SessionId::new(session).unwrap(), turn: 1, step, kind: EffectKind::Model, ordinal: 0 }
+        EffectKey {
+            session: SessionId::new(session).unwrap(),
+            turn: 1,
+            step,
+            kind: EffectKind::Model,
+            ordinal: 0,
+        }
     }
 
     fn ask(key: EffectKey, spent: Spend, cap: u64, wish: SpendWish) -> BudgetChange {
@@ -149,7 +155,12 @@ mod tests {
             (money, Spend { tokens: 0, cost: None }, wish(8), Err(StopReason::BudgetCost)),
             (money, spent(0, 0), unpriced, Err(StopReason::BudgetCost)),
             (SpendCaps { tokens: Some(10), cost: None }, spent(7, 0), wish(8), Ok(3)),
-            (SpendCaps { tokens: Some(10), cost: None }, spent(10, 0), wish(8), Err(StopReason::BudgetTokens)),
+            (
+                SpendCaps { tokens: Some(10), cost: None },
+                spent(10, 0),
+                wish(8),
+                Err(StopReason::BudgetTokens),
+            ),
         ] {
             assert_eq!(room(&caps, spent, &wish), expected, "{caps:?} {spent:?} {wish:?}");
         }

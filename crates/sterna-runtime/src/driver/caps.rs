@@ -52,9 +52,8 @@ impl Driver {
             return Ok(Ok(wish.max_output));
         }
         let children = self.state.folded.world.children.iter();
-        let children = children.map(|(session, child)| {
-            (session.clone(), Spend { tokens: child.tokens, cost: child.cost })
-        });
+        let children = children
+            .map(|(session, child)| (session.clone(), Spend { tokens: child.tokens, cost: child.cost }));
         let (key, spent, children) = (key.clone(), self.spent(), children.collect());
         let asked = BudgetChange::Asked { key: key.clone(), attempt, spent, children, caps, wish };
         let budget = self.rt.budgets.of(self.tree());

@@ -29,6 +29,7 @@ impl Driver {
             left: self.left(&turn.limits),
             turn,
             config: self.config.clone(),
+            tainted: self.state.transcript.untrusted().into_iter().map(|one| one.origin).collect(),
         };
         let (rt, tx, sent) = (Runtime(self.rt.clone()), self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {
@@ -37,8 +38,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
+        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 
@@ -68,8 +68,7 @@ impl Driver {
             .filter(|(wait, _)| !self.watched.contains_key(*wait))
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
-        if !waits.is_empty() {
-        }
+        if !waits.is_empty() {}
         for (wait, child) in waits {
             let (rt, tx, of) = (Runtime(self.rt.clone()), self.tx.clone(), wait.clone());
             let (maker, config) = (self.shared.clone(), self.config.clone());

@@ -16,8 +16,8 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
-use super::hooks::Before;
 use super::caps::Costs;
+use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
@@ -156,16 +156,8 @@ impl Driver {
         if room < max_output {
             max_output = room;
             let world = &self.state.folded.world;
-            let request = derive(
-                &prompt,
-                history,
-                world,
-                &facts,
-                &route,
-                call.transition,
-                call.tools_off,
-                max_output,
-            );
+            let request =
+                derive(&prompt, history, world, &facts, &route, call.transition, call.tools_off, max_output);
             body = self.rt.parts.provider.encode(&request, &mut self.cache);
         }
         let mut intent = ModelIntent {
@@ -551,8 +543,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Undone { key: sent, undone });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
         Ok(false)
     }
 
@@ -663,8 +654,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn tool_context(
@@ -687,6 +677,7 @@ impl Driver {
             Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
             _ => None,
         };
+        let origin = origin.or_else(|| strangers::joined(&ended.as_ref()?.tainted));
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
