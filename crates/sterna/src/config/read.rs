@@ -52,8 +52,19 @@ pub(super) const KEYS: &[&str] = &[
     "hooks",
 ];
 /// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
-const OWN_KEYS: &[&str] =
-    &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints", "memory_embedder"];
+const OWN_KEYS: &[&str] = &[
+    "providers",
+    "local",
+    "sandbox",
+    "env_pass",
+    "secrets",
+    "checkpoints",
+    "memory_embedder",
+    // Hosts of the private network, and any variable as the key for any host.
+    "web_fetch",
+    "web_search",
+];
+pub(super) const NOT_A_PROJECTS: &str = "a project may not set it; it is for your own configuration";
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
@@ -135,8 +146,7 @@ impl Reader<'_> {
             Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
         }
         let bypass = key == "mode" && node.text().is_ok_and(|word| word == Mode::Bypass.word());
-        (bypass || OWN_KEYS.contains(&key))
-            .then_some("a project may not set it; it is for your own configuration")
+        (bypass || OWN_KEYS.contains(&key)).then_some(NOT_A_PROJECTS)
     }
 
     /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.
