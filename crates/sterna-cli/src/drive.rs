@@ -24,6 +24,8 @@ use crate::signals::{Signal, Signals};
 
 /// How long the events of a turn that is over may take to reach us, before its result is shown without them.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// How long a process stays for its driver to leave, after the result. Most need a millisecond.
+const REST: Duration = Duration::from_millis(250);
 const FRAME: Duration = Duration::from_millis(100);
 
 /// What a turn came to.
@@ -57,6 +59,14 @@ pub fn exit_code(result: &ResultEvent) -> u8 {
     }
 }
 
+/// Waits a moment for what a driver does after the result: it lets its lease go, and may leave a snapshot.
+pub async fn rest(runtime: &Runtime, session: &SessionId, ended: &Ended) {
+    if !ended.left {
+        // A driver that has more to do is left alone: the log has everything.
+        let _ = tokio::time::timeout(REST, runtime.rest(session)).await;
+    }
+}
+
 impl Follow<'_> {
     /// Shows everything up to the result, which is always shown.
     pub async fn until_end(self, out: &mut Output, signals: &mut Signals) -> Ended {
@@ -78,7 +88,13 @@ impl Follow<'_> {
             calls: HashMap::new(),
             agents,
         };
-        watch.run(out, signals).await
+        let mut ended = watch.run(out, signals).await;
+        if let Some(failure) = out.lost(self.session) {
+            let _ = failure.report(&Print::from_env());
+            // An answer that nobody could be given is no success.
+            ended.code = if ended.code == 0 { failure.code } else { ended.code };
+        }
+        ended
     }
 }
 
@@ -246,6 +262,8 @@ impl<'a> Watch<'a> {
         }
         if event.seq > self.follow.seen || event.kind.is_live() {
             out.event(&event);
+        } else {
+            out.earlier(&event);
         }
         if self.wants_cancel && self.turn.is_some() {
             self.wants_cancel = false;

@@ -90,6 +90,15 @@ fn a_tool_is_called_when_somebody_allows_it() {
 }
 
 #[test]
+fn in_plan_mode_no_rule_lets_a_server_write() {
+    let world = world(&call("mcp__t__put", json!({"path": "made", "text": "x"})), &[]);
+    let refused = world.run(&["--mode", "plan", "--allow", "mcp__t__*", "x"]);
+    let denials = refused.result()["denials"].clone();
+    assert!(denials[0]["reason"].as_str().unwrap().contains("plan mode"), "{denials}");
+    assert!(!world.work().join("made").exists());
+}
+
+#[test]
 fn a_shadowed_name_leaves_the_built_in_tool_alone() {
     let world = world(&call("shell", json!({"command": "echo mine"})), &["--shadow"]);
     let done = world.run(&["x"]);

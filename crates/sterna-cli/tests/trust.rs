@@ -160,3 +160,49 @@ fn an_agent_cannot_trust_for_the_person() {
         assert!(done.out.contains("is for a person"), "{command}: {done:?}");
     }
 }
+
+/// Whoever drives a turn on, from whatever folder: what guards the turn's own folder guards it still.
+#[test]
+fn a_turn_that_goes_on_from_elsewhere_has_the_hooks_of_its_folder() {
+    let question = json!({"question": "Which?", "header": "Which", "options": [
+        {"label": "a", "description": ""}, {"label": "b", "description": ""}]});
+    let asks = json!({"calls": [{"name": "ask_user", "arguments": {"questions": [question]}}]});
+    let call = json!({"calls": [{"name": "shell", "arguments": {"command": "touch made"}}]});
+    let world = World::new(&format!("{asks}\n{call}\n{{\"text\":\"seen\"}}"));
+    std::fs::create_dir_all(world.work().join(".sterna")).unwrap();
+    let forbids = json!({"type": "command", "command": "echo not here >&2; exit 2"});
+    let hooks = json!({"hooks": {"PreToolUse": [{"matcher": "shell", "hooks": [forbids]}]}});
+    std::fs::write(world.work().join(".sterna/hooks.json"), hooks.to_string()).unwrap();
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    let elsewhere = |args: &[&str]| Done::of(world.command(args).current_dir(world.home()).spawn().unwrap());
+    for (session, goes_on) in [
+        ("s", vec![vec!["answer", "s", "1", "--json"]]),
+        ("t", vec![vec!["answer", "t", "1", "--no-drive"], vec!["resume", "t", "--json"]]),
+    ] {
+        let parked = world.sterna(&[&RUN[..], &["--on-ask", "park", "--session", session]].concat());
+        assert_eq!(parked.code, 8, "{parked:?}");
+        let done = goes_on.iter().map(|args| elsewhere(args)).last().unwrap();
+        let reason = done.result()["denials"][0]["reason"].clone();
+        assert!(reason.as_str().unwrap().contains("not here (hook hooks.json"), "{done:?}");
+        assert!(!world.work().join("made").exists(), "{done:?}");
+    }
+}
+
+#[test]
+fn what_policy_says_counts_the_rules_of_a_trusted_folder() {
+    let world = hostile();
+    let said = |args: &[&str]| world.sterna(&[&["policy"], args].concat()).out;
+    let explain = ["explain", "touch made", "--sandbox", "none"];
+    assert!(said(&explain).starts_with("ask  "), "{}", said(&explain));
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    assert!(said(&explain).starts_with("allow  "), "{}", said(&explain));
+    let list = said(&["list", "--own"]);
+    let lines: Vec<&str> = list.lines().collect();
+    let root = world.work().display().to_string();
+    assert!(lines[0].starts_with("floor  ") && lines[1].starts_with("allow  Shell(touch *)  "), "{list}");
+    assert!(
+        lines[2].starts_with("trust  ")
+            && lines[2].ends_with(&format!("{root}, its files as they were then")),
+        "{list}"
+    );
+}

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::trust::{self, Wish};
 
 #[derive(Debug, Args)]
 pub struct CompactArgs {
@@ -29,7 +30,7 @@ pub struct CompactArgs {
 }
 
 pub async fn compact(args: CompactArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context_here(&args.turn, false).await?;
+    let mut cx = setup::context(&args.turn)?;
     let named = args.session.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;
@@ -45,8 +46,9 @@ pub async fn compact(args: CompactArgs) -> Result<ExitCode, Failure> {
     };
     let Some(state) = setup::state(&log, &id).await? else { return Err(LogError::NotFound(id).into()) };
     if args.turn.cd.is_none() {
-        cx = of_session(cx, &state, args.turn.trust).await?;
+        cx = of_session(&cx, &state)?;
     }
+    trust::join(&mut cx, Wish { once: args.turn.trust, ask: false }).await?;
     let sterna = setup::sterna(&cx, &args.turn, store, state.machine.route(), false).await?;
     setup::ready(&sterna)?;
     let accepted = sterna.runtime().compact(&id, &args.focus, sterna.turn_config().clone(), "cli").await?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use sterna::trust::CAPABILITY;
 use sterna::{Explained, Helper, PolicyOf, PolicyView};
 use sterna_log::{MemoryLog, SharedLog};
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, SandboxWish, Scope};
@@ -238,7 +239,8 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         );
     }
     for stored in &grants {
-        text += &format!("grant  {}\n", grant_told(stored, table::now()));
+        let word = if stored.grant.tool == CAPABILITY { "trust" } else { "grant" };
+        text += &format!("{word}  {}\n", grant_told(stored, table::now()));
     }
     cx.print.out(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -292,6 +294,9 @@ fn grant_json(stored: &StoredGrant) -> Value {
 fn grant_told(stored: &StoredGrant, now: u64) -> String {
     let StoredGrant { grant, root, .. } = stored;
     let hash = &grant.content.to_string()[..SHOWN_DIGITS];
+    if grant.tool == CAPABILITY {
+        return format!("{hash}  {}, its files as they were then", one_line(&grant.summary, 300));
+    }
     let whose = root.as_ref().map_or_else(|| "everywhere".to_owned(), |root| format!("in {root}"));
     let days = grant.expires.map(|at| at.saturating_sub(now).div_ceil(DAY_MS));
     let until = days.map_or_else(String::new, |days| format!(", {days} days"));
@@ -307,6 +312,7 @@ pub fn grant_shown(grant: &Grant) -> String {
 }
 
 impl OfArgs {
+    /// The folder's own rules count where it is trusted, as in a turn.
     async fn view(&self) -> Result<(Context, PolicyView), Failure> {
         let turn = TurnArgs {
             cd: self.cd.clone(),
@@ -316,7 +322,6 @@ impl OfArgs {
         };
         let mode = setup::mode(&turn)?;
         let mut cx = Context::load(self.cd.as_deref())?;
-        // A trusted folder's rules decide like any others.
         trust::join(&mut cx, Wish { once: false, ask: false }).await?;
         let sandbox: SandboxWish = setup::sandbox(&turn, &cx)?;
         let rule = |decision, flag: &str, text: &String| RuleText {

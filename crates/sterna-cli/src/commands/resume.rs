@@ -11,7 +11,7 @@ use sterna_runtime::State;
 use super::run::beginning;
 use crate::args::ResumeArgs;
 use crate::context::Context;
-use crate::drive::Follow;
+use crate::drive::{Follow, rest};
 use crate::failure::Failure;
 use crate::person::{Line, Person};
 use crate::print::one_line;
@@ -21,7 +21,7 @@ use crate::signals::Signals;
 use crate::trust::{self, Wish};
 
 pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context_here(&args.turn, false).await?;
+    let mut cx = setup::context(&args.turn)?;
     let named = args.id.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;
@@ -36,8 +36,9 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
             .hint(format!("sterna run --session {id} \"what to do\"")));
     };
     if args.turn.cd.is_none() {
-        cx = of_session(cx, &state, args.turn.trust).await?;
+        cx = of_session(&cx, &state)?;
     }
+    trust::join(&mut cx, Wish { once: args.turn.trust, ask: false }).await?;
     let mut turn = args.turn;
     if work.in_flight.is_some() && turn.model.take().is_some() {
         cx.print.warning("the turn in flight keeps the model that it started with");
@@ -53,7 +54,9 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let seen = if args.json { beginning(work.input) } else { state.head };
     let mut out = Output::of(&cx, args.json);
     let follow = Follow { sterna: &sterna, session: &id, input: work.input, seen, person: person.as_ref() };
-    Ok(ExitCode::from(follow.until_end(&mut out, &mut signals).await.code))
+    let ended = follow.until_end(&mut out, &mut signals).await;
+    rest(sterna.runtime(), &id, &ended).await;
+    Ok(ExitCode::from(ended.code))
 }
 
 /// What there is to drive.
@@ -81,22 +84,20 @@ impl Work {
     }
 }
 
-/// The surroundings of the session's own folder, whose files count if it is trusted or `once` says so.
-pub async fn of_session(cx: Context, state: &State, once: bool) -> Result<Context, Failure> {
+/// The surroundings of the session's own folder. Whether its files count is still to be asked: `trust::join`.
+pub fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
     let opened = state.machine.session().map(|session| session.cwd.as_str());
     let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else {
-        return Ok(cx);
+        return Ok(cx.clone());
     };
     let cwd = std::path::Path::new(cwd);
     if cwd == cx.cwd {
-        return Ok(cx);
+        return Ok(cx.clone());
     }
-    let mut there = Context::load(Some(cwd)).map_err(|failure| Failure {
+    Context::load(Some(cwd)).map_err(|failure| Failure {
         hint: Some("the session's folder is gone; give another one with -C".into()),
         ..failure
-    })?;
-    trust::join(&mut there, Wish { once, ask: false }).await?;
-    Ok(there)
+    })
 }
 
 async fn choose(cx: &Context, log: &SharedLog, may_ask: bool) -> Result<SessionId, Failure> {

@@ -13,6 +13,7 @@ use crate::point::Point;
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::money;
 use crate::table::table;
+use crate::trust::{self, Wish};
 use crate::{commands::resume, context::Context, setup};
 
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ pub fn is_inside() -> bool {
 pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
     let point = Point::parse(&format!("{}@{}", args.id, args.from))?;
     let turn = args.turn();
-    let here = setup::context_here(&turn, false).await?;
+    let here = setup::context(&turn)?;
     let store = here.store_of(&point.session)?;
     let from = point.seq(&store).await?.unwrap_or(Seq::MAX);
     let store = std::sync::Arc::new(store);
@@ -67,7 +68,8 @@ pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
     let Some(state) = setup::state(&log, &point.session).await? else {
         return Err(sterna_log::LogError::NotFound(point.session).into());
     };
-    let mut cx = resume::of_session(here, &state, turn.trust).await?;
+    let mut cx = resume::of_session(&here, &state)?;
+    trust::join(&mut cx, Wish { once: turn.trust, ask: false }).await?;
     // Nothing of the new run is kept, and no command outlives it.
     cx.ephemeral = true;
     let recorded = state.turn.as_ref().map(|turn| turn.route.clone()).or(state.machine.route().cloned());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, Checked, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope,
     MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus,
@@ -9,7 +10,7 @@ use sterna_model::{
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct World {
     /// Version of each file as last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
@@ -41,7 +42,7 @@ pub struct World {
 }
 
 /// A child session, as its maker's log knows it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Child {
     /// What it was told last.
     pub last: ChildRef,
@@ -55,7 +56,7 @@ pub struct Child {
     counted: BTreeSet<Seq>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Before {
     File(String, Option<Digest>),
     Todo(String, Option<TodoItem>),
@@ -160,6 +161,11 @@ impl World {
             | Body::CompactionMissed { .. }
             | Body::HookRan(_) => {}
         }
+    }
+
+    /// Forgets what only a rewind to a record before the last one could ask for.
+    pub fn forget_past(&mut self) {
+        self.before = Vec::new();
     }
 
     /// Whether the last answer asked for calls.

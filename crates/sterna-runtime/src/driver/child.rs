@@ -68,7 +68,6 @@ impl Driver {
             .filter(|(wait, _)| !self.watched.contains_key(*wait))
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
-        if !waits.is_empty() {}
         for (wait, child) in waits {
             let (rt, tx, of) = (Runtime(self.rt.clone()), self.tx.clone(), wait.clone());
             let (maker, config) = (self.shared.clone(), self.config.clone());

@@ -389,10 +389,10 @@ impl Driver {
         let Some(turn) = self.state.machine.turn() else { return Vec::new() };
         let open = |wait: &str| turn.waits().any(|(open, _)| open == wait);
         let waits = self.state.hooks.waits.iter().filter(|(wait, _)| open(wait));
-        let point = |(wait, kind): &(String, &'static str)| {
+        let point = |(wait, kind): &(String, std::borrow::Cow<'static, str>)| {
             let about = wait.rsplit_once("/tool/").map_or(wait.as_str(), |(_, rest)| rest).replace('/', ".");
             let more = json!({ "notification_type": kind, "wait": wait, "message": message_of(kind) });
-            self.point(HookEvent::Notification, turn.steps(), (*kind).into(), Some(about), more)
+            self.point(HookEvent::Notification, turn.steps(), kind.clone().into_owned(), Some(about), more)
         };
         waits.map(point).collect()
     }

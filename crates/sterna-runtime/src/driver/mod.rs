@@ -410,6 +410,9 @@ impl Driver {
                     if self.decided_again {
                         continue;
                     }
+                    if matches!(end, End::Parked) {
+                        self.keep_snapshot().await;
+                    }
                     return Ok(end);
                 }
                 Flow::Wait => {
@@ -555,6 +558,7 @@ impl Driver {
             if let Some(deadline) = self.deadline.take() {
                 deadline.abort();
             }
+            self.keep_snapshot().await;
         }
         Ok(())
     }
