@@ -56,7 +56,7 @@ pub struct Entry {
 }
 
 /// An input that waits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Waiting {
     place: Place,
     parts: Vec<InputPart>,
