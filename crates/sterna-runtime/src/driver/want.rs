@@ -495,7 +495,7 @@ impl Driver {
             Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
             _ => None,
         };
-        let origin = origin.or_else(|| strangers::joined(&ended.as_ref()?.tainted));
+        let origin = origin.or_else(|| crate::strangers::joined(&ended.as_ref()?.tainted));
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
