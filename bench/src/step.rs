@@ -171,7 +171,8 @@ fn content(body: &Body) -> usize {
             .sum(),
         EffectResult::Tool(tool) => tool.view.len(),
         EffectResult::Summary(summary) => summary.text.len(),
-        EffectResult::ModelFailed(_) | EffectResult::Judged(_) => 0,
+        EffectResult::Judged(judged) => judged.reason.len(),
+        EffectResult::ModelFailed(_) => 0,
     }
 }
 

@@ -140,7 +140,10 @@ impl PromptSource {
         let names = &turn.tools;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         let told = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
-        let key = (names.clone(), turn.deferred.clone(), told);
+        // Tools that came later are named in the tail: the prompt stays what it was.
+        let is_named = |name: &&String| !turn.added.contains(name);
+        let deferred: Vec<String> = turn.deferred.iter().filter(is_named).cloned().collect();
+        let key = (names.clone(), deferred.clone(), told);
         if let Some((of, prompt)) = made.get(&key)
             && *of == own
         {
@@ -153,7 +156,7 @@ impl PromptSource {
             stability: Stability::Stable,
             text: agent.prompt.clone(),
         }));
-        sections.extend(deferred_section(&turn.deferred));
+        sections.extend(deferred_section(&deferred));
         let clean = secrets.common();
         for section in &mut sections {
             clean.redact_in_place(&mut section.text);

@@ -205,7 +205,7 @@ impl Driver {
                     }
                     let call = self.call(&outcome.key).filter(|call| call.started > 0);
                     let tools = &self.rt.parts.tools;
-                    let tool = call.and_then(|call| tools.get(&tools.unwrapped(&call.call).name)).cloned();
+                    let tool = call.and_then(|call| tools.get(&tools.unwrapped(&call.call).name));
                     self.staged_settled.extend(tool.map(|tool| (tool, outcome.key.clone(), outcome.attempt)));
                 }
                 EffectResult::Model(_)

@@ -105,7 +105,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
     let inner = tools.unwrapped(&call.call);
     let name = &inner.name;
     let turn = &rights.turn;
-    let Some(tool) = tools.get(name).cloned() else {
+    let Some(tool) = tools.get(name) else {
         let find = if turn.deferred.is_empty() { "" } else { "; `tool_search` finds tools" };
         return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}{find}"));
     };

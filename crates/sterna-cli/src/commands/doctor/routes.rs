@@ -98,7 +98,7 @@ fn end_of(record: &Record, owner: &Owner, routes: &mut HashMap<String, Route>) -
             let good = match &outcome.result {
                 EffectResult::Model(model) => !model.partial,
                 EffectResult::Summary(summary) => summary.failed.is_none(),
-                EffectResult::Judged(judgement) => judgement.failed.is_none(),
+                EffectResult::Judged(judged) => judged.failed.is_none(),
                 // It stands in the attempt before it.
                 EffectResult::ModelFailed(_) | EffectResult::Tool(_) => false,
             };

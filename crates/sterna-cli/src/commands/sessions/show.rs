@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sterna_log::fold::Folded;
 use sterna_log::read_history;
-use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, SessionId, ToolStatus};
+use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, Ruling, SessionId, ToolStatus};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -132,13 +132,11 @@ fn told(print: &Print, event: &Event) -> String {
             })
             .collect(),
         EventKind::QuestionAnswered { ruling, .. } => match ruling {
-            sterna_model::Ruling::Answers(answers) => {
-                dim(format!("  {}", one_line(&answers.join("; "), 500)))
+            Ruling::Answers(answers) => dim(format!("  {}", one_line(&answers.join("; "), 500))),
+            Ruling::Deny { feedback } => dim(format!("  not answered. {}", one_line(feedback, 200))),
+            Ruling::Allow | Ruling::Timeout | Ruling::Edited(_) | Ruling::Plan { .. } | Ruling::Ended(_) => {
+                dim("  not answered".into())
             }
-            sterna_model::Ruling::Deny { feedback } => {
-                dim(format!("  not answered. {}", one_line(feedback, 200)))
-            }
-            _ => dim("  not answered".into()),
         },
         EventKind::ChildStarted { child, agent, task, .. } => {
             print.paint(&format!("→ {} ({child}): {}", one_line(agent, 64), one_line(task, 200)), Style::Bold)
