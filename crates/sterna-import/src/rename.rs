@@ -50,6 +50,7 @@ impl Names {
                 self.key(&mut intent.key);
                 match &mut intent.what {
                     Intended::Compact(compact) => self.history(&mut compact.model.history),
+                    Intended::Judge(judge) => self.key(&mut judge.call),
                     Intended::Model(model) => self.history(&mut model.history),
                     Intended::Tool(_) | Intended::Undo(_) => {}
                 }
@@ -89,8 +90,10 @@ impl Names {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::CompactionMissed { .. }
-            // The log of a tree does not travel.
+            // These stand in no session's log.
+            | Body::Automation(_)
             | Body::Budget(_)
+            | Body::Goal(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Memory(change) => {
                 if let MemoryChange::Kept(note) = &mut **change {

@@ -3,13 +3,16 @@
 //! Ring 0. Plain data that every other crate shares. This crate must never know a clock, a file,
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
+mod automation;
 mod budget;
 mod child;
 mod compact;
 mod effect;
 mod event;
+mod goal;
 mod hook;
 mod ids;
+mod judge;
 mod memory;
 mod message;
 mod placeholder;
@@ -19,13 +22,16 @@ mod stop;
 mod tool;
 mod usage;
 
+pub use automation::*;
 pub use budget::*;
 pub use child::*;
 pub use compact::*;
 pub use effect::*;
 pub use event::*;
+pub use goal::*;
 pub use hook::*;
 pub use ids::*;
+pub use judge::*;
 pub use memory::*;
 pub use message::*;
 pub use placeholder::*;

@@ -48,20 +48,27 @@ pub struct TurnConfig {
     pub prompt: PromptSource,
     /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
     pub summary_route: Option<Route>,
+    /// The route of the classifier of mode `auto`; `None`: the turn's own.
+    pub classifier_route: Option<Route>,
 }
 
 impl TurnConfig {
     pub fn new(given: Given, prompt: PromptSource) -> Self {
-        Self { given, prompt, summary_route: None }
+        Self { given, prompt, summary_route: None, classifier_route: None }
     }
 
     /// The same for a turn that is given something else.
     pub(crate) fn with(&self, given: Given) -> Self {
-        Self { given, prompt: self.prompt.clone(), summary_route: self.summary_route.clone() }
+        Self {
+            given,
+            prompt: self.prompt.clone(),
+            summary_route: self.summary_route.clone(),
+            classifier_route: self.classifier_route.clone(),
+        }
     }
 
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
-    pub(crate) fn driving(&self, given: &Given) -> Self {
+    pub fn driving(&self, given: &Given) -> Self {
         let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
         self.with(Given { on_ask, ..given.clone() })
     }

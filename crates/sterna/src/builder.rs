@@ -322,6 +322,7 @@ impl Builder {
             let agents = crate::skills::agents(&shelf, &self.notice);
             let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
             let mut builtin = sterna_tools::builtin(options);
+            builtin.push(sterna_tools::for_goal());
             builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
             builtin
         } else {
@@ -415,6 +416,7 @@ impl Builder {
             given,
             prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
+            classifier_route: settings.classifier_model.clone(),
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {
@@ -428,7 +430,7 @@ impl Builder {
             Arc::new(keeper) as SharedCheckpoints
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
-        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref());
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref(), &settings.web);
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let own = self.own_memory;
         let memory = remembers
