@@ -133,7 +133,7 @@ mod tests {
             ("https://hooks.example/x", Some(vec!["other.example".to_owned()]), "no rule opens"),
             ("https://user:word@hooks.example/x", None, "a name or a password"),
             ("ftp://hooks.example/x", None, "only http and https"),
-            ("hooks", None, "no web address"),
+            ("hooks", None, "not a web address"),
         ] {
             let poster = Poster::new(&[], Some(rebinds.clone()));
             let posted = poster.post(url, &[], "{}".into(), hosts.as_deref(), 100).await.unwrap_err();
