@@ -92,7 +92,8 @@ fn a_route_that_fails_is_told_with_its_breaker() {
     let world = World::new("");
     let write = async {
         let store = SqliteStore::open(&world.home().join("data"), Options::default()).unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
         let owner = sterna::SystemEnv::new(&[], Vec::new()).owner();
         let lease = LeaseRequest { owner, now, expires: now + 60_000, takeover: None };
         let route: Route = "anthropic/claude-opus-5".parse().unwrap();

@@ -76,8 +76,7 @@ impl Endpoint {
             }
             (None, _) | (_, None) => wire.headers(key),
         };
-        let replaced =
-            |name: &str| self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        let replaced = |name: &str| self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
         headers.retain(|(name, _)| !replaced(name));
         headers.extend(self.headers.iter().cloned());
         headers

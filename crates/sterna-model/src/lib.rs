@@ -16,6 +16,7 @@ mod placeholder;
 mod policy;
 mod record;
 mod stop;
+mod thinking;
 mod tool;
 mod usage;
 
@@ -32,5 +33,6 @@ pub use placeholder::*;
 pub use policy::*;
 pub use record::*;
 pub use stop::*;
+pub use thinking::*;
 pub use tool::*;
 pub use usage::*;

@@ -46,11 +46,8 @@ fn provider(a: &ScriptServer, b: &ScriptServer) -> Arc<HttpProvider> {
     // A label of a name has 63 bytes at most: it is refused without asking anybody.
     let nowhere = format!("http://{}.invalid", "n".repeat(64));
     let at = |wire, url: String| Endpoint { key: key(), timeouts: quick, ..Endpoint::new(wire, url) };
-    let endpoints = [
-        ("a", at("anthropic", a.url())),
-        ("b", at("openai_chat", b.url())),
-        ("c", at("anthropic", nowhere)),
-    ];
+    let endpoints =
+        [("a", at("anthropic", a.url())), ("b", at("openai_chat", b.url())), ("c", at("anthropic", nowhere))];
     Arc::new(HttpProvider::new(BTreeMap::from(endpoints.map(|(name, endpoint)| (name.to_owned(), endpoint)))))
 }
 
@@ -90,7 +87,11 @@ fn submit(world: &World, top: &str, fallback: &[&str]) -> Submit {
 }
 
 fn models(server: &ScriptServer, name: &str) -> Vec<String> {
-    server.requests().iter().map(|request| format!("{name}/{}", request.json()["model"].as_str().unwrap())).collect()
+    server
+        .requests()
+        .iter()
+        .map(|request| format!("{name}/{}", request.json()["model"].as_str().unwrap()))
+        .collect()
 }
 
 fn attempts(records: &[Record]) -> Vec<(ErrorClass, u64)> {
@@ -110,7 +111,9 @@ async fn check(row: Row) {
     let top = if name == "a name that nobody has" { "c/1" } else { "a/1" };
     let result = world.run(submit(&world, top, fallback)).await;
     match ends {
-        Ok(text) => assert_eq!((result.outcome, result.message.as_deref()), ("finished", Some(text)), "{name}"),
+        Ok(text) => {
+            assert_eq!((result.outcome, result.message.as_deref()), ("finished", Some(text)), "{name}")
+        }
         Err(stop) => assert_eq!((result.outcome, result.stop), ("stopped", Some(stop)), "{name}"),
     }
     assert_eq!([models(&a, "a"), models(&b, "b")].concat(), asked, "{name}");
@@ -142,7 +145,8 @@ async fn each_row_of_the_ladder_on_the_wire() {
     let cut = call.clone().then_at(before(&call, "long name"), Chunk::Cut);
     let text = said("some text");
     let silent = text.clone().then_at(before(&text, "some"), Chunk::Hang);
-    let row = |name, a, ends| Row { name, a, b: 0, fallback: &[], asked: &[], classes: &[], waits: &[], ends };
+    let row =
+        |name, a, ends| Row { name, a, b: 0, fallback: &[], asked: &[], classes: &[], waits: &[], ends };
     for row in [
         Row {
             asked: &["a/1", "a/1"],
@@ -217,11 +221,7 @@ async fn each_row_of_the_ladder_on_the_wire() {
             fallback: &["a/2", "b/2"],
             asked: &["a/1"],
             classes: &[ContentFilter],
-            ..row(
-                "a content filter",
-                vec![error(400, "content_filter", "flagged")],
-                Err(StopReason::Refused),
-            )
+            ..row("a content filter", vec![error(400, "content_filter", "flagged")], Err(StopReason::Refused))
         },
         Row {
             fallback: &["b/2", "a/2"],
@@ -251,7 +251,8 @@ async fn each_row_of_the_ladder_on_the_wire() {
 async fn another_provider_takes_over_in_a_history_with_thinking() {
     let thought = Reply { reasoning: "hm, let me see".into(), ..Reply::text("one") };
     let gone = error(404, "not_found_error", "model: 1");
-    let a = ScriptServer::start(vec![Exchange::reply(Api::Anthropic, &thought), gone, said("three")]).unwrap();
+    let a =
+        ScriptServer::start(vec![Exchange::reply(Api::Anthropic, &thought), gone, said("three")]).unwrap();
     let b = ScriptServer::start(vec![Exchange::reply_text(Api::OpenAiChat, "two")]).unwrap();
     let world = world(provider(&a, &b), vec![]);
     for expected in ["one", "two", "three"] {
@@ -260,7 +261,10 @@ async fn another_provider_takes_over_in_a_history_with_thinking() {
     }
     let of_b = b.requests()[0].json();
     let text = of_b.to_string();
-    assert!(!text.contains("let me see") && !text.contains("c2lnbmVk") && !text.contains("thinking"), "{text}");
+    assert!(
+        !text.contains("let me see") && !text.contains("c2lnbmVk") && !text.contains("thinking"),
+        "{text}"
+    );
     let answers: Vec<&Value> = of_b["messages"]
         .as_array()
         .unwrap()
@@ -269,7 +273,8 @@ async fn another_provider_takes_over_in_a_history_with_thinking() {
         .map(|message| &message["content"])
         .collect();
     assert_eq!(answers, ["one"]);
-    let signed = serde_json::json!({"type": "thinking", "thinking": "hm, let me see", "signature": "c2lnbmVk"});
+    let signed =
+        serde_json::json!({"type": "thinking", "thinking": "hm, let me see", "signature": "c2lnbmVk"});
     for n in [1, 2] {
         let body = a.requests()[n].json();
         assert_eq!(body["messages"][1]["content"][0], signed, "request {n}");

@@ -379,7 +379,8 @@ fn model_problem(cx: &Context, report: &Report, route: &Route) -> Option<Problem
         Some(provider) if provider.base_url.is_empty() => {
             let what = format!("the model is {route}, and where {} is served is not known", route.provider);
             let variable = sterna_llm_http::builtin(&route.provider).map(|builtin| builtin.base_url_env);
-            let hint = variable.map(|name| format!("set {name}, or base_url in [providers.{}]", route.provider));
+            let hint =
+                variable.map(|name| format!("set {name}, or base_url in [providers.{}]", route.provider));
             Some(Problem { what, hint })
         }
         Some(provider) if provider.key_set => None,

@@ -187,7 +187,8 @@ mod tests {
     #[test]
     fn words_of_compatible_endpoints() {
         use ErrorClass::*;
-        let of = |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+        let of =
+            |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
         for (status, code, message, class) in [
             (429, "1113", "Your account is in arrears, please recharge and try again", Quota),
             (429, "1302", "High concurrency usage of this API", RateLimit),

@@ -1,10 +1,11 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
 use sterna_model::{
-    Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
-    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef, MemoryScope,
-    MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
-    SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
+    Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
+    EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
+    MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
+    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
+    placeholders,
 };
 
 use super::Folded;

@@ -52,32 +52,33 @@ impl Driver {
             return Ok(Ok(wish.max_output));
         }
         let children = self.state.folded.world.children.iter();
-        let children = children.map(|(session, child)| {
-            (session.clone(), Spend { tokens: child.tokens, cost: child.cost })
-        });
+        let children = children
+            .map(|(session, child)| (session.clone(), Spend { tokens: child.tokens, cost: child.cost }));
         let (key, spent, children) = (key.clone(), self.spent(), children.collect());
         let asked = BudgetChange::Asked { key: key.clone(), attempt, spent, children, caps, wish };
         let budget = self.rt.budgets.of(self.tree());
         let answer = budget.ask(&self.rt.parts, self.root(), asked, wish.max_output).await?;
-        if answer.is_ok() && !self.held.contains(&key) {
-            self.held.push(key);
+        if answer.is_ok() {
+            self.held.retain(|(held, _)| *held != key);
+            self.held.push((key, attempt));
         }
         Ok(answer)
     }
 
     /// What was reserved for a call in its tree is free again: it is over, or is not made.
     pub(super) async fn settle(&mut self, key: &EffectKey) -> Result<(), RuntimeError> {
-        let Some(at) = self.held.iter().position(|held| held == key) else { return Ok(()) };
-        self.held.swap_remove(at);
+        let Some(at) = self.held.iter().position(|(held, _)| held == key) else { return Ok(()) };
+        let (key, attempt) = self.held.swap_remove(at);
         let budget = self.rt.budgets.of(self.tree());
-        budget.settle(&self.rt.parts, self.root(), key.clone(), self.spent()).await
+        budget.settle(&self.rt.parts, self.root(), key, attempt, self.spent()).await
     }
 
     /// Settles what was reserved for calls that are neither under way nor about to be.
     pub(super) async fn settle_unmade(&mut self) -> Result<(), RuntimeError> {
         let waits = |key: &EffectKey| self.request.as_ref().is_some_and(|(next, _)| next == key);
         let unmade = |key: &&EffectKey| !self.inflight.contains_key(*key) && !waits(key);
-        let unmade: Vec<EffectKey> = self.held.iter().filter(unmade).cloned().collect();
+        let held = self.held.iter().map(|(key, _)| key);
+        let unmade: Vec<EffectKey> = held.filter(unmade).cloned().collect();
         for key in unmade {
             self.settle(&key).await?;
         }

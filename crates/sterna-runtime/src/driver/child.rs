@@ -37,8 +37,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
+        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 

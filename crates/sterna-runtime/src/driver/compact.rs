@@ -243,6 +243,7 @@ impl Driver {
                 schema_native: false,
                 // What is summed up names its files and shows none.
                 files: None,
+                thinking: None,
             },
         };
         let mut body = self.summary_request(&prompt, &intent)?;
@@ -383,13 +384,7 @@ impl Driver {
         Ok(self.rt.parts.provider.encode(&request, &mut EncodeCache::default()))
     }
 
-    fn send_summary(
-        &mut self,
-        key: EffectKey,
-        attempt: u32,
-        route: Route,
-        body: Encoded,
-    ) {
+    fn send_summary(&mut self, key: EffectKey, attempt: u32, route: Route, body: Encoded) {
         let cancel = Cancel::new();
         let run = model::run(ModelCall {
             provider: self.rt.parts.provider.clone(),
@@ -414,8 +409,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn no_summary(

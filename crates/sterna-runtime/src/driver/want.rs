@@ -11,13 +11,13 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey,
     EffectResult, ErrorClass, FilesSent, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome,
-    ModelStop, Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted,
-    WaitOn, wait_id,
+    ModelStop, Outcome, ProviderFailure, Route, Ruling, StopReason, Thinking, ToolIntent, ToolStatus,
+    TurnStarted, WaitOn, wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
-use super::hooks::Before;
 use super::caps::Costs;
+use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
@@ -124,7 +124,9 @@ impl Driver {
         };
         let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
-        let facts = TurnFacts::of(&turn).schema_native(schema_native);
+        let asked = |(effort, dialect)| Thinking { dialect, effort };
+        let thinking = turn.effort.zip(info.thinking).map(asked);
+        let facts = TurnFacts::of(&turn).schema_native(schema_native).thinking(thinking);
         self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
@@ -156,16 +158,8 @@ impl Driver {
         if room < max_output {
             max_output = room;
             let world = &self.state.folded.world;
-            let request = derive(
-                &prompt,
-                history,
-                world,
-                &facts,
-                &route,
-                call.transition,
-                call.tools_off,
-                max_output,
-            );
+            let request =
+                derive(&prompt, history, world, &facts, &route, call.transition, call.tools_off, max_output);
             body = self.rt.parts.provider.encode(&request, &mut self.cache);
         }
         let mut intent = ModelIntent {
@@ -184,6 +178,7 @@ impl Driver {
             left_out,
             schema_native,
             files,
+            thinking,
         };
         intent.prefix_broken = self.prefix_broken(&intent, &prompt).await;
         // A store keeps what it has already once: to ask it first costs a new process more than to send it.
@@ -266,7 +261,7 @@ impl Driver {
             &prompt,
             items,
             &self.state.folded.world,
-            &TurnFacts::of(&turn).schema_native(intent.schema_native),
+            &TurnFacts::of(&turn).schema_native(intent.schema_native).thinking(intent.thinking),
             &intent.route,
             intent.transition,
             intent.tools_off,
@@ -551,8 +546,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Undone { key: sent, undone });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
         Ok(false)
     }
 
@@ -663,8 +657,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn tool_context(

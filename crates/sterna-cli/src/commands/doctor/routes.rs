@@ -75,7 +75,8 @@ pub(super) fn told(row: &RouteRow) -> (bool, String) {
         (None, true) => "; it has answered since".to_owned(),
         (None, false) => String::new(),
     };
-    let line = format!("{route}  {times} in the last 10 minutes, the last time as {class} {ago_s} s ago{state}");
+    let line =
+        format!("{route}  {times} in the last 10 minutes, the last time as {class} {ago_s} s ago{state}");
     (*answered && open_s.is_none(), line)
 }
 
