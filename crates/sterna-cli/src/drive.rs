@@ -24,6 +24,8 @@ use crate::signals::{Signal, Signals};
 
 /// How long the events of a turn that is over may take to reach us, before its result is shown without them.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
+/// How long a process stays for its driver to leave, after the result. Most need a millisecond.
+const REST: Duration = Duration::from_millis(250);
 const FRAME: Duration = Duration::from_millis(100);
 
 /// What a turn came to.
@@ -57,12 +59,24 @@ pub fn exit_code(result: &ResultEvent) -> u8 {
     }
 }
 
+/// Waits a moment for what a driver does after the result: it lets its lease go, and may leave a snapshot.
+pub async fn rest(runtime: &Runtime, session: &SessionId, ended: &Ended) {
+    if !ended.left {
+        // A driver that has more to do is left alone: the log has everything.
+        let _ = tokio::time::timeout(REST, runtime.rest(session)).await;
+    }
+}
+
 impl Follow<'_> {
     /// Shows everything up to the result, which is always shown.
     pub async fn until_end(self, out: &mut Output, signals: &mut Signals) -> Ended {
         let runtime = self.sterna.runtime();
         // The turn is told by its first record, which may be older than what is to be shown.
         let from = self.seen.min(self.input.saturating_sub(1));
+        let mut agents = Agents::default();
+        if self.person.is_some() {
+            agents.hear_those_at_work(runtime, self.session, from).await;
+        }
         let watch = Watch {
             observer: runtime.observe(self.session, from),
             runtime,
@@ -72,9 +86,15 @@ impl Follow<'_> {
             signalled: None,
             open: VecDeque::new(),
             calls: HashMap::new(),
-            agents: Agents::default(),
+            agents,
         };
-        watch.run(out, signals).await
+        let mut ended = watch.run(out, signals).await;
+        if let Some(failure) = out.lost(self.session) {
+            let _ = failure.report(&Print::from_env());
+            // An answer that nobody could be given is no success.
+            ended.code = if ended.code == 0 { failure.code } else { ended.code };
+        }
+        ended
     }
 }
 
@@ -111,6 +131,21 @@ impl Default for Agents {
 }
 
 impl Agents {
+    /// Listens to the agents that turns before the record `from` left at work.
+    async fn hear_those_at_work(&mut self, runtime: &Runtime, session: &SessionId, from: Seq) {
+        // A session that begins here has none.
+        if from < 2 {
+            return;
+        }
+        // Of a log that cannot be read the turn itself will tell.
+        let Ok(state) = State::load(&runtime.parts().log, session).await else { return };
+        for (child, known) in &state.folded.world.children {
+            if known.end.is_none() {
+                self.hear(runtime, child);
+            }
+        }
+    }
+
     /// Listens to an agent from its beginning, until nobody wants to know.
     fn hear(&mut self, runtime: &Runtime, child: &SessionId) {
         if !self.heard.insert(child.clone()) {
@@ -227,6 +262,8 @@ impl<'a> Watch<'a> {
         }
         if event.seq > self.follow.seen || event.kind.is_live() {
             out.event(&event);
+        } else {
+            out.earlier(&event);
         }
         if self.wants_cancel && self.turn.is_some() {
             self.wants_cancel = false;

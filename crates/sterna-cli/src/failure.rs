@@ -146,7 +146,7 @@ impl From<RuntimeError> for Failure {
                 Self::failed(message).hint("--force restores the first checkpoint after that step")
             }
             RuntimeError::FilesChanged(_) => Self::failed(message).with_way_out(None),
-            RuntimeError::Files(_) => Self::failed(message),
+            RuntimeError::Files(_) | RuntimeError::Forgotten { .. } => Self::failed(message),
             RuntimeError::NoTurn(_)
             | RuntimeError::NoRecord { .. }
             | RuntimeError::NoWait { .. }

@@ -108,7 +108,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             }
             commands::config::config(&cx, args).await
         }
-        Command::Doctor(args) => commands::doctor::doctor(&Context::lenient(None)?, args).await,
+        Command::Doctor(args) => commands::doctor::doctor(Context::lenient(None)?, args).await,
         Command::Completions(args) => commands::completions::completions(args),
     }
 }

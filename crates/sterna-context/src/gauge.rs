@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{Body, CompactStage, EffectResult, Intended, Record, Route};
 
 /// A fold of what requests weighed and what providers counted for them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gauge {
     /// The request whose count is due.
     sent: Option<(Route, u64)>,

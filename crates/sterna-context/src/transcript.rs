@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
     Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
@@ -15,8 +16,8 @@ use crate::files::{self, said};
 use crate::injection::injections;
 use crate::untrusted::marked;
 
-/// What was said, in the order in which a model sees it. Items are shared, never copied.
-#[derive(Debug, Clone, Default)]
+/// What was said, in the order in which a model sees it. Items are shared, never copied. Serialises as part of a snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Transcript {
     items: Vec<Entry>,
     /// Records so far, those of shared history too.
@@ -26,6 +27,7 @@ pub struct Transcript {
     /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, (Place, Vec<InputPart>)>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
+    #[serde(skip)]
     summaries: BTreeMap<Digest, Option<Arc<str>>>,
     /// What hooks have said since the last request, and in which record.
     notes: Vec<(Place, Arc<str>)>,
@@ -40,7 +42,7 @@ pub struct Transcript {
 }
 
 /// One item, and where it comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     pub item: Arc<Item>,
     /// The records it shows: for results one for each call, in call order; a lost one has the record of its call.
@@ -54,14 +56,14 @@ pub struct Entry {
 }
 
 /// Items that a rewind or a compaction left behind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Past {
     items: Vec<Entry>,
     untrusted: Vec<(usize, Arc<Untrusted>)>,
 }
 
 /// The answer whose calls are being run. What it holds is shared with the marks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct OpenStep {
     /// Key of the model call that asked.
     key: EffectKey,
@@ -73,7 +75,7 @@ struct OpenStep {
     untrusted: Vec<Arc<Untrusted>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Mark {
     after: Seq,
     items: usize,
@@ -172,6 +174,24 @@ impl Transcript {
         }
     }
 
+    /// Forgets what only a rewind to a record before the last one could ask for.
+    pub fn forget_past(&mut self) {
+        self.left = Vec::new();
+        // The last one says what stood at the last record.
+        self.marks.drain(..self.marks.len().saturating_sub(1));
+        self.marks.shrink_to_fit();
+        let shown: Vec<Digest> = self.items.iter().filter_map(summary_of).collect();
+        self.summaries.retain(|hash, _| shown.contains(hash));
+    }
+
+    /// What a fold of the log alone gives: a snapshot holds no summary that somebody brought.
+    #[must_use]
+    pub fn without_summaries(mut self) -> Self {
+        self.summaries.clear();
+        self.show_head();
+        self
+    }
+
     /// The items of a request that takes these inputs now. Nothing changes: the intent's record does that.
     pub fn with(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
         let mut items = Vec::with_capacity(self.items.len() + 1 + inputs.len());
@@ -211,8 +231,7 @@ impl Transcript {
 
     /// The blob of a summary that stands in the next request and that nobody has brought yet.
     pub fn summary_wanted(&self) -> Option<Digest> {
-        let head = self.items.first()?.head.as_ref()?;
-        head.summary.as_ref().map(|blob| blob.hash).filter(|hash| !self.summaries.contains_key(hash))
+        self.items.first().and_then(summary_of).filter(|hash| !self.summaries.contains_key(hash))
     }
 
     /// Brings the text of a summary. `None`: it is not kept any more, and the request says so.
@@ -465,6 +484,10 @@ impl OpenStep {
             hook: false,
         }
     }
+}
+
+fn summary_of(entry: &Entry) -> Option<Digest> {
+    entry.head.as_ref()?.summary.as_ref().map(|blob| blob.hash)
 }
 
 /// The entry with these of its records cut: results become short, and files become references.

@@ -33,6 +33,11 @@ impl HttpProvider {
         if endpoint.base_url.is_empty() {
             return Err(nowhere(&route.provider));
         }
+        // A server for one model, as `local` is, may need no name of it.
+        if route.model.is_empty() && route.provider != "local" {
+            let provider = &route.provider;
+            return Err(format!("`{provider}` names no model; write it as {provider}/MODEL"));
+        }
         match &endpoint.key {
             KeySource::Missing { hint } => Err(format!("no key for {}: {hint}", route.provider)),
             // Whether it is there is known when it is looked for.
@@ -45,7 +50,12 @@ impl HttpProvider {
             Some(why) => why.to_owned(),
             None => {
                 let known: Vec<&str> = self.endpoints.keys().map(String::as_str).collect();
-                format!("there is no provider `{}`; there are: {}", route.provider, known.join(", "))
+                let known = known.join(", ");
+                let written = match route.model.is_empty() {
+                    true => "; a model is written PROVIDER/MODEL",
+                    false => "",
+                };
+                format!("there is no provider `{}`; there are: {known}{written}", route.provider)
             }
         })
     }

@@ -57,6 +57,27 @@ impl HistoryCursor {
         Ok(Self { pieces })
     }
 
+    /// Goes on after record `seq` of one of the history's logs: everything before is passed over, unread. A log that is
+    /// none of them changes nothing.
+    pub fn skip_to(&mut self, session: &SessionId, seq: Seq) {
+        let Some(at) = self.pieces.iter().position(|piece| piece.session == *session) else { return };
+        self.pieces.drain(..at);
+        if let Some(piece) = self.pieces.front_mut() {
+            piece.next = seq.saturating_add(1);
+        }
+    }
+
+    /// After record `seq` of a session's own log. Reads nothing.
+    pub fn after(session: &SessionId, seq: Seq) -> Self {
+        let piece = Piece { session: session.clone(), next: seq.saturating_add(1), to: Seq::MAX };
+        Self { pieces: VecDeque::from([piece]) }
+    }
+
+    /// The logs of the history that were not read to their end, oldest first, with the last record of each that counts.
+    pub fn logs(&self) -> impl DoubleEndedIterator<Item = (&SessionId, Seq)> {
+        self.pieces.iter().map(|piece| (&piece.session, piece.to))
+    }
+
     /// The next records, at most `HISTORY_PAGE`; none at the end. A call that is dropped has not moved.
     ///
     /// At a damaged record the records before it come first, and then, with the next call, `LogError::Corrupt`.

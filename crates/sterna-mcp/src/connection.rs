@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use rmcp::model::{ClientRequest, PaginatedRequestParams, ProtocolVersion, ServerResult, Tool};
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError,
@@ -15,6 +16,7 @@ use rmcp::service::{
 use rmcp::transport::{AuthError, IntoTransport};
 use rmcp::{Peer, RoleClient};
 use sterna_model::{Digest, EffectKey};
+use sterna_shell::sandbox::Confinement;
 use sterna_shell::shim::Helper;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -44,6 +46,21 @@ pub struct Setup {
     pub roots: Vec<PathBuf>,
     /// Holds manifests and logins, below `mcp`.
     pub state: PathBuf,
+    /// What holds programs. `None`: nothing does.
+    pub confine: Option<Arc<dyn Confines>>,
+}
+
+/// Says what holds a server's program. It is asked at each start.
+pub trait Confines: Send + Sync {
+    /// `None`: nothing, because that was decided or nothing is to be had. An error says why it must not be started.
+    fn confinement<'a>(
+        &'a self,
+        server: &'a ServerConfig,
+        env: &'a BTreeMap<String, String>,
+    ) -> BoxFuture<'a, Result<Option<Confinement>, String>>;
+
+    /// Two that answer alike say the same here.
+    fn told(&self) -> String;
 }
 
 /// Where a server is in its life.
@@ -331,7 +348,7 @@ impl Inner {
         let served = match &self.config.transport {
             Transport::Stdio { .. } => {
                 let transport = launch::stdio(&self.config, &self.setup, &fate, over.clone());
-                let transport = transport.map_err(Failed::For)?;
+                let transport = transport.await.map_err(Failed::For)?;
                 self.serve(handler, transport, mode, &over, until, &fate).await
             }
             Transport::Http { .. } => {

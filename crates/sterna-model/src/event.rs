@@ -2,7 +2,7 @@
 //!
 //! The JSON form is a promise: `events.schema.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GrantScope,
@@ -384,7 +384,7 @@ pub struct ModelUsage {
     pub cost: Option<f64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Denial {
     pub call_id: String,
     pub tool: String,

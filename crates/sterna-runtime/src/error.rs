@@ -32,6 +32,9 @@ pub enum RuntimeError {
     InDoubt { session: SessionId, tool: String },
     #[error("session `{session}` has records 1 to {head}, not {seq}")]
     NoRecord { session: SessionId, seq: u64, head: u64 },
+    /// A snapshot does not hold what the rewind goes back to. The whole log does.
+    #[error("a rewind to record {to} goes behind record {from}, from which on the state was kept")]
+    Forgotten { to: u64, from: u64 },
     /// Something may have been written since, and what was there before was not kept.
     #[error("the files of record {seq} were not kept: {why}")]
     NotKept { seq: u64, why: String },

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::hub::{Hub, Read};
 use crate::shared::Shared;
+use crate::snapshot;
 
 /// A reader of one session's events. Slow readers cost nobody anything: they find a gap.
 pub struct Observer {
@@ -29,7 +30,7 @@ pub struct Observer {
     /// The log as far as it was read, and its fold.
     reader: Option<HistoryCursor>,
     /// A page on its way: a caller that looks away comes back to it.
-    reading: Option<BoxFuture<'static, (Option<HistoryCursor>, Result<Page, LogError>)>>,
+    reading: Option<BoxFuture<'static, Turned>>,
     folded: Folded,
     /// The log must be read before the ring.
     behind: bool,
@@ -132,13 +133,16 @@ impl Observer {
         let reading = match &mut self.reading {
             Some(reading) => reading,
             None => {
-                let page = next_page(self.log.clone(), self.session.clone(), self.reader.take());
-                self.reading.insert(page.boxed())
+                let (log, session, reader) = (self.log.clone(), self.session.clone(), self.reader.take());
+                self.reading.insert(next_page(log, session, reader, self.seen).boxed())
             }
         };
-        let (reader, page) = reading.await;
+        let (reader, page, folded) = reading.await;
         self.reading = None;
         self.reader = reader;
+        if let Some(folded) = folded {
+            self.folded = folded;
+        }
         let page = match page {
             Ok(page) => page,
             // Asked before the session exists: it begins with the ring.
@@ -163,19 +167,24 @@ impl Observer {
 
 /// Records, each with the log it lies in.
 type Page = Vec<(SessionId, Sealed)>;
+/// A page, with the reader behind it; and the fold that it goes on from, where reading began with a snapshot.
+type Turned = (Option<HistoryCursor>, Result<Page, LogError>, Option<Folded>);
 
-async fn next_page(
-    log: SharedLog,
-    session: SessionId,
-    reader: Option<HistoryCursor>,
-) -> (Option<HistoryCursor>, Result<Page, LogError>) {
+async fn next_page(log: SharedLog, session: SessionId, reader: Option<HistoryCursor>, seen: Seq) -> Turned {
+    let mut kept = None;
     let mut reader = match reader {
         Some(reader) => reader,
-        None => match HistoryCursor::open(&*log, &session).await {
-            Ok(reader) => reader,
-            Err(error) => return (None, Err(error)),
+        None => match snapshot::shown(&log, &session, seen).await {
+            Some((folded, reader)) => {
+                kept = Some(folded);
+                reader
+            }
+            None => match HistoryCursor::open(&*log, &session).await {
+                Ok(reader) => reader,
+                Err(error) => return (None, Err(error), None),
+            },
         },
     };
     let page = reader.next_page(&*log).await;
-    (Some(reader), page)
+    (Some(reader), page, kept)
 }

@@ -6,7 +6,7 @@ mod results;
 mod untaken;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::driver::{Configs, Msg, Opening, Start};
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
-use crate::{Observer, Parts, RuntimeError, TurnConfig, files};
+use crate::{Observer, Parts, RuntimeError, TurnConfig, files, snapshot};
 
 /// One process's runtime. Cheap to clone.
 #[derive(Clone)]
@@ -69,6 +69,7 @@ pub(crate) struct Inner {
     /// Turns of children in the background whose end is awaited here.
     pub background: Mutex<HashSet<(SessionId, Seq)>>,
     draining: AtomicBool,
+    pub snapshot_every: AtomicU64,
     pub breakers: Arc<Breakers>,
     pub budgets: Budgets,
 }
@@ -83,6 +84,7 @@ impl Runtime {
             rules: Mutex::default(),
             background: Mutex::default(),
             draining: AtomicBool::new(false),
+            snapshot_every: AtomicU64::new(snapshot::EVERY),
             breakers: Arc::default(),
             budgets: Budgets::default(),
         }))
@@ -90,6 +92,25 @@ impl Runtime {
 
     pub fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    /// Waits until nobody drives the session here: what a driver does after its turn's result is done.
+    pub async fn rest(&self, session: &SessionId) {
+        let shared = self.0.shared(session);
+        let mut changed = shared.changes();
+        loop {
+            changed.borrow_and_update();
+            if !shared.is_driven() {
+                return;
+            }
+            // The sender lives as long as `shared`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// From now on a turn's end leaves a snapshot after so many records, where it is 256 otherwise. `u64::MAX`: never.
+    pub fn snapshot_every(&self, records: u64) {
+        self.0.snapshot_every.store(records, Ordering::Relaxed);
     }
 
     /// Routes to which nothing is sent now, because they failed too often. All sessions of the process share them.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sterna_context::{Gauge, Transcript};
 use sterna_log::fold::Folded;
-use sterna_log::{LogError, Sealed, SharedLog, read_history};
+use sterna_log::{HistoryCursor, LogError, Sealed, SharedLog, read_history};
 use sterna_model::{
     Body, Digest, EffectKind, EffectResult, Given, Intended, Mode, ModelIntent, Part, Record, Seq, SessionId,
     Span, StepNo, SubmittedPlan, TurnNo, TurnStarted, WaitId, WaitOn,
@@ -14,9 +15,10 @@ use sterna_turn::TurnMachine;
 
 use crate::RuntimeError;
 use crate::hooks::HookFold;
+use crate::snapshot;
 
-/// Machine, transcript and folds of a session, at the same record.
-#[derive(Clone, Default)]
+/// Machine, transcript and folds of a session, at the same record. Serialises as a snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     pub machine: TurnMachine,
     pub transcript: Transcript,
@@ -53,12 +55,21 @@ pub struct State {
     pub lineage: Vec<Span>,
     /// The last record of the session's own log.
     pub head: Seq,
+    /// What only a rewind to a record before this one could ask for was forgotten: a snapshot was made here.
+    pub(crate) horizon: Seq,
     /// About how many bytes it holds.
+    #[serde(skip)]
     pub weight: usize,
+    /// How many of them came since the horizon.
+    #[serde(skip)]
+    pub(crate) fresh: usize,
+    /// Bytes of the last snapshot.
+    #[serde(skip)]
+    pub(crate) snapped: usize,
 }
 
 /// A plan that a person was asked about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Submitted {
     pub wait: WaitId,
     pub plan: SubmittedPlan,
@@ -66,20 +77,36 @@ pub(crate) struct Submitted {
 }
 
 impl State {
-    /// Folds a session's whole log, and the history that it shares.
+    /// Folds a session's log, and the history that it shares: from the last snapshot on where there is one that fits,
+    /// else all of it.
     pub async fn load(log: &SharedLog, session: &SessionId) -> Result<Self, RuntimeError> {
-        let mut state = Self::default();
-        let mut failed = None;
-        let read = for_each_record(log, session, |owner, sealed| {
-            if failed.is_none() {
-                failed = state.apply_of(owner == session, owner, &sealed.record).err();
+        let (state, cursor) = snapshot::begin(log, session).await?;
+        match state.fold_rest(log, session, cursor).await {
+            Err(RuntimeError::Forgotten { .. }) => Self::load_whole(log, session).await,
+            other => other,
+        }
+    }
+
+    /// Folds a session's whole log, and the history that it shares.
+    pub async fn load_whole(log: &SharedLog, session: &SessionId) -> Result<Self, RuntimeError> {
+        let cursor = HistoryCursor::open(&**log, session).await?;
+        Self::default().fold_rest(log, session, cursor).await
+    }
+
+    async fn fold_rest(
+        mut self,
+        log: &SharedLog,
+        session: &SessionId,
+        mut cursor: HistoryCursor,
+    ) -> Result<Self, RuntimeError> {
+        loop {
+            let page = cursor.next_page(&**log).await?;
+            if page.is_empty() {
+                return Ok(self);
             }
-            Ok(())
-        });
-        read.await?;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(state),
+            for (owner, sealed) in page {
+                self.apply_of(owner == *session, &owner, &sealed.record)?;
+            }
         }
     }
 
@@ -90,6 +117,12 @@ impl State {
             let (session, seq, paths) = (session.id.clone(), record.seq, paths.clone());
             return Err(RuntimeError::ReplayMismatch { session, seq, paths });
         }
+        if let Body::Rewound(rewound) = &record.body
+            && rewound.conversation
+            && rewound.to < self.horizon
+        {
+            return Err(RuntimeError::Forgotten { to: rewound.to, from: self.horizon });
+        }
         if let Err(wrong) = self.machine.apply(record) {
             let session = self.machine.session().map(|s| s.id.clone());
             let session = session.or_else(|| SessionId::new("unknown").ok());
@@ -99,7 +132,8 @@ impl State {
             });
         }
         self.transcript.apply(record);
-        self.weight += weight_of(&record.body);
+        let weight = weight_of(&record.body);
+        (self.weight, self.fresh) = (self.weight + weight, self.fresh + weight);
         self.folded.apply(record);
         self.gauge.apply(record);
         self.hooks.apply(record);
@@ -166,6 +200,7 @@ impl State {
             // A fork counts its records anew.
             Body::SessionOpened(opened) => {
                 self.had_mode(opened.mode);
+                self.horizon = 0;
                 self.cuts.clear();
                 self.forget_given();
             }
@@ -177,6 +212,20 @@ impl State {
         }
         self.head = record.seq;
         Ok(())
+    }
+
+    /// Forgets what only a rewind to a record before the head could ask for. Whoever meets such a rewind later folds
+    /// the whole log (`RuntimeError::Forgotten`).
+    pub fn forget_past(&mut self) {
+        self.transcript.forget_past();
+        self.folded.world.forget_past();
+        (self.horizon, self.fresh) = (self.head, 0);
+    }
+
+    /// The state of a log whose records a fork shares, up to here.
+    pub(crate) fn share(&mut self, owner: &SessionId) {
+        self.lineage.extend(self.spans(Some(owner), self.head));
+        self.head = 0;
     }
 
     fn had_mode(&mut self, mode: Mode) {

@@ -332,6 +332,45 @@ async fn a_child_is_denied_what_its_maker_is_denied() {
     assert_eq!(*touched.lock().unwrap(), 0);
 }
 
+/// Tools that are shown by name only are given like others: what an agent is not given it neither sees nor calls.
+#[tokio::test]
+async fn a_child_has_of_the_deferred_tools_what_it_is_given() {
+    for (given, calls, asked) in [
+        (json!(["look"]), "far", "tool not available: far"),
+        (json!(["look", "far"]), "far", "far away"),
+        (json!(["far"]), "look", "tool not available: look"),
+        (json!([]), "far", "far away"),
+        (json!(["gone"]), "far", "none of these tools is available"),
+    ] {
+        let reached = tool("far", EffectClass::Pure, |_, _| {
+            async { Ok(ToolReturn::Done(ToolDone::text("far away"))) }.boxed()
+        });
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": "go there", "tools": given}))])),
+                ("go there", Thought::Call(vec![(calls, json!({}))])),
+                (asked, Thought::Say("so it is")),
+                ("finished: so it is", Thought::Say("well")),
+            ],
+            vec![reached, echo("look", EffectClass::Pure), echo("call_tool", EffectClass::Pure)],
+        );
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.tools = ["agent", "look", "call_tool"].map(str::to_owned).into();
+        submit.config.deferred = vec!["far".into()];
+        let result = home.world.run(submit).await;
+        let said = if asked.starts_with("none") { "so it is" } else { "well" };
+        assert_eq!(result.message.as_deref(), Some(said), "{given}");
+        let asked = home.minds.asked.lock().unwrap().clone();
+        let of_child = asked.iter().find(|body| body.contains("You are a tester."));
+        let named = given.as_array().unwrap().is_empty() || given.to_string().contains("far");
+        assert_eq!(
+            of_child.is_none_or(|body| body.contains(r"\n- far")),
+            of_child.is_none() || named,
+            "{given}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
@@ -566,6 +605,78 @@ async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() 
     let result = home.world.run(home.world.submit("s", "begin now")).await;
     assert_eq!(result.message.as_deref(), Some("then not"));
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
+}
+
+/// Its end would be told twice: to the call that waits, and as an input. It is told and paid once.
+#[tokio::test]
+async fn a_child_in_the_background_that_is_waited_for_is_paid_once() {
+    let wait = || Thought::Call(vec![("agent", json!({"op": "wait"}))]);
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", wait()),
+            ("long work", Thought::Later("the result")),
+            ("finished: the result", Thought::Say("there it is")),
+            ("say it again", wait()),
+        ],
+        vec![],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    until("the call waits", async || home.world.bodies("s").await.contains(&"wait_opened".to_owned())).await;
+    home.minds.go.notify_one();
+    let result = home.world.result(&accepted).await;
+    // Three calls of its own, one of the child.
+    let calls = |result: &ResultEvent| result.usage.iter().map(|used| used.calls).sum::<u64>();
+    assert_eq!((result.message.as_deref(), calls(&result)), (Some("there it is"), 4));
+    assert_eq!(result.cost, Some(4_000.0 / 1e9));
+    // What is asked for again costs nothing again.
+    let again = home.world.run(home.world.submit("s", "say it again")).await;
+    assert_eq!((again.message.as_deref(), calls(&again)), (Some("there it is"), 2));
+    let bodies = home.world.bodies("s").await;
+    assert_eq!(bodies.iter().filter(|body| *body == "input_accepted").count(), 2, "{bodies:?}");
+    let records = home.world.records("s").await;
+    let costs = records.iter().filter_map(|record| match &record.body {
+        Body::TurnCommitted(committed) => committed.cost,
+        _ => None,
+    });
+    assert_eq!(costs.collect::<Vec<_>>(), [4_000, 2_000]);
+}
+
+/// After a restart the child is the first that spends: what its maker has spent still counts.
+#[tokio::test]
+async fn a_tree_stays_within_its_cap_after_a_restart() {
+    let rules = || {
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("finished: I did it", Thought::Say("good")),
+            ("budget_cost: ", Thought::Say("good")),
+        ]
+    };
+    let danger = || vec![asking_tool("danger", "it is done")];
+    // Two calls of 1,000 are made before the restart; a token of the third costs 100.
+    for (cap, fits) in [(2_050, false), (10_000, true)] {
+        let home = family(rules(), danger());
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.on_ask = OnAsk::Park;
+        submit.config.limits.tree_max_cost = Some(cap);
+        submit.config.max_output = Some(10);
+        let accepted = home.world.runtime.submit(submit).await.unwrap();
+        assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+        let child = children(&home.world).await["ask first"].clone();
+        let env = TestEnv { name: "two".into(), ..home.world.env.clone() };
+        env.dead.lock().unwrap().push("one".into());
+        let next = over(home.world.log.clone(), env, Minds::new(rules()), danger());
+        let wait = format!("{child}/1/1/tool/0");
+        let resolve =
+            Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+        next.world.runtime.resolve(resolve).await.unwrap();
+        next.world.runtime.resume(&accepted.session, next.world.config());
+        next.world.result(&accepted).await;
+        let stopped = next.world.bodies(child.as_str()).await.contains(&"limit_reached".to_owned());
+        assert_eq!(stopped, !fits, "{cap}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! tokio, files, sockets or a session's log.
 
 mod cancel;
+mod image;
 mod memory;
 mod reader;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
 use futures::future::BoxFuture;
+pub use image::Image;
 pub use memory::{
     Memory, MemoryAccess, MemoryError, MemoryPlace, NewNote, PastEntry, PastHit, Remembered, SharedMemory,
 };

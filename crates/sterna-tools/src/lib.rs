@@ -15,7 +15,6 @@ mod edit_match;
 mod file;
 mod glob;
 mod grep;
-mod image;
 mod job_kill;
 mod job_output;
 mod jobs;

@@ -326,7 +326,9 @@ impl Builder {
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
-            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs);
+            let wish = self.sandbox.or(settings.sandbox).unwrap_or_default();
+            let hold = crate::mcp::Hold::new(sandboxes.clone(), wish, &settings, &self.rules)?;
+            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs, hold);
             more.extend(crate::mcp::tools(self.mcp, &setup, &self.notice).await);
         }
         let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{Style, one_line};
 use crate::spools;
+use crate::trust::{self, Wish};
 use sandbox::Sandbox;
 
 #[derive(Debug, Args)]
@@ -146,12 +147,17 @@ struct Interrupted {
 }
 
 /// Give it a lenient context: a broken configuration is one of its findings.
-pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure> {
+pub async fn doctor(mut cx: Context, args: DoctorArgs) -> Result<ExitCode, Failure> {
     if args.clean {
-        return super::ps::clean(cx, false).await;
+        return super::ps::clean(&cx, false).await;
     }
-    let ((store, interrupted, routes), local_servers, sandbox) =
-        futures::join!(look_at_store(cx), look_for_servers(cx), Sandbox::look(cx));
+    let (store, interrupted, routes) = look_at_store(&cx).await;
+    // Trust is in the store: of one that cannot be read nothing is known.
+    if cx.broken.is_none() && store.error.is_none() {
+        cx.broken = trust::join(&mut cx, Wish { once: false, ask: false }).await.err();
+    }
+    let cx = &cx;
+    let (local_servers, sandbox) = futures::join!(look_for_servers(cx), Sandbox::look(cx));
     let mut report = Report {
         ok: true,
         problems: Vec::new(),

@@ -11,16 +11,17 @@ use sterna_runtime::State;
 use super::run::beginning;
 use crate::args::ResumeArgs;
 use crate::context::Context;
-use crate::drive::Follow;
+use crate::drive::{Follow, rest};
 use crate::failure::Failure;
 use crate::person::{Line, Person};
 use crate::print::one_line;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::trust::{self, Wish};
 
 pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context_here(&args.turn, false).await?;
+    let mut cx = setup::context(&args.turn)?;
     let named = args.id.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;
@@ -37,6 +38,7 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     if args.turn.cd.is_none() {
         cx = of_session(&cx, &state)?;
     }
+    trust::join(&mut cx, Wish { once: args.turn.trust, ask: false }).await?;
     let mut turn = args.turn;
     if work.in_flight.is_some() && turn.model.take().is_some() {
         cx.print.warning("the turn in flight keeps the model that it started with");
@@ -52,7 +54,9 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     let seen = if args.json { beginning(work.input) } else { state.head };
     let mut out = Output::of(&cx, args.json);
     let follow = Follow { sterna: &sterna, session: &id, input: work.input, seen, person: person.as_ref() };
-    Ok(ExitCode::from(follow.until_end(&mut out, &mut signals).await.code))
+    let ended = follow.until_end(&mut out, &mut signals).await;
+    rest(sterna.runtime(), &id, &ended).await;
+    Ok(ExitCode::from(ended.code))
 }
 
 /// What there is to drive.
@@ -80,7 +84,7 @@ impl Work {
     }
 }
 
-/// The surroundings of the session's own folder.
+/// The surroundings of the session's own folder. Whether its files count is still to be asked: `trust::join`.
 pub fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
     let opened = state.machine.session().map(|session| session.cwd.as_str());
     let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else {

@@ -10,7 +10,7 @@ use sterna_runtime::{Accepted, Runtime, RuntimeError, Submit, TurnConfig};
 
 use crate::args::{PickArgs, RunArgs};
 use crate::context::Context;
-use crate::drive::Follow;
+use crate::drive::{Follow, rest};
 use crate::failure::Failure;
 use crate::person::Person;
 use crate::point::Point;
@@ -66,7 +66,9 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut out = Output::of(&cx, args.json);
     let (session, input) = (&accepted.session, accepted.input);
     let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
-    let mut code = follow.until_end(&mut out, &mut signals).await.code;
+    let ended = follow.until_end(&mut out, &mut signals).await;
+    rest(sterna.runtime(), session, &ended).await;
+    let mut code = ended.code;
     if !cx.ephemeral {
         if args.wait_background {
             code = wait_for_jobs(&cx, session, &mut signals).await.unwrap_or(code);

@@ -13,6 +13,7 @@ use crate::point::Point;
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::money;
 use crate::table::table;
+use crate::trust::{self, Wish};
 use crate::{commands::resume, context::Context, setup};
 
 #[derive(Debug, Args)]
@@ -68,6 +69,7 @@ pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
         return Err(sterna_log::LogError::NotFound(point.session).into());
     };
     let mut cx = resume::of_session(&here, &state)?;
+    trust::join(&mut cx, Wish { once: turn.trust, ask: false }).await?;
     // Nothing of the new run is kept, and no command outlives it.
     cx.ephemeral = true;
     let recorded = state.turn.as_ref().map(|turn| turn.route.clone()).or(state.machine.route().cloned());

@@ -1,5 +1,6 @@
 //! The event stream: a projection of records. The same live and when a session is shown again.
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
     EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
@@ -8,10 +9,10 @@ use sterna_model::{
     placeholders,
 };
 
-use super::Folded;
+use super::{Folded, Source};
 
 /// What the projection remembers between records.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StepState {
     root: String,
     calls: Vec<ToolCall>,
@@ -567,9 +568,9 @@ fn todo(folded: &Folded) -> EventKind {
     EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
 }
 
-/// The ledger row of the last record. Attempts that used nothing up have none to show.
+/// The ledger row of the last record. Attempts that used nothing up have none to show, and children show their own.
 fn usage(folded: &Folded) -> Option<EventKind> {
-    let row = folded.ledger.last()?;
+    let row = folded.ledger.last().first().filter(|row| row.source != Source::Child)?;
     if row.billed.usage.total() == 0 && !row.billed.estimated {
         return None;
     }

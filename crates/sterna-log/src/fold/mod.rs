@@ -12,11 +12,12 @@ pub use ledger::{Ledger, LedgerRow, Source, Sum};
 pub use notes::{Note, Notes, name_key};
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{Event, Record, ResultEvent, SessionId, TurnCommitted, TurnNo, TurnOutcome};
 pub use world::World;
 
 /// Everything that surfaces show of a session. Apply records in order; ask for the events of the last one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Folded {
     pub session: Option<SessionId>,
     pub world: World,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, Checked, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope,
     MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus,
@@ -9,7 +10,7 @@ use sterna_model::{
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct World {
     /// Version of each file as last read or written in this session, by absolute path.
     pub files: BTreeMap<String, Digest>,
@@ -41,7 +42,7 @@ pub struct World {
 }
 
 /// A child session, as its maker's log knows it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Child {
     /// What it was told last.
     pub last: ChildRef,
@@ -51,9 +52,11 @@ pub struct Child {
     pub tokens: u64,
     /// `None` when the price of a call is not known.
     pub cost: Option<NanoUsd>,
+    /// The inputs whose turns' ends are in these sums. An end may be told twice: to who waits for it, and as an input.
+    counted: BTreeSet<Seq>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Before {
     File(String, Option<Digest>),
     Todo(String, Option<TodoItem>),
@@ -118,7 +121,11 @@ impl World {
             },
             Body::WaitOpened(opened) => {
                 if let WaitOn::Child(turn) = &opened.on {
-                    self.child(&ChildRef { turn: turn.clone(), background: false });
+                    // One in the background that is waited for may outlast the wait.
+                    let held = self.children.get(&turn.session).map(|child| &child.last);
+                    let background =
+                        held.is_some_and(|last| last.background && last.turn.input == turn.input);
+                    self.child(&ChildRef { turn: turn.clone(), background });
                 }
             }
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.child_ended(end),
@@ -156,6 +163,11 @@ impl World {
         }
     }
 
+    /// Forgets what only a rewind to a record before the last one could ask for.
+    pub fn forget_past(&mut self) {
+        self.before = Vec::new();
+    }
+
     /// Whether the last answer asked for calls.
     pub fn last_answer_called(&self) -> bool {
         !self.calls.is_empty()
@@ -184,7 +196,8 @@ impl World {
 
     fn child(&mut self, child: &ChildRef) {
         // What was told again, with nothing new, keeps its end.
-        let fresh = Child { last: child.clone(), end: None, tokens: 0, cost: Some(0) };
+        let fresh =
+            Child { last: child.clone(), end: None, tokens: 0, cost: Some(0), counted: BTreeSet::new() };
         let held = self.children.entry(child.turn.session.clone()).or_insert(fresh);
         held.end = held.end.take().filter(|end| end.input == child.turn.input);
         held.last = child.clone();
@@ -193,6 +206,9 @@ impl World {
     fn child_ended(&mut self, end: &ChildEnd) {
         self.turn_changed.extend(end.changed_files.iter().cloned());
         let Some(child) = self.children.get_mut(&end.session) else { return };
+        if !child.counted.insert(end.input) {
+            return;
+        }
         for spent in &end.spent {
             child.tokens = child.tokens.saturating_add(spent.usage.total());
             child.cost = child.cost.zip(spent.cost).map(|(sum, cost)| sum.saturating_add(cost));

@@ -1,7 +1,7 @@
 //! What the driver has to do with child sessions: carries out what calls want of them, and watches those that calls
 //! wait for. A wait for a child is answered from the child's log, so it outlives every process.
 
-use sterna_model::{Body, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
+use sterna_model::{Body, ChildTurn, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
 use sterna_tool::{Cancel, ChildOp};
 use sterna_turn::CallState;
 
@@ -60,16 +60,7 @@ impl Driver {
         if self.draining {
             return;
         }
-        for child in self.state.folded.world.children.values() {
-            if child.last.background && child.end.is_none() {
-                let config = self
-                    .state
-                    .turn
-                    .as_ref()
-                    .map_or_else(|| self.config.clone(), |turn| self.config.with(turn.given.clone()));
-                self.rt.await_in_background(&self.shared, &child.last.turn, &config);
-            }
-        }
+        self.watch_background();
         let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return };
         let waits: Vec<_> = turn
             .children()
@@ -85,6 +76,23 @@ impl Driver {
                 let _ = tx.send(Msg::ChildTurn { wait: of, seen });
             });
             self.watched.insert(wait, Watched::Live(task.abort_handle()));
+        }
+    }
+
+    /// Those in the background are seen to once in a turn: one that waits for a person then waits on.
+    fn watch_background(&mut self) {
+        let children = self.state.folded.world.children.values();
+        let at_work = children.filter(|child| child.last.background && child.end.is_none());
+        let turns: Vec<ChildTurn> = at_work.map(|child| child.last.turn.clone()).collect();
+        for turn in turns {
+            if !self.seen_to.insert((turn.session.clone(), turn.input)) {
+                continue;
+            }
+            let config = match &self.state.turn {
+                Some(turn) => self.config.with(turn.given.clone()),
+                None => self.config.clone(),
+            };
+            self.rt.await_in_background(&self.shared, &turn, &config);
         }
     }
 

@@ -81,7 +81,8 @@ impl Driver {
         match (&wanted.intent, &wanted.summary) {
             (Some(intent), _) if ending => {
                 let lost = !self.own.contains(&wanted.key);
-                let billed = if lost { estimate(intent.model.bytes, 0) } else { Billed::default() };
+                let mut billed = if lost { estimate(intent.model.bytes, 0) } else { Billed::default() };
+                self.price_on(&intent.model.route, &mut billed);
                 self.no_summary(&wanted.key, wanted.attempt, "the turn was stopped", billed)?;
                 Ok(true)
             }

@@ -1,11 +1,14 @@
 //! Following: another process drives the session, and we show what it writes.
 
+use std::sync::atomic::Ordering;
+
 use sterna_log::{Append, Expect, LogError};
 use sterna_model::{Record, Seq};
 use sterna_turn::Next;
 
 use super::{Driver, End, Msg};
 use crate::RuntimeError;
+use crate::snapshot;
 use crate::state::for_each_record;
 
 /// Milliseconds between two looks at the log.
@@ -74,7 +77,16 @@ impl Driver {
                 break;
             }
             for sealed in page {
-                self.fold_durable(&sealed.record)?;
+                match self.fold_durable(&sealed.record) {
+                    // Somebody went back behind what is kept here.
+                    Err(RuntimeError::Forgotten { .. }) => {
+                        let before = self.shown;
+                        self.load().await?;
+                        self.show_from_log(before).await?;
+                        break;
+                    }
+                    other => other?,
+                }
             }
         }
         self.publish();
@@ -86,6 +98,14 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Keeps the fold of a log that has grown enough, so that a later process need not read it again.
+    pub(super) async fn keep_snapshot(&mut self) {
+        let ours = self.fence.is_some() && self.staged.is_empty();
+        if ours && self.state.is_snapshot_due(self.rt.snapshot_every.load(Ordering::Relaxed)) {
+            snapshot::keep(&self.rt.parts.log, &self.id, &mut self.state).await;
+        }
     }
 
     /// Folds a record that is in the log already.

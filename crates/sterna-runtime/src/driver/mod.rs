@@ -206,6 +206,8 @@ pub(crate) struct Driver {
     held: Vec<(EffectKey, u32)>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
+    /// Turns of children in the background that were seen to in this turn.
+    seen_to: HashSet<(SessionId, Seq)>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -268,6 +270,7 @@ impl Driver {
             own: HashSet::new(),
             held: Vec::new(),
             watched: HashMap::new(),
+            seen_to: HashSet::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -407,6 +410,9 @@ impl Driver {
                     if self.decided_again {
                         continue;
                     }
+                    if matches!(end, End::Parked) {
+                        self.keep_snapshot().await;
+                    }
                     return Ok(end);
                 }
                 Flow::Wait => {
@@ -515,6 +521,7 @@ impl Driver {
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
+        self.seen_to.clear();
         // The record is what was promised when the input was accepted, whatever is known here.
         let mut given = recorded.map_or_else(|| self.config.given.clone(), |given| Given::clone(&given));
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
@@ -551,6 +558,7 @@ impl Driver {
             if let Some(deadline) = self.deadline.take() {
                 deadline.abort();
             }
+            self.keep_snapshot().await;
         }
         Ok(())
     }
@@ -674,6 +682,7 @@ impl Driver {
         self.stop_effects();
         self.forget_staged();
         self.watched.clear();
+        self.seen_to.clear();
         self.own.clear();
         // Whoever leads now asks for the same call, and that is what is held then.
         self.held.clear();

@@ -1,15 +1,17 @@
 //! What the log says of hooks: which occurrences of the last turn have their answer, and what there is to tell of.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
     WaitOn,
 };
 
 /// A fold of the log: the same live, on resume and in replay.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HookFold {
     ran: BTreeMap<String, Arc<HookSays>>,
     /// The last turn is the first one since the session was opened.
@@ -22,14 +24,14 @@ pub struct HookFold {
     /// Attempts of model calls that failed in the last turn.
     pub failures: Vec<Failure>,
     /// Waits of the last turn, and what kind they are.
-    pub waits: Vec<(WaitId, &'static str)>,
+    pub waits: Vec<(WaitId, Cow<'static, str>)>,
     /// Switches of the mode within the last turn: their record, the mode, and who switched.
     pub modes: Vec<(Seq, Mode, String)>,
     /// The last step before which the workspace was kept.
     pub kept: Option<(TurnNo, StepNo)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
     pub step: StepNo,
     pub attempt: u32,
@@ -76,7 +78,7 @@ impl HookFold {
                     // Nobody is asked.
                     WaitOn::Child(_) => None,
                 };
-                self.waits.extend(kind.map(|kind| (opened.wait.clone(), kind)));
+                self.waits.extend(kind.map(|kind| (opened.wait.clone(), Cow::Borrowed(kind))));
             }
             Body::ModeChanged { mode, by } if record.turn.is_some() => {
                 self.modes.push((record.seq, *mode, by.clone()));

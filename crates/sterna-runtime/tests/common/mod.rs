@@ -303,7 +303,10 @@ impl World {
             levels: None,
             memory: None,
         };
-        Self { log, env, model, runtime: Runtime::new(parts), tools }
+        let runtime = Runtime::new(parts);
+        // Whatever is tested is tested with snapshots, as often as they may come.
+        runtime.snapshot_every(1);
+        Self { log, env, model, runtime, tools }
     }
 
     /// Another process on the same log, after the first one died.

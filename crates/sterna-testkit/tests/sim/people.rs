@@ -85,6 +85,7 @@ impl People {
         };
         self.world.tell(|| format!("{} lives", life.name));
         let worker = Worker { life, runtime: Runtime::new(parts) };
+        worker.runtime.snapshot_every(1 + slot as u64);
         self.slots.lock().unwrap()[slot] = Some(worker.clone());
         worker
     }

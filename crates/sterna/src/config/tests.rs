@@ -506,7 +506,11 @@ fn a_trusted_project_adds_its_word() {
     assert_eq!(rules, wanted);
     let not_used = |line: u32, key: &str| {
         let place = at(&project_file, line);
-        format!("{place}: `{key}` is not used: a project may not set it; it is for your own configuration")
+        let why = match key {
+            "mode" => "a project may not set it to `bypass`; that is for your own configuration",
+            _ => "a project may not set it; it is for your own configuration",
+        };
+        format!("{place}: `{key}` is not used: {why}")
     };
     let wanted = [
         not_used(3, "mode"),

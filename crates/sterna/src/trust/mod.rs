@@ -214,4 +214,4 @@ struct Given {
 }
 
 /// What a trust grants.
-const CAPABILITY: &str = "trust";
+pub const CAPABILITY: &str = "trust";

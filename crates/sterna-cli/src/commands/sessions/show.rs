@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, SessionId, ToolStatu
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, money, not_kept, seconds};
+use crate::render::{brief, counted, money, not_kept, seconds};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -146,7 +146,7 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::ChildEnded { child, stop, steps, .. } => {
             let how = stop.map_or("finished", |stop| stop.word());
-            dim(format!("← {child} {how}, {steps} steps"))
+            dim(format!("← {child} {how}, {}", counted(u64::from(*steps), "step")))
         }
         EventKind::ContextCompacting { .. } => String::new(),
         EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
@@ -192,8 +192,10 @@ fn told(print: &Print, event: &Event) -> String {
             format!(
                 "{detail}{}",
                 dim(format!(
-                    "turn {} {}{stop} · {} steps · {cost}",
-                    result.turn, result.outcome, result.steps
+                    "turn {} {}{stop} · {} · {cost}",
+                    result.turn,
+                    result.outcome,
+                    counted(result.steps.into(), "step")
                 ))
             )
         }
