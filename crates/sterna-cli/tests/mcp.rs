@@ -42,7 +42,9 @@ fn a_server_is_added_tested_shown_and_removed() {
     assert_eq!((done.code, done.out.as_str()), (0, ""));
     let script = server_script();
     let added = world.sterna(&["mcp", "add", "t", "--env", "A=b", "--", "python3", &script]);
-    assert_eq!(added.code, 0, "{}", added.err);
+    assert!(added.code == 0 && added.err.starts_with("added to "), "{}", added.err);
+    let again = world.sterna(&["mcp", "add", "t", "--env", "A=b", "--", "python3", &script]);
+    assert!(again.code == 0 && again.err.starts_with("replaced in "), "{}", again.err);
     let file: Value =
         serde_json::from_str(&std::fs::read_to_string(world.home().join("mcp.json")).unwrap()).unwrap();
     assert_eq!(
@@ -187,7 +189,7 @@ fn servers_that_cannot_be_used_stop_nothing() {
     .unwrap();
     let done = world.run(&["x"]);
     assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("hi")), "{}", done.err);
-    for said in ["no-such-program", "odd", "are not used"] {
+    for said in ["no-such-program", "odd", "is not used"] {
         assert!(done.err.contains(said), "{said}: {}", done.err);
     }
     assert!(!world.work().join("pwned").exists());

@@ -13,6 +13,7 @@ use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError,
     serve_client_with_lifecycle_and_ct,
 };
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 use rmcp::transport::{AuthError, IntoTransport};
 use rmcp::{Peer, RoleClient};
 use sterna_model::{Digest, EffectKey};
@@ -399,6 +400,14 @@ impl Inner {
                 McpError::Closed { why, .. } => start_error(&self.config, why),
                 other => other,
             },
+            ClientInitializeError::TransportError { error, .. } => {
+                // It hides what the client says of its own failure.
+                let why = match error.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+                    Some(StreamableHttpError::Client(error)) => chain(error),
+                    _ => chain(&*error.error),
+                };
+                start_error(&self.config, format!("{why}{}", fate.said()))
+            }
             other => start_error(&self.config, format!("{}{}", chain(&other), fate.said())),
         }
     }

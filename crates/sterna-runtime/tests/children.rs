@@ -551,6 +551,34 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_parked_child_ends_with_the_turn_that_waits_for_it() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+        ],
+        vec![asking_tool("danger", "it is done")],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+    home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    home.world.runtime.resume(&accepted.session, home.world.config());
+    assert_eq!(home.world.result(&accepted).await.stop, Some(StopReason::Cancelled));
+    let child = children(&home.world).await["ask first"].clone();
+    // It was told before its maker's turn was over, whatever becomes of this process then.
+    let asked = |records: &[Record]| {
+        let cancels = |record: &&Record| matches!(record.body, Body::CancelRequested { .. });
+        records.iter().find(cancels).map(|record| record.at)
+    };
+    let (ours, its) = (home.world.records("s").await, home.world.records(child.as_str()).await);
+    assert!(asked(&its).unwrap() <= ours.last().unwrap().at);
+    let its = Accepted { session: child, input: 2, repeated: false, opened: false };
+    assert_eq!(home.world.result(&its).await.stop, Some(StopReason::Cancelled));
+}
+
+#[tokio::test]
 async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_more() {
     let home = family(
         vec![
@@ -605,6 +633,44 @@ async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() 
     let result = home.world.run(home.world.submit("s", "begin now")).await;
     assert_eq!(result.message.as_deref(), Some("then not"));
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_starts_a_turn_in_the_mode_that_was_switched_to() {
+    let write = tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), |_, _| {
+        async { Ok(ToolReturn::Done(ToolDone::text("written"))) }.boxed()
+    });
+    for (mode, status) in [(None, ToolStatus::Ok), (Some(Mode::Plan), ToolStatus::Denied)] {
+        let home = family(
+            vec![
+                (
+                    "begin now",
+                    Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))]),
+                ),
+                ("started: agent-", Thought::Say("it runs")),
+                ("long work", Thought::Later("the result")),
+                ("has finished.", Thought::Call(vec![("write", json!({}))])),
+                ("written", Thought::Say("done")),
+                ("denied", Thought::Say("done")),
+            ],
+            vec![write.clone()],
+        );
+        let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+        home.world.result(&accepted).await;
+        until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+        if let Some(mode) = mode {
+            home.world.runtime.set_mode(&accepted.session, mode, "person").await.unwrap();
+        }
+        home.minds.go.notify_one();
+        until("the maker was told", async || {
+            let bodies = home.world.bodies("s").await;
+            bodies.iter().filter(|body| *body == "turn_committed").count() == 2
+        })
+        .await;
+        let bodies = home.world.bodies("s").await;
+        let ended = format!("outcome 1/tool/0 {}", status.word());
+        assert_eq!(bodies.iter().rfind(|body| body.starts_with("outcome 1/tool")), Some(&ended), "{mode:?}");
+    }
 }
 
 /// Its end would be told twice: to the call that waits, and as an input. It is told and paid once.

@@ -23,7 +23,7 @@ pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GrantScope,
+    Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GoalStatus, GrantScope,
     Millis, Permits, Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
 };
 
@@ -224,12 +224,26 @@ pub struct SessionView {
     pub todos: BTreeMap<String, TodoItem>,
     /// Child sessions that are not closed, with what they were told last and how that ended.
     pub children: Vec<(ChildRef, Option<ChildEnd>)>,
+    /// What the session works towards.
+    pub goal: Option<GoalView>,
     /// The tools that are shown by name only. Filled for the call that searches them.
     pub deferred: Vec<ToolSpec>,
     /// Where the whole outputs come from that are text of strangers.
     pub untrusted: BTreeMap<Digest, String>,
     /// Some result of this session was text of strangers.
     pub strangers: bool,
+}
+
+/// A session's goal, as its tools know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoalView {
+    pub id: String,
+    pub objective: String,
+    pub status: GoalStatus,
+    /// Why it is not active.
+    pub why: String,
+    pub token_budget: Option<u64>,
+    pub tokens: u64,
 }
 
 /// What a call gives back.

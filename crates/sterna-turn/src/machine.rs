@@ -83,6 +83,8 @@ impl TurnMachine {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::Memory(_)
+            | Body::Automation(_)
+            | Body::Goal(_)
             | Body::Budget(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}

@@ -313,6 +313,7 @@ impl Builder {
             let agents = crate::skills::agents(&shelf, &self.notice);
             let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
             let mut builtin = sterna_tools::builtin(options);
+            builtin.push(sterna_tools::for_goal());
             builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
             builtin
         } else {

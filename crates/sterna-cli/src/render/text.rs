@@ -178,6 +178,10 @@ impl Text {
                 let line = format!("  todo {done}/{}{now}", items.len());
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
+            EventKind::GoalChanged { status: Some(status), why, tokens, token_budget, .. } => {
+                let line = format!("  {}", words::goal(*status, why, *tokens, *token_budget));
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::ChildStarted { child, agent, task, background, .. } => {
                 let behind = if *background { " in the background" } else { "" };
                 let line = format!("  → {}{behind}: {}", one_line(agent, 64), one_line(task, 80));
@@ -253,7 +257,9 @@ impl Text {
             | EventKind::GrantGiven { .. }
             | EventKind::GrantRevoked { .. }
             | EventKind::BudgetChanged { .. }
-            | EventKind::MemoryChanged { .. } => {}
+            | EventKind::MemoryChanged { .. }
+            | EventKind::AutomationChanged { .. }
+            | EventKind::GoalChanged { status: None, .. } => {}
         }
     }
 
@@ -401,10 +407,19 @@ impl Text {
                     ));
                 }
                 Open::Questions { questions, .. } => {
+                    let (texts, them) = (vec!["TEXT"; questions.len()].join(" "), questions.len() > 1);
                     for question in questions {
                         self.print.note(&format!("parked: asks `{}`", one_line(&question.question, 300)));
+                        for (option, at) in question.options.iter().zip(1..) {
+                            let about = one_line(&option.description, 200);
+                            let line = format!("  {at}. {}  {about}", one_line(&option.label, 100));
+                            self.print.note(line.trim_end());
+                        }
                     }
-                    self.print.hint(&format!("`sterna answer {session} TEXT` answers it"));
+                    let what = if them { "them, in this order" } else { "it" };
+                    let hint =
+                        format!("`sterna answer {session} {texts}` answers {what}; a number names an option");
+                    self.print.hint(&hint);
                 }
                 Open::Plan { slug, content, after, .. } => {
                     self.print.note(&harmless(content.trim_end()));

@@ -355,6 +355,10 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
         }
         Body::Memory(change) => vec![memory(change)],
+        Body::Automation(change) => {
+            vec![EventKind::AutomationChanged { change: change.word(), about: change.about().to_owned() }]
+        }
+        Body::Goal(_) => vec![goal(folded)],
         Body::Budget(change) => {
             let (settled, spent) = match &**change {
                 BudgetChange::Asked { spent, .. } => (false, spent),
@@ -525,7 +529,8 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         | Fact::Todo(_)
         | Fact::Child(_)
         | Fact::ChildClosed(_)
-        | Fact::ToolsFound { .. } => None,
+        | Fact::ToolsFound { .. }
+        | Fact::Goal(_) => None,
     });
     let children: Vec<EventKind> = result
         .facts
@@ -558,10 +563,24 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
     if result.facts.iter().any(|fact| matches!(fact, Fact::Todo(_))) {
         kinds.push(todo(folded));
     }
+    if result.facts.iter().any(|fact| matches!(fact, Fact::Goal(_))) {
+        kinds.push(goal(folded));
+    }
     if state.open == 0 {
         kinds.push(EventKind::StepEnded {});
     }
     kinds
+}
+
+fn goal(folded: &Folded) -> EventKind {
+    let held = folded.world.goal.held();
+    EventKind::GoalChanged {
+        objective: held.map(|held| held.goal.objective.clone()),
+        status: held.map(|held| held.status),
+        why: held.map(|held| held.why.clone()).unwrap_or_default(),
+        token_budget: held.and_then(|held| held.goal.token_budget),
+        tokens: held.map_or(0, |held| held.tokens),
+    }
 }
 
 fn todo(folded: &Folded) -> EventKind {

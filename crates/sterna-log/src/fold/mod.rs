@@ -2,12 +2,14 @@
 
 mod budget;
 mod events;
+mod goal;
 mod ledger;
 mod notes;
 mod world;
 
 pub use budget::{TreeBudget, room};
 pub use events::correlation;
+pub use goal::{GoalState, Goals};
 pub use ledger::{Ledger, LedgerRow, Source, Sum};
 pub use notes::{Note, Notes, name_key};
 use std::collections::BTreeSet;
@@ -36,7 +38,9 @@ impl Folded {
             self.session = Some(opened.id.clone());
         }
         self.world.apply(record);
+        let before = self.ledger.total().usage.total();
         self.ledger.apply(record);
+        self.world.goal.apply(record, self.ledger.total().usage.total().saturating_sub(before));
         self.steps.apply(record);
     }
 

@@ -29,6 +29,8 @@ pub struct World {
     pub schema_errors: Vec<String>,
     /// Notes that the turn was reminded of when it began.
     pub recalled: Vec<RecalledNote>,
+    /// What the session works towards.
+    pub goal: super::Goals,
     /// Notes of its own were kept in this log at some time.
     pub has_notes: bool,
     /// Calls of the last answer, to name those that were refused.
@@ -159,7 +161,10 @@ impl World {
             | Body::LimitReached { .. }
             | Body::Compacted(_)
             | Body::CompactionMissed { .. }
-            | Body::HookRan(_) => {}
+            | Body::HookRan(_)
+            | Body::Automation(_)
+            // It has a fold of its own.
+            | Body::Goal(_) => {}
         }
     }
 
@@ -190,7 +195,7 @@ impl World {
             Fact::ToolsFound { names } => {
                 names.iter().for_each(|name| self.set(Before::Found(name.clone(), true)));
             }
-            Fact::Command { .. } => {}
+            Fact::Command { .. } | Fact::Goal(_) => {}
         }
     }
 

@@ -126,8 +126,9 @@ impl Driver {
         });
     }
 
-    /// A call is answered without being run: a child that it waits for is not waited for any more, and stops.
-    pub(super) fn cancel_awaited(&mut self, key: &EffectKey) {
+    /// A call is about to be answered without being run: a child that it waits for is not waited for any more, and is
+    /// told to stop before the call's end says so.
+    pub(super) async fn cancel_awaited(&mut self, key: &EffectKey) {
         let waiting = self.call(key).and_then(|call| match &call.state {
             CallState::Waiting { wait, child: Some(child), .. } => {
                 Some((wait.clone(), child.session.clone()))
@@ -139,10 +140,14 @@ impl Driver {
             task.abort();
         }
         let rt = Runtime(self.rt.clone());
-        tokio::spawn(async move {
-            // A child that is gone needs no stopping.
-            let _ = rt.stop_child(&child, "the turn that waits for it was stopped").await;
-        });
+        // A child that is gone, or whose log cannot be written, keeps nobody from stopping.
+        if rt.stop_child(&child, "the turn that waits for it was stopped").await.is_ok_and(|stops| stops) {
+            let shared = self.rt.shared(&child);
+            if !shared.is_driven() {
+                // It was parked: somebody has to end its turn.
+                self.rt.spawn(&shared, None, self.config.clone(), None);
+            }
+        }
     }
 
     /// What a parked turn waits for, for people: a child's own waits where that is what it is.

@@ -349,7 +349,7 @@ impl Driver {
         let info = self.rt.parts.provider.model(&route).map_err(RuntimeError::Route)?;
         let prompt = self.current_prompt(&turn).await?;
         self.bring_summary().await?;
-        let max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
+        let max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let items = self.state.transcript.with(&[]);
         let (items, files) = files::shown(items, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(

@@ -71,7 +71,7 @@ impl Driver {
                 // A call that was forgotten meanwhile was made again, or drained.
                 if self.inflight.remove(&key).is_some() {
                     self.model_ended(key.clone(), attempt, end)?;
-                    self.settle(&key).await?;
+                    self.settle(&key).await;
                 }
             }
             Msg::Passed { key, passed, checkpoint } => {

@@ -4,7 +4,9 @@
 mod caps;
 mod child;
 pub(crate) mod compact;
+mod doubt;
 mod follow;
+pub(crate) mod goal;
 mod handle;
 mod hooks;
 mod ladder;
@@ -30,7 +32,7 @@ use sterna_model::{
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
-use sterna_tool::{Cancel, SessionView, SharedTool};
+use sterna_tool::{Cancel, GoalView, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
@@ -398,7 +400,7 @@ impl Driver {
                 return Ok(End::Lost);
             }
             if !self.held.is_empty() {
-                self.settle_unmade().await?;
+                self.settle_unmade().await;
             }
             match self.step().await? {
                 Flow::Again => {}
@@ -541,11 +543,13 @@ impl Driver {
 
     async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {
         let Some(turn) = self.state.machine.turn() else { return Ok(()) };
+        let ended = outcome.clone();
         let (number, committed) = (
             turn.number,
             TurnCommitted { outcome, steps: turn.steps(), usage: turn.usage(), cost: turn.cost() },
         );
         self.stage_at(Some(number), None, Body::TurnCommitted(Box::new(committed)))?;
+        self.go_on_with_goal(&ended)?;
         // The next turn's first records could share this commit, but whoever waits for this one waits now.
         if self.flush().await? && self.state.machine.turn().is_none() {
             self.own.clear();
@@ -720,6 +724,14 @@ impl Driver {
             files: world.files.clone(),
             todos: world.todos.clone(),
             children: children.collect(),
+            goal: world.goal.held().map(|held| GoalView {
+                id: held.goal.id.clone(),
+                objective: held.goal.objective.clone(),
+                status: held.status,
+                why: held.why.clone(),
+                token_budget: held.goal.token_budget,
+                tokens: held.tokens,
+            }),
             deferred: Vec::new(),
             untrusted: self.state.strangers.clone(),
             strangers: self.state.heard_strangers,

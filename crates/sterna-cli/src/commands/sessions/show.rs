@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, SessionId, ToolStatu
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, counted, money, not_kept, seconds};
+use crate::render::{brief, counted, goal_line, money, not_kept, seconds};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -160,6 +160,13 @@ fn told(print: &Print, event: &Event) -> String {
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
         EventKind::MemoryChanged { change, notes } => dim(remembered(*change, notes)),
+        EventKind::AutomationChanged { change, about } => {
+            dim(format!("  {about}: {}", format!("{change:?}").to_lowercase()))
+        }
+        EventKind::GoalChanged { status: None, .. } => dim("  goal cleared".to_owned()),
+        EventKind::GoalChanged { status: Some(status), why, tokens, token_budget, .. } => {
+            dim(format!("  {}", goal_line(*status, why, *tokens, *token_budget)))
+        }
         EventKind::BudgetChanged { call, settled, tokens } => {
             let how = if *settled { "settled" } else { "asked for room" };
             dim(format!("{call} {how}: {tokens} tokens spent"))
