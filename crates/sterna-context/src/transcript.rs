@@ -1,6 +1,6 @@
 //! The transcript: a fold of the log into the items of a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct Transcript {
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, Waiting>,
+    /// Inputs that tell how a child ended: no words of a person.
+    reports: BTreeSet<Place>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     #[serde(skip)]
     summaries: BTreeMap<Digest, Option<Arc<str>>>,
@@ -104,6 +106,9 @@ impl Transcript {
             // It speaks to the runtime, not to the model.
             Body::InputAccepted(input) if input.compact.is_some() => {}
             Body::InputAccepted(input) => {
+                if input.ended.is_some() {
+                    self.reports.insert(self.place);
+                }
                 let flags = || injections(&input_text(&input.parts));
                 let one = |origin: &String| Arc::new(Untrusted { origin: origin.clone(), flags: flags() });
                 let untrusted = input.tainted.iter().map(one).collect();
@@ -131,13 +136,13 @@ impl Transcript {
                     self.pass(&model.inputs);
                     self.mark(record.seq);
                 }
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => {}
             },
             Body::Outcome(outcome) => {
                 match &outcome.result {
                     EffectResult::Model(model) => self.answered(&outcome.key, model),
                     EffectResult::Tool(result) => self.result(&outcome.key, result),
-                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
                 }
                 self.mark(record.seq);
             }
@@ -275,6 +280,11 @@ impl Transcript {
             }
         }
         all
+    }
+
+    /// Whether this record is an input that tells how a child ended.
+    pub fn is_report(&self, place: Place) -> bool {
+        self.reports.contains(&place)
     }
 
     /// Items so far, without what waits for the next boundary.
