@@ -25,9 +25,9 @@ pub struct Transcript {
     /// Calls of the last answer; their results become an item at the next boundary.
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
-    inputs: BTreeMap<Seq, Waiting>,
     /// Inputs that tell how a child ended: no words of a person.
     reports: BTreeSet<Place>,
+    inputs: BTreeMap<Seq, Waiting>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     #[serde(skip)]
     summaries: BTreeMap<Digest, Option<Arc<str>>>,

@@ -886,6 +886,63 @@ async fn fifty_children_never_spend_more_than_their_tree_may() {
     assert_eq!(result.cost.map(|cost| (cost * 1e9).round() as u64), Some(spent));
 }
 
+/// SC-31: an agent's hooks are asked in its own session, with what it is and who made it; `Stop` is for a person's.
+#[tokio::test]
+async fn agents_begin_and_end_under_hooks_of_their_own() {
+    let told = Told::default();
+    let events = [HookEvent::SubagentStart, HookEvent::SubagentStop, HookEvent::Stop];
+    let hooks = listening("h", &events, &told, |call| match call.event {
+        HookEvent::SubagentStart => Reaction::Says(HookAnswer::tell("count twice")),
+        // Once it has to go on.
+        HookEvent::SubagentStop if call.input["stop_hook_active"] == false => {
+            Reaction::Says(HookAnswer::Blocked("are you sure".into()))
+        }
+        _ => Reaction::Says(HookAnswer::nothing()),
+    });
+    let mut home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("count the files", Thought::Say("there are 3")),
+            ("are you sure (hook h)", Thought::Say("there are 4")),
+            ("finished: there are 4", Thought::Say("four it is")),
+        ],
+        vec![],
+    );
+    home.world = home.world.hooked(hooks);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("four it is"));
+    use HookEvent::{Stop, SubagentStart, SubagentStop};
+    assert_eq!(told.events(), [SubagentStart, SubagentStop, SubagentStop, Stop]);
+    let child = &children(&home.world).await["count the files"];
+    for call in told.calls().iter().take(3) {
+        let input = &call.input;
+        assert_eq!((&input["session_id"], &input["agent_id"]), (&json!(child), &json!(child)));
+        assert_eq!((&input["agent_type"], &input["parent_session_id"]), (&json!("tester"), &json!("s")));
+        assert_eq!(call.subject, "tester");
+    }
+    let end = told.input(SubagentStop);
+    assert_eq!(end["last_assistant_message"], "there are 3");
+    assert_eq!(home.minds.asked("count twice"), 2);
+}
+
+#[tokio::test]
+async fn a_hook_may_forbid_an_agent() {
+    let hooks = listening("h", &[HookEvent::SubagentStart], &Told::default(), |_| {
+        Reaction::Says(HookAnswer::Blocked("no testers today".into()))
+    });
+    let mut home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("hook_stopped: no testers today", Thought::Say("then not")),
+        ],
+        vec![],
+    );
+    home.world = home.world.hooked(hooks);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("then not"));
+    assert_eq!(home.minds.asked("You are a tester."), 0);
+}
+
 /// A page of strangers, and a note that rules allow: how often each was.
 fn page_and_note() -> (Vec<SharedTool>, Arc<Mutex<u32>>) {
     let noted = Arc::new(Mutex::new(0));
@@ -1036,61 +1093,4 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     })
     .await;
     assert_eq!(*wrote.lock().unwrap(), 0);
-}
-
-/// SC-31: an agent's hooks are asked in its own session, with what it is and who made it; `Stop` is for a person's.
-#[tokio::test]
-async fn agents_begin_and_end_under_hooks_of_their_own() {
-    let told = Told::default();
-    let events = [HookEvent::SubagentStart, HookEvent::SubagentStop, HookEvent::Stop];
-    let hooks = listening("h", &events, &told, |call| match call.event {
-        HookEvent::SubagentStart => Reaction::Says(HookAnswer::tell("count twice")),
-        // Once it has to go on.
-        HookEvent::SubagentStop if call.input["stop_hook_active"] == false => {
-            Reaction::Says(HookAnswer::Blocked("are you sure".into()))
-        }
-        _ => Reaction::Says(HookAnswer::nothing()),
-    });
-    let mut home = family(
-        vec![
-            ("begin now", Thought::Call(vec![spawn("count the files")])),
-            ("count the files", Thought::Say("there are 3")),
-            ("are you sure (hook h)", Thought::Say("there are 4")),
-            ("finished: there are 4", Thought::Say("four it is")),
-        ],
-        vec![],
-    );
-    home.world = home.world.hooked(hooks);
-    let result = home.world.run(home.world.submit("s", "begin now")).await;
-    assert_eq!(result.message.as_deref(), Some("four it is"));
-    use HookEvent::{Stop, SubagentStart, SubagentStop};
-    assert_eq!(told.events(), [SubagentStart, SubagentStop, SubagentStop, Stop]);
-    let child = &children(&home.world).await["count the files"];
-    for call in told.calls().iter().take(3) {
-        let input = &call.input;
-        assert_eq!((&input["session_id"], &input["agent_id"]), (&json!(child), &json!(child)));
-        assert_eq!((&input["agent_type"], &input["parent_session_id"]), (&json!("tester"), &json!("s")));
-        assert_eq!(call.subject, "tester");
-    }
-    let end = told.input(SubagentStop);
-    assert_eq!(end["last_assistant_message"], "there are 3");
-    assert_eq!(home.minds.asked("count twice"), 2);
-}
-
-#[tokio::test]
-async fn a_hook_may_forbid_an_agent() {
-    let hooks = listening("h", &[HookEvent::SubagentStart], &Told::default(), |_| {
-        Reaction::Says(HookAnswer::Blocked("no testers today".into()))
-    });
-    let mut home = family(
-        vec![
-            ("begin now", Thought::Call(vec![spawn("count the files")])),
-            ("hook_stopped: no testers today", Thought::Say("then not")),
-        ],
-        vec![],
-    );
-    home.world = home.world.hooked(hooks);
-    let result = home.world.run(home.world.submit("s", "begin now")).await;
-    assert_eq!(result.message.as_deref(), Some("then not"));
-    assert_eq!(home.minds.asked("You are a tester."), 0);
 }
