@@ -375,48 +375,6 @@ async fn a_child_has_of_the_deferred_tools_what_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_child_calls_those_deferred_tools_that_it_was_given_and_no_others() {
-    for (tools, told) in [(json!(["peek"]), "tool not available: far"), (json!(["peek", "far"]), "it is far")]
-    {
-        let far = tool("far", EffectClass::Pure, |_, _| {
-            async move { Ok(ToolReturn::Done(ToolDone::text("it is far"))) }.boxed()
-        });
-        let home = family(
-            vec![
-                ("begin now", Thought::Call(vec![("agent", json!({"task": "look far", "tools": tools}))])),
-                ("look far", Thought::Call(vec![("far", json!({}))])),
-                (told, Thought::Say("I have looked")),
-                // Told more, it has no more.
-                (
-                    "finished: I have looked",
-                    Thought::Call(vec![("agent", json!({"op": "tell", "task": "again"}))]),
-                ),
-                ("again", Thought::Call(vec![("far", json!({"n": 2}))])),
-            ],
-            vec![far, echo("peek", EffectClass::Pure)],
-        );
-        let mut submit = home.world.submit("s", "begin now");
-        submit.config.tools = vec!["agent".into(), "peek".into()];
-        submit.config.deferred = vec!["far".into()];
-        submit.config.limits.max_steps = 2;
-        home.world.run(submit).await;
-        let child = children(&home.world).await["look far"].clone();
-        let records = home.world.records(child.as_str()).await;
-        let views: Vec<&str> = records
-            .iter()
-            .filter_map(|record| match &record.body {
-                Body::Outcome(outcome) => match &outcome.result {
-                    EffectResult::Tool(tool) => Some(tool.view.as_str()),
-                    _ => None,
-                },
-                _ => None,
-            })
-            .collect();
-        assert!(views.len() > 1 && views.iter().all(|view| *view == told), "{views:?}");
-    }
-}
-
-#[tokio::test]
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
         vec![

@@ -181,7 +181,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "mode = \"axecute\"",
             "1: `mode` cannot be `axecute`",
-            "did you mean `execute`? it is one of execute, accept-edits, ask, never-ask, bypass, plan, pair",
+            "did you mean `execute`? it is one of execute, accept-edits, ask, auto, never-ask, bypass, plan, pair",
         ),
         ("on_ask = \"prompt\"", "1: `on_ask` cannot be `prompt`", "it is one of deny, fail, park"),
         ("max_steps = 0", "1: `max_steps` must be a whole number of at least 1, not 0", ""),
