@@ -5,10 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GoalStatus, GrantScope,
-    HookEvent, HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route,
-    Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage,
-    WaitId,
+    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass,
+    GoalStatus, GrantScope, HookEvent, HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode,
+    ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition,
+    TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.

@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey,
-    EffectResult, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd,
-    OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo,
-    StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest,
+    EffectClass, EffectKey, EffectResult, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended,
+    MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
+    SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.

@@ -43,13 +43,20 @@ impl GoalStanding {
             TurnOutcome::Stopped { reason, detail, .. } => Some((*reason, detail.as_str())),
         };
         if let Some((reason, detail)) = stop {
-            let end = |status| GoalNext::End { status, why: format!("its turn stopped: {}: {detail}", reason.word()) };
+            let end = |status| GoalNext::End {
+                status,
+                why: format!("its turn stopped: {}: {detail}", reason.word()),
+            };
             match reason {
                 StopReason::Cancelled => {
-                    return GoalNext::End { status: GoalStatus::Paused, why: "its turn was cancelled".into() };
+                    return GoalNext::End {
+                        status: GoalStatus::Paused,
+                        why: "its turn was cancelled".into(),
+                    };
                 }
-                // The turn was given what was left until its last one.
-                StopReason::BudgetTokens if is_near => {}
+                // The turn was given what is left until the last one. A call that a crash took may find no room as it was, and
+                // another turn's calls are made to fit.
+                StopReason::BudgetTokens if budget.is_some() => {}
                 StopReason::BudgetTokens | StopReason::BudgetCost | StopReason::Deadline => {
                     return end(GoalStatus::UsageLimited);
                 }
@@ -107,12 +114,17 @@ mod tests {
                 finished(),
                 end(BudgetLimited, "9500 of 10000 tokens are used"),
             ),
+            (at(5_000), stopped(StopReason::BudgetTokens), GoalNext::GoOn { until: Some(9_000) }),
             (
-                at(5_000),
+                GoalStanding { token_budget: None, ..at(5_000) },
                 stopped(StopReason::BudgetTokens),
                 end(UsageLimited, "its turn stopped: budget_tokens: d"),
             ),
-            (at(5_000), stopped(StopReason::BudgetCost), end(UsageLimited, "its turn stopped: budget_cost: d")),
+            (
+                at(5_000),
+                stopped(StopReason::BudgetCost),
+                end(UsageLimited, "its turn stopped: budget_cost: d"),
+            ),
             (at(5_000), stopped(StopReason::Cancelled), end(Paused, "its turn was cancelled")),
             (at(5_000), stopped(StopReason::Denied), end(Blocked, "its turn stopped: denied: d")),
             (at(5_000), stopped(StopReason::MaxSteps), GoalNext::GoOn { until: Some(9_000) }),
@@ -122,7 +134,11 @@ mod tests {
                 finished(),
                 end(Blocked, "3 turns in a row brought nothing new"),
             ),
-            (GoalStanding { token_budget: None, ..at(9_999_999) }, finished(), GoalNext::GoOn { until: None }),
+            (
+                GoalStanding { token_budget: None, ..at(9_999_999) },
+                finished(),
+                GoalNext::GoOn { until: None },
+            ),
         ] {
             assert_eq!(standing.after(&outcome), want, "{standing:?} {outcome:?}");
         }

@@ -114,14 +114,19 @@ impl Work {
                 return self.rests(session, result.message.unwrap_or_default()).await;
             }
             Ok((session, result)) => end_of(session, &result),
-            Err(RuntimeError::Interrupted { session, detail, .. }) => return self.rests(session, detail).await,
+            Err(RuntimeError::Interrupted { session, detail, .. }) => {
+                return self.rests(session, detail).await;
+            }
             Err(RuntimeError::Log(error)) => match &*error {
                 LogError::Tombstone(session) | LogError::NotFound(session) => {
                     let why = format!("session `{session}` was deleted");
                     unstarted(RunOutcome::Discarded(Discard::SessionDeleted), Some(session.clone()), &why)
                 }
                 // The store could not be used: that says nothing about the run.
-                _ => return Err(error.into()),
+                LogError::Io(_) | LogError::DiskFull(_) | LogError::ReadOnly(_) | LogError::Damaged(_) => {
+                    return Err(error.into());
+                }
+                other => unstarted(RunOutcome::Failed, self.session().ok(), &other.to_string()),
             },
             Err(error) => unstarted(RunOutcome::Failed, self.session().ok(), &error.to_string()),
         };

@@ -64,7 +64,9 @@ impl GoalState {
     }
 
     fn own_input(&mut self, seq: Seq, key: &str) {
-        let Some(rest) = key.strip_prefix("goal:").and_then(|key| key.strip_prefix(&self.goal.id)) else { return };
+        let Some(rest) = key.strip_prefix("goal:").and_then(|key| key.strip_prefix(&self.goal.id)) else {
+            return;
+        };
         self.turns += 1;
         self.wrapping |= rest.starts_with(&format!(":{LAST}"));
         self.inputs.insert(seq);

@@ -21,6 +21,8 @@ pub struct Wakes {
     shims: Shims,
     /// Those that were seen to.
     done: BTreeSet<EffectKey>,
+    /// When somebody looked last.
+    looked: Millis,
 }
 
 /// A job's end that its session does not know.
@@ -43,15 +45,20 @@ pub struct Found {
 
 impl Wakes {
     pub fn new(log: SharedLog, shims: Shims) -> Self {
-        Self { log, shims, done: BTreeSet::new() }
+        Self { log, shims, done: BTreeSet::new(), looked: 0 }
     }
 
     /// The ends that nobody was told, and tells the triggers that wait for them.
     pub async fn look(&mut self, board: &Board, now: Millis) -> Result<Found, Failure> {
         let mut found = Found::default();
+        if now.saturating_sub(self.looked) < BETWEEN_MS {
+            return Ok(found);
+        }
+        self.looked = now;
         for listed in self.shims.list()? {
             let job = listed.id();
-            let Some(plan) = listed.plan.as_ref().filter(|plan| plan.job && !self.done.contains(&plan.key)) else {
+            let Some(plan) = listed.plan.as_ref().filter(|plan| plan.job && !self.done.contains(&plan.key))
+            else {
                 continue;
             };
             let (ended_at, killed, told) = match &listed.state {
@@ -67,7 +74,13 @@ impl Wakes {
         Ok(found)
     }
 
-    async fn see_to(&self, end: End<'_>, board: &Board, now: Millis, found: &mut Found) -> Result<(), Failure> {
+    async fn see_to(
+        &self,
+        end: End<'_>,
+        board: &Board,
+        now: Millis,
+        found: &mut Found,
+    ) -> Result<(), Failure> {
         let (key, session) = (&end.plan.key, &end.plan.key.session);
         let name = name_of(key);
         let text = end.text();
@@ -89,7 +102,8 @@ impl Wakes {
             () if end.killed || self.log.find_key(session, &name).await?.is_some() => return Ok(()),
             () if now.saturating_sub(end.ended_at) > KEPT_MS => Discard::Expired,
             () => {
-                let Some(given) = self.of_turn(&end).await? else { return Ok(()) };
+                // A log that cannot be read is left to a person.
+                let Ok(Some(given)) = self.of_turn(&end).await else { return Ok(()) };
                 let (session, job, key) = (session.clone(), end.job.to_owned(), key.clone());
                 found.wakes.push(Wake { session, job, key, text, given });
                 return Ok(());
@@ -122,7 +136,9 @@ impl Wakes {
                         }
                         EffectResult::Tool(_) if at >= end.ended_at => {
                             let call = calls.get(outcome.key.ordinal as usize);
-                            let reads = |call: &ToolCall| call.name == "job_output" && call.arguments.contains(end.job);
+                            let reads = |call: &ToolCall| {
+                                call.name == "job_output" && call.arguments.contains(end.job)
+                            };
                             if call.is_some_and(reads) {
                                 return Ok(None);
                             }
@@ -166,7 +182,10 @@ struct End<'a> {
 impl End<'_> {
     fn text(&self) -> String {
         let command = one_line(&self.plan.command, COMMAND);
-        format!("The background job {} ({command}) {}. `job_output` reads what it wrote.", self.job, self.told)
+        format!(
+            "The background job {} ({command}) {}. `job_output` reads what it wrote.",
+            self.job, self.told
+        )
     }
 }
 
@@ -174,8 +193,9 @@ fn name_of(key: &EffectKey) -> String {
     format!("job:{key}")
 }
 
-
 /// How long an end is told after it (design: 7 days).
 const KEPT_MS: Millis = 7 * 24 * 3_600 * 1_000;
+/// Between two looks at the disk.
+const BETWEEN_MS: Millis = 5_000;
 const COMMAND: usize = 200;
 const PAGE: usize = 512;
