@@ -156,6 +156,15 @@ fn a_key_of_a_host_answers_and_a_forged_one_does_not() {
 }
 
 #[test]
+fn a_question_that_waits_is_shown_with_its_options() {
+    let (world, _) = parked(QUESTIONS);
+    let again = world.sterna(&["resume", "p"]);
+    let asks = "parked: asks `Which colour?`\n  1. red  warm\n  2. blue  cold\nparked: asks `How many?`\n  1. one  1\n  2. \
+                two  2\nhint: `sterna answer p TEXT TEXT` answers them, in this order; a number names an option\n";
+    assert!(again.code == 8 && again.err.starts_with(asks), "{again:?}");
+}
+
+#[test]
 fn what_was_shown_before_is_known_when_a_turn_goes_on() {
     let (world, _) = parked(ASKS);
     let again = world.sterna(&["resume", "p"]);

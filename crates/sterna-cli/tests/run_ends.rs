@@ -275,7 +275,14 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
     // Usage errors, in the words of the parser of arguments.
     for (args, words) in [
         (&["run", "-m", m, "fix", "the", "test"][..], "hint: a prompt of several words stands in quotes"),
-        (&["run", "-m", m, "--max-steps", "-1", "x"], "invalid value '-1' for '--max-steps <N>'"),
+        (
+            &["run", "-m", m, "--max-steps", "-1", "x"],
+            "invalid value '-1' for '--max-steps <N>': write a whole number from 1 on",
+        ),
+        (
+            &["run", "-m", m, "--deadline", "soon", "x"],
+            "invalid value 'soon' for '--deadline <SECONDS>': that is no number",
+        ),
         (&["run", "-m", m, "--deadline", "-1", "x"], "hint: give seconds, for example 600"),
         (&["run", "-m", m, "--key", "", "x"], "a value is required for '--key <KEY>'"),
         (&["run", "-m", m, "--session", "s", "--continue", "x"], "cannot be used with '--continue'"),

@@ -125,7 +125,7 @@ fn a_trusted_folder_counts_for_every_command_and_from_another_folder() {
         let command = format!("touch {}", world.work().join(name).display());
         json!([{"hooks": [{"type": "command", "command": command}]}])
     };
-    let hooks = json!({"hooks": {"PostToolUse": hook("after"), "PreCompact": hook("compacting")}});
+    let hooks = json!({"hooks": {"PostToolUse": hook("after"), "TurnEnd": hook("ended")}});
     write(".sterna/hooks.json", &hooks.to_string());
     let servers = json!({"mcpServers": {"x": {"command": "sh", "disabled": true}}});
     write(".mcp.json", &servers.to_string());
@@ -146,8 +146,11 @@ fn a_trusted_folder_counts_for_every_command_and_from_another_folder() {
     let approved = from_elsewhere(&["approve", "t", "--json"]);
     assert_eq!(approved.code, 0, "{approved:?}");
     assert!(world.work().join("made").exists() && world.work().join("after").exists(), "{approved:?}");
-    drop(from_elsewhere(&["compact", "t"]));
-    assert!(world.work().join("compacting").exists());
+    // The approved turn has ended; a compaction is a turn of its own.
+    let ended = world.work().join("ended");
+    std::fs::remove_file(&ended).unwrap();
+    let compacted = from_elsewhere(&["compact", "t"]);
+    assert!(ended.exists(), "{compacted:?}");
 }
 
 /// The agent cannot trust a folder, or answer what it asks, in any mode.

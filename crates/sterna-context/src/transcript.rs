@@ -1,6 +1,6 @@
 //! The transcript: a fold of the log into the items of a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct Transcript {
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, (Place, Vec<InputPart>)>,
+    /// Inputs that tell how a child ended: no words of a person.
+    reports: BTreeSet<Place>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     #[serde(skip)]
     summaries: BTreeMap<Digest, Option<Arc<str>>>,
@@ -95,6 +97,9 @@ impl Transcript {
             // It speaks to the runtime, not to the model.
             Body::InputAccepted(input) if input.compact.is_some() => {}
             Body::InputAccepted(input) => {
+                if input.ended.is_some() {
+                    self.reports.insert(self.place);
+                }
                 self.inputs.insert(record.seq, (self.place, input.parts.clone()));
             }
             Body::InputEdited { input, parts, .. } => {
@@ -118,13 +123,13 @@ impl Transcript {
                     self.pass(&model.inputs);
                     self.mark(record.seq);
                 }
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => {}
             },
             Body::Outcome(outcome) => {
                 match &outcome.result {
                     EffectResult::Model(model) => self.answered(&outcome.key, model),
                     EffectResult::Tool(result) => self.result(&outcome.key, result),
-                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
                 }
                 self.mark(record.seq);
             }
@@ -262,6 +267,11 @@ impl Transcript {
             }
         }
         all
+    }
+
+    /// Whether this record is an input that tells how a child ended.
+    pub fn is_report(&self, place: Place) -> bool {
+        self.reports.contains(&place)
     }
 
     /// Items so far, without what waits for the next boundary.

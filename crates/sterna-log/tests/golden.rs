@@ -17,6 +17,10 @@ fn golden(body: &Body) -> [&'static str; 3] {
                 include_str!(concat!("golden/v3/", $name, ".json")),
             ]
         };
+        // Versions 1 and 2 did not know it.
+        (3: $name:literal) => {
+            ["", "", include_str!(concat!("golden/v3/", $name, ".json"))]
+        };
         // Version 1 did not know it.
         (2: $name:literal) => {
             [
@@ -61,6 +65,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
             Intended::Tool(_) => file!("intent_tool"),
             Intended::Undo(_) => file!(2: "intent_undo"),
             Intended::Compact(_) => file!(2: "intent_compact"),
+            Intended::Judge(_) => file!(3: "intent_judge"),
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -74,6 +79,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
             }
             EffectResult::Tool(_) => file!("outcome_tool"),
             EffectResult::Summary(_) => file!(2: "outcome_summary"),
+            EffectResult::Judged(_) => file!(3: "outcome_judged"),
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
@@ -411,6 +417,34 @@ fn drafts() -> Vec<Draft> {
             attempt: 1,
             result: EffectResult::Summary(Summary {
                 text: "all of it".into(),
+                failed: Some("refused".into()),
+                billed: billed(),
+                duration_ms: 12,
+            }),
+        }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/judge/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Judge(Box::new(JudgeIntent {
+                call: key("demo/1/2/tool/1"),
+                pass: JudgePass::Reasoned,
+                subject: hash(4),
+                asked: blob(7, 9),
+                route: route(),
+                max_output: 4096,
+                encoder: "anthropic/1".into(),
+                request: hash(3),
+                bytes: 1234,
+                schema_native: true,
+            })),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/judge/0"),
+            attempt: 1,
+            result: EffectResult::Judged(Judgement {
+                says: JudgeSays::Ask,
+                reason: "who knows".into(),
                 failed: Some("refused".into()),
                 billed: billed(),
                 duration_ms: 12,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError,
     serve_client_with_lifecycle_and_ct,
 };
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 use rmcp::transport::{AuthError, IntoTransport};
 use rmcp::{Peer, RoleClient};
 use sterna_model::{Digest, EffectKey};
@@ -92,6 +93,8 @@ pub(crate) struct Inner {
     link: tokio::sync::Mutex<Link>,
     state: watch::Sender<State>,
     kept: RwLock<Option<Kept>>,
+    /// Rises when what the server offers is something else.
+    revision: AtomicU64,
     used: Mutex<Instant>,
     busy: AtomicUsize,
     pub(crate) parked: Mutex<HashMap<EffectKey, Parked>>,
@@ -135,6 +138,7 @@ impl Client {
             link: tokio::sync::Mutex::default(),
             state: watch::Sender::new(State::Disconnected),
             kept: RwLock::new(kept),
+            revision: AtomicU64::new(0),
             used: Mutex::new(Instant::now()),
             busy: AtomicUsize::new(0),
             parked: Mutex::default(),
@@ -158,6 +162,11 @@ impl Client {
     pub fn manifest(&self) -> Option<Manifest> {
         let kept = self.0.kept.read().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().map(|kept| kept.manifest.clone())
+    }
+
+    /// Rises each time when the server is heard to offer something else than before.
+    pub fn revision(&self) -> u64 {
+        self.0.revision.load(Ordering::Acquire)
     }
 
     /// Whether a start has failed in the last ten minutes, here or in another process.
@@ -399,6 +408,14 @@ impl Inner {
                 McpError::Closed { why, .. } => start_error(&self.config, why),
                 other => other,
             },
+            ClientInitializeError::TransportError { error, .. } => {
+                // It hides what the client says of its own failure.
+                let why = match error.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+                    Some(StreamableHttpError::Client(error)) => chain(error),
+                    _ => chain(&*error.error),
+                };
+                start_error(&self.config, format!("{why}{}", fate.said()))
+            }
             other => start_error(&self.config, format!("{}{}", chain(&other), fate.said())),
         }
     }
@@ -456,6 +473,7 @@ impl Inner {
                 return Ok(());
             }
             *kept = Some(next.clone());
+            self.revision.fetch_add(1, Ordering::Release);
             next
         };
         self.save(&next);

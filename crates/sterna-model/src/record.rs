@@ -249,6 +249,9 @@ pub struct Given {
     /// Further tools that may be called and are shown by name only, until they are searched for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<String>,
+    /// Those of `deferred` that came, or became others, after the prompt was made: it does not name them, the tail does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
@@ -285,6 +288,7 @@ impl Given {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             deferred: Vec::new(),
+            added: Vec::new(),
             max_output: None,
             mode_of_session: false,
             sandbox: SandboxWish::default(),

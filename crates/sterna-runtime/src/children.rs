@@ -170,10 +170,11 @@ impl Runtime {
         Ok(ChildDone::Answer { text: format!("closed {child}"), facts })
     }
 
-    /// Cancels what a child does, if it does something.
-    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<(), RuntimeError> {
+    /// Cancels what a child does. `false`: it did nothing.
+    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<bool, RuntimeError> {
         match self.cancel(child, "parent", why).await {
-            Ok(_) | Err(RuntimeError::NoTurn(_)) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(RuntimeError::NoTurn(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -218,15 +219,29 @@ impl Runtime {
         if ours { Ok(()) } else { Err(RuntimeError::Refused(format!("session `{child}` is there already"))) }
     }
 
-    /// The maker's log has the end of this turn, or a call waits for it and will be told.
-    async fn is_told(&self, maker: &SessionId, turn: &ChildTurn) -> bool {
-        // Where it cannot be read, nothing can be told either.
-        let Ok(state) = State::load(&self.0.parts.log, maker).await else { return false };
-        let ended = state.folded.world.children.get(&turn.session).and_then(|child| child.end.as_ref());
-        let running = state.machine.turn().filter(|running| !running.is_ending());
-        let mut waited_for = running.into_iter().flat_map(|running| running.children());
-        ended.is_some_and(|end| end.input == turn.input)
-            || waited_for.any(|(_, child)| (&child.session, child.input) == (&turn.session, turn.input))
+    /// Writes the end of a turn down as an input of its maker, unless a call is told it.
+    async fn tell_end(&self, maker: &Arc<Shared>, turn: &ChildTurn, end: Box<ChildEnd>, config: TurnConfig) {
+        let mut config = config;
+        // What cannot be read now can still be appended to.
+        if let Ok(state) = State::load(&self.0.parts.log, &maker.id).await {
+            if is_told(&state, turn) {
+                return;
+            }
+            // Whoever switched since means what comes from now on.
+            config.mode = state.switched_since.unwrap_or(config.mode);
+        }
+        let key = format!("child:{}:{}", turn.session, turn.input);
+        let mut body = told(key.clone(), ending_text(turn, &end), &config);
+        if let Body::InputAccepted(input) = &mut body {
+            input.delivery = Delivery::AfterWork;
+            input.ended = Some(end);
+        }
+        let draft = self.draft(None, body);
+        // A maker that was deleted meanwhile wants to know nothing; one that is closed is opened by it.
+        let told = self.append(maker, &format!("input:{key}"), vec![draft]).await;
+        if told.is_ok() && !self.0.is_draining() && !maker.is_driven() {
+            self.0.spawn(maker, None, config, None);
+        }
     }
 
     async fn told_before(&self, child: &SessionId, key: &str) -> Result<Option<Seq>, RuntimeError> {
@@ -254,21 +269,8 @@ impl Inner {
         }
         let (rt, maker, turn, config) = (Runtime(self.clone()), maker.clone(), turn.clone(), config.clone());
         tokio::spawn(async move {
-            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await
-                && !rt.is_told(&maker.id, &turn).await
-            {
-                let key = format!("child:{}:{}", turn.session, turn.input);
-                let mut body = told(key.clone(), ending_text(&turn, &end), &config);
-                if let Body::InputAccepted(input) = &mut body {
-                    input.delivery = Delivery::AfterWork;
-                    input.ended = Some(end);
-                }
-                let draft = rt.draft(None, body);
-                // A maker that was deleted meanwhile wants to know nothing; one that is closed is opened by it.
-                let told = rt.append(&maker, &format!("input:{key}"), vec![draft]).await;
-                if told.is_ok() && !rt.0.is_draining() && !maker.is_driven() {
-                    rt.0.spawn(&maker, None, config, None);
-                }
+            if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await {
+                rt.tell_end(&maker, &turn, end, config).await;
             }
             rt.0.background.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         });
@@ -332,6 +334,15 @@ fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
 
 fn not_yours(child: &SessionId) -> ChildDone {
     ChildDone::Refused(format!("you have no agent `{child}`; `list` names yours"))
+}
+
+/// The maker's log has the end of this turn, or a call waits for it and will be told.
+fn is_told(maker: &State, turn: &ChildTurn) -> bool {
+    let ended = maker.folded.world.children.get(&turn.session).and_then(|child| child.end.as_ref());
+    let running = maker.machine.turn().filter(|running| !running.is_ending());
+    let mut waited_for = running.into_iter().flat_map(|running| running.children());
+    ended.is_some_and(|end| end.input == turn.input)
+        || waited_for.any(|(_, child)| (&child.session, child.input) == (&turn.session, turn.input))
 }
 
 /// The kind of agent that a session is, if this session made it.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,10 +12,11 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hook::*;
 use serde_json::Value;
 use sterna_llm::catalog::cost;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Price, Provider, Request, StreamEvent};
-use sterna_log::MemoryLog;
+use sterna_log::{LogError, MemoryLog};
 use sterna_model::*;
 use sterna_runtime::refill;
 
@@ -236,4 +239,25 @@ async fn where_the_price_is_not_known_no_cap_in_money_can_hold() {
     submit.config.limits.tree_max_cost = Some(1_000_000_000);
     let result = world.run(submit).await;
     assert_eq!((result.stop, model.calls.load(Ordering::SeqCst)), (Some(StopReason::BudgetCost), 0));
+}
+
+/// A reservation that cannot be given back is found to be over by others: the answer that was paid for is kept.
+#[tokio::test]
+async fn a_settlement_that_fails_loses_no_answer() {
+    let settles = |draft: &Draft| match &draft.body {
+        Body::Budget(change) => matches!(**change, BudgetChange::Settled { .. }),
+        _ => false,
+    };
+    let log = HookLog::new(move |append| match append.records.iter().any(settles) {
+        true => Act::Fail(LogError::Io("the disk is full".into())),
+        false => Act::Pass,
+    });
+    let model = TestModel::new([Say::Text("done")]);
+    let env = TestEnv::new("one");
+    let world =
+        World::with(log.clone(), log.inner.clone(), env, model.clone(), Arc::new(model.clone()), vec![]);
+    let mut submit = world.submit("s", "go");
+    submit.config.limits.tree_max_tokens = Some(1_000_000);
+    assert_eq!(world.run(submit).await.message.as_deref(), Some("done"));
+    assert_eq!(model.asked(), 1);
 }

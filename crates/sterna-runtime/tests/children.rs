@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hooks.rs"]
+mod double;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
+use double::{Reaction, Told, listening};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -372,6 +375,48 @@ async fn a_child_has_of_the_deferred_tools_what_it_is_given() {
 }
 
 #[tokio::test]
+async fn a_child_calls_those_deferred_tools_that_it_was_given_and_no_others() {
+    for (tools, told) in [(json!(["peek"]), "tool not available: far"), (json!(["peek", "far"]), "it is far")]
+    {
+        let far = tool("far", EffectClass::Pure, |_, _| {
+            async move { Ok(ToolReturn::Done(ToolDone::text("it is far"))) }.boxed()
+        });
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": "look far", "tools": tools}))])),
+                ("look far", Thought::Call(vec![("far", json!({}))])),
+                (told, Thought::Say("I have looked")),
+                // Told more, it has no more.
+                (
+                    "finished: I have looked",
+                    Thought::Call(vec![("agent", json!({"op": "tell", "task": "again"}))]),
+                ),
+                ("again", Thought::Call(vec![("far", json!({"n": 2}))])),
+            ],
+            vec![far, echo("peek", EffectClass::Pure)],
+        );
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.tools = vec!["agent".into(), "peek".into()];
+        submit.config.deferred = vec!["far".into()];
+        submit.config.limits.max_steps = 2;
+        home.world.run(submit).await;
+        let child = children(&home.world).await["look far"].clone();
+        let records = home.world.records(child.as_str()).await;
+        let views: Vec<&str> = records
+            .iter()
+            .filter_map(|record| match &record.body {
+                Body::Outcome(outcome) => match &outcome.result {
+                    EffectResult::Tool(tool) => Some(tool.view.as_str()),
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect();
+        assert!(views.len() > 1 && views.iter().all(|view| *view == told), "{views:?}");
+    }
+}
+
+#[tokio::test]
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
         vec![
@@ -551,6 +596,92 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_parked_child_that_goes_on_is_heard_while_another_works() {
+    let gate = Arc::new(Notify::new());
+    let opened = gate.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        let opened = opened.clone();
+        async move {
+            opened.notified().await;
+            Ok(ToolReturn::Done(ToolDone::text("it is done")))
+        }
+        .boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first"), spawn("slow")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("slow", Thought::Later("the other too")),
+            ("finished: ", Thought::Say("good")),
+        ],
+        vec![danger],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    let child = async || children(&home.world).await.get("ask first").cloned();
+    let log = &home.world.runtime.parts().log;
+    until("one is parked and one works", async || {
+        let Some(child) = child().await else { return false };
+        let released = log.head(&child).await.unwrap().lease.is_some_and(|lease| lease.released);
+        released && home.minds.busy.lock().unwrap().0 == 1
+    })
+    .await;
+    let child = child().await.unwrap();
+    let wait = format!("{child}/1/1/tool/0");
+    let resolve =
+        Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+    home.world.runtime.resolve(resolve).await.unwrap();
+    home.world.runtime.resume(&child, home.world.config());
+    let ended = async || {
+        let bodies = home.world.bodies("s").await;
+        bodies.iter().filter(|body| *body == "wait_resolved").count()
+    };
+    until("the child goes on", async || {
+        home.world.bodies(child.as_str()).await.contains(&"intent 1/tool/0".to_owned())
+    })
+    .await;
+    // The maker looks again and again, and so do the others.
+    let looks = || home.world.env.slept.lock().unwrap().len();
+    let before = looks();
+    until("the maker has looked", async || looks() > before + 20).await;
+    gate.notify_one();
+    until("its end is heard", async || ended().await == 1).await;
+    assert_eq!(home.minds.busy.lock().unwrap().0, 1, "the other still works");
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("good"));
+}
+
+#[tokio::test]
+async fn a_parked_child_ends_with_the_turn_that_waits_for_it() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+        ],
+        vec![asking_tool("danger", "it is done")],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+    home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    home.world.runtime.resume(&accepted.session, home.world.config());
+    assert_eq!(home.world.result(&accepted).await.stop, Some(StopReason::Cancelled));
+    let child = children(&home.world).await["ask first"].clone();
+    // It was told before its maker's turn was over, whatever becomes of this process then.
+    let asked = |records: &[Record]| {
+        let cancels = |record: &&Record| matches!(record.body, Body::CancelRequested { .. });
+        records.iter().find(cancels).map(|record| record.at)
+    };
+    let (ours, its) = (home.world.records("s").await, home.world.records(child.as_str()).await);
+    assert!(asked(&its).unwrap() <= ours.last().unwrap().at);
+    let its = Accepted { session: child, input: 2, repeated: false, opened: false };
+    assert_eq!(home.world.result(&its).await.stop, Some(StopReason::Cancelled));
+}
+
+#[tokio::test]
 async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_more() {
     let home = family(
         vec![
@@ -605,6 +736,44 @@ async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() 
     let result = home.world.run(home.world.submit("s", "begin now")).await;
     assert_eq!(result.message.as_deref(), Some("then not"));
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_starts_a_turn_in_the_mode_that_was_switched_to() {
+    let write = tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), |_, _| {
+        async { Ok(ToolReturn::Done(ToolDone::text("written"))) }.boxed()
+    });
+    for (mode, status) in [(None, ToolStatus::Ok), (Some(Mode::Plan), ToolStatus::Denied)] {
+        let home = family(
+            vec![
+                (
+                    "begin now",
+                    Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))]),
+                ),
+                ("started: agent-", Thought::Say("it runs")),
+                ("long work", Thought::Later("the result")),
+                ("has finished.", Thought::Call(vec![("write", json!({}))])),
+                ("written", Thought::Say("done")),
+                ("denied", Thought::Say("done")),
+            ],
+            vec![write.clone()],
+        );
+        let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+        home.world.result(&accepted).await;
+        until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+        if let Some(mode) = mode {
+            home.world.runtime.set_mode(&accepted.session, mode, "person").await.unwrap();
+        }
+        home.minds.go.notify_one();
+        until("the maker was told", async || {
+            let bodies = home.world.bodies("s").await;
+            bodies.iter().filter(|body| *body == "turn_committed").count() == 2
+        })
+        .await;
+        let bodies = home.world.bodies("s").await;
+        let ended = format!("outcome 1/tool/0 {}", status.word());
+        assert_eq!(bodies.iter().rfind(|body| body.starts_with("outcome 1/tool")), Some(&ended), "{mode:?}");
+    }
 }
 
 /// Its end would be told twice: to the call that waits, and as an input. It is told and paid once.
@@ -715,4 +884,61 @@ async fn fifty_children_never_spend_more_than_their_tree_may() {
     assert!(refused >= 20, "{refused}");
     // The maker's sum is that of the ledgers.
     assert_eq!(result.cost.map(|cost| (cost * 1e9).round() as u64), Some(spent));
+}
+
+/// SC-31: an agent's hooks are asked in its own session, with what it is and who made it; `Stop` is for a person's.
+#[tokio::test]
+async fn agents_begin_and_end_under_hooks_of_their_own() {
+    let told = Told::default();
+    let events = [HookEvent::SubagentStart, HookEvent::SubagentStop, HookEvent::Stop];
+    let hooks = listening("h", &events, &told, |call| match call.event {
+        HookEvent::SubagentStart => Reaction::Says(HookAnswer::tell("count twice")),
+        // Once it has to go on.
+        HookEvent::SubagentStop if call.input["stop_hook_active"] == false => {
+            Reaction::Says(HookAnswer::Blocked("are you sure".into()))
+        }
+        _ => Reaction::Says(HookAnswer::nothing()),
+    });
+    let mut home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("count the files", Thought::Say("there are 3")),
+            ("are you sure (hook h)", Thought::Say("there are 4")),
+            ("finished: there are 4", Thought::Say("four it is")),
+        ],
+        vec![],
+    );
+    home.world = home.world.hooked(hooks);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("four it is"));
+    use HookEvent::{Stop, SubagentStart, SubagentStop};
+    assert_eq!(told.events(), [SubagentStart, SubagentStop, SubagentStop, Stop]);
+    let child = &children(&home.world).await["count the files"];
+    for call in told.calls().iter().take(3) {
+        let input = &call.input;
+        assert_eq!((&input["session_id"], &input["agent_id"]), (&json!(child), &json!(child)));
+        assert_eq!((&input["agent_type"], &input["parent_session_id"]), (&json!("tester"), &json!("s")));
+        assert_eq!(call.subject, "tester");
+    }
+    let end = told.input(SubagentStop);
+    assert_eq!(end["last_assistant_message"], "there are 3");
+    assert_eq!(home.minds.asked("count twice"), 2);
+}
+
+#[tokio::test]
+async fn a_hook_may_forbid_an_agent() {
+    let hooks = listening("h", &[HookEvent::SubagentStart], &Told::default(), |_| {
+        Reaction::Says(HookAnswer::Blocked("no testers today".into()))
+    });
+    let mut home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("hook_stopped: no testers today", Thought::Say("then not")),
+        ],
+        vec![],
+    );
+    home.world = home.world.hooked(hooks);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("then not"));
+    assert_eq!(home.minds.asked("You are a tester."), 0);
 }

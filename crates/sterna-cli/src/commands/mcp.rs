@@ -345,6 +345,7 @@ fn add(cx: &Context, args: &AddArgs) -> Result<ExitCode, Failure> {
     }
     let file = file(cx, args.project);
     let text = text_of(&file)?;
+    let replaced = matches!(edit_remove(&text, &args.name), Ok(Some(_)));
     let new = edit_add(&text, &args.name, entry.into()).map_err(|why| broken(&file, &why))?;
     // What would not be read is not written. Variables may be set later.
     let origin = Origin { scope: Scope::User, file: file.clone() };
@@ -354,7 +355,8 @@ fn add(cx: &Context, args: &AddArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::usage(problem.what.clone()));
     }
     write(&file, &new)?;
-    cx.print.note(&format!("added to {}; `sterna mcp test {}` tries it", file.display(), args.name));
+    let done = if replaced { "replaced in" } else { "added to" };
+    cx.print.note(&format!("{done} {}; `sterna mcp test {}` tries it", file.display(), args.name));
     if args.project {
         cx.print.note("servers of a project are used once the folder is trusted");
     }

@@ -133,7 +133,7 @@ pub fn line(row: &SessionRow) -> String {
     let status = match row.status {
         Status::Idle => "",
         Status::Running => " (interrupted)",
-        Status::Parked => " (waits for you)",
+        Status::Parked => " (waits)",
         Status::Closed => " (closed)",
     };
     format!("{}  {}{status}", row.id, one_line(row.title.as_deref().unwrap_or("(no title)"), 60))

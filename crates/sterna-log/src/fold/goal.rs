@@ -148,7 +148,7 @@ impl Goals {
                         }
                     }
                 }
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
             },
             Body::InputAccepted(input) => {
                 if let (Some(held), Some(key)) = (&mut self.held, &input.key) {

@@ -64,23 +64,23 @@ impl Driver {
         Ok(answer)
     }
 
-    /// What was reserved for a call in its tree is free again: it is over, or is not made.
-    pub(super) async fn settle(&mut self, key: &EffectKey) -> Result<(), RuntimeError> {
-        let Some(at) = self.held.iter().position(|held| held == key) else { return Ok(()) };
+    /// What was reserved for a call in its tree is free again: it is over, or is not made. Where that cannot be written
+    /// down, whoever needs what is left finds it out by the session's own log.
+    pub(super) async fn settle(&mut self, key: &EffectKey) {
+        let Some(at) = self.held.iter().position(|held| held == key) else { return };
         self.held.swap_remove(at);
         let budget = self.rt.budgets.of(self.tree());
-        budget.settle(&self.rt.parts, self.root(), key.clone(), self.spent()).await
+        let _ = budget.settle(&self.rt.parts, self.root(), key.clone(), self.spent()).await;
     }
 
     /// Settles what was reserved for calls that are neither under way nor about to be.
-    pub(super) async fn settle_unmade(&mut self) -> Result<(), RuntimeError> {
+    pub(super) async fn settle_unmade(&mut self) {
         let waits = |key: &EffectKey| self.request.as_ref().is_some_and(|(next, _)| next == key);
         let unmade = |key: &&EffectKey| !self.inflight.contains_key(*key) && !waits(key);
         let unmade: Vec<EffectKey> = self.held.iter().filter(unmade).cloned().collect();
         for key in unmade {
-            self.settle(&key).await?;
+            self.settle(&key).await;
         }
-        Ok(())
     }
 
     /// What this session has spent, by its log, with its children.

@@ -64,7 +64,12 @@ impl Driver {
         let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return };
         let waits: Vec<_> = turn
             .children()
-            .filter(|(wait, _)| !self.watched.contains_key(*wait))
+            .filter(|(wait, child)| match self.watched.get(*wait) {
+                None => true,
+                Some(Watched::Live(_)) => false,
+                // Its question was answered here, and it goes on.
+                Some(Watched::Parked(_)) => self.rt.shared(&child.session).is_driven(),
+            })
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
         for (wait, child) in waits {
@@ -126,8 +131,9 @@ impl Driver {
         });
     }
 
-    /// A call is answered without being run: a child that it waits for is not waited for any more, and stops.
-    pub(super) fn cancel_awaited(&mut self, key: &EffectKey) {
+    /// A call is about to be answered without being run: a child that it waits for is not waited for any more, and is
+    /// told to stop before the call's end says so.
+    pub(super) async fn cancel_awaited(&mut self, key: &EffectKey) {
         let waiting = self.call(key).and_then(|call| match &call.state {
             CallState::Waiting { wait, child: Some(child), .. } => {
                 Some((wait.clone(), child.session.clone()))
@@ -139,10 +145,14 @@ impl Driver {
             task.abort();
         }
         let rt = Runtime(self.rt.clone());
-        tokio::spawn(async move {
-            // A child that is gone needs no stopping.
-            let _ = rt.stop_child(&child, "the turn that waits for it was stopped").await;
-        });
+        // A child that is gone, or whose log cannot be written, keeps nobody from stopping.
+        if rt.stop_child(&child, "the turn that waits for it was stopped").await.is_ok_and(|stops| stops) {
+            let shared = self.rt.shared(&child);
+            if !shared.is_driven() {
+                // It was parked: somebody has to end its turn.
+                self.rt.spawn(&shared, None, self.config.clone(), None);
+            }
+        }
     }
 
     /// What a parked turn waits for, for people: a child's own waits where that is what it is.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use sterna_model::{HookEvent, Scope};
-use sterna_runtime::{Dialect, HookFileError, read_hooks};
+use sterna_runtime::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 
 use super::document::{Node, nearest};
 use super::read::Reader;
@@ -49,7 +49,12 @@ impl Settings {
         dialect: Dialect,
         whose: Whose,
     ) -> Result<(), String> {
-        let (specs, notices) = read_hooks(root, dialect).map_err(|error| told(&error))?;
+        let (mut specs, notices) = read_hooks(root, dialect).map_err(|error| told(&error))?;
+        let own = |spec: &&mut HookSpec| whose == Whose::Person && matches!(spec.run, HookRun::Http { .. });
+        for spec in specs.iter_mut().filter(own).filter(|spec| !spec.sandbox_said) {
+            // An address in a file of one's own was chosen by who may choose it.
+            spec.sandbox = false;
+        }
         if let Some(spec) = specs.iter().find(|spec| !spec.sandbox && whose == Whose::Project) {
             let place = &spec.place;
             return Err(format!("{place}: a project's hook cannot leave the sandbox: take `sandbox` out"));

@@ -143,7 +143,10 @@ impl Wakes {
                                 return Ok(None);
                             }
                         }
-                        EffectResult::Tool(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                        EffectResult::Tool(_)
+                        | EffectResult::ModelFailed(_)
+                        | EffectResult::Summary(_)
+                        | EffectResult::Judged(_) => {}
                     },
                     _ => {}
                 }
