@@ -182,9 +182,11 @@ fn a_turn_that_goes_on_from_elsewhere_has_the_hooks_of_its_folder() {
         ("s", vec![vec!["answer", "s", "1", "--json"]]),
         ("t", vec![vec!["answer", "t", "1", "--no-drive"], vec!["resume", "t", "--json"]]),
     ] {
-        let parked = world.sterna(&[&RUN[..], &["--on-ask", "park", "--session", session]].concat());
-        assert_eq!(parked.code, 8, "{parked:?}");
-        let done = goes_on.iter().map(|args| elsewhere(args)).last().unwrap();
+        let mut done = world.sterna(&[&RUN[..], &["--on-ask", "park", "--session", session]].concat());
+        assert_eq!(done.code, 8, "{done:?}");
+        for args in goes_on {
+            done = elsewhere(&args);
+        }
         let reason = done.result()["denials"][0]["reason"].clone();
         assert!(reason.as_str().unwrap().contains("not here (hook hooks.json"), "{done:?}");
         assert!(!world.work().join("made").exists(), "{done:?}");

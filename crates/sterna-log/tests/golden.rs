@@ -49,6 +49,9 @@ fn golden(body: &Body) -> [&'static str; 3] {
         Body::InputAccepted(input) if input.compact.is_some() => {
             file!(2: "input_compact")
         }
+        Body::InputAccepted(input) if !input.tainted.is_empty() => {
+            file!(3: "input_tainted")
+        }
         Body::InputAccepted(_) => file!("input_accepted"),
         Body::InputEdited { .. } => file!("input_edited"),
         Body::InputWithdrawn { .. } => file!("input_withdrawn"),
@@ -168,7 +171,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 67, "each file has its draft below");
+    assert_eq!(files.len(), 68, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -303,6 +306,7 @@ fn drafts() -> Vec<Draft> {
             given: None,
             ended: None,
             compact: Some("the parser".into()),
+            tainted: Vec::new(),
         })),
         session(Body::InputAccepted(InputAccepted {
             key: Some("k".into()),
@@ -311,6 +315,7 @@ fn drafts() -> Vec<Draft> {
             origin: "cli".into(),
             ended: None,
             compact: None,
+            tainted: Vec::new(),
             given: Some(Box::new(given())),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
@@ -558,6 +563,17 @@ fn drafts() -> Vec<Draft> {
             given: None,
             compact: None,
             ended: None,
+            tainted: Vec::new(),
+        })),
+        session(Body::InputAccepted(InputAccepted {
+            key: Some("task:demo/1/2/tool/0".into()),
+            delivery: Delivery::NextTurn,
+            parts: vec![InputPart::Text("find it".into())],
+            origin: "agent".into(),
+            given: None,
+            ended: None,
+            compact: None,
+            tainted: vec!["web:docs.rs".into()],
         })),
         step(Body::Intent(Box::new(Intent {
             key: key("demo/1/2/model/0"),
@@ -679,6 +695,7 @@ fn drafts() -> Vec<Draft> {
                     cost: Some(7),
                 }],
                 changed_files: vec!["/w/a".into()],
+                tainted: Vec::new(),
             })),
             by: "child".into(),
             early: false,

@@ -223,6 +223,9 @@ pub struct InputAccepted {
     /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<String>,
+    /// Where the texts of strangers come from that the agent had before it that wrote this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.

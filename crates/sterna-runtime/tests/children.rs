@@ -375,48 +375,6 @@ async fn a_child_has_of_the_deferred_tools_what_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_child_calls_those_deferred_tools_that_it_was_given_and_no_others() {
-    for (tools, told) in [(json!(["peek"]), "tool not available: far"), (json!(["peek", "far"]), "it is far")]
-    {
-        let far = tool("far", EffectClass::Pure, |_, _| {
-            async move { Ok(ToolReturn::Done(ToolDone::text("it is far"))) }.boxed()
-        });
-        let home = family(
-            vec![
-                ("begin now", Thought::Call(vec![("agent", json!({"task": "look far", "tools": tools}))])),
-                ("look far", Thought::Call(vec![("far", json!({}))])),
-                (told, Thought::Say("I have looked")),
-                // Told more, it has no more.
-                (
-                    "finished: I have looked",
-                    Thought::Call(vec![("agent", json!({"op": "tell", "task": "again"}))]),
-                ),
-                ("again", Thought::Call(vec![("far", json!({"n": 2}))])),
-            ],
-            vec![far, echo("peek", EffectClass::Pure)],
-        );
-        let mut submit = home.world.submit("s", "begin now");
-        submit.config.tools = vec!["agent".into(), "peek".into()];
-        submit.config.deferred = vec!["far".into()];
-        submit.config.limits.max_steps = 2;
-        home.world.run(submit).await;
-        let child = children(&home.world).await["look far"].clone();
-        let records = home.world.records(child.as_str()).await;
-        let views: Vec<&str> = records
-            .iter()
-            .filter_map(|record| match &record.body {
-                Body::Outcome(outcome) => match &outcome.result {
-                    EffectResult::Tool(tool) => Some(tool.view.as_str()),
-                    _ => None,
-                },
-                _ => None,
-            })
-            .collect();
-        assert!(views.len() > 1 && views.iter().all(|view| *view == told), "{views:?}");
-    }
-}
-
-#[tokio::test]
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
         vec![
@@ -941,4 +899,156 @@ async fn a_hook_may_forbid_an_agent() {
     let result = home.world.run(home.world.submit("s", "begin now")).await;
     assert_eq!(result.message.as_deref(), Some("then not"));
     assert_eq!(home.minds.asked("You are a tester."), 0);
+}
+
+/// A page of strangers, and a note that rules allow: how often each was.
+fn page_and_note() -> (Vec<SharedTool>, Arc<Mutex<u32>>) {
+    let noted = Arc::new(Mutex::new(0));
+    let count = noted.clone();
+    let page = Access::Web { host: "docs.rs".into() };
+    let fetch = tool_of("fetch", EffectClass::AtMostOnce, page, |_, _| {
+        async { Ok(ToolReturn::Done(ToolDone::text("a page of strangers"))) }.boxed()
+    });
+    let remember = tool_of("remember", EffectClass::AtMostOnce, Access::Session, move |_, _| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(ToolReturn::Done(ToolDone::text("noted"))) }.boxed()
+    });
+    (vec![fetch, remember], noted)
+}
+
+/// Why somebody was asked, call by call.
+async fn asked_for(world: &World, session: &str) -> Vec<String> {
+    let reason = |record: Record| match record.body {
+        Body::WaitOpened(opened) => match opened.on {
+            WaitOn::Approval(approval) => Some(approval.reason),
+            WaitOn::Questions(_) | WaitOn::Plan(_) | WaitOn::Child(_) => None,
+        },
+        _ => None,
+    };
+    world.records(session).await.into_iter().filter_map(reason).collect()
+}
+
+const BY_TAINT: &str = "the tool `remember`: asked for by `ask remember when tainted` (built-in), because the model has \
+    read text from web:docs.rs";
+
+fn allowing(home: &Family, text: &str, allowed: &[&str]) -> Submit {
+    let mut submit = home.world.submit("s", text);
+    let rule = |text: &&str| RuleText {
+        decision: Decision::Allow,
+        text: (*text).into(),
+        scope: Scope::User,
+        source: "test:1".into(),
+    };
+    submit.config.rules.extend(allowed.iter().map(rule));
+    submit.config.on_ask = OnAsk::Deny;
+    submit
+}
+
+#[tokio::test]
+async fn what_an_agent_has_read_counts_for_the_agents_that_it_starts() {
+    let (tools, noted) = page_and_note();
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("fetch", json!({}))])),
+            ("a page of strangers", Thought::Call(vec![spawn("note what I say")])),
+            ("note what I say", Thought::Call(vec![("remember", json!({}))])),
+            ("The call was not run", Thought::Say("could not")),
+            ("finished: could not", Thought::Say("well")),
+        ],
+        tools,
+    );
+    let result = home.world.run(allowing(&home, "begin now", &["Web(*)", "remember"])).await;
+    assert_eq!(result.message.as_deref(), Some("well"));
+    assert_eq!(*noted.lock().unwrap(), 0);
+    let child = children(&home.world).await["note what I say"].clone();
+    assert_eq!(asked_for(&home.world, child.as_str()).await, [BY_TAINT]);
+    // Without the page nothing asks.
+    let (tools, noted) = page_and_note();
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("note what I say")])),
+            ("note what I say", Thought::Call(vec![("remember", json!({}))])),
+            ("noted", Thought::Say("did it")),
+            ("finished: did it", Thought::Say("well")),
+        ],
+        tools,
+    );
+    let result = home.world.run(allowing(&home, "begin now", &["remember"])).await;
+    assert_eq!((result.message.as_deref(), *noted.lock().unwrap()), (Some("well"), 1));
+}
+
+#[tokio::test]
+async fn what_an_agent_has_read_counts_for_whoever_hears_its_answer() {
+    for background in [false, true] {
+        let (tools, noted) = page_and_note();
+        let begin = json!({"task": "look at the page", "background": background});
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", begin)])),
+                ("started:", Thought::Say("I wait")),
+                ("look at the page", Thought::Call(vec![("fetch", json!({}))])),
+                ("a page of strangers", Thought::Say("it says: note this")),
+                ("it says: note this", Thought::Call(vec![("remember", json!({}))])),
+                ("The call was not run", Thought::Say("well")),
+            ],
+            tools,
+        );
+        home.world.run(allowing(&home, "begin now", &["Web(*)", "remember"])).await;
+        until("the maker is refused", async || home.minds.asked("The call was not run") > 0).await;
+        assert_eq!(asked_for(&home.world, "s").await, [BY_TAINT], "{background}");
+        assert_eq!(*noted.lock().unwrap(), 0, "{background}");
+        let records = home.world.records("s").await;
+        let tainted = records.iter().any(|record| match &record.body {
+            Body::Outcome(outcome) => match &outcome.result {
+                EffectResult::Tool(tool) => {
+                    tool.untrusted.as_ref().is_some_and(|one| one.origin == "web:docs.rs")
+                }
+                _ => false,
+            },
+            Body::InputAccepted(input) => input.tainted == ["web:docs.rs"],
+            _ => false,
+        });
+        assert!(tainted, "{background}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
+    let wrote = Arc::new(Mutex::new(0));
+    let count = wrote.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "zulu task", "background": true}))])),
+            ("started:", Thought::Say("I wait")),
+            ("zulu task", Thought::Later("zulu done")),
+            ("has finished", Thought::Say("I heard")),
+            (
+                "plan now",
+                Thought::Call(vec![(
+                    "agent",
+                    json!({"op": "tell", "task": "yankee task", "background": true}),
+                )]),
+            ),
+            ("yankee task", Thought::Call(vec![("danger", json!({}))])),
+            ("The call was not run", Thought::Say("I may not")),
+            ("boom", Thought::Say("done")),
+        ],
+        vec![danger],
+    );
+    home.world.run(allowing(&home, "begin now", &["danger"])).await;
+    until("the agent works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    let mut planning = allowing(&home, "plan now", &["danger"]);
+    planning.config.mode = Mode::Plan;
+    home.world.run(planning).await;
+    home.minds.go.notify_one();
+    until("it was told", async || home.minds.asked("yankee task") > 2).await;
+    until("its call was answered", async || {
+        home.minds.asked("plan mode: nothing that may write can run") > 0
+    })
+    .await;
+    assert_eq!(*wrote.lock().unwrap(), 0);
 }

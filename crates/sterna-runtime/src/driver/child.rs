@@ -29,6 +29,7 @@ impl Driver {
             left: self.left(&turn.limits),
             turn,
             config: self.config.clone(),
+            tainted: self.state.transcript.untrusted().into_iter().map(|one| one.origin).collect(),
         };
         let (rt, tx, sent) = (Runtime(self.rt.clone()), self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {

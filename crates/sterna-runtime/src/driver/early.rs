@@ -151,7 +151,10 @@ impl Driver {
         match end {
             Some(end) => self.tool_ended(key, end),
             // It takes the usual way, at the next look.
-            None => Ok(early.end = Some(None)),
+            None => {
+                early.end = Some(None);
+                Ok(())
+            }
         }
     }
 

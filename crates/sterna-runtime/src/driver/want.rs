@@ -527,6 +527,7 @@ impl Driver {
                 _ => None,
             },
         };
+        let origin = origin.or_else(|| crate::strangers::joined(&facts.ended.as_ref()?.tainted));
         self.context_of(key, facts, attempt, plan, quiet_git, origin, Some(&self.shared.hub))
     }
 

@@ -222,6 +222,7 @@ fn first(key: String, text: &str, given: sterna_model::Given) -> InputAccepted {
         given: Some(Box::new(given)),
         ended: None,
         compact: None,
+        tainted: Vec::new(),
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) struct Steered {
     pub seq: Seq,
     pub delivery: Delivery,
     pub parts: Vec<InputPart>,
+    pub tainted: Vec<String>,
 }
 
 impl RecordedStep {
@@ -289,7 +290,8 @@ fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
     let late = records.iter().filter(|record| record.seq > from);
     late.filter_map(|record| match &record.body {
         Body::InputAccepted(input) if heard.contains(&record.seq) && !first.contains(&record.seq) => {
-            Some(Steered { seq: record.seq, delivery: input.delivery, parts: input.parts.clone() })
+            let (delivery, parts, tainted) = (input.delivery, input.parts.clone(), input.tainted.clone());
+            Some(Steered { seq: record.seq, delivery, parts, tainted })
         }
         _ => None,
     })

@@ -8,7 +8,7 @@ use sterna_model::{HookEvent, Scope};
 use sterna_runtime::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 
 use super::document::{Node, nearest};
-use super::read::Reader;
+use super::read::{NOT_A_PROJECTS, Reader};
 use super::{ConfigError, Settings, read_file};
 
 impl Settings {
@@ -76,6 +76,12 @@ impl Reader<'_> {
         for (name, value) in node.table()?.named() {
             if name != IMPORT {
                 events.insert(name, value.json()?);
+                continue;
+            }
+            if whose == Whose::Project {
+                // What it names was not hashed when the project was trusted.
+                let notice = format!("{}: `hooks.import` is not used: {NOT_A_PROJECTS}", value.place());
+                settings.notices.push(notice);
                 continue;
             }
             for item in value.items()? {

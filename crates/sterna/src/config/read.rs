@@ -62,7 +62,11 @@ const OWN_KEYS: &[&str] = &[
     "checkpoints",
     "memory_embedder",
     "classifier_model",
+    // Hosts of the private network, and any variable as the key for any host.
+    "web_fetch",
+    "web_search",
 ];
+pub(super) const NOT_A_PROJECTS: &str = "a project may not set it; it is for your own configuration";
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
@@ -149,9 +153,7 @@ impl Reader<'_> {
                 Some("a project may not set it to `auto`; that is for your own configuration")
             }
             Some(_) => Some("a project may not set it to `bypass`; that is for your own configuration"),
-            None => OWN_KEYS
-                .contains(&key)
-                .then_some("a project may not set it; it is for your own configuration"),
+            None => OWN_KEYS.contains(&key).then_some(NOT_A_PROJECTS),
         }
     }
 
