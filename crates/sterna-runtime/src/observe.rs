@@ -170,12 +170,7 @@ type Page = Vec<(SessionId, Sealed)>;
 /// A page, with the reader behind it; and the fold that it goes on from, where reading began with a snapshot.
 type Turned = (Option<HistoryCursor>, Result<Page, LogError>, Option<Folded>);
 
-async fn next_page(
-    log: SharedLog,
-    session: SessionId,
-    reader: Option<HistoryCursor>,
-    seen: Seq,
-) -> Turned {
+async fn next_page(log: SharedLog, session: SessionId, reader: Option<HistoryCursor>, seen: Seq) -> Turned {
     let mut kept = None;
     let mut reader = match reader {
         Some(reader) => reader,

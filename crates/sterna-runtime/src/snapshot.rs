@@ -71,16 +71,14 @@ impl State {
 
 /// Where the fold of a session may begin: a state, and what is to be folded into it. Without a snapshot that fits, of the
 /// session itself or of one that it forks from, the state before the first record.
-pub(crate) async fn begin(
-    log: &SharedLog,
-    session: &SessionId,
-) -> Result<(State, HistoryCursor), LogError> {
+pub(crate) async fn begin(log: &SharedLog, session: &SessionId) -> Result<(State, HistoryCursor), LogError> {
     if let Some(state) = newest(log, session, Seq::MAX).await {
         let cursor = HistoryCursor::after(session, state.head);
         return Ok((state, cursor));
     }
     let mut cursor = HistoryCursor::open(&**log, session).await?;
-    let shared: Vec<(SessionId, Seq)> = cursor.logs().rev().skip(1).map(|(id, to)| (id.clone(), to)).collect();
+    let shared: Vec<(SessionId, Seq)> =
+        cursor.logs().rev().skip(1).map(|(id, to)| (id.clone(), to)).collect();
     for (owner, to) in shared {
         if let Some(mut state) = newest(log, &owner, to).await {
             cursor.skip_to(&owner, state.head);
@@ -123,7 +121,9 @@ async fn fitting(log: &SharedLog, session: &SessionId, to: Seq) -> Option<(Seq, 
         return None;
     }
     let at = log.read(session, seq, 1).await.ok()?;
-    at.first().is_some_and(|sealed| sealed.record.seq == seq && sealed.hash == cover.head).then_some((seq, bytes))
+    at.first()
+        .is_some_and(|sealed| sealed.record.seq == seq && sealed.hash == cover.head)
+        .then_some((seq, bytes))
 }
 
 /// Keeps a snapshot. That it could not be kept loses nothing, so nobody is told.

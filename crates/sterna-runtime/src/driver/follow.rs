@@ -7,8 +7,8 @@ use sterna_model::{Record, Seq};
 use sterna_turn::Next;
 
 use super::{Driver, End, Msg};
-use crate::snapshot;
 use crate::RuntimeError;
+use crate::snapshot;
 use crate::state::for_each_record;
 
 /// Milliseconds between two looks at the log.
