@@ -59,6 +59,16 @@ pub enum Command {
     /// MCP servers: lists, shows, tests, adds and removes them, and logs in
     #[cfg(feature = "mcp")]
     Mcp(commands::mcp::McpArgs),
+    /// What a session works towards over many turns: sets, shows, halts and resumes it
+    Goal(commands::goal::GoalArgs),
+    /// What starts by the clock: makes, lists, shows, pauses and removes schedules
+    Schedule(commands::schedule::ScheduleArgs),
+    /// What starts when something happens: makes, lists, shows, pauses and removes triggers
+    Trigger(commands::trigger::TriggerArgs),
+    /// Tells triggers that something happened
+    Publish(commands::trigger::PublishArgs),
+    /// Runs what is due while nobody is there, until it is told to stop
+    Worker(commands::worker::WorkerArgs),
     /// Shows the configuration, or the schema of its file
     Config(commands::config::ConfigArgs),
     /// Looks at what is there and what works
@@ -152,13 +162,13 @@ pub struct TurnArgs {
     #[arg(long, value_name = "WHAT")]
     pub on_ask: Option<OnAskArg>,
     /// Steps (model calls) that a turn may take
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole)]
     pub max_steps: Option<u32>,
     /// US dollars that a turn may cost
-    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = number)]
     pub max_cost: Option<f64>,
     /// Seconds that a turn may take
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = number)]
     pub deadline: Option<f64>,
     /// A route that takes over when the ones before it fail for good; may be said again
     #[arg(long, value_name = "ROUTE")]
@@ -191,4 +201,14 @@ pub enum OnAskArg {
     Fail,
     /// The turn waits for an answer from another process, exit code 8
     Park,
+}
+
+/// A number as people write it. Whether it can be a bound is said later, with its unit.
+pub fn number(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "that is no number")
+}
+
+/// A count that is not nothing.
+pub fn whole(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|n| *n > 0).ok_or("write a whole number from 1 on")
 }

@@ -73,6 +73,10 @@ impl Follow<'_> {
         let runtime = self.sterna.runtime();
         // The turn is told by its first record, which may be older than what is to be shown.
         let from = self.seen.min(self.input.saturating_sub(1));
+        let mut agents = Agents::default();
+        if self.person.is_some() {
+            agents.hear_those_at_work(runtime, self.session, from).await;
+        }
         let watch = Watch {
             observer: runtime.observe(self.session, from),
             runtime,
@@ -82,9 +86,15 @@ impl Follow<'_> {
             signalled: None,
             open: VecDeque::new(),
             calls: HashMap::new(),
-            agents: Agents::default(),
+            agents,
         };
-        watch.run(out, signals).await
+        let mut ended = watch.run(out, signals).await;
+        if let Some(failure) = out.lost(self.session) {
+            let _ = failure.report(&Print::from_env());
+            // An answer that nobody could be given is no success.
+            ended.code = if ended.code == 0 { failure.code } else { ended.code };
+        }
+        ended
     }
 }
 
@@ -121,6 +131,21 @@ impl Default for Agents {
 }
 
 impl Agents {
+    /// Listens to the agents that turns before the record `from` left at work.
+    async fn hear_those_at_work(&mut self, runtime: &Runtime, session: &SessionId, from: Seq) {
+        // A session that begins here has none.
+        if from < 2 {
+            return;
+        }
+        // Of a log that cannot be read the turn itself will tell.
+        let Ok(state) = State::load(&runtime.parts().log, session).await else { return };
+        for (child, known) in &state.folded.world.children {
+            if known.end.is_none() {
+                self.hear(runtime, child);
+            }
+        }
+    }
+
     /// Listens to an agent from its beginning, until nobody wants to know.
     fn hear(&mut self, runtime: &Runtime, child: &SessionId) {
         if !self.heard.insert(child.clone()) {
@@ -237,6 +262,8 @@ impl<'a> Watch<'a> {
         }
         if event.seq > self.follow.seen || event.kind.is_live() {
             out.event(&event);
+        } else {
+            out.earlier(&event);
         }
         if self.wants_cancel && self.turn.is_some() {
             self.wants_cancel = false;

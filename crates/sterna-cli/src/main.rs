@@ -98,6 +98,11 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             trust::join(&mut cx, trust::Wish { once: false, ask: false }).await?;
             commands::mcp::mcp(&cx, args).await
         }
+        Command::Goal(args) => commands::goal::goal(args).await,
+        Command::Schedule(args) => commands::schedule::schedule(args).await,
+        Command::Trigger(args) => commands::trigger::trigger(args).await,
+        Command::Publish(args) => commands::trigger::publish(args).await,
+        Command::Worker(args) => commands::worker::worker(args).await,
         Command::Memory(args) => commands::memory::memory(args).await,
         // They help with a configuration that cannot be read.
         Command::Trust(args) => commands::trust::trust(args).await,
@@ -108,7 +113,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
             }
             commands::config::config(&cx, args).await
         }
-        Command::Doctor(args) => commands::doctor::doctor(&Context::lenient(None)?, args).await,
+        Command::Doctor(args) => commands::doctor::doctor(Context::lenient(None)?, args).await,
         Command::Completions(args) => commands::completions::completions(args),
     }
 }

@@ -1,5 +1,6 @@
 //! The person at the terminal: one line at a time, read beside everything else.
 
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -12,6 +13,7 @@ use rustyline::{Editor, Helper};
 use sterna_model::{GrantScope, QuestionRef};
 use tokio::sync::oneshot;
 
+use crate::failure::Failure;
 use crate::print::harmless;
 
 /// Lines that the history file keeps.
@@ -99,6 +101,23 @@ impl Answer {
             _ => Self::Unclear,
         }
     }
+}
+
+/// Asks at the terminal for a yes to something that cannot be taken back. `nobody`: what is said where there is none.
+pub fn confirmed(asked: &str, nobody: impl FnOnce() -> Failure) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(nobody());
+    }
+    // Nobody to read the question is nobody to say yes.
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "{asked} [y/N] ");
+    let _ = err.flush();
+    let mut line = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
+    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// The answer to a question: numbers name options, anything else is the answer itself.

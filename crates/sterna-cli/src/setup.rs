@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sterna::{Helper, Sterna, Store};
 use sterna_log::{Filter, LogError, Page, SessionRow, SharedLog, Status};
-use sterna_model::{Decision, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope, SessionId};
+use sterna_model::{Body, Decision, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope, SessionId};
 use sterna_policy::Rule;
 use sterna_runtime::State;
 
@@ -34,6 +34,7 @@ pub async fn context_here(args: &TurnArgs, ask: bool) -> Result<Context, Failure
 }
 
 /// Reads configuration, says what was read and is not used, and refuses flags that cannot hold.
+/// Nothing of the folder counts yet: `trust::join`.
 pub fn context(args: &TurnArgs) -> Result<Context, Failure> {
     mode(args)?;
     let cx = Context::load(args.cd.as_deref())?;
@@ -141,13 +142,21 @@ fn no_sandbox(why: String) -> Failure {
 pub fn ready(sterna: &Sterna) -> Result<(), Failure> {
     let config = sterna.turn_config();
     sterna.ready(&config.route).map_err(|why| not_ready(&config.route, &why))?;
-    let priced =
-        || sterna.runtime().parts().provider.model(&config.route).is_ok_and(|info| info.price.is_some());
+    let known = |route: &Route| sterna.runtime().parts().provider.model(route);
+    for route in &config.fallback {
+        // Its key is looked for when it takes over, and whether there is such a route is told now.
+        known(route).map_err(|why| {
+            let failure = not_ready(route, &why);
+            Failure { message: format!("fallback {route}: {}", failure.message), ..failure }
+        })?;
+    }
+    let priced = || known(&config.route).is_ok_and(|info| info.price.is_some());
     let limits = &config.limits;
     let capped = [limits.max_cost, limits.session_max_cost, limits.tree_max_cost].iter().any(Option::is_some);
     if capped && !priced() {
-        let message = format!("the price of {} is not known, so --max-cost cannot hold", config.route);
-        return Err(Failure::usage(message).hint("use a model whose price is known, or --max-steps"));
+        let message = format!("the price of {} is not known, so a cap on its cost cannot hold", config.route);
+        let hint = "use a model whose price is known, or leave out --max-cost and what is configured like it";
+        return Err(Failure::usage(message).hint(hint));
     }
     Ok(())
 }
@@ -162,7 +171,7 @@ pub async fn state(log: &SharedLog, id: &SessionId) -> Result<Option<State>, Fai
     }
 }
 
-/// Sessions of this folder, newest first. Without a status: those that are not closed.
+/// Sessions of this folder that a person began, newest first. Without a status: those that are not closed.
 pub async fn sessions_here(
     cx: &Context,
     log: &SharedLog,
@@ -170,9 +179,33 @@ pub async fn sessions_here(
     limit: usize,
 ) -> Result<Vec<SessionRow>, Failure> {
     let filter = Filter { cwd: Some(cx.cwd.display().to_string()), status, parent: None };
-    let mut rows = log.list(&filter, Page { after: None, limit }).await?;
-    rows.retain(|row| status.is_some() || row.status != Status::Closed);
-    Ok(rows)
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = log.list(&filter, Page { after, limit }).await?;
+        let Some(last) = page.last() else { return Ok(rows) };
+        after = Some(last.id.clone());
+        for row in page {
+            let counts = status.is_some() || row.status != Status::Closed;
+            if counts && !is_agents(log, &row.id).await? {
+                rows.push(row);
+            }
+            if rows.len() == limit {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// Whether an agent works in it for another session. Who cannot be read is nobody's agent.
+async fn is_agents(log: &SharedLog, id: &SessionId) -> Result<bool, Failure> {
+    match log.read(id, 1, 1).await {
+        Ok(page) => Ok(page.first().is_some_and(|sealed| match &sealed.record.body {
+            Body::SessionOpened(opened) => opened.spawned.is_some(),
+            _ => false,
+        })),
+        Err(LogError::Corrupt { .. } | LogError::NotFound(_) | LogError::Tombstone(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The mode that is asked for, if it is one that is built.

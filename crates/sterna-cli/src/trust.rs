@@ -40,9 +40,9 @@ pub async fn join(cx: &mut Context, wish: Wish) -> Result<(), Failure> {
             trust = Trust::Trusted(project);
         } else {
             let (root, n) = (project.root.display(), project.files.len());
-            let files = if n == 1 { "file" } else { "files" };
+            let (files, are) = if n == 1 { ("file", "is") } else { ("files", "are") };
             cx.print.warning(&format!(
-                "{n} {files} of {root} that could make Sterna do something are not used: {why}"
+                "{n} {files} of {root} that could make Sterna do something {are} not used: {why}"
             ));
             if !refused {
                 cx.print.hint("`sterna trust --show` lists them, `sterna trust` trusts them as they are, --trust for one run");

@@ -8,6 +8,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
+use sterna_log::{Append, Expect, LeaseRequest, Log};
+use sterna_model::*;
+use sterna_runtime::Env;
+use sterna_sqlite::{Options, SqliteStore};
 use support::{Done, World};
 
 fn report(done: &Done) -> Value {
@@ -46,6 +50,12 @@ fn a_model_without_its_key_is_a_problem() {
             "there is no provider `acme`",
             "add [providers.acme] to config.toml, or choose another model",
         ),
+        (
+            "azure/gpt-5",
+            None,
+            "the model is azure/gpt-5, and where azure is served is not known",
+            "set AZURE_OPENAI_ENDPOINT, or base_url in [providers.azure]",
+        ),
         ("openai/gpt-5", Some("sk-secret"), "", ""),
     ] {
         let mut command = world.command(&["doctor", "--json"]);
@@ -74,6 +84,62 @@ fn a_store_that_is_no_store_is_a_problem() {
     let found = report(&done);
     assert_eq!(done.code, 1);
     assert!(found["store"]["error"].as_str().unwrap().contains("is not a database"), "{found}");
+}
+
+/// A session that this process drives, with five failures of one route.
+#[test]
+fn a_route_that_fails_is_told_with_its_breaker() {
+    let world = World::new("");
+    let write = async {
+        let store = SqliteStore::open(&world.home().join("data"), Options::default()).unwrap();
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+        let owner = sterna::SystemEnv::new(&[], Vec::new()).owner();
+        let lease = LeaseRequest { owner, now, expires: now + 60_000, takeover: None };
+        let route: Route = "anthropic/claude-opus-5".parse().unwrap();
+        let opened = SessionOpened {
+            id: SessionId::new("s").unwrap(),
+            parent: None,
+            spawned: None,
+            root: "/w".into(),
+            cwd: "/w".into(),
+            route: route.clone(),
+            mode: Mode::Execute,
+            sterna: "test".into(),
+        };
+        let failed = |attempt: u32| {
+            Body::Attempt(Box::new(Attempt {
+                key: "s/1/1/model/0".parse().unwrap(),
+                attempt,
+                route: route.clone(),
+                failure: ProviderFailure {
+                    class: ErrorClass::Overloaded,
+                    status: Some(529),
+                    message: "busy".into(),
+                    retry_after_ms: None,
+                    billed: Billed::default(),
+                },
+                wait_ms: 0,
+                retry_at: Some(now),
+            }))
+        };
+        let bodies = std::iter::once(Body::SessionOpened(opened)).chain((1..=5).map(failed));
+        let append = Append {
+            session: SessionId::new("s").unwrap(),
+            expect: Expect::New(Some(lease)),
+            id: "open".into(),
+            records: bodies.map(|body| Draft { at: now, turn: Some(1), step: Some(1), body }).collect(),
+            blobs: vec![],
+        };
+        store.append(append).await.unwrap();
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(write);
+    let row = &report(&world.sterna(&["doctor", "--json"]))["routes"][0];
+    assert_eq!((&row["route"], &row["failures"]), (&json!("anthropic/claude-opus-5"), &json!(5)));
+    assert_eq!((&row["class"], &row["answered"]), (&json!("overloaded"), &json!(false)));
+    assert!((1..=60).contains(&row["open_s"].as_u64().unwrap()), "{row}");
+    let text = world.sterna(&["doctor"]).out;
+    assert!(text.contains("routes that failed lately") && text.contains("its breaker is open"), "{text}");
 }
 
 #[test]

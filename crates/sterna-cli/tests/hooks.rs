@@ -105,7 +105,12 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
     for (text, message) in [
         ("{", "hooks.json: "),
         (r#"{"hooks": {"PreTool": []}}"#, "there is no event `PreTool`"),
+        (r#"{"hooks": {"preToolUze": []}}"#, "there is no event `preToolUze`, did you mean `PreToolUse`?"),
         (r#"{"hooks": {"Stop": [{"hooks": [{"type": "http", "url": "x"}]}]}}"#, "not built yet"),
+        (
+            r#"{"hooks": {"Stop": [{"hooks": [{"type": "comand", "command": "x"}]}]}}"#,
+            "there is no type `comand`",
+        ),
     ] {
         let world = World::new(CALL);
         std::fs::write(world.home().join("hooks.json"), text).unwrap();
@@ -125,7 +130,7 @@ fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(!world.work().join("evil").exists());
     assert!(done.err.contains("nobody has trusted them yet"), "{}", done.err);
-    assert!(done.err.contains("fire when a hook of compaction is built"), "{}", done.err);
+    assert!(done.err.contains("do not fire, because hooks of compaction are not built yet"), "{}", done.err);
 }
 
 #[test]

@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::path::Path;
-
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sterna_testkit::mcp::server_script;
@@ -44,7 +42,9 @@ fn a_server_is_added_tested_shown_and_removed() {
     assert_eq!((done.code, done.out.as_str()), (0, ""));
     let script = server_script();
     let added = world.sterna(&["mcp", "add", "t", "--env", "A=b", "--", "python3", &script]);
-    assert_eq!(added.code, 0, "{}", added.err);
+    assert!(added.code == 0 && added.err.starts_with("added to "), "{}", added.err);
+    let again = world.sterna(&["mcp", "add", "t", "--env", "A=b", "--", "python3", &script]);
+    assert!(again.code == 0 && again.err.starts_with("replaced in "), "{}", again.err);
     let file: Value =
         serde_json::from_str(&std::fs::read_to_string(world.home().join("mcp.json")).unwrap()).unwrap();
     assert_eq!(
@@ -92,6 +92,15 @@ fn a_tool_is_called_when_somebody_allows_it() {
 }
 
 #[test]
+fn in_plan_mode_no_rule_lets_a_server_write() {
+    let world = world(&call("mcp__t__put", json!({"path": "made", "text": "x"})), &[]);
+    let refused = world.run(&["--mode", "plan", "--allow", "mcp__t__*", "x"]);
+    let denials = refused.result()["denials"].clone();
+    assert!(denials[0]["reason"].as_str().unwrap().contains("plan mode"), "{denials}");
+    assert!(!world.work().join("made").exists());
+}
+
+#[test]
 fn a_shadowed_name_leaves_the_built_in_tool_alone() {
     let world = world(&call("shell", json!({"command": "echo mine"})), &["--shadow"]);
     let done = world.run(&["x"]);
@@ -126,15 +135,22 @@ fn a_killed_run_leaves_no_server_and_its_call_in_doubt() {
     let mut run = world.start(&args);
     run.until("tool.started");
     let starts = || std::fs::read_to_string(world.work().join("starts")).unwrap_or_default();
-    let alive = |pid: &str| Path::new("/proc").join(pid).exists();
+    // By where they work: in a sandbox they have other numbers.
+    let alive = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|entry| std::fs::read_link(entry.path().join("cwd")).ok())
+            .any(|cwd| cwd == world.work())
+    };
     // The first start asked what there is, in the same process that calls.
-    while !starts().lines().any(alive) {
+    while starts().is_empty() {
         std::thread::yield_now();
     }
+    assert!(alive());
     run.signal(Signal::KILL);
     drop(run.end());
     let begun = std::time::Instant::now();
-    while starts().lines().any(alive) {
+    while alive() {
         assert!(begun.elapsed().as_secs() < 30, "an orphan: {}", starts());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -173,7 +189,7 @@ fn servers_that_cannot_be_used_stop_nothing() {
     .unwrap();
     let done = world.run(&["x"]);
     assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("hi")), "{}", done.err);
-    for said in ["no-such-program", "odd", "are not used"] {
+    for said in ["no-such-program", "odd", "is not used"] {
         assert!(done.err.contains(said), "{said}: {}", done.err);
     }
     assert!(!world.work().join("pwned").exists());
@@ -187,4 +203,57 @@ fn servers_that_cannot_be_used_stop_nothing() {
     assert_eq!(world.sterna(&["trust"]).code, 0);
     assert_eq!(world.sterna(&["mcp", "test", "theirs"]).code, 1);
     assert!(world.work().join("pwned").exists());
+}
+
+#[test]
+fn servers_run_in_the_sandbox_unless_their_person_says_otherwise() {
+    let world = World::new("");
+    let outside = tempfile::tempdir().unwrap();
+    let mark = outside.path().join("mark");
+    // A server that leaves something outside of the workspace, or says that it could not.
+    let script = server_script();
+    let line = format!("echo x >'{}'; exec python3 '{script}'", mark.display());
+    let server = |more: Value| {
+        let mut entry = json!({"command": "bash", "args": ["-c", line]});
+        entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        json!({"mcpServers": {"t": entry}})
+    };
+    let leaves = |tested: &support::Done| {
+        assert_eq!(tested.code, 0, "{tested:?}");
+        std::fs::remove_file(&mark).is_ok()
+    };
+    let excused = std::env::var("STERNA_NO_SANDBOX_TESTS").unwrap_or_default();
+    for level in ["bubblewrap", "landlock"] {
+        world.config(&format!("sandbox = \"{level}\""));
+        configure(&world, &server(json!({})));
+        let held = world.sterna(&["mcp", "test"]);
+        if held.code != 0 && excused.split([',', ' ']).any(|name| name == level) {
+            continue;
+        }
+        assert!(!leaves(&held), "{level}");
+        // A level that is a must is one for all.
+        configure(&world, &server(json!({"sandbox": false})));
+        let refused = world.sterna(&["mcp", "test"]);
+        let why = format!("it is to run without a sandbox, and sandbox = \"{level}\"");
+        assert!(refused.code == 1 && refused.out.contains(&why), "{refused:?}");
+        assert!(!mark.exists());
+    }
+    world.config("sandbox = \"auto\"");
+    assert!(leaves(&world.sterna(&["mcp", "test"])), "it was to run without a sandbox");
+    world.config("sandbox = \"none\"");
+    configure(&world, &server(json!({})));
+    assert!(leaves(&world.sterna(&["mcp", "test"])), "no sandbox was wished");
+
+    // A folder's file cannot say so, trusted or not.
+    configure(&world, &json!({}));
+    std::fs::write(world.work().join(".mcp.json"), server(json!({"sandbox": false})).to_string()).unwrap();
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    world.config("sandbox = \"auto\"");
+    let doctor = world.sterna(&["doctor"]);
+    if !doctor.out.contains("landlock") && !doctor.out.contains("bubblewrap") {
+        return;
+    }
+    let listed = world.sterna(&["mcp", "list"]);
+    assert!(listed.err.contains("counts only in your own file"), "{listed:?}");
+    assert!(!leaves(&world.sterna(&["mcp", "test"])), "a folder's server left the sandbox");
 }

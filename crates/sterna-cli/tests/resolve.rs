@@ -154,3 +154,29 @@ fn a_key_of_a_host_answers_and_a_forged_one_does_not() {
     assert_eq!((done.code, lines_of(&world.work().join("made"))), (0, 1), "{}", done.err);
     assert_eq!(world.sterna(&["deny", &key]).code, 2);
 }
+
+#[test]
+fn a_question_that_waits_is_shown_with_its_options() {
+    let (world, _) = parked(QUESTIONS);
+    let again = world.sterna(&["resume", "p"]);
+    let asks = "parked: asks `Which colour?`\n  1. red  warm\n  2. blue  cold\nparked: asks `How many?`\n  1. one  1\n  2. \
+                two  2\nhint: `sterna answer p TEXT TEXT` answers them, in this order; a number names an option\n";
+    assert!(again.code == 8 && again.err.starts_with(asks), "{again:?}");
+}
+
+#[test]
+fn what_was_shown_before_is_known_when_a_turn_goes_on() {
+    let (world, _) = parked(ASKS);
+    let again = world.sterna(&["resume", "p"]);
+    let waits = "parked: waits for an approval of `shell: echo x >> made` (";
+    assert!(again.code == 8 && again.err.starts_with(waits), "{again:?}");
+    assert!(
+        again.err.contains("hint: `sterna approve p` allows it, `sterna deny p` does not\n"),
+        "{again:?}"
+    );
+    let denied = world.sterna(&["deny", "p"]);
+    assert_eq!((denied.code, denied.out.as_str()), (0, "done\n"), "{denied:?}");
+    assert!(denied.err.starts_with("  ✗ shell echo x >> made  denied\n"), "{denied:?}");
+    // It was a person's word: no flag is missing.
+    assert!(!denied.err.contains("hint:"), "{denied:?}");
+}

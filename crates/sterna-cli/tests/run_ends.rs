@@ -61,8 +61,9 @@ fn every_stop_has_its_exit_code() {
     let cut = r#"{"text":"and so on","stop":"max_output"}"#;
     let asks = r#"{"calls":[{"name":"shell","arguments":{"command":"touch made"}}]}"#;
     let again = r#"{"calls":[{"name":"list","arguments":{"path":"."}}]}"#;
+    let enough = "[[hooks.Stop]]\nhooks = [{ type = \"command\", command = \"echo enough >&2; exit 49\" }]\n";
     let error = |class: &str| format!(r#"{{"error":{{"class":"{class}","message":"so it is"}}}}"#);
-    let table: [(&str, String, &[&str], i32, &str, Option<&str>); 15] = [
+    let table: [(&str, String, &[&str], i32, &str, Option<&str>); 16] = [
         ("", r#"{"text":"done"}"#.into(), &[], 0, "finished", None),
         ("", r#"{"text":"no","stop":"refused"}"#.into(), &[], 1, "stopped", Some("refused")),
         ("", error("content_filter"), &[], 1, "stopped", Some("refused")),
@@ -77,6 +78,7 @@ fn every_stop_has_its_exit_code() {
         ("", error("auth"), &[], 5, "stopped", Some("provider_failed")),
         ("", error("model_gone"), &[], 5, "stopped", Some("provider_failed")),
         ("", String::new(), &[], 5, "stopped", Some("provider_failed")),
+        (enough, LOOK.into(), &[], 1, "stopped", Some("hook_stopped")),
         ("on_ask = \"park\"\n", asks.into(), &[], 8, "parked", None),
     ];
     for (config, script, args, code, outcome, stop) in table {
@@ -172,8 +174,8 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
         &["run", "-m", m, "--max-cost", "1", "x"],
         b"",
         2,
-        "error: the price of scripted:s.jsonl is not known, so --max-cost cannot hold\nhint: use a model whose price \
-         is known, or --max-steps\n",
+        "error: the price of scripted:s.jsonl is not known, so a cap on its cost cannot hold\nhint: use a model \
+         whose price is known, or leave out --max-cost and what is configured like it\n",
     );
     check(
         &["run", "-m", m, "--max-cost", "0", "x"],
@@ -258,10 +260,29 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{}", done.err);
         assert!(done.err.starts_with(&message) && done.err.contains(", openai, "), "{}", done.err);
     }
+    // A model that is to take over is looked at before it has to.
+    for (fallback, message) in [
+        (
+            "nobody/model",
+            "error: fallback nobody/model: there is no provider `nobody`\nhint: there are: anthropic, ",
+        ),
+        ("scripted:gone", "error: fallback scripted:gone: cannot read the script `gone`: "),
+    ] {
+        let done = world.sterna(&["run", "-m", m, "--fallback", fallback, "x"]);
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{}", done.err);
+        assert!(done.err.starts_with(message), "{}", done.err);
+    }
     // Usage errors, in the words of the parser of arguments.
     for (args, words) in [
         (&["run", "-m", m, "fix", "the", "test"][..], "hint: a prompt of several words stands in quotes"),
-        (&["run", "-m", m, "--max-steps", "-1", "x"], "invalid value '-1' for '--max-steps <N>'"),
+        (
+            &["run", "-m", m, "--max-steps", "-1", "x"],
+            "invalid value '-1' for '--max-steps <N>': write a whole number from 1 on",
+        ),
+        (
+            &["run", "-m", m, "--deadline", "soon", "x"],
+            "invalid value 'soon' for '--deadline <SECONDS>': that is no number",
+        ),
         (&["run", "-m", m, "--deadline", "-1", "x"], "hint: give seconds, for example 600"),
         (&["run", "-m", m, "--key", "", "x"], "a value is required for '--key <KEY>'"),
         (&["run", "-m", m, "--session", "s", "--continue", "x"], "cannot be used with '--continue'"),
@@ -372,4 +393,35 @@ fn chat_takes_prompts_from_a_pipe() {
     assert_eq!((done.code, done.out.as_str()), (0, "one\ntwo\n"), "{}", done.err);
     let unknown = "error: there is no command /titel\nhint: did you mean /title?\n";
     assert!(done.err.contains(unknown), "{}", done.err);
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let world = World::new(LOOK);
+    for (session, form) in [("s", &["--json"][..]), ("t", &[])] {
+        let run = ["run", "-m", "scripted:s.jsonl", "--session", session];
+        let mut command = world.command(&[&run[..], form, &["x"]].concat());
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let done = support::Done::of(command.stdout(full).spawn().unwrap());
+        assert_eq!(done.code, 1, "{done:?}");
+        let told =
+            "error: cannot write to stdout: No space left on device (os error 28)\nhint: nothing is lost: ";
+        assert!(
+            done.err.ends_with(&format!("{told}`sterna sessions show {session}` shows it\n")),
+            "{done:?}"
+        );
+        assert_eq!(world.sterna(&["resume", session, "--json"]).result()["message"], "One file.");
+    }
+}
+
+#[test]
+fn flags_are_named_for_calls_that_asked_and_for_no_others() {
+    let world = World::new(TOUCH);
+    let hint = "hint: 1 call asked, and nobody was there: --allow RULE allows it, --on-ask park lets you answer later\n";
+    for (flags, hinted) in [(&["--mode", "ask"][..], true), (&["--deny", "Shell(touch *)"], false)] {
+        let done = world.sterna(&[&["run", "-m", "scripted:s.jsonl"], flags, &["x"]].concat());
+        assert!(done.code == 0 && done.err.contains("  denied\n"), "{done:?}");
+        assert_eq!(done.err.ends_with(hint), hinted, "{done:?}");
+        assert_eq!(done.err.contains("hint:"), hinted, "{done:?}");
+    }
 }

@@ -111,6 +111,45 @@ fn nothing_of_a_folder_counts_before_it_is_trusted_or_after_one_byte_changed() {
     assert!(world.sterna(&["sessions", "fsck"]).code == 0);
 }
 
+/// What was trusted counts for every command that looks at the folder, and for a turn that is driven on from elsewhere.
+#[test]
+fn a_trusted_folder_counts_for_every_command_and_from_another_folder() {
+    let call = json!({"calls": [{"name": "shell", "arguments": {"command": "touch made"}}]});
+    let world = World::new(&format!("{call}\n{{\"text\":\"seen\"}}"));
+    // Without a sandbox a command that writes asks.
+    world.config("sandbox = \"none\"\n[policy]\nask = [\"Shell(touch made)\"]\n");
+    let write = |path: &str, text: &str| std::fs::write(world.work().join(path), text).unwrap();
+    std::fs::create_dir_all(world.work().join(".sterna")).unwrap();
+    write(".sterna/config.toml", "[policy]\nallow = [\"Shell(touch *)\"]\n");
+    let hook = |name: &str| {
+        let command = format!("touch {}", world.work().join(name).display());
+        json!([{"hooks": [{"type": "command", "command": command}]}])
+    };
+    let hooks = json!({"hooks": {"PostToolUse": hook("after"), "PreCompact": hook("compacting")}});
+    write(".sterna/hooks.json", &hooks.to_string());
+    let servers = json!({"mcpServers": {"x": {"command": "sh", "disabled": true}}});
+    write(".mcp.json", &servers.to_string());
+
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&world.sterna(args).out).unwrap() };
+    let decision = || json(&["policy", "explain", "--json", "touch x"])["decision"].clone();
+    let server = || json(&["doctor", "--json"])["mcp"]["servers"][0]["state"].clone();
+    assert_eq!((decision(), server()), (json!("ask"), json!("untrusted")));
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    assert_eq!((decision(), server()), (json!("allow"), json!("disabled")));
+    let rules = json(&["policy", "list", "--own", "--json"]);
+    assert!(rules.to_string().contains(".sterna/config.toml:2"), "{rules}");
+
+    let from_elsewhere =
+        |args: &[&str]| Done::of(world.command(args).current_dir(world.home()).spawn().unwrap());
+    let parked = world.run(&["--session", "t", "--on-ask", "park", "x"]);
+    assert_eq!(parked.code, 8, "{parked:?}");
+    let approved = from_elsewhere(&["approve", "t", "--json"]);
+    assert_eq!(approved.code, 0, "{approved:?}");
+    assert!(world.work().join("made").exists() && world.work().join("after").exists(), "{approved:?}");
+    drop(from_elsewhere(&["compact", "t"]));
+    assert!(world.work().join("compacting").exists());
+}
+
 /// The agent cannot trust a folder, or answer what it asks, in any mode.
 #[test]
 fn an_agent_cannot_trust_for_the_person() {
@@ -120,4 +159,50 @@ fn an_agent_cannot_trust_for_the_person() {
         let done = world.sterna(&[&RUN[..], &["--mode", "bypass"]].concat());
         assert!(done.out.contains("is for a person"), "{command}: {done:?}");
     }
+}
+
+/// Whoever drives a turn on, from whatever folder: what guards the turn's own folder guards it still.
+#[test]
+fn a_turn_that_goes_on_from_elsewhere_has_the_hooks_of_its_folder() {
+    let question = json!({"question": "Which?", "header": "Which", "options": [
+        {"label": "a", "description": ""}, {"label": "b", "description": ""}]});
+    let asks = json!({"calls": [{"name": "ask_user", "arguments": {"questions": [question]}}]});
+    let call = json!({"calls": [{"name": "shell", "arguments": {"command": "touch made"}}]});
+    let world = World::new(&format!("{asks}\n{call}\n{{\"text\":\"seen\"}}"));
+    std::fs::create_dir_all(world.work().join(".sterna")).unwrap();
+    let forbids = json!({"type": "command", "command": "echo not here >&2; exit 2"});
+    let hooks = json!({"hooks": {"PreToolUse": [{"matcher": "shell", "hooks": [forbids]}]}});
+    std::fs::write(world.work().join(".sterna/hooks.json"), hooks.to_string()).unwrap();
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    let elsewhere = |args: &[&str]| Done::of(world.command(args).current_dir(world.home()).spawn().unwrap());
+    for (session, goes_on) in [
+        ("s", vec![vec!["answer", "s", "1", "--json"]]),
+        ("t", vec![vec!["answer", "t", "1", "--no-drive"], vec!["resume", "t", "--json"]]),
+    ] {
+        let parked = world.sterna(&[&RUN[..], &["--on-ask", "park", "--session", session]].concat());
+        assert_eq!(parked.code, 8, "{parked:?}");
+        let done = goes_on.iter().map(|args| elsewhere(args)).last().unwrap();
+        let reason = done.result()["denials"][0]["reason"].clone();
+        assert!(reason.as_str().unwrap().contains("not here (hook hooks.json"), "{done:?}");
+        assert!(!world.work().join("made").exists(), "{done:?}");
+    }
+}
+
+#[test]
+fn what_policy_says_counts_the_rules_of_a_trusted_folder() {
+    let world = hostile();
+    let said = |args: &[&str]| world.sterna(&[&["policy"], args].concat()).out;
+    let explain = ["explain", "touch made", "--sandbox", "none"];
+    assert!(said(&explain).starts_with("ask  "), "{}", said(&explain));
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    assert!(said(&explain).starts_with("allow  "), "{}", said(&explain));
+    let list = said(&["list", "--own"]);
+    let lines: Vec<&str> = list.lines().collect();
+    let root = world.work().display().to_string();
+    assert!(lines[0].starts_with("floor  ") && lines[1].starts_with("allow  Shell(touch *)  "), "{list}");
+    assert!(
+        lines[2].starts_with("trust  ")
+            && lines[2].ends_with(&format!("{root}, its files as they were then")),
+        "{list}"
+    );
 }

@@ -91,6 +91,7 @@ pub(crate) fn tail_pieces(
         // Last, so that a folder's name is never read as a slot.
         .replace("{cwd}", &facts.cwd);
     push(section("environment"), "", environment);
+    push("goal".into(), "\n", goal(world));
     push("todo list".into(), "\n", todo_list(world));
     let found = if world.found.is_empty() { String::new() } else { found_note(&world.found) };
     push("tools that were found".into(), "\n", found);
@@ -128,6 +129,16 @@ pub(crate) fn tail_pieces(
     };
     push(section(name), "\n\n", note);
     pieces
+}
+
+/// The goal while it is worked on, with what was used for it; else nothing.
+fn goal(world: &World) -> String {
+    let Some(held) = world.goal.held().filter(|held| held.is_active()) else { return String::new() };
+    let used = match held.goal.token_budget {
+        Some(budget) => format!("{} of {budget} tokens used", held.tokens),
+        None => format!("{} tokens used", held.tokens),
+    };
+    format!("<goal>\n{}\n({used})\n</goal>", held.goal.objective)
 }
 
 /// The todo list while something on it is open; else nothing.

@@ -168,6 +168,9 @@ impl Transcript {
             | Body::GrantGiven { .. }
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
+            | Body::Automation(_)
+            | Body::Goal(_)
+            | Body::Budget(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
         }

@@ -89,6 +89,10 @@ impl Names {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::CompactionMissed { .. }
+            // These stand in no session's log.
+            | Body::Automation(_)
+            | Body::Budget(_)
+            | Body::Goal(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Memory(change) => {
                 if let MemoryChange::Kept(note) = &mut **change {

@@ -44,11 +44,7 @@ impl Call<'_> {
     fn request(&self, body: &Encoded) -> Result<reqwest::RequestBuilder, ProviderFailure> {
         let base = self.endpoint.base_url.trim_end_matches('/');
         let mut request = self.client.post(format!("{base}{}", self.wire.path(&self.route.model)));
-        let headers = self.wire.headers(self.key.map(Secret::expose));
-        // A configured header replaces the wire's.
-        let own = &self.endpoint.headers;
-        let replaced = |name: &str| own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
-        for (name, value) in headers.iter().filter(|(name, _)| !replaced(name)).chain(own) {
+        for (name, value) in self.endpoint.headers(self.wire, self.key.map(Secret::expose)) {
             request = request.header(name, value);
         }
         // One piece, with its length: copying is cheaper than a frame for each chunk, and every server takes it.

@@ -36,7 +36,10 @@ impl HttpEmbedder {
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
         let mut request = client.post(url).header("content-type", "application/json");
         if let Some(key) = &key {
-            request = request.bearer_auth(key.expose());
+            request = match &endpoint.key_header {
+                Some(name) => request.header(name, key.expose()),
+                None => request.bearer_auth(key.expose()),
+            };
         }
         for (name, value) in &endpoint.headers {
             request = request.header(name, value);

@@ -16,6 +16,8 @@ pub struct Endpoint {
     /// With the version (`https://host/v1`), but without it for `anthropic`.
     pub base_url: String,
     pub key: KeySource,
+    /// The header that carries the key bare, where it is not the wire's own one.
+    pub key_header: Option<String>,
     pub timeouts: Timeouts,
     /// Sent after the wire's own headers.
     pub headers: Vec<(String, String)>,
@@ -30,6 +32,7 @@ impl Endpoint {
             wire,
             base_url: base_url.into(),
             key: KeySource::None,
+            key_header: None,
             timeouts: Timeouts::default(),
             headers: Vec::new(),
             models: BTreeMap::new(),
@@ -46,6 +49,7 @@ impl Endpoint {
         let set = |name: &str| get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
         let base_url = match set(builtin.base_url_env) {
             Some(text) if builtin.base_url_env == OLLAMA_HOST => ollama_url(&text),
+            Some(text) if builtin.base_url_env == AZURE_ENDPOINT => azure_url(&text),
             Some(text) => text,
             None => builtin.base_url.to_owned(),
         };
@@ -57,7 +61,25 @@ impl Endpoint {
             },
         };
         let timeouts = Timeouts::of_provider(builtin.name);
-        Self { key, timeouts, ..Self::new(builtin.wire_at(&base_url), base_url) }
+        let key_header = builtin.key_header.map(str::to_owned);
+        Self { key, key_header, timeouts, ..Self::new(builtin.wire_at(&base_url), base_url) }
+    }
+
+    /// The headers of a request: the wire's own, with the key where this endpoint wants it, then the configured ones. A
+    /// configured header replaces one of the wire's.
+    pub(crate) fn headers(&self, wire: &dyn Wire, key: Option<&str>) -> Vec<(String, String)> {
+        let mut headers = match (&self.key_header, key) {
+            (Some(name), Some(key)) => {
+                let mut headers = wire.headers(None);
+                headers.push((name.clone(), key.to_owned()));
+                headers
+            }
+            (None, _) | (_, None) => wire.headers(key),
+        };
+        let replaced = |name: &str| self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+        headers.retain(|(name, _)| !replaced(name));
+        headers.extend(self.headers.iter().cloned());
+        headers
     }
 
     pub(crate) fn wire(&self) -> Result<&'static dyn Wire, String> {
@@ -131,9 +153,12 @@ impl fmt::Debug for Secret {
 pub struct Builtin {
     pub name: &'static str,
     pub wire: &'static str,
+    /// Empty: each customer has another one.
     pub base_url: &'static str,
     /// The variable that holds the key; `None`: it needs none.
     pub key_env: Option<&'static str>,
+    /// The header that carries the key, where it is not the wire's own one.
+    pub key_header: Option<&'static str>,
     /// The variable that moves the base URL.
     pub base_url_env: &'static str,
 }
@@ -141,7 +166,7 @@ pub struct Builtin {
 impl Builtin {
     /// The wire to speak below a base URL. Servers that stand in for `openai` all speak its older wire, and few its own.
     pub fn wire_at(&self, base_url: &str) -> &'static str {
-        let moved = base_url.trim_end_matches('/') != self.base_url;
+        let moved = !self.base_url.is_empty() && base_url.trim_end_matches('/') != self.base_url;
         if moved && self.wire == "openai_responses" { "openai_chat" } else { self.wire }
     }
 }
@@ -187,16 +212,24 @@ fn ollama_url(host: &str) -> String {
     }
 }
 
+/// `AZURE_OPENAI_ENDPOINT` is a resource's address, as its page shows it; the API's first version is below it.
+fn azure_url(endpoint: &str) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    if rest.contains('/') { endpoint.to_owned() } else { format!("{endpoint}/openai/v1") }
+}
+
 const fn chat(
     name: &'static str,
     base_url: &'static str,
     key_env: Option<&'static str>,
     base_url_env: &'static str,
 ) -> Builtin {
-    Builtin { name, wire: "openai_chat", base_url, key_env, base_url_env }
+    Builtin { name, wire: "openai_chat", base_url, key_env, key_header: None, base_url_env }
 }
 
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
+const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 
 const BUILTINS: &[Builtin] = &[
     Builtin {
@@ -204,6 +237,7 @@ const BUILTINS: &[Builtin] = &[
         wire: "anthropic",
         base_url: "https://api.anthropic.com",
         key_env: Some("ANTHROPIC_API_KEY"),
+        key_header: None,
         base_url_env: "ANTHROPIC_BASE_URL",
     },
     Builtin {
@@ -211,6 +245,7 @@ const BUILTINS: &[Builtin] = &[
         wire: "openai_responses",
         base_url: "https://api.openai.com/v1",
         key_env: Some("OPENAI_API_KEY"),
+        key_header: None,
         base_url_env: "OPENAI_BASE_URL",
     },
     Builtin {
@@ -218,7 +253,28 @@ const BUILTINS: &[Builtin] = &[
         wire: "gemini",
         base_url: "https://generativelanguage.googleapis.com/v1beta",
         key_env: Some("GEMINI_API_KEY"),
+        key_header: None,
         base_url_env: "GEMINI_BASE_URL",
+    },
+    // Azure's OpenAI API, version 1: paths without `api-version`, and a resource's key as `api-key`.
+    // https://learn.microsoft.com/azure/foundry/openai/api-version-lifecycle, read on 2026-11-21.
+    Builtin {
+        name: "azure",
+        wire: "openai_responses",
+        base_url: "",
+        key_env: Some("AZURE_OPENAI_API_KEY"),
+        key_header: Some("api-key"),
+        base_url_env: AZURE_ENDPOINT,
+    },
+    // Its form of chat/completions leaves reasoning in the text; its form of Messages keeps it apart, and signed.
+    // https://platform.minimax.io/docs/api-reference/text-anthropic-api, read on 2026-11-21.
+    Builtin {
+        name: "minimax",
+        wire: "anthropic",
+        base_url: "https://api.minimax.io/anthropic",
+        key_env: Some("MINIMAX_API_KEY"),
+        key_header: None,
+        base_url_env: "MINIMAX_BASE_URL",
     },
     chat("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"), "OPENROUTER_BASE_URL"),
     chat("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"), "GROQ_BASE_URL"),
@@ -234,6 +290,8 @@ const BUILTINS: &[Builtin] = &[
     chat("xai", "https://api.x.ai/v1", Some("XAI_API_KEY"), "XAI_BASE_URL"),
     chat("cerebras", "https://api.cerebras.ai/v1", Some("CEREBRAS_API_KEY"), "CEREBRAS_BASE_URL"),
     chat("moonshot", "https://api.moonshot.ai/v1", Some("MOONSHOT_API_KEY"), "MOONSHOT_BASE_URL"),
+    // https://docs.z.ai/guides/develop/openai/python, read on 2026-11-21. Its coding plan has a base URL of its own.
+    chat("zai", "https://api.z.ai/api/paas/v4", Some("ZAI_API_KEY"), "ZAI_BASE_URL"),
     chat("ollama", "http://127.0.0.1:11434/v1", None, OLLAMA_HOST),
     chat("lmstudio", "http://127.0.0.1:1234/v1", None, "LMSTUDIO_BASE_URL"),
     chat("llamacpp", "http://127.0.0.1:8080/v1", None, "LLAMACPP_BASE_URL"),
@@ -258,7 +316,7 @@ mod tests {
         assert_eq!((secret.expose(), origin.as_str()), ("sk-1", "$OPENAI_API_KEY"));
         assert!(!format!("{openai:?}").contains("sk-1"));
         assert_eq!(of("groq").base_url, "http://127.0.0.1:9/v1");
-        for name in ["groq", "xai", "anthropic", "gemini"] {
+        for name in ["groq", "xai", "anthropic", "gemini", "azure", "minimax", "zai"] {
             assert!(matches!(of(name).key, KeySource::Missing { .. }), "{name}");
         }
         for name in ["ollama", "lmstudio", "llamacpp", "vllm"] {
@@ -284,6 +342,37 @@ mod tests {
         for name in ["anthropic", "gemini"] {
             assert_eq!(Endpoint::of_builtin(builtin(name).unwrap(), moved).wire, name);
         }
+    }
+
+    #[test]
+    fn azure_resources() {
+        let azure = |url: Option<&str>| {
+            let get = |name: &str| (name == AZURE_ENDPOINT).then(|| url.map(str::to_owned)).flatten();
+            Endpoint::of_builtin(builtin("azure").unwrap(), get)
+        };
+        for (given, url) in [
+            ("https://mine.openai.azure.com/", "https://mine.openai.azure.com/openai/v1"),
+            ("https://mine.openai.azure.com/openai/v1/", "https://mine.openai.azure.com/openai/v1"),
+            ("http://127.0.0.1:9/gate", "http://127.0.0.1:9/gate"),
+        ] {
+            let found = azure(Some(given));
+            assert_eq!((found.base_url.as_str(), found.wire), (url, "openai_responses"), "{given}");
+        }
+        assert_eq!(azure(None).base_url, "");
+    }
+
+    #[test]
+    fn a_key_goes_where_the_endpoint_wants_it() {
+        let wire = wire::by_name("openai_responses").unwrap();
+        let azure = Endpoint::of_builtin(builtin("azure").unwrap(), |_| None);
+        let of = |endpoint: &Endpoint, key| -> Vec<(String, String)> {
+            let told = |(name, _): &(String, String)| name == "authorization" || name == "api-key";
+            endpoint.headers(wire, key).into_iter().filter(told).collect()
+        };
+        assert_eq!(of(&azure, Some("k")), [("api-key".to_owned(), "k".to_owned())]);
+        assert_eq!(of(&azure, None), []);
+        let plain = Endpoint { key_header: None, ..azure };
+        assert_eq!(of(&plain, Some("k")), [("authorization".to_owned(), "Bearer k".to_owned())]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use sterna_model::{Billed, ErrorClass, ProviderFailure, Route};
 
 use crate::call::{Call, failure};
 use crate::client::LazyClient;
-use crate::{Endpoint, KeySource, Secret, not_built};
+use crate::{Endpoint, KeySource, Secret, builtin, not_built};
 
 /// Serves the routes whose provider is among its endpoints.
 pub struct HttpProvider {
@@ -29,7 +29,16 @@ impl HttpProvider {
 
     /// Whether a request on this route could be sent: the provider is there and so is its key. The text says what to do.
     pub fn ready(&self, route: &Route) -> Result<(), String> {
-        match &self.served(route)?.endpoint.key {
+        let endpoint = &self.served(route)?.endpoint;
+        if endpoint.base_url.is_empty() {
+            return Err(nowhere(&route.provider));
+        }
+        // A server for one model, as `local` is, may need no name of it.
+        if route.model.is_empty() && route.provider != "local" {
+            let provider = &route.provider;
+            return Err(format!("`{provider}` names no model; write it as {provider}/MODEL"));
+        }
+        match &endpoint.key {
             KeySource::Missing { hint } => Err(format!("no key for {}: {hint}", route.provider)),
             // Whether it is there is known when it is looked for.
             KeySource::None | KeySource::Value(..) | KeySource::Later(_) => Ok(()),
@@ -41,7 +50,12 @@ impl HttpProvider {
             Some(why) => why.to_owned(),
             None => {
                 let known: Vec<&str> = self.endpoints.keys().map(String::as_str).collect();
-                format!("there is no provider `{}`; there are: {}", route.provider, known.join(", "))
+                let known = known.join(", ");
+                let written = match route.model.is_empty() {
+                    true => "; a model is written PROVIDER/MODEL",
+                    false => "",
+                };
+                format!("there is no provider `{}`; there are: {known}{written}", route.provider)
             }
         })
     }
@@ -54,6 +68,9 @@ impl HttpProvider {
     ) -> Result<ModelReply, ProviderFailure> {
         let invalid = |message| failure(ErrorClass::InvalidRequest, message);
         let Served { endpoint, client } = self.served(route).map_err(invalid)?;
+        if endpoint.base_url.is_empty() {
+            return Err(invalid(nowhere(&route.provider)));
+        }
         self.ready(route).map_err(|message| failure(ErrorClass::Auth, message))?;
         let connect = std::time::Duration::from_millis(endpoint.timeouts.connect_ms);
         let client = client.get(&endpoint.base_url, connect).map_err(invalid)?;
@@ -61,6 +78,12 @@ impl HttpProvider {
         let key = key(endpoint).await.map_err(|message| failure(ErrorClass::Auth, message))?;
         Call { client, endpoint, key: key.as_ref(), wire, route }.run(body, events).await
     }
+}
+
+/// Nobody has said where this provider is.
+fn nowhere(name: &str) -> String {
+    let variable = builtin(name).map_or("its base URL", |builtin| builtin.base_url_env);
+    format!("where {name} is served is not known: set {variable}, or base_url in [providers.{name}]")
 }
 
 /// The endpoint's key. Looking for one may run a program, and must not hold up others.

@@ -288,6 +288,11 @@ async fn wrong_configuration_says_what_to_do() {
 
     let stranger: Route = "q/m".parse().unwrap();
     assert_eq!(keyless.model(&stranger).unwrap_err(), "there is no provider `q`; there are: p");
+    let bare: Route = "opus".parse().unwrap();
+    let written = "there is no provider `opus`; there are: p; a model is written PROVIDER/MODEL";
+    assert_eq!(keyless.model(&bare).unwrap_err(), written);
+    let nameless: Route = "p".parse().unwrap();
+    assert_eq!(keyless.ready(&nameless).unwrap_err(), "`p` names no model; write it as p/MODEL");
     let vertex: Route = "vertex/m".parse().unwrap();
     assert!(keyless.model(&vertex).unwrap_err().contains("not built yet"));
     let failure = send(&provider(endpoint("anthropic", "nonsense"))).await.1.unwrap_err();

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sterna_llm::{CallResult, EncodeCache, Item, Request, SystemPart, wire};
-use sterna_model::{Opaque, Part, Reasoning, Route, ToolCall, ToolSpec};
+use sterna_llm::{CallResult, EncodeCache, FilePart, Item, Request, Shown, SystemPart, UserPart, wire};
+use sterna_model::{Attachment, BlobRef, Digest, Opaque, Part, Reasoning, Route, ToolCall, ToolSpec};
 
 const CONVERSATIONS: u64 = 50;
 const ROUTES: [(&str, &str); 4] = [
@@ -94,7 +94,7 @@ fn conversation(dice: &mut Dice, wire: &str, route: &Route) -> Request {
                 name,
                 text: dice.text(),
                 failed: dice.one_in(3),
-                files: Vec::new(),
+                files: if dice.one_in(3) { files(dice) } else { Vec::new() },
             });
         }
         items.push(Arc::new(Item::Assistant(parts)));
@@ -121,7 +121,28 @@ fn conversation(dice: &mut Dice, wire: &str, route: &Route) -> Request {
     }
 }
 
+/// One or two files: an image or a document that is sent, or the words for one that is not.
+fn files(dice: &mut Dice) -> Vec<FilePart> {
+    let file = |dice: &mut Dice| {
+        let (name, media_type, data) = [
+            ("a.png", "image/png", "iVBORw0KGgo="),
+            ("photo \"1\".jpg", "image/jpeg", "/9j/4AAQ"),
+            ("anim.gif", "image/gif", "R0lGODlh"),
+            ("Bericht.pdf", "application/pdf", "JVBERi0xLjcK"),
+        ][dice.below(4)];
+        let blob = BlobRef { hash: Digest::ZERO, bytes: data.len() as u64 };
+        let shown = if dice.one_in(4) { Shown::Text(dice.text().into()) } else { Shown::Data(data.into()) };
+        let origin = dice.one_in(3).then(|| "mcp:shop".to_owned());
+        FilePart { file: Arc::new(Attachment::new(name, media_type, blob)), origin, shown }
+    };
+    (0..=dice.below(2)).map(|_| file(dice)).collect()
+}
+
 fn user(dice: &mut Dice) -> Arc<Item> {
+    if dice.one_in(4) {
+        let files = files(dice).into_iter().map(UserPart::File);
+        return Arc::new(Item::Mixed(std::iter::once(UserPart::Text(dice.text())).chain(files).collect()));
+    }
     Arc::new(Item::User((0..=dice.below(2)).map(|_| dice.text()).collect()))
 }
 

@@ -263,6 +263,9 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::TodoSet { .. }
         | Body::HookRan(_)
         | Body::Memory(_)
+        | Body::Automation(_)
+        | Body::Goal(_)
+        | Body::Budget(_)
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }

@@ -183,6 +183,9 @@ impl IndexDelta {
             | Body::CompactionMissed { .. }
             | Body::HookRan(_)
             | Body::Memory(_)
+            | Body::Automation(_)
+            | Body::Goal(_)
+            | Body::Budget(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

@@ -29,5 +29,8 @@ pub use index::*;
 pub use log::*;
 pub use memory::*;
 pub use over::*;
-pub use reserved::{append_reserved, is_reserved, project_log, project_log_of, user_log, user_log_of};
+pub use reserved::{
+    append_reserved, append_reserved_all, automation_log, is_reserved, project_log, project_log_of, tree_log,
+    user_log, user_log_of,
+};
 pub use text::*;

@@ -15,6 +15,16 @@ pub fn project_log(root: &str) -> SessionId {
     reserved(&format!("project:{}", &hash[..PROJECT_DIGITS]))
 }
 
+/// The log of schedules and triggers.
+pub fn automation_log() -> SessionId {
+    reserved("automations")
+}
+
+/// The log of what the sessions below this one, and it itself, may spend together.
+pub fn tree_log(root: &SessionId) -> SessionId {
+    reserved(&format!("tree:{}", &blake3::hash(root.as_str().as_bytes()).to_hex()[..PROJECT_DIGITS]))
+}
+
 /// Whether this is the name of such a log. Sessions may not bear it, and lists of sessions leave it out.
 pub fn is_reserved(id: &SessionId) -> bool {
     id.as_str().starts_with(PREFIX)
@@ -42,14 +52,25 @@ pub async fn append_reserved(
     once: &str,
     draft: Draft,
 ) -> Result<Receipt, LogError> {
-    let of = |expect, append: &str, draft| Append {
+    append_reserved_all(log, id, root, once, vec![draft]).await
+}
+
+/// The same for several records, which become visible together. There is at least one.
+pub async fn append_reserved_all(
+    log: &dyn Log,
+    id: &SessionId,
+    root: &str,
+    once: &str,
+    drafts: Vec<Draft>,
+) -> Result<Receipt, LogError> {
+    let of = |expect, append: &str, records| Append {
         session: id.clone(),
         expect,
         id: append.to_owned(),
-        records: vec![draft],
+        records,
         blobs: Vec::new(),
     };
-    match log.append(of(Expect::Any, once, draft.clone())).await {
+    match log.append(of(Expect::Any, once, drafts.clone())).await {
         Err(LogError::NotFound(_)) => {}
         done => return done,
     }
@@ -63,13 +84,14 @@ pub async fn append_reserved(
         sterna: env!("CARGO_PKG_VERSION").into(),
         spawned: None,
     };
-    let opening = Draft { body: Body::SessionOpened(opened), ..draft.clone() };
-    match log.append(of(Expect::New(None), "open", opening)).await {
+    let at = drafts.first().map(|draft| draft.at).unwrap_or_default();
+    let opening = Draft { at, turn: None, step: None, body: Body::SessionOpened(opened) };
+    match log.append(of(Expect::New(None), "open", vec![opening])).await {
         // Another process made it just now.
         Ok(_) | Err(LogError::Exists(_)) => {}
         Err(error) => return Err(error),
     }
-    log.append(of(Expect::Any, once, draft)).await
+    log.append(of(Expect::Any, once, drafts)).await
 }
 
 fn reserved(name: &str) -> SessionId {
@@ -97,6 +119,8 @@ mod tests {
         }
         let all = [
             user_log(),
+            tree_log(&SessionId::new("a").unwrap()),
+            tree_log(&SessionId::new("b").unwrap()),
             user_log_of("a"),
             user_log_of("b"),
             project_log("/a"),

@@ -25,6 +25,10 @@ fn golden(body: &Body) -> [&'static str; 3] {
                 include_str!(concat!("golden/v3/", $name, ".json")),
             ]
         };
+        // Neither did version 2.
+        (3: $name:literal) => {
+            ["", "", include_str!(concat!("golden/v3/", $name, ".json"))]
+        };
     }
     match body {
         Body::SessionOpened(SessionOpened { spawned: Some(_), .. }) => {
@@ -102,6 +106,30 @@ fn golden(body: &Body) -> [&'static str; 3] {
             MemoryChange::Used { .. } => file!(2: "memory_used"),
             MemoryChange::Recalled { .. } => file!(2: "memory_recalled"),
         },
+        Body::Automation(change) => match **change {
+            AutomationChange::Made(_) => file!(3: "automation_made"),
+            AutomationChange::Paused { .. } => file!(3: "automation_paused"),
+            AutomationChange::Resumed { .. } => file!(3: "automation_resumed"),
+            AutomationChange::Removed { .. } => file!(3: "automation_removed"),
+            AutomationChange::Fired(ref fired) => match fired.cause {
+                Cause::Time { .. } => file!(3: "automation_fired"),
+                Cause::Occurrence(_) => file!(3: "automation_fired_occurrence"),
+                Cause::Hand { .. } => file!(3: "automation_fired_hand"),
+            },
+            AutomationChange::Passed { .. } => file!(3: "automation_passed"),
+            AutomationChange::Dropped { .. } => file!(3: "automation_dropped"),
+            AutomationChange::Ended { .. } => file!(3: "automation_ended"),
+            AutomationChange::Discarded { .. } => file!(3: "automation_discarded"),
+        },
+        Body::Goal(change) => match **change {
+            GoalChange::Set(_) => file!(3: "goal_set"),
+            GoalChange::Status { .. } => file!(3: "goal_status"),
+            GoalChange::Cleared { .. } => file!(3: "goal_cleared"),
+        },
+        Body::Budget(change) => match **change {
+            BudgetChange::Asked { .. } => file!(3: "budget_asked"),
+            BudgetChange::Settled { .. } => file!(3: "budget_settled"),
+        },
     }
 }
 
@@ -134,7 +162,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 49, "each file has its draft below");
+    assert_eq!(files.len(), 65, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -196,6 +224,24 @@ fn drafts() -> Vec<Draft> {
         ..Given::new(route(), "/w")
     };
     let session = |body| Draft { at: 1_700_000_000_000, turn: None, step: None, body };
+    let automation = |change| session(Body::Automation(Box::new(change)));
+    let goal = |change| session(Body::Goal(Box::new(change)));
+    let occurrence = || Occurrence {
+        source: Source::Publish,
+        key: "ci".into(),
+        id: "build 7".into(),
+        payload: "red".into(),
+        hops: 1,
+    };
+    let fired = |cause| {
+        AutomationChange::Fired(Box::new(Fired {
+            name: "nightly".into(),
+            made: 2,
+            run: "nightly.2.1699999999000".into(),
+            due: 1_699_999_999_000,
+            cause,
+        }))
+    };
     let turn = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: None, body };
     let step = |body| Draft { at: 1_700_000_000_000, turn: Some(1), step: Some(2), body };
     let item = TodoItem {
@@ -647,6 +693,81 @@ fn drafts() -> Vec<Draft> {
                 cut: true,
                 tainted: vec!["web:docs.rs".into()],
             }],
+        }))),
+        automation(AutomationChange::Made(Box::new(Automation {
+            name: "nightly".into(),
+            start: Start::Cron { expr: "0 3 * * *".into() },
+            zone: "Europe/Berlin".into(),
+            quiet: Some(QuietHours { from: 1_320, to: 120 }),
+            missed: Missed::All,
+            overlap: Overlap::Queue,
+            target: RunTarget::Session(SessionId::new("demo").unwrap()),
+            prompt: "look at the build".into(),
+            given: Box::new(Given::new(route(), "/w")),
+            by: by(),
+        }))),
+        automation(AutomationChange::Paused { name: "nightly".into(), by: by() }),
+        automation(AutomationChange::Resumed { name: "nightly".into(), by: by() }),
+        automation(AutomationChange::Removed { name: "nightly".into(), by: by() }),
+        automation(fired(Cause::Time { after: 1_699_900_000_000, missed: 2 })),
+        automation(fired(Cause::Occurrence(Box::new(occurrence())))),
+        automation(fired(Cause::Hand { by: by() })),
+        automation(AutomationChange::Passed {
+            name: "nightly".into(),
+            made: 2,
+            after: 1_699_900_000_000,
+            until: 1_699_990_000_000,
+            times: 3,
+            why: PassedWhy::Overlap,
+        }),
+        automation(AutomationChange::Dropped {
+            name: "nightly".into(),
+            made: 2,
+            occurrence: Box::new(occurrence()),
+            why: PassedWhy::Hops,
+        }),
+        automation(AutomationChange::Ended {
+            run: "nightly.2.1699999999000".into(),
+            end: Box::new(RunEnd {
+                outcome: RunOutcome::Stopped(StopReason::MaxSteps),
+                session: Some(SessionId::new("demo").unwrap()),
+                message: "too long".into(),
+                steps: 4,
+                tokens: 500,
+                cost: Some(6),
+            }),
+        }),
+        automation(AutomationChange::Discarded {
+            session: SessionId::new("demo").unwrap(),
+            key: "job:demo/1/2/tool/0".into(),
+            why: Discard::SessionDeleted,
+        }),
+        goal(GoalChange::Set(Goal {
+            id: "g1".into(),
+            objective: "all tests pass".into(),
+            token_budget: Some(10_000),
+            by: by(),
+        })),
+        goal(GoalChange::Status { status: GoalStatus::BudgetLimited, why: "it is used up".into(), by: by() }),
+        goal(GoalChange::Cleared { by: by() }),
+        session(Body::Budget(Box::new(BudgetChange::Asked {
+            key: key("demo/1/2/model/0"),
+            attempt: 2,
+            spent: Spend { tokens: 900, cost: Some(7_000) },
+            children: std::collections::BTreeMap::from([(
+                SessionId::new("agent-1").unwrap(),
+                Spend { tokens: 400, cost: None },
+            )]),
+            caps: SpendCaps { tokens: Some(5_000), cost: Some(1_000_000_000) },
+            wish: SpendWish {
+                max_output: 800,
+                least: 1,
+                price: Some(WorstPrice { input: 12, million: 15_000_000_000 }),
+            },
+        }))),
+        session(Body::Budget(Box::new(BudgetChange::Settled {
+            key: key("demo/1/2/model/0"),
+            spent: Spend { tokens: 950, cost: Some(7_500) },
         }))),
         session(Body::GrantRevoked { content: hash(8), by: by() }),
         session(Body::TodoSet { items: vec![item], by: by() }),

@@ -37,6 +37,7 @@ async fn run() -> Result<(), String> {
         transport: Transport::Http { url, headers: Default::default() },
         origin: Origin { scope: Scope::User, file: "/mcp.json".into() },
         trusted: false,
+        sandbox: true,
         disabled: false,
         tools: ToolChoice::default(),
         times: Times { start: Duration::from_secs(20), ..Times::default() },
@@ -50,6 +51,7 @@ async fn run() -> Result<(), String> {
         root: cwd.clone(),
         roots: vec![cwd.clone()],
         state: cwd.clone(),
+        confine: None,
     };
     let mut client = Pool::shared().client(config.clone(), setup.clone());
     let mut manifest = client.connect().await;

@@ -19,6 +19,8 @@ pub struct ServerConfig {
     pub origin: Origin,
     /// What it says of its tools (`readOnlyHint`, `idempotentHint`) is believed.
     pub trusted: bool,
+    /// Whether a program runs in the sandbox, where there is one.
+    pub sandbox: bool,
     pub disabled: bool,
     pub tools: ToolChoice,
     pub times: Times,
@@ -249,6 +251,7 @@ struct Entry {
     disabled: bool,
     #[serde(default)]
     trusted: bool,
+    sandbox: Option<bool>,
     #[serde(default)]
     tools: ToolChoice,
     start_timeout_s: Option<f64>,
@@ -310,6 +313,12 @@ fn server(
     if entry.trusted && !own {
         notes.push(format!("server `{given}`: `trusted` counts only in your own file, and is not used"));
     }
+    let unconfined = entry.sandbox == Some(false);
+    if unconfined && !own {
+        notes.push(format!(
+            "server `{given}`: `\"sandbox\": false` counts only in your own file, and is not used"
+        ));
+    }
     let usual = Times::default();
     let time = |given: Option<f64>, usual: Duration| match given {
         None => Ok(usual),
@@ -327,6 +336,7 @@ fn server(
         transport,
         origin: origin.clone(),
         trusted: entry.trusted && own,
+        sandbox: !(unconfined && own),
         disabled: entry.disabled,
         tools: entry.tools,
         times,
@@ -445,6 +455,20 @@ mod tests {
         let (servers, problems) = read(text, Scope::Project);
         assert!(!servers[0].trusted);
         assert!(problems[0].contains("`trusted`"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_project_cannot_take_its_servers_out_of_the_sandbox() {
+        let text = r#"{"mcpServers": {"s": {"command": "x", "sandbox": false}, "t": {"command": "x"}}}"#;
+        for (scope, held) in [(Scope::Project, true), (Scope::User, false), (Scope::Managed, false)] {
+            let (servers, problems) = read(text, scope);
+            assert_eq!((servers[0].sandbox, servers[1].sandbox), (held, true), "{scope:?}");
+            assert_eq!(
+                problems.iter().any(|told| told.contains("`\"sandbox\": false`")),
+                held,
+                "{problems:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use rmcp::model::{ClientRequest, PaginatedRequestParams, ProtocolVersion, ServerResult, Tool};
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError,
     serve_client_with_lifecycle_and_ct,
 };
+use rmcp::transport::streamable_http_client::StreamableHttpError;
 use rmcp::transport::{AuthError, IntoTransport};
 use rmcp::{Peer, RoleClient};
 use sterna_model::{Digest, EffectKey};
+use sterna_shell::sandbox::Confinement;
 use sterna_shell::shim::Helper;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -44,6 +47,21 @@ pub struct Setup {
     pub roots: Vec<PathBuf>,
     /// Holds manifests and logins, below `mcp`.
     pub state: PathBuf,
+    /// What holds programs. `None`: nothing does.
+    pub confine: Option<Arc<dyn Confines>>,
+}
+
+/// Says what holds a server's program. It is asked at each start.
+pub trait Confines: Send + Sync {
+    /// `None`: nothing, because that was decided or nothing is to be had. An error says why it must not be started.
+    fn confinement<'a>(
+        &'a self,
+        server: &'a ServerConfig,
+        env: &'a BTreeMap<String, String>,
+    ) -> BoxFuture<'a, Result<Option<Confinement>, String>>;
+
+    /// Two that answer alike say the same here.
+    fn told(&self) -> String;
 }
 
 /// Where a server is in its life.
@@ -331,7 +349,7 @@ impl Inner {
         let served = match &self.config.transport {
             Transport::Stdio { .. } => {
                 let transport = launch::stdio(&self.config, &self.setup, &fate, over.clone());
-                let transport = transport.map_err(Failed::For)?;
+                let transport = transport.await.map_err(Failed::For)?;
                 self.serve(handler, transport, mode, &over, until, &fate).await
             }
             Transport::Http { .. } => {
@@ -382,6 +400,14 @@ impl Inner {
                 McpError::Closed { why, .. } => start_error(&self.config, why),
                 other => other,
             },
+            ClientInitializeError::TransportError { error, .. } => {
+                // It hides what the client says of its own failure.
+                let why = match error.error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+                    Some(StreamableHttpError::Client(error)) => chain(error),
+                    _ => chain(&*error.error),
+                };
+                start_error(&self.config, format!("{why}{}", fate.said()))
+            }
             other => start_error(&self.config, format!("{}{}", chain(&other), fate.said())),
         }
     }

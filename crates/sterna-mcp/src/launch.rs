@@ -84,7 +84,7 @@ impl Fate {
 /// The pipes of a started program. It ends when the token is cancelled or the pipes are dropped.
 pub(crate) type Stdio = AsyncRwTransport<rmcp::RoleClient, Lines<ChildStdout>, ChildStdin>;
 
-pub(crate) fn stdio(
+pub(crate) async fn stdio(
     config: &ServerConfig,
     setup: &Setup,
     fate: &Arc<Fate>,
@@ -95,11 +95,16 @@ pub(crate) fn stdio(
     };
     let mut all = setup.env.clone();
     all.extend(env.clone());
+    let confine = match &setup.confine {
+        Some(confines) => confines.confinement(config, &all).await.map_err(|why| start_error(config, why))?,
+        None => None,
+    };
     let server = Server {
         program: command.clone(),
         args: args.clone(),
         cwd: cwd.clone().unwrap_or_else(|| setup.root.clone()),
         env: all,
+        confine,
     };
     if !can_be_found(&server) {
         let why = format!("there is no program `{command}` on its PATH");

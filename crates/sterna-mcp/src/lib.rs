@@ -25,7 +25,7 @@ pub use config::{
     ConfigProblem, Expand, Origin, Parsed, ServerConfig, Times, ToolChoice, Transport, edit_add, edit_remove,
     parse,
 };
-pub use connection::{Client, Prompt, PromptArgument, Resource, Setup, State};
+pub use connection::{Client, Confines, Prompt, PromptArgument, Resource, Setup, State};
 pub use error::McpError;
 pub use manifest::{Manifest, ToolDef};
 pub use name::{server_name, tool_name};

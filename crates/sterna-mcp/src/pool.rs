@@ -19,8 +19,8 @@ impl Pool {
         SHARED.get_or_init(Self::default)
     }
 
-    /// The client of a server. Two that are configured alike, with the same credentials, environment and workspace, are
-    /// one. Nothing is started.
+    /// The client of a server. Two that are configured alike, with the same credentials, environment, workspace and
+    /// confinement, are one. Nothing is started.
     pub fn client(&self, config: ServerConfig, setup: Setup) -> Client {
         let fingerprint = fingerprint(&config, &setup);
         let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,8 +37,13 @@ impl Pool {
 fn fingerprint(config: &ServerConfig, setup: &Setup) -> Digest {
     // Its form need not last: it never leaves the process.
     let all = format!(
-        "{config:?}\0{:?}\0{:?}\0{:?}\0{:?}\0{:?}",
-        setup.env, setup.helper, setup.root, setup.roots, setup.state
+        "{config:?}\0{:?}\0{:?}\0{:?}\0{:?}\0{:?}\0{:?}",
+        setup.env,
+        setup.helper,
+        setup.root,
+        setup.roots,
+        setup.state,
+        setup.confine.as_ref().map(|confines| confines.told())
     );
     Digest(*blake3::hash(all.as_bytes()).as_bytes())
 }

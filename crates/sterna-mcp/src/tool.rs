@@ -112,22 +112,15 @@ impl Tool for McpTool {
             let Value::Object(arguments) = args else {
                 return Err(ToolError::invalid("the arguments are no object"));
             };
-            let now = self.client.definition(&self.def.name);
-            if now.is_none() && self.client.manifest().is_some() {
-                return Err(ToolError::failed(format!(
-                    "the MCP server `{}` has no tool `{}` any more",
-                    self.client.config().name,
-                    self.def.name
-                )));
-            }
-            if let Some((now, true)) = now {
-                // A person's yes leads here, or a mode that needs none.
-                self.client.accept(&self.def.name, now.hash);
+            // One that comes back with a person's answers has begun already.
+            if cx.answers.is_none() {
+                self.is_as_judged(&cx).await?;
             }
             let params = CallToolRequestParams::new(self.def.name.clone()).with_arguments(arguments);
+            let blobs = cx.blobs.clone();
             let watch = Watch { key: &cx.key, cancel: &cx.cancel, progress: &*cx.progress };
             match self.client.call(params, cx.answers, watch).await {
-                Ok(Called::Done(result)) => Ok(ToolReturn::Done(reply::done(&result))),
+                Ok(Called::Done(result)) => Ok(ToolReturn::Done(reply::done(&result, &blobs).await)),
                 Ok(Called::Ask(questions)) => Ok(ToolReturn::Ask(questions)),
                 Ok(Called::Cancelled) => Err(ToolError::cancelled()),
                 Ok(Called::Interrupted) => {
@@ -145,6 +138,34 @@ impl Tool for McpTool {
 }
 
 impl McpTool {
+    /// Starts the server if it does not run, and looks whether the tool is still what the plan was judged by: a yes to
+    /// one definition is none to what the server has made of it since, also while it started.
+    async fn is_as_judged(&self, cx: &ToolContext) -> Result<(), ToolError> {
+        tokio::select! {
+            live = self.client.live() => drop(live.map_err(|error| self.failed(error))?),
+            () = cx.cancel.cancelled() => return Err(ToolError::cancelled()),
+        }
+        let (server, tool) = (&self.client.config().name, &self.def.name);
+        match self.client.definition(tool) {
+            None => {
+                Err(ToolError::failed(format!("the MCP server `{server}` has no tool `{tool}` any more")))
+            }
+            Some((_, false)) => Ok(()),
+            Some((now, true)) => {
+                let judged = |access: &Access| matches!(access, Access::Unaccepted { definition, .. } if *definition == now.hash);
+                if !cx.plan.accesses.iter().any(judged) {
+                    return Err(ToolError::failed(format!(
+                        "the MCP server `{server}` has changed its tool `{tool}` since this call was judged, and \
+                         nothing was called; call it again, and the person is asked"
+                    )));
+                }
+                // A person's yes leads here, or a mode that needs none.
+                self.client.accept(tool, now.hash);
+                Ok(())
+            }
+        }
+    }
+
     fn failed(&self, error: McpError) -> ToolError {
         let message = error.to_string();
         let status = match error {

@@ -93,6 +93,8 @@ async fn a_server_that_is_not_there_says_so() {
     let client = world.client_of(of(Transport::Http { url, headers: Default::default() }));
     let error = client.connect().await.unwrap_err();
     assert!(matches!(error, McpError::Start { .. }), "{error:?}");
+    let said = error.to_string();
+    assert!(said.contains("Connection refused") && !said.contains("rmcp"), "{said}");
     assert!(matches!(client.state(), State::Failed(_)));
 }
 

@@ -158,6 +158,25 @@ async fn a_changed_tool_asks_again_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_yes_to_one_definition_is_none_to_the_next() {
+    let world = World::new();
+    let client = world.client(&[]);
+    client.connect().await.unwrap();
+    let args = json!({"text": "x"});
+    let echo = tool(&client, "echo");
+    let judged = echo.plan(&world.plan_context(), &args).unwrap();
+    world.call(&client, "change", json!({"word": "second"})).await.unwrap();
+    eventually(|| client.changed_tools() == ["echo"], "the change is heard").await;
+    let (failed, why) = status(echo.call(world.context(judged), args.clone()).await);
+    assert_eq!(failed, ToolStatus::Failed);
+    assert!(why.contains("nothing was called"), "{why}");
+    assert_eq!(client.changed_tools(), ["echo"]);
+    // Judged anew, it passes.
+    assert_eq!(world.call(&client, "echo", args).await.unwrap().0, "x");
+    assert_eq!(client.changed_tools(), [""; 0]);
+}
+
+#[tokio::test]
 async fn noise_before_an_answer_is_no_answer() {
     let world = World::new();
     let client = world.client(&["--noise"]);

@@ -5,9 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, ErrorClass, GrantScope, HookEvent,
-    HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq,
-    SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
+    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GoalStatus, GrantScope,
+    HookEvent, HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route,
+    Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage,
+    WaitId,
 };
 
 /// The version of the event schema.
@@ -261,6 +262,22 @@ pub enum EventKind {
     /// Notes were kept, forgotten, used or recalled. Their texts are in the record.
     #[serde(rename = "memory.changed")]
     MemoryChanged { change: MemoryWord, notes: Vec<MemoryRef> },
+    /// A schedule or trigger was made, paused or removed, fired, passed over or dropped; a run ended.
+    #[serde(rename = "automation.changed")]
+    AutomationChanged { change: AutomationWord, about: String },
+    /// The goal that the session has now, and where it stands; `None`: it has none.
+    #[serde(rename = "goal.changed")]
+    GoalChanged {
+        objective: Option<String>,
+        status: Option<GoalStatus>,
+        why: String,
+        token_budget: Option<u64>,
+        /// Tokens that were used for it so far.
+        tokens: u64,
+    },
+    /// A session of a tree asked for room under the tree's cap, or gave it back. Only in the tree's own log.
+    #[serde(rename = "budget.changed")]
+    BudgetChanged { call: EffectKey, settled: bool, tokens: u64 },
     #[serde(rename = "todo.changed")]
     TodoChanged { items: Vec<TodoItem> },
     #[serde(rename = "checkpoint.taken")]

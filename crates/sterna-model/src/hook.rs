@@ -167,7 +167,7 @@ impl HookEvent {
         Self::ALL.into_iter().find(|event| event.word() == word)
     }
 
-    /// What its hooks may do; an error names the part of Sterna that fires it and is not built yet.
+    /// What its hooks may do; an error names what would fire it and is not built yet, in the plural.
     pub fn power(self) -> Result<HookPower, &'static str> {
         match self {
             Self::SessionStart
@@ -192,17 +192,17 @@ impl HookEvent {
             | Self::SessionRestored
             | Self::Interrupt => Ok(HookPower::Watches),
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::PreCompact | Self::PostCompact => Err("a hook of compaction"),
-            Self::SubagentStart | Self::SubagentStop => Err("a hook of agents"),
+            Self::PreCompact | Self::PostCompact => Err("hooks of compaction"),
+            Self::SubagentStart | Self::SubagentStop => Err("hooks of agents"),
             Self::FrameOpened => Err("frames"),
-            Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("MCP"),
+            Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
             Self::WorktreeCreate | Self::WorktreeRemove => Err("worktrees"),
             Self::Setup => Err("plugins"),
-            Self::InstructionsLoaded => Err("instruction files"),
-            Self::CwdChanged => Err("changing the folder of a session"),
-            Self::FileChanged => Err("watching files"),
-            Self::ProcessEvent => Err("processes"),
+            Self::InstructionsLoaded => Err("hooks of instruction files"),
+            Self::CwdChanged => Err("changes of a session's folder"),
+            Self::FileChanged => Err("watches of files"),
+            Self::ProcessEvent => Err("hooks of processes"),
             Self::TriggerFired => Err("triggers"),
         }
     }

@@ -3,10 +3,13 @@
 //! Ring 0. Plain data that every other crate shares. This crate must never know a clock, a file,
 //! a socket, a database, a model wire or a decision: it has types and their text forms, nothing else.
 
+mod automation;
+mod budget;
 mod child;
 mod compact;
 mod effect;
 mod event;
+mod goal;
 mod hook;
 mod ids;
 mod memory;
@@ -18,10 +21,13 @@ mod stop;
 mod tool;
 mod usage;
 
+pub use automation::*;
+pub use budget::*;
 pub use child::*;
 pub use compact::*;
 pub use effect::*;
 pub use event::*;
+pub use goal::*;
 pub use hook::*;
 pub use ids::*;
 pub use memory::*;

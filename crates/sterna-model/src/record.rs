@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BlobRef, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey, EffectResult,
-    Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk,
-    ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason,
-    TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey,
+    EffectResult, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd,
+    OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo,
+    StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -154,6 +154,12 @@ pub enum Body {
     HookRan(Box<HookRan>),
     /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
     Memory(Box<MemoryChange>),
+    /// Schedules and triggers, in the log that is theirs: what there is, what is to run, how it ended.
+    Automation(Box<AutomationChange>),
+    /// What the session works towards, or where that stands. The model changes it by facts of tool outcomes.
+    Goal(Box<GoalChange>),
+    /// What a tree of sessions has spent and reserved, in the tree's own log.
+    Budget(Box<BudgetChange>),
 }
 
 /// The first record of every log.

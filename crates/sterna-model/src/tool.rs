@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Attachment, BlobRef, ChildRef, Digest, Millis, SessionId};
+use crate::{Attachment, BlobRef, ChildRef, Digest, GoalChange, Millis, SessionId};
 
 /// What recovery may do with an effect that has an intent and no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -153,6 +153,8 @@ pub enum Fact {
     Child(ChildRef),
     /// A child is done with.
     ChildClosed(SessionId),
+    /// The session's goal, or where it stands.
+    Goal(Box<GoalChange>),
 }
 
 /// One entry of the session's todo list.

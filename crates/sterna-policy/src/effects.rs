@@ -42,7 +42,8 @@ pub(crate) enum How {
     Read,
     Write,
     Delete,
-    /// An argument of a program that is not known: held against rules that forbid reading, no more.
+    /// What may be a file, such as an argument of a program that is not known: held against rules that forbid reading,
+    /// no more.
     Named,
 }
 
@@ -79,7 +80,8 @@ impl Effects {
     }
     /// Whether it provably changes nothing and reaches nobody.
     pub(crate) fn only_reads(&self) -> bool {
-        self.class == Class::Known && self.hosts.is_empty() && self.touches.iter().all(|t| t.how == How::Read)
+        let reads = |touch: &Touch| matches!(touch.how, How::Read | How::Named);
+        self.class == Class::Known && self.hosts.is_empty() && self.touches.iter().all(reads)
     }
 }
 

@@ -72,8 +72,12 @@ pub(crate) fn forbids_command(command: &SimpleCommand) -> Option<String> {
         return Some(format!("`{name}` stops the machine"));
     }
     // An agent that trusts a folder, or answers what it asks itself, would need nobody.
-    if name == "sterna" && args.first().is_some_and(|a| ["trust", "approve", "answer"].contains(a)) {
-        return Some(format!("`sterna {}` is for a person", args[0]));
+    let persons = |a: &&&str| ["trust", "approve", "answer"].contains(*a);
+    let trusts = |a: &&&str| **a == "--trust";
+    if name == "sterna"
+        && let Some(word) = args.first().filter(persons).or_else(|| args.iter().find(trusts))
+    {
+        return Some(format!("`sterna {word}` is for a person"));
     }
     let device = |a: &&&str| a.strip_prefix("of=").is_some_and(|p| is_device(Path::new(p)));
     if name == "dd" && args.iter().any(|a| device(&a)) {

@@ -41,7 +41,8 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
     while let Some(word) = args.get(at) {
         match word.text.as_str() {
             "--no-pager" | "-P" | "--no-optional-locks" | "--literal-pathspecs" => at += 1,
-            "--version" | "--help" | "-v" | "-h" => return Effects::none(),
+            // Before the name of a command it shows a page of help, by a program of the configuration.
+            "--version" | "--help" | "-v" | "-h" if args.len() == at + 1 => return Effects::none(),
             "-C" => {
                 folder.extend(args.get(at + 1));
                 at += 2;
@@ -54,6 +55,9 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
     }
     let Some(name) = args.get(at) else { return Effects::none() };
     let rest = &args[at + 1..];
+    if rest.iter().take_while(|w| w.text != "--").any(|w| "--help".starts_with(&w.text) && w.text.len() > 3) {
+        return Effects::unknown("a page of git's help is shown by a program of the configuration");
+    }
     let folder = &*folder;
     // git judges paths from the folder of `-C`; both are held against the rules.
     let here = Word::literal(".");
@@ -87,7 +91,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
         "reflog" if rest.is_empty() || rest[0].text == "show" => {
             base(revisions("log", rest.get(1..).unwrap_or_default(), folder))
         }
-        "version" => Effects::none(),
+        "version" if rest.is_empty() => Effects::none(),
         "clone" | "fetch" | "pull" | "push" | "ls-remote" | "submodule" | "archive" => {
             reaching(&name.text, rest)
         }
@@ -142,6 +146,12 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
         return Effects::unknown("a format with %G runs the signature checker that is configured");
     }
     let mut effects = Effects::none();
+    if name == "grep" {
+        // What lies beneath is searched, and all of it where no path is given.
+        let here = Word::literal(".");
+        let folders = if folder.is_empty() { vec![&here] } else { folder.to_vec() };
+        effects = effects.with(How::Read, &folders, Reach::Tree);
+    }
     for word in parsed.operands.iter().copied().chain(&parsed.files) {
         let mut texts = vec![word.text.clone()];
         texts.extend(word.text.split_once(':').map(|(_, path)| path.to_owned()).filter(|p| !p.is_empty()));

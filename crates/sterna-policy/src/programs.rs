@@ -15,6 +15,13 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     let name = trusted_name(program);
     let mut effects = entry(name, args)
         .unwrap_or_else(|option| named(Effects::unknown(format!("{option} of `{name}` is not known")), args));
+    if effects.class == Class::Known && !PURE.contains(&name) && name != "printf" {
+        // What follows `=` may be a file.
+        let options = args.iter().take_while(|w| w.text != "--").filter_map(|w| w.text.strip_prefix("--"));
+        for value in options.filter_map(|option| Some(option.split_once('=')?.1)).filter(|v| !v.is_empty()) {
+            effects.touch(How::Named, &Word::literal(value), Reach::This);
+        }
+    }
     if name == "read" && !command.via.is_empty() {
         effects.class = Class::Unknown("`read` behind a wrapper".into());
     }
@@ -266,6 +273,10 @@ fn find(args: &[Word]) -> Effects {
     if args.iter().any(|w| ["-L", "-follow", "-files0-from"].contains(&w.text.as_str())) {
         return Effects::unknown("a `find` that follows links");
     }
+    // Options that stand before the folders.
+    if args.iter().any(|w| w.text == "-D" || w.text.starts_with("-O")) {
+        return named(Effects::unknown("an option of `find` that is not known"), args);
+    }
     let rest = &args[skip..];
     let count = rest.iter().take_while(|w| !is_test(w)).count();
     let here = Word::literal(".");
@@ -303,20 +314,21 @@ fn find(args: &[Word]) -> Effects {
 
 fn sed(args: &[Word]) -> Result<Effects, String> {
     let options = Options {
-        values: "el",
         only: Some("nErsuzi"),
-        only_long: &["quiet", "silent", "regexp-extended", "in-place", "expression"],
+        only_long: &["quiet", "silent", "regexp-extended", "in-place"],
         ..NO_OPTIONS
     };
     // `-i.bak` hides letters behind it, and `-e` its script: read by hand.
-    let mut scripts = Vec::new();
+    let mut scripts: Vec<&str> = Vec::new();
     let mut flags = Vec::new();
     let mut in_place = false;
     let mut words = args.iter();
     let mut rest = Vec::new();
     while let Some(word) = words.next() {
         match word.text.as_str() {
-            "-e" | "--expression" => scripts.extend(words.next()),
+            "--" => rest.extend(words.by_ref()),
+            "-e" | "--expression" => scripts.extend(words.next().map(|script| script.text.as_str())),
+            text if text.starts_with("--expression=") => scripts.extend(text.split_once('=').map(|(_, s)| s)),
             text if text.starts_with("-i") || text.starts_with("--in-place") => in_place = true,
             text if text.starts_with('-') && text.len() > 1 => {
                 in_place |= !text.starts_with("--") && text.contains('i');
@@ -333,11 +345,11 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
         if rest.is_empty() {
             return Err("a missing script".into());
         }
-        scripts.push(rest.remove(0));
+        scripts.push(&rest.remove(0).text);
     }
     let how = if in_place { How::Write } else { How::Read };
     let mut effects = Effects::none().with(how, &rest, Reach::This);
-    if !scripts.iter().all(|s| plain_sed(&s.text)) {
+    if !scripts.iter().all(|script| plain_sed(script)) {
         effects.class = Class::Arbitrary("a `sed` script that may write or run something".into());
     }
     Ok(effects)

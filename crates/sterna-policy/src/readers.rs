@@ -148,20 +148,23 @@ const READERS: &[Reader] = &[
     Reader {
         names: &["jq"],
         options: Options {
-            bad: "L",
-            files: "f",
-            bad_long: &["slurpfile", "rawfile", "argfile"],
-            long_values: &[],
+            // What a filter in a file does is not seen.
+            bad: "Lf",
+            bad_long: &["slurpfile", "rawfile", "argfile", "from-file"],
             ..NO_OPTIONS
         },
         skip: 1,
-        instead: "f",
         ..READER
     },
 ];
 
 fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
     let parsed = parse(args, &reader.options)?;
+    // A filter of jq's reads modules and data from where it likes.
+    let loads = |w: &&&Word| ["import", "include"].iter().any(|word| w.text.contains(word));
+    if reader.names.contains(&"jq") && parsed.operands.iter().any(|w| loads(&w)) {
+        return Err("a filter that reads other files".into());
+    }
     // Abbreviations count.
     let long = |names: &[&str]| parsed.long.iter().any(|l| names.iter().any(|n| n.starts_with(l.as_str())));
     let given = parsed.short.contains(|c| reader.instead.contains(c))
@@ -181,7 +184,9 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
         Reach::This
     };
     let mut effects = Effects::none().with(How::Read, files, reach);
-    if files.is_empty() && (reader.here || recursive) {
+    // The value of an option that is not known may stand where a file would.
+    let unsure = reader.tree == Some("") && (!parsed.long.is_empty() || parsed.short.contains('d'));
+    if (files.is_empty() && (reader.here || recursive)) || unsure {
         effects.touch(How::Read, &Word::literal("."), reach);
     }
     for file in &parsed.files {

@@ -197,8 +197,11 @@ fn inner_shell(
         return Ok(());
     }
     let known = letters.contains('c') && letters.chars().all(|c| "ceuxl".contains(c));
-    let script = match args.get(1) {
-        Some(script) if known && !script.glob && !script.tilde => script.text.clone(),
+    // More options may stand between the letter and the script.
+    let last = usize::from(args.get(1).is_some_and(|w| w.text == "--")) + 1;
+    let option = |w: &Word| last == 1 && w.text.starts_with(['-', '+']);
+    let script = match args.get(last) {
+        Some(script) if known && !script.glob && !script.tilde && !option(script) => script.text.clone(),
         _ => return Err(format!("`{name}` runs what cannot be seen")),
     };
     for mut inner in lower(&script, depth + 1)? {

@@ -1,230 +1,150 @@
-//! What the sessions of one tree may still spend: reserved before a call at its worst, settled after it.
+//! Caps of trees: reserved before a call at its worst, settled after it, by whichever process drives the session.
 //!
-//! A tree is a session and all that descend from it. What each has spent is in its own log; this holds the sums that
-//! this process knows, and what is under way.
+//! A tree is a session and all that descend from it. Reservations are records of the tree's own log, and their order
+//! decides: nobody has to be asked, and no process knows more than another.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sterna_model::{NanoUsd, SessionId, StopReason};
+use sterna_log::fold::TreeBudget;
+use sterna_log::{LogError, SharedLog, append_reserved, tree_log};
+use sterna_model::{Body, BudgetChange, Draft, EffectKey, Seq, SessionId, Spend, StopReason};
 
-/// What is spent or reserved. `cost` is `None` when a price is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Spent {
-    pub tokens: u64,
-    pub cost: Option<NanoUsd>,
-}
+use crate::state::for_each_record;
+use crate::{Env, Parts, RuntimeError, State};
 
-/// The most that may be spent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Caps {
-    pub tokens: Option<u64>,
-    pub cost: Option<NanoUsd>,
-}
-
-/// A call that is about to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wish {
-    /// Tokens that the model may write at most.
-    pub max_output: u32,
-    /// What reading the request costs at worst, and a million tokens of the answer. `None`: nobody knows.
-    pub price: Option<(NanoUsd, NanoUsd)>,
-}
-
-/// The budgets of all trees that this process works for.
+/// The budgets of all trees that this process works for, as far as their logs were read.
 #[derive(Default)]
 pub(crate) struct Budgets(Mutex<HashMap<SessionId, Arc<Budget>>>);
 
 /// One tree's.
+pub(crate) struct Budget {
+    log: SessionId,
+    read: tokio::sync::Mutex<Read>,
+}
+
 #[derive(Default)]
-pub(crate) struct Budget(Mutex<Tree>);
-
-#[derive(Default)]
-struct Tree {
-    spent: BTreeMap<SessionId, Spent>,
-    /// What of a session's is in the sum of the one that made it already.
-    counted: BTreeMap<SessionId, Spent>,
-    held: BTreeMap<u64, Spent>,
-    last: u64,
-}
-
-/// A reservation. Dropping it gives it back.
-pub(crate) struct Hold {
-    budget: Arc<Budget>,
-    id: u64,
-}
-
-impl Caps {
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// How much of a wish fits beside what is spent. An error names the cap that leaves nothing.
-    pub fn room(&self, spent: Spent, wish: Wish) -> Result<u32, StopReason> {
-        let mut room = wish.max_output;
-        if let Some(cap) = self.tokens {
-            let left = cap.saturating_sub(spent.tokens);
-            room = room.min(u32::try_from(left).unwrap_or(u32::MAX));
-            if room == 0 {
-                return Err(StopReason::BudgetTokens);
-            }
-        }
-        if let Some(cap) = self.cost {
-            // Where a price is not known, no cap can hold.
-            let (Some(spent), Some((input, million))) = (spent.cost, wish.price) else {
-                return Err(StopReason::BudgetCost);
-            };
-            let left = cap.checked_sub(spent).and_then(|left| left.checked_sub(input));
-            let left = left.ok_or(StopReason::BudgetCost)?;
-            let tokens = u128::from(left) * 1_000_000 / u128::from(million.max(1));
-            room = room.min(u32::try_from(tokens).unwrap_or(u32::MAX));
-            if room == 0 {
-                return Err(StopReason::BudgetCost);
-            }
-        }
-        Ok(room)
-    }
-}
-
-impl Spent {
-    fn less(self, counted: Self) -> Self {
-        Self {
-            tokens: self.tokens.saturating_sub(counted.tokens),
-            cost: self.cost.zip(counted.cost).map(|(all, counted)| all.saturating_sub(counted)),
-        }
-    }
-}
-
-impl Wish {
-    /// What it costs at worst with an answer of this many tokens.
-    fn worst(&self, output: u32) -> Spent {
-        let cost = self.price.map(|(input, million)| {
-            let written = (u128::from(output) * u128::from(million)).div_ceil(1_000_000);
-            input.saturating_add(NanoUsd::try_from(written).unwrap_or(NanoUsd::MAX))
-        });
-        Spent { tokens: u64::from(output), cost }
-    }
+struct Read {
+    fold: TreeBudget,
+    /// The last record that is folded.
+    head: Seq,
 }
 
 impl Budgets {
     pub fn of(&self, root: &SessionId) -> Arc<Budget> {
         let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        budgets.entry(root.clone()).or_default().clone()
+        let budget = budgets.entry(root.clone());
+        budget.or_insert_with(|| Arc::new(Budget { log: tree_log(root), read: Default::default() })).clone()
     }
 }
 
 impl Budget {
-    /// Reserves what fits. `own`: what the session's log says that it has spent, with what `children` spent of it.
-    pub fn reserve(
-        self: &Arc<Self>,
-        session: &SessionId,
-        own: Spent,
-        children: impl Iterator<Item = (SessionId, Spent)>,
-        caps: Caps,
-        wish: Wish,
-    ) -> Result<(u32, Hold), StopReason> {
-        let mut tree = self.lock();
-        tree.spent.insert(session.clone(), own);
-        tree.counted.extend(children);
-        let mine = tree.spent.iter().map(|(session, spent)| match tree.counted.get(session) {
-            Some(counted) => spent.less(*counted),
-            None => *spent,
-        });
-        let all = mine.chain(tree.held.values().copied());
-        let sum = all.fold(Spent { tokens: 0, cost: Some(0) }, |sum, one| Spent {
-            tokens: sum.tokens.saturating_add(one.tokens),
-            cost: sum.cost.zip(one.cost).map(|(a, b)| a.saturating_add(b)),
-        });
-        let room = caps.room(sum, wish)?;
-        tree.last += 1;
-        let id = tree.last;
-        tree.held.insert(id, wish.worst(room));
-        Ok((room, Hold { budget: self.clone(), id }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tree> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Hold {
-    /// The call is over, and the session's log says what it has spent with it.
-    pub fn settle(self, session: &SessionId, own: Spent) {
-        let mut tree = self.budget.lock();
-        tree.spent.insert(session.clone(), own);
-        tree.held.remove(&self.id);
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.budget.lock().held.remove(&self.id);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(max_output: u32) -> Wish {
-        // 10 nano-dollars to read, 1,000 a token to write.
-        Wish { max_output, price: Some((10, 1_000_000_000)) }
-    }
-
-    fn spent(tokens: u64, cost: u64) -> Spent {
-        Spent { tokens, cost: Some(cost) }
-    }
-
-    #[test]
-    fn a_cap_leaves_what_is_left() {
-        let money = Caps { tokens: None, cost: Some(5_010) };
-        for (caps, spent, wish, expected) in [
-            (Caps::default(), spent(9, 9), wish(8), Ok(8)),
-            (money, spent(0, 0), wish(8), Ok(5)),
-            (money, spent(0, 3_500), wish(8), Ok(1)),
-            (money, spent(0, 4_001), wish(8), Err(StopReason::BudgetCost)),
-            (money, spent(0, 9_999), wish(8), Err(StopReason::BudgetCost)),
-            (money, Spent { tokens: 0, cost: None }, wish(8), Err(StopReason::BudgetCost)),
-            (money, spent(0, 0), Wish { max_output: 8, price: None }, Err(StopReason::BudgetCost)),
-            (Caps { tokens: Some(10), cost: None }, spent(7, 0), wish(8), Ok(3)),
-            (Caps { tokens: Some(10), cost: None }, spent(10, 0), wish(8), Err(StopReason::BudgetTokens)),
-        ] {
-            assert_eq!(caps.room(spent, wish), expected, "{caps:?} {spent:?} {wish:?}");
+    /// Reserves what fits of what is asked for: how many tokens the call may write, or the cap that leaves too few.
+    ///
+    /// Where too little is left, it looks first whether calls that others reserved for are over: whoever is killed
+    /// between a call's outcome and its settlement leaves that to others.
+    pub async fn ask(
+        &self,
+        parts: &Parts,
+        root: &str,
+        asked: BudgetChange,
+        wished: u32,
+    ) -> Result<Result<u32, StopReason>, RuntimeError> {
+        let mut read = self.read.lock().await;
+        let answer = self.append(&mut read, parts, root, &asked).await?;
+        if answer == Ok(wished) {
+            return Ok(answer);
         }
+        let mut settled = false;
+        let held: Vec<(EffectKey, u32)> =
+            read.fold.held().map(|(key, attempt)| (key.clone(), attempt)).collect();
+        for (key, attempt) in held.into_iter().filter(|(key, _)| key.session != asked.key().session) {
+            if let Some(spent) = spent_if_over(&parts.log, &key, attempt).await? {
+                let change = BudgetChange::Settled { key, spent };
+                let _ = self.append(&mut read, parts, root, &change).await?;
+                settled = true;
+            }
+        }
+        if settled { self.append(&mut read, parts, root, &asked).await } else { Ok(answer) }
     }
 
-    #[test]
-    fn what_is_reserved_is_not_there_for_others_until_it_is_given_back() {
-        let budget = Budgets::default().of(&SessionId::new("root").unwrap());
-        let (a, b) = (SessionId::new("a").unwrap(), SessionId::new("b").unwrap());
-        let caps = Caps { tokens: None, cost: Some(10_000) };
-        let (room, held) = budget.reserve(&a, spent(0, 0), std::iter::empty(), caps, wish(6)).unwrap();
-        assert_eq!(room, 6);
-        // 10,000 - 6,010 - 10 to read: 3 tokens.
-        let (room, other) = budget.reserve(&b, spent(0, 0), std::iter::empty(), caps, wish(6)).unwrap();
-        assert_eq!(room, 3);
-        drop(other);
-        // It cost 1,010 in the end.
-        held.settle(&a, spent(1, 1_010));
-        let (room, _held) = budget.reserve(&b, spent(0, 0), std::iter::empty(), caps, wish(100)).unwrap();
-        assert_eq!(room, 8);
+    /// A call is over, or is not made.
+    pub async fn settle(
+        &self,
+        parts: &Parts,
+        root: &str,
+        key: EffectKey,
+        spent: Spend,
+    ) -> Result<(), RuntimeError> {
+        let mut read = self.read.lock().await;
+        let change = BudgetChange::Settled { key, spent };
+        let _ = self.append(&mut read, parts, root, &change).await?;
+        Ok(())
     }
 
-    #[test]
-    fn what_a_maker_counts_of_a_child_is_counted_once() {
-        let budget = Budgets::default().of(&SessionId::new("root").unwrap());
-        let (maker, child) = (SessionId::new("maker").unwrap(), SessionId::new("child").unwrap());
-        let caps = Caps { tokens: None, cost: Some(10_010) };
-        let none = std::iter::empty;
-        let (_, held) = budget.reserve(&child, spent(0, 0), none(), caps, wish(4)).unwrap();
-        held.settle(&child, spent(4, 4_000));
-        // Its end is not in the maker's log yet, and counts.
-        assert_eq!(budget.reserve(&maker, spent(0, 0), none(), caps, wish(100)).unwrap().0, 6);
-        // It is: 4,000 of the maker's 5,000.
-        let counted = || std::iter::once((child.clone(), spent(4, 4_000)));
-        assert_eq!(budget.reserve(&maker, spent(5, 5_000), counted(), caps, wish(100)).unwrap().0, 5);
-        // After a restart nobody knows the child, and its maker's log counts it.
-        let budget = Budgets::default().of(&SessionId::new("root").unwrap());
-        assert_eq!(budget.reserve(&maker, spent(5, 5_000), counted(), caps, wish(100)).unwrap().0, 5);
+    /// Appends, and reads what others appended before it. What it decided, for one that asks.
+    async fn append(
+        &self,
+        read: &mut Read,
+        parts: &Parts,
+        root: &str,
+        change: &BudgetChange,
+    ) -> Result<Result<u32, StopReason>, RuntimeError> {
+        let env: &dyn Env = &*parts.env;
+        let once = format!("once:{}", env.new_session_id());
+        let body = Body::Budget(Box::new(change.clone()));
+        let draft = Draft { at: env.now(), turn: None, step: None, body };
+        let receipt = append_reserved(&*parts.log, &self.log, root, &once, draft).await?;
+        let mut answer = Ok(0);
+        while read.head < receipt.last {
+            let page = parts.log.read(&self.log, read.head + 1, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Err(LogError::NotFound(self.log.clone()).into());
+            };
+            read.head = last.record.seq;
+            for sealed in &page {
+                if let Body::Budget(change) = &sealed.record.body {
+                    let decided = read.fold.apply(change);
+                    if let (Some(decided), true) = (decided, sealed.record.seq == receipt.last) {
+                        answer = decided;
+                    }
+                }
+            }
+        }
+        Ok(answer)
     }
 }
+
+/// What a session has spent by its own log, if this call of it is over there. `None`: it may be under way.
+async fn spent_if_over(
+    log: &SharedLog,
+    key: &EffectKey,
+    attempt: u32,
+) -> Result<Option<Spend>, RuntimeError> {
+    let mut over = false;
+    let read = for_each_record(log, &key.session, |_, sealed| {
+        over |= match &sealed.record.body {
+            Body::Outcome(outcome) => outcome.key == *key,
+            Body::Attempt(failed) => failed.key == *key && failed.attempt >= attempt,
+            Body::TurnCommitted(_) => sealed.record.turn == Some(key.turn),
+            _ => false,
+        };
+        Ok(())
+    });
+    match read.await {
+        Ok(()) => {}
+        // What it spent was said with what it asked for.
+        Err(LogError::NotFound(_) | LogError::Tombstone(_)) => {
+            return Ok(Some(Spend { tokens: 0, cost: Some(0) }));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if !over {
+        return Ok(None);
+    }
+    let state = State::load(log, &key.session).await?;
+    let total = state.folded.ledger.total();
+    Ok(Some(Spend { tokens: total.usage.total(), cost: total.cost() }))
+}
+
+const PAGE: usize = 256;

@@ -11,7 +11,7 @@ use sterna_model::{
     Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, Given, InputAccepted, InputPart, Limits,
     Millis, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
-use sterna_tool::{ChildOp, SpawnChild};
+use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
 
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -69,18 +69,14 @@ impl Runtime {
             );
             return Ok(ChildDone::Refused(text));
         }
-        let tools = match narrowed(&maker.turn.tools, &spawn.tools) {
-            Some(tools) => tools,
-            None => {
-                let text = "none of these tools is available to you, so none can be given to an agent";
-                return Ok(ChildDone::Refused(text.into()));
-            }
+        let Some((tools, deferred)) = narrowed(&maker.turn, &spawn.tools) else {
+            let text = "none of these tools is available to you, so none can be given to an agent";
+            return Ok(ChildDone::Refused(text.into()));
         };
         let id = child_id(&maker.key)?;
         let mut config = maker.lent();
-        config.tools = tools;
-        config.limits.max_steps = spawn.max_steps;
-        config.limits.deadline = Some(maker.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS));
+        (config.tools, config.deferred) = (tools, deferred);
+        config.limits = maker.bounds(spawn.max_steps);
         if let Some(route) = spawn.route.clone() {
             config.route = route;
         }
@@ -119,8 +115,9 @@ impl Runtime {
             return Ok(ChildDone::Refused(format!("`{child}` has not begun yet: wait for it")));
         };
         let mut given = maker.lent();
-        (given.route, given.tools) = (turn.route.clone(), turn.tools.clone());
-        given.limits.max_steps = turn.limits.max_steps;
+        given.route = turn.route.clone();
+        (given.tools, given.deferred) = (turn.tools.clone(), turn.deferred.clone());
+        given.limits = maker.bounds(turn.limits.max_steps);
         let task = brief(&text);
         let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
         let mut body = told(format!("tell:{}", maker.key), text, &given);
@@ -173,10 +170,11 @@ impl Runtime {
         Ok(ChildDone::Answer { text: format!("closed {child}"), facts })
     }
 
-    /// Cancels what a child does, if it does something.
-    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<(), RuntimeError> {
+    /// Cancels what a child does. `false`: it did nothing.
+    pub(crate) async fn stop_child(&self, child: &SessionId, why: &str) -> Result<bool, RuntimeError> {
         match self.cancel(child, "parent", why).await {
-            Ok(_) | Err(RuntimeError::NoTurn(_)) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(RuntimeError::NoTurn(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -221,6 +219,31 @@ impl Runtime {
         if ours { Ok(()) } else { Err(RuntimeError::Refused(format!("session `{child}` is there already"))) }
     }
 
+    /// Writes the end of a turn down as an input of its maker, unless a call is told it.
+    async fn tell_end(&self, maker: &Arc<Shared>, turn: &ChildTurn, end: Box<ChildEnd>, config: TurnConfig) {
+        let mut config = config;
+        // What cannot be read now can still be appended to.
+        if let Ok(state) = State::load(&self.0.parts.log, &maker.id).await {
+            if is_told(&state, turn) {
+                return;
+            }
+            // Whoever switched since means what comes from now on.
+            config.mode = state.switched_since.unwrap_or(config.mode);
+        }
+        let key = format!("child:{}:{}", turn.session, turn.input);
+        let mut body = told(key.clone(), ending_text(turn, &end), &config);
+        if let Body::InputAccepted(input) = &mut body {
+            input.delivery = Delivery::AfterWork;
+            input.ended = Some(end);
+        }
+        let draft = self.draft(None, body);
+        // A maker that was deleted meanwhile wants to know nothing; one that is closed is opened by it.
+        let told = self.append(maker, &format!("input:{key}"), vec![draft]).await;
+        if told.is_ok() && !self.0.is_draining() && !maker.is_driven() {
+            self.0.spawn(maker, None, config, None);
+        }
+    }
+
     async fn told_before(&self, child: &SessionId, key: &str) -> Result<Option<Seq>, RuntimeError> {
         let mut found = None;
         let read = crate::state::for_each_record(&self.0.parts.log, child, |_, sealed| {
@@ -247,18 +270,7 @@ impl Inner {
         let (rt, maker, turn, config) = (Runtime(self.clone()), maker.clone(), turn.clone(), config.clone());
         tokio::spawn(async move {
             if let ChildSeen::Ended(end) = rt.drive_child(&maker, &turn, config.clone()).await {
-                let key = format!("child:{}:{}", turn.session, turn.input);
-                let mut body = told(key.clone(), ending_text(&turn, &end), &config);
-                if let Body::InputAccepted(input) = &mut body {
-                    input.delivery = Delivery::AfterWork;
-                    input.ended = Some(end);
-                }
-                let draft = rt.draft(None, body);
-                // A maker that was deleted meanwhile wants to know nothing; one that is closed is opened by it.
-                let told = rt.append(&maker, &format!("input:{key}"), vec![draft]).await;
-                if told.is_ok() && !rt.0.is_draining() && !maker.is_driven() {
-                    rt.0.spawn(&maker, None, config, None);
-                }
+                rt.tell_end(&maker, &turn, end, config).await;
             }
             rt.0.background.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         });
@@ -266,6 +278,12 @@ impl Inner {
 }
 
 impl Maker {
+    /// The bounds of a child's turn.
+    fn bounds(&self, max_steps: u32) -> Limits {
+        let deadline = Some(self.left.deadline.unwrap_or(CHILD_MS).min(CHILD_MS));
+        Limits { max_steps, deadline, ..self.left.clone() }
+    }
+
     /// What it may do itself.
     fn lent(&self) -> TurnConfig {
         let tree = self.turn.tree.clone().unwrap_or_else(|| self.key.session.clone());
@@ -285,16 +303,22 @@ fn child_id(key: &EffectKey) -> Result<SessionId, RuntimeError> {
     SessionId::new(&format!("agent-{}", &hash[..16])).map_err(|bad| RuntimeError::Refused(bad.to_string()))
 }
 
-/// The tools that both lists name; an empty list names all. `None`: none is left.
-fn narrowed(maker: &[String], wanted: &[String]) -> Option<Vec<String>> {
-    match (maker.is_empty(), wanted.is_empty()) {
-        (true, _) => Some(wanted.to_vec()),
-        (false, true) => Some(maker.to_vec()),
-        (false, false) => {
-            let both: Vec<String> = wanted.iter().filter(|name| maker.contains(name)).cloned().collect();
-            (!both.is_empty()).then_some(both)
-        }
+/// The tools that both the turn and the wish name: those that are shown, and those by name only. An empty wish names
+/// all. `None`: none is left.
+fn narrowed(turn: &TurnStarted, wish: &[String]) -> Option<(Vec<String>, Vec<String>)> {
+    if wish.is_empty() {
+        return Some((turn.tools.clone(), turn.deferred.clone()));
     }
+    let deferred: Vec<String> = turn.deferred.iter().filter(|name| wish.contains(name)).cloned().collect();
+    let mut tools: Vec<String> = wish.iter().filter(|name| !deferred.contains(name)).cloned().collect();
+    if !deferred.is_empty() {
+        let finds = [TOOL_SEARCH, CALL_TOOL].map(str::to_owned);
+        let missing: Vec<String> = finds.into_iter().filter(|name| !tools.contains(name)).collect();
+        tools.extend(missing);
+    }
+    tools.retain(|name| turn.tools.is_empty() || turn.tools.contains(name));
+    // An empty list would be all of them.
+    (!tools.is_empty()).then_some((tools, deferred))
 }
 
 fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
@@ -310,6 +334,15 @@ fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
 
 fn not_yours(child: &SessionId) -> ChildDone {
     ChildDone::Refused(format!("you have no agent `{child}`; `list` names yours"))
+}
+
+/// The maker's log has the end of this turn, or a call waits for it and will be told.
+fn is_told(maker: &State, turn: &ChildTurn) -> bool {
+    let ended = maker.folded.world.children.get(&turn.session).and_then(|child| child.end.as_ref());
+    let running = maker.machine.turn().filter(|running| !running.is_ending());
+    let mut waited_for = running.into_iter().flat_map(|running| running.children());
+    ended.is_some_and(|end| end.input == turn.input)
+        || waited_for.any(|(_, child)| (&child.session, child.input) == (&turn.session, turn.input))
 }
 
 /// The kind of agent that a session is, if this session made it.

@@ -61,7 +61,7 @@ impl TurnConfig {
     }
 
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
-    pub(crate) fn driving(&self, given: &Given) -> Self {
+    pub fn driving(&self, given: &Given) -> Self {
         let on_ask = if given.on_ask == OnAsk::Prompt { self.on_ask } else { given.on_ask };
         self.with(Given { on_ask, ..given.clone() })
     }

@@ -2,6 +2,7 @@
 //! wait for a running turn.
 
 mod drivers;
+mod goal;
 mod results;
 mod untaken;
 

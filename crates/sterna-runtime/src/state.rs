@@ -47,6 +47,8 @@ pub struct State {
     pub(crate) plan: Option<Submitted>,
     /// The last mode that was not `plan`: a plan that is approved leads back to it.
     pub before_plan: Option<Mode>,
+    /// The mode that somebody has switched to since the last turn began.
+    pub switched_since: Option<Mode>,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -151,6 +153,7 @@ impl State {
             }
             Body::ModeChanged { mode, .. } => {
                 self.had_mode(*mode);
+                self.switched_since = Some(*mode);
                 // One of the running turn holds at once; others from the next turn on.
                 let running = record.turn.is_some_and(|turn| turn == self.machine.turns());
                 if let (true, Some(turn)) = (running, &mut self.turn) {
@@ -165,6 +168,7 @@ impl State {
             Body::TurnStarted(started) => {
                 self.forget_given();
                 self.had_mode(started.mode);
+                self.switched_since = None;
                 self.heard.clone_from(&started.inputs);
                 self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
@@ -203,6 +207,12 @@ impl State {
                 self.horizon = 0;
                 self.cuts.clear();
                 self.forget_given();
+                // What the parent's last request carried is the parent's, seen from here.
+                if let (Some(parent), Some(call)) = (&opened.parent, &mut self.last_call) {
+                    for span in &mut Arc::make_mut(call).history {
+                        span.session.get_or_insert_with(|| parent.session.clone());
+                    }
+                }
             }
             Body::Rewound(rewound) if rewound.conversation => {
                 self.cuts.push((record.seq, rewound.to));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sterna_model::{EffectClass, ToolCall, ToolSpec};
 use sterna_tool::{CALL_TOOL, SharedTool};
 
@@ -53,21 +53,8 @@ impl Toolbox {
 
     /// The call that `call_tool` asks for; any other one as it is, and one whose wrapping cannot be read.
     pub(crate) fn unwrapped<'a>(&self, call: &'a ToolCall) -> Cow<'a, ToolCall> {
-        if call.name != CALL_TOOL || call.truncated || !self.0.contains_key(CALL_TOOL) {
-            return Cow::Borrowed(call);
-        }
-        match serde_json::from_str::<Wrapped>(&call.arguments) {
-            Ok(wrapped) if wrapped.name != CALL_TOOL => {
-                let arguments = match wrapped.arguments {
-                    // Some models write JSON in JSON.
-                    Value::String(text) => text,
-                    Value::Null => "{}".into(),
-                    other => other.to_string(),
-                };
-                Cow::Owned(ToolCall { name: wrapped.name, arguments, ..call.clone() })
-            }
-            Ok(_) | Err(_) => Cow::Borrowed(call),
-        }
+        let inside = self.0.contains_key(CALL_TOOL).then(|| inside(call)).flatten();
+        inside.map_or(Cow::Borrowed(call), Cow::Owned)
     }
 
     /// The tool of a call and its arguments, where both are known.
@@ -84,6 +71,33 @@ impl Toolbox {
             None => Err(format!("tool not registered: {name}")),
         }
     }
+}
+
+/// The same call with these arguments for the tool that it is about.
+pub(crate) fn with_arguments(call: &ToolCall, arguments: String) -> ToolCall {
+    let arguments = match inside(call) {
+        None => arguments,
+        Some(inner) => {
+            let given = serde_json::from_str(&arguments).unwrap_or(Value::String(arguments));
+            json!({ "name": inner.name, "arguments": given }).to_string()
+        }
+    };
+    ToolCall { arguments, ..call.clone() }
+}
+
+/// What a call of `call_tool` asks for.
+pub(crate) fn inside(call: &ToolCall) -> Option<ToolCall> {
+    if call.name != CALL_TOOL || call.truncated {
+        return None;
+    }
+    let wrapped: Wrapped = serde_json::from_str(&call.arguments).ok()?;
+    let arguments = match wrapped.arguments {
+        // Some models write JSON in JSON.
+        Value::String(text) => text,
+        Value::Null => "{}".into(),
+        other => other.to_string(),
+    };
+    (wrapped.name != CALL_TOOL).then(|| ToolCall { name: wrapped.name, arguments, ..call.clone() })
 }
 
 /// The arguments of `call_tool`.

@@ -3,12 +3,13 @@
 
 use sterna_log::{LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectClass, GrantScope, Mode, Rewrite, Ruling, Seq, SessionId, ToolCall, WaitId, WaitOn,
-    WaitOpened, waiting_call,
+    Body, Draft, EffectClass, EffectKey, EffectResult, GrantScope, Mode, Part, Rewrite, Ruling, Seq,
+    SessionId, ToolCall, WaitId, WaitOn, WaitOpened, waiting_call,
 };
 
 use crate::kept::granted;
 use crate::state::for_each_record;
+use crate::tools::{inside, with_arguments};
 use crate::{Runtime, RuntimeError};
 
 /// An answer to a wait.
@@ -63,6 +64,11 @@ impl Runtime {
             if !(may_be_early && stands.may_come) {
                 return Err(if stands.answered { already(wait) } else { no_wait() });
             }
+            if matches!(ruling, Ruling::Edited(_)) {
+                let why = "what waits for this key is not known yet, so it cannot be edited";
+                return Err(RuntimeError::Refused(why.into()));
+            }
+            check_plan(&ruling)?;
             let (early, by) = (ruling.clone(), by.clone());
             let body = Body::WaitResolved { wait: wait.clone(), ruling: early, by, early: true };
             let id = format!("early:{wait}");
@@ -89,7 +95,7 @@ impl Runtime {
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
-        let ruling = self.checked(&on, ruling)?;
+        let ruling = self.checked(&on, stands.call.take(), ruling)?;
         let mut drafts = Vec::new();
         let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
@@ -108,6 +114,7 @@ impl Runtime {
 
     async fn standing(&self, session: &SessionId, wait: &WaitId) -> Result<Standing, RuntimeError> {
         let (mut opened, mut answered, mut over, mut root) = (None, false, 0, String::new());
+        let (of, mut call) = (waiting_call(wait), None);
         let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
             match sealed.record.body {
                 Body::WaitOpened(open) if open.wait == *wait => {
@@ -118,48 +125,48 @@ impl Runtime {
                 Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
                 Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
                 Body::TurnStarted(started) => root = started.given.root,
+                Body::Outcome(outcome) => {
+                    let asks = |of: &&EffectKey| (of.turn, of.step) == (outcome.key.turn, outcome.key.step);
+                    if let (Some(of), EffectResult::Model(model)) = (of.as_ref().filter(asks), outcome.result)
+                    {
+                        call = model.parts.into_iter().filter_map(called).nth(of.ordinal as usize);
+                    }
+                }
                 _ => {}
             }
             Ok(())
         });
         read.await?;
-        let may_come = waiting_call(wait).is_some_and(|key| key.turn > over);
-        Ok(Standing { opened, answered, may_come, root })
+        let may_come = of.is_some_and(|key| key.turn > over);
+        Ok(Standing { opened, answered, may_come, call, root })
     }
 
     /// A person's own words are checked as the model's are, before they are taken.
-    fn checked(&self, on: &WaitOn, ruling: Ruling) -> Result<Ruling, RuntimeError> {
-        let wrong = |why: String| Err(RuntimeError::Refused(why));
-        match (on, ruling) {
-            (WaitOn::Approval(approval), Ruling::Edited(edit)) => {
-                let tools = &self.0.parts.tools;
-                let class = match tools.get(&approval.tool) {
-                    Some(_) => {
-                        if let Err(why) = tools.arguments(&approval.tool, &edit.arguments) {
-                            return wrong(format!(
-                                "`{}` does not take these arguments: {why}",
-                                approval.tool
-                            ));
-                        }
-                        let (id, name) = (String::new(), approval.tool.clone());
-                        let call = ToolCall { id, name, arguments: edit.arguments.clone(), truncated: false };
-                        tools.class(&call)
-                    }
-                    // Whoever drives the turn knows the tool, and checks. Nobody may run it twice.
-                    None => EffectClass::AtMostOnce,
-                };
-                Ok(Ruling::Edited(Rewrite { class, ..edit }))
+    fn checked(&self, on: &WaitOn, call: Option<ToolCall>, ruling: Ruling) -> Result<Ruling, RuntimeError> {
+        check_plan(&ruling)?;
+        let (WaitOn::Approval(approval), Ruling::Edited(Rewrite { arguments, .. })) = (on, &ruling) else {
+            return Ok(ruling);
+        };
+        let (tools, tool) = (&self.0.parts.tools, &approval.tool);
+        let plain =
+            || ToolCall { id: String::new(), name: tool.clone(), arguments: String::new(), truncated: false };
+        let call = call.unwrap_or_else(plain);
+        // Of a call inside another one a person may write either.
+        let whole = ToolCall { arguments: arguments.clone(), ..call.clone() };
+        let is_whole = inside(&whole).is_some_and(|inner| inner.name == *tool);
+        let edited = if is_whole { whole } else { with_arguments(&call, arguments.clone()) };
+        let class = match tools.get(tool) {
+            Some(_) => {
+                let inner = inside(&edited).unwrap_or_else(|| edited.clone());
+                tools.arguments(tool, &inner.arguments).map_err(|why| {
+                    RuntimeError::Refused(format!("`{tool}` does not take these arguments: {why}"))
+                })?;
+                tools.class(&inner)
             }
-            (WaitOn::Plan(_), Ruling::Plan { mode: Some(Mode::Plan), .. }) => {
-                wrong("a plan is approved to leave plan mode: name another mode".into())
-            }
-            (WaitOn::Plan(_), Ruling::Plan { content: Some(text), .. })
-                if text.trim().is_empty() || text.len() > PLAN_BYTES =>
-            {
-                wrong("a plan has some text, and at most 64 KiB".into())
-            }
-            (_, ruling) => Ok(ruling),
-        }
+            // Whoever drives the turn knows the tool, and checks. Nobody may run it twice.
+            None => EffectClass::AtMostOnce,
+        };
+        Ok(Ruling::Edited(Rewrite { arguments: edited.arguments, class }))
     }
 
     /// Appends an answer that is refused when there is one.
@@ -187,8 +194,32 @@ struct Standing {
     answered: bool,
     /// Its turn is not over.
     may_come: bool,
+    /// The call that it is about, as the model asked for it.
+    call: Option<ToolCall>,
     /// The workspace of the last turn.
     root: String,
+}
+
+fn called(part: Part) -> Option<ToolCall> {
+    match part {
+        Part::ToolCall(call) => Some(call),
+        Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
+    }
+}
+
+/// Refuses an approval of a plan that cannot be one.
+fn check_plan(ruling: &Ruling) -> Result<(), RuntimeError> {
+    let Ruling::Plan { mode, content } = ruling else { return Ok(()) };
+    let wrong = |why: &str| Err(RuntimeError::Refused(why.into()));
+    if *mode == Some(Mode::Plan) {
+        return wrong("a plan is approved to leave plan mode: name another mode");
+    }
+    match content {
+        Some(text) if text.trim().is_empty() || text.len() > PLAN_BYTES => {
+            wrong("a plan has some text, and at most 64 KiB")
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The id under which the store takes one answer to an open wait, whoever gives it.

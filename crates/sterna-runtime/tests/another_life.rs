@@ -104,6 +104,38 @@ async fn a_cancelled_model_call_of_another_life_is_in_the_ledger() {
     assert_eq!(lost, 1, "{bodies:?}");
 }
 
+/// What a turn was given holds for who drives it on, whatever they were given themselves.
+#[tokio::test]
+async fn the_next_life_lets_the_model_write_no_more() {
+    for (given, own) in [(Some(77), None), (Some(77), Some(900)), (None, Some(900))] {
+        let model = TestModel::new([Say::Calls(vec![("ask", json!({}))])]);
+        let first = World::new(model, vec![asks_once(&Arc::default(), || false)]);
+        let mut submit = first.submit("s", "go");
+        (submit.config.on_ask, submit.config.max_output) = (OnAsk::Park, given);
+        let accepted = first.runtime.submit(submit).await.unwrap();
+        assert_eq!(first.result(&accepted).await.outcome, "parked");
+        let resolve = Resolve {
+            session: accepted.session.clone(),
+            wait: "s/1/1/tool/0".into(),
+            ruling: Ruling::Answers(vec!["that".into()]),
+            grant: None,
+            by: "person".into(),
+        };
+        let next = reborn(&first, TestModel::new([Say::Text("done")]));
+        next.runtime.resolve(resolve).await.unwrap();
+        let mut config = next.config();
+        config.max_output = own;
+        next.runtime.resume(&accepted.session, config);
+        next.result(&accepted).await;
+        let intents = next.records("s").await.into_iter().filter_map(|record| match record.body {
+            Body::Intent(intent) => intent.what.request().map(|request| request.max_output),
+            _ => None,
+        });
+        let most = given.unwrap_or(ModelInfo::default().max_output);
+        assert_eq!(intents.collect::<Vec<_>>(), [most, most], "{given:?} {own:?}");
+    }
+}
+
 /// Asks once; when it has the answer it does what the test says.
 fn asks_once(
     answers: &Arc<Mutex<Vec<Vec<String>>>>,

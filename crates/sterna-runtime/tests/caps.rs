@@ -3,23 +3,29 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::*;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hook::*;
 use serde_json::Value;
 use sterna_llm::catalog::cost;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Price, Provider, Request, StreamEvent};
-use sterna_log::MemoryLog;
+use sterna_log::{LogError, MemoryLog};
 use sterna_model::*;
+use sterna_runtime::refill;
 
 /// A model that always writes as much as it may, and is billed for all of what it is sent.
 #[derive(Default)]
 struct Greedy {
     calls: AtomicU64,
+    /// What each request allowed.
+    asked: Mutex<Vec<u64>>,
     /// Only this much, if it may write more.
     writes: Option<u64>,
     unpriced: bool,
@@ -55,6 +61,7 @@ impl Provider for Greedy {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let request: Value = serde_json::from_slice(&body.body()).unwrap();
         let may = request["max_tokens"].as_u64().unwrap();
+        self.asked.lock().unwrap().push(may);
         let output = self.writes.unwrap_or(may).min(may);
         let usage = Usage { cache_write_5m: body.bytes / 2, output, ..Usage::default() };
         let billed = Billed { usage, cost: Some(cost(&PRICE, &usage)), ..Billed::default() };
@@ -121,6 +128,82 @@ async fn fifty_sessions_of_one_tree_never_pass_its_cap() {
     assert_eq!(model.calls.load(Ordering::SeqCst), 50 - refused);
 }
 
+/// The same with each session driven by one of four processes, which share nothing but the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_cap_of_a_tree_holds_over_processes() {
+    const CAP: u64 = 1_000_000_000;
+    let model = Arc::new(Greedy::default());
+    let log = Arc::new(MemoryLog::new());
+    let process = |n: usize| {
+        let env = TestEnv::new(&format!("process{n}"));
+        World::with(log.clone(), log.clone(), env, TestModel::default(), model.clone(), vec![])
+    };
+    let processes: Vec<World> = (0..4).map(process).collect();
+    let mut waiting = Vec::new();
+    for n in 0..50 {
+        let world = &processes[n % 4];
+        let mut submit = world.submit(&format!("child{n}"), "go");
+        submit.config.limits.tree_max_cost = Some(CAP);
+        submit.config.tree = Some(SessionId::new("root").unwrap());
+        waiting.push((world, world.runtime.submit(submit).await.unwrap()));
+    }
+    let mut refused = 0;
+    for (world, accepted) in &waiting {
+        refused += u64::from(world.result(accepted).await.stop == Some(StopReason::BudgetCost));
+    }
+    let mut total = 0;
+    for n in 0..50 {
+        total += spent(&processes[0], &format!("child{n}")).await;
+    }
+    assert!(total <= CAP, "{total}");
+    assert!((41..=42).contains(&refused), "{refused}");
+    assert_eq!(model.calls.load(Ordering::SeqCst), 50 - refused);
+}
+
+/// Killed right after its answer was durable, a session cannot say that its call is over: others find it in its log.
+#[tokio::test]
+async fn what_a_killed_process_had_reserved_is_found_to_be_free() {
+    use sterna_log::Log;
+    let model = Arc::new(Greedy { writes: Some(1_000), ..Greedy::default() });
+    let world = world(&model);
+    let root = SessionId::new("root").unwrap();
+    let ask = |name: &str| {
+        let mut submit = world.submit(name, "go");
+        // One call at its worst takes most of it: 8,192 tokens are 0.12288 dollars.
+        submit.config.limits.tree_max_cost = Some(200_000_000);
+        submit.config.tree = Some(root.clone());
+        submit
+    };
+    world.run(ask("one")).await;
+    // As if the settlement had not been written: the tree's log without its last record, in another store.
+    let cut = Arc::new(MemoryLog::new());
+    let tree = sterna_log::tree_log(&root);
+    let shared: sterna_log::SharedLog = cut.clone();
+    let kept = world.log.read(&tree, 1, 100).await.unwrap();
+    assert!(matches!(&kept.last().unwrap().record.body, Body::Budget(change)
+        if matches!(**change, BudgetChange::Settled { .. })));
+    let of_tree = kept[..kept.len() - 1].iter().map(|sealed| (tree.clone(), sealed.record.clone()));
+    let one = SessionId::new("one").unwrap();
+    let of_one = world.records("one").await.into_iter().map(|record| (one.clone(), record));
+    refill(&shared, &world.env, of_tree.chain(of_one)).await.unwrap();
+    let env = TestEnv::new("another");
+    let other = World::with(cut.clone(), cut, env, TestModel::default(), model.clone(), vec![]);
+    let answered = other.run(ask("two")).await;
+    assert_eq!(answered.outcome, "finished");
+    let asked = model.asked.lock().unwrap().clone();
+    // All that the model can write, although the call before seemed to hold most of the cap.
+    assert_eq!(asked, [8_192, 8_192]);
+    let settled = other.log.read(&tree, 1, 100).await.unwrap();
+    let of = |sealed: &sterna_log::Sealed| match &sealed.record.body {
+        Body::Budget(change) => Some((change.key().session.to_string(), change.key().step)),
+        _ => None,
+    };
+    let told: Vec<(String, u32)> = settled.iter().filter_map(of).collect();
+    let names: Vec<&str> = told.iter().map(|(session, _)| session.as_str()).collect();
+    // It asks and gets less than it wants, settles for the one that is gone, asks again, and settles for itself.
+    assert_eq!(names, ["one", "two", "one", "two", "two"]);
+}
+
 #[tokio::test]
 async fn a_sessions_cap_holds_over_its_turns() {
     let model = Arc::new(Greedy { writes: Some(1_000), ..Greedy::default() });
@@ -156,4 +239,25 @@ async fn where_the_price_is_not_known_no_cap_in_money_can_hold() {
     submit.config.limits.tree_max_cost = Some(1_000_000_000);
     let result = world.run(submit).await;
     assert_eq!((result.stop, model.calls.load(Ordering::SeqCst)), (Some(StopReason::BudgetCost), 0));
+}
+
+/// A reservation that cannot be given back is found to be over by others: the answer that was paid for is kept.
+#[tokio::test]
+async fn a_settlement_that_fails_loses_no_answer() {
+    let settles = |draft: &Draft| match &draft.body {
+        Body::Budget(change) => matches!(**change, BudgetChange::Settled { .. }),
+        _ => false,
+    };
+    let log = HookLog::new(move |append| match append.records.iter().any(settles) {
+        true => Act::Fail(LogError::Io("the disk is full".into())),
+        false => Act::Pass,
+    });
+    let model = TestModel::new([Say::Text("done")]);
+    let env = TestEnv::new("one");
+    let world =
+        World::with(log.clone(), log.inner.clone(), env, model.clone(), Arc::new(model.clone()), vec![]);
+    let mut submit = world.submit("s", "go");
+    submit.config.limits.tree_max_tokens = Some(1_000_000);
+    assert_eq!(world.run(submit).await.message.as_deref(), Some("done"));
+    assert_eq!(model.asked(), 1);
 }

@@ -332,6 +332,45 @@ async fn a_child_is_denied_what_its_maker_is_denied() {
     assert_eq!(*touched.lock().unwrap(), 0);
 }
 
+/// Tools that are shown by name only are given like others: what an agent is not given it neither sees nor calls.
+#[tokio::test]
+async fn a_child_has_of_the_deferred_tools_what_it_is_given() {
+    for (given, calls, asked) in [
+        (json!(["look"]), "far", "tool not available: far"),
+        (json!(["look", "far"]), "far", "far away"),
+        (json!(["far"]), "look", "tool not available: look"),
+        (json!([]), "far", "far away"),
+        (json!(["gone"]), "far", "none of these tools is available"),
+    ] {
+        let reached = tool("far", EffectClass::Pure, |_, _| {
+            async { Ok(ToolReturn::Done(ToolDone::text("far away"))) }.boxed()
+        });
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": "go there", "tools": given}))])),
+                ("go there", Thought::Call(vec![(calls, json!({}))])),
+                (asked, Thought::Say("so it is")),
+                ("finished: so it is", Thought::Say("well")),
+            ],
+            vec![reached, echo("look", EffectClass::Pure), echo("call_tool", EffectClass::Pure)],
+        );
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.tools = ["agent", "look", "call_tool"].map(str::to_owned).into();
+        submit.config.deferred = vec!["far".into()];
+        let result = home.world.run(submit).await;
+        let said = if asked.starts_with("none") { "so it is" } else { "well" };
+        assert_eq!(result.message.as_deref(), Some(said), "{given}");
+        let asked = home.minds.asked.lock().unwrap().clone();
+        let of_child = asked.iter().find(|body| body.contains("You are a tester."));
+        let named = given.as_array().unwrap().is_empty() || given.to_string().contains("far");
+        assert_eq!(
+            of_child.is_none_or(|body| body.contains(r"\n- far")),
+            of_child.is_none() || named,
+            "{given}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn agents_go_no_deeper_than_allowed() {
     let home = family(
@@ -512,6 +551,34 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_parked_child_ends_with_the_turn_that_waits_for_it() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+        ],
+        vec![asking_tool("danger", "it is done")],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+    home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    home.world.runtime.resume(&accepted.session, home.world.config());
+    assert_eq!(home.world.result(&accepted).await.stop, Some(StopReason::Cancelled));
+    let child = children(&home.world).await["ask first"].clone();
+    // It was told before its maker's turn was over, whatever becomes of this process then.
+    let asked = |records: &[Record]| {
+        let cancels = |record: &&Record| matches!(record.body, Body::CancelRequested { .. });
+        records.iter().find(cancels).map(|record| record.at)
+    };
+    let (ours, its) = (home.world.records("s").await, home.world.records(child.as_str()).await);
+    assert!(asked(&its).unwrap() <= ours.last().unwrap().at);
+    let its = Accepted { session: child, input: 2, repeated: false, opened: false };
+    assert_eq!(home.world.result(&its).await.stop, Some(StopReason::Cancelled));
+}
+
+#[tokio::test]
 async fn a_child_in_the_background_says_once_that_it_has_ended_and_can_be_told_more() {
     let home = family(
         vec![
@@ -566,6 +633,116 @@ async fn waiting_for_a_child_ends_when_its_time_is_over_and_the_child_goes_on() 
     let result = home.world.run(home.world.submit("s", "begin now")).await;
     assert_eq!(result.message.as_deref(), Some("then not"));
     assert_eq!(home.minds.busy.lock().unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_starts_a_turn_in_the_mode_that_was_switched_to() {
+    let write = tool_of("write", EffectClass::AtMostOnce, Access::Write("/w/a".into()), |_, _| {
+        async { Ok(ToolReturn::Done(ToolDone::text("written"))) }.boxed()
+    });
+    for (mode, status) in [(None, ToolStatus::Ok), (Some(Mode::Plan), ToolStatus::Denied)] {
+        let home = family(
+            vec![
+                (
+                    "begin now",
+                    Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))]),
+                ),
+                ("started: agent-", Thought::Say("it runs")),
+                ("long work", Thought::Later("the result")),
+                ("has finished.", Thought::Call(vec![("write", json!({}))])),
+                ("written", Thought::Say("done")),
+                ("denied", Thought::Say("done")),
+            ],
+            vec![write.clone()],
+        );
+        let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+        home.world.result(&accepted).await;
+        until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+        if let Some(mode) = mode {
+            home.world.runtime.set_mode(&accepted.session, mode, "person").await.unwrap();
+        }
+        home.minds.go.notify_one();
+        until("the maker was told", async || {
+            let bodies = home.world.bodies("s").await;
+            bodies.iter().filter(|body| *body == "turn_committed").count() == 2
+        })
+        .await;
+        let bodies = home.world.bodies("s").await;
+        let ended = format!("outcome 1/tool/0 {}", status.word());
+        assert_eq!(bodies.iter().rfind(|body| body.starts_with("outcome 1/tool")), Some(&ended), "{mode:?}");
+    }
+}
+
+/// Its end would be told twice: to the call that waits, and as an input. It is told and paid once.
+#[tokio::test]
+async fn a_child_in_the_background_that_is_waited_for_is_paid_once() {
+    let wait = || Thought::Call(vec![("agent", json!({"op": "wait"}))]);
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", wait()),
+            ("long work", Thought::Later("the result")),
+            ("finished: the result", Thought::Say("there it is")),
+            ("say it again", wait()),
+        ],
+        vec![],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    until("the call waits", async || home.world.bodies("s").await.contains(&"wait_opened".to_owned())).await;
+    home.minds.go.notify_one();
+    let result = home.world.result(&accepted).await;
+    // Three calls of its own, one of the child.
+    let calls = |result: &ResultEvent| result.usage.iter().map(|used| used.calls).sum::<u64>();
+    assert_eq!((result.message.as_deref(), calls(&result)), (Some("there it is"), 4));
+    assert_eq!(result.cost, Some(4_000.0 / 1e9));
+    // What is asked for again costs nothing again.
+    let again = home.world.run(home.world.submit("s", "say it again")).await;
+    assert_eq!((again.message.as_deref(), calls(&again)), (Some("there it is"), 2));
+    let bodies = home.world.bodies("s").await;
+    assert_eq!(bodies.iter().filter(|body| *body == "input_accepted").count(), 2, "{bodies:?}");
+    let records = home.world.records("s").await;
+    let costs = records.iter().filter_map(|record| match &record.body {
+        Body::TurnCommitted(committed) => committed.cost,
+        _ => None,
+    });
+    assert_eq!(costs.collect::<Vec<_>>(), [4_000, 2_000]);
+}
+
+/// After a restart the child is the first that spends: what its maker has spent still counts.
+#[tokio::test]
+async fn a_tree_stays_within_its_cap_after_a_restart() {
+    let rules = || {
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("finished: I did it", Thought::Say("good")),
+            ("budget_cost: ", Thought::Say("good")),
+        ]
+    };
+    let danger = || vec![asking_tool("danger", "it is done")];
+    // Two calls of 1,000 are made before the restart; a token of the third costs 100.
+    for (cap, fits) in [(2_050, false), (10_000, true)] {
+        let home = family(rules(), danger());
+        let mut submit = home.world.submit("s", "begin now");
+        submit.config.on_ask = OnAsk::Park;
+        submit.config.limits.tree_max_cost = Some(cap);
+        submit.config.max_output = Some(10);
+        let accepted = home.world.runtime.submit(submit).await.unwrap();
+        assert_eq!(home.world.result(&accepted).await.outcome, "parked");
+        let child = children(&home.world).await["ask first"].clone();
+        let env = TestEnv { name: "two".into(), ..home.world.env.clone() };
+        env.dead.lock().unwrap().push("one".into());
+        let next = over(home.world.log.clone(), env, Minds::new(rules()), danger());
+        let wait = format!("{child}/1/1/tool/0");
+        let resolve =
+            Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+        next.world.runtime.resolve(resolve).await.unwrap();
+        next.world.runtime.resume(&accepted.session, next.world.config());
+        next.world.result(&accepted).await;
+        let stopped = next.world.bodies(child.as_str()).await.contains(&"limit_reached".to_owned());
+        assert_eq!(stopped, !fits, "{cap}");
+    }
 }
 
 #[tokio::test]

@@ -298,6 +298,50 @@ async fn a_rewritten_call_has_a_class_of_its_own() {
     assert!(bodies.contains(&"intent 1/tool/0".to_owned()), "{bodies:?}");
 }
 
+/// A tool that is shown by name only is the one that hooks are asked about, however it is called.
+#[tokio::test]
+async fn a_deferred_tool_passes_its_hooks() {
+    let wrapped = ("call_tool", json!({"name": "t", "arguments": {"n": 1}}));
+    let direct = ("t", json!({"n": 1}));
+    for call in [wrapped, direct] {
+        for (answer, status, view) in [
+            (HookAnswer::nothing(), ToolStatus::Ok, "{\"n\":1}"),
+            (HookAnswer::Blocked("no".into()), ToolStatus::Denied, "denied: no (hook h)"),
+            (HookAnswer::rewrite(json!({"n": 7})), ToolStatus::Ok, "{\"n\":7}"),
+            (HookAnswer::rewrite(json!({"n": "one"})), ToolStatus::Denied, "does not fit"),
+        ] {
+            let told = Told::default();
+            let says = answer.clone();
+            let mut hooks =
+                listening("h", &[HookEvent::PreToolUse], &told, move |_| Reaction::Says(says.clone()));
+            hooks.extend(listening("h", &[HookEvent::PostToolUse], &told, |_| {
+                Reaction::Says(HookAnswer::nothing())
+            }));
+            let hooks = hooks.into_iter();
+            let matcher = || Matcher::new("t").unwrap();
+            let hooks = hooks.map(|one| Listening { matcher: matcher(), ..one }).collect();
+            let model = TestModel::new([Say::Calls(vec![call.clone()]), Say::Text("done")]);
+            let world = World::new(model, vec![pathy(), echo("call_tool", EffectClass::Pure)]).hooked(hooks);
+            let mut submit = world.submit("s", "go");
+            submit.config.tools = vec!["call_tool".into()];
+            submit.config.deferred = vec!["t".into()];
+            world.run(submit).await;
+            let context = format!("{} {answer:?}", call.0);
+            let outcome = outcome_of(&world, CALL).await.unwrap();
+            assert!(outcome.status == status && outcome.view.contains(view), "{context}: {outcome:?}");
+            let first = told.input(HookEvent::PreToolUse);
+            assert_eq!(
+                (&first["tool_name"], &first["tool_input"]),
+                (&json!("t"), &json!({"n": 1})),
+                "{context}"
+            );
+            let ran = status == ToolStatus::Ok;
+            assert_eq!(told.events().contains(&HookEvent::PostToolUse), ran, "{context}");
+            replays(&world).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_hooks_tell_the_model_stands_in_its_next_request() {
     let events =
@@ -319,6 +363,26 @@ async fn what_hooks_tell_the_model_stands_in_its_next_request() {
     assert!(has(0, "SessionStart") && has(0, "UserPromptSubmit") && !has(0, "PostToolUse"), "{}", text(0));
     assert!(has(1, "PostToolUse") && !has(1, "TurnEnd"), "{}", text(1));
     assert!(has(2, "TurnEnd"), "{}", text(2));
+    replays(&world).await;
+}
+
+#[tokio::test]
+async fn a_step_that_another_route_takes_over_ends_when_it_is_answered() {
+    let model = TestModel::new([Say::Fail(ErrorClass::ModelGone), Say::Text("done")]);
+    let hooks = saying(&[HookEvent::PreModelCall, HookEvent::StepEnd], HookAnswer::nothing());
+    let world = World::new(model, vec![]).hooked(hooks);
+    let mut submit = world.submit("s", "go");
+    submit.config.fallback = vec!["test/other".parse().unwrap()];
+    assert_eq!(world.run(submit).await.message.as_deref(), Some("done"));
+    let records = world.records("s").await;
+    let at = |fits: &dyn Fn(&Body) -> bool| -> Vec<Seq> {
+        records.iter().filter(|record| fits(&record.body)).map(|record| record.seq).collect()
+    };
+    let rerouted = at(&|body| matches!(body, Body::RouteChanged { .. }));
+    let answered = at(&|body| matches!(body, Body::Outcome(_)));
+    let ended = at(&|body| matches!(body, Body::HookRan(ran) if ran.event == HookEvent::StepEnd));
+    assert_eq!((rerouted.len(), answered.len(), ended.len()), (1, 1, 1));
+    assert!(rerouted[0] < answered[0] && answered[0] < ended[0], "{rerouted:?} {answered:?} {ended:?}");
     replays(&world).await;
 }
 

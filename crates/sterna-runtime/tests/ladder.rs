@@ -353,7 +353,7 @@ async fn a_prefix_holds_for_fifty_steps_and_a_break_is_explained() {
         Do::Reply(reply(vec![call(&format!("c{n}"), "look", &args)], ModelStop::ToolCalls))
     };
     let mut list: Vec<Do> = (0..49).map(calls).collect();
-    list.extend((0..4).map(|_| Do::Say("done")));
+    list.extend((0..5).map(|_| Do::Say("done")));
     let routes = Routes::new([("anthropic/a", list)]);
     let log = Arc::new(MemoryLog::new());
     let with = |name: &str, tools| {
@@ -383,6 +383,11 @@ async fn a_prefix_holds_for_fifty_steps_and_a_break_is_explained() {
     assert_eq!(held.len(), 51);
     assert!(held[0].prefix.is_some());
     assert!(held.iter().all(|intent| intent.prefix == held[0].prefix && intent.prefix_broken.is_empty()));
+    // A fork begins with all that its parent sent.
+    let fork = one.runtime.fork(&id, None, None).await.unwrap();
+    one.run(submit(&one, fork.as_str(), &["anthropic/a"])).await;
+    let forked = intents(one.records(fork.as_str()).await);
+    assert_eq!((forked.len(), &forked[0].prefix_broken), (1, &Vec::new()));
     let begins = |n: usize| routes.asked.lock().unwrap()[n].1["tools"].to_string();
     assert!((1..51).all(|n| begins(n) == begins(0)));
 

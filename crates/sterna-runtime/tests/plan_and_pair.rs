@@ -260,6 +260,29 @@ async fn an_edited_call_passes_the_pipeline_again() {
     assert!(world.bodies("s").await.contains(&"intent 1/tool/0".to_owned()));
 }
 
+/// Of a call inside another one a person may write either. What they wrote runs as what its tool says it is.
+#[tokio::test]
+async fn a_call_inside_another_can_be_edited() {
+    let inner = json!({"content": "mine"});
+    for edit in [inner.clone(), json!({"name": "write", "arguments": inner})] {
+        let wrapped = json!({"name": "write", "arguments": {"content": "x"}});
+        let model = TestModel::new([Say::Calls(vec![("call_tool", wrapped)]), Say::Text("done")]);
+        let mut tools = tools();
+        tools.push(echo("call_tool", EffectClass::Pure));
+        let world = World::new(model, tools);
+        let mut submit = submit(&world, Mode::Pair, OnAsk::Park);
+        submit.config.tools = vec!["call_tool".into()];
+        submit.config.deferred = vec!["write".into()];
+        assert_eq!(world.run(submit).await.outcome, "parked");
+        let rewrite = Rewrite { arguments: edit.to_string(), class: EffectClass::Pure };
+        carry_on(&world, "s/1/1/tool/0", Ruling::Edited(rewrite)).await;
+        let said = views(&world).await;
+        assert_eq!(said[0], (ToolStatus::Ok, "wrote {\"content\":\"mine\"}".to_owned()), "{edit}");
+        assert!(world.bodies("s").await.contains(&"intent 1/tool/0".to_owned()), "{edit}");
+        replays(&world).await;
+    }
+}
+
 #[tokio::test]
 async fn after_denials_in_a_row_a_person_is_asked_whether_to_go_on() {
     let never = |n: usize| (0..n).map(|_| Say::Calls(vec![("other", json!({}))]));

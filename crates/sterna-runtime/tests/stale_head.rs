@@ -176,6 +176,27 @@ async fn an_outcome_that_is_staged_when_an_input_comes_in_keeps_its_place() {
     listener.check(&world, "finished").await;
 }
 
+#[tokio::test]
+async fn a_grant_that_was_overtaken_is_given_all_the_same() {
+    let permits = Permits { hosts: vec!["a.b".into()], ..Permits::default() };
+    let permit = tool("permit", EffectClass::Idempotent, move |_, _| {
+        let given = ToolReturn::Permit { permits: permits.clone(), scope: GrantScope::Session };
+        async { Ok(given) }.boxed()
+    });
+    let model = TestModel::new([
+        Say::Calls(vec![("permit", json!({}))]),
+        Say::Text("with it"),
+        Say::Text("and the other"),
+    ]);
+    let gives = |body: &Body| matches!(body, Body::GrantGiven { .. });
+    let world = overtaken(Delivery::NextTurn, gives, model, vec![permit]);
+    assert_eq!(world.run(world.submit("s", "go")).await.message.as_deref(), Some("with it"));
+    let bodies = world.bodies("s").await;
+    assert!(overtook(&bodies) < place(&bodies, "grant_given"), "{bodies:?}");
+    assert!(place(&bodies, "grant_given") < place(&bodies, "outcome 1/tool/0 ok"), "{bodies:?}");
+    assert_eq!((count(&bodies, "grant_given"), count(&bodies, "outcome 1/tool/0 ok")), (1, 1), "{bodies:?}");
+}
+
 /// One input, or two in a row, overtake the n-th append of a turn with calls, an approval and a question.
 #[tokio::test]
 async fn at_every_append_what_is_told_is_what_the_log_says() {

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use common::eventually;
+use common::sandbox::world;
+use sterna_shell::sandbox::{Level, Network};
 use sterna_shell::shim::{Helper, Server, start_unbound};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -19,6 +21,7 @@ fn server(line: &str) -> Server {
         args: vec!["-c".into(), line.into()],
         cwd: "/".into(),
         env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        confine: None,
     }
 }
 
@@ -74,7 +77,7 @@ async fn the_end_of_its_input_is_the_end_of_all_it_started() {
 async fn a_server_that_reads_nothing_does_not_outlive_its_runtime() {
     // A runtime of its own, which is killed while it waits for the server to read.
     let shim = env!("CARGO_BIN_EXE_sterna-shim-test");
-    let line = format!("yes | '{shim}' shim bound sh -c 'echo $$ >&2; exec sleep 300'");
+    let line = format!("yes | '{shim}' shim bound null sh -c 'echo $$ >&2; exec sleep 300'");
     let mut runtime = tokio::process::Command::new("sh")
         .args(["-c", &line])
         .stdin(Stdio::null())
@@ -90,4 +93,48 @@ async fn a_server_that_reads_nothing_does_not_outlive_its_runtime() {
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     runtime.wait().await.unwrap();
     eventually(|| !alive(&server), "the server ends").await;
+}
+
+#[tokio::test]
+async fn what_confines_it_holds_it_and_all_it_starts() {
+    let world = world().await;
+    for level in [Level::Bubblewrap, Level::Landlock] {
+        let Some(confinement) = world.confinement(level) else { continue };
+        let confinement = sterna_shell::sandbox::Confinement { network: Network::All, ..confinement };
+        let (work, outside) = (world.at("work"), world.at("outside"));
+        std::fs::write(world.at("hidden").join("key"), "secret").unwrap();
+        let line = format!(
+            "read a; echo \"$a $OWN\"; echo x >'{work}/made-{level}' && echo made; \
+             sh -c 'echo x >{outside}/made-{level}' || echo refused; cat '{hidden}/key' || echo hidden; exit 7",
+            work = work.display(),
+            outside = outside.display(),
+            hidden = world.at("hidden").display(),
+        );
+        let held = Server { cwd: work.clone(), confine: Some(confinement.clone()), ..server(&line) };
+        let mut child = helper().start_bound(&held).unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"hello\n").await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, "hello value\nmade\nrefused\nhidden\n", "{level}");
+        assert_eq!(output.status.code(), Some(7), "{level}");
+        let made = format!("made-{level}");
+        assert!(work.join(&made).exists() && !outside.join(&made).exists(), "{level}");
+
+        // The end of its input is its end here, too.
+        let stubborn = "trap '' TERM; echo up; sleep 300 & while :; do sleep 1; done";
+        let held = Server { cwd: work, confine: Some(confinement.clone()), ..server(stubborn) };
+        let mut child = helper().start_bound(&held).unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "up", "{level}");
+        drop(child.stdin.take());
+        child.wait().await.unwrap();
+        assert_eq!(lines.next_line().await.unwrap(), None, "{level}: something holds its output");
+
+        let missing = Server { program: "no-such-program".into(), ..held };
+        let output = helper().start_bound(&missing).unwrap().wait_with_output().await.unwrap();
+        assert_eq!(output.status.code(), Some(127), "{level}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("no-such-program could not be started: "), "{level}: {said}");
+        assert!(start_unbound(&missing).is_err());
+    }
 }

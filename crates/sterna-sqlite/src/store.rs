@@ -397,6 +397,9 @@ fn settles(body: &Body) -> bool {
         | Body::GrantRevoked { .. }
         | Body::TodoSet { .. }
         | Body::Memory(_)
+        | Body::Automation(_)
+        | Body::Goal(_)
+        | Body::Budget(_)
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
         | Body::Compacted(_)

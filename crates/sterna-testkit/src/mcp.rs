@@ -1,4 +1,4 @@
-//! The MCP server of tests: a script that speaks the protocol by hand, over its streams or over HTTP.
+//! The MCP servers of tests: scripts that speak the protocol by hand, over their streams or over HTTP.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,13 +17,18 @@ pub struct HttpServer {
 impl HttpServer {
     /// Starts it with these switches; see `server.py --help`.
     pub fn start(switches: &[&str]) -> std::io::Result<Self> {
-        let mut child = Command::new("python3")
-            .arg(server_script())
-            .arg("--http")
-            .args(switches)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        Self::run(Command::new("python3").arg(server_script()).arg("--http").args(switches))
+    }
+
+    /// A server for a client scenario of the official conformance suite; `conformance.py` lists them. What the client did
+    /// is told at `/observed`.
+    pub fn scenario(name: &str) -> std::io::Result<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/mcp/conformance.py");
+        Self::run(Command::new("python3").arg(script).arg(name))
+    }
+
+    fn run(command: &mut Command) -> std::io::Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
@@ -34,7 +39,12 @@ impl HttpServer {
 
     /// Where it speaks MCP.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        self.at("/mcp")
+    }
+
+    /// Another place of it.
+    pub fn at(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
     }
 }
 

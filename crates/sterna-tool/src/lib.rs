@@ -4,6 +4,7 @@
 //! tokio, files, sockets or a session's log.
 
 mod cancel;
+mod image;
 mod memory;
 mod reader;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 pub use cancel::{Cancel, Cancelled};
 use futures::future::BoxFuture;
+pub use image::Image;
 pub use memory::{
     Memory, MemoryAccess, MemoryError, MemoryPlace, NewNote, PastEntry, PastHit, Remembered, SharedMemory,
 };
@@ -21,7 +23,7 @@ pub use reader::{Found, NoSession, SessionReader};
 use serde_json::Value;
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GrantScope,
+    Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GoalStatus, GrantScope,
     Millis, Permits, Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
 };
 
@@ -222,12 +224,26 @@ pub struct SessionView {
     pub todos: BTreeMap<String, TodoItem>,
     /// Child sessions that are not closed, with what they were told last and how that ended.
     pub children: Vec<(ChildRef, Option<ChildEnd>)>,
+    /// What the session works towards.
+    pub goal: Option<GoalView>,
     /// The tools that are shown by name only. Filled for the call that searches them.
     pub deferred: Vec<ToolSpec>,
     /// Where the whole outputs come from that are text of strangers.
     pub untrusted: BTreeMap<Digest, String>,
     /// Some result of this session was text of strangers.
     pub strangers: bool,
+}
+
+/// A session's goal, as its tools know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoalView {
+    pub id: String,
+    pub objective: String,
+    pub status: GoalStatus,
+    /// Why it is not active.
+    pub why: String,
+    pub token_budget: Option<u64>,
+    pub tokens: u64,
 }
 
 /// What a call gives back.

@@ -1,8 +1,8 @@
 //! Files as attachments: what their bytes are, and whether a model may be given them.
 
 use sterna_model::{Attachment, BlobRef, PDF};
+use sterna_tool::Image;
 
-use crate::image::{Image, image};
 use crate::pdf;
 use crate::support::{cut, number};
 
@@ -27,7 +27,10 @@ pub enum AttachError {
     Empty(String),
     #[error("`{name}` has {} bytes, more than the {} of one {kind}; {instead}", number(*bytes), number(*most))]
     TooLarge { name: String, kind: &'static str, bytes: u64, most: u64, instead: &'static str },
-    #[error("`{name}` has {width}×{height} pixels, more than the {MAX_SIDE} of one side; make it smaller")]
+    #[error(
+        "`{name}` has {width}×{height} pixels, more than the {} of one side; make it smaller",
+        Image::MAX_SIDE
+    )]
     TooWide { name: String, width: u32, height: u32 },
     #[error("`{name}` is a PDF document that cannot be read: {why}")]
     Unreadable { name: String, why: String },
@@ -50,7 +53,7 @@ impl Attachable {
             text: None,
             is_text: false,
         };
-        if let Some(found) = image(bytes) {
+        if let Some(found) = Image::of(bytes) {
             fits(name, bytes.len(), found)?;
             let size = Some((found.width, found.height));
             return Ok(Self { size, ..plain(found.media_type) });
@@ -87,8 +90,8 @@ impl Attachable {
 /// Whether an image is one that providers take.
 pub(crate) fn fits(name: &str, bytes: usize, image: Image) -> Result<(), AttachError> {
     within(name, "image", bytes, MAX_BYTES, "make it smaller, for example with fewer pixels")?;
-    let Image { media_type: _, width, height } = image;
-    if width > MAX_SIDE || height > MAX_SIDE {
+    if !image.is_small() {
+        let Image { media_type: _, width, height } = image;
         return Err(AttachError::TooWide { name: name.to_owned(), width, height });
     }
     Ok(())
@@ -108,10 +111,8 @@ fn within(
     Ok(())
 }
 
-/// Bytes of one image or document: what the strictest provider takes.
-pub const MAX_BYTES: u64 = 5 << 20;
-/// Pixels of one side of an image: the same.
-pub const MAX_SIDE: u32 = 8_000;
+/// Bytes of one image or document.
+pub const MAX_BYTES: u64 = Image::MAX_BYTES;
 /// Bytes of one text, and of the text of one document.
 pub const MAX_TEXT_BYTES: u64 = 256 << 10;
 
@@ -120,8 +121,11 @@ mod tests {
     use sterna_model::Digest;
 
     use super::*;
-    use crate::image::tests::PIXEL;
     use crate::pdf::tests::document;
+
+    /// A whole PNG image of one black pixel.
+    const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\
+        \0\0\0\nIDAT\x78\x9c\x63\x60\0\0\0\x02\0\x01\x48\xaf\xa4\x71\0\0\0\0IEND\xae\x42\x60\x82";
 
     #[test]
     fn bytes_say_what_a_file_is() {

@@ -14,8 +14,8 @@ mod edit;
 mod edit_match;
 mod file;
 mod glob;
+mod goal;
 mod grep;
-mod image;
 mod job_kill;
 mod job_output;
 mod jobs;
@@ -121,6 +121,11 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
 /// The tools that keep notes and take them back: for a host that remembers.
 pub fn for_memory() -> Vec<SharedTool> {
     vec![Arc::new(remember::Forget::new()), Arc::new(remember::Remember::new())]
+}
+
+/// The tool that says how a session's goal stands. Turns of sessions that have one are given it by name.
+pub fn for_goal() -> SharedTool {
+    Arc::new(goal::Goal::new())
 }
 
 /// The tools that find and call those that are shown by name only: for a session that has such tools.

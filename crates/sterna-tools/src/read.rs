@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{Attachment, BlobRef, EffectClass, Fact, PDF, ToolSpec};
 use sterna_tool::{
-    Access, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget, shown,
+    Access, Image, Output, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+    shown,
 };
 
 use crate::attach;
 use crate::file::{self, Snapshot};
-use crate::image::{Image, image};
 use crate::notebook::Notebook;
 use crate::pdf;
 use crate::support::{blocking, counted, cut, key, number, parse, place, planned};
@@ -107,7 +107,7 @@ fn read(args: &Args, path: &Path, cwd: &Path) -> Result<Found, ToolError> {
     if args.pages.is_some() {
         return Err(ToolError::invalid(format!("`{name}` has no pages; offset and limit choose its lines")));
     }
-    if let Some(found) = image(&snapshot.bytes) {
+    if let Some(found) = Image::of(&snapshot.bytes) {
         return picture(found, &name, snapshot, path);
     }
     if let Some(kind) = binary_kind(&snapshot.bytes) {

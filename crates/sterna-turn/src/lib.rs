@@ -7,10 +7,12 @@
 mod batch;
 mod call;
 mod compaction;
+mod goal;
 mod machine;
 mod progress;
 mod turn;
 
 pub use call::{CallState, TurnCall};
+pub use goal::{GoalNext, GoalStanding};
 pub use machine::{Next, TurnMachine, WrongRecord};
 pub use turn::Turn;

@@ -1,10 +1,10 @@
 //! The machine's face: `apply` and `next`, and the part of its state that outlives a turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
+    Body, ChildEnd, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
     SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, waiting_call,
 };
 
@@ -45,6 +45,9 @@ pub struct TurnMachine {
     /// Answers that came before their waits.
     #[serde(default)]
     early: BTreeMap<WaitId, Ruling>,
+    /// Turns of children, by their input, whose ends were told: what they used up is paid once.
+    #[serde(default)]
+    paid: BTreeSet<(SessionId, Seq)>,
     turn: Option<Turn>,
 }
 
@@ -80,6 +83,9 @@ impl TurnMachine {
             | Body::GrantRevoked { .. }
             | Body::TodoSet { .. }
             | Body::Memory(_)
+            | Body::Automation(_)
+            | Body::Goal(_)
+            | Body::Budget(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Rewound(rewound) if rewound.conversation => {
@@ -112,8 +118,8 @@ impl TurnMachine {
             Body::InputAccepted(input) => {
                 self.closed = false;
                 self.waiting.insert(record.seq, input.delivery);
-                if let (Some(turn), Some(end)) = (&mut self.turn, &input.ended) {
-                    turn.child_ended(end);
+                if let Some(end) = &input.ended {
+                    self.child_ended(end);
                 }
                 if let Some(focus) = &input.compact {
                     self.to_compact.insert(record.seq, focus.clone());
@@ -175,7 +181,12 @@ impl TurnMachine {
                 match open {
                     // It did not come early after all, and whoever sent it sends it again as what it is.
                     Some(_) if *early => {}
-                    Some(running) => running.wait_resolved(wait, ruling),
+                    Some(running) => {
+                        running.wait_resolved(wait, ruling);
+                        if let Ruling::Ended(end) = ruling {
+                            self.child_ended(end);
+                        }
+                    }
                     None if *early => drop(self.early.entry(wait.clone()).or_insert_with(|| ruling.clone())),
                     // Too late, which is no error.
                     None => {}
@@ -305,10 +316,19 @@ impl TurnMachine {
         self.waiting.clear();
         self.to_compact.clear();
         self.early.clear();
+        self.paid.clear();
         self.route = Some(opened.route.clone());
         self.mode = opened.mode;
         self.closed = false;
         self.session = Some(opened.clone());
+    }
+
+    /// What a child used up is part of what its maker's turn used up.
+    fn child_ended(&mut self, end: &ChildEnd) {
+        let fresh = self.paid.insert((end.session.clone(), end.input));
+        if let Some(turn) = self.turn.as_mut().filter(|_| fresh) {
+            turn.child_ended(end);
+        }
     }
 
     /// Inputs that may enter the running turn, by when they may.

@@ -309,6 +309,7 @@ impl Builder {
             let agents = crate::skills::agents(&shelf, &self.notice);
             let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
             let mut builtin = sterna_tools::builtin(options);
+            builtin.push(sterna_tools::for_goal());
             builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
             builtin
         } else {
@@ -322,7 +323,9 @@ impl Builder {
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
-            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs);
+            let wish = self.sandbox.or(settings.sandbox).unwrap_or_default();
+            let hold = crate::mcp::Hold::new(sandboxes.clone(), wish, &settings, &self.rules)?;
+            let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs, hold);
             more.extend(crate::mcp::tools(self.mcp, &setup, &self.notice).await);
         }
         let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();

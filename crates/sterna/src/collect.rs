@@ -9,6 +9,7 @@ use sterna_model::{Digest, Manifest, SessionId};
 use sterna_runtime::Env;
 use sterna_sqlite::{SqliteStore, Swept};
 
+use crate::trust::manifests;
 use crate::{Error, LocalCheckpoints};
 
 /// What a collection did.
@@ -35,7 +36,8 @@ pub async fn collect(
     let nothing = Collected { blobs: 0, bytes: 0, driven: None, busy: false };
     for _ in 0..ATTEMPTS {
         let census = store.census().await?;
-        let mut keep = HashSet::new();
+        // No record holds these, and a sweep must not make them forgotten.
+        let mut keep: HashSet<Digest> = manifests(store).await?.into_iter().collect();
         for held in &census.held {
             keep.insert(held.hash());
             match held {

@@ -1,6 +1,5 @@
 //! Command hooks: a line for the shell that is given an event on stdin, and answers by its exit code and its output.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -10,12 +9,11 @@ use sterna_runtime::{
     Dialect, Hook, HookAnswer, HookCall, HookSet, HookSpec, Listening, SharedHooks, Written, read_command,
 };
 use sterna_shell::shim::Helper;
-use sterna_shell::{Command, Confined, MAX_TIMEOUT, run_split};
-use sterna_tool::Confine;
+use sterna_shell::{Command, MAX_TIMEOUT, run_split};
 use sterna_tools::Sandboxes;
 
 use crate::places::Places;
-use crate::sandbox::grounds;
+use crate::sandbox::{Beside, grounds, holds};
 
 /// The hooks of configuration, with the file that each is of.
 #[derive(Debug, Clone, Default)]
@@ -79,33 +77,6 @@ struct CommandHook {
     blobs: SharedBlobs,
 }
 
-impl CommandHook {
-    /// What holds it. `None`: nothing, because nothing is to be had or that was wished. An error says why it must not run.
-    async fn confinement(
-        &self,
-        call: &HookCall,
-        env: &BTreeMap<String, String>,
-    ) -> Result<Option<Confined>, String> {
-        let strict = call.sandbox.is_strict();
-        let wish = call.sandbox.word();
-        if !self.confined {
-            let why = format!("it is to run without a sandbox, and sandbox = \"{wish}\"");
-            return if strict { Err(why) } else { Ok(None) };
-        }
-        let Some(sandboxes) = &self.sandboxes else {
-            let why = format!("nothing here can confine it, and sandbox = \"{wish}\"");
-            return if strict { Err(why) } else { Ok(None) };
-        };
-        let level = sandboxes
-            .level(call.sandbox)
-            .await
-            .map_err(|why| format!("sandbox_required: {why} (sandbox = \"{wish}\")"))?;
-        let confine = Confine { level, bounds: call.bounds.clone() };
-        let confined = sandboxes.confine(&confine, &call.session, &call.roots, env).await;
-        confined.map_err(|why| format!("sandbox_failed: {why}"))
-    }
-}
-
 impl Hook for CommandHook {
     fn name(&self) -> &str {
         &self.name
@@ -123,7 +94,15 @@ impl Hook for CommandHook {
             if self.dialect == Dialect::Imported {
                 env.insert("CLAUDE_PROJECT_DIR".into(), call.cwd.display().to_string());
             }
-            let confined = match self.confinement(call, &env).await {
+            let of = Beside {
+                session: &call.session,
+                roots: &call.roots,
+                env: &env,
+                wish: call.sandbox,
+                bounds: &call.bounds,
+                confined: self.confined,
+            };
+            let confined = match holds(self.sandboxes.as_deref(), of).await {
                 Ok(confined) => confined,
                 Err(why) => return HookAnswer::Failed(why),
             };

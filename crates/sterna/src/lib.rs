@@ -17,6 +17,7 @@
 mod attach;
 mod builder;
 mod checkpoints;
+mod claims;
 mod collect;
 pub mod config;
 mod deferral;
@@ -38,10 +39,12 @@ mod session;
 pub mod skills;
 mod tool_fn;
 pub mod trust;
+pub mod watch;
 mod what_if;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
+pub use claims::{Claim, Claims};
 pub use collect::{Collected, collect};
 pub use env::SystemEnv;
 pub use error::Error;
@@ -79,6 +82,7 @@ pub mod prelude {
     pub use sterna_model::{Event, EventKind, Limits, Mode, OnAsk, Route, StopReason};
 }
 
+pub use sterna_automation as automation;
 pub use sterna_llm as llm;
 pub use sterna_log as log;
 pub use sterna_model as model;

@@ -1,15 +1,24 @@
 //! MCP servers: which are configured, and their tools for a `Builder`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sterna_mcp::{Client, Expand, Pool, Resources, parse, tools_of};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sterna_mcp::{Client, Confines, Expand, Pool, Resources, parse, tools_of};
 pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
-use sterna_model::Scope;
+use sterna_model::{Bounds, RuleText, SandboxWish, Scope, SessionId};
+use sterna_policy::{Rule, bounds_of_rules};
+use sterna_shell::sandbox::Confinement;
 use sterna_shell::shim::Helper;
+use sterna_tools::Sandboxes;
 
+use crate::Error;
+use crate::config::Settings;
 use crate::deferral::Deferrable;
 use crate::places::Places;
+use crate::sandbox::{Beside, grounds, holds};
 use crate::trust::Trust;
 
 /// What the files say.
@@ -88,16 +97,94 @@ fn read(file: &Path) -> Result<Option<String>, String> {
     std::fs::read_to_string(file).map(Some).map_err(|error| error.to_string())
 }
 
+/// How programs of servers are held.
+pub struct Hold {
+    /// `None`: nothing can be confined.
+    sandboxes: Option<Arc<Sandboxes>>,
+    /// How the turns' commands are.
+    wish: SandboxWish,
+    rules: Vec<Rule>,
+}
+
+impl Hold {
+    /// As the configuration says.
+    pub fn of(places: &Places, settings: &Settings, helper: Option<Helper>) -> Self {
+        let sandboxes = helper.map(|helper| Arc::new(Sandboxes::new(helper, grounds(places, true))));
+        Self { sandboxes, wish: settings.sandbox.unwrap_or_default(), rules: settings.parsed.clone() }
+    }
+
+    /// With rules of a host. Errors: one that says nothing.
+    pub(crate) fn new(
+        sandboxes: Option<Arc<Sandboxes>>,
+        wish: SandboxWish,
+        settings: &Settings,
+        own: &[RuleText],
+    ) -> Result<Self, Error> {
+        let parse = |text: &RuleText| {
+            let wrong = |error| Error::setup(format!("{}: {error}", text.source), "change the rule");
+            Rule::parse(text).map_err(wrong)
+        };
+        let rules = settings.parsed.iter().cloned().map(Ok).chain(own.iter().map(parse));
+        Ok(Self { sandboxes, wish, rules: rules.collect::<Result<_, _>>()? })
+    }
+}
+
 /// What servers are given that run for this workspace.
 pub fn setup(
     places: &Places,
-    env: std::collections::BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
     helper: Option<Helper>,
     root: &Path,
     add_dirs: &[PathBuf],
+    hold: Hold,
 ) -> Setup {
-    let roots = std::iter::once(root.to_owned()).chain(add_dirs.iter().cloned()).collect();
-    Setup { env, helper, root: root.to_owned(), roots, state: places.state.clone() }
+    let roots: Vec<PathBuf> = std::iter::once(root.to_owned()).chain(add_dirs.iter().cloned()).collect();
+    let Hold { sandboxes, wish, rules } = hold;
+    let home = env.get("HOME").map(Path::new);
+    let bounds = Bounds {
+        // What a server is for is mostly elsewhere, and it speaks more than HTTP.
+        hosts: vec!["*".into()],
+        ..bounds_of_rules(&rules, &roots, home, false)
+    };
+    let confine = Arc::new(Held { sandboxes, wish, bounds, roots: roots.clone() });
+    Setup { env, helper, root: root.to_owned(), roots, state: places.state.clone(), confine: Some(confine) }
+}
+
+/// What holds a server's program: as a hook, but for the network.
+struct Held {
+    sandboxes: Option<Arc<Sandboxes>>,
+    wish: SandboxWish,
+    bounds: Bounds,
+    roots: Vec<PathBuf>,
+}
+
+impl Confines for Held {
+    fn confinement<'a>(
+        &'a self,
+        server: &'a ServerConfig,
+        env: &'a BTreeMap<String, String>,
+    ) -> BoxFuture<'a, Result<Option<Confinement>, String>> {
+        async move {
+            // No session has such a name.
+            let session =
+                SessionId::new(&format!("sterna:mcp:{}", server.name)).map_err(|error| error.to_string())?;
+            let of = Beside {
+                session: &session,
+                roots: &self.roots,
+                env,
+                wish: self.wish,
+                bounds: &self.bounds,
+                confined: server.sandbox,
+            };
+            let confined = holds(self.sandboxes.as_deref(), of).await?;
+            Ok(confined.map(|confined| confined.confinement))
+        }
+        .boxed()
+    }
+
+    fn told(&self) -> String {
+        format!("{:?} {:?} {}", self.wish, self.bounds, self.sandboxes.is_some())
+    }
 }
 
 /// The tools of these servers. What a server offers is read from what it said last; only one that was never asked is

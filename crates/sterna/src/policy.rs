@@ -64,9 +64,14 @@ impl PolicyView {
         let nobody = Route { provider: "none".into(), model: "none".into() };
         let given = Given { mode: of.mode, rules: texts, sandbox: of.sandbox, ..Given::new(nobody, root) };
         let turn = TurnStarted { inputs: Vec::new(), given, now: env.now() };
-        let options =
-            sterna_tools::Options { sandboxes: sandboxes.clone(), ..sterna_tools::Options::default() };
-        let tools = Toolbox::new(sterna_tools::builtin(options));
+        let options = sterna_tools::Options {
+            sandboxes: sandboxes.clone(),
+            web: of.settings.web.of_tools(&|name| std::env::var(name).ok()),
+            ..sterna_tools::Options::default()
+        };
+        let mut tools = sterna_tools::builtin(options);
+        tools.extend(sterna_tools::for_memory());
+        let tools = Toolbox::new(tools);
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let (turn, rules) = (Arc::new(turn), Arc::new(rules));
         let redactor = Redactor::new(sterna_secrets::Config::default())

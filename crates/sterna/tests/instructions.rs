@@ -40,11 +40,11 @@ fn system(body: &serde_json::Value) -> String {
 async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let folder: PathBuf = std::fs::canonicalize(folder.path()).unwrap();
-    std::fs::create_dir_all(folder.join("work/.git")).unwrap();
+    std::fs::create_dir_all(folder.join("space/.git")).unwrap();
     // 40 KiB in all: the user's is the farthest, and is cut.
     write(&folder, "config/AGENTS.md", &"mine\n".repeat((30 << 10) / 5));
-    write(&folder, "work/AGENTS.md", &"root\n".repeat((9 << 10) / 5));
-    write(&folder, "work/deep/AGENTS.md", "near: use tabs\n");
+    write(&folder, "space/AGENTS.md", &"root\n".repeat((9 << 10) / 5));
+    write(&folder, "space/deep/AGENTS.md", "near: use tabs\n");
     let log = Arc::new(MemoryLog::new());
     let model = TestModel::new([Say::Text("one"), Say::Text("two"), Say::Text("three")]);
     let sterna = Sterna::builder()
@@ -52,8 +52,8 @@ async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
         .store(Store::Own(log.clone(), log.clone()))
         .env(Arc::new(TestEnv::new("one")))
         .places(places(&folder))
-        .workspace(folder.join("work"))
-        .cwd(folder.join("work/deep"))
+        .workspace(folder.join("space"))
+        .cwd(folder.join("space/deep"))
         .without_builtin_tools()
         .build()
         .await
@@ -61,7 +61,7 @@ async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
     let session = sterna.session("s");
     session.turn("first").await.unwrap();
     session.turn("second").await.unwrap();
-    write(&folder, "work/deep/AGENTS.md", "near: use spaces\n");
+    write(&folder, "space/deep/AGENTS.md", "near: use spaces\n");
     session.turn("third").await.unwrap();
 
     let texts: Vec<String> = (0..3).map(|n| system(&model.body(n))).collect();
@@ -90,7 +90,7 @@ async fn new_text_counts_from_the_next_turn_and_what_it_broke_is_named() {
             reports.push(report);
         }
     }
-    let owner = format!("{}/work/deep/AGENTS.md:1-1", folder.display());
+    let owner = format!("{}/space/deep/AGENTS.md:1-1", folder.display());
     assert!(reports[0].rows.iter().any(|row| row.owned.owner == owner && row.owned.bytes > 14));
     assert_eq!(reports[1].since(&reports[0]).broken_by, None);
     let broken = reports[2].since(&reports[1]);

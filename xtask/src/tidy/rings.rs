@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 23] = [
+const RINGS: [(&str, Ring); 24] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -125,6 +125,7 @@ const RINGS: [(&str, Ring); 23] = [
     ("sterna-import", Ring::Hands),
     ("sterna-mcp", Ring::Hands),
     ("sterna-memory", Ring::Hands),
+    ("sterna-automation", Ring::Hands),
     ("sterna-tools", Ring::Hands),
     ("sterna-runtime", Ring::Driver),
     ("sterna", Ring::Doors),

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::person::{Line, Person};
 use crate::point::Point;
 use crate::print::{Style, one_line};
-use crate::render::{Output, money};
+use crate::render::{Output, counted, money};
 use crate::setup;
 use crate::signals::Signals;
 use crate::slash;
@@ -265,8 +265,8 @@ impl Chat {
                 let row = |name: &str, sum: &sterna_log::fold::Sum| {
                     let (input, output) = (sum.usage.input(), sum.usage.output);
                     format!(
-                        "  {name}: {} calls, {input} in, {output} out, {}",
-                        sum.calls,
+                        "  {name}: {}, {input} in, {output} out, {}",
+                        counted(sum.calls, "call"),
                         money(dollars(sum.cost()))
                     )
                 };

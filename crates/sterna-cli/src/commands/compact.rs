@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::trust::{self, Wish};
 
 #[derive(Debug, Args)]
 pub struct CompactArgs {
@@ -47,6 +48,7 @@ pub async fn compact(args: CompactArgs) -> Result<ExitCode, Failure> {
     if args.turn.cd.is_none() {
         cx = of_session(&cx, &state)?;
     }
+    trust::join(&mut cx, Wish { once: args.turn.trust, ask: false }).await?;
     let sterna = setup::sterna(&cx, &args.turn, store, state.machine.route(), false).await?;
     setup::ready(&sterna)?;
     let accepted = sterna.runtime().compact(&id, &args.focus, sterna.turn_config().clone(), "cli").await?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use sterna_log::SharedLog;
 use sterna_model::{Seq, SessionId};
 use sterna_runtime::{ContextDiff, ContextReport, Owned, Parts};
 
@@ -57,8 +58,13 @@ pub async fn context(cx: &Context, args: ContextArgs) -> Result<ExitCode, Failur
 }
 
 async fn newest(cx: &Context) -> Result<SessionId, Failure> {
-    let (_, log) = setup::store(cx)?;
-    let rows = setup::sessions_here(cx, &log, None, 1).await?;
+    let rows = match cx.store_if_there()? {
+        Some(store) => {
+            let log: SharedLog = std::sync::Arc::new(store);
+            setup::sessions_here(cx, &log, None, 1).await?
+        }
+        None => Vec::new(),
+    };
     rows.into_iter().next().map(|row| row.id).ok_or_else(|| {
         Failure::usage(format!("there is no session of {}", cx.cwd.display()))
             .hint("`sterna sessions list` shows those of other folders")

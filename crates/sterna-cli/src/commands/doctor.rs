@@ -1,5 +1,6 @@
 //! `sterna doctor`: what is there, what works, and what to do about the rest. It changes nothing.
 
+mod routes;
 mod sandbox;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{Style, one_line};
 use crate::spools;
+use crate::trust::{self, Wish};
 use sandbox::Sandbox;
 
 #[derive(Debug, Args)]
@@ -46,6 +48,8 @@ struct Report {
     store: Store,
     sandbox: Sandbox,
     providers: Vec<Provider>,
+    /// Routes that failed within the last ten minutes.
+    routes: Vec<routes::RouteRow>,
     local_servers: Vec<Server>,
     local_model: Local,
     interrupted: Vec<Interrupted>,
@@ -143,12 +147,17 @@ struct Interrupted {
 }
 
 /// Give it a lenient context: a broken configuration is one of its findings.
-pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure> {
+pub async fn doctor(mut cx: Context, args: DoctorArgs) -> Result<ExitCode, Failure> {
     if args.clean {
-        return super::ps::clean(cx, false).await;
+        return super::ps::clean(&cx, false).await;
     }
-    let ((store, interrupted), local_servers, sandbox) =
-        futures::join!(look_at_store(cx), look_for_servers(cx), Sandbox::look(cx));
+    let (store, interrupted, routes) = look_at_store(&cx).await;
+    // Trust is in the store: of one that cannot be read nothing is known.
+    if cx.broken.is_none() && store.error.is_none() {
+        cx.broken = trust::join(&mut cx, Wish { once: false, ask: false }).await.err();
+    }
+    let cx = &cx;
+    let (local_servers, sandbox) = futures::join!(look_for_servers(cx), Sandbox::look(cx));
     let mut report = Report {
         ok: true,
         problems: Vec::new(),
@@ -167,6 +176,7 @@ pub async fn doctor(cx: &Context, args: DoctorArgs) -> Result<ExitCode, Failure>
         store,
         sandbox,
         providers: providers(cx),
+        routes,
         local_servers,
         local_model: local_model(cx),
         interrupted,
@@ -241,17 +251,18 @@ impl Place {
     }
 }
 
-async fn look_at_store(cx: &Context) -> (Store, Vec<Interrupted>) {
+async fn look_at_store(cx: &Context) -> (Store, Vec<Interrupted>, Vec<routes::RouteRow>) {
     let mut found =
         Store { exists: false, read_only: false, newer: false, sessions: 0, checked: 0, error: None };
     let mut interrupted = Vec::new();
+    let mut routes = Vec::new();
     let store = match cx.store_if_there() {
-        Ok(None) => return (found, interrupted),
+        Ok(None) => return (found, interrupted, routes),
         Ok(Some(store)) => store,
         Err(failure) => {
             found.exists = true;
             found.error = Some(failure.message);
-            return (found, interrupted);
+            return (found, interrupted, routes);
         }
     };
     found.exists = true;
@@ -260,7 +271,11 @@ async fn look_at_store(cx: &Context) -> (Store, Vec<Interrupted>) {
     if let Err(error) = read_store(&store, &mut found, &mut interrupted).await {
         found.error = Some(error.to_string());
     }
-    (found, interrupted)
+    match routes::look(&store, crate::table::now()).await {
+        Ok(failed) => routes = failed,
+        Err(error) => found.error = found.error.or(Some(error.to_string())),
+    }
+    (found, interrupted, routes)
 }
 
 async fn read_store(
@@ -367,6 +382,13 @@ fn model_problem(cx: &Context, report: &Report, route: &Route) -> Option<Problem
         return (!file.exists()).then(missing);
     }
     match report.providers.iter().find(|provider| provider.name == route.provider) {
+        Some(provider) if provider.base_url.is_empty() => {
+            let what = format!("the model is {route}, and where {} is served is not known", route.provider);
+            let variable = sterna_llm_http::builtin(&route.provider).map(|builtin| builtin.base_url_env);
+            let hint =
+                variable.map(|name| format!("set {name}, or base_url in [providers.{}]", route.provider));
+            Some(Problem { what, hint })
+        }
         Some(provider) if provider.key_set => None,
         Some(provider) => {
             let what = format!("the model is {route}, and its key is not set");
@@ -457,11 +479,19 @@ impl Report {
             self.providers.iter().filter(told).partition(|provider| provider.key_set);
         for provider in &set {
             let Provider { name, wire, base_url, key, .. } = provider;
-            text += &good(true, &format!("{name:<10}  {wire}  {base_url}  key: {key}"));
+            let url = if base_url.is_empty() { "no base URL" } else { base_url };
+            text += &good(!base_url.is_empty(), &format!("{name:<10}  {wire}  {url}  key: {key}"));
         }
         let unset: Vec<String> = unset.iter().map(|p| format!("{} ({})", p.name, p.key)).collect();
         if !unset.is_empty() {
             text += &good(false, &format!("no key for {}", unset.join(", ")));
+        }
+        if !self.routes.is_empty() {
+            text += &head("routes that failed lately");
+            for row in &self.routes {
+                let (well, line) = routes::told(row);
+                text += &good(well, &one_line(&line, 300));
+            }
         }
         text += &head("models on this machine");
         for server in &self.local_servers {

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use futures::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sterna::mcp::{Configured, configured, project_file, setup, told, user_file};
+use sterna::mcp::{Configured, Hold, configured, project_file, setup, told, user_file};
 use sterna::{Helper, SystemEnv};
 use sterna_mcp::{
     Client, Expand, LoginError, Origin, Pool, ServerConfig, State, ToolDef, edit_add, edit_remove, has_login,
@@ -345,6 +345,7 @@ fn add(cx: &Context, args: &AddArgs) -> Result<ExitCode, Failure> {
     }
     let file = file(cx, args.project);
     let text = text_of(&file)?;
+    let replaced = matches!(edit_remove(&text, &args.name), Ok(Some(_)));
     let new = edit_add(&text, &args.name, entry.into()).map_err(|why| broken(&file, &why))?;
     // What would not be read is not written. Variables may be set later.
     let origin = Origin { scope: Scope::User, file: file.clone() };
@@ -354,7 +355,8 @@ fn add(cx: &Context, args: &AddArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::usage(problem.what.clone()));
     }
     write(&file, &new)?;
-    cx.print.note(&format!("added to {}; `sterna mcp test {}` tries it", file.display(), args.name));
+    let done = if replaced { "replaced in" } else { "added to" };
+    cx.print.note(&format!("{done} {}; `sterna mcp test {}` tries it", file.display(), args.name));
     if args.project {
         cx.print.note("servers of a project are used once the folder is trusted");
     }
@@ -438,7 +440,8 @@ fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
 fn client(cx: &Context, server: ServerConfig) -> Client {
     let env = SystemEnv::new(&cx.settings.env_pass, Vec::new()).child_env();
     let helper = Some(Helper::this_program([super::shim::WORD]));
-    Pool::shared().client(server, setup(&cx.places, env, helper, &cx.cwd, &[]))
+    let hold = Hold::of(&cx.places, &cx.settings, helper.clone());
+    Pool::shared().client(server, setup(&cx.places, env, helper, &cx.cwd, &[], hold))
 }
 
 fn scope(scope: Scope) -> &'static str {

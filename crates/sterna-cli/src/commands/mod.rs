@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub mod automation;
 pub mod chat;
 pub mod checkpoint;
 pub mod compact;
@@ -7,6 +8,7 @@ pub mod completions;
 pub mod config;
 pub mod context;
 pub mod doctor;
+pub mod goal;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod memory;
@@ -18,9 +20,12 @@ pub mod resolve;
 pub mod resume;
 pub mod rewind;
 pub mod run;
+pub mod schedule;
 pub mod sessions;
 pub mod shim;
 pub mod skills;
+pub mod trigger;
 pub mod trust;
 pub mod usage;
 pub mod what_if;
+pub mod worker;

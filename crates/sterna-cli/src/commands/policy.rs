@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use sterna::trust::CAPABILITY;
 use sterna::{Explained, Helper, PolicyOf, PolicyView};
 use sterna_log::{MemoryLog, SharedLog};
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, SandboxWish, Scope};
@@ -17,6 +18,7 @@ use crate::args::TurnArgs;
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{Style, one_line};
+use crate::trust::{self, Wish};
 use crate::{setup, table};
 
 #[derive(Debug, Args)]
@@ -85,7 +87,7 @@ struct OfArgs {
     /// As if work were done in this folder
     #[arg(short = 'C', long = "cd", value_name = "DIR")]
     cd: Option<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass or plan
+    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
     #[arg(long)]
     mode: Option<String>,
     /// As with this level of the sandbox
@@ -109,7 +111,7 @@ pub async fn policy(args: PolicyArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn explain(args: ExplainArgs) -> Result<ExitCode, Failure> {
-    let (cx, view) = args.of.view()?;
+    let (cx, view) = args.of.view().await?;
     let explained = match (&args.tool, &args.command) {
         (Some(tool), _) => {
             let text = args.args.as_deref().unwrap_or("{}");
@@ -169,7 +171,7 @@ fn plan_told(plan: &ShellPlan) -> String {
 
 async fn test(args: TestArgs) -> Result<ExitCode, Failure> {
     // A rule that fails its examples is refused here already, with its place.
-    let (cx, view) = args.of.view()?;
+    let (cx, view) = args.of.view().await?;
     let examples = cx.settings.examples;
     let mut wrong = 0;
     let mut lines = 0;
@@ -212,7 +214,7 @@ fn row(line: &str) -> Option<(Decision, &str)> {
 
 async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
     let of = OfArgs { cd: None, mode: None, sandbox: None, allow: Vec::new(), deny: Vec::new() };
-    let (cx, view) = of.view()?;
+    let (cx, view) = of.view().await?;
     let rules: Vec<&Rule> =
         view.rules().into_iter().filter(|rule| !args.own || rule.scope() != Scope::Builtin).collect();
     let grants = stored(&cx).await?;
@@ -237,7 +239,8 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         );
     }
     for stored in &grants {
-        text += &format!("grant  {}\n", grant_told(stored, table::now()));
+        let word = if stored.grant.tool == CAPABILITY { "trust" } else { "grant" };
+        text += &format!("{word}  {}\n", grant_told(stored, table::now()));
     }
     cx.print.out(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -291,6 +294,9 @@ fn grant_json(stored: &StoredGrant) -> Value {
 fn grant_told(stored: &StoredGrant, now: u64) -> String {
     let StoredGrant { grant, root, .. } = stored;
     let hash = &grant.content.to_string()[..SHOWN_DIGITS];
+    if grant.tool == CAPABILITY {
+        return format!("{hash}  {}, its files as they were then", one_line(&grant.summary, 300));
+    }
     let whose = root.as_ref().map_or_else(|| "everywhere".to_owned(), |root| format!("in {root}"));
     let days = grant.expires.map(|at| at.saturating_sub(now).div_ceil(DAY_MS));
     let until = days.map_or_else(String::new, |days| format!(", {days} days"));
@@ -306,7 +312,8 @@ pub fn grant_shown(grant: &Grant) -> String {
 }
 
 impl OfArgs {
-    fn view(&self) -> Result<(Context, PolicyView), Failure> {
+    /// The folder's own rules count where it is trusted, as in a turn.
+    async fn view(&self) -> Result<(Context, PolicyView), Failure> {
         let turn = TurnArgs {
             cd: self.cd.clone(),
             mode: self.mode.clone(),
@@ -314,7 +321,8 @@ impl OfArgs {
             ..TurnArgs::default()
         };
         let mode = setup::mode(&turn)?;
-        let cx = Context::load(self.cd.as_deref())?;
+        let mut cx = Context::load(self.cd.as_deref())?;
+        trust::join(&mut cx, Wish { once: false, ask: false }).await?;
         let sandbox: SandboxWish = setup::sandbox(&turn, &cx)?;
         let rule = |decision, flag: &str, text: &String| RuleText {
             decision,

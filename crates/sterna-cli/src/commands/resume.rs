@@ -18,9 +18,10 @@ use crate::print::one_line;
 use crate::render::Output;
 use crate::setup;
 use crate::signals::Signals;
+use crate::trust::{self, Wish};
 
 pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
-    let mut cx = setup::context_here(&args.turn, false).await?;
+    let mut cx = setup::context(&args.turn)?;
     let named = args.id.as_deref().map(SessionId::new).transpose()?;
     let mut signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;
@@ -37,6 +38,7 @@ pub async fn run(args: ResumeArgs) -> Result<ExitCode, Failure> {
     if args.turn.cd.is_none() {
         cx = of_session(&cx, &state)?;
     }
+    trust::join(&mut cx, Wish { once: args.turn.trust, ask: false }).await?;
     let mut turn = args.turn;
     if work.in_flight.is_some() && turn.model.take().is_some() {
         cx.print.warning("the turn in flight keeps the model that it started with");
@@ -82,7 +84,7 @@ impl Work {
     }
 }
 
-/// The surroundings of the session's own folder.
+/// The surroundings of the session's own folder. Whether its files count is still to be asked: `trust::join`.
 pub fn of_session(cx: &Context, state: &State) -> Result<Context, Failure> {
     let opened = state.machine.session().map(|session| session.cwd.as_str());
     let Some(cwd) = state.turn.as_ref().map(|turn| turn.cwd.as_str()).or(opened) else {
@@ -131,7 +133,7 @@ pub fn line(row: &SessionRow) -> String {
     let status = match row.status {
         Status::Idle => "",
         Status::Running => " (interrupted)",
-        Status::Parked => " (waits for you)",
+        Status::Parked => " (waits)",
         Status::Closed => " (closed)",
     };
     format!("{}  {}{status}", row.id, one_line(row.title.as_deref().unwrap_or("(no title)"), 60))

@@ -1,6 +1,5 @@
 //! `sterna rewind`: shows what would go back, asks, and takes it back.
 
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -10,6 +9,7 @@ use sterna_runtime::{FileChange, Rewind, RewindFiles, RewindPlan, RewindWhat, Re
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::person::confirmed;
 use crate::point::Point;
 use crate::print::{Print, Style, harmless};
 
@@ -66,7 +66,15 @@ pub async fn rewind(cx: &Context, args: RewindArgs) -> Result<ExitCode, Failure>
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if !args.yes && !confirmed(&plan)? {
+    let asked = format!("rewind session `{}` to record {}?", plan.session, plan.to);
+    let nobody = || {
+        Failure::usage(format!(
+            "rewinding session `{}` needs a yes, and nobody is at a terminal",
+            plan.session
+        ))
+        .hint("--yes rewinds without asking, --dry-run only shows")
+    };
+    if !args.yes && !confirmed(&asked, nobody)? {
         cx.print.note(&format!("session `{session}` stays as it is"));
         return Ok(ExitCode::SUCCESS);
     }
@@ -149,22 +157,4 @@ fn tell_done(print: &Print, done: &RewoundTo) {
         (None, Some(seq)) => print.hint(&format!("`sterna rewind {session} {}` takes this back", seq - 1)),
         (None, None) => {}
     }
-}
-
-fn confirmed(plan: &RewindPlan) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message =
-            format!("rewinding session `{}` needs a yes, and nobody is at a terminal", plan.session);
-        return Err(Failure::usage(message).hint("--yes rewinds without asking, --dry-run only shows"));
-    }
-    // Nobody to read the question is nobody to say yes.
-    let mut err = io::stderr().lock();
-    let _ = write!(err, "rewind session `{}` to record {}? [y/N] ", plan.session, plan.to);
-    let _ = err.flush();
-    let mut line = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
-    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -14,7 +14,7 @@ use crate::drive::{Follow, rest};
 use crate::failure::Failure;
 use crate::person::Person;
 use crate::point::Point;
-use crate::render::Output;
+use crate::render::{Output, counted};
 use crate::setup;
 use crate::signals::Signals;
 use crate::slash;
@@ -80,8 +80,13 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 
 /// Waits until the session's jobs have ended. `Some`: a signal came first, and they run on.
 async fn wait_for_jobs(cx: &Context, session: &SessionId, signals: &mut Signals) -> Option<u8> {
-    let shims = spools::shims(cx);
-    for job in spools::running_jobs(cx, session) {
+    let (shims, jobs) = (spools::shims(cx), spools::running_jobs(cx, session));
+    if !jobs.is_empty() {
+        let ids: Vec<String> = jobs.iter().map(|job| job.id()).collect();
+        let what = counted(jobs.len() as u64, "background job");
+        cx.print.note(&format!("waiting for {what}: {}; Ctrl-C leaves what runs", ids.join(", ")));
+    }
+    for job in jobs {
         let mut handle = shims.open(&job.spool);
         handle.seek(job.spool.output_len());
         tokio::select! {

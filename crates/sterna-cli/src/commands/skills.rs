@@ -15,6 +15,7 @@ use sterna::skills::{
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
 use crate::print::{harmless, one_line};
+use crate::render::counted;
 use crate::table::table;
 use crate::trust::{self, Wish};
 
@@ -201,7 +202,8 @@ fn validate(cx: &Context, path: Option<&Path>, json: bool, strict: bool) -> Resu
     }
     let failed = problems.iter().filter(|of| fails(of)).count();
     if !json {
-        cx.print.note(&format!("{checked} usable, {failed} problems, {} warnings", problems.len() - failed));
+        let warned = counted((problems.len() - failed) as u64, "warning");
+        cx.print.note(&format!("{checked} usable, {}, {warned}", counted(failed as u64, "problem")));
     }
     Ok(if failed > 0 { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

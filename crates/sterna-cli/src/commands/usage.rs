@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sterna_llm::{Long, Price, catalog};
-use sterna_log::fold::{Ledger, LedgerRow};
+use sterna_log::fold::{Ledger, LedgerRow, Source};
 use sterna_log::{Filter, HISTORY_PAGE, Log, LogError, Page};
 use sterna_model::{Billed, NanoUsd, Route, SessionId, StepNo, TurnNo, Usage, dollars};
 use sterna_sqlite::SqliteStore;
@@ -19,7 +19,7 @@ use crate::table::{day, table};
 
 #[derive(Debug, Args)]
 pub struct UsageArgs {
-    /// The session; all of them without one
+    /// The session, with its agents; all of them without one
     id: Option<String>,
     /// Only the sums by this
     #[arg(long, value_name = "WHAT")]
@@ -57,7 +57,7 @@ struct Totals {
     by_step: BTreeMap<(String, TurnNo, StepNo), Row>,
 }
 
-/// One call of one session.
+/// A row of one session's ledger.
 struct Call {
     session: String,
     row: LedgerRow,
@@ -112,7 +112,9 @@ async fn add_all(
         // Sessions that used nothing need no reading.
         for row in rows.iter().filter(|row| row.tokens > 0) {
             match calls(store, &row.id).await {
-                Ok((calls, damage)) => {
+                Ok((mut calls, damage)) => {
+                    // Its agents are sessions of the list themselves.
+                    calls.retain(|call| call.row.source != Source::Child);
                     totals.add(calls, prices);
                     whole &= warn(cx, damage);
                 }
@@ -124,7 +126,7 @@ async fn add_all(
     }
 }
 
-/// The session's own calls, without those of a fork's history; and the damage that they stop at.
+/// The calls of a session and of its agents, without those of a fork's history; and the damage that they stop at.
 async fn calls(log: &dyn Log, id: &SessionId) -> Result<(Vec<Call>, Option<LogError>), LogError> {
     let (mut ledger, mut calls) = (Ledger::default(), Vec::new());
     let mut from = 1;
@@ -137,8 +139,8 @@ async fn calls(log: &dyn Log, id: &SessionId) -> Result<(Vec<Call>, Option<LogEr
                 from = last.record.seq + 1;
                 for sealed in page {
                     ledger.apply(&sealed.record);
-                    let row = ledger.last().cloned();
-                    calls.extend(row.map(|row| Call { session: id.to_string(), row }));
+                    let rows = ledger.last().iter().cloned();
+                    calls.extend(rows.map(|row| Call { session: id.to_string(), row }));
                 }
             }
             // The whole records before it count.
@@ -227,18 +229,18 @@ fn warn(cx: &Context, damage: Option<LogError>) -> bool {
 impl Totals {
     fn add(&mut self, calls: Vec<Call>, prices: Option<&Prices<'_>>) {
         for Call { session, row } in calls {
-            let LedgerRow { at, turn, step, source, route, billed } = row;
+            let LedgerRow { at, turn, step, source, route, billed, calls } = row;
             let billed = match prices {
                 Some(prices) => prices.apply(&route, billed),
                 None => billed,
             };
-            self.total.add(&billed);
-            self.by_model.entry(route.to_string()).or_default().add(&billed);
-            self.by_source.entry(source.word().to_owned()).or_default().add(&billed);
-            self.by_day.entry(at / 86_400_000).or_default().add(&billed);
-            self.by_session.entry(session.clone()).or_default().add(&billed);
-            self.by_turn.entry((session.clone(), turn)).or_default().add(&billed);
-            self.by_step.entry((session, turn, step)).or_default().add(&billed);
+            self.total.add(&billed, calls);
+            self.by_model.entry(route.to_string()).or_default().add(&billed, calls);
+            self.by_source.entry(source.word().to_owned()).or_default().add(&billed, calls);
+            self.by_day.entry(at / 86_400_000).or_default().add(&billed, calls);
+            self.by_session.entry(session.clone()).or_default().add(&billed, calls);
+            self.by_turn.entry((session.clone(), turn)).or_default().add(&billed, calls);
+            self.by_step.entry((session, turn, step)).or_default().add(&billed, calls);
         }
     }
 
@@ -311,8 +313,8 @@ impl Default for Row {
 }
 
 impl Row {
-    fn add(&mut self, billed: &Billed) {
-        self.calls += 1;
+    fn add(&mut self, billed: &Billed, calls: u64) {
+        self.calls += calls;
         self.usage.add(&billed.usage);
         let cost = if billed.usage.total() == 0 { Some(billed.cost.unwrap_or(0)) } else { billed.cost };
         self.cost = self.cost.zip(cost).map(|(a, b)| a.saturating_add(b));
@@ -360,15 +362,14 @@ fn named(rows: &BTreeMap<String, Row>) -> Vec<(String, &Row)> {
 
 #[cfg(test)]
 mod tests {
-    use sterna_log::fold::Source;
-
     use super::*;
 
     fn call(cost: Option<NanoUsd>) -> Vec<Call> {
         let usage = Usage { input_uncached: 5, ..Usage::default() };
         let billed = Billed { usage, cost, ..Billed::default() };
         let (source, route) = (Source::Turn, "acme/x".parse().unwrap());
-        vec![Call { session: "s".into(), row: LedgerRow { at: 0, turn: 1, step: 1, source, route, billed } }]
+        let row = LedgerRow { at: 0, turn: 1, step: 1, source, route, billed, calls: 1 };
+        vec![Call { session: "s".into(), row }]
     }
 
     #[test]

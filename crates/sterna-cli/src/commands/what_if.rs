@@ -7,12 +7,13 @@ use sterna::{FileDiff, Store, WhatIfFiles, WhatIfPlaces, WhatIfReport};
 use sterna_model::{Decision, RuleText, Scope, Seq};
 use sterna_runtime::{Cost, Ending, StepPair, StepSide, WhatIf};
 
-use crate::args::TurnArgs;
+use crate::args::{TurnArgs, number, whole};
 use crate::failure::Failure;
 use crate::point::Point;
 use crate::print::{Print, Style, harmless, one_line};
 use crate::render::money;
 use crate::table::table;
+use crate::trust::{self, Wish};
 use crate::{commands::resume, context::Context, setup};
 
 #[derive(Debug, Args)]
@@ -32,13 +33,13 @@ pub struct WhatIfArgs {
     #[arg(long)]
     mode: Option<String>,
     /// Steps (model calls) that a turn may take
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole)]
     max_steps: Option<u32>,
     /// US dollars that a turn may cost
-    #[arg(long, value_name = "USD", allow_negative_numbers = true)]
+    #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = number)]
     max_cost: Option<f64>,
     /// Seconds that a turn may take
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = number)]
     deadline: Option<f64>,
     /// Allow what this rule matches
     #[arg(long, value_name = "RULE")]
@@ -68,6 +69,7 @@ pub async fn what_if(args: WhatIfArgs) -> Result<ExitCode, Failure> {
         return Err(sterna_log::LogError::NotFound(point.session).into());
     };
     let mut cx = resume::of_session(&here, &state)?;
+    trust::join(&mut cx, Wish { once: turn.trust, ask: false }).await?;
     // Nothing of the new run is kept, and no command outlives it.
     cx.ephemeral = true;
     let recorded = state.turn.as_ref().map(|turn| turn.route.clone()).or(state.machine.route().cloned());

@@ -6,24 +6,29 @@ mod words;
 
 use std::io::{self, Write};
 
-use sterna_model::{Event, EventKind, ResultEvent, Seq};
+use sterna_model::{Event, EventKind, ResultEvent, Seq, SessionId};
 
 use crate::context::Context;
+use crate::failure::Failure;
 use crate::print::Print;
 use text::Text;
-pub use words::{Open, brief, money, not_kept, seconds};
+pub use words::{Open, brief, counted, goal as goal_line, money, not_kept, seconds};
 
 /// Where a turn's events go. A reader that has gone stops the output and never the turn.
 pub struct Output {
     form: Form,
     last: Seq,
     stdout: Stdout,
+    /// The session can be shown again.
+    kept: bool,
 }
 
 /// Our stdout, until whoever read it has closed it.
 #[derive(Default)]
 struct Stdout {
     gone: bool,
+    /// Why it takes no more, where nobody has closed it.
+    lost: Option<io::Error>,
 }
 
 enum Form {
@@ -34,11 +39,8 @@ enum Form {
 impl Output {
     /// What `run` and its like print: JSON lines, or the final message with a line for each call on stderr.
     pub fn of(cx: &Context, json: bool) -> Self {
-        if json {
-            Self::with(Form::Json)
-        } else {
-            Self::with(Form::Text(Box::new(Text::new(cx.print, false))))
-        }
+        let form = if json { Form::Json } else { Form::Text(Box::new(Text::new(cx.print, false))) };
+        Self { kept: !cx.ephemeral, ..Self::with(form) }
     }
 
     /// What `chat` shows: the same with results, and without a line about the session at each turn's end.
@@ -47,7 +49,7 @@ impl Output {
     }
 
     fn with(form: Form) -> Self {
-        Self { form, last: 0, stdout: Stdout::default() }
+        Self { form, last: 0, stdout: Stdout::default(), kept: true }
     }
 
     /// Shows an event. The `result` it is given must be the last.
@@ -59,6 +61,13 @@ impl Output {
                 self.stdout.write(&(line + "\n"));
             }
             Form::Text(text) => text.event(event, &mut self.stdout),
+        }
+    }
+
+    /// An event that somebody was shown before: it is not shown again, and what follows is understood by it.
+    pub fn earlier(&mut self, event: &Event) {
+        if let Form::Text(text) = &mut self.form {
+            text.earlier(event);
         }
     }
 
@@ -97,6 +106,16 @@ impl Output {
         }
     }
 
+    /// What stdout did not take, such as on a full disk: told once. A reader that has gone wanted no more of it.
+    pub fn lost(&mut self, session: &SessionId) -> Option<Failure> {
+        let error = self.stdout.lost.take()?;
+        let failure = Failure::failed(format!("cannot write to stdout: {error}"));
+        Some(match self.kept {
+            true => failure.hint(format!("nothing is lost: `sterna sessions show {session}` shows it")),
+            false => failure,
+        })
+    }
+
     /// Shows a line for people, on stderr.
     pub fn note(&mut self, line: &str) {
         match &mut self.form {
@@ -112,6 +131,9 @@ impl Stdout {
             return;
         }
         let mut out = io::stdout().lock();
-        self.gone = out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err();
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            self.gone = true;
+            self.lost = (error.kind() != io::ErrorKind::BrokenPipe).then_some(error);
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use sterna_model::{
-    Event, EventKind, HookEnd, Phase, ResultEvent, Segment, StopReason, TodoStatus, ToolStatus,
+    CompactTrigger, Event, EventKind, HookEnd, Phase, ResultEvent, Segment, StopReason, TodoStatus,
+    ToolStatus,
 };
 
 use super::Stdout;
@@ -106,7 +107,28 @@ impl Text {
         }
     }
 
+    /// What is to be known of an event that was shown before, in another process.
+    pub fn earlier(&mut self, event: &Event) {
+        if let EventKind::ToolEnded { call_id, .. } = &event.kind {
+            self.calls.remove(call_id);
+        }
+        self.learn(&event.kind);
+    }
+
+    /// The calls that are open, and who is waited for.
+    fn learn(&mut self, kind: &EventKind) {
+        if let EventKind::ToolProposed { call_id, name, arguments } = kind {
+            let call = Call { brief: words::brief(name, arguments), started: None };
+            self.calls.insert(call_id.clone(), call);
+        }
+        if let Some(closed) = Open::closed_by(kind) {
+            self.open.retain(|open| open.wait() != closed);
+        }
+        self.open.extend(Open::of(kind));
+    }
+
     pub fn event(&mut self, event: &Event, out: &mut Stdout) {
+        self.learn(&event.kind);
         match &event.kind {
             EventKind::TurnStarted { .. } => {
                 self.since = Instant::now();
@@ -136,11 +158,7 @@ impl Text {
                 self.note(&self.print.paint_err(&format!("trying again in {wait}"), Style::Dim), out);
             }
             EventKind::ModelEnded { text, partial, .. } => self.model_ended(text, *partial, out),
-            EventKind::ToolProposed { call_id, name, arguments } => {
-                let call = Call { brief: words::brief(name, arguments), started: None };
-                self.calls.insert(call_id.clone(), call);
-                self.spin_calls();
-            }
+            EventKind::ToolProposed { .. } => self.spin_calls(),
             EventKind::ToolStarted { call_id, .. } => {
                 if let Some(call) = self.calls.get_mut(call_id) {
                     call.started = Some(Instant::now());
@@ -160,6 +178,10 @@ impl Text {
                 let line = format!("  todo {done}/{}{now}", items.len());
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
+            EventKind::GoalChanged { status: Some(status), why, tokens, token_budget, .. } => {
+                let line = format!("  {}", words::goal(*status, why, *tokens, *token_budget));
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::ChildStarted { child, agent, task, background, .. } => {
                 let behind = if *background { " in the background" } else { "" };
                 let line = format!("  → {}{behind}: {}", one_line(agent, 64), one_line(task, 80));
@@ -168,7 +190,7 @@ impl Text {
             }
             EventKind::ChildEnded { child, stop, steps, .. } => {
                 let how = stop.map_or("finished", |stop| stop.word());
-                let line = format!("  ← {child} {how}, {steps} steps");
+                let line = format!("  ← {child} {how}, {}", words::counted(u64::from(*steps), "step"));
                 self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
             EventKind::CancelRequested { .. } => {
@@ -182,10 +204,17 @@ impl Text {
                 self.note(&self.print.paint_err(&format!("rewound to record {to}"), Style::Yellow), out);
             }
             EventKind::ContextCompacting { .. } => self.spin("compacting", Some(Instant::now())),
-            EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
-                let how = stage.word();
-                let line = format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}");
-                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            EventKind::ContextCompacted { trigger, stage, tokens_before, tokens_after, failed, .. } => {
+                if let Some(why) = failed {
+                    self.warn(format!("no summary was made: {}", one_line(why, 300)), out);
+                }
+                // The answer to whoever asked for it says the same.
+                if *trigger != CompactTrigger::Manual {
+                    let how = stage.word();
+                    let line =
+                        format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}");
+                    self.note(&self.print.paint_err(&line, Style::Dim), out);
+                }
             }
             EventKind::Gap { missed } => {
                 let line = format!("({missed} live events were missed)");
@@ -193,13 +222,7 @@ impl Text {
             }
             EventKind::ApprovalRequested { .. }
             | EventKind::QuestionAsked { .. }
-            | EventKind::PlanSubmitted { .. } => {
-                self.open.extend(Open::of(&event.kind));
-                self.spinner.what = None;
-            }
-            EventKind::ApprovalResolved { wait, .. } | EventKind::QuestionAnswered { wait, .. } => {
-                self.open.retain(|open| open.wait() != wait);
-            }
+            | EventKind::PlanSubmitted { .. } => self.spinner.what = None,
             EventKind::HookRan { event, hooks, .. } => {
                 for hook in hooks {
                     if !hook.message.is_empty() {
@@ -222,6 +245,8 @@ impl Text {
             | EventKind::InputAccepted { .. }
             | EventKind::InputEdited { .. }
             | EventKind::InputWithdrawn { .. }
+            | EventKind::ApprovalResolved { .. }
+            | EventKind::QuestionAnswered { .. }
             | EventKind::InputSteered { .. }
             | EventKind::TurnCommitted { .. }
             | EventKind::StepStarted { .. }
@@ -231,7 +256,10 @@ impl Text {
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
             | EventKind::GrantRevoked { .. }
-            | EventKind::MemoryChanged { .. } => {}
+            | EventKind::BudgetChanged { .. }
+            | EventKind::MemoryChanged { .. }
+            | EventKind::AutomationChanged { .. }
+            | EventKind::GoalChanged { status: None, .. } => {}
         }
     }
 
@@ -325,10 +353,13 @@ impl Text {
         self.shown.clear();
         self.calls.clear();
         self.summary(result);
-        if !self.chat && !result.denials.is_empty() {
-            let denied = words::counted(result.denials.len() as u64, "call");
-            let hint =
-                format!("denied {denied}: --allow RULE allows it, --on-ask park lets you answer later");
+        // What a rule, a hook or a person denied was meant so.
+        let unasked = result.denials.iter().filter(|denial| denial.reason.contains("--on-ask")).count();
+        if !self.chat && unasked > 0 {
+            let denied = words::counted(unasked as u64, "call");
+            let hint = format!(
+                "{denied} asked, and nobody was there: --allow RULE allows it, --on-ask park lets you answer later"
+            );
             self.print.hint(&hint);
         }
     }
@@ -376,10 +407,19 @@ impl Text {
                     ));
                 }
                 Open::Questions { questions, .. } => {
+                    let (texts, them) = (vec!["TEXT"; questions.len()].join(" "), questions.len() > 1);
                     for question in questions {
                         self.print.note(&format!("parked: asks `{}`", one_line(&question.question, 300)));
+                        for (option, at) in question.options.iter().zip(1..) {
+                            let about = one_line(&option.description, 200);
+                            let line = format!("  {at}. {}  {about}", one_line(&option.label, 100));
+                            self.print.note(line.trim_end());
+                        }
                     }
-                    self.print.hint(&format!("`sterna answer {session} TEXT` answers it"));
+                    let what = if them { "them, in this order" } else { "it" };
+                    let hint =
+                        format!("`sterna answer {session} {texts}` answers {what}; a number names an option");
+                    self.print.hint(&hint);
                 }
                 Open::Plan { slug, content, after, .. } => {
                     self.print.note(&harmless(content.trim_end()));

@@ -1,7 +1,7 @@
 //! Words for people: what a call does in a line, how long it took, what it cost.
 
 use serde_json::Value;
-use sterna_model::{EventKind, Mode, QuestionRef, Untrusted, WaitId};
+use sterna_model::{EventKind, GoalStatus, Mode, QuestionRef, Untrusted, WaitId};
 
 use crate::print::one_line;
 
@@ -35,6 +35,13 @@ pub enum Open {
         /// The mode that a yes leads to.
         after: Mode,
     },
+}
+
+/// Where a goal stands, in a line.
+pub fn goal(status: GoalStatus, why: &str, tokens: u64, budget: Option<u64>) -> String {
+    let of = budget.map_or_else(String::new, |budget| format!(" of {budget}"));
+    let why = if why.is_empty() { String::new() } else { format!(" ({})", one_line(why, 200)) };
+    format!("goal {}{why}: {tokens}{of} tokens used", status.word())
 }
 
 impl Open {

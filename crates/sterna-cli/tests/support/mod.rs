@@ -168,6 +168,14 @@ impl Running {
         }
     }
 
+    /// The next line as it is.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "ended: {}", self.seen);
+        self.seen.push_str(&line);
+        line
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

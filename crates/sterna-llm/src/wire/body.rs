@@ -201,6 +201,14 @@ fn marked(cache: &EncodeCache, count: usize) -> Vec<usize> {
     rest.map(|(at, piece)| (first + at, piece)).filter_map(sent).take(count).collect()
 }
 
+/// Where the next entry of an array goes: after a comma, unless it is the first.
+pub(super) fn entry(out: &mut Vec<u8>) -> &mut Vec<u8> {
+    if !out.is_empty() {
+        out.push(b',');
+    }
+    out
+}
+
 /// Whether the head holds a system prompt.
 pub(super) fn has_system(request: &Request) -> bool {
     request.system.iter().any(|part| !part.text.is_empty())

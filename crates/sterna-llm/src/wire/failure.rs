@@ -116,7 +116,12 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
 
     // What the words say beats the status: providers reuse 400, 403 and 429 for different things.
     if kind(&["insufficient_quota", "billing", "insufficient_credits", "usage_limit_reached"])
-        || says(&["credit balance is too low", "insufficient balance", "exceeded your current quota"])
+        || says(&[
+            "credit balance is too low",
+            "insufficient balance",
+            "exceeded your current quota",
+            "account is in arrears",
+        ])
     {
         return ErrorClass::Quota;
     }
@@ -127,12 +132,14 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
             "available context size",
             "context window",
             "exceeds the maximum number of tokens",
+            "prompt exceeds max length",
         ]);
     if too_long && !matches!(status, Some(401 | 403 | 404 | 429 | 500..)) {
         return ErrorClass::ContextOverflow;
     }
     if kind(&["content_filter", "content_policy", "moderation", "bio_policy", "cyber_policy"])
         || (status == Some(403) && says(&["flagged"]))
+        || says(&["unsafe or sensitive content", "new_sensitive"])
         || (kind(&["invalid_prompt"]) && says(&["flagged", "usage policy", "usage policies"]))
     {
         return ErrorClass::ContentFilter;
@@ -149,7 +156,9 @@ fn class_of(status: Option<u16>, words: &Words) -> ErrorClass {
         Some(503 | 529) => ErrorClass::Overloaded,
         Some(500..) if kind(&["overloaded"]) => ErrorClass::Overloaded,
         Some(500..) => ErrorClass::Server,
-        Some(_) if kind(&["model_not_found"]) => ErrorClass::ModelGone,
+        Some(_) if kind(&["model_not_found", "deploymentnotfound"]) || says(&["model does not exist"]) => {
+            ErrorClass::ModelGone
+        }
         Some(_) => ErrorClass::InvalidRequest,
         None if kind(&["overloaded", "slow_down", "unavailable"]) => ErrorClass::Overloaded,
         None if kind(&["rate_limit"]) => ErrorClass::RateLimit,
@@ -172,6 +181,26 @@ mod tests {
     fn check(status: u16, body: &str, class: ErrorClass, message: &str) {
         let failure = classify_body(status, None, body.as_bytes());
         assert_eq!((failure.class, failure.message.as_str()), (class, message), "{status} {body}");
+    }
+
+    /// https://docs.z.ai/api-reference/api-code and Azure's own words; their codes are numbers as texts, or names.
+    #[test]
+    fn words_of_compatible_endpoints() {
+        use ErrorClass::*;
+        let of =
+            |code: &str, message: &str| format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#);
+        for (status, code, message, class) in [
+            (429, "1113", "Your account is in arrears, please recharge and try again", Quota),
+            (429, "1302", "High concurrency usage of this API", RateLimit),
+            (400, "1211", "Model does not exist, please check the model code", ModelGone),
+            (400, "1261", "Prompt exceeds max length", ContextOverflow),
+            (400, "1301", "System detected potentially unsafe or sensitive content", ContentFilter),
+            (404, "DeploymentNotFound", "The API deployment for this resource does not exist.", ModelGone),
+            (401, "401", "Access denied due to invalid subscription key", Auth),
+            (400, "content_filter", "The response was filtered", ContentFilter),
+        ] {
+            check(status, &of(code, message), class, message);
+        }
     }
 
     #[test]

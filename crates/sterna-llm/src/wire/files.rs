@@ -2,7 +2,24 @@
 
 use std::borrow::Cow;
 
-use crate::{CallResult, FilePart, Shown};
+use crate::{CallResult, FilePart, Shown, UserPart};
+
+/// A part of what a person said, as it is sent.
+pub(super) enum Said<'a> {
+    Text(&'a str),
+    /// A file, and its bytes in base64.
+    File(&'a FilePart, &'a str),
+}
+
+pub(super) fn said(part: &UserPart) -> Said<'_> {
+    match part {
+        UserPart::Text(text) => Said::Text(text),
+        UserPart::File(file) => match &file.shown {
+            Shown::Text(text) => Said::Text(text),
+            Shown::Data(data) => Said::File(file, data),
+        },
+    }
+}
 
 /// The text of a result, with what stands for files that are not sent.
 pub(super) fn result_text(result: &CallResult) -> Cow<'_, str> {

@@ -67,6 +67,12 @@ pub trait Decoder: Send {
     fn partial(&self) -> Vec<Part>;
 }
 
+/// What every request says, and its key under the name that the wire has for it.
+fn headers(name: &str, key: Option<String>) -> Vec<(String, String)> {
+    let own = [("content-type", "application/json".to_owned()), ("accept", "text/event-stream".to_owned())];
+    own.into_iter().chain(key.map(|key| (name, key))).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// The names of all wires, in the order of the documentation.
 pub const NAMES: [&str; 4] = ["anthropic", "openai_responses", "openai_chat", "gemini"];
 

@@ -1,8 +1,9 @@
-//! What decoders share: live segments that never overlap, and calls that were cut.
+//! What decoders share: feeding events, live segments that never overlap, calls that were cut, and how an answer ended.
 
-use sterna_model::{ModelStop, Part, Phase, Segment};
+use sterna_model::{ModelStop, Part, Phase, ProviderFailure, Segment};
 
 use crate::StreamEvent;
+use crate::sse::{EventTooLarge, SseDecoder, SseEvent};
 
 /// Brackets deltas into segments: start, deltas, end, one open at a time.
 #[derive(Debug, Default)]
@@ -59,6 +60,31 @@ impl LiveSegments {
             let text = String::new();
             events(StreamEvent { segment, phase: Phase::End, text, call_id: None, name: None });
         }
+    }
+}
+
+/// Takes the events of these bytes until one fails. Within `Ok`: whether the stream stayed within its bounds.
+pub(crate) fn feed(
+    sse: &mut SseDecoder,
+    bytes: &[u8],
+    mut take: impl FnMut(&SseEvent) -> Result<(), ProviderFailure>,
+) -> Result<Result<(), EventTooLarge>, ProviderFailure> {
+    let mut failure = None;
+    let fed = sse.push(bytes, &mut |event| {
+        if failure.is_none() {
+            failure = take(&event).err();
+        }
+    });
+    failure.map_or(Ok(fed), Err)
+}
+
+/// How an answer ended. Whether it calls something is told by its calls, not by the reason that it gives.
+pub(crate) fn ended(reason: ModelStop, refused: bool, calls: bool) -> ModelStop {
+    match reason {
+        ModelStop::EndTurn | ModelStop::ToolCalls if refused => ModelStop::Refused,
+        ModelStop::EndTurn | ModelStop::ToolCalls if calls => ModelStop::ToolCalls,
+        ModelStop::EndTurn | ModelStop::ToolCalls => ModelStop::EndTurn,
+        ModelStop::MaxOutput | ModelStop::Refused | ModelStop::Cancelled => reason,
     }
 }
 

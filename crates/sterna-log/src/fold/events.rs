@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey, EffectKind,
-    EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef, MemoryScope,
-    MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route, Ruling,
-    SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text, placeholders,
+    Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
+    EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
+    MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
+    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text, dollars, input_text,
+    placeholders,
 };
 
-use super::Folded;
+use super::{Folded, Source};
 
 /// What the projection remembers between records.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -354,6 +355,17 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             vec![EventKind::GrantRevoked { content: content.to_string(), by: by.clone() }]
         }
         Body::Memory(change) => vec![memory(change)],
+        Body::Automation(change) => {
+            vec![EventKind::AutomationChanged { change: change.word(), about: change.about().to_owned() }]
+        }
+        Body::Goal(_) => vec![goal(folded)],
+        Body::Budget(change) => {
+            let (settled, spent) = match &**change {
+                BudgetChange::Asked { spent, .. } => (false, spent),
+                BudgetChange::Settled { spent, .. } => (true, spent),
+            };
+            vec![EventKind::BudgetChanged { call: change.key().clone(), settled, tokens: spent.tokens }]
+        }
         Body::TodoSet { .. } => vec![todo(folded)],
         Body::CheckpointTaken(taken) => vec![EventKind::CheckpointTaken {
             manifest: taken.manifest.to_string(),
@@ -517,7 +529,8 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         | Fact::Todo(_)
         | Fact::Child(_)
         | Fact::ChildClosed(_)
-        | Fact::ToolsFound { .. } => None,
+        | Fact::ToolsFound { .. }
+        | Fact::Goal(_) => None,
     });
     let children: Vec<EventKind> = result
         .facts
@@ -550,19 +563,33 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
     if result.facts.iter().any(|fact| matches!(fact, Fact::Todo(_))) {
         kinds.push(todo(folded));
     }
+    if result.facts.iter().any(|fact| matches!(fact, Fact::Goal(_))) {
+        kinds.push(goal(folded));
+    }
     if state.open == 0 {
         kinds.push(EventKind::StepEnded {});
     }
     kinds
 }
 
+fn goal(folded: &Folded) -> EventKind {
+    let held = folded.world.goal.held();
+    EventKind::GoalChanged {
+        objective: held.map(|held| held.goal.objective.clone()),
+        status: held.map(|held| held.status),
+        why: held.map(|held| held.why.clone()).unwrap_or_default(),
+        token_budget: held.and_then(|held| held.goal.token_budget),
+        tokens: held.map_or(0, |held| held.tokens),
+    }
+}
+
 fn todo(folded: &Folded) -> EventKind {
     EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
 }
 
-/// The ledger row of the last record. Attempts that used nothing up have none to show.
+/// The ledger row of the last record. Attempts that used nothing up have none to show, and children show their own.
 fn usage(folded: &Folded) -> Option<EventKind> {
-    let row = folded.ledger.last()?;
+    let row = folded.ledger.last().first().filter(|row| row.source != Source::Child)?;
     if row.billed.usage.total() == 0 && !row.billed.estimated {
         return None;
     }

@@ -1,11 +1,11 @@
 //! The usage ledger: a row for each billed attempt, and sums by turn, model, source and day.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
-    Ruling, StepNo, TurnNo, Usage, dollars,
+    Ruling, Seq, SessionId, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -45,6 +45,8 @@ pub struct LedgerRow {
     pub source: Source,
     pub route: Route,
     pub billed: Billed,
+    /// Model calls that it stands for: one, but for what a child used up.
+    pub calls: u64,
 }
 
 /// Added-up rows.
@@ -85,13 +87,15 @@ pub struct Ledger {
     turn: Sum,
     turn_by_model: BTreeMap<Route, Sum>,
     route: Option<Route>,
-    last: Option<LedgerRow>,
+    last: Vec<LedgerRow>,
+    /// Turns of children, by their input, that are in the sums: an end may be told twice.
+    children: BTreeSet<(SessionId, Seq)>,
 }
 
 impl Ledger {
     /// Folds one record.
     pub fn apply(&mut self, record: &Record) {
-        self.last = None;
+        self.last.clear();
         match &record.body {
             // A fork's history was paid for by its parent: shown, not counted again.
             Body::SessionOpened(_) => *self = Self::default(),
@@ -106,7 +110,7 @@ impl Ledger {
             },
             Body::Attempt(attempt) => {
                 let source = Source::of(&attempt.key);
-                self.add(record, source, attempt.route.clone(), &attempt.failure.billed);
+                self.add(record, source, attempt.route.clone(), attempt.failure.billed.clone(), 1);
             }
             Body::Outcome(outcome) => {
                 let billed = match &outcome.result {
@@ -118,7 +122,7 @@ impl Ledger {
                     EffectResult::Tool(_) => return,
                 };
                 if let Some(route) = self.route.clone() {
-                    self.add(record, Source::of(&outcome.key), route, billed);
+                    self.add(record, Source::of(&outcome.key), route, billed.clone(), 1);
                 }
             }
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.add_child(record, end),
@@ -159,27 +163,24 @@ impl Ledger {
         self.turn_by_model.iter().map(row).collect()
     }
 
-    /// The row that the last record added.
-    pub fn last(&self) -> Option<&LedgerRow> {
-        self.last.as_ref()
+    /// The rows that the last record added: one for a call, one a route for the end of a child.
+    pub fn last(&self) -> &[LedgerRow] {
+        &self.last
     }
 
-    fn add(&mut self, record: &Record, source: Source, route: Route, billed: &Billed) {
-        self.add_to(source, record.at, &route, billed, 1);
-        self.last = Some(LedgerRow {
-            at: record.at,
-            turn: record.turn.unwrap_or(0),
-            step: record.step.unwrap_or(0),
-            source,
-            route,
-            billed: billed.clone(),
-        });
+    fn add(&mut self, record: &Record, source: Source, route: Route, billed: Billed, calls: u64) {
+        self.add_to(source, record.at, &route, &billed, calls);
+        let (turn, step) = (record.turn.unwrap_or(0), record.step.unwrap_or(0));
+        self.last.push(LedgerRow { at: record.at, turn, step, source, route, billed, calls });
     }
 
     fn add_child(&mut self, record: &Record, end: &ChildEnd) {
+        if !self.children.insert((end.session.clone(), end.input)) {
+            return;
+        }
         for spent in &end.spent {
             let billed = Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() };
-            self.add_to(Source::Child, record.at, &spent.route, &billed, spent.calls);
+            self.add(record, Source::Child, spent.route.clone(), billed, spent.calls);
         }
     }
 

@@ -1,11 +1,15 @@
 //! Folds of the log that decide nothing: the session's world, the usage ledger, the event stream.
 
+mod budget;
 mod events;
+mod goal;
 mod ledger;
 mod notes;
 mod world;
 
+pub use budget::{TreeBudget, room};
 pub use events::correlation;
+pub use goal::{GoalState, Goals};
 pub use ledger::{Ledger, LedgerRow, Source, Sum};
 pub use notes::{Note, Notes, name_key};
 use std::collections::BTreeSet;
@@ -34,7 +38,9 @@ impl Folded {
             self.session = Some(opened.id.clone());
         }
         self.world.apply(record);
+        let before = self.ledger.total().usage.total();
         self.ledger.apply(record);
+        self.world.goal.apply(record, self.ledger.total().usage.total().saturating_sub(before));
         self.steps.apply(record);
     }
 

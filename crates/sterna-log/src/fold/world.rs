@@ -29,6 +29,8 @@ pub struct World {
     pub schema_errors: Vec<String>,
     /// Notes that the turn was reminded of when it began.
     pub recalled: Vec<RecalledNote>,
+    /// What the session works towards.
+    pub goal: super::Goals,
     /// Notes of its own were kept in this log at some time.
     pub has_notes: bool,
     /// Calls of the last answer, to name those that were refused.
@@ -52,6 +54,8 @@ pub struct Child {
     pub tokens: u64,
     /// `None` when the price of a call is not known.
     pub cost: Option<NanoUsd>,
+    /// The inputs whose turns' ends are in these sums. An end may be told twice: to who waits for it, and as an input.
+    counted: BTreeSet<Seq>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,7 +123,11 @@ impl World {
             },
             Body::WaitOpened(opened) => {
                 if let WaitOn::Child(turn) = &opened.on {
-                    self.child(&ChildRef { turn: turn.clone(), background: false });
+                    // One in the background that is waited for may outlast the wait.
+                    let held = self.children.get(&turn.session).map(|child| &child.last);
+                    let background =
+                        held.is_some_and(|last| last.background && last.turn.input == turn.input);
+                    self.child(&ChildRef { turn: turn.clone(), background });
                 }
             }
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.child_ended(end),
@@ -136,6 +144,7 @@ impl World {
             }
             Body::TurnCommitted(_) if self.files_rewound => self.set(Before::FilesRewound(false)),
             Body::CheckpointTaken(_)
+            | Body::Budget(_)
             | Body::CheckpointMissed { .. }
             | Body::TitleSet { .. }
             | Body::SessionClosed { .. }
@@ -152,7 +161,10 @@ impl World {
             | Body::LimitReached { .. }
             | Body::Compacted(_)
             | Body::CompactionMissed { .. }
-            | Body::HookRan(_) => {}
+            | Body::HookRan(_)
+            | Body::Automation(_)
+            // It has a fold of its own.
+            | Body::Goal(_) => {}
         }
     }
 
@@ -183,13 +195,14 @@ impl World {
             Fact::ToolsFound { names } => {
                 names.iter().for_each(|name| self.set(Before::Found(name.clone(), true)));
             }
-            Fact::Command { .. } => {}
+            Fact::Command { .. } | Fact::Goal(_) => {}
         }
     }
 
     fn child(&mut self, child: &ChildRef) {
         // What was told again, with nothing new, keeps its end.
-        let fresh = Child { last: child.clone(), end: None, tokens: 0, cost: Some(0) };
+        let fresh =
+            Child { last: child.clone(), end: None, tokens: 0, cost: Some(0), counted: BTreeSet::new() };
         let held = self.children.entry(child.turn.session.clone()).or_insert(fresh);
         held.end = held.end.take().filter(|end| end.input == child.turn.input);
         held.last = child.clone();
@@ -198,6 +211,9 @@ impl World {
     fn child_ended(&mut self, end: &ChildEnd) {
         self.turn_changed.extend(end.changed_files.iter().cloned());
         let Some(child) = self.children.get_mut(&end.session) else { return };
+        if !child.counted.insert(end.input) {
+            return;
+        }
         for spent in &end.spent {
             child.tokens = child.tokens.saturating_add(spent.usage.total());
             child.cost = child.cost.zip(spent.cost).map(|(sum, cost)| sum.saturating_add(cost));

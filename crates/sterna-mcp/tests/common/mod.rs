@@ -49,6 +49,7 @@ impl World {
             root: self.work(),
             roots: vec![self.work()],
             state: self.state(),
+            confine: None,
         }
     }
 
@@ -139,6 +140,7 @@ pub fn of(transport: Transport) -> ServerConfig {
         transport,
         origin: Origin { scope: Scope::User, file: "/conf/mcp.json".into() },
         trusted: false,
+        sandbox: true,
         disabled: false,
         tools: ToolChoice::default(),
         times: Times { reconnect: Duration::from_millis(20), ..Times::default() },

@@ -1,7 +1,7 @@
 //! What the driver has to do with child sessions: carries out what calls want of them, and watches those that calls
 //! wait for. A wait for a child is answered from the child's log, so it outlives every process.
 
-use sterna_model::{Body, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
+use sterna_model::{Body, ChildTurn, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
 use sterna_tool::{Cancel, ChildOp};
 use sterna_turn::CallState;
 
@@ -37,8 +37,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight =
-            InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running, hold: None };
+        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 
@@ -61,16 +60,7 @@ impl Driver {
         if self.draining {
             return;
         }
-        for child in self.state.folded.world.children.values() {
-            if child.last.background && child.end.is_none() {
-                let config = self
-                    .state
-                    .turn
-                    .as_ref()
-                    .map_or_else(|| self.config.clone(), |turn| self.config.with(turn.given.clone()));
-                self.rt.await_in_background(&self.shared, &child.last.turn, &config);
-            }
-        }
+        self.watch_background();
         let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return };
         let waits: Vec<_> = turn
             .children()
@@ -86,6 +76,23 @@ impl Driver {
                 let _ = tx.send(Msg::ChildTurn { wait: of, seen });
             });
             self.watched.insert(wait, Watched::Live(task.abort_handle()));
+        }
+    }
+
+    /// Those in the background are seen to once in a turn: one that waits for a person then waits on.
+    fn watch_background(&mut self) {
+        let children = self.state.folded.world.children.values();
+        let at_work = children.filter(|child| child.last.background && child.end.is_none());
+        let turns: Vec<ChildTurn> = at_work.map(|child| child.last.turn.clone()).collect();
+        for turn in turns {
+            if !self.seen_to.insert((turn.session.clone(), turn.input)) {
+                continue;
+            }
+            let config = match &self.state.turn {
+                Some(turn) => self.config.with(turn.given.clone()),
+                None => self.config.clone(),
+            };
+            self.rt.await_in_background(&self.shared, &turn, &config);
         }
     }
 
@@ -119,8 +126,9 @@ impl Driver {
         });
     }
 
-    /// A call is answered without being run: a child that it waits for is not waited for any more, and stops.
-    pub(super) fn cancel_awaited(&mut self, key: &EffectKey) {
+    /// A call is about to be answered without being run: a child that it waits for is not waited for any more, and is
+    /// told to stop before the call's end says so.
+    pub(super) async fn cancel_awaited(&mut self, key: &EffectKey) {
         let waiting = self.call(key).and_then(|call| match &call.state {
             CallState::Waiting { wait, child: Some(child), .. } => {
                 Some((wait.clone(), child.session.clone()))
@@ -132,10 +140,14 @@ impl Driver {
             task.abort();
         }
         let rt = Runtime(self.rt.clone());
-        tokio::spawn(async move {
-            // A child that is gone needs no stopping.
-            let _ = rt.stop_child(&child, "the turn that waits for it was stopped").await;
-        });
+        // A child that is gone, or whose log cannot be written, keeps nobody from stopping.
+        if rt.stop_child(&child, "the turn that waits for it was stopped").await.is_ok_and(|stops| stops) {
+            let shared = self.rt.shared(&child);
+            if !shared.is_driven() {
+                // It was parked: somebody has to end its turn.
+                self.rt.spawn(&shared, None, self.config.clone(), None);
+            }
+        }
     }
 
     /// What a parked turn waits for, for people: a child's own waits where that is what it is.

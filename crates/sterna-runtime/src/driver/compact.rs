@@ -20,8 +20,8 @@ use sterna_model::{
 };
 use sterna_tool::Cancel;
 
+use super::caps::Costs;
 use super::{Driver, InFlight, Msg, Stage, told_by};
-use crate::budget::Hold;
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
 use crate::{RuntimeError, files};
@@ -81,7 +81,8 @@ impl Driver {
         match (&wanted.intent, &wanted.summary) {
             (Some(intent), _) if ending => {
                 let lost = !self.own.contains(&wanted.key);
-                let billed = if lost { estimate(intent.model.bytes, 0) } else { Billed::default() };
+                let mut billed = if lost { estimate(intent.model.bytes, 0) } else { Billed::default() };
+                self.price_on(&intent.model.route, &mut billed);
                 self.no_summary(&wanted.key, wanted.attempt, "the turn was stopped", billed)?;
                 Ok(true)
             }
@@ -129,10 +130,20 @@ impl Driver {
                 };
                 let info = self.rt.parts.provider.model(&intent.model.route);
                 let price = info.ok().and_then(|info| info.price);
-                // What it may cost was checked before its intent; here it is held for as long as it runs.
-                let held = self.reserve(&wanted.key, body.bytes, intent.model.max_output, price.as_ref());
-                let hold = held.ok().and_then(|(_, hold)| hold);
-                self.send_summary(wanted.key, wanted.attempt, intent.model.route.clone(), body, hold);
+                let costs = Costs {
+                    key: &wanted.key,
+                    attempt: wanted.attempt,
+                    bytes: body.bytes,
+                    max_output: intent.model.max_output,
+                    fixed: true,
+                    price: price.as_ref(),
+                };
+                if self.reserve(costs).await?.is_err() {
+                    let why = "a cap leaves no room for a summary any more";
+                    self.no_summary(&wanted.key, wanted.attempt, why, Billed::default())?;
+                    return Ok(true);
+                }
+                self.send_summary(wanted.key, wanted.attempt, intent.model.route.clone(), body);
                 Ok(false)
             }
         }
@@ -247,10 +258,16 @@ impl Driver {
                 return Ok(Err("what is to be summed up does not fit the summariser's window".into()));
             }
         }
-        match self.reserve(&wish.key, body.bytes, intent.model.max_output, info.price.as_ref()) {
-            // The call follows at once, and nothing else of this session before it.
-            Ok((room, _)) if room >= intent.model.max_output => {}
-            Ok(_) | Err(_) => return Ok(Err("a cap of the turn leaves no room for a summary".into())),
+        let costs = Costs {
+            key: &wish.key,
+            attempt: 1,
+            bytes: body.bytes,
+            max_output: intent.model.max_output,
+            fixed: true,
+            price: info.price.as_ref(),
+        };
+        if self.reserve(costs).await?.is_err() {
+            return Ok(Err("a cap of the turn leaves no room for a summary".into()));
         }
         (intent.model.request, intent.model.bytes) = (body.hash, body.bytes);
         if !self.rt.is_stored(&prompt.hash()) {
@@ -331,7 +348,7 @@ impl Driver {
         let info = self.rt.parts.provider.model(&route).map_err(RuntimeError::Route)?;
         let prompt = self.current_prompt(&turn).await?;
         self.bring_summary().await?;
-        let max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
+        let max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let items = self.state.transcript.with(&[]);
         let (items, files) = files::shown(items, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
@@ -367,14 +384,7 @@ impl Driver {
         Ok(self.rt.parts.provider.encode(&request, &mut EncodeCache::default()))
     }
 
-    fn send_summary(
-        &mut self,
-        key: EffectKey,
-        attempt: u32,
-        route: Route,
-        body: Encoded,
-        hold: Option<Hold>,
-    ) {
+    fn send_summary(&mut self, key: EffectKey, attempt: u32, route: Route, body: Encoded) {
         let cancel = Cancel::new();
         let run = model::run(ModelCall {
             provider: self.rt.parts.provider.clone(),
@@ -399,8 +409,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
     fn no_summary(

@@ -69,10 +69,9 @@ impl Driver {
             }
             Msg::Model { key, attempt, end } => {
                 // A call that was forgotten meanwhile was made again, or drained.
-                if let Some(flight) = self.inflight.remove(&key) {
-                    self.model_ended(key, attempt, end)?;
-                    let spent = self.spent();
-                    flight.hold.into_iter().for_each(|hold| hold.settle(&self.id, spent));
+                if self.inflight.remove(&key).is_some() {
+                    self.model_ended(key.clone(), attempt, end)?;
+                    self.settle(&key).await;
                 }
             }
             Msg::Passed { key, passed, checkpoint } => {

@@ -9,12 +9,13 @@ use sterna_model::{
     HookReport, HookSays, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
 };
 use sterna_policy::bounds_of_rules;
-use sterna_turn::{CallState, Next};
+use sterna_turn::{CallState, Next, TurnCall};
 
 use super::{Driver, Flow, Msg};
 use crate::RuntimeError;
 use crate::effects::pipeline::{self, FromHooks};
 use crate::hooks::{HookAnswered, HookCall, SharedHooks};
+use crate::tools::with_arguments;
 
 /// One occurrence of an event that somebody listens to.
 #[derive(Debug, Clone)]
@@ -142,11 +143,10 @@ impl Driver {
     /// What hooks say of a call before policy is asked.
     pub(super) fn before_call(&mut self, call: &CallTool) -> Result<Before, RuntimeError> {
         let Some(hooks) = self.rt.parts.hooks.clone() else { return Ok(Before::Judge(FromHooks::default())) };
-        let name = &call.call.name;
-        let available =
-            self.state.turn.as_ref().is_some_and(|turn| turn.tools.is_empty() || turn.tools.contains(name));
-        let args = self.rt.parts.tools.arguments(name, &call.call.arguments);
-        let (true, false, Ok(args)) = (available, call.call.truncated, args) else {
+        let inner = self.rt.parts.tools.unwrapped(&call.call);
+        let available = self.state.turn.as_ref().is_some_and(|turn| pipeline::may_call(turn, &inner.name));
+        let args = self.rt.parts.tools.arguments(&inner.name, &inner.arguments);
+        let (true, false, Ok(args)) = (available, inner.truncated, args) else {
             // It will not run, and no hook is asked about it.
             return Ok(Before::Judge(FromHooks::default()));
         };
@@ -192,7 +192,8 @@ impl Driver {
             Effect::CallTool(_) | Effect::CallModel(_) | Effect::Compact(_) => None,
         });
         let Some(call) = call else { return false };
-        let args = self.rt.parts.tools.arguments(&call.call.name, &call.call.arguments).unwrap_or_default();
+        let inner = self.rt.parts.tools.unwrapped(&call.call);
+        let args = self.rt.parts.tools.arguments(&inner.name, &inner.arguments).unwrap_or_default();
         let point = self.permission_point(&call, &args);
         let open = self.is_open(&hooks, &point);
         if open {
@@ -210,6 +211,8 @@ impl Driver {
         beside.extend(self.modes());
         match next {
             Next::Effects(effects) => match effects.first() {
+                // Another route's request for a step that is under way begins nothing.
+                Some(Effect::CallModel(_)) if turn.is_rerouted() => {}
                 Some(Effect::CallModel(call)) if call.intent.is_none() && !turn.is_ending() => {
                     let started =
                         self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
@@ -346,7 +349,8 @@ impl Driver {
                 kind: EffectKind::Tool,
                 ordinal: *ordinal,
             };
-            let args = serde_json::from_str(&call.call.arguments).unwrap_or(Value::Null);
+            let inner = self.rt.parts.tools.unwrapped(&call.call);
+            let args = serde_json::from_str(&inner.arguments).unwrap_or(Value::Null);
             let mut point = self.tool_point(event, &key, ordinal.to_string(), args);
             let text = results.get(*ordinal as usize).copied().flatten().map_or("", |(text, _)| text);
             let field = if event == HookEvent::PostToolUse { "tool_response" } else { "error" };
@@ -404,10 +408,11 @@ impl Driver {
 
     fn batch_point(&self, event: HookEvent, step: StepNo) -> Point {
         let calls = self.state.machine.turn().map(|turn| turn.calls()).unwrap_or_default();
-        let calls: Vec<Value> = calls
-            .iter()
-            .map(|call| json!({ "tool_name": call.call.name, "tool_use_id": call.call.id }))
-            .collect();
+        let named = |call: &TurnCall| {
+            let inner = self.rt.parts.tools.unwrapped(&call.call);
+            json!({ "tool_name": inner.name, "tool_use_id": inner.id })
+        };
+        let calls: Vec<Value> = calls.iter().map(named).collect();
         self.point(event, step, String::new(), None, json!({ "calls": calls }))
     }
 
@@ -416,9 +421,10 @@ impl Driver {
         self.tool_point(HookEvent::PermissionRequest, &call.key, about, args.clone())
     }
 
+    /// An occurrence about a call. Hooks are told of the tool that it is about, whatever it is wrapped in.
     fn tool_point(&self, event: HookEvent, key: &EffectKey, about: String, args: Value) -> Point {
-        let call = self.call(key).map(|call| (call.call.name.clone(), call.call.id.clone()));
-        let (name, id) = call.unwrap_or_default();
+        let call = self.call(key).map(|call| self.rt.parts.tools.unwrapped(&call.call));
+        let (name, id) = call.map(|call| (call.name.clone(), call.id.clone())).unwrap_or_default();
         let more = json!({ "tool_name": name, "tool_input": args, "tool_use_id": id });
         let mut point = self.point(event, key.step, name, Some(about), more);
         point.tool = Some(key.clone());
@@ -542,18 +548,18 @@ impl Driver {
         let Some(call) = self.call(key) else { return };
         let tools = &self.rt.parts.tools;
         let by = hooks.iter().map(|hook| hook.name.as_str()).collect::<Vec<_>>().join(", ");
-        let arguments = input.to_string();
-        let now = tools.arguments(&call.call.name, &call.call.arguments);
-        let refused = match tools.arguments(&call.call.name, &arguments) {
+        let (arguments, inner) = (input.to_string(), tools.unwrapped(&call.call));
+        let now = tools.arguments(&inner.name, &inner.arguments);
+        let refused = match tools.arguments(&inner.name, &arguments) {
             Err(why) => format!("the new input of a hook does not fit: {why} (hooks {by})"),
             Ok(args) if now.is_ok_and(|now| now == args) => return,
             Ok(_) if call.rewrites >= MAX_REWRITES => {
                 format!("hooks gave the call a new input more than {MAX_REWRITES} times (hooks {by})")
             }
             Ok(_) => {
-                let mut rewritten = call.call.clone();
-                rewritten.arguments.clone_from(&arguments);
-                says.rewrite = Some(Rewrite { arguments, class: tools.class(&rewritten) });
+                let rewritten = with_arguments(&call.call, arguments);
+                let class = tools.class(&rewritten);
+                says.rewrite = Some(Rewrite { arguments: rewritten.arguments, class });
                 return;
             }
         };

@@ -4,7 +4,9 @@
 mod caps;
 mod child;
 pub(crate) mod compact;
+mod doubt;
 mod follow;
+pub(crate) mod goal;
 mod handle;
 mod hooks;
 mod ladder;
@@ -30,11 +32,10 @@ use sterna_model::{
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
-use sterna_tool::{Cancel, SessionView, SharedTool};
+use sterna_tool::{Cancel, GoalView, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::budget::Hold;
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::{Passed, Rights};
@@ -162,8 +163,6 @@ struct InFlight {
     cancel: Cancel,
     task: tokio::task::AbortHandle,
     stage: Stage,
-    /// What is reserved for it in its tree.
-    hold: Option<Hold>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -205,8 +204,12 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
+    /// Calls for which something is reserved in the tree.
+    held: Vec<EffectKey>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
+    /// Turns of children in the background that were seen to in this turn.
+    seen_to: HashSet<(SessionId, Seq)>,
     /// Calls of another life of which nobody knows what became.
     unknown: HashSet<EffectKey>,
     /// Compensable calls of another life that could not be taken back, and why.
@@ -267,7 +270,9 @@ impl Driver {
             shown: 0,
             inflight: HashMap::new(),
             own: HashSet::new(),
+            held: Vec::new(),
             watched: HashMap::new(),
+            seen_to: HashSet::new(),
             unknown: HashSet::new(),
             not_undone: HashMap::new(),
             ready: Vec::new(),
@@ -394,6 +399,9 @@ impl Driver {
                 // A flush found another driver: what was folded since is in no log.
                 return Ok(End::Lost);
             }
+            if !self.held.is_empty() {
+                self.settle_unmade().await;
+            }
             match self.step().await? {
                 Flow::Again => {}
                 Flow::Stop(end) => {
@@ -515,6 +523,7 @@ impl Driver {
         }
         // Tools and rules may be others than those of the turn before.
         self.prompt = None;
+        self.seen_to.clear();
         // The record is what was promised when the input was accepted, whatever is known here.
         let mut given = recorded.map_or_else(|| self.config.given.clone(), |given| Given::clone(&given));
         if let (true, Some(mode)) = (given.mode_of_session, self.state.machine.switched()) {
@@ -534,11 +543,13 @@ impl Driver {
 
     async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {
         let Some(turn) = self.state.machine.turn() else { return Ok(()) };
+        let ended = outcome.clone();
         let (number, committed) = (
             turn.number,
             TurnCommitted { outcome, steps: turn.steps(), usage: turn.usage(), cost: turn.cost() },
         );
         self.stage_at(Some(number), None, Body::TurnCommitted(Box::new(committed)))?;
+        self.go_on_with_goal(&ended)?;
         // The next turn's first records could share this commit, but whoever waits for this one waits now.
         if self.flush().await? && self.state.machine.turn().is_none() {
             self.own.clear();
@@ -675,7 +686,10 @@ impl Driver {
         self.stop_effects();
         self.forget_staged();
         self.watched.clear();
+        self.seen_to.clear();
         self.own.clear();
+        // Whoever leads now asks for the same call, and that is what is held then.
+        self.held.clear();
         self.unknown.clear();
         self.not_undone.clear();
         let before = self.shown;
@@ -710,6 +724,14 @@ impl Driver {
             files: world.files.clone(),
             todos: world.todos.clone(),
             children: children.collect(),
+            goal: world.goal.held().map(|held| GoalView {
+                id: held.goal.id.clone(),
+                objective: held.goal.objective.clone(),
+                status: held.status,
+                why: held.why.clone(),
+                token_budget: held.goal.token_budget,
+                tokens: held.tokens,
+            }),
             deferred: Vec::new(),
             untrusted: self.state.strangers.clone(),
             strangers: self.state.heard_strangers,

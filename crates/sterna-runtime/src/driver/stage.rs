@@ -150,8 +150,8 @@ impl Driver {
                 // The attempt that it follows says that none follows on the old route.
                 Body::RouteChanged { turn: Some(_), .. } => true,
                 Body::CheckpointTaken(_) | Body::CheckpointMissed { .. } => true,
-                // What a plan's approval led to.
-                Body::ModeChanged { .. } => true,
+                // What a person's yes to a plan, and to more rights, led to.
+                Body::ModeChanged { .. } | Body::GrantGiven { .. } => true,
                 Body::Intent(intent) => {
                     self.own.remove(&intent.key);
                     self.inflight.remove(&intent.key);

@@ -1,4 +1,4 @@
-//! What the machine wants, done: derive and send a request, pass a call through the pipeline, settle what is in doubt.
+//! What the machine wants, done: derive and send a request, pass a call through the pipeline, start it.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -9,25 +9,24 @@ use serde_json::Value;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::{Encoded, Request};
 use sterna_model::{
-    Approval, Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey,
-    EffectResult, ErrorClass, FilesSent, InDoubtPolicy, Intended, Intent, Millis, ModelIntent, ModelOutcome,
-    ModelStop, Outcome, ProviderFailure, Route, Ruling, StopReason, ToolIntent, ToolStatus, TurnStarted,
-    WaitOn, wait_id,
+    Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey, EffectResult,
+    ErrorClass, FilesSent, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
+    ProviderFailure, Route, Ruling, StopReason, ToolStatus, TurnStarted, wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
+use super::caps::Costs;
 use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
-use crate::budget::Hold;
 use crate::effects::model::{ModelCall, estimate};
 use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
+use crate::files;
 use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
-use crate::{files, strangers};
 
 /// An allowed call that starts when its intent is durable.
 pub(super) struct Ready {
@@ -48,7 +47,12 @@ impl Driver {
     pub(super) async fn want(&mut self, effect: Effect) -> Result<bool, RuntimeError> {
         match effect {
             Effect::CallModel(call) => self.want_model(call).await,
-            Effect::CallTool(call) => self.want_tool(call),
+            Effect::CallTool(call) => {
+                if call.closed.is_some() {
+                    self.cancel_awaited(&call.key).await;
+                }
+                self.want_tool(call)
+            }
             Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
     }
@@ -95,18 +99,20 @@ impl Driver {
             }
             Some(intent) => {
                 let info = self.rt.parts.provider.model(&intent.route).map_err(RuntimeError::Route)?;
-                let hold =
-                    match self.reserve(&call.key, intent.weight(), intent.max_output, info.price.as_ref()) {
-                        Ok((room, hold)) if room >= intent.max_output => hold,
-                        // The request stands as it is: what is left does not pay for it.
-                        Ok(_) if self.is_capped_in_money() => {
-                            return self.limit_reached(StopReason::BudgetCost);
-                        }
-                        Ok(_) => return self.limit_reached(StopReason::BudgetTokens),
-                        Err(reason) => return self.limit_reached(reason),
-                    };
+                // The request stands as it is: what is left pays for it, or does not.
+                let costs = Costs {
+                    key: &call.key,
+                    attempt: call.attempt,
+                    bytes: intent.weight(),
+                    max_output: intent.max_output,
+                    fixed: true,
+                    price: info.price.as_ref(),
+                };
+                if let Err(reason) = self.reserve(costs).await? {
+                    return self.limit_reached(reason);
+                }
                 let body = self.request_again(&call, intent).await?;
-                self.send(&call, body, intent.weight(), hold);
+                self.send(&call, body, intent.weight());
                 Ok(false)
             }
         }
@@ -126,7 +132,7 @@ impl Driver {
         self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
-        let mut max_output = self.config.max_output.unwrap_or(info.max_output).min(info.max_output);
+        let mut max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
@@ -137,22 +143,27 @@ impl Driver {
         if self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
             return Ok(true);
         }
-        let world = &self.state.folded.world;
-        let request = |items, max_output| -> Request {
-            derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
-        };
         let mut body = body;
         let left_out = left_out(&history, &route);
-        let hold = match self.reserve(&call.key, weight, max_output, info.price.as_ref()) {
-            Ok((room, hold)) => {
-                if room < max_output {
-                    max_output = room;
-                    body = self.rt.parts.provider.encode(&request(history, max_output), &mut self.cache);
-                }
-                hold
-            }
+        let costs = Costs {
+            key: &call.key,
+            attempt: call.attempt,
+            bytes: weight,
+            max_output,
+            fixed: false,
+            price: info.price.as_ref(),
+        };
+        let room = match self.reserve(costs).await? {
+            Ok(room) => room,
             Err(reason) => return self.limit_reached(reason),
         };
+        if room < max_output {
+            max_output = room;
+            let world = &self.state.folded.world;
+            let request =
+                derive(&prompt, history, world, &facts, &route, call.transition, call.tools_off, max_output);
+            body = self.rt.parts.provider.encode(&request, &mut self.cache);
+        }
         let mut intent = ModelIntent {
             route: route.clone(),
             transition: call.transition,
@@ -189,7 +200,7 @@ impl Driver {
         let stands = self.own.contains(&call.key) && staged > 0;
         if stands {
             self.rt.stored(prompt.hash());
-            self.send(&call, body, weight, hold);
+            self.send(&call, body, weight);
         }
         Ok(!stands)
     }
@@ -263,7 +274,7 @@ impl Driver {
         Ok(body)
     }
 
-    fn send(&mut self, call: &CallModel, body: Encoded, weight: u64, hold: Option<Hold>) {
+    fn send(&mut self, call: &CallModel, body: Encoded, weight: u64) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
         let run = model::run(ModelCall {
@@ -287,7 +298,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key, attempt, end });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running };
         self.inflight.insert(call.key.clone(), flight);
     }
 
@@ -321,7 +332,6 @@ impl Driver {
             if foreign && self.can_undo(&call) {
                 return self.undo(call);
             }
-            self.cancel_awaited(&call.key);
             let (status, text) = match closed {
                 // An intent of another life: that the turn ends does not tell whether it ran.
                 _ if foreign => (ToolStatus::OutcomeUnknown, self.unknown_text(&call.key)),
@@ -397,192 +407,6 @@ impl Driver {
         Ok(false)
     }
 
-    /// An intent of another life without an outcome: its class says what may be done.
-    fn in_doubt(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
-        let turn = self.state.turn.as_ref();
-        let policy = turn.map_or(InDoubtPolicy::Report, |turn| {
-            turn.in_doubt_of(&self.rt.parts.tools.unwrapped(&call.call).name)
-        });
-        match call.class {
-            // Running it again is harmless, or leaves the world as once would.
-            EffectClass::Pure | EffectClass::Idempotent => {
-                self.own.insert(call.key.clone());
-                Ok(true)
-            }
-            EffectClass::AtMostOnce | EffectClass::Compensable if call.asked => {
-                self.own.insert(call.key.clone());
-                Ok(true)
-            }
-            EffectClass::AtMostOnce | EffectClass::Compensable if !self.unknown.contains(&call.key) => {
-                self.look_for(call, false)
-            }
-            EffectClass::Compensable if self.can_undo(&call) => self.undo(call),
-            EffectClass::AtMostOnce | EffectClass::Compensable => {
-                let key = call.key.clone();
-                self.stage(Body::InDoubt { key: key.clone(), resolution: policy })?;
-                match policy {
-                    InDoubtPolicy::Rerun => {
-                        self.own.insert(key);
-                    }
-                    InDoubtPolicy::Ask => self.ask_doubt(&call)?,
-                    InDoubtPolicy::Report | InDoubtPolicy::Stop => self.report_unknown(key, "")?,
-                }
-                Ok(true)
-            }
-        }
-    }
-
-    /// Asks a person whether a call in doubt is run again. Nobody else can say so: whatever an ask does otherwise,
-    /// this one waits.
-    fn ask_doubt(&mut self, call: &CallTool) -> Result<(), RuntimeError> {
-        let tools = &self.rt.parts.tools;
-        let inner = tools.unwrapped(&call.call);
-        let name = &inner.name;
-        let arguments: String = inner.arguments.chars().take(DOUBT_ARGUMENTS).collect();
-        let args = tools.arguments(name, &inner.arguments).unwrap_or_default();
-        let own = self.state.turn.as_ref().is_some_and(|turn| turn.in_doubt_of.contains_key(name));
-        let key = if own { format!("in_doubt_of.{name}") } else { "in_doubt".to_owned() };
-        let approval = Approval {
-            tool: name.clone(),
-            summary: format!("run again: {name} {arguments}"),
-            reason: format!(
-                "Sterna was killed while `{name}` was running, and nobody knows whether it happened. Allowed, it is \
-                 run again; denied, the model is told that its outcome is unknown"
-            ),
-            rule: None,
-            source: Some(format!("{key} = \"ask\"")),
-            preview: None,
-            content: pipeline::content_of(name, &args),
-            untrusted: strangers::told(&self.state.transcript.untrusted()),
-        };
-        self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())
-    }
-
-    /// A person has said what becomes of a call in doubt.
-    fn doubt_answered(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
-        match &call.ruling {
-            Some(Ruling::Deny { feedback }) => {
-                let said =
-                    if feedback.is_empty() { String::new() } else { format!("\nA person says: {feedback}") };
-                self.report_unknown(call.key, &said)?;
-            }
-            Some(Ruling::Timeout) => self.report_unknown(call.key, "")?,
-            Some(
-                Ruling::Allow
-                | Ruling::Answers(_)
-                | Ruling::Edited(_)
-                | Ruling::Plan { .. }
-                | Ruling::Ended(_),
-            )
-            | None => {
-                if self.draining {
-                    return Ok(false);
-                }
-                self.own.insert(call.key);
-            }
-        }
-        Ok(true)
-    }
-
-    fn report_unknown(&mut self, key: EffectKey, more: &str) -> Result<(), RuntimeError> {
-        let now = self.rt.parts.env.now();
-        let text = format!("{}{more}", self.unknown_text(&key));
-        self.tool_outcome(key, unrun(ToolStatus::OutcomeUnknown, text, now))
-    }
-
-    /// What the model is told of a call in doubt.
-    fn unknown_text(&self, key: &EffectKey) -> String {
-        match self.not_undone.get(key) {
-            Some(why) => format!("{OUTCOME_UNKNOWN}\nIt could not be taken back: {why}"),
-            None => OUTCOME_UNKNOWN.to_owned(),
-        }
-    }
-
-    fn can_undo(&self, call: &CallTool) -> bool {
-        call.class == EffectClass::Compensable && !self.not_undone.contains_key(&call.key)
-    }
-
-    /// Takes back what a compensable call of another life may have done. The intent of that is durable before.
-    fn undo(&mut self, call: CallTool) -> Result<bool, RuntimeError> {
-        let (name, key) = (call.call.name.clone(), call.key.clone());
-        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
-            self.not_undone.insert(key, format!("there is no tool `{name}` any more that knows this call"));
-            return Ok(true);
-        };
-        if !call.undoing {
-            let input = pipeline::content_of(&name, &args);
-            let what =
-                Intended::Undo(ToolIntent { call_id: call.call.id, name, input, sandbox: "none".into() });
-            let (class, attempt) = (call.class, call.started);
-            self.stage(Body::Intent(Box::new(Intent { key, class, attempt, what })))?;
-            return Ok(true);
-        }
-        if !self.staged.is_empty() {
-            // Its intent may be among them. The next look comes when they are durable.
-            return Ok(false);
-        }
-        let Some((context, _, cancel)) = self.tool_context(&key, call.started, Arc::default(), false, None)
-        else {
-            return Ok(false);
-        };
-        // What it wrote held the values.
-        let args = match crate::secrets::restored(&args, &self.secrets) {
-            Ok(Some(restored)) => restored,
-            Ok(None) | Err(_) => args,
-        };
-        let (tx, sent) = (self.tx.clone(), key.clone());
-        let task = tokio::spawn(async move {
-            let undone = tool::undo(tool, context, args).await;
-            // A driver that is gone wants no answer.
-            let _ = tx.send(Msg::Undone { key: sent, undone });
-        });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing, hold: None });
-        Ok(false)
-    }
-
-    /// An undo has ended.
-    pub(super) fn undone(&mut self, key: EffectKey, undone: Result<(), String>) -> Result<(), RuntimeError> {
-        match undone {
-            Ok(()) => {
-                let outcome = unrun(ToolStatus::RolledBack, ROLLED_BACK.into(), self.rt.parts.env.now());
-                self.tool_outcome(key, outcome)
-            }
-            Err(why) => {
-                self.not_undone.insert(key, why);
-                Ok(())
-            }
-        }
-    }
-
-    /// Asks the tool what became of a call of another life, and waits for it if it still runs.
-    fn look_for(&mut self, call: CallTool, end: bool) -> Result<bool, RuntimeError> {
-        let Some((tool, args)) = self.rt.parts.tools.known(&call.call) else {
-            // Another version knew it.
-            self.unknown.insert(call.key);
-            return Ok(true);
-        };
-        let name = self.rt.parts.tools.unwrapped(&call.call).name.clone();
-        let origin = self.origin(&tool, &name, &args);
-        let Some((context, after, cancel)) =
-            self.tool_context(&call.key, call.started, Arc::default(), false, origin)
-        else {
-            return Ok(false);
-        };
-        if end {
-            cancel.cancel();
-        }
-        let (tx, key) = (self.tx.clone(), call.key.clone());
-        let task = tokio::spawn(async move {
-            let found = AssertUnwindSafe(tool::recover(tool, context, args, after)).catch_unwind().await;
-            // A driver that is gone wants no answer.
-            let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
-        });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering, hold: None };
-        self.inflight.insert(call.key, flight);
-        Ok(false)
-    }
-
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
     fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
         let rights = self.rights()?;
@@ -608,7 +432,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Passed { key, passed, checkpoint });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing, hold: None };
+        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
         self.inflight.insert(key, flight);
         Ok(())
     }
@@ -648,11 +472,10 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
         });
-        self.inflight
-            .insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running, hold: None });
+        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
     }
 
-    fn tool_context(
+    pub(super) fn tool_context(
         &self,
         key: &EffectKey,
         attempt: u32,
@@ -716,14 +539,6 @@ impl Driver {
         Some((context, after, cancel))
     }
 
-    /// Where the result of a call of another life comes from, when that is text of strangers.
-    fn origin(&self, tool: &SharedTool, name: &str, args: &Value) -> Option<String> {
-        let turn = self.state.turn.as_ref()?;
-        let cx = pipeline::plan_context(turn);
-        let accesses = tool.plan(&cx, args).map(|plan| plan.accesses).unwrap_or_default();
-        strangers::origin(name, tool.untrusted(args, &self.view), &accesses, &cx.roots)
-    }
-
     pub(super) async fn current_prompt(&mut self, turn: &TurnStarted) -> Result<Prompt, RuntimeError> {
         if let Some(prompt) = &self.prompt {
             return Ok(prompt.clone());
@@ -773,14 +588,3 @@ impl Driver {
         }
     }
 }
-
-/// What the model is told of a call that was running when Sterna was killed.
-const OUTCOME_UNKNOWN: &str = "outcome_unknown: Sterna was killed while this call was running. It may have happened in \
-    whole, in part or not at all, and it may still be running. Look at the state of things before you do it again.";
-
-/// What the model is told of a call that was taken back.
-const ROLLED_BACK: &str = "rolled_back: Sterna was killed while this call was running, and what it may have done was \
-    taken back. If it is still wanted, do it again.";
-
-/// Characters of a call's arguments that a person is shown who is asked about it.
-const DOUBT_ARGUMENTS: usize = 300;

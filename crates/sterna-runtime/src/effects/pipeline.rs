@@ -108,8 +108,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
         let find = if turn.deferred.is_empty() { "" } else { "; `tool_search` finds tools" };
         return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}{find}"));
     };
-    let listed = turn.tools.is_empty() || turn.tools.contains(name) || turn.deferred.contains(name);
-    if !listed {
+    if !may_call(turn, name) {
         return answer(ToolStatus::NotAvailable, format!("tool not available: {name}"));
     }
     if inner.truncated {
@@ -195,6 +194,12 @@ pub async fn explain(tool: &SharedTool, args: &Value, rights: &Rights) -> Result
     let plan = tool.plan(&plan_context(&rights.turn), args).map_err(|error| error.message)?;
     let judged = judge(tool, content_of(&tool.spec().name, args), &plan, false, rights).await?;
     Ok((judged.verdict, judged.level))
+}
+
+/// Whether the turn was given this tool.
+pub(crate) fn may_call(turn: &TurnStarted, name: &str) -> bool {
+    let listed = |names: &[String]| names.iter().any(|listed| listed == name);
+    turn.tools.is_empty() || listed(&turn.tools) || listed(&turn.deferred)
 }
 
 /// Where a turn's calls happen.

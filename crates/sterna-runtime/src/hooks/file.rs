@@ -72,7 +72,7 @@ impl Reader {
             return self.unknown(name, format!("there is no event `{}`", cut(name, 100)));
         };
         if let Err(part) = event.power() {
-            self.notices.push(format!("{name}: its hooks load, and fire when {part} is built"));
+            self.notices.push(format!("{name}: its hooks do not fire, because {part} are not built yet"));
         }
         for (group, at) in array(groups, name)?.iter().zip(1..) {
             let place = format!("{name}.{at}");
@@ -104,8 +104,14 @@ impl Reader {
         match hook.get("type").and_then(Value::as_str) {
             Some("command") => {}
             Some(other) => {
-                let why = format!("hooks of type `{}` are not built yet: only `command` is", cut(other, 100));
-                return self.unknown(&place, why);
+                let what = cut(other, 100);
+                let why = match other {
+                    "http" | "mcp_tool" | "prompt" | "agent" => {
+                        format!("hooks of type `{what}` are not built yet")
+                    }
+                    _ => format!("there is no type `{what}`"),
+                };
+                return self.unknown(&place, format!("{why}: write `command`"));
             }
             None => return Err(wrong(&place, "it has no `type`")),
         }
@@ -271,6 +277,9 @@ mod tests {
         let value = file("PreCompact", json!({"type": "command", "command": "x"}));
         let (specs, notices) = read_hooks(&value, Dialect::Own).unwrap();
         assert_eq!((specs.len(), notices.len()), (1, 1));
-        assert_eq!(notices[0], "PreCompact: its hooks load, and fire when a hook of compaction is built");
+        assert_eq!(
+            notices[0],
+            "PreCompact: its hooks do not fire, because hooks of compaction are not built yet"
+        );
     }
 }

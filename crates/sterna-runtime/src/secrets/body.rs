@@ -64,6 +64,8 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         Body::TodoSet { items, .. } => items.iter_mut().for_each(|item| todo(item, secrets)),
         Body::CheckpointMissed { why, .. } => text(why),
         Body::HookRan(ran) => hook(ran, secrets),
+        Body::Automation(change) => change.texts_mut().into_iter().for_each(text),
+        Body::Goal(change) => change.text_mut().into_iter().for_each(text),
         Body::Memory(change) => match &mut **change {
             MemoryChange::Kept(note) => {
                 [&mut note.name, &mut note.text].into_iter().for_each(text);
@@ -75,6 +77,7 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             MemoryChange::Forgotten { .. } | MemoryChange::Used { .. } => {}
         },
         Body::SessionOpened(_)
+        | Body::Budget(_)
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }
         | Body::ModeChanged { .. }
@@ -167,6 +170,9 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
             Fact::Child(child) => {
                 secrets.redact_in_place(&mut child.turn.task);
             }
+            Fact::Goal(change) => change.text_mut().into_iter().for_each(|text| {
+                secrets.redact_in_place(text);
+            }),
             // A path is where something is: another text would be another place.
             Fact::FileRead { .. }
             | Fact::FileWritten { .. }

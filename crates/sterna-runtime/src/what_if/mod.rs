@@ -122,10 +122,15 @@ pub async fn what_if(
 /// The log of a session without what came after the point, and with the running turn as it is asked for.
 async fn copy(log: &SharedLog, recorded: &Recorded, ask: &WhatIf, clock: &Clock) -> Result<(), RuntimeError> {
     let kept = |(owner, record): &&(SessionId, Record)| *owner != ask.session || record.seq <= recorded.from;
+    let running = recorded.turns.iter().find(|turn| Some(turn.number) == recorded.in_turn);
+    let intent = running.and_then(|turn| turn.intent.as_ref());
     let records = recorded.records.iter().filter(kept).cloned().map(|(owner, mut record)| {
         match &mut record.body {
             Body::TurnStarted(started) if owner == ask.session && record.turn == recorded.in_turn => {
                 ask.change(started);
+                if let Some(intent) = intent.filter(|intent| intent.route == started.route) {
+                    started.given.max_output = Some(intent.max_output);
+                }
             }
             // What its turn is given is what is asked for.
             Body::InputAccepted(input) => input.given = None,

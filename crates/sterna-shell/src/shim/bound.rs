@@ -1,7 +1,7 @@
 //! A server that lives as long as whoever started it: it speaks through pipes, and has no spool.
 //!
 //! The process between the two relays the server's input and nothing else; output and errors are the server's own
-//! descriptors. The end of its input is the end of the server: first its input is closed, then it is asked to end, then
+//! descriptors. It is also what stands outside of the server's sandbox, if it has one. The end of its input is the end of the server: first its input is closed, then it is asked to end, then
 //! it and all that it started are killed. So `kill -9` of the runtime leaves nothing behind.
 
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use super::client::Helper;
 use super::kin::Kin;
 use super::supervise::{Ending, Signals, at};
 use crate::Limits;
+use crate::sandbox::{Confinement, Words, launch};
 use crate::spawn::{Own, prepare, surround};
 
 /// A server program to be started with pipes for its input, output and errors.
@@ -34,19 +35,25 @@ pub struct Server {
     pub cwd: PathBuf,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
+    /// `None`: with all rights of this process. Needs a helper.
+    pub confine: Option<Confinement>,
 }
 
 impl Helper {
     /// Starts a server that ends with the child's standard input, at the latest with this process.
     pub fn start_bound(&self, server: &Server) -> io::Result<Child> {
+        let confine = serde_json::to_string(&server.confine).map_err(io::Error::other)?;
         let mut command = Command::new(&self.program);
-        command.args(&self.args).arg(WORD).arg(&server.program).args(&server.args).arg0("sterna");
+        command.args(&self.args).args([WORD, &confine, &server.program]).args(&server.args).arg0("sterna");
         start(command, server)
     }
 }
 
 /// Starts a server without a helper: what it started itself may outlive a killed runtime.
 pub fn start_unbound(server: &Server) -> io::Result<Child> {
+    if server.confine.is_some() {
+        return Err(io::Error::other("nothing here can confine it"));
+    }
     let mut command = Command::new(&server.program);
     command.args(&server.args).kill_on_drop(true);
     start(command, server)
@@ -67,41 +74,51 @@ fn is_folder(dir: &Path) -> bool {
 }
 
 /// Becomes the process between runtime and server, if the arguments say so. The server's exit code, else 1.
-pub(super) fn bound_main(args: &[OsString]) -> Option<u8> {
-    let [word, program, rest @ ..] = args else { return None };
+/// `prefix` as for the helper.
+pub(super) fn bound_main(prefix: &[OsString], args: &[OsString]) -> Option<u8> {
+    let [word, confine, program, rest @ ..] = args else { return None };
     if word != WORD {
         return None;
     }
+    let Some(Ok(confine)) = confine.to_str().map(serde_json::from_str::<Option<Confinement>>) else {
+        return Some(not_started(program, "its confinement cannot be read"));
+    };
     // Fails only for the leader of a group, which is then as far from the runtime's terminal as we can be.
     let _ = rustix::process::setsid();
     // Without it, descendants that leave are not found; the rest works.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let run = |runtime: tokio::runtime::Runtime| runtime.block_on(serve(program, rest));
-    match runtime.and_then(run) {
-        Ok(code) => Some(code),
-        Err(error) => {
-            // The runtime shows a server's last words.
-            let text = format!("{} could not be started: {error}\n", program.display());
-            let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
-            Some(NOT_STARTED)
-        }
-    }
+    let words = Words { program: program.clone(), arg0: None, args: rest.to_vec() };
+    let helper = Helper::this_program(prefix);
+    let run = |runtime: tokio::runtime::Runtime| runtime.block_on(serve(words, confine.as_ref(), &helper));
+    Some(runtime.and_then(run).unwrap_or_else(|error| not_started(program, error)))
 }
 
-async fn serve(program: &OsString, args: &[OsString]) -> io::Result<u8> {
+/// The runtime shows a server's last words.
+fn not_started(program: &OsString, why: impl std::fmt::Display) -> u8 {
+    let text = format!("{} could not be started: {why}\n", program.display());
+    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+    NOT_STARTED
+}
+
+async fn serve(words: Words, confine: Option<&Confinement>, helper: &Helper) -> io::Result<u8> {
     let runtime = rustix::process::getppid();
     let input = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     let mut signals = Signals::new()?;
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::piped()).kill_on_drop(true);
-    prepare(&mut command, Limits::default(), Own::Group, Vec::new());
+    let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let (env, cwd) = (env.collect(), std::env::current_dir()?);
+    let confinement = confine.map(|confinement| (confinement, helper));
+    let mut launch = launch(words, &cwd, &env, Limits::default(), confinement).map_err(io::Error::other)?;
+    // The rest of it lives as long as the server.
+    let mut command = std::mem::replace(&mut launch.command, Command::new(""));
+    command.stdin(Stdio::piped()).kill_on_drop(true);
+    prepare(&mut command, launch.limits, Own::Group, std::mem::take(&mut launch.inherit));
     let mut child = command.spawn()?;
     drop(command);
     // Nobody but the server is to hold its output open.
     let null = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
     let _ = rustix::stdio::dup2_stdout(&null);
-    let kin = Kin::new(child.id(), false);
+    let kin = Kin::new(child.id(), launch.watched);
     let stdin = child.stdin.take();
     let relayed = relay(input, stdin, runtime);
     tokio::pin!(relayed);
@@ -142,6 +159,9 @@ async fn serve(program: &OsString, args: &[OsString]) -> io::Result<u8> {
         }
     }
     let code = status.and_then(Result::ok).and_then(|status| status.code());
+    if let Some(why) = launch.take_status().and_then(|status| status.failure(code)) {
+        return Err(io::Error::other(why));
+    }
     Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 

@@ -68,7 +68,7 @@ fn run(args: impl IntoIterator<Item = OsString>, observe: &dyn Fn(Step)) -> u8 {
     // What our own program needs before its own words, to be started once more.
     let all: Vec<OsString> = std::env::args_os().skip(1).collect();
     let prefix = &all[..all.len().saturating_sub(args.len())];
-    if let Some(code) = helper_main(prefix, &args).or_else(|| bound_main(&args)) {
+    if let Some(code) = helper_main(prefix, &args).or_else(|| bound_main(prefix, &args)) {
         return code;
     }
     let [dir] = args.as_slice() else {

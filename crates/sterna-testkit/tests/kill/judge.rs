@@ -217,6 +217,7 @@ fn told(effect: &Effect, outcome: &ToolOutcome, full: &BTreeMap<Digest, Vec<u8>>
         | Fact::FileWritten { .. }
         | Fact::FileRemoved { .. }
         | Fact::Todo(_)
+        | Fact::Goal(_)
         | Fact::Child(_)
         | Fact::ChildClosed(_)
         | Fact::ToolsFound { .. } => None,

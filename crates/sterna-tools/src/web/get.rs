@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use sterna_shell::sandbox::DomainRule;
+use sterna_shell::sandbox::net::{Resolver, system_resolver};
 use url::Url;
 
-use super::guard::{Pinned, Refusal, Resolver, addresses, system};
+use super::guard::{Pinned, Refusal, addresses};
 
 /// What came back.
 pub(crate) struct Answer {
@@ -38,7 +39,7 @@ pub(crate) struct Web {
 
 impl Web {
     pub(crate) fn new(private: &[DomainRule], resolver: Option<Resolver>) -> Self {
-        Self { private: private.into(), resolver: resolver.unwrap_or_else(system) }
+        Self { private: private.into(), resolver: resolver.unwrap_or_else(system_resolver) }
     }
 
     pub(crate) fn private(&self) -> &[DomainRule] {

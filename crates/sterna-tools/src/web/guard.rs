@@ -1,30 +1,12 @@
 //! May an address be asked for? The host is resolved once, every address is judged, and only those that passed are
 //! connected to: who answers for a name cannot change its mind in between.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use sterna_shell::sandbox::DomainRule;
-use sterna_shell::sandbox::net::{Kind, kind};
+use sterna_shell::sandbox::net::{Kind, Resolver, kind};
 use url::{Host, Url};
-
-/// Makes addresses of a name.
-pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
-
-/// The system's own resolver.
-pub(crate) fn system() -> Resolver {
-    Arc::new(|host| {
-        async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        }
-        .boxed()
-    })
-}
 
 /// Why an address is not asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +116,10 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+
     use proptest::prelude::*;
 
     use super::*;

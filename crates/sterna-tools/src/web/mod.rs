@@ -7,9 +7,9 @@ pub(crate) mod guard;
 pub(crate) mod page;
 pub(crate) mod search;
 
-pub use guard::Resolver;
 pub use search::{Backend, SearchSettings};
 use sterna_shell::sandbox::DomainRule;
+pub use sterna_shell::sandbox::net::Resolver;
 
 /// How the tools for the web are set up.
 #[derive(Clone, Default)]

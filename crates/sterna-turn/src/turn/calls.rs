@@ -70,9 +70,6 @@ impl Turn {
         call.state = CallState::Open;
         call.ruling = Some(ruling.clone());
         let name = call.call.name.clone();
-        if let Ruling::Ended(end) = ruling {
-            self.child_ended(end);
-        }
         if refused_approval && self.on_ask == OnAsk::Fail {
             let detail = format!("`{name}` needs an approval, and --on-ask fail stops there");
             self.end(StopReason::Denied, detail, None);

@@ -256,8 +256,9 @@ fn suggest(given: &str, known: &[&str], outer: &str) -> String {
 
 /// The known word that was probably meant.
 pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
-    let given = given.to_ascii_lowercase().replace('-', "_");
-    let distance = |word: &str| strsim::damerau_levenshtein(&given, &word.replace('-', "_"));
+    let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
+    let given = plain(given);
+    let distance = |word: &str| strsim::damerau_levenshtein(&given, &plain(word));
     // Of two that are as near, the one of the same length: letters are swapped more often than left out.
     let apart = |word: &str| (distance(word), word.chars().count().abs_diff(given.chars().count()));
     let word = known.iter().copied().min_by_key(|word| apart(word))?;

@@ -220,6 +220,8 @@ struct Provider {
     key_command: Option<KeyCommand>,
     /// An entry of the system's keyring, under the service `sterna`. Only in builds with the feature `keyring`.
     key_keyring: Option<String>,
+    /// The header that carries the key bare, where the endpoint does not want it in the wire's own one: `api-key`.
+    key_header: Option<String>,
     timeouts: Option<Timeouts>,
     /// Sent with each request.
     headers: Option<BTreeMap<String, String>>,

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use sterna_model::Scope;
-use sterna_runtime::{Dialect, read_hooks};
+use sterna_model::{HookEvent, Scope};
+use sterna_runtime::{Dialect, HookFileError, read_hooks};
 
-use super::document::Node;
+use super::document::{Node, nearest};
 use super::read::Reader;
 use super::{ConfigError, Settings, read_file};
 
@@ -49,7 +49,7 @@ impl Settings {
         dialect: Dialect,
         whose: Whose,
     ) -> Result<(), String> {
-        let (specs, notices) = read_hooks(root, dialect).map_err(|error| error.to_string())?;
+        let (specs, notices) = read_hooks(root, dialect).map_err(|error| told(&error))?;
         if let Some(spec) = specs.iter().find(|spec| !spec.sandbox && whose == Whose::Project) {
             let place = &spec.place;
             return Err(format!("{place}: a project's hook cannot leave the sandbox: take `sandbox` out"));
@@ -83,6 +83,15 @@ impl Reader<'_> {
         let name = node.file_name();
         let root = Value::Object(Map::from_iter([("hooks".to_owned(), Value::Object(events))]));
         settings.add_hooks(&name, &node.place(), &root, Dialect::Own, whose).map_err(|why| node.error(why))
+    }
+}
+
+/// What is wrong, and for a misspelt event which one was probably meant.
+fn told(error: &HookFileError) -> String {
+    let words = HookEvent::ALL.map(HookEvent::word);
+    match nearest(&error.place, &words).filter(|_| HookEvent::of(&error.place).is_none()) {
+        Some(word) => format!("{error}, did you mean `{word}`?"),
+        None => error.to_string(),
     }
 }
 

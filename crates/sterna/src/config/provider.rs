@@ -24,6 +24,7 @@ pub(super) const PROVIDER_KEYS: &[&str] = &[
     "key_file",
     "key_command",
     "key_keyring",
+    "key_header",
     "timeouts",
     "headers",
     "models",
@@ -199,6 +200,7 @@ pub(super) fn read(
             "key_keyring" => {
                 provider.key = KeyWish::Keyring { entry: value.filled()?.to_owned(), place: value.place() };
             }
+            "key_header" => endpoint.key_header = Some(header_name(&value)?),
             "timeouts" => timeouts(&value, &mut endpoint.timeouts)?,
             "headers" => endpoint.headers = headers(&value)?,
             _ => {
@@ -207,7 +209,7 @@ pub(super) fn read(
                 }
             }
         }
-        if key.starts_with("key_") {
+        if key.starts_with("key_") && key != "key_header" {
             keys.push(key);
         }
     }
@@ -292,12 +294,23 @@ fn timeouts(node: &Node<'_>, timeouts: &mut Timeouts) -> Result<(), ConfigError>
     Ok(())
 }
 
+fn header_name(node: &Node<'_>) -> Result<String, ConfigError> {
+    let name = node.filled()?;
+    if !is_header_name(name) {
+        return Err(node.error(format!("`{}` is not the name of an HTTP header", node.key)));
+    }
+    Ok(name.to_owned())
+}
+
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
 fn headers(node: &Node<'_>) -> Result<Vec<(String, String)>, ConfigError> {
     let mut headers = Vec::new();
     for (name, value) in node.table()?.named() {
         let text = value.text()?;
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if name.is_empty() || !name.bytes().all(token) || text.chars().any(|c| c.is_control() && c != '\t') {
+        if !is_header_name(&name) || text.chars().any(|c| c.is_control() && c != '\t') {
             return Err(value.error(format!("`{}` is not an HTTP header", value.key)));
         }
         headers.push((name, text.to_owned()));

@@ -135,8 +135,10 @@ impl Reader<'_> {
             Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
         }
         let bypass = key == "mode" && node.text().is_ok_and(|word| word == Mode::Bypass.word());
-        (bypass || OWN_KEYS.contains(&key))
-            .then_some("a project may not set it; it is for your own configuration")
+        if bypass {
+            return Some("a project may not set it to `bypass`; that is for your own configuration");
+        }
+        OWN_KEYS.contains(&key).then_some("a project may not set it; it is for your own configuration")
     }
 
     /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.

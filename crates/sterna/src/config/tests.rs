@@ -158,7 +158,7 @@ fn complaints_name_the_place_and_what_to_do() {
         (
             "[providers.mine]\nurl = \"\"",
             "2: unknown key `providers.mine.url`",
-            "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, timeouts, headers, models",
+            "keys there are wire, base_url, key_env, key_file, key_command, key_keyring, key_header, timeouts, headers, models",
         ),
         ("[web_search]\nurl = \"http://h\"", "2: [web_search] has no `backend`: searxng or brave", ""),
         (
@@ -506,7 +506,11 @@ fn a_trusted_project_adds_its_word() {
     assert_eq!(rules, wanted);
     let not_used = |line: u32, key: &str| {
         let place = at(&project_file, line);
-        format!("{place}: `{key}` is not used: a project may not set it; it is for your own configuration")
+        let why = match key {
+            "mode" => "a project may not set it to `bypass`; that is for your own configuration",
+            _ => "a project may not set it; it is for your own configuration",
+        };
+        format!("{place}: `{key}` is not used: {why}")
     };
     let wanted = [
         not_used(3, "mode"),

@@ -10,7 +10,7 @@ mod tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use sterna_log::{Append, Expect, LogError, SharedBlobs, SharedLog, read_history, user_log};
+use sterna_log::{Append, Expect, Log, LogError, SharedBlobs, SharedLog, read_history, user_log};
 use sterna_model::{Body, Digest, Draft, Grant, GrantScope, Millis, Mode, Route, SessionOpened};
 
 pub use project::{Look, Project, ProjectFile};
@@ -130,7 +130,7 @@ impl TrustBook {
         let Some(last) = given.in_force.last() else {
             return Ok(Some(if given.ever { Why::Revoked } else { Why::Never }));
         };
-        // Sweeping blobs may have taken it: then the change has no names.
+        // A store that others keep may have lost it: then the change has no names.
         let Ok(before) = self.blobs.get(last).await else { return Ok(Some(Why::Changed(Vec::new()))) };
         let (before, now) = (project::read_manifest(&before), project::read_manifest(&project.manifest()));
         let only = |of: &[(String, String)], other: &[(String, String)]| -> Vec<String> {
@@ -145,32 +145,17 @@ impl TrustBook {
     async fn given(&self, root: &Path) -> Result<Given, LogError> {
         let root = root.display().to_string();
         let mut given = Given::default();
-        let mut history = match read_history(&*self.log, &user_log()).await {
-            Ok(history) => history,
-            Err(LogError::NotFound(_)) => return Ok(given),
-            Err(error) => return Err(error),
-        };
-        loop {
-            let page = match history.next_page().await {
-                Ok(page) => page,
-                Err(LogError::NotFound(_)) => return Ok(given),
-                Err(error) => return Err(error),
-            };
-            if page.is_empty() {
-                return Ok(given);
+        let read = each_body(&*self.log, |body| match body {
+            Body::GrantGiven { grant, .. } if grant.tool == CAPABILITY && grant.summary == root => {
+                given.ever = true;
+                given.in_force.retain(|content| *content != grant.content);
+                given.in_force.push(grant.content);
             }
-            for (_, sealed) in page {
-                match sealed.record.body {
-                    Body::GrantGiven { grant, .. } if grant.tool == CAPABILITY && grant.summary == root => {
-                        given.ever = true;
-                        given.in_force.retain(|content| *content != grant.content);
-                        given.in_force.push(grant.content);
-                    }
-                    Body::GrantRevoked { content, .. } => given.in_force.retain(|held| *held != content),
-                    _ => {}
-                }
-            }
-        }
+            Body::GrantRevoked { content, .. } => given.in_force.retain(|held| *held != content),
+            _ => {}
+        });
+        read.await?;
+        Ok(given)
     }
 
     async fn append(&self, body: Body, now: Millis, blobs: Vec<bytes::Bytes>) -> Result<(), LogError> {
@@ -205,6 +190,38 @@ impl TrustBook {
     }
 }
 
+/// Blobs by which a person is told what has changed since they trusted it.
+pub(crate) async fn manifests(log: &dyn Log) -> Result<Vec<Digest>, LogError> {
+    let mut held = Vec::new();
+    let read = each_body(log, |body| match body {
+        Body::GrantGiven { grant, .. } if grant.tool == CAPABILITY => held.push(grant.content),
+        Body::GrantRevoked { content, .. } => held.retain(|held| *held != content),
+        _ => {}
+    });
+    read.await?;
+    Ok(held)
+}
+
+/// Reads the user's log. Where there is none there is nothing in it.
+async fn each_body(log: &dyn Log, mut each: impl FnMut(Body)) -> Result<(), LogError> {
+    let mut history = match read_history(log, &user_log()).await {
+        Ok(history) => history,
+        Err(LogError::NotFound(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    loop {
+        let page = match history.next_page().await {
+            Ok(page) => page,
+            Err(LogError::NotFound(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if page.is_empty() {
+            return Ok(());
+        }
+        page.into_iter().for_each(|(_, sealed)| each(sealed.record.body));
+    }
+}
+
 /// What the log says of a folder.
 #[derive(Default)]
 struct Given {
@@ -214,4 +231,4 @@ struct Given {
 }
 
 /// What a trust grants.
-const CAPABILITY: &str = "trust";
+pub const CAPABILITY: &str = "trust";

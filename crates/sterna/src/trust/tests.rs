@@ -3,9 +3,11 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use futures::executor::block_on;
-use sterna_log::{Filter, Log, MemoryLog, Page};
+use sterna_log::{Blobs, Filter, MemoryLog, Page};
+use sterna_sqlite::{Options, SqliteStore};
 
 use super::*;
+use crate::{LocalCheckpoints, SystemEnv, collect};
 
 struct World {
     _dir: tempfile::TempDir,
@@ -72,6 +74,24 @@ const HOSTILE: [&str; 13] = [
     ".sterna/plugins/p/plugin.json",
     ".sterna/skills/x/SKILL.md",
 ];
+
+#[test]
+fn what_was_trusted_outlasts_a_sweep() {
+    let world = World::new();
+    world.write(".mcp.json", "{}");
+    let store = Arc::new(SqliteStore::open(&world.home.join("data"), Options::default()).unwrap());
+    let book = TrustBook::new(store.clone(), store.clone());
+    block_on(book.trust(&world.find().unwrap(), 1, "person")).unwrap();
+    block_on(store.put(bytes::Bytes::from_static(b"nobody's"))).unwrap();
+    let checkpoints = LocalCheckpoints::new(store.clone(), world.home.join("state"), Vec::new(), None);
+    let env = Arc::new(SystemEnv::new(&[], Vec::new()));
+    let swept = block_on(collect(&store, Arc::new(checkpoints), env)).unwrap();
+    assert_eq!((swept.blobs, swept.bytes), (1, 8));
+    world.write(".mcp.json", "{ }");
+    let now = block_on(Trust::of(&world.work, world.look(), Some(&book))).unwrap();
+    let Trust::Untrusted { why, .. } = now else { panic!("{now:?}") };
+    assert_eq!(why, Why::Changed(vec![".mcp.json".into()]));
+}
 
 #[test]
 fn one_byte_of_any_file_is_asked_about_again() {

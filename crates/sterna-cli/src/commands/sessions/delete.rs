@@ -1,16 +1,17 @@
 //! `sessions delete`.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use sterna_log::Log;
+use sterna_log::{Log, LogError, tree_log};
 use sterna_model::SessionId;
 use sterna_runtime::Env;
 
 use super::gc;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::person::confirmed;
 use crate::table::now;
 
 #[derive(Debug, Args)]
@@ -36,11 +37,20 @@ pub async fn delete(cx: &Context, args: DeleteArgs) -> Result<ExitCode, Failure>
             return Err(Failure::usage(format!("session `{id}` is being driven by another process"))
                 .hint("end that process, or wait until its turn is over"));
         }
-        if !args.yes && !confirmed(&id, head.seq)? {
+        let asked = format!("delete session `{id}` with its {} records for good?", head.seq);
+        let nobody = || {
+            Failure::usage(format!("deleting session `{id}` needs a yes, and nobody is at a terminal"))
+                .hint("--yes deletes without asking")
+        };
+        if !args.yes && !confirmed(&asked, nobody)? {
             cx.print.note(&format!("session `{id}` was kept"));
             continue;
         }
         store.delete(&id).await?;
+        match store.delete(&tree_log(&id)).await {
+            Ok(()) | Err(LogError::NotFound(_) | LogError::Tombstone(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         crate::spools::end_jobs(cx, &id).await;
         remove_tmp(cx, &id);
         cx.print.note(&format!("session `{id}` is deleted"));
@@ -64,23 +74,4 @@ fn remove_tmp(cx: &Context, id: &SessionId) {
     {
         cx.print.warning(&format!("{} is still there: {error}", tmp.display()));
     }
-}
-
-fn confirmed(id: &SessionId, records: u64) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage(format!(
-            "deleting session `{id}` needs a yes, and nobody is at a terminal"
-        ))
-        .hint("--yes deletes without asking"));
-    }
-    // Nobody to read the question is nobody to say yes.
-    let mut err = io::stderr().lock();
-    let _ = write!(err, "delete session `{id}` with its {records} records for good? [y/N] ");
-    let _ = err.flush();
-    let mut line = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::failed(format!("cannot read the answer: {error}")))?;
-    Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -21,6 +21,7 @@ use sterna_sqlite::SqliteStore;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::one_line;
+use crate::render::counted;
 use crate::table::now;
 
 #[derive(Debug, Args)]
@@ -220,7 +221,9 @@ fn notes(cx: &Context, imported: &Imported, source: &Source) {
     let Imported { records, turns, shared, .. } = imported;
     let name = source.source.as_deref().unwrap_or("without a name");
     cx.print.note(&format!(
-        "{records} records with {turns} turns from {} session {}",
+        "{} with {} from {} session {}",
+        counted(*records, "record"),
+        counted(*turns, "turn"),
         source.from,
         one_line(name, 200)
     ));

@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, SessionId, ToolStatu
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, money, not_kept, seconds};
+use crate::render::{brief, counted, goal_line, money, not_kept, seconds};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -146,7 +146,7 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::ChildEnded { child, stop, steps, .. } => {
             let how = stop.map_or("finished", |stop| stop.word());
-            dim(format!("← {child} {how}, {steps} steps"))
+            dim(format!("← {child} {how}, {}", counted(u64::from(*steps), "step")))
         }
         EventKind::ContextCompacting { .. } => String::new(),
         EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
@@ -160,6 +160,17 @@ fn told(print: &Print, event: &Event) -> String {
         EventKind::GrantGiven { summary, .. } => dim(format!("granted: {}", one_line(summary, 200))),
         EventKind::GrantRevoked { .. } => dim("a grant was taken back".into()),
         EventKind::MemoryChanged { change, notes } => dim(remembered(*change, notes)),
+        EventKind::AutomationChanged { change, about } => {
+            dim(format!("  {about}: {}", format!("{change:?}").to_lowercase()))
+        }
+        EventKind::GoalChanged { status: None, .. } => dim("  goal cleared".to_owned()),
+        EventKind::GoalChanged { status: Some(status), why, tokens, token_budget, .. } => {
+            dim(format!("  {}", goal_line(*status, why, *tokens, *token_budget)))
+        }
+        EventKind::BudgetChanged { call, settled, tokens } => {
+            let how = if *settled { "settled" } else { "asked for room" };
+            dim(format!("{call} {how}: {tokens} tokens spent"))
+        }
         EventKind::CheckpointTaken { files, skipped, skipped_names, .. } => {
             let missed = match skipped {
                 0 => String::new(),
@@ -188,8 +199,10 @@ fn told(print: &Print, event: &Event) -> String {
             format!(
                 "{detail}{}",
                 dim(format!(
-                    "turn {} {}{stop} · {} steps · {cost}",
-                    result.turn, result.outcome, result.steps
+                    "turn {} {}{stop} · {} · {cost}",
+                    result.turn,
+                    result.outcome,
+                    counted(result.steps.into(), "step")
                 ))
             )
         }

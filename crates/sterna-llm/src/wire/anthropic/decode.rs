@@ -10,7 +10,7 @@ use sterna_model::{
 use super::super::Decoder;
 use super::super::body::compact;
 use super::super::failure::{classify_event, cut_stream};
-use super::super::parts::{LiveSegments, MAX_CALLS, call_id, mark_truncated};
+use super::super::parts::{LiveSegments, MAX_CALLS, call_id, ended, feed, mark_truncated};
 use crate::sse::SseDecoder;
 use crate::{ModelReply, StreamEvent};
 
@@ -38,17 +38,13 @@ impl MessagesDecoder {
 impl Decoder for MessagesDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut dyn FnMut(StreamEvent)) -> Result<(), ProviderFailure> {
         let answer = &mut self.answer;
-        let mut failure = None;
-        let taken = self.sse.push(bytes, &mut |event| {
-            if failure.is_none() && !answer.done {
-                failure = answer.take(&event.data, events).err();
-            }
-        });
-        match (failure, taken) {
-            (Some(failure), _) => Err(failure),
-            (None, Err(large)) => Err(cut_stream(large.to_string(), self.answer.billed(true))),
-            (None, Ok(())) => Ok(()),
-        }
+        let fed =
+            feed(
+                &mut self.sse,
+                bytes,
+                |event| if answer.done { Ok(()) } else { answer.take(&event.data, events) },
+            )?;
+        fed.map_err(|large| cut_stream(large.to_string(), self.answer.billed(true)))
     }
 
     fn done(&self) -> bool {
@@ -285,11 +281,7 @@ impl Answer {
                 Kind::Unknown => parts.push(Part::Opaque(opaque(unknown(block.raw, &block.json)))),
             }
         }
-        let stop = match self.stop.unwrap_or(ModelStop::EndTurn) {
-            ModelStop::EndTurn | ModelStop::ToolCalls if ids.is_empty() => ModelStop::EndTurn,
-            ModelStop::EndTurn | ModelStop::ToolCalls => ModelStop::ToolCalls,
-            stop @ (ModelStop::MaxOutput | ModelStop::Refused | ModelStop::Cancelled) => stop,
-        };
+        let stop = ended(self.stop.unwrap_or(ModelStop::EndTurn), false, !ids.is_empty());
         mark_truncated(&mut parts, stop);
         ModelReply { parts, stop, billed }
     }

@@ -6,9 +6,9 @@
 use serde_json::Value;
 use sterna_model::{Part, Route};
 
-use super::super::body::{EncodeCache, Layout, Role, assemble, compact, is_object, json};
-use super::super::files::{result_text, sent};
-use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
+use super::super::body::{EncodeCache, Layout, Role, assemble, compact, entry, is_object, json};
+use super::super::files::{Said, result_text, said, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache) -> Encoded {
     assemble(&Messages, request, cache, b"")
@@ -65,12 +65,9 @@ impl Layout for Messages {
         let mut out = Blocks::default();
         match item {
             Item::User(texts) => texts.iter().for_each(|text| out.text(text)),
-            Item::Mixed(parts) => parts.iter().for_each(|part| match part {
-                UserPart::Text(text) => out.text(text),
-                UserPart::File(file) => match &file.shown {
-                    Shown::Text(text) => out.text(text),
-                    Shown::Data(data) => out.file(file, data),
-                },
+            Item::Mixed(parts) => parts.iter().for_each(|part| match said(part) {
+                Said::Text(text) => out.text(text),
+                Said::File(file, data) => out.file(file, data),
             }),
             Item::Assistant(parts) => parts.iter().for_each(|part| assistant(&mut out, part, route)),
             Item::Results(results) => results.iter().for_each(|result| tool_result(&mut out, result)),
@@ -164,10 +161,7 @@ struct Blocks(Vec<u8>);
 
 impl Blocks {
     fn next(&mut self) -> &mut Vec<u8> {
-        if !self.0.is_empty() {
-            self.0.push(b',');
-        }
-        &mut self.0
+        entry(&mut self.0)
     }
 
     /// The wire refuses blocks of white space alone.

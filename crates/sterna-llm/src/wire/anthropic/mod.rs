@@ -5,7 +5,7 @@ mod encode;
 
 use sterna_model::{ProviderFailure, Route};
 
-use super::{Decoder, EncodeCache, Wire, classify_body};
+use super::{Decoder, EncodeCache, Wire, classify_body, headers};
 use crate::{Encoded, Request};
 
 /// The wire `anthropic`. Base URLs of its endpoints have no version: it is part of the path.
@@ -26,15 +26,9 @@ impl Wire for Anthropic {
     }
 
     fn headers(&self, key: Option<&str>) -> Vec<(String, String)> {
-        let mut headers = vec![
-            ("content-type".into(), "application/json".into()),
-            ("accept".into(), "text/event-stream".into()),
-            ("anthropic-version".into(), "2023-06-01".into()),
-        ];
-        if let Some(key) = key {
-            headers.push(("x-api-key".into(), key.to_owned()));
-        }
-        headers
+        let mut all = headers("x-api-key", key.map(str::to_owned));
+        all.push(("anthropic-version".into(), "2023-06-01".into()));
+        all
     }
 
     fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {

@@ -12,7 +12,7 @@ use sterna_model::{
 use super::super::Decoder;
 use super::super::body::compact;
 use super::super::failure::cut_stream;
-use super::super::parts::{LiveSegments, MAX_CALLS, call_id};
+use super::super::parts::{LiveSegments, MAX_CALLS, call_id, ended, feed};
 use super::errors;
 use super::stray::Stray;
 use crate::sse::SseDecoder;
@@ -44,18 +44,9 @@ impl GeminiDecoder {
 impl Decoder for GeminiDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut dyn FnMut(StreamEvent)) -> Result<(), ProviderFailure> {
         let answer = &mut self.answer;
-        let mut failure = None;
         self.stray.take(bytes);
-        let taken = self.sse.push(bytes, &mut |event| {
-            if failure.is_none() {
-                failure = answer.take(&event.data, events).err();
-            }
-        });
-        match (failure, taken) {
-            (Some(failure), _) => Err(failure),
-            (None, Err(large)) => Err(cut_stream(large.to_string(), self.answer.billed(true))),
-            (None, Ok(())) => Ok(()),
-        }
+        let fed = feed(&mut self.sse, bytes, |event| answer.take(&event.data, events))?;
+        fed.map_err(|large| cut_stream(large.to_string(), self.answer.billed(true)))
     }
 
     fn done(&self) -> bool {
@@ -297,11 +288,7 @@ impl Answer {
 
     fn reply(self, stop: ModelStop) -> ModelReply {
         let billed = self.billed(false);
-        let stop = match stop {
-            ModelStop::EndTurn | ModelStop::ToolCalls if self.ids.is_empty() => ModelStop::EndTurn,
-            ModelStop::EndTurn | ModelStop::ToolCalls => ModelStop::ToolCalls,
-            ModelStop::MaxOutput | ModelStop::Refused | ModelStop::Cancelled => stop,
-        };
+        let stop = ended(stop, false, !self.ids.is_empty());
         ModelReply { parts: self.parts, stop, billed }
     }
 }

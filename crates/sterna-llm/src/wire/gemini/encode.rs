@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use sterna_model::{Opaque, Part, Route, ToolCall};
 
-use super::super::body::{EncodeCache, Layout, Role, assemble, compact, has_system, is_object, json};
-use super::super::files::{label, result_text, sent};
-use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
+use super::super::body::{EncodeCache, Layout, Role, assemble, compact, entry, has_system, is_object, json};
+use super::super::files::{Said, label, result_text, said, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache) -> Encoded {
     assemble(&Contents, request, cache, b"")
@@ -55,12 +55,9 @@ impl Layout for Contents {
         let mut out = Parts::default();
         match item {
             Item::User(texts) => texts.iter().for_each(|text| out.text(text, None)),
-            Item::Mixed(parts) => parts.iter().for_each(|part| match part {
-                UserPart::Text(text) => out.text(text, None),
-                UserPart::File(file) => match &file.shown {
-                    Shown::Text(text) => out.text(text, None),
-                    Shown::Data(data) => out.file(file, data),
-                },
+            Item::Mixed(parts) => parts.iter().for_each(|part| match said(part) {
+                Said::Text(text) => out.text(text, None),
+                Said::File(file, data) => out.file(file, data),
             }),
             Item::Assistant(parts) => assistant(&mut out, parts, route),
             Item::Results(results) => {
@@ -139,10 +136,7 @@ struct Parts(Vec<u8>);
 
 impl Parts {
     fn next(&mut self) -> &mut Vec<u8> {
-        if !self.0.is_empty() {
-            self.0.push(b',');
-        }
-        &mut self.0
+        entry(&mut self.0)
     }
 
     /// The wire refuses parts without text, unless they carry a signature.

@@ -7,7 +7,7 @@ mod stray;
 
 use sterna_model::{ProviderFailure, Route};
 
-use super::{Decoder, EncodeCache, Wire};
+use super::{Decoder, EncodeCache, Wire, headers};
 use crate::{Encoded, Request};
 
 /// The wire `gemini`. Base URLs of its endpoints end in their version, as in `https://host/v1beta`.
@@ -39,14 +39,7 @@ impl Wire for Gemini {
     }
 
     fn headers(&self, key: Option<&str>) -> Vec<(String, String)> {
-        let mut headers = vec![
-            ("content-type".into(), "application/json".into()),
-            ("accept".into(), "text/event-stream".into()),
-        ];
-        if let Some(key) = key {
-            headers.push(("x-goog-api-key".into(), key.to_owned()));
-        }
-        headers
+        headers("x-goog-api-key", key.map(str::to_owned))
     }
 
     fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {

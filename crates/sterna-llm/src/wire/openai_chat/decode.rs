@@ -7,7 +7,7 @@ use sterna_model::{Billed, ModelStop, Part, ProviderFailure, Reasoning, Segment,
 
 use super::super::Decoder;
 use super::super::failure::{classify_event, cut_stream};
-use super::super::parts::{LiveSegments, MAX_CALLS, call_id, mark_truncated};
+use super::super::parts::{LiveSegments, MAX_CALLS, call_id, ended, feed, mark_truncated};
 use crate::sse::SseDecoder;
 use crate::{ModelReply, StreamEvent};
 
@@ -21,17 +21,13 @@ pub(super) struct ChatDecoder {
 impl Decoder for ChatDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut dyn FnMut(StreamEvent)) -> Result<(), ProviderFailure> {
         let answer = &mut self.answer;
-        let mut failure = None;
-        let taken = self.sse.push(bytes, &mut |event| {
-            if failure.is_none() && !answer.done {
-                failure = answer.take(&event.data, events).err();
-            }
-        });
-        match (failure, taken) {
-            (Some(failure), _) => Err(failure),
-            (None, Err(large)) => Err(cut_stream(large.to_string(), self.answer.billed(true))),
-            (None, Ok(())) => Ok(()),
-        }
+        let fed =
+            feed(
+                &mut self.sse,
+                bytes,
+                |event| if answer.done { Ok(()) } else { answer.take(&event.data, events) },
+            )?;
+        fed.map_err(|large| cut_stream(large.to_string(), self.answer.billed(true)))
     }
 
     fn done(&self) -> bool {
@@ -117,7 +113,7 @@ impl Answer {
         }
         match choice.finish_reason.as_deref() {
             None | Some("") => {}
-            Some("error" | "insufficient_system_resource") => {
+            Some("error" | "insufficient_system_resource" | "network_error") => {
                 let event = serde_json::json!({ "error": {
                     "type": "overloaded_error",
                     "message": "the provider gave up in the middle of the answer",
@@ -125,7 +121,7 @@ impl Answer {
                 return Err(ProviderFailure { billed: self.billed(true), ..classify_event(&event) });
             }
             Some("length") => self.finish = Some(ModelStop::MaxOutput),
-            Some("content_filter") => self.finish = Some(ModelStop::Refused),
+            Some("content_filter" | "sensitive") => self.finish = Some(ModelStop::Refused),
             Some("tool_calls" | "function_call") => self.finish = Some(ModelStop::ToolCalls),
             Some(_) => self.finish = Some(ModelStop::EndTurn),
         }
@@ -269,7 +265,7 @@ impl Answer {
         let billed = self.billed(false);
         // Deltas may come in any order of their indexes; the answer is in the order of the indexes.
         self.calls.sort_by_key(|call| call.index);
-        let mut stop = self.finish.unwrap_or(ModelStop::EndTurn);
+        let stop = self.finish.unwrap_or(ModelStop::EndTurn);
         let mut parts = self.parts;
         let mut ids: Vec<String> = Vec::new();
         for call in self.calls.into_iter().filter(|call| !call.name.is_empty()) {
@@ -281,12 +277,7 @@ impl Answer {
                 if call.arguments.trim().is_empty() && !cut { "{}".into() } else { call.arguments };
             parts.push(Part::ToolCall(ToolCall { id, name: call.name, arguments, truncated: false }));
         }
-        stop = match stop {
-            ModelStop::EndTurn | ModelStop::ToolCalls if self.refused => ModelStop::Refused,
-            ModelStop::EndTurn | ModelStop::ToolCalls if ids.is_empty() => ModelStop::EndTurn,
-            ModelStop::EndTurn | ModelStop::ToolCalls => ModelStop::ToolCalls,
-            ModelStop::MaxOutput | ModelStop::Refused | ModelStop::Cancelled => stop,
-        };
+        let stop = ended(stop, self.refused, !ids.is_empty());
         mark_truncated(&mut parts, stop);
         ModelReply { parts, stop, billed }
     }

@@ -2,9 +2,9 @@
 
 use sterna_model::{Part, Route, ToolCall};
 
-use super::super::body::{EncodeCache, Layout, Role, assemble, has_system, json};
-use super::super::files::{data_url, label, result_text, sent};
-use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
+use super::super::body::{EncodeCache, Layout, Role, assemble, entry, has_system, json};
+use super::super::files::{Said, data_url, label, result_text, said, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request, UserPart};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache, extra: &[u8]) -> Encoded {
     assemble(&Chat, request, cache, extra)
@@ -101,7 +101,7 @@ impl Layout for Chat {
         let mut out = b"]".to_vec();
         // The reasoning models of the wire's owner refuse the old name; most others know only that.
         let limit: &[u8] = match request.route.provider.as_str() {
-            "openai" => b",\"max_completion_tokens\":",
+            "openai" | "azure" => b",\"max_completion_tokens\":",
             _ => b",\"max_tokens\":",
         };
         out.extend_from_slice(limit);
@@ -148,12 +148,9 @@ fn message(out: &mut Vec<u8>, role: &str, content: &str) {
 fn mixed(out: &mut Vec<u8>, parts: &[UserPart]) {
     let texts: Option<Vec<&str>> = parts
         .iter()
-        .map(|part| match part {
-            UserPart::Text(text) => Some(text.as_str()),
-            UserPart::File(file) => match &file.shown {
-                Shown::Text(text) => Some(&**text),
-                Shown::Data(_) => None,
-            },
+        .map(|part| match said(part) {
+            Said::Text(text) => Some(text),
+            Said::File(..) => None,
         })
         .collect();
     if let Some(mut texts) = texts {
@@ -165,12 +162,9 @@ fn mixed(out: &mut Vec<u8>, parts: &[UserPart]) {
     }
     let mut content = Contents::default();
     for part in parts {
-        match part {
-            UserPart::Text(text) => content.text(text),
-            UserPart::File(file) => match &file.shown {
-                Shown::Text(text) => content.text(text),
-                Shown::Data(data) => content.file(file, data),
-            },
+        match said(part) {
+            Said::Text(text) => content.text(text),
+            Said::File(file, data) => content.file(file, data),
         }
     }
     content.message(out);
@@ -182,10 +176,7 @@ struct Contents(Vec<u8>);
 
 impl Contents {
     fn next(&mut self) -> &mut Vec<u8> {
-        if !self.0.is_empty() {
-            self.0.push(b',');
-        }
-        &mut self.0
+        entry(&mut self.0)
     }
 
     fn text(&mut self, text: &str) {

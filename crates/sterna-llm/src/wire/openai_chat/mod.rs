@@ -5,7 +5,7 @@ mod encode;
 
 use sterna_model::{ProviderFailure, Route};
 
-use super::{Decoder, EncodeCache, Wire, classify_body};
+use super::{Decoder, EncodeCache, Wire, classify_body, headers};
 use crate::{Encoded, Request};
 
 /// The wire `openai_chat`. Base URLs of its endpoints end in their version, as in `https://host/v1`.
@@ -26,14 +26,7 @@ impl Wire for OpenAiChat {
     }
 
     fn headers(&self, key: Option<&str>) -> Vec<(String, String)> {
-        let mut headers = vec![
-            ("content-type".into(), "application/json".into()),
-            ("accept".into(), "text/event-stream".into()),
-        ];
-        if let Some(key) = key {
-            headers.push(("authorization".into(), format!("Bearer {key}")));
-        }
-        headers
+        headers("authorization", key.map(|key| format!("Bearer {key}")))
     }
 
     fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {

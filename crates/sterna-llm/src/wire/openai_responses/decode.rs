@@ -7,7 +7,7 @@ use sterna_model::{Billed, ErrorClass, ModelStop, Part, ProviderFailure, Route, 
 
 use super::super::Decoder;
 use super::super::failure::{asked_to_wait, classify_event, cut_stream};
-use super::super::parts::{LiveSegments, MAX_CALLS, mark_truncated};
+use super::super::parts::{LiveSegments, MAX_CALLS, ended, feed, mark_truncated};
 use super::item::{Kind, Slot};
 use crate::sse::SseDecoder;
 use crate::{ModelReply, StreamEvent};
@@ -35,17 +35,10 @@ impl ResponsesDecoder {
 impl Decoder for ResponsesDecoder {
     fn push(&mut self, bytes: &[u8], events: &mut dyn FnMut(StreamEvent)) -> Result<(), ProviderFailure> {
         let answer = &mut self.answer;
-        let mut failure = None;
-        let taken = self.sse.push(bytes, &mut |event| {
-            if failure.is_none() && answer.stop.is_none() {
-                failure = answer.take(&event.name, &event.data, events).err();
-            }
-        });
-        match (failure, taken) {
-            (Some(failure), _) => Err(failure),
-            (None, Err(large)) => Err(cut_stream(large.to_string(), self.answer.billed(true))),
-            (None, Ok(())) => Ok(()),
-        }
+        let fed = feed(&mut self.sse, bytes, |event| {
+            if answer.stop.is_some() { Ok(()) } else { answer.take(&event.name, &event.data, events) }
+        })?;
+        fed.map_err(|large| cut_stream(large.to_string(), self.answer.billed(true)))
     }
 
     fn done(&self) -> bool {
@@ -323,12 +316,7 @@ impl Answer {
         for slot in self.slots {
             slot.into_parts(&self.route, &self.id, stop == ModelStop::MaxOutput, &mut ids, &mut parts);
         }
-        let stop = match stop {
-            ModelStop::EndTurn | ModelStop::ToolCalls if refused => ModelStop::Refused,
-            ModelStop::EndTurn | ModelStop::ToolCalls if ids.is_empty() => ModelStop::EndTurn,
-            ModelStop::EndTurn | ModelStop::ToolCalls => ModelStop::ToolCalls,
-            ModelStop::MaxOutput | ModelStop::Refused | ModelStop::Cancelled => stop,
-        };
+        let stop = ended(stop, refused, !ids.is_empty());
         mark_truncated(&mut parts, stop);
         ModelReply { parts, stop, billed }
     }

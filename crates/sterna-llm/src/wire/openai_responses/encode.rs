@@ -5,9 +5,9 @@
 
 use sterna_model::{Opaque, Part, Route, ToolCall};
 
-use super::super::body::{EncodeCache, Layout, Role, assemble, has_system, is_object, json};
-use super::super::files::{data_url, result_text, sent};
-use crate::{CallResult, Encoded, FilePart, Item, Request, Shown, UserPart};
+use super::super::body::{EncodeCache, Layout, Role, assemble, entry, has_system, is_object, json};
+use super::super::files::{Said, data_url, result_text, said, sent};
+use crate::{CallResult, Encoded, FilePart, Item, Request, UserPart};
 
 pub(super) fn encode(request: &Request, cache: &mut EncodeCache) -> Encoded {
     assemble(&Responses, request, cache, b"")
@@ -117,10 +117,7 @@ struct Items(Vec<u8>);
 
 impl Items {
     fn next(&mut self) -> &mut Vec<u8> {
-        if !self.0.is_empty() {
-            self.0.push(b',');
-        }
-        &mut self.0
+        entry(&mut self.0)
     }
 
     fn user<'a>(&mut self, texts: impl Iterator<Item = &'a str>) {
@@ -132,12 +129,9 @@ impl Items {
     fn mixed(&mut self, parts: &[UserPart]) {
         let mut content = Items::default();
         for part in parts {
-            match part {
-                UserPart::Text(text) => content.input_text(text),
-                UserPart::File(file) => match &file.shown {
-                    Shown::Text(text) => content.input_text(text),
-                    Shown::Data(data) => content.input_file(file, data),
-                },
+            match said(part) {
+                Said::Text(text) => content.input_text(text),
+                Said::File(file, data) => content.input_file(file, data),
             }
         }
         self.said(&content);

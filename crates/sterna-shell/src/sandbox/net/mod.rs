@@ -7,5 +7,6 @@ mod proxy;
 mod rule;
 
 pub use address::{Kind, kind};
+pub use pin::{Resolver, system_resolver};
 pub use proxy::{Proxy, Refusal};
 pub use rule::{DomainRule, ParseRuleError};

@@ -13,11 +13,11 @@ use tokio::time::timeout;
 
 use super::address::{Kind, kind};
 
-/// What makes addresses of a name.
-pub(crate) type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+/// Makes addresses of a name.
+pub type Resolver = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The system's own resolver.
-pub(crate) fn system() -> Resolver {
+pub fn system_resolver() -> Resolver {
     Arc::new(|host| {
         async move {
             let found = tokio::net::lookup_host((host.as_str(), 0)).await?;

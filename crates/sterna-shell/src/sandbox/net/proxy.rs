@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::address::Kind;
 use super::head::{Ask, Fault, Head, parse};
-use super::pin::{NoWay, Pins, Resolver, system};
+use super::pin::{NoWay, Pins, Resolver, system_resolver};
 use super::rule::DomainRule;
 use crate::sandbox::helper::{PROXY_USER, Via};
 
@@ -75,7 +75,7 @@ impl Proxy {
         let listener = UnixListener::bind(short)?;
         let token = random()?;
         let key = Key::Preface(format!("{token}\n").into_bytes());
-        let shared = Arc::new(Shared::new(rules, key, system()));
+        let shared = Arc::new(Shared::new(rules, key, system_resolver()));
         let accepting = tokio::spawn(accept(shared.clone(), async move || {
             listener.accept().await.map(|(stream, _)| stream)
         }));
@@ -84,7 +84,7 @@ impl Proxy {
 
     /// Listens on a port of this machine's loopback, and serves who knows the token. Needs a tokio runtime.
     pub fn on_loopback(rules: &[DomainRule]) -> io::Result<Self> {
-        Self::on_loopback_with(rules, system())
+        Self::on_loopback_with(rules, system_resolver())
     }
 
     fn on_loopback_with(rules: &[DomainRule], resolver: Resolver) -> io::Result<Self> {

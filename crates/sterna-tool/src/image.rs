@@ -2,20 +2,32 @@
 
 /// An image of a kind that models take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Image {
+pub struct Image {
     /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`.
     pub media_type: &'static str,
     pub width: u32,
     pub height: u32,
 }
 
-/// The image that these bytes are; `None` when they are none, or one whose header is damaged. Looks at no byte twice.
-pub(crate) fn image(bytes: &[u8]) -> Option<Image> {
-    let read: [(&'static str, fn(&[u8]) -> Option<(u32, u32)>); 4] =
-        [("image/png", png), ("image/jpeg", jpeg), ("image/gif", gif), ("image/webp", webp)];
-    let (media_type, (width, height)) =
-        read.into_iter().find_map(|(media_type, size)| Some((media_type, size(bytes)?)))?;
-    (width > 0 && height > 0).then_some(Image { media_type, width, height })
+impl Image {
+    /// Bytes of one: what the strictest provider takes.
+    pub const MAX_BYTES: u64 = 5 << 20;
+    /// Pixels of one side: the same.
+    pub const MAX_SIDE: u32 = 8_000;
+
+    /// The image that these bytes are; `None` when they are none, or one whose header is damaged. Looks at no byte twice.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let read: [(&'static str, fn(&[u8]) -> Option<(u32, u32)>); 4] =
+            [("image/png", png), ("image/jpeg", jpeg), ("image/gif", gif), ("image/webp", webp)];
+        let (media_type, (width, height)) =
+            read.into_iter().find_map(|(media_type, size)| Some((media_type, size(bytes)?)))?;
+        (width > 0 && height > 0).then_some(Self { media_type, width, height })
+    }
+
+    /// No side has more pixels than every provider takes.
+    pub fn is_small(self) -> bool {
+        self.width <= Self::MAX_SIDE && self.height <= Self::MAX_SIDE
+    }
 }
 
 /// The signature, then the chunk `IHDR`: width and height.
@@ -98,14 +110,13 @@ fn le24(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// A whole PNG image of one black pixel.
-    pub(crate) const PIXEL: &[u8] =
-        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\
+    const PIXEL: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\
         \0\0\0\nIDAT\x78\x9c\x63\x60\0\0\0\x02\0\x01\x48\xaf\xa4\x71\0\0\0\0IEND\xae\x42\x60\x82";
 
     #[test]
@@ -131,7 +142,7 @@ pub(crate) mod tests {
             (b"<svg/>", None),
             (b"", None),
         ] {
-            let found = image(bytes).map(|found| (found.media_type, found.width, found.height));
+            let found = Image::of(bytes).map(|found| (found.media_type, found.width, found.height));
             assert_eq!(found, expected, "{}", bytes.escape_ascii());
         }
     }
@@ -142,7 +153,7 @@ pub(crate) mod tests {
             kind in prop::sample::select(vec![&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff", b"GIF89a", b"RIFF\0\0\0\0WEBPVP8X", b"RIFF\0\0\0\0WEBPVP8 ", b"RIFF\0\0\0\0WEBPVP8L"]),
             rest in prop::collection::vec(any::<u8>(), 0..64),
         ) {
-            let _ = image(&[kind, &rest].concat());
+            let _ = Image::of(&[kind, &rest].concat());
         }
     }
 }

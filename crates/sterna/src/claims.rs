@@ -1,0 +1,125 @@
+//! Sessions that go on by themselves while nobody is there: those with a goal, and those that were told what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sterna_log::{Filter, LogError, Page, SharedLog, Status};
+use sterna_model::{Body, Given, InputAccepted, Seq, SessionId};
+use sterna_runtime::{Env, RuntimeError, State};
+
+/// Finds them. Cheap to clone.
+#[derive(Clone)]
+pub struct Claims(Arc<Inner>);
+
+struct Inner {
+    log: SharedLog,
+    env: Arc<dyn Env>,
+    looks: Mutex<Looks>,
+}
+
+#[derive(Default)]
+struct Looks {
+    /// Where sessions stood when they were looked at: they are looked at again when they have moved.
+    seen: BTreeMap<SessionId, Seq>,
+    /// Those that were given out.
+    claimed: BTreeSet<SessionId>,
+}
+
+/// A session whose next turn nobody has to begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    pub session: SessionId,
+    /// The input that its turn takes, or has taken.
+    pub input: Seq,
+    /// Where the input comes from: `goal` or `job`.
+    pub origin: String,
+    pub given: Given,
+}
+
+impl Claims {
+    pub fn new(log: SharedLog, env: Arc<dyn Env>) -> Self {
+        Self(Arc::new(Inner { log, env, looks: Mutex::default() }))
+    }
+
+    /// Those that have moved since they were looked at last, that no other living process leads, and that were not given
+    /// out before. What a person has said waits for
+    /// a person: `sterna resume` goes on with that.
+    pub async fn open(&self) -> Result<Vec<Claim>, RuntimeError> {
+        let filter = Filter { status: Some(Status::Running), ..Filter::default() };
+        let rows = self.0.log.list(&filter, Page { after: None, limit: INTAKE }).await?;
+        let mut claims = Vec::new();
+        for row in rows {
+            let is_known = {
+                let looks = self.looks();
+                looks.claimed.contains(&row.id) || looks.seen.get(&row.id) == Some(&row.head)
+            };
+            if is_known || self.is_led(&row.id).await? {
+                continue;
+            }
+            let claim = self.claim(&row.id).await?;
+            let mut looks = self.looks();
+            looks.claimed.extend(claim.as_ref().map(|claim| claim.session.clone()));
+            looks.seen.insert(row.id, row.head);
+            claims.extend(claim);
+        }
+        Ok(claims)
+    }
+
+    /// Its turn has ended: it is looked at again.
+    pub fn ended(&self, session: &SessionId) {
+        let mut looks = self.looks();
+        looks.claimed.remove(session);
+        looks.seen.remove(session);
+    }
+
+    /// It could not be driven on: it is looked at again when it has moved.
+    pub fn failed(&self, session: &SessionId) {
+        self.looks().claimed.remove(session);
+    }
+
+    fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.0.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn claim(&self, session: &SessionId) -> Result<Option<Claim>, RuntimeError> {
+        let state = match State::load(&self.0.log, session).await {
+            // It went between two looks.
+            Err(RuntimeError::Log(error)) if is_gone(&error) => return Ok(None),
+            state => state?,
+        };
+        let running = state.turn.as_ref().filter(|_| state.machine.turn().is_some());
+        let taken = running.and_then(|turn| turn.inputs.first().copied());
+        let Some(input) = taken.or_else(|| state.machine.waiting().next().map(|(input, _)| input)) else {
+            return Ok(None);
+        };
+        let page = self.0.log.read(session, input, 1).await?;
+        let Some(Body::InputAccepted(InputAccepted { origin, given: Some(given), .. })) =
+            page.into_iter().next().map(|sealed| sealed.record.body)
+        else {
+            return Ok(None);
+        };
+        let ours = ORIGINS.contains(&origin.as_str());
+        Ok(ours.then(|| Claim { session: session.clone(), input, origin, given: *given }))
+    }
+
+    async fn is_led(&self, session: &SessionId) -> Result<bool, RuntimeError> {
+        let lease = match self.0.log.head(session).await {
+            Err(error) if is_gone(&error) => return Ok(true),
+            head => head?.lease,
+        };
+        let env = &self.0.env;
+        Ok(lease.is_some_and(|lease| {
+            let is_ours = lease.owner == env.owner();
+            !lease.released && !is_ours && lease.expires > env.now() && !env.is_dead(&lease.owner)
+        }))
+    }
+}
+
+fn is_gone(error: &LogError) -> bool {
+    matches!(error, LogError::NotFound(_) | LogError::Tombstone(_))
+}
+
+/// Inputs that nobody has said.
+const ORIGINS: [&str; 2] = ["goal", "job"];
+/// Sessions that are looked at in one go (design: intake page 256).
+const INTAKE: usize = 256;
