@@ -38,7 +38,8 @@ async fn a_turns_end_leaves_a_snapshot_and_the_next_life_sends_what_the_log_says
     assert!(messages.contains("one") && messages.contains("go on"), "{messages}");
     let replayed = replay(next.runtime.parts(), &session).await.unwrap();
     assert_eq!((replayed.requests, replayed.difference), (3, None));
-    assert!(kept(&next, &session).await > Some(head));
+    // What came since is a small share of it: another one is not due.
+    assert_eq!(kept(&next, &session).await, Some(head));
 }
 
 #[tokio::test]
