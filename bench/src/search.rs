@@ -50,6 +50,7 @@ async fn fill(log: &SharedLog) -> Result<()> {
             given: None,
             ended: None,
             compact: None,
+            tainted: Vec::new(),
         });
         let records = [opened(&session)?, input].map(|body| Draft { at: 1, turn: None, step: None, body });
         let append = Append {

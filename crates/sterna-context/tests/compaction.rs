@@ -137,7 +137,14 @@ fn prompt() -> Prompt {
 }
 
 fn facts() -> TurnFacts {
-    TurnFacts { now: 0, cwd: "/w".into(), mode: Mode::Execute, schema: None, schema_native: false }
+    TurnFacts {
+        now: 0,
+        cwd: "/w".into(),
+        mode: Mode::Execute,
+        added: Vec::new(),
+        schema: None,
+        schema_native: false,
+    }
 }
 
 /// How often each id of a call stands in the body of a wire: with its call, and with its result.

@@ -93,8 +93,14 @@ fn prompt() -> Prompt {
 }
 
 fn request(prompt: &Prompt, items: Vec<Arc<Item>>, world: &World, transition: Transition) -> Request {
-    let facts =
-        TurnFacts { now: 0, cwd: "/w".into(), mode: Mode::Execute, schema: None, schema_native: false };
+    let facts = TurnFacts {
+        now: 0,
+        cwd: "/w".into(),
+        mode: Mode::Execute,
+        added: Vec::new(),
+        schema: None,
+        schema_native: false,
+    };
     derive(prompt, items, world, &facts, &route(), transition, false, 100)
 }
 

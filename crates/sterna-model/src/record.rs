@@ -6,10 +6,10 @@ use std::ops::{Deref, DerefMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest, EffectClass, EffectKey,
-    EffectResult, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd,
-    OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo,
-    StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest,
+    EffectClass, EffectKey, EffectResult, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended,
+    MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
+    SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -223,6 +223,9 @@ pub struct InputAccepted {
     /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<String>,
+    /// Where the texts of strangers come from that the agent had before it that wrote this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.
@@ -249,6 +252,9 @@ pub struct Given {
     /// Further tools that may be called and are shown by name only, until they are searched for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<String>,
+    /// Those of `deferred` that came, or became others, after the prompt was made: it does not name them, the tail does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
@@ -285,6 +291,7 @@ impl Given {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             deferred: Vec::new(),
+            added: Vec::new(),
             max_output: None,
             mode_of_session: false,
             sandbox: SandboxWish::default(),
