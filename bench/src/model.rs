@@ -70,7 +70,7 @@ impl Provider for Counting {
         let usage = Usage { input_uncached: input, output: 10, ..Usage::default() };
         let raw =
             format!(r#"{{"prompt_tokens":{input},"completion_tokens":10,"total_tokens":{}}}"#, input + 10);
-        let billed = Billed { usage, raw: Some(raw.into()), ..Billed::default() };
+        let billed = Billed { usage, raw: Some(raw), ..Billed::default() };
         async move { Ok(ModelReply { parts: vec![part], stop, billed }) }.boxed()
     }
 }
