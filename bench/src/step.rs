@@ -171,6 +171,7 @@ fn content(body: &Body) -> usize {
             .sum(),
         EffectResult::Tool(tool) => tool.view.len(),
         EffectResult::Summary(summary) => summary.text.len(),
+        EffectResult::Judged(judged) => judged.reason.len(),
         EffectResult::ModelFailed(_) => 0,
     }
 }

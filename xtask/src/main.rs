@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         "doc" => doc(),
         "ci" => ci(),
         "bench" => bench(rest),
+        "requests" => cargo(&REQUESTS, &[("STERNA_RENEW_REQUESTS", "1")]),
         "fuzz" => fuzz::run(rest),
         "sim" => sim::run(rest),
         "crash" => crash::run(rest),
@@ -130,6 +131,7 @@ fn root() -> Result<PathBuf> {
 const FMT_CHECK: [&str; 4] = ["fmt", "--all", "--", "--check"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const DOCTEST: [&str; 3] = ["test", "--workspace", "--doc"];
+const REQUESTS: [&str; 5] = ["test", "--package", "sterna", "--test", "requests"];
 
 const HELP: &str = "usage: cargo xtask COMMAND
 
@@ -141,6 +143,7 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, doctest
   bench [ARGS]   the benches, in release mode
+  requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
   sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell
   crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use sterna_log::{LogError, Receipt, SharedLog, append_reserved_all, automation_log};
 use sterna_model::{
-    Automation, AutomationChange, Body, Cause, Discard, Draft, Fired, Millis, Occurrence, RunEnd, Seq, SessionId,
+    Automation, AutomationChange, Body, Cause, Discard, Draft, Fired, Millis, Occurrence, RunEnd, Seq,
+    SessionId,
 };
 
 use sterna_secrets::Scoped;
@@ -98,7 +99,9 @@ impl Board {
         check(&automation, now)?;
         let name = automation.name.clone();
         if self.all().await?.iter().count() >= MOST {
-            return Err(refused(&format!("there are {MOST} schedules and triggers, which is all there may be")));
+            return Err(refused(&format!(
+                "there are {MOST} schedules and triggers, which is all there may be"
+            )));
         }
         let made = AutomationChange::Made(Box::new(automation));
         let receipt = match self.append(&format!("made:{once}"), now, vec![made]).await {
@@ -159,7 +162,8 @@ impl Board {
         // Each round decides one thing of each automation.
         for _ in 0..ROUNDS {
             let all = self.all().await?;
-            let due: Vec<Decision> = all.iter().filter_map(|held| decide::due(held, &times(held)?, now)).collect();
+            let due: Vec<Decision> =
+                all.iter().filter_map(|held| decide::due(held, &times(held)?, now)).collect();
             if due.is_empty() {
                 break;
             }
@@ -196,7 +200,9 @@ impl Board {
     ) -> Result<Published, BoardError> {
         if occurrence.payload.len() > MAX_PAYLOAD {
             let got = occurrence.payload.len();
-            return Err(refused(&format!("its payload has {got} bytes and may have {MAX_PAYLOAD}; name a file")));
+            return Err(refused(&format!(
+                "its payload has {got} bytes and may have {MAX_PAYLOAD}; name a file"
+            )));
         }
         if occurrence.key.is_empty() || occurrence.key.len() > MAX_KEY || occurrence.id.len() > MAX_KEY {
             return Err(refused(&format!("its key and its id have 1 to {MAX_KEY} bytes")));
@@ -278,7 +284,12 @@ impl Board {
         }
     }
 
-    async fn append(&self, once: &str, at: Millis, changes: Vec<AutomationChange>) -> Result<Receipt, LogError> {
+    async fn append(
+        &self,
+        once: &str,
+        at: Millis,
+        changes: Vec<AutomationChange>,
+    ) -> Result<Receipt, LogError> {
         let id = automation_log();
         let mut changes = changes;
         if let Some(secrets) = self.secrets.as_ref().map(|secrets| secrets()) {
@@ -298,7 +309,8 @@ impl Board {
         };
         // One that cannot be read is made again.
         let fold = kept.and_then(|(seq, bytes)| Some((seq, serde_json::from_slice(&bytes).ok()?)));
-        Ok(fold.map_or(Read { next: 1, all: Automations::default() }, |(seq, all)| Read { next: seq + 1, all }))
+        Ok(fold
+            .map_or(Read { next: 1, all: Automations::default() }, |(seq, all)| Read { next: seq + 1, all }))
     }
 }
 
@@ -312,13 +324,17 @@ fn check(automation: &Automation, now: Millis) -> Result<(), BoardError> {
     let is_name = (1..=MAX_NAME).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !is_name {
-        return Err(refused(&format!("`{name}` is no name; a name has 1 to {MAX_NAME} characters of a-z, 0-9 and -")));
+        return Err(refused(&format!(
+            "`{name}` is no name; a name has 1 to {MAX_NAME} characters of a-z, 0-9 and -"
+        )));
     }
     if prompt.trim().is_empty() || prompt.len() > MAX_PROMPT {
         return Err(refused(&format!("what it does has 1 to {MAX_PROMPT} bytes; write more into a file")));
     }
     if given.mode == sterna_model::Mode::Bypass {
-        return Err(refused("nobody is there to see what it does, so its mode cannot be bypass; use --allow rules"));
+        return Err(refused(
+            "nobody is there to see what it does, so its mode cannot be bypass; use --allow rules",
+        ));
     }
     if given.on_ask == sterna_model::OnAsk::Prompt {
         return Err(refused("nobody is there to be asked; choose deny, fail or park"));
@@ -338,7 +354,9 @@ fn refused(why: &str) -> BoardError {
 }
 
 fn taken(name: &str) -> BoardError {
-    refused(&format!("there is a schedule or trigger `{name}` already; remove it first, or take another name"))
+    refused(&format!(
+        "there is a schedule or trigger `{name}` already; remove it first, or take another name"
+    ))
 }
 
 /// The fold's form, as a snapshot has it.

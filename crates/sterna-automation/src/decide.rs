@@ -2,8 +2,8 @@
 //! decision, whoever asks.
 
 use sterna_model::{
-    AutomationChange, Cause, Fired, Millis, Missed, Occurrence, Overlap, PassedWhy, RunEnd, RunOutcome, Source,
-    Start,
+    AutomationChange, Cause, Fired, Millis, Missed, Occurrence, Overlap, PassedWhy, RunEnd, RunOutcome,
+    Source, Start,
 };
 
 use crate::fold::{Automations, Held, Run};
@@ -23,10 +23,17 @@ pub fn due(held: &Held, times: &Times, now: Millis) -> Option<Decision> {
     }
     let (name, made, after) = (held.automation.name.clone(), held.made, held.decided);
     let due = times.between(after, now)?;
-    let pass = |until, times, why| AutomationChange::Passed { name: name.clone(), made, after, until, times, why };
+    let pass =
+        |until, times, why| AutomationChange::Passed { name: name.clone(), made, after, until, times, why };
     let fire = |due: Millis, missed: u64| {
         let (run, name) = (run_name(held, &due.to_string()), name.clone());
-        AutomationChange::Fired(Box::new(Fired { name, made, run, due, cause: Cause::Time { after, missed } }))
+        AutomationChange::Fired(Box::new(Fired {
+            name,
+            made,
+            run,
+            due,
+            cause: Cause::Time { after, missed },
+        }))
     };
     let is_late = |due: Millis| now.saturating_sub(due) > LATE;
     let change = match held.automation.missed {

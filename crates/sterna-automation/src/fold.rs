@@ -57,9 +57,18 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Row {
-    Ran { run: Run, ended_at: Millis, end: RunEnd },
+    Ran {
+        run: Run,
+        ended_at: Millis,
+        end: RunEnd,
+    },
     /// No run was made.
-    Passed { at: Millis, due: Millis, times: u64, why: PassedWhy },
+    Passed {
+        at: Millis,
+        due: Millis,
+        times: u64,
+        why: PassedWhy,
+    },
 }
 
 /// What was to be told to a session that was not there.

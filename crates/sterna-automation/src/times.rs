@@ -17,7 +17,10 @@ pub struct Times {
 #[derive(Debug, Clone)]
 enum Rule {
     Cron(Box<Cron>),
-    Every { from: Millis, ms: u64 },
+    Every {
+        from: Millis,
+        ms: u64,
+    },
     At(Millis),
     /// A trigger: no time is due.
     Never,
@@ -222,7 +225,9 @@ pub fn parse_quiet(text: &str) -> Result<QuietHours, String> {
 fn cron(expr: &str) -> Result<Cron, String> {
     let fields = expr.split_whitespace().count();
     if !expr.trim_start().starts_with('@') && fields != 5 && fields != 6 {
-        return Err(format!("`{expr}` has {fields} fields, and a cron expression has 5, or 6 with seconds first"));
+        return Err(format!(
+            "`{expr}` has {fields} fields, and a cron expression has 5, or 6 with seconds first"
+        ));
     }
     let parser = CronParser::builder().seconds(Seconds::Optional).build();
     parser.parse(expr).map_err(|error| format!("`{expr}` is not a cron expression: {error}"))

@@ -11,8 +11,8 @@ use futures::executor::block_on;
 use sterna_automation::{Board, Held, Over, Row, decide};
 use sterna_log::{MemoryLog, SharedLog};
 use sterna_model::{
-    Automation, AutomationChange, Cause, Discard, Millis, Missed, Mode, Occurrence, OnAsk, Overlap, PassedWhy,
-    RunEnd, RunOutcome, SessionId, Source, Start,
+    Automation, AutomationChange, Cause, Discard, Millis, Missed, Mode, Occurrence, OnAsk, Overlap,
+    PassedWhy, RunEnd, RunOutcome, SessionId, Source, Start,
 };
 
 const MADE: &str = "2026-11-22T08:30:00Z";
@@ -87,7 +87,10 @@ fn clock(at: Millis) -> String {
 fn a_time_fires_once_and_not_before() {
     let store = Store::with(hourly());
     assert_eq!(told(&store.decide("2026-11-22T08:59:59Z")), [""; 0]);
-    assert_eq!(block_on(store.board().next(at("2026-11-22T08:40:00Z"))).unwrap(), Some(at("2026-11-22T09:00:00Z")));
+    assert_eq!(
+        block_on(store.board().next(at("2026-11-22T08:40:00Z"))).unwrap(),
+        Some(at("2026-11-22T09:00:00Z"))
+    );
     assert_eq!(told(&store.decide("2026-11-22T09:00:00Z")), ["fire 09:00 for 0 more"]);
     // Again, and by another process.
     assert_eq!(told(&store.decide("2026-11-22T09:00:05Z")), [""; 0]);
@@ -334,7 +337,9 @@ fn two_that_trigger_each_other_end_at_the_eighth_hop() {
     store.add(on("b", Source::Automation, "a"));
     block_on(store.board().run_now("k", at(MADE), "a", "cli")).unwrap();
     let mut names = Vec::new();
-    while let Some(held) = ["a", "b"].map(|name| store.held(name)).into_iter().find(|held| !held.open.is_empty()) {
+    while let Some(held) =
+        ["a", "b"].map(|name| store.held(name)).into_iter().find(|held| !held.open.is_empty())
+    {
         names.push(held.automation.name.clone());
         // Each end is told twice, as after a kill.
         let run = store.end(&held.automation.name, "2026-11-22T08:31:00Z", RunOutcome::Finished);

@@ -135,7 +135,8 @@ fn nothing_is_due_in_quiet_hours() {
 fn what_was_missed_is_counted_and_its_end_is_found_however_much_it_is() {
     let check = |start, after, until, want: (&str, &str, u64)| {
         let made = automation("a", start);
-        let due = Times::of(&made, at("2026-01-01T00:00:00Z")).unwrap().between(at(after), at(until)).unwrap();
+        let due =
+            Times::of(&made, at("2026-01-01T00:00:00Z")).unwrap().between(at(after), at(until)).unwrap();
         assert_eq!((utc(due.first).as_str(), utc(due.last).as_str(), due.times), want);
     };
     check(

@@ -156,7 +156,7 @@ pub struct TurnArgs {
     /// A further writable folder
     #[arg(long, value_name = "DIR")]
     pub add_dir: Vec<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
+    /// execute, accept-edits, ask, auto, never-ask, bypass, plan or pair
     #[arg(long)]
     pub mode: Option<String>,
     /// What an ask does where nobody is at a terminal

@@ -110,7 +110,7 @@ impl Context {
         let env = Arc::new(SystemEnv::new(&[], Vec::new()).secret_in(self.places.wait_key()));
         let secrets = self.secrets(env.clone());
         let blobs: SharedBlobs = store.clone();
-        let hooks = self.settings.hooks.shared(&blobs, &self.places);
+        let hooks = self.settings.hooks.shared(&blobs, &self.places, &self.settings.web);
         Runtime::new(Parts {
             log: store.clone(),
             blobs,

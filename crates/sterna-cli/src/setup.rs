@@ -212,18 +212,14 @@ async fn is_agents(log: &SharedLog, id: &SessionId) -> Result<bool, Failure> {
     }
 }
 
-/// The mode that is asked for, if it is one that is built.
+/// The mode that is asked for, if there is such a one.
 pub fn mode(args: &TurnArgs) -> Result<Option<Mode>, Failure> {
     let Some(word) = &args.mode else { return Ok(None) };
     if let Some(mode) = Mode::ALL.into_iter().find(|mode| mode.word() == word) {
         return Ok(Some(mode));
     }
     let words = Mode::ALL.map(Mode::word).join(", ");
-    let message = match word.as_str() {
-        "auto" => format!("mode `{word}` is not built yet"),
-        _ => format!("there is no mode `{word}`"),
-    };
-    Err(Failure::usage(message).hint(format!("modes are {words}")))
+    Err(Failure::usage(format!("there is no mode `{word}`")).hint(format!("modes are {words}")))
 }
 
 fn fallback(args: &TurnArgs) -> Result<Vec<Route>, Failure> {

@@ -75,7 +75,9 @@ fn lines(done: &Done) -> Vec<Value> {
 }
 
 fn told(done: &Done) -> Vec<String> {
-    let of = |line: &Value| format!("{} {}", line["event"].as_str().unwrap(), line["outcome"].as_str().unwrap_or("-"));
+    let of = |line: &Value| {
+        format!("{} {}", line["event"].as_str().unwrap(), line["outcome"].as_str().unwrap_or("-"))
+    };
     lines(done).iter().map(of).collect()
 }
 
@@ -157,7 +159,8 @@ fn a_worker_that_is_killed_anywhere_loses_and_doubles_nothing() {
 fn many_workers_at_once_make_one_run() {
     let world = World::new(SCRIPT);
     made_before(&world, 2 * HOUR + 60_000, hourly(&world));
-    let workers: Vec<_> = (0..4).map(|_| world.command(&["worker", "--once", "--json"]).spawn().unwrap()).collect();
+    let workers: Vec<_> =
+        (0..4).map(|_| world.command(&["worker", "--once", "--json"]).spawn().unwrap()).collect();
     for done in workers.into_iter().map(Done::of) {
         assert_eq!(done.code, 0, "{done:?}");
     }
@@ -189,7 +192,18 @@ fn a_run_for_a_deleted_session_is_a_typed_discard() {
 #[test]
 fn a_schedule_never_gets_more_than_its_maker_had() {
     let world = World::new(&[SCRIPT, SCRIPT].join("\n"));
-    let add = ["schedule", "add", "plants", "water them", "--every", "1h", "-m", "scripted:s.jsonl", "--session", "s"];
+    let add = [
+        "schedule",
+        "add",
+        "plants",
+        "water them",
+        "--every",
+        "1h",
+        "-m",
+        "scripted:s.jsonl",
+        "--session",
+        "s",
+    ];
     let made = world.sterna(&[&add[..], &["--deny", "Shell(*)", "--json"]].concat());
     assert_eq!(made.code, 0, "{made:?}");
     // Its maker has all rights by now, and so has its session.
@@ -201,7 +215,16 @@ fn a_schedule_never_gets_more_than_its_maker_had() {
     assert_eq!(count(&world), 1, "{done:?}");
     // What is denied here since then is denied to it too.
     let other = world.sterna(&[
-        "schedule", "add", "other", "water them", "--every", "1h", "-m", "scripted:s.jsonl", "--allow", "Shell(echo *)",
+        "schedule",
+        "add",
+        "other",
+        "water them",
+        "--every",
+        "1h",
+        "-m",
+        "scripted:s.jsonl",
+        "--allow",
+        "Shell(echo *)",
     ]);
     assert_eq!(other.code, 0, "{other:?}");
     world.config("[policy]\ndeny = [\"Shell(echo *)\"]\n");
@@ -236,8 +259,10 @@ fn what_cannot_be_scheduled_is_a_usage_error() {
 #[test]
 fn schedules_are_listed_shown_paused_and_removed() {
     let world = World::new(SCRIPT);
-    let add = ["schedule", "add", "plants", "water them", "-m", "scripted:s.jsonl", "--zone", "Europe/Berlin"];
-    let made = world.sterna(&[&add[..], &["--cron", "0 9 * * 1-5", "--quiet", "22:00-06:00", "--json"]].concat());
+    let add =
+        ["schedule", "add", "plants", "water them", "-m", "scripted:s.jsonl", "--zone", "Europe/Berlin"];
+    let made =
+        world.sterna(&[&add[..], &["--cron", "0 9 * * 1-5", "--quiet", "22:00-06:00", "--json"]].concat());
     assert_eq!(made.code, 0, "{made:?}");
     let made: Value = serde_json::from_str(&made.out).unwrap();
     assert_eq!(
@@ -275,7 +300,10 @@ fn an_occurrence_that_is_published_five_times_with_kills_between_is_one_run() {
     for time in 0..5u64 {
         let sent = world.sterna(&["publish", "build", "--id", "7", "--payload", "red", "--json"]);
         let sent: Value = serde_json::from_str(&sent.out).unwrap();
-        assert_eq!(sent, json!({"fired": if time == 0 { json!(["ci"]) } else { sent["fired"].clone() }, "repeated": time > 0}));
+        assert_eq!(
+            sent,
+            json!({"fired": if time == 0 { json!(["ci"]) } else { sent["fired"].clone() }, "repeated": time > 0})
+        );
         let run = held(&world, "ci").open.first().map(|run| run.fired.run.clone());
         let Some(run) = run else { continue };
         let own = SessionId::new(&format!("auto-{run}")).unwrap();
@@ -321,7 +349,19 @@ const PARKS: &str = r#"{"calls":[{"name":"shell","arguments":{"command":"while [
 #[test]
 fn the_end_of_a_job_wakes_its_session_once_also_when_nothing_ran() {
     let world = World::new(PARKS);
-    let parked = world.run(&["--session", "s", "--on-ask", "park", "--allow", "Shell(while *)", "--allow", "Shell(sleep *)", "--allow", "Shell(echo *)", "build it"]);
+    let parked = world.run(&[
+        "--session",
+        "s",
+        "--on-ask",
+        "park",
+        "--allow",
+        "Shell(while *)",
+        "--allow",
+        "Shell(sleep *)",
+        "--allow",
+        "Shell(echo *)",
+        "build it",
+    ]);
     assert_eq!(parked.code, 8, "{parked:?}");
     // It ends while nothing of Sterna is there but its shim.
     std::fs::write(world.work().join("go"), "").unwrap();
@@ -352,7 +392,10 @@ fn the_end_of_a_job_begins_a_turn_and_starts_triggers_or_is_discarded() {
     std::fs::write(world.work().join("t.jsonl"), r#"{"text":"looked"}"#).unwrap();
     let made = world.sterna(&["trigger", "add", "t", "look", "--on", "job:s", "-m", "scripted:t.jsonl"]);
     assert_eq!(made.code, 0, "{made:?}");
-    assert_eq!(world.run(&["--session", "s", "--allow", "Shell(echo *)", "--wait-background", "build it"]).code, 0);
+    assert_eq!(
+        world.run(&["--session", "s", "--allow", "Shell(echo *)", "--wait-background", "build it"]).code,
+        0
+    );
     let done = worker(&world);
     assert_eq!(done.code, 0, "{done:?}");
     let mut told = told(&done);
@@ -361,13 +404,19 @@ fn the_end_of_a_job_begins_a_turn_and_starts_triggers_or_is_discarded() {
     assert_eq!((events(&world, "s", "turn.committed"), held(&world, "t").runs), (2, 1));
     assert_eq!(worker(&world).out, "");
     // Of a deleted session nobody is told.
-    assert_eq!(world.run(&["--session", "u", "--allow", "Shell(echo *)", "--wait-background", "build it"]).code, 0);
+    assert_eq!(
+        world.run(&["--session", "u", "--allow", "Shell(echo *)", "--wait-background", "build it"]).code,
+        0
+    );
     let spools = world.spools();
     block_on(store(&world).delete(&SessionId::new("u").unwrap())).unwrap();
     assert_eq!(world.spools(), spools);
     let done = worker(&world);
     let line = &lines(&done)[0];
-    assert_eq!((&line["event"], &line["session"], &line["why"]), (&json!("discarded"), &json!("u"), &json!("session_deleted")));
+    assert_eq!(
+        (&line["event"], &line["session"], &line["why"]),
+        (&json!("discarded"), &json!("u"), &json!("session_deleted"))
+    );
     assert_eq!(worker(&world).code, 0);
     let listed = lines(&world.sterna(&["worker", "--discarded", "--json"]));
     assert_eq!((listed.len(), &listed[0]["session"]), (1, &json!("u")));
@@ -377,10 +426,22 @@ fn the_end_of_a_job_begins_a_turn_and_starts_triggers_or_is_discarded() {
 fn a_goal_is_worked_on_by_its_command_and_after_a_kill_by_a_worker() {
     let look = r#"{"calls":[{"name":"shell","arguments":{"command":"echo x >> count.txt; wc -l count.txt"}}],"usage":{"input":100,"output":10}}"#;
     let done = r#"{"calls":[{"name":"goal","arguments":{"op":"update","status":"complete"}}]}"#;
-    let script = [look, r#"{"text":"more"}"#, look, r#"{"text":"more"}"#, look, r#"{"text":"more"}"#, done, r#"{"text":"reached"}"#].join("\n");
+    let script = [
+        look,
+        r#"{"text":"more"}"#,
+        look,
+        r#"{"text":"more"}"#,
+        look,
+        r#"{"text":"more"}"#,
+        done,
+        r#"{"text":"reached"}"#,
+    ]
+    .join("\n");
     let world = World::new(&script);
-    let set = ["goal", "set", "three lines", "--session", "s", "--key", "k", "-m", "scripted:s.jsonl", "--json"];
-    let set = [&set[..], &["--allow", "Shell(echo *)", "--allow", "Shell(wc *)", "--tokens", "5000"]].concat();
+    let set =
+        ["goal", "set", "three lines", "--session", "s", "--key", "k", "-m", "scripted:s.jsonl", "--json"];
+    let set =
+        [&set[..], &["--allow", "Shell(echo *)", "--allow", "Shell(wc *)", "--tokens", "5000"]].concat();
     let mut running = world.start(&set);
     let log = store(&world);
     assert!(reaches(&mut running, &log, &SessionId::new("s").unwrap(), 14));

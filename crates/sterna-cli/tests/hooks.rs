@@ -181,3 +181,75 @@ fn a_project_s_hook_cannot_leave_the_sandbox() {
     assert!(done.code == 2 && done.err.contains("cannot leave the sandbox"), "{done:?}");
     assert_eq!(made(&world), None);
 }
+
+/// A server that answers each POST with the next of these, and keeps the bodies.
+fn posts(answers: &'static [&'static str]) -> (u16, std::sync::Arc<std::sync::Mutex<Vec<Value>>>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let bodies: std::sync::Arc<std::sync::Mutex<Vec<Value>>> = Default::default();
+    let kept = bodies.clone();
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut all, mut chunk) = (Vec::new(), [0; 8192]);
+            let body = loop {
+                let n = stream.read(&mut chunk).unwrap();
+                all.extend_from_slice(&chunk[..n]);
+                let text = String::from_utf8_lossy(&all).into_owned();
+                let body = text.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok());
+                if let Some(body) = body {
+                    break body;
+                }
+                assert!(n > 0, "{text}");
+            };
+            kept.lock().unwrap().push(body);
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (port, bodies)
+}
+
+/// A hook of type `http` is given the same JSON and answers with the same; whatever is no answer is a failure, which blocks.
+#[test]
+fn an_http_hook_is_posted_to_and_answers() {
+    let deny =
+        "HTTP/1.1 200 OK\r\ncontent-length: 42\r\n\r\n{\"decision\": \"block\", \"reason\": \"not so\"} ";
+    for (answers, status, why) in [
+        (&["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"][..], "ok", ""),
+        (&[deny][..], "denied", "denied: not so"),
+        (&["HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"][..], "denied", "answered 500"),
+        (&["HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n"][..], "denied", "answered 302"),
+        (&["HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes"][..], "denied", "no JSON object"),
+    ] {
+        let (port, bodies) = posts(Box::leak(answers.to_vec().into_boxed_slice()));
+        let hook = json!({"type": "http", "url": format!("http://127.0.0.1:{port}/h"), "timeout": 5});
+        let world = world(&json!({"hooks": {"PreToolUse": [{"matcher": "write", "hooks": [hook]}]}}));
+        let config = format!("[web_fetch]\nallow_private = [\"127.0.0.1:{port}\"]\n");
+        std::fs::write(world.home().join("config.toml"), config).unwrap();
+        let done = go(&world);
+        let events = done.events();
+        let ended = events.iter().find(|event| event["type"] == "tool.ended").unwrap();
+        assert_eq!(ended["status"], status, "{ended} {}", done.err);
+        assert!(ended["output"].as_str().unwrap().contains(why), "{ended}");
+        let sent = bodies.lock().unwrap()[0].clone();
+        assert_eq!((&sent["hook_event_name"], &sent["tool_name"]), (&json!("PreToolUse"), &json!("write")));
+        assert_eq!(sent["tool_input"], json!({"path": "made", "content": "x\n"}));
+    }
+}
+
+/// SC-88: an address of this machine or of its network is not posted to, unless it is allowed by name.
+#[test]
+fn an_http_hook_is_guarded_as_a_fetch_is() {
+    for url in ["http://127.0.0.1:9/h", "http://2130706433/h", "http://169.254.169.254/h", "http://[::1]:9/h"]
+    {
+        let hook = json!({"type": "http", "url": url, "timeout": 5});
+        let world = world(&json!({"hooks": {"PreToolUse": [{"matcher": "write", "hooks": [hook]}]}}));
+        let done = go(&world);
+        let events = done.events();
+        let ended = events.iter().find(|event| event["type"] == "tool.ended").unwrap();
+        let output = ended["output"].as_str().unwrap();
+        assert!(ended["status"] == "denied" && output.contains("nothing was sent"), "{url}: {ended}");
+        assert_eq!(made(&world), None, "{url}");
+    }
+}

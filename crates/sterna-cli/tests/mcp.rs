@@ -129,6 +129,38 @@ fn a_redefined_tool_asks_again() {
 }
 
 #[test]
+fn a_tool_that_comes_while_a_session_runs_is_found_and_the_prompt_stays() {
+    let later = |name: &str, arguments: Value| json!({"name": name, "arguments": arguments});
+    let lines = [
+        json!({"calls": [later("call_tool", json!({"name": "mcp__t__change", "arguments": {"adds": "fresh"}}))]}),
+        // The server's word of it comes beside the answer.
+        json!({"delay_ms": 1500, "text": "changed"}),
+        json!({"calls": [later("tool_search", json!({"query": "select:mcp__t__fresh"}))]}),
+        json!({"calls": [later("call_tool", json!({"name": "mcp__t__fresh", "arguments": {"how": "well"}}))]}),
+        json!({"text": "done"}),
+    ];
+    let world = world(&lines.map(|line| line.to_string()).join("\n"), &[]);
+    world.config("tool_budget = 0\n");
+    // The first start is over.
+    assert_eq!(world.sterna(&["mcp", "test"]).code, 0);
+    let chat = ["chat", "-m", "scripted:s.jsonl", "--session", "c", "--allow", "mcp__t__*"];
+    let done = world.with_stdin(&chat, b"change it\nuse it\n");
+    assert_eq!(done.code, 0, "{done:?}");
+    let shown = world.sterna(&["sessions", "show", "c", "--json"]).out;
+    assert!(shown.contains("fresh was called") && shown.contains("Came later."), "{shown}");
+    let report = |args: &[&str]| -> Value {
+        let done = world.sterna(&[&["context", "c", "--json"], args].concat());
+        serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}"))
+    };
+    // Before and after: the same prompt, and the tail says what is new.
+    let diff = report(&["--diff", "1.1", "2.1"]);
+    assert_eq!(diff["broken_by"], Value::Null, "{diff}");
+    let owners = report(&["--at", "2.1"])["rows"].to_string();
+    assert!(owners.contains("tools that are new"), "{owners}");
+    assert_eq!(world.sterna(&["replay", "c"]).code, 0);
+}
+
+#[test]
 fn a_killed_run_leaves_no_server_and_its_call_in_doubt() {
     let world = world(&call("mcp__t__hang", json!({})), &["--starts", "starts"]);
     let args = ["run", "-m", "scripted:s.jsonl", "--json", "--session", "k", "--allow", "mcp__t__*", "x"];

@@ -147,16 +147,16 @@ fn wrong_input_says_what_to_do_and_makes_no_session() {
          `local` needs no key\n",
     );
     check(
-        &["run", "-m", m, "--mode", "auto", "x"],
+        &["run", "-m", m, "--mode", "automatic", "x"],
         b"",
         2,
-        "error: mode `auto` is not built yet\nhint: modes are execute, accept-edits, ask, never-ask, bypass, plan, pair\n",
+        "error: there is no mode `automatic`\nhint: modes are execute, accept-edits, ask, auto, never-ask, bypass, plan, pair\n",
     );
     check(
         &["run", "-m", m, "--mode", "fast", "x"],
         b"",
         2,
-        "error: there is no mode `fast`\nhint: modes are execute, accept-edits, ask, never-ask, bypass, plan, pair\n",
+        "error: there is no mode `fast`\nhint: modes are execute, accept-edits, ask, auto, never-ask, bypass, plan, pair\n",
     );
     check(
         &["run", "-m", m, "--sandbox", "docker", "x"],

@@ -125,7 +125,7 @@ fn a_trusted_folder_counts_for_every_command_and_from_another_folder() {
         let command = format!("touch {}", world.work().join(name).display());
         json!([{"hooks": [{"type": "command", "command": command}]}])
     };
-    let hooks = json!({"hooks": {"PostToolUse": hook("after"), "PreCompact": hook("compacting")}});
+    let hooks = json!({"hooks": {"PostToolUse": hook("after"), "TurnEnd": hook("ended")}});
     write(".sterna/hooks.json", &hooks.to_string());
     let servers = json!({"mcpServers": {"x": {"command": "sh", "disabled": true}}});
     write(".mcp.json", &servers.to_string());
@@ -146,8 +146,11 @@ fn a_trusted_folder_counts_for_every_command_and_from_another_folder() {
     let approved = from_elsewhere(&["approve", "t", "--json"]);
     assert_eq!(approved.code, 0, "{approved:?}");
     assert!(world.work().join("made").exists() && world.work().join("after").exists(), "{approved:?}");
-    drop(from_elsewhere(&["compact", "t"]));
-    assert!(world.work().join("compacting").exists());
+    // The approved turn has ended; a compaction is a turn of its own.
+    let ended = world.work().join("ended");
+    std::fs::remove_file(&ended).unwrap();
+    let compacted = from_elsewhere(&["compact", "t"]);
+    assert!(ended.exists(), "{compacted:?}");
 }
 
 /// The agent cannot trust a folder, or answer what it asks, in any mode.
@@ -179,9 +182,11 @@ fn a_turn_that_goes_on_from_elsewhere_has_the_hooks_of_its_folder() {
         ("s", vec![vec!["answer", "s", "1", "--json"]]),
         ("t", vec![vec!["answer", "t", "1", "--no-drive"], vec!["resume", "t", "--json"]]),
     ] {
-        let parked = world.sterna(&[&RUN[..], &["--on-ask", "park", "--session", session]].concat());
-        assert_eq!(parked.code, 8, "{parked:?}");
-        let done = goes_on.iter().map(|args| elsewhere(args)).last().unwrap();
+        let mut done = world.sterna(&[&RUN[..], &["--on-ask", "park", "--session", session]].concat());
+        assert_eq!(done.code, 8, "{done:?}");
+        for args in goes_on {
+            done = elsewhere(&args);
+        }
         let reason = done.result()["denials"][0]["reason"].clone();
         assert!(reason.as_str().unwrap().contains("not here (hook hooks.json"), "{done:?}");
         assert!(!world.work().join("made").exists(), "{done:?}");

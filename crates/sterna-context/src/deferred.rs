@@ -48,10 +48,28 @@ pub fn deferred_section(names: &[String]) -> Option<Section> {
 
 /// What the tail says of tools that were found: the search's answer may have left the request since.
 pub(crate) fn found_note(found: &BTreeSet<String>) -> String {
-    let mut text = String::from("<found_tools>");
+    listed("found_tools", "", found)
+}
+
+/// What the tail says of tools that the prompt cannot name any more without becoming another one.
+pub(crate) fn added_note(added: &[String]) -> String {
+    listed(
+        "new_tools",
+        "\nNew, or others than before; `tool_search` shows them, `call_tool` calls them:",
+        added,
+    )
+}
+
+/// Names within a mark, one a line. Nothing where there are none.
+fn listed<'a>(mark: &str, about: &str, names: impl IntoIterator<Item = &'a String>) -> String {
+    let mut names = names.into_iter().peekable();
+    if names.peek().is_none() {
+        return String::new();
+    }
+    let mut text = format!("<{mark}>{about}");
     let mut left_out = 0;
-    for name in found {
-        if text.len() + name.len() > FOUND_BYTES {
+    for name in names {
+        if text.len() + name.len() > LISTED_BYTES {
             left_out += 1;
             continue;
         }
@@ -61,7 +79,7 @@ pub(crate) fn found_note(found: &BTreeSet<String>) -> String {
     if left_out > 0 {
         text.push_str(&format!("\nand {left_out} more"));
     }
-    text.push_str("\n</found_tools>");
+    text.push_str(&format!("\n</{mark}>"));
     text
 }
 
@@ -75,7 +93,7 @@ fn split(name: &str) -> (&str, &str) {
 /// What names may take of the prompt: 300 tools of usual names fit.
 const NAMES_BYTES: usize = 6_000;
 /// What they may take of the tail, which is sent anew with each request.
-const FOUND_BYTES: usize = 2_000;
+const LISTED_BYTES: usize = 2_000;
 
 #[cfg(test)]
 mod tests {

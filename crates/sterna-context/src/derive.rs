@@ -10,7 +10,7 @@ use sterna_model::{Millis, Mode, Route, Thinking, TodoStatus, Transition, TurnSt
 use sterna_log::fold::World;
 
 use crate::Prompt;
-use crate::deferred::found_note;
+use crate::deferred::{added_note, found_note};
 use crate::recalled::recalled_note;
 
 /// Version of this function, part of the encoder's name in an intent: `openai_chat/1+context/1`.
@@ -22,6 +22,8 @@ pub struct TurnFacts {
     pub now: Millis,
     pub cwd: String,
     pub mode: Mode,
+    /// Tools that came after the prompt was made.
+    pub added: Vec<String>,
     /// What the final answer has to fit.
     pub schema: Option<Arc<Value>>,
     /// The provider is asked to hold the answer to it.
@@ -34,7 +36,10 @@ impl TurnFacts {
     pub fn of(started: &TurnStarted) -> Self {
         let schema = started.output_schema.as_deref().map(|schema| Arc::new(schema.clone()));
         let (now, cwd, mode) = (started.now, started.cwd.clone(), started.mode);
-        Self { now, cwd, mode, schema, schema_native: false, thinking: None }
+        // A turn that was narrowed since may not call all of them.
+        let may = |name: &&String| started.deferred.contains(name);
+        let added = started.added.iter().filter(may).cloned().collect();
+        Self { now, cwd, mode, added, schema, schema_native: false, thinking: None }
     }
 
     /// As the intent of the request says.
@@ -101,8 +106,8 @@ pub(crate) fn tail_pieces(
     push(section("environment"), "", environment);
     push("goal".into(), "\n", goal(world));
     push("todo list".into(), "\n", todo_list(world));
-    let found = if world.found.is_empty() { String::new() } else { found_note(&world.found) };
-    push("tools that were found".into(), "\n", found);
+    push("tools that are new".into(), "\n", added_note(&facts.added));
+    push("tools that were found".into(), "\n", found_note(&world.found));
     if !world.recalled.is_empty() {
         let ids: Vec<&str> = world.recalled.iter().map(|note| note.id.as_str()).collect();
         push(format!("memory {}", ids.join(", ")), "\n", recalled_note(&world.recalled));

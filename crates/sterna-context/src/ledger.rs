@@ -195,9 +195,16 @@ pub fn compare(before: &[Owned], after: &[Owned]) -> Changes {
     let common = old.iter().zip(&new).take_while(|(a, b)| same(a, b)).count();
     let kept_bytes = new[..common].iter().map(|row| row.bytes).sum();
     let broken_by = old.get(common).map(|was| match new.get(common) {
+        // What is in the log stays as it is: only less of it may be shown.
+        Some(is) if is.owner == was.owner && was.layer == Layer::History && is.bytes < was.bytes => {
+            format!("{} is shown shorter, to make room", was.owner)
+        }
         Some(is) if is.owner == was.owner => format!("{} changed", was.owner),
         Some(is) if is.owner.ends_with("(compacted)") => {
             format!("compaction: {} stands for {} and more", is.owner, was.owner)
+        }
+        Some(_) | None if was.layer == Layer::History && new.iter().all(|row| row.owner != was.owner) => {
+            format!("rewind: {} is gone", was.owner)
         }
         Some(is) if old.iter().all(|row| row.owner != is.owner) => {
             format!("{} is new, before {}", is.owner, was.owner)

@@ -1,6 +1,6 @@
 //! The transcript: a fold of the log into the items of a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,9 @@ pub struct Transcript {
     /// Calls of the last answer; their results become an item at the next boundary.
     open: Option<OpenStep>,
     /// Inputs that no request has taken yet.
-    inputs: BTreeMap<Seq, (Place, Vec<InputPart>)>,
+    /// Inputs that tell how a child ended: no words of a person.
+    reports: BTreeSet<Place>,
+    inputs: BTreeMap<Seq, Waiting>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     #[serde(skip)]
     summaries: BTreeMap<Digest, Option<Arc<str>>>,
@@ -53,6 +55,15 @@ pub struct Entry {
     pub fixed: bool,
     /// Hooks said it, and no person.
     pub hook: bool,
+}
+
+/// An input that waits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Waiting {
+    place: Place,
+    parts: Vec<InputPart>,
+    /// What the agent had read that wrote it.
+    untrusted: Vec<Arc<Untrusted>>,
 }
 
 /// Items that a rewind or a compaction left behind.
@@ -95,11 +106,18 @@ impl Transcript {
             // It speaks to the runtime, not to the model.
             Body::InputAccepted(input) if input.compact.is_some() => {}
             Body::InputAccepted(input) => {
-                self.inputs.insert(record.seq, (self.place, input.parts.clone()));
+                if input.ended.is_some() {
+                    self.reports.insert(self.place);
+                }
+                let flags = || injections(&input_text(&input.parts));
+                let one = |origin: &String| Arc::new(Untrusted { origin: origin.clone(), flags: flags() });
+                let untrusted = input.tainted.iter().map(one).collect();
+                let (place, parts) = (self.place, input.parts.clone());
+                self.inputs.insert(record.seq, Waiting { place, parts, untrusted });
             }
             Body::InputEdited { input, parts, .. } => {
                 if let Some(held) = self.inputs.get_mut(input) {
-                    held.1.clone_from(parts);
+                    held.parts.clone_from(parts);
                 }
             }
             Body::InputWithdrawn { inputs, .. } => {
@@ -118,13 +136,13 @@ impl Transcript {
                     self.pass(&model.inputs);
                     self.mark(record.seq);
                 }
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => {}
             },
             Body::Outcome(outcome) => {
                 match &outcome.result {
                     EffectResult::Model(model) => self.answered(&outcome.key, model),
                     EffectResult::Tool(result) => self.result(&outcome.key, result),
-                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
                 }
                 self.mark(record.seq);
             }
@@ -204,8 +222,8 @@ impl Transcript {
 
     /// The text of an input that waits, or that the last turn began with.
     pub fn prompt(&self, seq: Seq) -> Option<String> {
-        if let Some((_, parts)) = self.inputs.get(&seq) {
-            return Some(input_text(parts));
+        if let Some(held) = self.inputs.get(&seq) {
+            return Some(input_text(&held.parts));
         }
         let (_, at) = self.begun.iter().find(|(begun, _)| *begun == seq)?;
         match &*self.items.get(*at)?.item {
@@ -244,7 +262,7 @@ impl Transcript {
 
     /// The text of an input that no request has taken yet.
     pub fn input(&self, seq: Seq) -> Option<&[InputPart]> {
-        self.inputs.get(&seq).map(|(_, parts)| parts.as_slice())
+        self.inputs.get(&seq).map(|held| held.parts.as_slice())
     }
 
     /// Texts of strangers that the last request carried, each origin once: what the model asked for then is tainted by
@@ -262,6 +280,11 @@ impl Transcript {
             }
         }
         all
+    }
+
+    /// Whether this record is an input that tells how a child ended.
+    pub fn is_report(&self, place: Place) -> bool {
+        self.reports.contains(&place)
     }
 
     /// Items so far, without what waits for the next boundary.
@@ -381,6 +404,13 @@ impl Transcript {
         let at = self.items.len();
         let strangers = self.open.iter().flat_map(|open| &open.untrusted).cloned();
         self.untrusted.extend(strangers.map(|one| (at, one)));
+        // The inputs are the last items of it.
+        let heard: Vec<&Waiting> = inputs.iter().filter_map(|seq| self.inputs.get(seq)).collect();
+        let first = at + more.len() - heard.len();
+        let of_inputs = (first..).zip(heard);
+        let of_inputs =
+            of_inputs.flat_map(|(at, input)| input.untrusted.iter().map(move |one| (at, one.clone())));
+        self.untrusted.extend(of_inputs.collect::<Vec<_>>());
         self.items.extend(more.into_iter().map(|entry| Entry { fixed: false, ..entry }));
         self.open = None;
         self.notes.clear();
@@ -391,9 +421,9 @@ impl Transcript {
 
     fn boundary(&self, inputs: &[Seq]) -> Vec<Entry> {
         let results = self.open.iter().map(OpenStep::close);
-        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|(place, parts)| Entry {
-            item: Arc::new(files::user_item(parts)),
-            from: Arc::from([*place]),
+        let heard = inputs.iter().filter_map(|seq| self.inputs.get(seq)).map(|held| Entry {
+            item: Arc::new(files::user_item(&held.parts)),
+            from: Arc::from([held.place]),
             head: None,
             fixed: true,
             hook: false,

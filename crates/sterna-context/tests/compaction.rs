@@ -141,6 +141,7 @@ fn facts() -> TurnFacts {
         now: 0,
         cwd: "/w".into(),
         mode: Mode::Execute,
+        added: Vec::new(),
         schema: None,
         schema_native: false,
         thinking: None,

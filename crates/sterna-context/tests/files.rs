@@ -37,6 +37,7 @@ fn said(files: Vec<Attachment>) -> Vec<Arc<Item>> {
         origin: "test".into(),
         given: None,
         compact: None,
+        tainted: Vec::new(),
         ended: None,
     });
     let mut transcript = Transcript::new();
@@ -143,6 +144,7 @@ fn old_files_become_references_when_the_window_fills() {
             origin: "test".into(),
             given: None,
             compact: None,
+            tainted: Vec::new(),
             ended: None,
         })
     };

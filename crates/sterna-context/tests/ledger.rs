@@ -37,7 +37,15 @@ fn prompt() -> Prompt {
 }
 
 fn facts(mode: Mode) -> TurnFacts {
-    TurnFacts { now: 0, cwd: "/w \"x\"".into(), mode, schema: None, schema_native: false, thinking: None }
+    TurnFacts {
+        now: 0,
+        cwd: "/w \"x\"".into(),
+        mode,
+        added: Vec::new(),
+        schema: None,
+        schema_native: false,
+        thinking: None,
+    }
 }
 
 fn ledger(
@@ -176,6 +184,15 @@ fn what_broke_the_cache_is_named() {
         Some("tool shell is new, before tool write"),
     );
     check(assemble(&|_, tools| tools[0].description = "reads it".into()), Some("tool read changed"));
+
+    // Of the history, what was taken back and what had to make room.
+    let after_rewind = [said(2, "go"), said(9, "something else")];
+    check(rows(&prompt(), &after_rewind), Some("rewind: record 5 (model, 2 calls) is gone"));
+    let mut shorter = history();
+    let Item::Results(mut results) = Item::clone(&shorter[2].item) else { panic!("{shorter:?}") };
+    results[1].text.truncate(100);
+    shorter[2].item = Arc::new(Item::Results(results));
+    check(rows(&prompt(), &shorter), Some("record 7 (read) is shown shorter, to make room"));
 
     let compacted = Compacted {
         trigger: CompactTrigger::Window,

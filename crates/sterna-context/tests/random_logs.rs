@@ -97,6 +97,7 @@ fn request(prompt: &Prompt, items: Vec<Arc<Item>>, world: &World, transition: Tr
         now: 0,
         cwd: "/w".into(),
         mode: Mode::Execute,
+        added: Vec::new(),
         schema: None,
         schema_native: false,
         thinking: None,

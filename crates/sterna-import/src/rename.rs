@@ -50,6 +50,7 @@ impl Names {
                 self.key(&mut intent.key);
                 match &mut intent.what {
                     Intended::Compact(compact) => self.history(&mut compact.model.history),
+                    Intended::Judge(judge) => self.key(&mut judge.call),
                     Intended::Model(model) => self.history(&mut model.history),
                     Intended::Tool(_) | Intended::Undo(_) => {}
                 }

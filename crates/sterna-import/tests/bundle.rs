@@ -84,6 +84,7 @@ impl Reference {
                     given: None,
                     ended: None,
                     compact: None,
+                    tainted: Vec::new(),
                 }),
             );
             of.push(

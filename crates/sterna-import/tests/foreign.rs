@@ -85,7 +85,7 @@ fn line(draft: &Draft) -> Option<String> {
         Body::TurnStarted(started) => format!("turn {} in {} takes {:?}", place, started.cwd, started.inputs),
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => format!("{place} {} after {}", model.route, model.transition.word()),
-            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => return None,
+            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => return None,
         },
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Model(model) => {
@@ -108,6 +108,7 @@ fn line(draft: &Draft) -> Option<String> {
             }
             EffectResult::ModelFailed(_) => "failed".into(),
             EffectResult::Summary(_) => "summary".into(),
+            EffectResult::Judged(_) => "judged".into(),
         },
         Body::CancelRequested { .. } => return None,
         Body::TurnCommitted(committed) => match &committed.outcome {

@@ -34,16 +34,14 @@ impl HttpEmbedder {
         let client = client.map_err(|message| failure(ErrorClass::InvalidRequest, message))?;
         let key = key(endpoint).await.map_err(|message| failure(ErrorClass::Auth, message))?;
         let url = format!("{}/embeddings", endpoint.base_url.trim_end_matches('/'));
-        let mut request = client.post(url).header("content-type", "application/json");
-        if let Some(key) = &key {
-            request = match &endpoint.key_header {
-                Some(name) => request.header(name, key.expose()),
-                None => request.bearer_auth(key.expose()),
-            };
-        }
-        for (name, value) in &endpoint.headers {
-            request = request.header(name, value);
-        }
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        headers.extend(key.map(|key| match &endpoint.key_header {
+            Some(name) => (name.clone(), key.expose().to_owned()),
+            None => ("authorization".to_owned(), format!("Bearer {}", key.expose())),
+        }));
+        let post = client.post(url);
+        let own = endpoint.with_own(headers).into_iter();
+        let request = own.fold(post, |request, (name, value)| request.header(name, value));
         // Nothing is streamed: the whole answer is the first byte.
         let request = request.timeout(ms(endpoint.timeouts.first_byte_ms));
         let sent = request.body(embed::encode(&self.model, texts)).send().await;

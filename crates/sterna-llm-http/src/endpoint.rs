@@ -68,14 +68,18 @@ impl Endpoint {
     /// The headers of a request: the wire's own, with the key where this endpoint wants it, then the configured ones. A
     /// configured header replaces one of the wire's.
     pub(crate) fn headers(&self, wire: &dyn Wire, key: Option<&str>) -> Vec<(String, String)> {
-        let mut headers = match (&self.key_header, key) {
+        self.with_own(match (&self.key_header, key) {
             (Some(name), Some(key)) => {
                 let mut headers = wire.headers(None);
                 headers.push((name.clone(), key.to_owned()));
                 headers
             }
             (None, _) | (_, None) => wire.headers(key),
-        };
+        })
+    }
+
+    /// Headers with the configured ones, which replace their namesakes.
+    pub(crate) fn with_own(&self, mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
         let replaced = |name: &str| self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
         headers.retain(|(name, _)| !replaced(name));
         headers.extend(self.headers.iter().cloned());

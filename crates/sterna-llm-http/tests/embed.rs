@@ -45,6 +45,20 @@ async fn many_texts_are_asked_for_in_parts_and_stay_in_order() {
 }
 
 #[tokio::test]
+async fn a_configured_header_replaces_its_namesake() {
+    let answer = exchange(200, &json!({"data": [{"index": 0, "embedding": [1]}]}));
+    let server = ScriptServer::start(vec![answer]).unwrap();
+    let key = KeySource::Value(Secret::new("k-1"), "a test".into());
+    let headers = vec![("Authorization".to_owned(), "Basic x".to_owned())];
+    let url = format!("{}/v1", server.url());
+    let endpoint = Endpoint { key, headers, ..Endpoint::new("openai_chat", url) };
+    HttpEmbedder::new("p", "m", endpoint).embed(&["x".into()]).await.unwrap();
+    let asked = server.requests();
+    let sent = asked[0].headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+    assert_eq!(sent.map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["Basic x"]);
+}
+
+#[tokio::test]
 async fn a_refusal_has_its_class() {
     for (status, class) in
         [(401, ErrorClass::Auth), (429, ErrorClass::RateLimit), (503, ErrorClass::Overloaded)]

@@ -24,6 +24,7 @@ fn input(text: String) -> Body {
         given: None,
         ended: None,
         compact: None,
+        tainted: Vec::new(),
     })
 }
 

@@ -227,6 +227,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![model.manifest],
             Intended::Compact(compact) => vec![compact.model.manifest],
+            Intended::Judge(judge) => vec![judge.asked.hash],
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::Outcome(outcome) => match &outcome.result {
@@ -234,7 +235,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
                 let files = tool.attachments.iter().flat_map(Attachment::blobs);
                 tool.full.iter().chain(files).map(|blob| blob.hash).collect()
             }
-            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => Vec::new(),
+            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => Vec::new(),
         },
         Body::Compacted(compacted) => compacted.summary.iter().map(|summary| summary.hash).collect(),
         Body::InputAccepted(InputAccepted { parts, .. }) | Body::InputEdited { parts, .. } => {
@@ -298,6 +299,7 @@ pub fn held(body: &Body) -> Vec<Held> {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => vec![Held::Prompt(model.manifest)],
             Intended::Compact(compact) => vec![Held::Prompt(compact.model.manifest)],
+            Intended::Judge(judge) => vec![Held::Blob(judge.asked.hash)],
             Intended::Tool(_) | Intended::Undo(_) => Vec::new(),
         },
         Body::CheckpointTaken(taken) => vec![Held::Checkpoint(taken.manifest)],

@@ -157,6 +157,7 @@ impl IndexDelta {
                 }
                 EffectResult::ModelFailed(failure) => self.bill(&failure.billed),
                 EffectResult::Summary(summary) => self.bill(&summary.billed),
+                EffectResult::Judged(judgement) => self.bill(&judgement.billed),
                 EffectResult::Tool(_) => {}
             },
             Body::InputWithdrawn { inputs, .. } => self.moves.push(Move::Taken(inputs.len() as u64)),
@@ -166,7 +167,7 @@ impl IndexDelta {
                 Intended::Model(model) if !model.inputs.is_empty() && intent.attempt == 1 => {
                     self.moves.push(Move::Taken(model.inputs.len() as u64));
                 }
-                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
+                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_)| Intended::Judge(_) => {}
             },
             Body::RouteChanged { turn: Some(_), .. }
             | Body::ModeChanged { .. }

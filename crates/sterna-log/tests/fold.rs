@@ -135,6 +135,24 @@ fn beginning() -> Vec<Body> {
     ]
 }
 
+fn judge(call: &EffectKey) -> Body {
+    let intent = JudgeIntent {
+        call: call.clone(),
+        pass: JudgePass::Quick,
+        subject: Digest::ZERO,
+        asked: BlobRef { hash: Digest::ZERO, bytes: 1 },
+        route: route(),
+        max_output: 64,
+        encoder: "e".into(),
+        request: Digest::ZERO,
+        bytes: 1,
+        schema_native: false,
+    };
+    let (key, class) = (key(1, EffectKind::Judge, 0), EffectClass::Idempotent);
+    let what = Intended::Judge(Box::new(intent));
+    Body::Intent(Box::new(Intent { key, class, attempt: 1, what }))
+}
+
 #[test]
 fn every_body_has_its_events() {
     let by = || "p".to_owned();
@@ -171,6 +189,24 @@ fn every_body_has_its_events() {
     let facts = vec![Fact::Todo(todo("1", TodoStatus::Pending))];
     check(ended(2, ToolStatus::Ok, "yes", facts), &["tool.started", "tool.ended", "todo.changed"]);
     check(Body::InDoubt { key: k(1), resolution: InDoubtPolicy::Report }, &["warning"]);
+    check(judge(&k(0)), &["approval.judging"]);
+    let judged = |usage| Judgement {
+        says: JudgeSays::Deny,
+        reason: "no".into(),
+        failed: None,
+        billed: usage,
+        duration_ms: 1,
+    };
+    let key = key(1, EffectKind::Judge, 0);
+    let said = |usage| {
+        Body::Outcome(Box::new(Outcome {
+            key: key.clone(),
+            attempt: 1,
+            result: EffectResult::Judged(judged(usage)),
+        }))
+    };
+    let (_, events) = fold(beginning().into_iter().chain([judge(&k(0)), said(billed(5))]));
+    assert_eq!(types(&events[6]), ["usage", "approval.judged"]);
     check(wait_opened(&k(0), false), &["approval.requested"]);
     check(wait_opened(&k(0), true), &["question.asked"]);
     let resolved = |ruling| Body::WaitResolved { wait: k(0).to_string(), ruling, by: by(), early: false };

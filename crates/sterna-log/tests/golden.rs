@@ -17,6 +17,10 @@ fn golden(body: &Body) -> [&'static str; 3] {
                 include_str!(concat!("golden/v3/", $name, ".json")),
             ]
         };
+        // Versions 1 and 2 did not know it.
+        (3: $name:literal) => {
+            ["", "", include_str!(concat!("golden/v3/", $name, ".json"))]
+        };
         // Version 1 did not know it.
         (2: $name:literal) => {
             [
@@ -45,6 +49,9 @@ fn golden(body: &Body) -> [&'static str; 3] {
         Body::InputAccepted(input) if input.compact.is_some() => {
             file!(2: "input_compact")
         }
+        Body::InputAccepted(input) if !input.tainted.is_empty() => {
+            file!(3: "input_tainted")
+        }
         Body::InputAccepted(_) => file!("input_accepted"),
         Body::InputEdited { .. } => file!("input_edited"),
         Body::InputWithdrawn { .. } => file!("input_withdrawn"),
@@ -61,6 +68,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
             Intended::Tool(_) => file!("intent_tool"),
             Intended::Undo(_) => file!(2: "intent_undo"),
             Intended::Compact(_) => file!(2: "intent_compact"),
+            Intended::Judge(_) => file!(3: "intent_judge"),
         },
         Body::Attempt(_) => file!("attempt"),
         Body::Outcome(outcome) => match outcome.result {
@@ -74,6 +82,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
             }
             EffectResult::Tool(_) => file!("outcome_tool"),
             EffectResult::Summary(_) => file!(2: "outcome_summary"),
+            EffectResult::Judged(_) => file!(3: "outcome_judged"),
         },
         Body::InDoubt { .. } => file!("in_doubt"),
         Body::WaitOpened(wait) => match wait.on {
@@ -162,7 +171,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 65, "each file has its draft below");
+    assert_eq!(files.len(), 66, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -297,6 +306,7 @@ fn drafts() -> Vec<Draft> {
             given: None,
             ended: None,
             compact: Some("the parser".into()),
+            tainted: Vec::new(),
         })),
         session(Body::InputAccepted(InputAccepted {
             key: Some("k".into()),
@@ -305,6 +315,7 @@ fn drafts() -> Vec<Draft> {
             origin: "cli".into(),
             ended: None,
             compact: None,
+            tainted: Vec::new(),
             given: Some(Box::new(given())),
         })),
         session(Body::InputEdited { input: 4, parts: text("other"), by: by() }),
@@ -418,6 +429,34 @@ fn drafts() -> Vec<Draft> {
                 duration_ms: 12,
             }),
         }))),
+        step(Body::Intent(Box::new(Intent {
+            key: key("demo/1/2/judge/0"),
+            class: EffectClass::Idempotent,
+            attempt: 1,
+            what: Intended::Judge(Box::new(JudgeIntent {
+                call: key("demo/1/2/tool/1"),
+                pass: JudgePass::Reasoned,
+                subject: hash(4),
+                asked: blob(7, 9),
+                route: route(),
+                max_output: 4096,
+                encoder: "anthropic/1".into(),
+                request: hash(3),
+                bytes: 1234,
+                schema_native: true,
+            })),
+        }))),
+        step(Body::Outcome(Box::new(Outcome {
+            key: key("demo/1/2/judge/0"),
+            attempt: 1,
+            result: EffectResult::Judged(Judgement {
+                says: JudgeSays::Ask,
+                reason: "who knows".into(),
+                failed: Some("refused".into()),
+                billed: billed(),
+                duration_ms: 12,
+            }),
+        }))),
         step(Body::Compacted(Box::new(Compacted {
             trigger: CompactTrigger::Window,
             stage: CompactStage::Summary,
@@ -526,6 +565,17 @@ fn drafts() -> Vec<Draft> {
             given: None,
             compact: None,
             ended: None,
+            tainted: Vec::new(),
+        })),
+        session(Body::InputAccepted(InputAccepted {
+            key: Some("task:demo/1/2/tool/0".into()),
+            delivery: Delivery::NextTurn,
+            parts: vec![InputPart::Text("find it".into())],
+            origin: "agent".into(),
+            given: None,
+            ended: None,
+            compact: None,
+            tainted: vec!["web:docs.rs".into()],
         })),
         step(Body::Intent(Box::new(Intent {
             key: key("demo/1/2/model/0"),
@@ -648,6 +698,7 @@ fn drafts() -> Vec<Draft> {
                     cost: Some(7),
                 }],
                 changed_files: vec!["/w/a".into()],
+                tainted: Vec::new(),
             })),
             by: "child".into(),
             early: false,

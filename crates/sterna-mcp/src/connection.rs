@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub(crate) struct Inner {
     link: tokio::sync::Mutex<Link>,
     state: watch::Sender<State>,
     kept: RwLock<Option<Kept>>,
+    /// Rises when what the server offers is something else.
+    revision: AtomicU64,
     used: Mutex<Instant>,
     busy: AtomicUsize,
     pub(crate) parked: Mutex<HashMap<EffectKey, Parked>>,
@@ -136,6 +138,7 @@ impl Client {
             link: tokio::sync::Mutex::default(),
             state: watch::Sender::new(State::Disconnected),
             kept: RwLock::new(kept),
+            revision: AtomicU64::new(0),
             used: Mutex::new(Instant::now()),
             busy: AtomicUsize::new(0),
             parked: Mutex::default(),
@@ -159,6 +162,11 @@ impl Client {
     pub fn manifest(&self) -> Option<Manifest> {
         let kept = self.0.kept.read().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().map(|kept| kept.manifest.clone())
+    }
+
+    /// Rises each time when the server is heard to offer something else than before.
+    pub fn revision(&self) -> u64 {
+        self.0.revision.load(Ordering::Acquire)
     }
 
     /// Whether a start has failed in the last ten minutes, here or in another process.
@@ -465,6 +473,7 @@ impl Inner {
                 return Ok(());
             }
             *kept = Some(next.clone());
+            self.revision.fetch_add(1, Ordering::Release);
             next
         };
         self.save(&next);

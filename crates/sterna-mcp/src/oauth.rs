@@ -48,13 +48,8 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LoginError::Listen)?;
     let port = listener.local_addr().map_err(LoginError::Listen)?.port();
     let redirect = format!("http://127.0.0.1:{port}/callback");
-    let mut manager = manager(url, store(config, state, url))
-        .await
-        .map_err(|error| LoginError::Discovery(chain(&error)))?;
-    let challenge = challenge(url, config.times.start).await;
-    let resolved = manager.resolve_metadata_from_challenge(challenge.as_deref()).await;
-    let resolved = resolved.map_err(|error| LoginError::Discovery(chain(&error)))?;
-    manager.set_metadata(resolved.metadata);
+    let manager = manager(config, state, url).await;
+    let manager = manager.map_err(|error| LoginError::Discovery(chain(&error)))?;
     let mut request = AuthorizationRequest::new(redirect.clone()).with_client_name("Sterna");
     if let Some(client) = &config.oauth_client {
         request = request.with_preregistered_client(client.as_str());
@@ -103,7 +98,7 @@ pub(crate) async fn manager_with_login(
     if !has_login(config, state) {
         return Ok(None);
     }
-    let mut manager = manager(url, store(config, state, url)).await.map_err(|error| chain(&error))?;
+    let mut manager = manager(config, state, url).await.map_err(|error| chain(&error))?;
     match manager.initialize_from_store().await {
         Ok(true) => Ok(Some(manager)),
         Ok(false) => Ok(None),
@@ -111,12 +106,17 @@ pub(crate) async fn manager_with_login(
     }
 }
 
-async fn manager(url: &str, store: FileStore) -> Result<AuthorizationManager, AuthError> {
+/// A manager that knows the authorization server. Where its metadata is, only the server's own refusal may tell: a token
+/// is renewed where it was given.
+async fn manager(config: &ServerConfig, state: &Path, url: &str) -> Result<AuthorizationManager, AuthError> {
     // An error means that the host has installed a provider of its own: then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // It reaches no address that the server's own one is not as close as: metadata must not lead into our network.
     let mut manager = AuthorizationManager::new(url).await?;
-    manager.set_credential_store(store);
+    manager.set_credential_store(store(config, state, url));
+    let challenge = challenge(url, config.times.start).await;
+    let resolved = manager.resolve_metadata_from_challenge(challenge.as_deref()).await?;
+    manager.set_metadata(resolved.metadata);
     Ok(manager)
 }
 

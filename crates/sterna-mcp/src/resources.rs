@@ -9,6 +9,7 @@ use sterna_tool::{
 };
 
 use crate::connection::Client;
+use crate::tool::read_access;
 
 /// One tool for the resources of all servers.
 pub struct Resources {
@@ -61,14 +62,16 @@ impl Tool for Resources {
         Some(format!("mcp:{server}"))
     }
 
-    fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
+    fn plan(&self, cx: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let text = |key: &str| args.get(key).and_then(Value::as_str);
         let server = text("server").unwrap_or_default();
         let summary = match text("uri") {
             Some(uri) => format!("read {uri} from the MCP server `{server}`"),
             None => format!("list the resources of the MCP server `{server}`"),
         };
-        Ok(Plan { accesses: vec![Access::Other], summary, preview: None })
+        let read = text("uri").and_then(|uri| read_access(uri, cx));
+        let accesses = std::iter::once(Access::Other).chain(read).collect();
+        Ok(Plan { accesses, summary, preview: None })
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

@@ -190,6 +190,17 @@ impl McpTool {
     }
 }
 
+/// What reading a resource touches, when its address is one of a file or of the web. Other schemes are the server's own.
+pub(crate) fn read_access(uri: &str, cx: &PlanContext) -> Option<Access> {
+    match place_of(uri, "", From { cwd: &cx.cwd, home: None })? {
+        Place::Path(path) => Some(Access::Read(path)),
+        Place::Host(host) => {
+            let scheme = uri.split_once("://")?.0.to_ascii_lowercase();
+            ["http", "https"].contains(&scheme.as_str()).then_some(Access::Web { host })
+        }
+    }
+}
+
 enum Place {
     Path(PathBuf),
     Host(String),
@@ -222,7 +233,9 @@ fn place_of(text: &str, name: &str, from: From<'_>) -> Option<Place> {
     if text.is_empty() || text.len() > PATH_BYTES || text.contains(['\n', '\0']) {
         return None;
     }
-    if let Some((scheme, _)) = text.split_once("://") {
+    // `file:/x` is `file:///x`.
+    let bare_file = text.get(..6).filter(|start| start.eq_ignore_ascii_case("file:/")).map(|_| ("file", ""));
+    if let Some((scheme, _)) = text.split_once("://").or(bare_file) {
         let url = reqwest::Url::parse(text).ok()?;
         if scheme.eq_ignore_ascii_case("file") {
             return url.to_file_path().ok().map(Place::Path);

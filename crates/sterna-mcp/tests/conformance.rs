@@ -107,7 +107,8 @@ const DISCOVERIES: [(&str, &[&str], &[&str]); 5] = [
     (
         "metadata-var3",
         &["GET /custom/metadata.json", "GET /tenant1/.well-known/openid-configuration"],
-        &["GET /.well-known/oauth-authorization-server"],
+        // Nor when the login is used: it is told where to look again.
+        &["GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource"],
     ),
     ("endpoint-fallback", &["POST /register", "GET /authorize", "POST /token"], &[]),
 ];

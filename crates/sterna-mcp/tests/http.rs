@@ -8,7 +8,7 @@ use common::{World, of};
 use serde_json::json;
 use sterna_mcp::{McpError, Resources, ServerConfig, State, Transport, has_login, login, logout};
 use sterna_testkit::mcp::HttpServer;
-use sterna_tool::{Output, Tool, ToolReturn};
+use sterna_tool::{Access, Output, Tool, ToolReturn};
 
 fn server(switches: &[&str]) -> (HttpServer, ServerConfig) {
     let server = HttpServer::start(switches).unwrap();
@@ -58,6 +58,17 @@ async fn resources_and_prompts_are_read() {
     client.connect().await.unwrap();
     let resources = Resources::of(std::slice::from_ref(&client)).unwrap();
     assert_eq!(resources.spec().schema["properties"]["server"]["enum"], json!(["test"]));
+    // Rules about files and hosts hold here, too.
+    for (uri, access) in [
+        ("file:///home/me/.ssh/id_rsa", Some(Access::Read("/home/me/.ssh/id_rsa".into()))),
+        ("FILE:/etc/shadow", Some(Access::Read("/etc/shadow".into()))),
+        ("https://evil.example:8443/x", Some(Access::Web { host: "evil.example:8443".into() })),
+        ("test://one", None),
+    ] {
+        let plan = resources.plan(&world.plan_context(), &json!({"server": "test", "uri": uri})).unwrap();
+        let wanted: Vec<Access> = std::iter::once(Access::Other).chain(access).collect();
+        assert_eq!(plan.accesses, wanted, "{uri}");
+    }
     let read = |args: serde_json::Value| {
         let plan = resources.plan(&world.plan_context(), &args).unwrap();
         let call = resources.call(world.context(plan), args);

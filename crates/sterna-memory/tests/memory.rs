@@ -57,7 +57,8 @@ fn open(log: &SharedLog, session: &str, root: &str) {
 fn said(text: &str) -> Body {
     let (key, delivery, parts) = (None, Delivery::NextTurn, vec![InputPart::Text(text.into())]);
     let (origin, given, ended, compact) = ("cli".into(), None, None, None);
-    Body::InputAccepted(InputAccepted { key, delivery, parts, origin, given, ended, compact })
+    let tainted = Vec::new();
+    Body::InputAccepted(InputAccepted { key, delivery, parts, origin, given, ended, compact, tainted })
 }
 
 fn outcome(session: &str, ordinal: u32, result: EffectResult) -> Body {

@@ -205,7 +205,9 @@ pub enum Cause {
     },
     Occurrence(Box<Occurrence>),
     /// Somebody wanted it now.
-    Hand { by: String },
+    Hand {
+        by: String,
+    },
 }
 
 /// Why no run was made.

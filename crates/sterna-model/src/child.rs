@@ -46,6 +46,9 @@ pub struct ChildEnd {
     /// Relative to its root where they lie in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed_files: Vec<String>,
+    /// Where the texts of strangers come from that it had before it when it answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<String>,
 }
 
 /// What was used up on one route.

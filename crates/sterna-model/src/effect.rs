@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Billed, ChildEnd, CompactIntent, Compaction, Digest, EffectClass, EffectKey, Millis, Part, Route, Seq,
-    SessionId, Summary, Thinking, ToolCall, ToolOutcome,
+    Billed, ChildEnd, CompactIntent, Compaction, Digest, EffectClass, EffectKey, JudgeIntent, Judgement,
+    Judging, Millis, Part, Route, Seq, SessionId, Summary, Thinking, ToolCall, ToolOutcome,
 };
 
 /// Why a step came.
@@ -110,6 +110,8 @@ pub struct CallTool {
     pub doubt_answered: bool,
     /// What its last attempt may have done is being taken back: the intent of that is in the log.
     pub undoing: bool,
+    /// What a classifier was asked about it last.
+    pub judging: Option<Box<Judging>>,
     /// The turn is over for this call: answer it so without running it.
     pub closed: Option<Closed>,
 }
@@ -174,6 +176,8 @@ pub enum Intended {
     Undo(ToolIntent),
     /// A summary is about to be asked for.
     Compact(Box<CompactIntent>),
+    /// A classifier is about to be asked about a tool call.
+    Judge(Box<JudgeIntent>),
 }
 
 impl Intended {
@@ -182,7 +186,8 @@ impl Intended {
         match self {
             Self::Model(model) => Some(model),
             Self::Compact(compact) => Some(&compact.model),
-            Self::Tool(_) | Self::Undo(_) => None,
+            // It carries no history, and is derived from its own blob.
+            Self::Tool(_) | Self::Undo(_) | Self::Judge(_) => None,
         }
     }
 }
@@ -309,6 +314,8 @@ pub enum EffectResult {
     Tool(ToolOutcome),
     /// What a call of kind `compact` gave.
     Summary(Summary),
+    /// What a call of kind `judge` gave.
+    Judged(Judgement),
 }
 
 /// A model's whole answer.

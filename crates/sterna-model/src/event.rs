@@ -5,10 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass, GoalStatus, GrantScope,
-    HookEvent, HookReport, HookSays, Limits, MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route,
-    Ruling, Seq, SessionId, StepNo, StopReason, TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage,
-    WaitId,
+    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass,
+    GoalStatus, GrantScope, HookEvent, HookReport, HookSays, JudgePass, JudgeSays, Limits, MemoryRef,
+    MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem,
+    ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -219,6 +219,21 @@ pub enum EventKind {
         /// What a person wrote in place of the call's arguments, or of the plan.
         #[serde(skip_serializing_if = "Option::is_none")]
         arguments: Option<String>,
+    },
+    /// Mode `auto`: a classifier is asked about a call.
+    #[serde(rename = "approval.judging")]
+    ApprovalJudging { call_id: String, tool: String, pass: JudgePass, route: Route },
+    /// Mode `auto`: what it says.
+    #[serde(rename = "approval.judged")]
+    ApprovalJudged {
+        call_id: String,
+        tool: String,
+        says: JudgeSays,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Why it gave no answer that counts.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
     },
     /// A plan waits for a person. `approval.resolved` answers it.
     #[serde(rename = "plan.submitted")]

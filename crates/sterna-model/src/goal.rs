@@ -51,8 +51,14 @@ impl GoalStatus {
 pub enum GoalChange {
     /// It takes the place of the one before.
     Set(Goal),
-    Status { status: GoalStatus, why: String, by: String },
-    Cleared { by: String },
+    Status {
+        status: GoalStatus,
+        why: String,
+        by: String,
+    },
+    Cleared {
+        by: String,
+    },
 }
 
 impl GoalChange {

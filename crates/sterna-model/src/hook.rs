@@ -177,7 +177,10 @@ impl HookEvent {
             | Self::PreModelCall
             | Self::PreToolUse
             | Self::PermissionRequest
+            | Self::PreCompact
             | Self::Stop
+            | Self::SubagentStart
+            | Self::SubagentStop
             | Self::ConfigChange => Ok(HookPower::Decides),
             Self::TurnEnd
             | Self::StepEnd
@@ -188,12 +191,11 @@ impl HookEvent {
             | Self::PostToolUse
             | Self::PostToolUseFailure
             | Self::PermissionDenied
+            | Self::PostCompact
             | Self::Checkpoint
             | Self::SessionRestored
             | Self::Interrupt => Ok(HookPower::Watches),
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::PreCompact | Self::PostCompact => Err("hooks of compaction"),
-            Self::SubagentStart | Self::SubagentStop => Err("hooks of agents"),
             Self::FrameOpened => Err("frames"),
             Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
@@ -205,6 +207,11 @@ impl HookEvent {
             Self::ProcessEvent => Err("hooks of processes"),
             Self::TriggerFired => Err("triggers"),
         }
+    }
+
+    /// Whether a turn that has its answer asks its hooks whether it may end.
+    pub fn is_stop(self) -> bool {
+        matches!(self, Self::Stop | Self::SubagentStop)
     }
 
     /// Whether a hook that fails, hangs or says what cannot be read forbids what it was asked about, unless it says

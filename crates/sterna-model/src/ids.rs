@@ -114,6 +114,8 @@ pub enum EffectKind {
     Tool,
     /// A model call that sums up what a window cannot hold any more.
     Compact,
+    /// A model call that judges a tool call.
+    Judge,
 }
 
 impl EffectKind {
@@ -123,6 +125,7 @@ impl EffectKind {
             Self::Model => "model",
             Self::Tool => "tool",
             Self::Compact => "compact",
+            Self::Judge => "judge",
         }
     }
 }
@@ -159,6 +162,7 @@ impl FromStr for EffectKey {
             "model" => EffectKind::Model,
             "tool" => EffectKind::Tool,
             "compact" => EffectKind::Compact,
+            "judge" => EffectKind::Judge,
             _ => return Err(fail()),
         };
         let ordinal = next()?.parse().map_err(|_| fail())?;

@@ -25,12 +25,22 @@ pub enum Mode {
     Plan,
     /// Each write is shown to a person, who allows, edits or refuses it.
     Pair,
+    /// As `execute`, but a classifier answers what the mode alone would ask.
+    Auto,
 }
 
 impl Mode {
     /// All modes that are built, in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Execute, Self::AcceptEdits, Self::Ask, Self::NeverAsk, Self::Bypass, Self::Plan, Self::Pair];
+    pub const ALL: [Self; 8] = [
+        Self::Execute,
+        Self::AcceptEdits,
+        Self::Ask,
+        Self::Auto,
+        Self::NeverAsk,
+        Self::Bypass,
+        Self::Plan,
+        Self::Pair,
+    ];
 
     /// The word in configuration, flags and events.
     pub fn word(self) -> &'static str {
@@ -42,6 +52,7 @@ impl Mode {
             Self::Bypass => "bypass",
             Self::Plan => "plan",
             Self::Pair => "pair",
+            Self::Auto => "auto",
         }
     }
 }

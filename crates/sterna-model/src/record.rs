@@ -224,6 +224,9 @@ pub struct InputAccepted {
     /// It says nothing to the model: it asks for a compaction, with these words on what to keep above all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compact: Option<String>,
+    /// Where the texts of strangers come from that the agent had before it that wrote this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tainted: Vec<String>,
 }
 
 /// What whoever submits an input gives to the turn that takes it: its rights, its bounds, and where it works.
@@ -250,6 +253,9 @@ pub struct Given {
     /// Further tools that may be called and are shown by name only, until they are searched for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deferred: Vec<String>,
+    /// Those of `deferred` that came, or became others, after the prompt was made: it does not name them, the tail does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
     /// Tokens the model may write in one answer; `None`: the model's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u32>,
@@ -289,6 +295,7 @@ impl Given {
             add_dirs: Vec::new(),
             tools: Vec::new(),
             deferred: Vec::new(),
+            added: Vec::new(),
             max_output: None,
             mode_of_session: false,
             sandbox: SandboxWish::default(),

@@ -400,7 +400,7 @@ impl Judge<'_> {
             }
             How::Write | How::Delete => match self.ask.mode {
                 Mode::Ask => self.find(Rank::AskByMode, format!("{what}: mode `ask` asks for writes"), None),
-                Mode::Execute | Mode::AcceptEdits | Mode::NeverAsk | Mode::Bypass => {
+                Mode::Execute | Mode::AcceptEdits | Mode::Auto | Mode::NeverAsk | Mode::Bypass => {
                     self.find(Rank::Allow, format!("{what}: file tools may write in the workspace"), None);
                 }
                 Mode::Plan => self.find(Rank::Wall, format!("plan mode: {what}"), None),
@@ -414,7 +414,7 @@ impl Judge<'_> {
     /// Whether what a command does is left to the sandbox: in the modes that do not ask for each command that writes.
     fn sandboxed(&self) -> bool {
         let trusting = match self.ask.mode {
-            Mode::Execute | Mode::NeverAsk | Mode::Bypass => true,
+            Mode::Execute | Mode::Auto | Mode::NeverAsk | Mode::Bypass => true,
             Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair => false,
         };
         trusting && self.ask.sandbox.holds()
@@ -712,7 +712,7 @@ impl Judge<'_> {
             (
                 Rank::AskByMode | Rank::AskByRule,
                 None,
-                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Plan | Mode::Pair,
+                Mode::Execute | Mode::AcceptEdits | Mode::Ask | Mode::Auto | Mode::Plan | Mode::Pair,
             ) => (Decision::Ask, why),
         };
         let met = |i: &usize| {

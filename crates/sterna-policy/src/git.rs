@@ -35,6 +35,42 @@ pub(crate) fn effects(args: &[Word]) -> Effects {
     effects
 }
 
+/// Whether git with these arguments writes the configuration of a repository that is there. No sandbox lets a command do
+/// that: git runs what stands in it.
+pub(crate) fn configures(args: &[Word]) -> bool {
+    let mut words = args.iter().map(|word| word.text.as_str());
+    let name = loop {
+        match words.next() {
+            Some("-C") => drop(words.next()),
+            Some(option) if option.starts_with('-') => {}
+            other => break other,
+        }
+    };
+    let rest: Vec<&str> = words.collect();
+    let any = |options: &[&str]| {
+        rest.iter().any(|word| options.iter().any(|o| word == o || word.starts_with(&format!("{o}="))))
+    };
+    let first = rest.iter().find(|word| !word.starts_with('-')).copied();
+    match name {
+        Some("config") => config(args_of(args, rest.len())).class != crate::effects::Class::Known,
+        Some("remote") => matches!(
+            first,
+            Some("add" | "remove" | "rm" | "rename" | "set-url" | "set-branches" | "set-head")
+        ),
+        Some("submodule") => matches!(
+            first,
+            Some("add" | "init" | "update" | "sync" | "deinit" | "set-url" | "set-branch" | "absorbgitdirs")
+        ),
+        Some("branch") => any(&["-u", "--set-upstream-to", "--unset-upstream", "--edit-description"]),
+        Some("push") => any(&["-u", "--set-upstream"]),
+        _ => false,
+    }
+}
+
+fn args_of(args: &[Word], last: usize) -> &[Word] {
+    &args[args.len() - last..]
+}
+
 /// `folder`: the operands of `-C`, each from the one before.
 fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
     let mut at = 0;

@@ -56,12 +56,12 @@ pub(crate) fn is_known(name: &str) -> bool {
 /// Whether a command acts through something that no sandbox around it confines: a service, another user, or processes
 /// that were there before.
 pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
-    command
-        .via
-        .iter()
-        .chain([&command.argv])
-        .filter_map(|argv| argv.first())
-        .any(|program| OUTSIDE.contains(&crate::paths::base_name(&program.text)))
+    command.via.iter().chain([&command.argv]).filter_map(|argv| argv.split_first()).any(|(program, args)| {
+        match crate::paths::base_name(&program.text) {
+            "git" => git::configures(args),
+            name => OUTSIDE.contains(&name),
+        }
+    })
 }
 
 /// Whether a command reaches another host in a way that a proxy for HTTP cannot carry.

@@ -101,6 +101,7 @@ fn a_sandbox_lets_pass_what_it_holds() {
     for (call, want) in table {
         for sandbox in [Sandbox::Landlock, Sandbox::Bubblewrap] {
             assert_eq!(decision(sandbox, Mode::Execute, &none, call), want, "{call}");
+            assert_eq!(decision(sandbox, Mode::Auto, &none, call), want, "{call}");
             let never = if want == Decision::Ask { Decision::Deny } else { want };
             assert_eq!(decision(sandbox, Mode::NeverAsk, &none, call), never, "{call}");
         }
@@ -115,6 +116,32 @@ fn a_sandbox_lets_pass_what_it_holds() {
     let strict = rules("deny Shell(cargo *); ask Shell(make *)");
     assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, &strict, "$ cargo test"), Decision::Deny);
     assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, &strict, "$ make -j"), Decision::Ask);
+}
+
+/// No sandbox lets a command write what git runs by itself: a yes to such a line would come to nothing inside.
+#[test]
+fn git_that_configures_a_repository_asks_and_runs_outside() {
+    let none = rules("");
+    for (call, outside) in [
+        ("$ git remote add o https://h.example/r", true),
+        ("$ git -C sub remote set-url o x", true),
+        ("$ git config user.name me", true),
+        ("$ git submodule update --init --recursive", true),
+        ("$ cd sub && git branch --set-upstream-to=o/x", true),
+        ("$ git push -u o x", true),
+        ("$ env git --no-pager submodule sync", true),
+        ("$ git remote -v", false),
+        ("$ git config --get user.name", false),
+        ("$ git config user.name", false),
+        ("$ git submodule status", false),
+        ("$ git branch x", false),
+        ("$ git commit -m 'remote add'", false),
+        ("$ echo git remote add", false),
+    ] {
+        let verdict = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], call);
+        assert_eq!(verdict.bounds.outside, outside, "{call}");
+        assert_eq!(verdict.decision == Decision::Ask, outside, "{call}: {}", verdict.reason);
+    }
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Maker {
     pub left: Limits,
     /// Who drives the maker, and with what prompt.
     pub config: TurnConfig,
+    /// Where the texts of strangers come from that the maker had before it.
+    pub tainted: Vec<String>,
 }
 
 impl Runtime {
@@ -82,7 +84,8 @@ impl Runtime {
         }
         let spawned =
             Spawned { by: maker.key.clone(), depth, agent: spawn.agent.clone(), prompt: spawn.prompt };
-        let input = self.draft(None, told(format!("task:{}", maker.key), spawn.task.clone(), &config));
+        let key = format!("task:{}", maker.key);
+        let input = self.draft(None, told(key, spawn.task.clone(), &config, maker.tainted.clone()));
         let append = Append {
             session: id.clone(),
             expect: Expect::New(None),
@@ -119,8 +122,11 @@ impl Runtime {
         (given.tools, given.deferred) = (turn.tools.clone(), turn.deferred.clone());
         given.limits = maker.bounds(turn.limits.max_steps);
         let task = brief(&text);
-        let delivery = if state.machine.turn().is_some() { Delivery::AfterWork } else { Delivery::NextTurn };
-        let mut body = told(format!("tell:{}", maker.key), text, &given);
+        // A turn that has other rights than its maker has now is told nothing: the next one has the maker's.
+        let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox);
+        let steers = state.machine.turn().is_some() && alike;
+        let delivery = if steers { Delivery::AfterWork } else { Delivery::NextTurn };
+        let mut body = told(format!("tell:{}", maker.key), text, &given, maker.tainted.clone());
         if let Body::InputAccepted(input) = &mut body {
             input.delivery = delivery;
         }
@@ -196,7 +202,11 @@ impl Runtime {
             Ok(result) if matches!(result.outcome, "parked" | "drained") => {
                 ChildSeen::Parked(result.message.unwrap_or_default())
             }
-            Ok(result) => ChildSeen::Ended(Box::new(end_of(turn.input, result, Path::new(&config.root)))),
+            Ok(result) => {
+                let end = end_of(turn.input, result, Path::new(&config.root));
+                let tainted = self.tainted(&turn.session).await;
+                ChildSeen::Ended(Box::new(ChildEnd { tainted, ..end }))
+            }
             Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
                 session: turn.session.clone(),
                 input: turn.input,
@@ -205,7 +215,17 @@ impl Runtime {
                 steps: 0,
                 spent: Vec::new(),
                 changed_files: Vec::new(),
+                tainted: Vec::new(),
             })),
+        }
+    }
+
+    /// Where the texts of strangers come from that a child had before it when it answered.
+    async fn tainted(&self, child: &SessionId) -> Vec<String> {
+        match State::load(&self.0.parts.log, child).await {
+            Ok(state) => state.transcript.untrusted().into_iter().map(|one| one.origin).collect(),
+            // What it has read cannot be told: that may be anything.
+            Err(_) => vec![format!("agent:{child}")],
         }
     }
 
@@ -231,7 +251,7 @@ impl Runtime {
             config.mode = state.switched_since.unwrap_or(config.mode);
         }
         let key = format!("child:{}:{}", turn.session, turn.input);
-        let mut body = told(key.clone(), ending_text(turn, &end), &config);
+        let mut body = told(key.clone(), ending_text(turn, &end), &config, end.tainted.clone());
         if let Body::InputAccepted(input) = &mut body {
             input.delivery = Delivery::AfterWork;
             input.ended = Some(end);
@@ -351,7 +371,7 @@ fn made_here(child: &State, by: &EffectKey) -> Option<String> {
     (spawned.by.session == by.session).then(|| spawned.agent.clone())
 }
 
-fn told(key: String, text: String, config: &TurnConfig) -> Body {
+fn told(key: String, text: String, config: &TurnConfig, tainted: Vec<String>) -> Body {
     Body::InputAccepted(InputAccepted {
         key: Some(key),
         delivery: Delivery::NextTurn,
@@ -360,6 +380,7 @@ fn told(key: String, text: String, config: &TurnConfig) -> Body {
         given: Some(Box::new(config.given.clone())),
         ended: None,
         compact: None,
+        tainted,
     })
 }
 
@@ -380,6 +401,7 @@ fn end_of(input: Seq, result: ResultEvent, root: &Path) -> ChildEnd {
         steps: result.steps,
         spent: spent.collect(),
         changed_files: result.changed_files.into_iter().map(whole).collect(),
+        tainted: Vec::new(),
     }
 }
 

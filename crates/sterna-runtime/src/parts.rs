@@ -48,16 +48,23 @@ pub struct TurnConfig {
     pub prompt: PromptSource,
     /// The route that sums up what a window cannot hold any more; `None`: the turn's own.
     pub summary_route: Option<Route>,
+    /// The route of the classifier of mode `auto`; `None`: the turn's own.
+    pub classifier_route: Option<Route>,
 }
 
 impl TurnConfig {
     pub fn new(given: Given, prompt: PromptSource) -> Self {
-        Self { given, prompt, summary_route: None }
+        Self { given, prompt, summary_route: None, classifier_route: None }
     }
 
     /// The same for a turn that is given something else.
     pub(crate) fn with(&self, given: Given) -> Self {
-        Self { given, prompt: self.prompt.clone(), summary_route: self.summary_route.clone() }
+        Self {
+            given,
+            prompt: self.prompt.clone(),
+            summary_route: self.summary_route.clone(),
+            classifier_route: self.classifier_route.clone(),
+        }
     }
 
     /// What somebody gave earlier, driven by us: whether a person can be asked here is ours to say.
@@ -133,7 +140,10 @@ impl PromptSource {
         let names = &turn.tools;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         let told = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
-        let key = (names.clone(), turn.deferred.clone(), told);
+        // Tools that came later are named in the tail: the prompt stays what it was.
+        let is_named = |name: &&String| !turn.added.contains(name);
+        let deferred: Vec<String> = turn.deferred.iter().filter(is_named).cloned().collect();
+        let key = (names.clone(), deferred.clone(), told);
         if let Some((of, prompt)) = made.get(&key)
             && *of == own
         {
@@ -146,7 +156,7 @@ impl PromptSource {
             stability: Stability::Stable,
             text: agent.prompt.clone(),
         }));
-        sections.extend(deferred_section(&turn.deferred));
+        sections.extend(deferred_section(&deferred));
         let clean = secrets.common();
         for section in &mut sections {
             clean.redact_in_place(&mut section.text);

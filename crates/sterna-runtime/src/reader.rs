@@ -181,7 +181,7 @@ fn said(record: &Record, calls: &mut Vec<ToolCall>) -> Option<Said> {
                 let name = calls.get(outcome.key.ordinal as usize).map(|call| call.name.clone());
                 Some(Said { who: name.unwrap_or_else(|| "tool".into()), text: result.view.clone() })
             }
-            EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+            EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => None,
         },
         _ => None,
     }

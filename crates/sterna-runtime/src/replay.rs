@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
-use sterna_llm::EncodeCache;
+use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::SharedBlobs;
 use sterna_model::{Body, Digest, EffectKey, Intended, Manifest, Seq, SessionId};
 
 use crate::driver::compact::{bring_summary, summary_request};
+use crate::driver::judge::judge_request;
 use crate::state::{State, for_each_record};
 use crate::{Parts, RuntimeError, files};
 
@@ -64,6 +65,14 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
     };
     for (owner, record) in &records {
         if let Body::Intent(intent) = &record.body
+            && let Intended::Judge(judge) = &intent.what
+        {
+            found.requests += 1;
+            let body = judge_request(parts, judge).await?;
+            let sent = (judge.request, judge.bytes, judge.encoder.as_str());
+            found.compare(record.seq, &intent.key, &body, sent, &parts.provider.encoder(&judge.route));
+        }
+        if let Body::Intent(intent) = &record.body
             && let Some(model) = intent.what.request()
         {
             if model.is_imported() {
@@ -103,28 +112,44 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
                     )
                 }
             };
-            let encoder = format!("{}+context/{CONTEXT_VERSION}", parts.provider.encoder(&model.route));
             let body = parts.provider.encode(&request, &mut cache);
             found.requests += 1;
             if !model.prefix_broken.is_empty() {
                 let changed = model.prefix_broken.clone();
                 found.prefix_breaks.push(PrefixBreak { seq: record.seq, key: intent.key.clone(), changed });
             }
-            if found.difference.is_none() && (body.hash, body.bytes) != (model.request, model.bytes) {
-                let what = if encoder == model.encoder {
-                    format!(
-                        "the request has {} bytes and hash {}, the one that was sent {} bytes and {}",
-                        body.bytes, body.hash, model.bytes, model.request
-                    )
-                } else {
-                    format!("it was encoded by {}, this Sterna encodes by {encoder}", model.encoder)
-                };
-                found.difference = Some(Difference { seq: record.seq, key: intent.key.clone(), what });
-            }
+            let sent = (model.request, model.bytes, model.encoder.as_str());
+            found.compare(record.seq, &intent.key, &body, sent, &parts.provider.encoder(&model.route));
         }
         state.apply_of(owner == session, owner, record)?;
     }
     Ok(found)
+}
+
+impl Replayed {
+    /// Notes the first request that is not what was sent: hash, size and encoder of that are in its intent.
+    fn compare(
+        &mut self,
+        seq: Seq,
+        key: &EffectKey,
+        body: &Encoded,
+        (request, bytes, by): (Digest, u64, &str),
+        encoder: &str,
+    ) {
+        if self.difference.is_some() || (body.hash, body.bytes) == (request, bytes) {
+            return;
+        }
+        let encoder = format!("{encoder}+context/{CONTEXT_VERSION}");
+        let what = if encoder == by {
+            format!(
+                "the request has {} bytes and hash {}, the one that was sent {bytes} bytes and {request}",
+                body.bytes, body.hash
+            )
+        } else {
+            format!("it was encoded by {by}, this Sterna encodes by {encoder}")
+        };
+        self.difference = Some(Difference { seq, key: key.clone(), what });
+    }
 }
 
 /// Reads a stored prompt: the manifest and all that it names.

@@ -178,6 +178,7 @@ impl Runtime {
                 given: Some(Box::new(submit.config.given.clone())),
                 ended: None,
                 compact,
+                tainted: Vec::new(),
             }),
         };
         crate::secrets::clean(&mut input.body, &self.0.parts.secrets.of(&id));

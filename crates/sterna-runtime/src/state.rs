@@ -304,7 +304,7 @@ impl State {
 fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
     let (key, tool) = match &record.body {
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) | Intended::Compact(_) => (&intent.key, None),
+            Intended::Model(_) | Intended::Compact(_) | Intended::Judge(_) => (&intent.key, None),
             Intended::Tool(tool) | Intended::Undo(tool) => (&intent.key, Some(tool)),
         },
         Body::Outcome(outcome) => (&outcome.key, None),
@@ -327,7 +327,10 @@ fn mismatch(machine: &TurnMachine, record: &Record) -> Option<String> {
             let due = turn.steps() + 1;
             if key.step == due { None } else { differs("step", &key.step, &due) }
         }
-        EffectKind::Tool if key.step != turn.steps() => differs("step", &key.step, &turn.steps()),
+        EffectKind::Tool | EffectKind::Judge if key.step != turn.steps() => {
+            differs("step", &key.step, &turn.steps())
+        }
+        EffectKind::Judge => None,
         EffectKind::Tool => match (turn.calls().get(key.ordinal as usize), tool) {
             (None, _) => differs("ordinal", &key.ordinal, &format!("one of {} calls", turn.calls().len())),
             (Some(call), Some(tool)) if call.call.name != tool.name => {
@@ -349,7 +352,7 @@ fn weight_of(body: &Body) -> usize {
             EffectResult::Model(model) => model.parts.iter().map(weight_of_part).sum(),
             EffectResult::Tool(tool) => tool.view.len(),
             EffectResult::Summary(summary) => summary.text.len(),
-            EffectResult::ModelFailed(_) => 0,
+            EffectResult::ModelFailed(_) | EffectResult::Judged(_) => 0,
         },
         _ => 0,
     };

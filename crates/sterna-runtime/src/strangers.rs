@@ -19,6 +19,17 @@ pub(crate) fn origin(
     told.or_else(|| accesses.iter().find_map(|access| of_access(access, roots)))
 }
 
+/// One origin for what was written by who had read texts of these. `None`: of none.
+pub(crate) fn joined(origins: &[String]) -> Option<String> {
+    let more = origins.len().saturating_sub(JOINED);
+    let named = origins.iter().take(JOINED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (origins.is_empty(), more) {
+        (true, _) => None,
+        (false, 0) => Some(named),
+        (false, more) => Some(format!("{named} and {more} more")),
+    }
+}
+
 /// What a person who is asked is told of: those that look like orders first, and not more than anybody reads.
 pub(crate) fn told(all: &[Untrusted]) -> Vec<Untrusted> {
     let (flagged, plain): (Vec<_>, Vec<_>) = all.iter().partition(|one| !one.flags.is_empty());
@@ -43,6 +54,8 @@ fn of_access(access: &Access, roots: &[PathBuf]) -> Option<String> {
     }
 }
 
+/// Origins that one names at most.
+const JOINED: usize = 4;
 /// Origins that an approval names at most.
 const TOLD: usize = 20;
 /// What whoever runs the machine has installed.

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sterna_model::{EffectClass, ToolCall, ToolSpec};
 use sterna_tool::{CALL_TOOL, SharedTool};
 
-/// A set of tools. Cheap to clone.
+/// A set of tools. Clones share it.
 #[derive(Clone, Default)]
-pub struct Toolbox(Arc<BTreeMap<String, Entry>>);
+pub struct Toolbox(Arc<RwLock<BTreeMap<String, Arc<Entry>>>>);
 
 struct Entry {
     tool: SharedTool,
@@ -21,28 +21,40 @@ struct Entry {
 impl Toolbox {
     /// Takes tools. Of two with one name the later one counts.
     pub fn new(tools: impl IntoIterator<Item = SharedTool>) -> Self {
-        let entry = |tool: SharedTool| (tool.spec().name.clone(), Entry { tool, validator: OnceLock::new() });
-        Self(Arc::new(tools.into_iter().map(entry).collect()))
+        let toolbox = Self::default();
+        tools.into_iter().for_each(|tool| toolbox.put(tool));
+        toolbox
     }
 
-    pub fn get(&self, name: &str) -> Option<&SharedTool> {
-        self.0.get(name).map(|entry| &entry.tool)
+    /// Adds a tool, or puts it in the place of the one of its name. Which turns may call it is for their lists to say.
+    pub fn put(&self, tool: SharedTool) {
+        let name = tool.spec().name.clone();
+        let entry = Arc::new(Entry { tool, validator: OnceLock::new() });
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
     }
 
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+    pub fn get(&self, name: &str) -> Option<SharedTool> {
+        self.entry(name).map(|entry| entry.tool.clone())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.read().keys().cloned().collect()
     }
 
     /// What the model is told of these tools; an empty list means all.
     pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
         let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
-        self.0.iter().filter(|(name, _)| wanted(name)).map(|(_, entry)| entry.tool.spec().clone()).collect()
+        self.read()
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(_, entry)| entry.tool.spec().clone())
+            .collect()
     }
 
     /// The class of a call as its tool judges it. A call that will not run is pure.
     pub(crate) fn class(&self, call: &ToolCall) -> EffectClass {
         let call = self.unwrapped(call);
-        let Some(entry) = self.0.get(&call.name).filter(|_| !call.truncated) else {
+        let Some(entry) = self.entry(&call.name).filter(|_| !call.truncated) else {
             return EffectClass::Pure;
         };
         match entry.arguments(&call.arguments) {
@@ -53,7 +65,7 @@ impl Toolbox {
 
     /// The call that `call_tool` asks for; any other one as it is, and one whose wrapping cannot be read.
     pub(crate) fn unwrapped<'a>(&self, call: &'a ToolCall) -> Cow<'a, ToolCall> {
-        let inside = self.0.contains_key(CALL_TOOL).then(|| inside(call)).flatten();
+        let inside = self.entry(CALL_TOOL).is_some().then(|| inside(call)).flatten();
         inside.map_or(Cow::Borrowed(call), Cow::Owned)
     }
 
@@ -61,15 +73,23 @@ impl Toolbox {
     pub(crate) fn known(&self, call: &ToolCall) -> Option<(SharedTool, Value)> {
         let call = self.unwrapped(call);
         let args = self.arguments(&call.name, &call.arguments).ok()?;
-        Some((self.get(&call.name)?.clone(), args))
+        Some((self.get(&call.name)?, args))
     }
 
     /// The call's arguments, checked against the tool's schema. The error is for the model.
     pub fn arguments(&self, name: &str, text: &str) -> Result<Value, String> {
-        match self.0.get(name) {
+        match self.entry(name) {
             Some(entry) => entry.arguments(text),
             None => Err(format!("tool not registered: {name}")),
         }
+    }
+
+    fn entry(&self, name: &str) -> Option<Arc<Entry>> {
+        self.read().get(name).cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

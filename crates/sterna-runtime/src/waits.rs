@@ -41,7 +41,8 @@ impl Runtime {
 
     /// Answers the wait of a key, also when it is not open yet. The first answer counts.
     ///
-    /// Errors: `ForgedKey`, `AlreadyResolved`, `NoWait` when the turn that it would belong to is over.
+    /// Errors: `ForgedKey`, `AlreadyResolved`, `NoWait` when the turn that it would belong to is over, `Refused` for an
+    /// edit of what is not known yet.
     pub async fn resolve_key(
         &self,
         key: &str,

@@ -43,7 +43,10 @@ fn views(records: &[Record]) -> Vec<(u32, ToolStatus, String)> {
     let view = |record: &Record| match &record.body {
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => Some((outcome.key.ordinal, tool.status, tool.view.clone())),
-            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+            EffectResult::Model(_)
+            | EffectResult::ModelFailed(_)
+            | EffectResult::Summary(_)
+            | EffectResult::Judged(_) => None,
         },
         _ => None,
     };

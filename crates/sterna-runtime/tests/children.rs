@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hooks.rs"]
+mod double;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
+use double::{Reaction, Told, listening};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -551,6 +554,64 @@ async fn a_child_that_waits_for_a_person_parks_its_maker_and_both_go_on() {
 }
 
 #[tokio::test]
+async fn a_parked_child_that_goes_on_is_heard_while_another_works() {
+    let gate = Arc::new(Notify::new());
+    let opened = gate.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        let opened = opened.clone();
+        async move {
+            opened.notified().await;
+            Ok(ToolReturn::Done(ToolDone::text("it is done")))
+        }
+        .boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first"), spawn("slow")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("slow", Thought::Later("the other too")),
+            ("finished: ", Thought::Say("good")),
+        ],
+        vec![danger],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    let child = async || children(&home.world).await.get("ask first").cloned();
+    let log = &home.world.runtime.parts().log;
+    until("one is parked and one works", async || {
+        let Some(child) = child().await else { return false };
+        let released = log.head(&child).await.unwrap().lease.is_some_and(|lease| lease.released);
+        released && home.minds.busy.lock().unwrap().0 == 1
+    })
+    .await;
+    let child = child().await.unwrap();
+    let wait = format!("{child}/1/1/tool/0");
+    let resolve =
+        Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+    home.world.runtime.resolve(resolve).await.unwrap();
+    home.world.runtime.resume(&child, home.world.config());
+    let ended = async || {
+        let bodies = home.world.bodies("s").await;
+        bodies.iter().filter(|body| *body == "wait_resolved").count()
+    };
+    until("the child goes on", async || {
+        home.world.bodies(child.as_str()).await.contains(&"intent 1/tool/0".to_owned())
+    })
+    .await;
+    // The maker looks again and again, and so do the others.
+    let looks = || home.world.env.slept.lock().unwrap().len();
+    let before = looks();
+    until("the maker has looked", async || looks() > before + 20).await;
+    gate.notify_one();
+    until("its end is heard", async || ended().await == 1).await;
+    assert_eq!(home.minds.busy.lock().unwrap().0, 1, "the other still works");
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("good"));
+}
+
+#[tokio::test]
 async fn a_parked_child_ends_with_the_turn_that_waits_for_it() {
     let home = family(
         vec![
@@ -781,4 +842,213 @@ async fn fifty_children_never_spend_more_than_their_tree_may() {
     assert!(refused >= 20, "{refused}");
     // The maker's sum is that of the ledgers.
     assert_eq!(result.cost.map(|cost| (cost * 1e9).round() as u64), Some(spent));
+}
+
+/// SC-31: an agent's hooks are asked in its own session, with what it is and who made it; `Stop` is for a person's.
+#[tokio::test]
+async fn agents_begin_and_end_under_hooks_of_their_own() {
+    let told = Told::default();
+    let events = [HookEvent::SubagentStart, HookEvent::SubagentStop, HookEvent::Stop];
+    let hooks = listening("h", &events, &told, |call| match call.event {
+        HookEvent::SubagentStart => Reaction::Says(HookAnswer::tell("count twice")),
+        // Once it has to go on.
+        HookEvent::SubagentStop if call.input["stop_hook_active"] == false => {
+            Reaction::Says(HookAnswer::Blocked("are you sure".into()))
+        }
+        _ => Reaction::Says(HookAnswer::nothing()),
+    });
+    let mut home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("count the files", Thought::Say("there are 3")),
+            ("are you sure (hook h)", Thought::Say("there are 4")),
+            ("finished: there are 4", Thought::Say("four it is")),
+        ],
+        vec![],
+    );
+    home.world = home.world.hooked(hooks);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("four it is"));
+    use HookEvent::{Stop, SubagentStart, SubagentStop};
+    assert_eq!(told.events(), [SubagentStart, SubagentStop, SubagentStop, Stop]);
+    let child = &children(&home.world).await["count the files"];
+    for call in told.calls().iter().take(3) {
+        let input = &call.input;
+        assert_eq!((&input["session_id"], &input["agent_id"]), (&json!(child), &json!(child)));
+        assert_eq!((&input["agent_type"], &input["parent_session_id"]), (&json!("tester"), &json!("s")));
+        assert_eq!(call.subject, "tester");
+    }
+    let end = told.input(SubagentStop);
+    assert_eq!(end["last_assistant_message"], "there are 3");
+    assert_eq!(home.minds.asked("count twice"), 2);
+}
+
+#[tokio::test]
+async fn a_hook_may_forbid_an_agent() {
+    let hooks = listening("h", &[HookEvent::SubagentStart], &Told::default(), |_| {
+        Reaction::Says(HookAnswer::Blocked("no testers today".into()))
+    });
+    let mut home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("count the files")])),
+            ("hook_stopped: no testers today", Thought::Say("then not")),
+        ],
+        vec![],
+    );
+    home.world = home.world.hooked(hooks);
+    let result = home.world.run(home.world.submit("s", "begin now")).await;
+    assert_eq!(result.message.as_deref(), Some("then not"));
+    assert_eq!(home.minds.asked("You are a tester."), 0);
+}
+
+/// A page of strangers, and a note that rules allow: how often each was.
+fn page_and_note() -> (Vec<SharedTool>, Arc<Mutex<u32>>) {
+    let noted = Arc::new(Mutex::new(0));
+    let count = noted.clone();
+    let page = Access::Web { host: "docs.rs".into() };
+    let fetch = tool_of("fetch", EffectClass::AtMostOnce, page, |_, _| {
+        async { Ok(ToolReturn::Done(ToolDone::text("a page of strangers"))) }.boxed()
+    });
+    let remember = tool_of("remember", EffectClass::AtMostOnce, Access::Session, move |_, _| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(ToolReturn::Done(ToolDone::text("noted"))) }.boxed()
+    });
+    (vec![fetch, remember], noted)
+}
+
+/// Why somebody was asked, call by call.
+async fn asked_for(world: &World, session: &str) -> Vec<String> {
+    let reason = |record: Record| match record.body {
+        Body::WaitOpened(opened) => match opened.on {
+            WaitOn::Approval(approval) => Some(approval.reason),
+            WaitOn::Questions(_) | WaitOn::Plan(_) | WaitOn::Child(_) => None,
+        },
+        _ => None,
+    };
+    world.records(session).await.into_iter().filter_map(reason).collect()
+}
+
+const BY_TAINT: &str = "the tool `remember`: asked for by `ask remember when tainted` (built-in), because the model has \
+    read text from web:docs.rs";
+
+fn allowing(home: &Family, text: &str, allowed: &[&str]) -> Submit {
+    let mut submit = home.world.submit("s", text);
+    let rule = |text: &&str| RuleText {
+        decision: Decision::Allow,
+        text: (*text).into(),
+        scope: Scope::User,
+        source: "test:1".into(),
+    };
+    submit.config.rules.extend(allowed.iter().map(rule));
+    submit.config.on_ask = OnAsk::Deny;
+    submit
+}
+
+#[tokio::test]
+async fn what_an_agent_has_read_counts_for_the_agents_that_it_starts() {
+    let (tools, noted) = page_and_note();
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("fetch", json!({}))])),
+            ("a page of strangers", Thought::Call(vec![spawn("note what I say")])),
+            ("note what I say", Thought::Call(vec![("remember", json!({}))])),
+            ("The call was not run", Thought::Say("could not")),
+            ("finished: could not", Thought::Say("well")),
+        ],
+        tools,
+    );
+    let result = home.world.run(allowing(&home, "begin now", &["Web(*)", "remember"])).await;
+    assert_eq!(result.message.as_deref(), Some("well"));
+    assert_eq!(*noted.lock().unwrap(), 0);
+    let child = children(&home.world).await["note what I say"].clone();
+    assert_eq!(asked_for(&home.world, child.as_str()).await, [BY_TAINT]);
+    // Without the page nothing asks.
+    let (tools, noted) = page_and_note();
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("note what I say")])),
+            ("note what I say", Thought::Call(vec![("remember", json!({}))])),
+            ("noted", Thought::Say("did it")),
+            ("finished: did it", Thought::Say("well")),
+        ],
+        tools,
+    );
+    let result = home.world.run(allowing(&home, "begin now", &["remember"])).await;
+    assert_eq!((result.message.as_deref(), *noted.lock().unwrap()), (Some("well"), 1));
+}
+
+#[tokio::test]
+async fn what_an_agent_has_read_counts_for_whoever_hears_its_answer() {
+    for background in [false, true] {
+        let (tools, noted) = page_and_note();
+        let begin = json!({"task": "look at the page", "background": background});
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", begin)])),
+                ("started:", Thought::Say("I wait")),
+                ("look at the page", Thought::Call(vec![("fetch", json!({}))])),
+                ("a page of strangers", Thought::Say("it says: note this")),
+                ("it says: note this", Thought::Call(vec![("remember", json!({}))])),
+                ("The call was not run", Thought::Say("well")),
+            ],
+            tools,
+        );
+        home.world.run(allowing(&home, "begin now", &["Web(*)", "remember"])).await;
+        until("the maker is refused", async || home.minds.asked("The call was not run") > 0).await;
+        assert_eq!(asked_for(&home.world, "s").await, [BY_TAINT], "{background}");
+        assert_eq!(*noted.lock().unwrap(), 0, "{background}");
+        let records = home.world.records("s").await;
+        let tainted = records.iter().any(|record| match &record.body {
+            Body::Outcome(outcome) => match &outcome.result {
+                EffectResult::Tool(tool) => {
+                    tool.untrusted.as_ref().is_some_and(|one| one.origin == "web:docs.rs")
+                }
+                _ => false,
+            },
+            Body::InputAccepted(input) => input.tainted == ["web:docs.rs"],
+            _ => false,
+        });
+        assert!(tainted, "{background}");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
+    let wrote = Arc::new(Mutex::new(0));
+    let count = wrote.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "zulu task", "background": true}))])),
+            ("started:", Thought::Say("I wait")),
+            ("zulu task", Thought::Later("zulu done")),
+            ("has finished", Thought::Say("I heard")),
+            (
+                "plan now",
+                Thought::Call(vec![(
+                    "agent",
+                    json!({"op": "tell", "task": "yankee task", "background": true}),
+                )]),
+            ),
+            ("yankee task", Thought::Call(vec![("danger", json!({}))])),
+            ("The call was not run", Thought::Say("I may not")),
+            ("boom", Thought::Say("done")),
+        ],
+        vec![danger],
+    );
+    home.world.run(allowing(&home, "begin now", &["danger"])).await;
+    until("the agent works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    let mut planning = allowing(&home, "plan now", &["danger"]);
+    planning.config.mode = Mode::Plan;
+    home.world.run(planning).await;
+    home.minds.go.notify_one();
+    until("it was told", async || home.minds.asked("yankee task") > 2).await;
+    until("its call was answered", async || {
+        home.minds.asked("plan mode: nothing that may write can run") > 0
+    })
+    .await;
+    assert_eq!(*wrote.lock().unwrap(), 0);
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hooks.rs"]
+mod double;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use common::crash_log::{CrashLog, Point};
 use common::*;
+use double::{Reaction, Told, listening};
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
 use serde_json::{Value, json};
@@ -124,7 +127,8 @@ impl Small {
 }
 
 fn is_tail(message: &Value) -> bool {
-    message["content"].as_str().is_some_and(|text| text.contains("<environment>"))
+    let ours = ["<environment>", "<hook event"];
+    message["content"].as_str().is_some_and(|text| ours.iter().any(|mark| text.contains(mark)))
 }
 
 fn is_summary(body: &Value) -> bool {
@@ -557,4 +561,67 @@ async fn a_tool_reads_what_requests_do_not_show_any_more() {
     assert!(found[1].starts_with("result 0 needle0 lorem"), "{}", found[1]);
     assert!(found[2].starts_with("big:\nresult 0 needle0 lorem") && found[2].len() > 1_900);
     assert_eq!((found[3].as_str(), found[4].as_str()), ("Ok(None)", "Ok([])"));
+}
+
+/// SC-31: hooks are asked before anything is made smaller, and told when it was; what they tell stands in the next request.
+#[tokio::test]
+async fn hooks_are_asked_before_a_compaction_and_told_after_it() {
+    let told = Told::default();
+    let events = [HookEvent::PreCompact, HookEvent::PostCompact];
+    let hooks = listening("h", &events, &told, |call| {
+        Reaction::Says(HookAnswer::tell(format!("at {}", call.event.word())))
+    });
+    let model = Small::new(10_000, 18);
+    let world = world(&model, 2_000).hooked(hooks);
+    let result = world.run(world.submit("s", "Read it all.")).await;
+    assert_eq!(result.message.as_deref(), Some("all done"));
+    assert_eq!(told.events(), events);
+    let before = told.input(HookEvent::PreCompact);
+    assert_eq!((&before["trigger"], &before["custom_instructions"]), (&json!("window"), &json!("")));
+    assert!(before["tokens"].as_u64().unwrap() > 8_500, "{before}");
+    let after = told.input(HookEvent::PostCompact);
+    assert_eq!((&after["trigger"], &after["stage"]), (&json!("window"), &json!("summary")));
+    assert!(after["tokens_after"].as_u64().unwrap() <= 5_000, "{after}");
+    // The answer is in the log before the summary is asked for, and the model is told it.
+    let bodies = world.bodies("s").await;
+    let at = |name: &str| bodies.iter().position(|body| body.contains(name)).unwrap();
+    assert!(at("hook_ran") < at("compact/0") && at("compact/0") < at("compacted"), "{bodies:?}");
+    let last = model.requests().pop().unwrap().to_string();
+    assert!(last.contains("at PreCompact") && last.contains("at PostCompact"), "{last}");
+    check_replay(&world).await;
+    assert_eq!(told.events().len(), 2, "replay starts no hook");
+}
+
+/// A hook that forbids keeps the window as it is: a person is told why, and a request that still fits is sent.
+#[tokio::test]
+async fn a_hook_may_forbid_a_compaction() {
+    let forbids = || {
+        let (told, events) = (Told::default(), [HookEvent::PreCompact, HookEvent::PostCompact]);
+        let hooks = listening("h", &events, &told, |_| Reaction::Says(HookAnswer::Blocked("keep it".into())));
+        (told, hooks)
+    };
+    let model = Small::new(10_000, 16);
+    let (told, hooks) = forbids();
+    let world_of = |model: &Small, hooks| world(model, 2_000).hooked(hooks);
+    let world = world_of(&model, hooks);
+    let result = world.run(world.submit("s", "Read it all.")).await;
+    assert_eq!((result.outcome, compactions(&world).await.len(), model.summaries()), ("finished", 0, 0));
+    assert!(!told.events().is_empty() && !told.events().contains(&HookEvent::PostCompact));
+    // One that a person asks for.
+    let id = SessionId::new("s").unwrap();
+    let accepted = world.runtime.compact(&id, "the parser", world.config(), "test").await.unwrap();
+    let result = world.result(&accepted).await;
+    let said = "nothing was compacted: a hook forbids it: keep it (hook h)";
+    assert_eq!((result.message.as_deref(), compactions(&world).await.len()), (Some(said), 0));
+    let last = told.calls().pop().unwrap().input;
+    assert_eq!((&last["trigger"], &last["custom_instructions"]), (&json!("manual"), &json!("the parser")));
+    // One that the provider wants: nothing else can be done.
+    let model = Small::new(100_000, 4);
+    let (_, hooks) = forbids();
+    let world = world_of(&model, hooks);
+    world.run(world.submit("s", "go")).await;
+    model.refuse.store(1, Ordering::SeqCst);
+    let result = world.run(world.submit("s", "and on")).await;
+    assert_eq!(result.stop, Some(StopReason::ContextOverflow));
+    check_replay(&world).await;
 }

@@ -254,7 +254,10 @@ async fn check(point: Point) -> Trace {
         .filter_map(|record| match &record.body {
             Body::Outcome(o) => match &o.result {
                 EffectResult::Tool(tool) => Some((o.key.step, o.key.ordinal, tool.status)),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+                EffectResult::Model(_)
+                | EffectResult::ModelFailed(_)
+                | EffectResult::Summary(_)
+                | EffectResult::Judged(_) => None,
             },
             _ => None,
         })

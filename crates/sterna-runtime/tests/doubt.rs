@@ -187,7 +187,10 @@ impl Died {
         let mut ends = records.into_iter().filter_map(|record| match record.body {
             Body::Outcome(outcome) => match outcome.result {
                 EffectResult::Tool(tool) => Some((tool.status, tool.view)),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+                EffectResult::Model(_)
+                | EffectResult::ModelFailed(_)
+                | EffectResult::Summary(_)
+                | EffectResult::Judged(_) => None,
             },
             _ => None,
         });

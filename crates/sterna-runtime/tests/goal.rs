@@ -105,7 +105,8 @@ async fn inputs(world: &World) -> Vec<String> {
 #[tokio::test]
 async fn each_end_leads_on_until_nine_tenths_are_used_then_one_turn_wraps_up() {
     // Turns of two answers each: 220, 440, 660, 880; the fifth has room for one.
-    let list = (0..4).flat_map(|n| [look(n), Say::Text("so far")]).chain([look(4), Say::Text("what is left")]);
+    let list =
+        (0..4).flat_map(|n| [look(n), Say::Text("so far")]).chain([look(4), Say::Text("what is left")]);
     let world = World::new(TestModel::new(list), tools());
     set(&world, Some(1_000)).await;
     let held = settled(&world).await;
@@ -135,7 +136,8 @@ async fn what_agents_use_counts_and_a_restart_changes_nothing() {
         first.model.arrived.notified().await;
     }
     assert_eq!(held(&first).await.tokens, 4 * ANSWER);
-    let again = [Say::Text("half"), Say::Calls(vec![("goal", json!({"status": "complete"}))]), Say::Text("done")];
+    let again =
+        [Say::Text("half"), Say::Calls(vec![("goal", json!({"status": "complete"}))]), Say::Text("done")];
     let second = first.next_life("two", TestModel::new(again));
     // The same key sets no second goal, and drives on.
     let accepted = set(&second, Some(100_000)).await;
@@ -164,10 +166,12 @@ async fn three_turns_that_bring_nothing_new_block_it() {
     assert_eq!(held.why, "3 turns in a row brought nothing new");
     assert_eq!(inputs(&world).await, ["1", "2", "3", "4"]);
     // A person says that it goes on.
-    world.model.list.lock().unwrap().extend([
-        Say::Calls(vec![("goal", json!({"status": "blocked"}))]),
-        Say::Text("I need a key"),
-    ]);
+    world
+        .model
+        .list
+        .lock()
+        .unwrap()
+        .extend([Say::Calls(vec![("goal", json!({"status": "blocked"}))]), Say::Text("I need a key")]);
     world.runtime.resume_goal(&id(), Some(9_999), world.config(), "test").await.unwrap();
     let held = settled(&world).await;
     assert_eq!((held.status, held.why.as_str()), (GoalStatus::Blocked, "as I say"));
@@ -200,7 +204,12 @@ async fn what_somebody_says_comes_first_and_a_cancel_halts_it() {
 #[tokio::test]
 async fn a_crash_before_or_after_any_append_doubles_no_turn() {
     let list = || {
-        [look(1), Say::Text("a"), Say::Calls(vec![("goal", json!({"status": "complete"}))]), Say::Text("done")]
+        [
+            look(1),
+            Say::Text("a"),
+            Say::Calls(vec![("goal", json!({"status": "complete"}))]),
+            Say::Text("done"),
+        ]
     };
     // A life that nothing stops says how many appends there are.
     let whole = World::new(TestModel::new(list()), tools());
@@ -223,7 +232,12 @@ async fn a_crash_before_or_after_any_append_doubles_no_turn() {
             crashed += usize::from(began.await.is_err());
             // What was answered is in the log, or is asked for again.
             let answered = match sterna_log::Log::head(&*first.log, &id()).await {
-                Ok(_) => first.records("s").await.iter().filter(|r| name_of(r).contains("/model/") && name_of(r).starts_with("outcome")).count(),
+                Ok(_) => first
+                    .records("s")
+                    .await
+                    .iter()
+                    .filter(|r| name_of(r).contains("/model/") && name_of(r).starts_with("outcome"))
+                    .count(),
                 Err(_) => 0,
             };
             let second = first.next_life("two", TestModel::new(list().into_iter().skip(answered)));
@@ -232,7 +246,11 @@ async fn a_crash_before_or_after_any_append_doubles_no_turn() {
             assert_eq!(held.status, GoalStatus::Complete, "{point:?}");
             let keys = inputs(&second).await;
             let distinct: BTreeSet<&String> = keys.iter().collect();
-            assert_eq!((keys.as_slice(), distinct.len()), (["1".to_owned(), "2".to_owned()].as_slice(), 2), "{point:?}");
+            assert_eq!(
+                (keys.as_slice(), distinct.len()),
+                (["1".to_owned(), "2".to_owned()].as_slice(), 2),
+                "{point:?}"
+            );
         }
     }
     assert!(crashed >= 10, "{crashed}");

@@ -552,7 +552,7 @@ async fn what_hooks_said_is_durable_before_anyone_acts_on_it() {
 
 #[tokio::test]
 async fn a_session_without_hooks_that_listen_has_no_record_of_any() {
-    let with = one_call(Access::Session).hooked(saying(&[HookEvent::PreCompact], HookAnswer::nothing()));
+    let with = one_call(Access::Session).hooked(saying(&[HookEvent::Setup], HookAnswer::nothing()));
     with.run(with.submit("s", "go")).await;
     let without = one_call(Access::Session);
     without.run(without.submit("s", "go")).await;

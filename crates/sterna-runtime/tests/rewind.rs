@@ -310,7 +310,7 @@ async fn a_rewound_conversation_is_not_sent_again_and_every_request_replays() {
     let intent = world.records("s").await.into_iter().rev().find_map(|record| match record.body {
         Body::Intent(intent) => match intent.what {
             Intended::Model(model) => Some(model),
-            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => None,
+            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => None,
         },
         _ => None,
     });

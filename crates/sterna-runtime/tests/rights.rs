@@ -158,7 +158,7 @@ async fn an_input_keeps_its_rights_when_its_driver_dies() {
     let mut outputs = records.iter().filter_map(|record| match &record.body {
         Body::Intent(intent) => match &intent.what {
             Intended::Model(model) => Some(model.max_output),
-            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => None,
+            Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => None,
         },
         _ => None,
     });

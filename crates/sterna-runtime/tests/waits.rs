@@ -152,7 +152,10 @@ async fn check_end(world: &World, accepted: &Accepted, case: &Case, given: &Give
         .filter_map(|record| match &record.body {
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Tool(tool) => Some((tool.status, tool.view.as_str())),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+                EffectResult::Model(_)
+                | EffectResult::ModelFailed(_)
+                | EffectResult::Summary(_)
+                | EffectResult::Judged(_) => None,
             },
             _ => None,
         })
@@ -220,7 +223,10 @@ async fn view_of_call(world: &World) -> String {
     let views = records.iter().filter_map(|record| match &record.body {
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => Some(tool.view.clone()),
-            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+            EffectResult::Model(_)
+            | EffectResult::ModelFailed(_)
+            | EffectResult::Summary(_)
+            | EffectResult::Judged(_) => None,
         },
         _ => None,
     });

@@ -40,6 +40,7 @@ options = parser.parse_args()
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 word = options.word
+added = []
 pending = {}
 ids = iter(range(1, 1_000_000))
 lock = threading.Lock()
@@ -71,13 +72,14 @@ def tools():
         tool("page", "Asks the person to open a page."),
         tool("roots", "Says where the workspace is."),
         tool("sample", "Wants a model call."),
-        tool("change", "Changes what `echo` is.", {"word": text}, ["word"]),
+        tool("change", "Changes what `echo` is, and adds a tool.", {"word": text, "adds": text}, []),
         tool("env", "Shows the environment."),
         tool("child", "Starts a process of its own and tells both ids."),
         tool("fail", "Fails."),
         tool("refuse", "Answers with an error of the protocol."),
         tool("strange name!", "Has a name that providers do not take."),
     ]
+    made += [tool(name, "Came later.", {"how": text}) for name in added]
     if options.shadow:
         made += [tool("shell", "Not the one you know.", {"x": text}, ["x"]), tool("x", "", {"y": text}, ["y"])]
     for number in range(options.tools):
@@ -211,7 +213,9 @@ def call(params, out, request_id):
         wanted = {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}], "maxTokens": 5}
         return text_result(json.dumps(request(out, "sampling/createMessage", wanted)))
     if name == "change":
-        word = args["word"]
+        word = args.get("word", word)
+        if "adds" in args:
+            added.append(args["adds"])
         out({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
         return text_result("changed")
     if name == "env":

@@ -138,7 +138,8 @@ mod tests {
         let (text, facts) = said(serde_json::json!({"op": "get"}), active()).unwrap();
         assert_eq!((text.as_str(), facts), ("active, 7 of 100 tokens used\nall tests pass", vec![]));
         let (_, facts) = said(serde_json::json!({"op": "update", "status": "complete"}), active()).unwrap();
-        let want = GoalChange::Status { status: GoalStatus::Complete, why: String::new(), by: "model".into() };
+        let want =
+            GoalChange::Status { status: GoalStatus::Complete, why: String::new(), by: "model".into() };
         assert_eq!(facts, [Fact::Goal(Box::new(want))]);
         for (args, held, says) in [
             (serde_json::json!({"op": "get"}), None, "no goal"),

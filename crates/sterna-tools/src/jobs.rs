@@ -69,7 +69,12 @@ impl Jobs {
         let mut accesses = Vec::new();
         for Job { plan, .. } in found {
             match Listener::of(&plan.command) {
-                Listener::Data => accesses.push(Access::Session),
+                // What it was started to write is written with every text: that is judged each time.
+                Listener::Data => {
+                    let written = written(&plan.command).map(|name| Access::Write(plan.cwd.join(name)));
+                    accesses.push(Access::Session);
+                    accesses.extend(written);
+                }
                 Listener::Program => accesses.push(Access::Other),
                 Listener::Shell => {
                     accesses.push(Access::Shell { command: text.to_owned(), cwd: plan.cwd });
@@ -144,10 +149,22 @@ impl Listener {
         let plain = |c: char| letters(c) || "_./-=+:,@% ".contains(c);
         let mut words = command.split(' ').filter(|word| !word.is_empty());
         let data = words.next().is_some_and(|first| READERS.contains(&first));
-        // Long options are left out: `sort --files0-from=-` opens what its input names.
-        let data = data && words.all(|word| !word.starts_with("--"));
+        // Long options are left out: `sort --files0-from=-` opens what its input names. So is what else writes a file.
+        let odd = |word: &str| match command.trim_start().split(' ').next() {
+            Some("sort") => word.starts_with('-') && word.contains(['o', 'T', 'S']),
+            Some("uniq") => !word.starts_with('-'),
+            Some(_) | None => false,
+        };
+        let data = data && words.all(|word| !word.starts_with("--") && !odd(word));
         if data && command.chars().all(plain) { Self::Data } else { Self::Program }
     }
+}
+
+/// The files that a command writes which only copies its input.
+fn written(command: &str) -> impl Iterator<Item = &str> {
+    let mut words = command.split(' ').filter(|word| !word.is_empty());
+    let tee = words.next() == Some("tee");
+    words.filter(move |word| tee && !word.starts_with('-'))
 }
 
 fn shown_id(id: &str) -> String {
@@ -174,6 +191,11 @@ mod tests {
             ("tee -a log.txt", Data),
             ("grep -c x", Data),
             ("sort --files0-from=-", Program),
+            ("sort -o out", Program),
+            ("sort -ro out", Program),
+            ("sort -k2", Data),
+            ("uniq - out", Program),
+            ("uniq -c", Data),
             ("cat; python3", Program),
             ("cat | python3", Program),
             ("cat\npython3", Program),
@@ -194,5 +216,8 @@ mod tests {
         ] {
             assert_eq!(Listener::of(command), want, "{command}");
         }
+        let of = |command| super::written(command).collect::<Vec<_>>();
+        assert_eq!(of("tee -a log.txt  b"), ["log.txt", "b"]);
+        assert_eq!(of("tail -n 2 a"), [""; 0]);
     }
 }

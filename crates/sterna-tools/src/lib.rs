@@ -54,7 +54,7 @@ use sterna_tool::SharedTool;
 
 pub use agent_types::{AgentType, builtin_agents};
 pub use sandbox::{Grounds, Sandboxes, sandbox_of};
-pub use web::{Backend, Resolver, SearchSettings, WebSettings};
+pub use web::{Backend, Posted, Poster, Resolver, SearchSettings, WebSettings};
 
 /// The tool that starts agents of these kinds. Of two kinds with one name the later counts.
 pub fn agent(kinds: Vec<AgentType>) -> SharedTool {

@@ -1,7 +1,7 @@
 //! A call of the current step, and where it stands.
 
 use serde::{Deserialize, Serialize};
-use sterna_model::{ChildTurn, EffectClass, Millis, Rewrite, Ruling, ToolCall, WaitId};
+use sterna_model::{ChildTurn, EffectClass, Judging, Millis, Rewrite, Ruling, ToolCall, WaitId};
 
 /// A call of the current step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,9 @@ pub struct TurnCall {
     /// How often hooks did.
     #[serde(default)]
     pub rewrites: u32,
+    /// What a classifier was asked about it last.
+    #[serde(default)]
+    pub judging: Option<Box<Judging>>,
 }
 
 impl TurnCall {

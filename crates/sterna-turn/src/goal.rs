@@ -43,10 +43,16 @@ impl GoalStanding {
             TurnOutcome::Stopped { reason, detail, .. } => Some((*reason, detail.as_str())),
         };
         if let Some((reason, detail)) = stop {
-            let end = |status| GoalNext::End { status, why: format!("its turn stopped: {}: {detail}", reason.word()) };
+            let end = |status| GoalNext::End {
+                status,
+                why: format!("its turn stopped: {}: {detail}", reason.word()),
+            };
             match reason {
                 StopReason::Cancelled => {
-                    return GoalNext::End { status: GoalStatus::Paused, why: "its turn was cancelled".into() };
+                    return GoalNext::End {
+                        status: GoalStatus::Paused,
+                        why: "its turn was cancelled".into(),
+                    };
                 }
                 // The turn was given what was left until its last one.
                 StopReason::BudgetTokens if is_near => {}
@@ -112,7 +118,11 @@ mod tests {
                 stopped(StopReason::BudgetTokens),
                 end(UsageLimited, "its turn stopped: budget_tokens: d"),
             ),
-            (at(5_000), stopped(StopReason::BudgetCost), end(UsageLimited, "its turn stopped: budget_cost: d")),
+            (
+                at(5_000),
+                stopped(StopReason::BudgetCost),
+                end(UsageLimited, "its turn stopped: budget_cost: d"),
+            ),
             (at(5_000), stopped(StopReason::Cancelled), end(Paused, "its turn was cancelled")),
             (at(5_000), stopped(StopReason::Denied), end(Blocked, "its turn stopped: denied: d")),
             (at(5_000), stopped(StopReason::MaxSteps), GoalNext::GoOn { until: Some(9_000) }),
@@ -122,7 +132,11 @@ mod tests {
                 finished(),
                 end(Blocked, "3 turns in a row brought nothing new"),
             ),
-            (GoalStanding { token_budget: None, ..at(9_999_999) }, finished(), GoalNext::GoOn { until: None }),
+            (
+                GoalStanding { token_budget: None, ..at(9_999_999) },
+                finished(),
+                GoalNext::GoOn { until: None },
+            ),
         ] {
             assert_eq!(standing.after(&outcome), want, "{standing:?} {outcome:?}");
         }

@@ -3,12 +3,13 @@
 mod answer;
 mod calls;
 mod children;
+mod judging;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass,
-    HookEvent, HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route,
-    Ruling, SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
+    HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route, Ruling,
+    SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
 };
 
 use crate::call::{CallState, TurnCall};
@@ -31,6 +32,9 @@ pub struct Turn {
     pub(crate) compacting: Compacting,
     /// The calls of the current step, in their order.
     calls: Vec<TurnCall>,
+    /// How often a classifier was asked in the current step.
+    #[serde(default)]
+    judged: u32,
     /// The last request had `tool_choice` none.
     tools_off: bool,
     grace: bool,
@@ -100,6 +104,7 @@ impl Turn {
             phase: Phase::Decide(Transition::Input),
             compacting: Compacting::default(),
             calls: Vec::new(),
+            judged: 0,
             tools_off: false,
             grace: false,
             continuations: 0,
@@ -164,6 +169,11 @@ impl Turn {
     /// The calls of the current step.
     pub fn calls(&self) -> &[TurnCall] {
         &self.calls
+    }
+
+    /// The last request had its tools off: no call that it brings is run.
+    pub fn is_without_tools(&self) -> bool {
+        self.tools_off
     }
 
     /// The turn was told to end: effects under way are to be stopped.
@@ -254,6 +264,7 @@ impl Turn {
                 self.step = intent.key.step;
                 self.tools_off = model.tools_off;
                 self.calls.clear();
+                self.judged = 0;
                 self.grace |= model.transition == Transition::Grace;
                 self.phase = Phase::Model(Box::new(ModelPhase {
                     intent: model.clone(),
@@ -266,6 +277,7 @@ impl Turn {
                 Ok(())
             }
             Intended::Compact(compact) => self.compact_intent(&intent.key, compact),
+            Intended::Judge(judge) => self.judge_intent(&intent.key, judge),
             Intended::Tool(_) => {
                 let call = self.open_call(&intent.key)?;
                 if call.state != CallState::Open || intent.attempt != call.started + 1 {
@@ -301,6 +313,11 @@ impl Turn {
             self.bill(&attempt.failure.billed);
             return Ok(());
         }
+        if attempt.key.kind == EffectKind::Judge {
+            self.judge_attempt(&attempt.key, attempt.attempt)?;
+            self.bill(&attempt.failure.billed);
+            return Ok(());
+        }
         self.model_call(&attempt.key)?;
         let Phase::Model(model) = &mut self.phase else {
             return Err(format!("no model call is open for {}", attempt.key));
@@ -330,6 +347,11 @@ impl Turn {
             EffectResult::Summary(summary) => {
                 self.summarised(&outcome.key, summary)?;
                 self.bill(&summary.billed);
+                Ok(())
+            }
+            EffectResult::Judged(judgement) => {
+                self.judgement(&outcome.key, judgement)?;
+                self.bill(&judgement.billed);
                 Ok(())
             }
             EffectResult::ModelFailed(failure) => {
@@ -384,7 +406,7 @@ impl Turn {
             call.approved = false;
             call.ruling = None;
         }
-        let goes_on = ran.event == HookEvent::Stop
+        let goes_on = ran.event.is_stop()
             && ran.says.blocked
             && matches!(self.phase, Phase::Answered(_))
             && self.stop_hooks < STOP_INJECTIONS;

@@ -89,6 +89,7 @@ fn asks_for_compaction(focus: &str) -> Body {
         given: None,
         ended: None,
         compact: Some(focus.into()),
+        tainted: Vec::new(),
     })
 }
 

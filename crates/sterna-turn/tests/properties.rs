@@ -99,7 +99,7 @@ proptest! {
                         open = vec![0; calls.count()];
                     }
                     EffectResult::Tool(_) => open[outcome.key.ordinal as usize] += 1,
-                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                    EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
                 },
                 _ => {}
             }

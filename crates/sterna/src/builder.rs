@@ -26,6 +26,8 @@ use self::store::Opening;
 use crate::config::Settings;
 use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
+#[cfg(feature = "mcp")]
+use crate::live::{Live, Shown};
 use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
 use crate::skills::{Catalogue, Shelf};
@@ -39,6 +41,8 @@ pub struct Sterna {
     config: Arc<TurnConfig>,
     router: Option<Arc<Router>>,
     shelf: Arc<Shelf>,
+    #[cfg(feature = "mcp")]
+    live: Option<Arc<Live>>,
 }
 
 /// Where sessions are kept.
@@ -164,6 +168,15 @@ impl Sterna {
     /// What turns are given unless they say otherwise.
     pub fn turn_config(&self) -> &TurnConfig {
         &self.config
+    }
+
+    /// What a turn that begins now is given: the same, and tools that MCP servers have come up with since, as far as tools
+    /// are shown by name only.
+    pub fn turn_config_now(&self) -> TurnConfig {
+        let config = TurnConfig::clone(&self.config);
+        #[cfg(feature = "mcp")]
+        let config = self.live.iter().fold(config, |config, live| live.join(config));
+        config
     }
 
     /// Answers the wait of a signed key, whichever session it is of, also before the wait is opened. The first answer
@@ -326,11 +339,15 @@ impl Builder {
         });
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
+        let (mut servers, only, taken) = (Vec::new(), names.clone(), own.iter().cloned().collect());
+        #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
             let wish = self.sandbox.or(settings.sandbox).unwrap_or_default();
             let hold = crate::mcp::Hold::new(sandboxes.clone(), wish, &settings, &self.rules)?;
             let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs, hold);
-            more.extend(crate::mcp::tools(self.mcp, &setup, &self.notice).await);
+            let (clients, tools) = crate::mcp::tools(self.mcp, &setup, &self.notice).await;
+            more.extend(tools);
+            servers = clients;
         }
         let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
         if !more.is_empty() {
@@ -352,10 +369,9 @@ impl Builder {
             None => own,
         };
         if let Some(unknown) = names.iter().find(|name| tools.get(name).is_none()) {
-            let known: Vec<&str> = tools.names().collect();
             return Err(Error::setup(
                 format!("there is no tool `{unknown}`"),
-                format!("tools are {}", known.join(", ")),
+                format!("tools are {}", tools.names().join(", ")),
             ));
         }
         let mut in_doubt_of = settings.in_doubt_of.clone();
@@ -363,6 +379,11 @@ impl Builder {
         check_in_doubt_of(&in_doubt_of, &tools, &settings)?;
         let budget = self.tool_budget.or(settings.tool_budget).unwrap_or(TOOL_BUDGET);
         let Split { shown, deferred } = split(&tools, names, &more, budget);
+        #[cfg(feature = "mcp")]
+        let live = (!servers.is_empty()).then(|| {
+            let (whole, named) = (tools.specs(&shown), deferred.iter().cloned().collect());
+            Arc::new(Live::new(servers, tools.clone(), Shown { whole, named, taken, only }))
+        });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
         let trusted = self.trusted;
@@ -400,6 +421,7 @@ impl Builder {
             given,
             prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
+            classifier_route: settings.classifier_model.clone(),
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {
@@ -413,7 +435,7 @@ impl Builder {
             Arc::new(keeper) as SharedCheckpoints
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
-        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref());
+        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref(), &settings.web);
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let own = self.own_memory;
         let memory = remembers
@@ -421,7 +443,14 @@ impl Builder {
             .transpose()?;
         let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets, memory };
         let runtime = Runtime::new(parts);
-        Ok(Sterna { runtime, config: Arc::new(config), router, shelf })
+        Ok(Sterna {
+            runtime,
+            config: Arc::new(config),
+            router,
+            shelf,
+            #[cfg(feature = "mcp")]
+            live,
+        })
     }
 }
 
@@ -439,7 +468,7 @@ fn check_in_doubt_of(
     let Some(unknown) = rulings.keys().find(|name| !known(name)) else { return Ok(()) };
     let place = settings.sources.get(&format!("in_doubt_of.{unknown}"));
     let place = place.map_or_else(String::new, |place| format!("{place}: "));
-    let names: Vec<&str> = tools.names().collect();
+    let names = tools.names();
     Err(Error::setup(
         format!("{place}`in_doubt_of` names the tool `{unknown}`, which there is not"),
         format!("tools are {}, and those of MCP servers, mcp__SERVER__TOOL", names.join(", ")),

@@ -1,4 +1,5 @@
-//! Command hooks: a line for the shell that is given an event on stdin, and answers by its exit code and its output.
+//! Hooks of files. A command is a line for the shell that is given an event on stdin, and answers by its exit code and its
+//! output; an address is given it as the body of a POST, and answers with the same output.
 
 use std::sync::Arc;
 
@@ -6,12 +7,14 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_log::SharedBlobs;
 use sterna_runtime::{
-    Dialect, Hook, HookAnswer, HookCall, HookSet, HookSpec, Listening, SharedHooks, Written, read_command,
+    Dialect, Hook, HookAnswer, HookCall, HookRun, HookSet, HookSpec, Listening, SharedHooks, Written,
+    read_command,
 };
 use sterna_shell::shim::Helper;
 use sterna_shell::{Command, MAX_TIMEOUT, run_split};
-use sterna_tools::Sandboxes;
+use sterna_tools::{Poster, Sandboxes};
 
+use crate::config::WebWish;
 use crate::places::Places;
 use crate::sandbox::{Beside, grounds, holds};
 
@@ -25,16 +28,16 @@ impl HookSettings {
     }
 
     /// Ready to run. `None`: there are none.
-    pub fn shared(&self, blobs: &SharedBlobs, places: &Places) -> Option<SharedHooks> {
+    pub fn shared(&self, blobs: &SharedBlobs, places: &Places, web: &WebWish) -> Option<SharedHooks> {
         if self.is_empty() {
             return None;
         }
         let helper = crate::is_initialised().then(Helper::this_host);
         let sandboxes = helper.map(|helper| Arc::new(Sandboxes::new(helper, grounds(places, true))));
-        all(self, Vec::new(), blobs, sandboxes.as_ref())
+        all(self, Vec::new(), blobs, sandboxes.as_ref(), web)
     }
 
-    /// Each hook: `file:place`, its event, its command.
+    /// Each hook: `file:place`, and what it is.
     pub fn shown(&self) -> impl Iterator<Item = (String, &HookSpec)> {
         self.0.iter().map(|(file, spec)| (format!("{file}:{}", spec.place), spec))
     }
@@ -46,6 +49,7 @@ pub(crate) fn all(
     host: Vec<Listening>,
     blobs: &SharedBlobs,
     sandboxes: Option<&Arc<Sandboxes>>,
+    web: &WebWish,
 ) -> Option<SharedHooks> {
     let listening = |(name, spec): (String, &HookSpec)| Listening {
         event: spec.event,
@@ -53,14 +57,24 @@ pub(crate) fn all(
         timeout_ms: spec.timeout_ms,
         fails_closed: spec.fails_closed,
         dialect: spec.dialect,
-        hook: Arc::new(CommandHook {
-            name,
-            command: spec.command.clone(),
-            dialect: spec.dialect,
-            confined: spec.sandbox,
-            sandboxes: sandboxes.cloned(),
-            blobs: blobs.clone(),
-        }),
+        hook: match &spec.run {
+            HookRun::Command(command) => Arc::new(CommandHook {
+                name,
+                command: command.clone(),
+                dialect: spec.dialect,
+                confined: spec.sandbox,
+                sandboxes: sandboxes.cloned(),
+                blobs: blobs.clone(),
+            }),
+            HookRun::Http { url, headers } => Arc::new(HttpHook {
+                name,
+                url: url.clone(),
+                headers: headers.clone(),
+                dialect: spec.dialect,
+                confined: spec.sandbox,
+                poster: Poster::new(&web.allow_private, None),
+            }),
+        },
     };
     let all: Vec<Listening> = settings.shown().map(listening).chain(host).collect();
     (!all.is_empty()).then(|| Arc::new(HookSet::new(all)) as SharedHooks)
@@ -118,6 +132,38 @@ impl Hook for CommandHook {
                     read_command(call.event, self.dialect, Written { exit_code, stdout, stderr })
                 }
                 Err(error) => HookAnswer::Failed(error.to_string()),
+            }
+        }
+        .boxed()
+    }
+}
+
+struct HttpHook {
+    name: String,
+    url: String,
+    headers: Vec<(String, String)>,
+    dialect: Dialect,
+    /// Its host must be one that rules open to commands.
+    confined: bool,
+    poster: Poster,
+}
+
+impl Hook for HttpHook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer> {
+        async move {
+            let hosts = self.confined.then_some(&*call.bounds.hosts);
+            let body = call.input.to_string();
+            match self.poster.post(&self.url, &self.headers, body, hosts, MAX_OUTPUT).await {
+                Ok(posted) if (200..300).contains(&posted.status) => {
+                    let written = Written { exit_code: Some(0), stdout: &posted.text, stderr: "" };
+                    read_command(call.event, self.dialect, written)
+                }
+                Ok(posted) => HookAnswer::Failed(format!("{} answered {}", self.url, posted.status)),
+                Err(why) => HookAnswer::Failed(why),
             }
         }
         .boxed()

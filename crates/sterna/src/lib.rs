@@ -25,6 +25,8 @@ mod env;
 mod error;
 mod hooks;
 pub mod instructions;
+#[cfg(feature = "mcp")]
+mod live;
 mod local;
 #[cfg(feature = "mcp")]
 pub mod mcp;

@@ -193,7 +193,7 @@ pub(crate) async fn tools(
     servers: Vec<ServerConfig>,
     setup: &Setup,
     notice: &Arc<dyn Fn(&str) + Send + Sync>,
-) -> Vec<Deferrable> {
+) -> (Vec<Client>, Vec<Deferrable>) {
     let clients: Vec<Client> = servers
         .into_iter()
         .filter(|server| !server.disabled)
@@ -212,7 +212,7 @@ pub(crate) async fn tools(
     if let Some(resources) = Resources::of(&clients) {
         all.push(Deferrable { tool: Arc::new(resources), deferred: None });
     }
-    all
+    (clients, all)
 }
 
 async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {

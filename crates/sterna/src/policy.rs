@@ -100,7 +100,7 @@ impl PolicyView {
         let known = || format!("there is no tool `{tool}`; tools are {}", self.names());
         let found = self.tools.get(tool).ok_or_else(known)?;
         let args = self.tools.arguments(tool, &args.to_string())?;
-        let (verdict, level) = sterna_runtime::explain(found, &args, &self.rights).await?;
+        let (verdict, level) = sterna_runtime::explain(&found, &args, &self.rights).await?;
         Ok(Explained { verdict, level })
     }
 
@@ -117,6 +117,6 @@ impl PolicyView {
     }
 
     fn names(&self) -> String {
-        self.tools.names().collect::<Vec<_>>().join(", ")
+        self.tools.names().join(", ")
     }
 }

@@ -60,7 +60,8 @@ pub(crate) fn grounds(places: &Places, kept: bool) -> Grounds {
         tmp: if kept { tmp } else { tmp.with_file_name(format!("tmp-{}", uuid::Uuid::now_v7())) },
         home: std::env::var_os("HOME").map(Into::into).filter(|home: &PathBuf| home.is_absolute()),
         own: vec![places.config.clone(), places.data.clone(), places.state.clone(), places.cache.clone()],
-        secret: vec![places.wait_key()],
+        // Logins of MCP servers, and what their configuration gives them.
+        secret: vec![places.wait_key(), places.state.join("mcp"), places.config.join("mcp.json")],
         ephemeral: !kept,
     }
 }

@@ -63,7 +63,7 @@ impl Session {
             files: Vec::new(),
             key: None,
             delivery: Delivery::NextTurn,
-            config: self.sterna.turn_config().clone(),
+            config: self.sterna.turn_config_now(),
         }
     }
 

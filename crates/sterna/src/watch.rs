@@ -114,7 +114,9 @@ impl Work {
                 return self.rests(session, result.message.unwrap_or_default()).await;
             }
             Ok((session, result)) => end_of(session, &result),
-            Err(RuntimeError::Interrupted { session, detail, .. }) => return self.rests(session, detail).await,
+            Err(RuntimeError::Interrupted { session, detail, .. }) => {
+                return self.rests(session, detail).await;
+            }
             Err(RuntimeError::Log(error)) => match &*error {
                 LogError::Tombstone(session) | LogError::NotFound(session) => {
                     let why = format!("session `{session}` was deleted");

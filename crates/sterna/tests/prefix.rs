@@ -151,7 +151,7 @@ async fn fifty_steps_with_all_that_changes_have_one_prefix() {
         .filter_map(|sealed| match sealed.record.body {
             Body::Intent(intent) => match intent.what {
                 Intended::Model(model) => Some(model),
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => None,
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => None,
             },
             _ => None,
         })

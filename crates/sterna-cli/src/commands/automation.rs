@@ -136,7 +136,8 @@ pub async fn make(
 ) -> Result<ExitCode, Failure> {
     let cx = setup::context_here(&args.turn, false).await?;
     let zone = args.zone.clone().unwrap_or_else(zone_here);
-    let quiet = args.quiet.as_deref().map(sterna_automation::parse_quiet).transpose().map_err(Failure::usage)?;
+    let quiet =
+        args.quiet.as_deref().map(sterna_automation::parse_quiet).transpose().map_err(Failure::usage)?;
     let target = match args.session.as_deref().map(SessionId::new).transpose()? {
         Some(session) => RunTarget::Session(session),
         None => RunTarget::Own,
@@ -303,9 +304,8 @@ pub fn failure(error: BoardError) -> Failure {
             Some((what, way_out)) => Failure::usage(what).hint(way_out),
             None => Failure::usage(why),
         },
-        BoardError::Unknown(_) => {
-            Failure::usage(error.to_string()).hint("`sterna schedule list` and `sterna trigger list` show them")
-        }
+        BoardError::Unknown(_) => Failure::usage(error.to_string())
+            .hint("`sterna schedule list` and `sterna trigger list` show them"),
     }
 }
 
@@ -383,7 +383,9 @@ fn for_what(run: &Run) -> String {
     match &run.fired.cause {
         Cause::Time { missed: 0, .. } => String::new(),
         Cause::Time { missed, .. } => format!(", and for {missed} missed before"),
-        Cause::Occurrence(occurrence) => format!(", {} {}", occurrence.source.word(), one_line(&occurrence.key, 60)),
+        Cause::Occurrence(occurrence) => {
+            format!(", {} {}", occurrence.source.word(), one_line(&occurrence.key, 60))
+        }
         Cause::Hand { .. } => ", by hand".into(),
     }
 }

@@ -367,7 +367,7 @@ impl Chat {
     }
 
     fn config(&self) -> TurnConfig {
-        let mut config = self.sterna.turn_config().clone();
+        let mut config = self.sterna.turn_config_now();
         config.mode_of_session |= self.begun && !self.cx.settings.locked.contains("mode");
         config
     }

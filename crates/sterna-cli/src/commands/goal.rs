@@ -116,7 +116,8 @@ async fn set(args: SetArgs) -> Result<ExitCode, Failure> {
     setup::ready(&sterna)?;
     let config = sterna.turn_config().clone();
     let key = args.key.as_deref();
-    let accepted = sterna.runtime().set_goal(session, key, &args.objective, args.tokens, config, "cli").await?;
+    let accepted =
+        sterna.runtime().set_goal(session, key, &args.objective, args.tokens, config, "cli").await?;
     let person = (may_ask && args.turn.on_ask.is_none()).then(|| Person::new(None));
     follow(&cx, &sterna, &log, accepted, person.as_ref(), args.json, &mut signals).await
 }

@@ -87,7 +87,7 @@ struct OfArgs {
     /// As if work were done in this folder
     #[arg(short = 'C', long = "cd", value_name = "DIR")]
     cd: Option<PathBuf>,
-    /// execute, accept-edits, ask, never-ask, bypass, plan or pair
+    /// execute, accept-edits, ask, auto, never-ask, bypass, plan or pair
     #[arg(long)]
     mode: Option<String>,
     /// As with this level of the sandbox

@@ -7,7 +7,8 @@ use sterna_automation::{parse_at, parse_every};
 use sterna_model::{Missed, Start};
 
 use super::automation::{
-    Kind, ListArgs, MakeArgs, NameArgs, Op, OverlapArg, change, failure, find, list, make, once, run_json, show,
+    Kind, ListArgs, MakeArgs, NameArgs, Op, OverlapArg, change, failure, find, list, make, once, run_json,
+    show,
 };
 use crate::context::Context;
 use crate::failure::Failure;

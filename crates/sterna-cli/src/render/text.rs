@@ -5,8 +5,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use sterna_model::{
-    CompactTrigger, Event, EventKind, HookEnd, Phase, ResultEvent, Segment, StopReason, TodoStatus,
-    ToolStatus,
+    CompactTrigger, Event, EventKind, HookEnd, JudgeSays, Phase, ResultEvent, Segment, StopReason,
+    TodoStatus, ToolStatus,
 };
 
 use super::Stdout;
@@ -202,6 +202,14 @@ impl Text {
             }
             EventKind::SessionRewound { to, .. } => {
                 self.note(&self.print.paint_err(&format!("rewound to record {to}"), Style::Yellow), out);
+            }
+            EventKind::ApprovalJudging { .. } => self.spin("judging", Some(Instant::now())),
+            EventKind::ApprovalJudged { says: JudgeSays::Unsure, .. } => {}
+            EventKind::ApprovalJudged { says, reason, failed, .. } => {
+                let why = failed.as_ref().unwrap_or(reason);
+                let said = if why.is_empty() { String::new() } else { format!(": {why}") };
+                let line = format!("classifier: {}{said}", says.word());
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
             EventKind::ContextCompacting { .. } => self.spin("compacting", Some(Instant::now())),
             EventKind::ContextCompacted { trigger, stage, tokens_before, tokens_after, failed, .. } => {

@@ -139,6 +139,7 @@ impl Builder<'_> {
                     given: None,
                     ended: None,
                     compact: None,
+                    tainted: Vec::new(),
                 });
                 let seq = self.push(None, None, body)?;
                 self.waiting.push(seq);
@@ -173,6 +174,7 @@ impl Builder<'_> {
                 given: None,
                 ended: None,
                 compact: None,
+                tainted: Vec::new(),
             });
             let seq = self.push(None, None, body)?;
             self.waiting.push(seq);

@@ -154,6 +154,7 @@ pub fn input(text: &str, key: Option<&str>) -> Draft {
         given: None,
         ended: None,
         compact: None,
+        tainted: Vec::new(),
     };
     draft(2_000, Body::InputAccepted(body))
 }

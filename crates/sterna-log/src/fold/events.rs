@@ -28,6 +28,8 @@ pub struct StepState {
     wait_is_question: std::collections::BTreeMap<String, bool>,
     /// Waits for children: nobody is asked.
     waits_for_child: std::collections::BTreeSet<String>,
+    /// The tool call that the last call to a classifier is about.
+    judging: Option<EffectKey>,
 }
 
 impl StepState {
@@ -51,13 +53,15 @@ impl StepState {
                     self.open = 0;
                 }
                 Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
+                Intended::Judge(judge) => self.judging = Some(judge.call.clone()),
                 Intended::Tool(_) | Intended::Undo(_) => {
                     if let Some(started) = self.started.get_mut(intent.key.ordinal as usize) {
                         *started = true;
                     }
                 }
             },
-            Body::Attempt(attempt) if attempt.key.kind == EffectKind::Compact => {}
+            Body::Attempt(attempt) if matches!(attempt.key.kind, EffectKind::Compact | EffectKind::Judge) => {
+            }
             Body::Attempt(attempt) => self.attempt = attempt.attempt + 1,
             Body::Outcome(outcome) => match &outcome.result {
                 EffectResult::Model(model) => {
@@ -66,7 +70,7 @@ impl StepState {
                     self.open = self.calls.len();
                 }
                 EffectResult::Tool(_) => self.open = self.open.saturating_sub(1),
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
             },
             Body::WaitOpened(opened) => {
                 let question = matches!(opened.on, WaitOn::Questions(_));
@@ -218,6 +222,15 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 route: compact.model.route.clone(),
                 tokens: compact.tokens,
             }],
+            Intended::Judge(judge) => {
+                let (call_id, name) = state.call(&judge.call);
+                vec![EventKind::ApprovalJudging {
+                    call_id,
+                    tool: name,
+                    pass: judge.pass,
+                    route: judge.route.clone(),
+                }]
+            }
             Intended::Undo(tool) => {
                 let (call_id, name) = (&tool.call_id, &tool.name);
                 let message = format!(
@@ -229,6 +242,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
         Body::Attempt(attempt) if attempt.key.kind == EffectKind::Compact => {
             let message = format!("a summary was asked for and lost: {}", attempt.failure.message);
             let warning = EventKind::Warning { code: "compaction".into(), message };
+            std::iter::once(warning).chain(usage(folded)).collect()
+        }
+        Body::Attempt(attempt) if attempt.key.kind == EffectKind::Judge => {
+            let message = format!("a classifier was asked and lost: {}", attempt.failure.message);
+            let warning = EventKind::Warning { code: "classifier".into(), message };
             std::iter::once(warning).chain(usage(folded)).collect()
         }
         Body::Attempt(attempt) => {
@@ -251,6 +269,18 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             EffectResult::Model(model) => model_ended(folded, model),
             EffectResult::ModelFailed(failure) => model_failed(folded, failure),
             EffectResult::Tool(result) => tool_ended(folded, record, &outcome.key, result),
+            EffectResult::Judged(judgement) => {
+                let call = state.judging.as_ref().map(|key| state.call(key));
+                let (call_id, tool) = call.unwrap_or_default();
+                let judged = EventKind::ApprovalJudged {
+                    call_id,
+                    tool,
+                    says: judgement.says,
+                    reason: judgement.reason.clone(),
+                    failed: judgement.failed.clone(),
+                };
+                usage(folded).into_iter().chain([judged]).collect()
+            }
             EffectResult::Summary(summary) => {
                 let mut kinds: Vec<EventKind> = usage(folded).into_iter().collect();
                 if let Some(why) = &summary.failed {

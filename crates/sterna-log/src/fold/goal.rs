@@ -64,7 +64,9 @@ impl GoalState {
     }
 
     fn own_input(&mut self, seq: Seq, key: &str) {
-        let Some(rest) = key.strip_prefix("goal:").and_then(|key| key.strip_prefix(&self.goal.id)) else { return };
+        let Some(rest) = key.strip_prefix("goal:").and_then(|key| key.strip_prefix(&self.goal.id)) else {
+            return;
+        };
         self.turns += 1;
         self.wrapping |= rest.starts_with(&format!(":{LAST}"));
         self.inputs.insert(seq);
@@ -146,7 +148,7 @@ impl Goals {
                         }
                     }
                 }
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
             },
             Body::InputAccepted(input) => {
                 if let (Some(held), Some(key)) = (&mut self.held, &input.key) {

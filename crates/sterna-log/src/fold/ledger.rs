@@ -17,6 +17,8 @@ pub enum Source {
     Child,
     /// Summaries of what a window could not hold any more.
     Compaction,
+    /// What judges calls in mode `auto`.
+    Classifier,
 }
 
 impl Source {
@@ -25,6 +27,7 @@ impl Source {
             Self::Turn => "turn",
             Self::Child => "child",
             Self::Compaction => "compaction",
+            Self::Classifier => "classifier",
         }
     }
 
@@ -32,6 +35,7 @@ impl Source {
         match key.kind {
             EffectKind::Model | EffectKind::Tool => Self::Turn,
             EffectKind::Compact => Self::Compaction,
+            EffectKind::Judge => Self::Classifier,
         }
     }
 }
@@ -106,6 +110,7 @@ impl Ledger {
             Body::Intent(intent) => match &intent.what {
                 sterna_model::Intended::Model(model) => self.route = Some(model.route.clone()),
                 sterna_model::Intended::Compact(compact) => self.route = Some(compact.model.route.clone()),
+                sterna_model::Intended::Judge(judge) => self.route = Some(judge.route.clone()),
                 sterna_model::Intended::Tool(_) | sterna_model::Intended::Undo(_) => {}
             },
             Body::Attempt(attempt) => {
@@ -116,6 +121,7 @@ impl Ledger {
                 let billed = match &outcome.result {
                     EffectResult::Model(model) => &model.billed,
                     EffectResult::Summary(summary) => &summary.billed,
+                    EffectResult::Judged(judgement) => &judgement.billed,
                     // Its last attempt has a row already, unless this outcome says that there was more.
                     EffectResult::ModelFailed(failure) if failure.billed == Billed::default() => return,
                     EffectResult::ModelFailed(failure) => &failure.billed,

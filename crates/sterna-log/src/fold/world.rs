@@ -102,7 +102,7 @@ impl World {
                         self.deny(&outcome.key, &result.view);
                     }
                 }
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
             },
             // A grant for once is the answer to its wait, and nothing more. One that is stored holds where it is stored.
             Body::GrantGiven { grant, .. } if grant.scope == GrantScope::Once || grant.scope.is_stored() => {}

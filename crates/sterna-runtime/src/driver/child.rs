@@ -29,6 +29,7 @@ impl Driver {
             left: self.left(&turn.limits),
             turn,
             config: self.config.clone(),
+            tainted: self.state.transcript.untrusted().into_iter().map(|one| one.origin).collect(),
         };
         let (rt, tx, sent) = (Runtime(self.rt.clone()), self.tx.clone(), key.clone());
         let task = tokio::spawn(async move {
@@ -64,7 +65,12 @@ impl Driver {
         let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return };
         let waits: Vec<_> = turn
             .children()
-            .filter(|(wait, _)| !self.watched.contains_key(*wait))
+            .filter(|(wait, child)| match self.watched.get(*wait) {
+                None => true,
+                Some(Watched::Live(_)) => false,
+                // Its question was answered here, and it goes on.
+                Some(Watched::Parked(_)) => self.rt.shared(&child.session).is_driven(),
+            })
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
         for (wait, child) in waits {

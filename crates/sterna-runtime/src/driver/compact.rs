@@ -21,10 +21,20 @@ use sterna_model::{
 use sterna_tool::Cancel;
 
 use super::caps::Costs;
+use super::hooks::{About, BeforeCompaction};
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
 use crate::{RuntimeError, files};
+
+/// Whether there is room for the next request.
+pub(super) enum Room {
+    Enough,
+    /// The state moved: ask the machine again.
+    Moved,
+    /// Hooks are asked first.
+    Waits,
+}
 
 /// A compaction that is to be begun.
 struct Wish<'a> {
@@ -34,8 +44,7 @@ struct Wish<'a> {
 }
 
 impl Driver {
-    /// Makes the history smaller when the next request would fill too much of the window. `true`: the state moved, ask
-    /// the machine again.
+    /// Makes the history smaller when the next request would fill too much of the window.
     pub(super) async fn make_room(
         &mut self,
         inputs: &[Seq],
@@ -43,30 +52,38 @@ impl Driver {
         info: &ModelInfo,
         max_output: u32,
         bytes: u64,
-    ) -> Result<bool, RuntimeError> {
+    ) -> Result<Room, RuntimeError> {
         let load = self.load_of(route, info, max_output, bytes);
-        let Some(turn) = self.state.machine.turn() else { return Ok(false) };
+        let Some(turn) = self.state.machine.turn() else { return Ok(Room::Enough) };
         let (tried, key) = (turn.compactions(), turn.compaction_key());
         if !(load.is_over() || tried == 0 && load.is_high()) {
-            return Ok(false);
+            return Ok(Room::Enough);
         }
         let entries = self.state.transcript.entries(inputs);
         if tried == 0 {
             let wish = Wish { key, trigger: CompactTrigger::Window, focus: "" };
-            if self.begin(wish, &entries, &load).await? {
-                return Ok(true);
+            match self.begin(wish, &entries, &load).await? {
+                Room::Enough => {}
+                moved => return Ok(moved),
             }
         } else if let Ok(change) = mechanical(&entries, &load) {
-            self.stage_change(change, CompactTrigger::Window, None, &load, None)?;
-            return Ok(true);
+            let trigger = CompactTrigger::Window;
+            match self.before_compaction(&About { key: &key, trigger, focus: "", tokens: load.tokens }) {
+                BeforeCompaction::Wait => return Ok(Room::Waits),
+                BeforeCompaction::Go => {
+                    self.stage_change(change, trigger, None, &load, None)?;
+                    return Ok(Room::Moved);
+                }
+                BeforeCompaction::Forbidden(_) => {}
+            }
         }
         // Where the window is only assumed, or nobody has counted, the provider knows better than we.
         if load.is_over() && !info.assumed && self.state.gauge.is_counted(route) {
             let turn = self.state.machine.turns();
             self.stage(Body::LimitReached { turn, reason: StopReason::ContextOverflow })?;
-            return Ok(true);
+            return Ok(Room::Moved);
         }
-        Ok(false)
+        Ok(Room::Enough)
     }
 
     /// Sees to a compaction that the machine wants, or that is under way.
@@ -98,7 +115,7 @@ impl Driver {
                 let wish = Wish { key: wanted.key, trigger: wanted.trigger, focus: &wanted.focus };
                 // What the provider refused did not fit, whatever we counted; and who asks wants it smaller than it is.
                 let load = Load { window: load.window.min(load.tokens), ..load };
-                self.begin(wish, &entries, &load).await
+                Ok(matches!(self.begin(wish, &entries, &load).await?, Room::Moved))
             }
             (Some(intent), None) if !self.own.contains(&wanted.key) => {
                 self.own.insert(wanted.key.clone());
@@ -183,26 +200,38 @@ impl Driver {
         self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
     }
 
-    /// Begins with what needs no model, or asks for a summary. `false`: there was nothing to do.
-    async fn begin(&mut self, wish: Wish<'_>, entries: &[Entry], load: &Load) -> Result<bool, RuntimeError> {
+    /// Begins with what needs no model, or asks for a summary. `Enough`: there was nothing to do, or hooks forbid it.
+    async fn begin(&mut self, wish: Wish<'_>, entries: &[Entry], load: &Load) -> Result<Room, RuntimeError> {
         let all_the_way = wish.trigger != CompactTrigger::Window;
         let summarise = self.state.gauge.may_summarise() && !self.draining;
-        match first_step(entries, load, summarise, all_the_way) {
+        let step = match first_step(entries, load, summarise, all_the_way) {
+            Step::Nothing(why) => Step::Nothing(why),
+            step @ (Step::Change(_) | Step::Summarise(_)) => {
+                let Wish { key, trigger, focus } = &wish;
+                let about = About { key, trigger: *trigger, focus, tokens: load.tokens };
+                match self.before_compaction(&about) {
+                    BeforeCompaction::Go => step,
+                    BeforeCompaction::Wait => return Ok(Room::Waits),
+                    BeforeCompaction::Forbidden(why) => Step::Nothing(format!("a hook forbids it: {why}")),
+                }
+            }
+        };
+        match step {
             Step::Change(change) => {
                 self.stage_change(change, wish.trigger, None, load, None)?;
-                Ok(true)
+                Ok(Room::Moved)
             }
             Step::Nothing(why) => match wish.trigger {
-                CompactTrigger::Window => Ok(false),
+                CompactTrigger::Window => Ok(Room::Enough),
                 trigger @ (CompactTrigger::Overflow | CompactTrigger::Manual) => {
                     self.stage(Body::CompactionMissed { trigger, why })?;
-                    Ok(true)
+                    Ok(Room::Moved)
                 }
             },
             Step::Summarise(to) => {
-                let Err(why) = self.ask_summary(&wish, to, load).await? else { return Ok(true) };
+                let Err(why) = self.ask_summary(&wish, to, load).await? else { return Ok(Room::Moved) };
                 self.cut_instead(wish.trigger, None, entries, load, why)?;
-                Ok(true)
+                Ok(Room::Moved)
             }
         }
     }
@@ -388,6 +417,7 @@ impl Driver {
     fn send_summary(&mut self, key: EffectKey, attempt: u32, route: Route, body: Encoded) {
         let cancel = Cancel::new();
         let run = model::run(ModelCall {
+            proposed: None,
             provider: self.rt.parts.provider.clone(),
             env: self.rt.parts.env.clone(),
             // Nobody watches it being written: it is no answer.

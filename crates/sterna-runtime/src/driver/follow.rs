@@ -56,6 +56,8 @@ impl Driver {
                     Some(
                         Msg::Model { .. }
                         | Msg::Passed { .. }
+                        | Msg::Proposed { .. }
+                        | Msg::Early { .. }
                         | Msg::Tool { .. }
                         | Msg::Recovered { .. }
                         | Msg::Undone { .. }

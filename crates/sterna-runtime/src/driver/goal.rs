@@ -42,6 +42,7 @@ impl Driver {
             given: Some(Box::new(given)),
             ended: None,
             compact: None,
+            tainted: Vec::new(),
         };
         self.stage_at(None, None, Body::InputAccepted(input))
     }

@@ -22,6 +22,8 @@ impl Driver {
             msg,
             Msg::Model { .. }
                 | Msg::Passed { .. }
+                | Msg::Proposed { .. }
+                | Msg::Early { .. }
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }
@@ -54,11 +56,14 @@ impl Driver {
             }
             Msg::Drain => {
                 self.draining = true;
+                self.early.drop_all();
                 // Hooks can be asked again, under the same key.
                 self.hooking.stop();
                 // A model call can be made again; what tools do must settle.
                 // And what is only looked for can be looked for again.
-                let again = |key: &EffectKey, stage| self.model_key(key) || stage == Stage::Recovering;
+                let again = |key: &EffectKey, stage| {
+                    self.model_key(key) || matches!(stage, Stage::Recovering | Stage::Early)
+                };
                 let flights = self.inflight.iter().filter(|(key, flight)| again(key, flight.stage));
                 let calls: Vec<EffectKey> = flights.map(|(key, _)| key.clone()).collect();
                 for key in calls {
@@ -74,10 +79,12 @@ impl Driver {
                     self.settle(&key).await;
                 }
             }
+            Msg::Proposed { key, attempt, ordinal, call } => self.proposed(&key, attempt, ordinal, call)?,
+            Msg::Early { key, attempt, end } => self.early_ended(key, attempt, end)?,
             Msg::Passed { key, passed, checkpoint } => {
                 if self.inflight.remove(&key).is_some() {
                     checkpoint.map_or(Ok(()), |taken| self.stage(taken))?;
-                    self.passed(key, passed)?;
+                    self.passed(key, passed).await?;
                 }
             }
             Msg::Tool { key, end } => {
@@ -165,27 +172,35 @@ impl Driver {
         if key.kind == EffectKind::Compact {
             return self.summary_ended(key, attempt, end);
         }
+        if key.kind == EffectKind::Judge {
+            return self.judged(key, attempt, end);
+        }
         match end {
             ModelEnd::Answered(mut outcome) => {
                 self.price(&mut outcome.billed);
                 outcome.classes = self.classes(&outcome);
                 outcome.checked = self.checked(&outcome);
+                self.keep_early(&outcome);
                 let result = EffectResult::Model(outcome);
                 self.stage(Body::Outcome(Box::new(Outcome { key, attempt, result })))
             }
-            ModelEnd::Failed(failure) => self.model_failed(key, attempt, failure),
+            ModelEnd::Failed(failure) => {
+                self.early.drop_all();
+                self.model_failed(key, attempt, failure)
+            }
         }
     }
 
-    fn passed(&mut self, key: EffectKey, passed: Passed) -> Result<(), RuntimeError> {
+    async fn passed(&mut self, key: EffectKey, passed: Passed) -> Result<(), RuntimeError> {
         match passed {
             Passed::Answer { status, text } => {
                 let outcome = unrun(status, text, self.rt.parts.env.now());
                 self.tool_outcome(key, outcome)
             }
             // They answer first; then the call passes again.
-            Passed::Ask(_) if self.asks_hooks(&key) => Ok(()),
-            Passed::Ask(approval) => self.open_wait(key, WaitOn::Approval(approval)),
+            Passed::Ask { .. } if self.asks_hooks(&key) => Ok(()),
+            Passed::Ask { approval, case: Some(case) } => self.judge(key, approval, &case).await,
+            Passed::Ask { approval, case: None } => self.open_wait(key, WaitOn::Approval(approval)),
             Passed::Run { tool, args, plan, quiet_git, content, changes: _, confine, origin } => {
                 let Some(call) = self.call(&key) else { return Ok(()) };
                 let (class, attempt) = (call.class, call.started + 1);
@@ -206,7 +221,7 @@ impl Driver {
         }
     }
 
-    fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
+    pub(super) fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
             ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),

@@ -1,6 +1,11 @@
 //! The driver's side of hooks: what is due by the log, run when its cause is durable, and staged before anyone acts on
 //! it. Nothing here is asked when nobody listens.
 
+mod agents;
+mod compaction;
+
+pub(super) use compaction::{About, BeforeCompaction};
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -209,6 +214,7 @@ impl Driver {
         let mut first = Vec::new();
         let mut beside = self.failures();
         beside.extend(self.modes());
+        let mut shrunk = self.compactions();
         match next {
             Next::Effects(effects) => match effects.first() {
                 // Another route's request for a step that is under way begins nothing.
@@ -217,6 +223,7 @@ impl Driver {
                     let started =
                         self.state.turn.as_ref().map(|turn| turn.inputs.clone()).unwrap_or_default();
                     first.extend(self.restored());
+                    first.push(std::mem::take(&mut shrunk));
                     if step == 0 {
                         first.extend(self.turn_begins(&started));
                     } else {
@@ -250,11 +257,13 @@ impl Driver {
                 if step > 0 {
                     first.extend(self.step_over(step));
                 }
+                beside.append(&mut shrunk);
                 first.push(std::mem::take(&mut beside));
                 first.extend(self.turn_over(step, outcome));
             }
             Next::Idle | Next::Start { .. } => {}
         }
+        beside.extend(shrunk);
         (first, beside)
     }
 
@@ -277,6 +286,7 @@ impl Driver {
             let source = if fork { "fork" } else { "startup" };
             let more = json!({ "source": source });
             stages.push(vec![self.point(HookEvent::SessionStart, 0, source.into(), None, more)]);
+            stages.extend(self.agent_begins());
         }
         stages.push(inputs.iter().map(|input| self.prompt_point(*input)).collect());
         stages.push(vec![self.point(HookEvent::TurnStart, 0, String::new(), None, json!({}))]);
@@ -300,7 +310,7 @@ impl Driver {
             TurnOutcome::Finished { message, .. } => {
                 let active = self.state.machine.turn().is_some_and(|turn| turn.stop_hooks() > 0);
                 let more = json!({ "stop_hook_active": active, "last_assistant_message": message });
-                stages.push(vec![self.point(HookEvent::Stop, step, String::new(), None, more)]);
+                stages.push(vec![self.stop_point(step, more)]);
                 json!({ "outcome": "finished", "message": message })
             }
             TurnOutcome::Stopped { reason, detail, .. } => {
@@ -532,11 +542,12 @@ impl Driver {
             .is_some_and(|input| !self.state.turn.as_ref().is_some_and(|turn| turn.inputs.contains(&input)));
         // What may not begin ends the turn; a prompt that was steered in is taken back instead.
         let begins = event.power() == Ok(HookPower::Decides)
-            && !matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest | HookEvent::Stop);
+            && !event.is_stop()
+            && !matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest | HookEvent::PreCompact);
         if begins && says.blocked && !steered && says.stop.is_none() {
             says.stop = Some(says.reason.clone());
         }
-        if event == HookEvent::Stop && turn.is_some_and(|turn| turn.stop_hooks() >= MAX_INJECTIONS) {
+        if event.is_stop() && turn.is_some_and(|turn| turn.stop_hooks() >= MAX_INJECTIONS) {
             // It has gone on often enough; what it would have gone on with is said to nobody.
             says = HookSays { stop: says.stop, ..HookSays::default() };
         }

@@ -5,10 +5,12 @@ mod caps;
 mod child;
 pub(crate) mod compact;
 mod doubt;
+mod early;
 mod follow;
 pub(crate) mod goal;
 mod handle;
 mod hooks;
+pub(crate) mod judge;
 mod ladder;
 mod memory;
 mod people;
@@ -28,7 +30,7 @@ use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
-    Ruling, Seq, SessionId, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
+    Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -77,6 +79,21 @@ pub(crate) enum Msg {
         key: EffectKey,
         attempt: u32,
         end: ModelEnd,
+    },
+    /// The arguments of a call are whole, and the answer that asks for it still streams.
+    Proposed {
+        /// Of the model call.
+        key: EffectKey,
+        attempt: u32,
+        ordinal: u32,
+        call: ToolCall,
+    },
+    /// A call that was started while its answer streamed has ended. `None`: it takes the usual way.
+    Early {
+        key: EffectKey,
+        /// Of the model call.
+        attempt: u32,
+        end: Option<ToolEnd>,
     },
     Passed {
         key: EffectKey,
@@ -169,6 +186,8 @@ struct InFlight {
 enum Stage {
     Passing,
     Running,
+    /// It was started while its answer streamed.
+    Early,
     /// It is looked for: it was started in another life.
     Recovering,
     /// What it may have done in another life is taken back.
@@ -217,6 +236,7 @@ pub(crate) struct Driver {
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     hooking: hooks::Hooking,
+    early: early::Early,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
     schema: Option<Arc<OutputSchema>>,
@@ -277,6 +297,7 @@ impl Driver {
             not_undone: HashMap::new(),
             ready: Vec::new(),
             hooking: hooks::Hooking::default(),
+            early: early::Early::default(),
             request: None,
             prompt: None,
             schema: None,
@@ -703,6 +724,7 @@ impl Driver {
             flight.task.abort();
         }
         self.ready.clear();
+        self.early.drop_all();
         self.unwatch_children();
         self.hooking.stop();
         if let Some(deadline) = self.deadline.take() {
@@ -746,7 +768,7 @@ impl Driver {
     }
 
     fn model_key(&self, key: &EffectKey) -> bool {
-        matches!(key.kind, EffectKind::Model | EffectKind::Compact)
+        matches!(key.kind, EffectKind::Model | EffectKind::Compact | EffectKind::Judge)
     }
 }
 

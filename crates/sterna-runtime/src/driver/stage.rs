@@ -205,10 +205,13 @@ impl Driver {
                     }
                     let call = self.call(&outcome.key).filter(|call| call.started > 0);
                     let tools = &self.rt.parts.tools;
-                    let tool = call.and_then(|call| tools.get(&tools.unwrapped(&call.call).name)).cloned();
+                    let tool = call.and_then(|call| tools.get(&tools.unwrapped(&call.call).name));
                     self.staged_settled.extend(tool.map(|tool| (tool, outcome.key.clone(), outcome.attempt)));
                 }
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::Model(_)
+                | EffectResult::ModelFailed(_)
+                | EffectResult::Summary(_)
+                | EffectResult::Judged(_) => {}
             },
             Body::TodoSet { .. } => self.refresh_view(),
             Body::TurnCommitted(committed) => {
@@ -232,7 +235,7 @@ fn identity(record: &Record) -> String {
         Body::TurnStarted(_) => format!("turn:{}", record.turn.unwrap_or(0)),
         Body::TurnCommitted(_) => format!("commit:{}", record.turn.unwrap_or(0)),
         Body::Intent(intent) => match &intent.what {
-            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) => {
+            Intended::Model(_) | Intended::Tool(_) | Intended::Compact(_) | Intended::Judge(_) => {
                 format!("intent:{}:{}", intent.key, intent.attempt)
             }
             Intended::Undo(_) => format!("undo:{}:{}", intent.key, intent.attempt),

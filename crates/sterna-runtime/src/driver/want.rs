@@ -16,6 +16,7 @@ use sterna_model::{
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
 use super::caps::Costs;
+use super::compact::Room;
 use super::hooks::Before;
 use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
@@ -25,6 +26,7 @@ use crate::effects::pipeline::FromHooks;
 use crate::effects::tool::unrun;
 use crate::effects::{checkpoint, model, pipeline, tool};
 use crate::files;
+use crate::hub::Hub;
 use crate::reader::Reader;
 use crate::secrets::CleanBlobs;
 
@@ -42,6 +44,17 @@ pub(super) struct Ready {
     pub confine: Arc<Confine>,
 }
 
+/// What the log says of a call that is about to run.
+#[derive(Default)]
+pub(super) struct CallFacts {
+    pub id: String,
+    pub name: String,
+    pub intended_at: Millis,
+    pub answers: Option<Vec<String>>,
+    /// The child's turn that it waited for is over.
+    pub ended: Option<Arc<ChildEnd>>,
+}
+
 impl Driver {
     /// Sees to an effect. `true`: the state moved, ask the machine again.
     pub(super) async fn want(&mut self, effect: Effect) -> Result<bool, RuntimeError> {
@@ -51,7 +64,10 @@ impl Driver {
                 if call.closed.is_some() {
                     self.cancel_awaited(&call.key).await;
                 }
-                self.want_tool(call)
+                match call.judging.clone().filter(|judging| judging.is_open()) {
+                    Some(open) => self.want_judgement(&call, &open).await,
+                    None => self.want_tool(call),
+                }
             }
             Effect::Compact(wanted) => self.want_compact(wanted).await,
         }
@@ -142,8 +158,10 @@ impl Driver {
         let (history, files) = files::shown(items(), info.sight, blobs, &mut self.files).await?;
         let body = self.rt.parts.provider.encode(&request(history.clone(), max_output), &mut self.cache);
         let weight = FilesSent::weight(files.as_ref(), body.bytes);
-        if self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
-            return Ok(true);
+        match self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
+            Room::Enough => {}
+            Room::Moved => return Ok(true),
+            Room::Waits => return Ok(false),
         }
         let mut body = body;
         let left_out = left_out(&history, &route);
@@ -280,7 +298,13 @@ impl Driver {
     fn send(&mut self, call: &CallModel, body: Encoded, weight: u64) {
         let cancel = Cancel::new();
         let (tx, key, attempt) = (self.tx.clone(), call.key.clone(), call.attempt);
+        let (told, of) = (self.tx.clone(), call.key.clone());
+        let proposed = move |ordinal, call| {
+            // A driver that is gone wants no proposal.
+            let _ = told.send(Msg::Proposed { key: of.clone(), attempt, ordinal, call });
+        };
         let run = model::run(ModelCall {
+            proposed: Some(Box::new(proposed)),
             provider: self.rt.parts.provider.clone(),
             env: self.rt.parts.env.clone(),
             hub: self.shared.hub.clone(),
@@ -397,6 +421,12 @@ impl Driver {
         if call.started > 0 && !self.own.contains(&call.key) {
             return self.in_doubt(call);
         }
+        if self.another_is_judged(&call.key) {
+            return Ok(false);
+        }
+        if let Some(moved) = self.take_early(&call)? {
+            return Ok(moved);
+        }
         let from = match self.before_call(&call)? {
             Before::Judge(from) => from,
             Before::Wait => return Ok(false),
@@ -486,18 +516,37 @@ impl Driver {
         quiet_git: bool,
         origin: Option<String>,
     ) -> Option<(ToolContext, tool::After, Cancel)> {
-        let turn = self.state.turn.clone()?;
         let call = self.call(key)?;
-        let (call_id, name) = (call.call.id.clone(), call.call.name.clone());
-        let intended_at = call.intended_at;
-        let answers = match &call.ruling {
-            Some(Ruling::Answers(answers)) => Some(answers.clone()),
-            Some(_) | None => None,
+        let facts = CallFacts {
+            id: call.call.id.clone(),
+            name: call.call.name.clone(),
+            intended_at: call.intended_at,
+            answers: match &call.ruling {
+                Some(Ruling::Answers(answers)) => Some(answers.clone()),
+                Some(_) | None => None,
+            },
+            ended: match &call.ruling {
+                Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
+                _ => None,
+            },
         };
-        let ended = match &call.ruling {
-            Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
-            _ => None,
-        };
+        let origin = origin.or_else(|| crate::strangers::joined(&facts.ended.as_ref()?.tainted));
+        self.context_of(key, facts, attempt, plan, quiet_git, origin, Some(&self.shared.hub))
+    }
+
+    /// What a call is run with. Without a hub nobody sees its progress.
+    pub(super) fn context_of(
+        &self,
+        key: &EffectKey,
+        facts: CallFacts,
+        attempt: u32,
+        plan: Arc<Plan>,
+        quiet_git: bool,
+        origin: Option<String>,
+        hub: Option<&Arc<Hub>>,
+    ) -> Option<(ToolContext, tool::After, Cancel)> {
+        let CallFacts { id: call_id, name, intended_at, answers, ended } = facts;
+        let turn = self.state.turn.clone()?;
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
         let cancel = Cancel::new();
@@ -523,7 +572,7 @@ impl Driver {
             cancel: cancel.clone(),
             blobs: Arc::new(blobs),
             progress: tool::progress(
-                self.shared.hub.clone(),
+                hub.cloned().unwrap_or_else(|| Arc::new(Hub::new(self.id.clone()))),
                 self.secrets.clone(),
                 key.clone(),
                 call_id,

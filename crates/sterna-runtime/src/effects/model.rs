@@ -7,7 +7,7 @@ use sterna_llm::{Encoded, ModelReply, SharedProvider, StreamEvent};
 use sterna_log::fold::correlation;
 use sterna_model::{
     Billed, EffectKey, ErrorClass, EventKind, Millis, ModelOutcome, ModelStop, Part, Phase, ProviderFailure,
-    Route, Segment, Usage,
+    Route, Segment, ToolCall, Usage,
 };
 use sterna_secrets::{Scoped, Stream};
 use sterna_tool::Cancel;
@@ -33,6 +33,8 @@ pub struct ModelCall {
     pub weight: u64,
     pub cancel: Cancel,
     pub secrets: Scoped,
+    /// Told of each call whose arguments are whole while the answer streams, by its place among the calls.
+    pub proposed: Option<Box<dyn Fn(u32, ToolCall) + Send + Sync>>,
 }
 
 /// How it ended.
@@ -82,9 +84,13 @@ pub async fn run(call: ModelCall) -> ModelEnd {
         });
     };
     let mut deltas = Deltas { stream: call.secrets.stream(), open: None };
+    let mut calls = Calls::default();
     let mut on_event = |event: StreamEvent| {
         if event.segment == Segment::Text && event.phase == Phase::Delta {
             said.push_str(&event.text);
+        }
+        if let (Some(proposed), Some((ordinal, whole))) = (&call.proposed, calls.take(&event)) {
+            proposed(ordinal, whole);
         }
         // Also while nobody looks: whoever comes in the middle of a secret must not see its end.
         deltas.take(event, &show);
@@ -105,6 +111,45 @@ pub async fn run(call: ModelCall) -> ModelEnd {
         None => ModelEnd::Answered(cut_off(said, bytes, duration_ms)),
         Some(Err(failure)) => ModelEnd::Failed(failure),
         Some(Ok(reply)) => ModelEnd::Answered(whole(reply, duration_ms)),
+    }
+}
+
+/// The calls of an answer, as they stream.
+#[derive(Default)]
+struct Calls {
+    open: Option<ToolCall>,
+    seen: u32,
+}
+
+impl Calls {
+    /// The call that is whole with this event, and its place. What is no call, or has no name yet, is passed over: whoever
+    /// compares it with the answer finds it missing.
+    fn take(&mut self, event: &StreamEvent) -> Option<(u32, ToolCall)> {
+        if event.segment != Segment::ToolCall {
+            return None;
+        }
+        match event.phase {
+            Phase::Start => {
+                self.open = Some(ToolCall {
+                    id: event.call_id.clone().unwrap_or_default(),
+                    name: event.name.clone().unwrap_or_default(),
+                    arguments: String::new(),
+                    truncated: false,
+                });
+                None
+            }
+            Phase::Delta => {
+                if let Some(open) = &mut self.open {
+                    open.arguments.push_str(&event.text);
+                }
+                None
+            }
+            Phase::End => {
+                let call = self.open.take()?;
+                self.seen += 1;
+                Some((self.seen - 1, call))
+            }
+        }
     }
 }
 

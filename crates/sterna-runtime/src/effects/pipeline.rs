@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
+use sterna_context::JudgeCase;
 use sterna_log::SharedLog;
 use sterna_model::{
-    Approval, CallTool, Decision, Digest, Grant, Mode, Sandbox, ToolStatus, TurnStarted, Untrusted,
+    Approval, CallTool, Decision, Digest, Grant, JudgeSays, Mode, Sandbox, ToolStatus, TurnStarted, Untrusted,
 };
 use sterna_policy::{Ask, Changes, Need, Rule, Verdict};
 use sterna_secrets::Scoped;
@@ -92,8 +93,8 @@ pub enum Passed {
         origin: Option<String>,
         confine: Arc<Confine>,
     },
-    /// Somebody must be asked.
-    Ask(Approval),
+    /// Somebody must be asked. With a case, a classifier may answer for them.
+    Ask { approval: Approval, case: Option<Box<JudgeCase>> },
     /// It is answered without being run.
     Answer { status: ToolStatus, text: String },
 }
@@ -104,7 +105,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
     let inner = tools.unwrapped(&call.call);
     let name = &inner.name;
     let turn = &rights.turn;
-    let Some(tool) = tools.get(name).cloned() else {
+    let Some(tool) = tools.get(name) else {
         let find = if turn.deferred.is_empty() { "" } else { "; `tool_search` finds tools" };
         return answer(ToolStatus::NotRegistered, format!("tool not registered: {name}{find}"));
     };
@@ -153,20 +154,33 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
     };
     let Judged { mut verdict, level } = judged;
     hooks.heard(&mut verdict, turn.mode);
+    // What a rule, taint or a hook asks about is a person's to say.
+    let open =
+        verdict.decision == Decision::Ask && verdict.by_mode && hooks.permission != Some(Decision::Ask);
+    let case = (turn.mode == Mode::Auto && open && !call.approved)
+        .then(|| Box::new(case_of(call, name, &plan, &verdict, level, rights)));
+    if let (Some(case), Some(judging)) = (&case, &call.judging)
+        && judging.of(&case.subject()).is_some_and(|said| said.says == JudgeSays::Allow)
+    {
+        verdict.decision = Decision::Allow;
+    }
     let quiet_git = verdict.needs.iter().any(|need| match need {
         Need::QuietGit => true,
     });
     match verdict.decision {
-        Decision::Ask if !call.approved => Passed::Ask(Approval {
-            tool: name.clone(),
-            summary: plan.summary,
-            reason: verdict.reason,
-            rule: verdict.rule,
-            source: verdict.source,
-            preview: plan.preview,
-            content,
-            untrusted: strangers::told(&rights.untrusted),
-        }),
+        Decision::Ask if !call.approved => Passed::Ask {
+            approval: Approval {
+                tool: name.clone(),
+                summary: plan.summary,
+                reason: verdict.reason,
+                rule: verdict.rule,
+                source: verdict.source,
+                preview: plan.preview,
+                content,
+                untrusted: strangers::told(&rights.untrusted),
+            },
+            case,
+        },
         Decision::Ask | Decision::Allow => Passed::Run {
             origin: strangers::origin(name, tool.untrusted(&args, &rights.view), &plan.accesses, &cx.roots),
             tool,
@@ -252,6 +266,51 @@ async fn judge(
         }
     }
     Ok(Judged { verdict, level })
+}
+
+/// What a classifier is told of a call: its effects, as policy has worked them out.
+fn case_of(
+    call: &CallTool,
+    name: &str,
+    plan: &Plan,
+    verdict: &Verdict,
+    level: Sandbox,
+    rights: &Rights,
+) -> JudgeCase {
+    let effect = |access: &Access| match access {
+        Access::Read(path) => format!("reads {}", path.display()),
+        Access::ReadTree(path) => format!("reads {} and all beneath", path.display()),
+        Access::Write(path) => format!("writes {}", path.display()),
+        Access::Shell { command, cwd } => format!("runs in {}: {command}", cwd.display()),
+        Access::Web { host } => format!("reaches {host}"),
+        Access::Person => "asks the person".to_owned(),
+        Access::Permission(permits) => format!("wants more rights: {}", permits.told().join("; ")),
+        Access::Session => "touches the session's own state".to_owned(),
+        Access::Other => format!("does what only the tool `{name}` knows"),
+        Access::Unaccepted { why, .. } => why.clone(),
+    };
+    let mut effects: Vec<String> = plan.accesses.iter().map(effect).collect();
+    effects.extend(verdict.changes.paths.iter().map(|path| format!("may change {}", path.display())));
+    if verdict.changes.arbitrary {
+        effects.push("runs a program that may do more than is listed".into());
+    }
+    if verdict.changes.unknown {
+        effects.push("holds something that is not understood, and may change anything".into());
+    }
+    if verdict.bounds.outside {
+        effects.push("acts through something that no sandbox confines".into());
+    }
+    JudgeCase {
+        tool: name.to_owned(),
+        summary: plan.summary.clone(),
+        arguments: call.call.arguments.clone(),
+        effects,
+        commands: verdict.shell.as_ref().and_then(|plan| serde_json::to_value(plan).ok()),
+        why_asked: verdict.reason.clone(),
+        workspace: rights.turn.root.clone(),
+        sandbox: level.word().to_owned(),
+        strangers: !rights.untrusted.is_empty(),
+    }
 }
 
 /// The arguments that the tool is given: those few that only write get the secrets that placeholders stand for. What

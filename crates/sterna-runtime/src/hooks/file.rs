@@ -16,18 +16,39 @@ pub enum Dialect {
     Imported,
 }
 
+/// What a hook of a file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookRun {
+    /// A line for the shell.
+    Command(String),
+    /// An address that the event is posted to, with headers.
+    Http { url: String, headers: Vec<(String, String)> },
+}
+
+impl HookRun {
+    /// The line or the address, for people. Headers may hold secrets.
+    pub fn shown(&self) -> &str {
+        match self {
+            Self::Command(command) => command,
+            Self::Http { url, .. } => url,
+        }
+    }
+}
+
 /// One hook of a file.
 #[derive(Debug, Clone)]
 pub struct HookSpec {
     pub event: HookEvent,
     pub matcher: Matcher,
-    pub command: String,
+    pub run: HookRun,
     pub timeout_ms: u64,
     /// What it was asked about does not go on when it fails.
     pub fails_closed: bool,
     pub dialect: Dialect,
-    /// It runs in the sandbox of the turn's commands.
+    /// It runs in the sandbox of the turn's commands; an address must be one that rules open to them.
     pub sandbox: bool,
+    /// The file says so itself.
+    pub sandbox_said: bool,
     /// `PreToolUse.2.1`: event, group and hook, from 1.
     pub place: String,
 }
@@ -101,27 +122,39 @@ impl Reader {
         place: String,
     ) -> Result<(), HookFileError> {
         let hook = object(hook, &place)?;
-        match hook.get("type").and_then(Value::as_str) {
-            Some("command") => {}
+        let (own, kind): (&[&str], _) = match hook.get("type").and_then(Value::as_str) {
+            Some("command") => (&["command"], "command"),
+            Some("http") => (&["url", "headers"], "url"),
             Some(other) => {
                 let what = cut(other, 100);
                 let why = match other {
-                    "http" | "mcp_tool" | "prompt" | "agent" => {
+                    "mcp_tool" | "prompt" | "agent" => {
                         format!("hooks of type `{what}` are not built yet")
                     }
                     _ => format!("there is no type `{what}`"),
                 };
-                return self.unknown(&place, format!("{why}: write `command`"));
+                return self.unknown(&place, format!("{why}: write `command` or `http`"));
             }
             None => return Err(wrong(&place, "it has no `type`")),
-        }
+        };
         if self.dialect == Dialect::Own {
-            only(hook, &["type", "command", "timeout", "on_failure", "sandbox", "description"], &place)?;
+            only(
+                hook,
+                &[own, &["type", "timeout", "on_failure", "sandbox", "description"]].concat(),
+                &place,
+            )?;
         }
-        let command = hook.get("command").and_then(Value::as_str).map(str::trim).unwrap_or_default();
-        if command.is_empty() {
-            return Err(wrong(&place, "it has no `command`"));
+        let text = hook.get(kind).and_then(Value::as_str).map(str::trim).unwrap_or_default();
+        if text.is_empty() {
+            return Err(wrong(&place, format!("it has no `{kind}`")));
         }
+        let run = match kind {
+            "url" if !(text.starts_with("https://") || text.starts_with("http://")) => {
+                return Err(wrong(&place, "`url` is no address: write https://HOST/PATH"));
+            }
+            "url" => HookRun::Http { url: text.to_owned(), headers: headers(hook.get("headers"), &place)? },
+            _ => HookRun::Command(text.to_owned()),
+        };
         let timeout_ms = match hook.get("timeout") {
             None | Some(Value::Null) => DEFAULT_TIMEOUT_MS,
             Some(value) => {
@@ -148,11 +181,12 @@ impl Reader {
         self.specs.push(HookSpec {
             event,
             matcher: matcher.clone(),
-            command: command.to_owned(),
+            run,
             timeout_ms,
             fails_closed,
             dialect: self.dialect,
             sandbox,
+            sandbox_said: hook.contains_key("sandbox"),
             place,
         });
         Ok(())
@@ -168,6 +202,15 @@ impl Reader {
             }
         }
     }
+}
+
+fn headers(value: Option<&Value>, place: &str) -> Result<Vec<(String, String)>, HookFileError> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let one = |(name, value): (&String, &Value)| match value.as_str() {
+        Some(text) => Ok((name.clone(), text.to_owned())),
+        None => Err(wrong(place, format!("the header `{}` is no text", cut(name, 100)))),
+    };
+    object(value, place)?.iter().map(one).collect()
 }
 
 fn object<'a>(value: &'a Value, place: &str) -> Result<&'a Map<String, Value>, HookFileError> {
@@ -227,7 +270,7 @@ mod tests {
             let (specs, notices) = read_hooks(&file(event, hook.clone()), dialect).unwrap();
             let [spec] = &specs[..] else { panic!("{hook}") };
             assert_eq!((spec.timeout_ms, spec.fails_closed), (timeout_ms, closed), "{event} {hook}");
-            assert_eq!((spec.command.as_str(), spec.event.word()), ("check", event));
+            assert_eq!((spec.run.shown(), spec.event.word()), ("check", event));
             assert_eq!(spec.place, format!("{event}.1.1"));
             assert!(spec.matcher.matches("edit") && !spec.matcher.matches("read") && notices.is_empty());
         }
@@ -252,6 +295,9 @@ mod tests {
             (json!({"hooks": {"Stop": [{"matcher": 1, "hooks": []}]}}), "Stop.1"),
             (json!({"hooks": {"Stop": [{"matcher": "(", "hooks": []}]}}), "Stop.1"),
             (file("Stop", json!({"type": "http", "url": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "http", "command": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "http", "url": "https://h/", "headers": {"a": 1}})), "Stop.1.1"),
+            (file("Stop", json!({"type": "prompt", "prompt": "x"})), "Stop.1.1"),
             (file("Stop", json!({"command": "x"})), "Stop.1.1"),
             (file("Stop", json!({"type": "command"})), "Stop.1.1"),
             (with("timeout", json!(0)), "Stop.1.1"),
@@ -266,7 +312,7 @@ mod tests {
         for value in [
             json!({"permissions": {}}),
             file("PreTool", command()),
-            file("Stop", json!({"type": "http", "url": "x"})),
+            file("Stop", json!({"type": "prompt", "prompt": "x"})),
         ] {
             assert!(read_hooks(&value, Dialect::Imported).unwrap().0.is_empty(), "{value}");
         }
@@ -274,12 +320,19 @@ mod tests {
 
     #[test]
     fn events_of_parts_that_are_not_built_are_told() {
-        let value = file("PreCompact", json!({"type": "command", "command": "x"}));
+        let value = file("Setup", json!({"type": "command", "command": "x"}));
         let (specs, notices) = read_hooks(&value, Dialect::Own).unwrap();
         assert_eq!((specs.len(), notices.len()), (1, 1));
-        assert_eq!(
-            notices[0],
-            "PreCompact: its hooks do not fire, because hooks of compaction are not built yet"
-        );
+        assert_eq!(notices[0], "Setup: its hooks do not fire, because plugins are not built yet");
+    }
+
+    #[test]
+    fn a_hook_may_be_an_address() {
+        let hook =
+            json!({"type": "http", "url": "https://h.example/x", "headers": {"x-key": "k"}, "timeout": 2});
+        let (specs, _) = read_hooks(&file("Stop", hook), Dialect::Own).unwrap();
+        let headers = vec![("x-key".to_owned(), "k".to_owned())];
+        assert_eq!(specs[0].run, HookRun::Http { url: "https://h.example/x".into(), headers });
+        assert_eq!((specs[0].timeout_ms, specs[0].sandbox, specs[0].sandbox_said), (2_000, true, false));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus, TurnNo, WaitId,
-    WaitOn,
+    Body, Compacted, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus,
+    TurnNo, WaitId, WaitOn,
 };
 
 /// A fold of the log: the same live, on resume and in replay.
@@ -27,6 +27,8 @@ pub struct HookFold {
     pub waits: Vec<(WaitId, Cow<'static, str>)>,
     /// Switches of the mode within the last turn: their record, the mode, and who switched.
     pub modes: Vec<(Seq, Mode, String)>,
+    /// Compactions within the last turn, with their records and the steps that they came after.
+    pub compacted: Vec<(Seq, StepNo, Box<Compacted>)>,
     /// The last step before which the workspace was kept.
     pub kept: Option<(TurnNo, StepNo)>,
 }
@@ -51,6 +53,7 @@ impl HookFold {
                 self.failures.clear();
                 self.waits.clear();
                 self.modes.clear();
+                self.compacted.clear();
                 self.answered = 0;
             }
             Body::Outcome(outcome) => match &outcome.result {
@@ -61,9 +64,9 @@ impl HookFold {
                 EffectResult::Tool(tool) => {
                     self.ended.insert(outcome.key.ordinal, (tool.status, tool.duration_ms));
                 }
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
             },
-            Body::Attempt(attempt) if attempt.key.kind == sterna_model::EffectKind::Compact => {}
+            Body::Attempt(attempt) if attempt.key.kind != sterna_model::EffectKind::Model => {}
             Body::Attempt(attempt) => self.failures.push(Failure {
                 step: attempt.key.step,
                 attempt: attempt.attempt,
@@ -82,6 +85,9 @@ impl HookFold {
             }
             Body::ModeChanged { mode, by } if record.turn.is_some() => {
                 self.modes.push((record.seq, *mode, by.clone()));
+            }
+            Body::Compacted(compacted) => {
+                self.compacted.push((record.seq, record.step.unwrap_or(0), compacted.clone()));
             }
             Body::CheckpointTaken(_) => self.kept = record.turn.zip(record.step).or(self.kept),
             Body::HookRan(ran) => {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use sterna_model::{Bounds, HookEvent, HookReport, HookSays, SandboxWish, SessionId};
 
 pub use answer::{HookAnswer, HookOutput, Written, read_command};
-pub use file::{Dialect, HookFileError, HookSpec, read_hooks};
+pub use file::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 pub(crate) use fold::{Failure, HookFold};
 pub use matcher::{BadMatcher, Matcher};
 pub use set::{HookSet, Listening};

@@ -175,7 +175,7 @@ fn limit(event: HookEvent, power: HookPower, joined: &mut HookAnswered) {
                 says.permission = Some(Decision::Deny);
             }
         }
-        HookPower::Decides if event == HookEvent::Stop => {
+        HookPower::Decides if event.is_stop() => {
             if says.blocked {
                 // That is what the turn goes on with.
                 says.context.push(says.reason.clone());
@@ -229,6 +229,9 @@ fn as_elsewhere(mut call: HookCall) -> HookCall {
     {
         input.insert("file_path".into(), path);
     }
+    if let Some(trigger) = call.input.get("trigger").and_then(Value::as_str) {
+        call.input["trigger"] = name_elsewhere(trigger).into();
+    }
     if let Some(mode) = call.input.get("permission_mode").and_then(Value::as_str) {
         call.input["permission_mode"] = mode_elsewhere(mode).into();
     }
@@ -244,7 +247,7 @@ fn from_elsewhere(input: &mut Value) {
     }
 }
 
-/// The name that another agent's hooks know a tool by.
+/// The name that another agent's hooks know a tool, or what a compaction came of, by.
 fn name_elsewhere(tool: &str) -> &str {
     match tool {
         "shell" => "Bash",
@@ -262,6 +265,7 @@ fn name_elsewhere(tool: &str) -> &str {
         "ask_user" => "AskUserQuestion",
         "enter_plan" => "EnterPlanMode",
         "submit_plan" => "ExitPlanMode",
+        "window" | "overflow" => "auto",
         other => other,
     }
 }

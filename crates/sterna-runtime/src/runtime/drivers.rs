@@ -64,6 +64,8 @@ impl Inner {
                 Msg::Drain
                 | Msg::Model { .. }
                 | Msg::Passed { .. }
+                | Msg::Proposed { .. }
+                | Msg::Early { .. }
                 | Msg::Tool { .. }
                 | Msg::Recovered { .. }
                 | Msg::Undone { .. }

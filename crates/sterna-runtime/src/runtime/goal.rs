@@ -26,7 +26,8 @@ impl Runtime {
         let objective = objective.trim();
         let long = objective.chars().count();
         if objective.is_empty() || long > MAX_OBJECTIVE {
-            let why = format!("a goal's objective has 1 to {MAX_OBJECTIVE} characters, and this one has {long}");
+            let why =
+                format!("a goal's objective has 1 to {MAX_OBJECTIVE} characters, and this one has {long}");
             return Err(RuntimeError::Refused(why));
         }
         if token_budget == Some(0) {
@@ -136,8 +137,7 @@ impl Runtime {
         }
         let spent = state.folded.ledger.total().usage.total().saturating_sub(held.tokens);
         let nearly = goal.token_budget.map(|budget| spent.saturating_add(budget - budget / 10));
-        let status =
-            GoalChange::Status { status: GoalStatus::Active, why: String::new(), by: by.to_owned() };
+        let status = GoalChange::Status { status: GoalStatus::Active, why: String::new(), by: by.to_owned() };
         let input = first(held.next_key(), &go_on_text(held), given_for(config.given.clone(), nearly));
         let records = vec![
             self.draft(None, Body::Goal(Box::new(GoalChange::Set(goal)))),
@@ -222,6 +222,7 @@ fn first(key: String, text: &str, given: sterna_model::Given) -> InputAccepted {
         given: Some(Box::new(given)),
         ended: None,
         compact: None,
+        tainted: Vec::new(),
     }
 }
 

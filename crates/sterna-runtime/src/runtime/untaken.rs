@@ -35,7 +35,8 @@ impl Runtime {
                         sterna_model::Intended::Model(model) => &model.inputs[..],
                         sterna_model::Intended::Tool(_)
                         | sterna_model::Intended::Undo(_)
-                        | sterna_model::Intended::Compact(_) => &[],
+                        | sterna_model::Intended::Compact(_)
+                        | sterna_model::Intended::Judge(_) => &[],
                     },
                     _ => &[],
                 };

@@ -41,6 +41,10 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
                 text(&mut summary.text);
                 summary.failed.iter_mut().for_each(text);
             }
+            EffectResult::Judged(judgement) => {
+                text(&mut judgement.reason);
+                judgement.failed.iter_mut().for_each(text);
+            }
         },
         Body::WaitOpened(opened) => match &mut opened.on {
             WaitOn::Approval(approval) => {

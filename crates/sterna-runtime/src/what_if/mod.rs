@@ -304,7 +304,7 @@ impl NewRun<'_> {
         let tools = &self.parts.tools;
         let mut played: Vec<SharedTool> = Vec::new();
         let mut add = |spec: sterna_model::ToolSpec| {
-            let inner = tools.get(&spec.name).cloned();
+            let inner = tools.get(&spec.name);
             played.push(Arc::new(PlayedTool { inner, spec, play: self.play.clone() }));
         };
         tools.specs(&[]).into_iter().for_each(&mut add);

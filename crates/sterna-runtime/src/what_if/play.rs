@@ -178,6 +178,7 @@ impl Play {
                 given: None,
                 ended: None,
                 compact: None,
+                tainted: input.tainted.clone(),
             });
             let append = Append {
                 session: self.session.clone(),

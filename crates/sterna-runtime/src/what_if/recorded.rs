@@ -2,8 +2,9 @@
 
 use sterna_log::SharedLog;
 use sterna_model::{
-    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, ModelIntent, ModelOutcome, Part,
-    Record, Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome, TurnStarted,
+    Body, Delivery, Digest, EffectKind, EffectResult, InputPart, Intended, Judgement, ModelIntent,
+    ModelOutcome, Part, Record, Seq, SessionId, Summary, ToolCall, ToolOutcome, TurnNo, TurnOutcome,
+    TurnStarted,
 };
 
 use crate::state::for_each_record;
@@ -21,7 +22,7 @@ pub(super) struct Recorded {
     pub turns: Vec<RecordedTurn>,
     /// Model calls after `from` that ended, in order.
     pub steps: Vec<RecordedStep>,
-    /// Requests for summaries after `from`, by their hash, and what came back.
+    /// Requests for summaries and to classifiers after `from`, by their hash, and what came back.
     pub summaries: Vec<(Digest, Summary)>,
     /// Inputs that came after `from` and entered a turn that was running.
     pub steered: Vec<Steered>,
@@ -59,6 +60,7 @@ pub(super) struct Steered {
     pub seq: Seq,
     pub delivery: Delivery,
     pub parts: Vec<InputPart>,
+    pub tainted: Vec<String>,
 }
 
 impl RecordedStep {
@@ -148,7 +150,7 @@ fn settled<'a>(records: impl Iterator<Item = &'a Record>, asked: Seq) -> Seq {
                 EffectResult::Model(answer) => (model, open) = (false, calls(&answer.parts).len()),
                 EffectResult::ModelFailed(_) => model = false,
                 // The intent of a summary is no step: it is asked for again.
-                EffectResult::Summary(_) => {}
+                EffectResult::Summary(_) | EffectResult::Judged(_) => {}
                 EffectResult::Tool(_) => open = open.saturating_sub(1),
             },
             Body::TurnCommitted(_) | Body::Rewound(_) => (model, open) = (false, 0),
@@ -216,7 +218,7 @@ fn steps(records: &[&Record], from: Seq, in_turn: Option<TurnNo>) -> Vec<Recorde
                         outcome: answer.clone(),
                     });
                 }
-                EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::ModelFailed(_) | EffectResult::Summary(_) | EffectResult::Judged(_) => {}
                 EffectResult::Tool(result) => {
                     let (turn, step) = (outcome.key.turn, outcome.key.step);
                     let of = steps.iter_mut().rev().find(|known| (known.turn, known.step) == (turn, step));
@@ -237,20 +239,38 @@ fn summaries(records: &[&Record], from: Seq) -> Vec<(Digest, Summary)> {
     let mut found = Vec::new();
     for record in records.iter().filter(|record| record.seq > from) {
         match &record.body {
-            Body::Intent(intent) => {
-                if let Intended::Compact(compact) = &intent.what {
+            Body::Intent(intent) => match &intent.what {
+                Intended::Compact(compact) => {
                     asked.insert(intent.key.clone(), compact.model.request);
                 }
-            }
-            Body::Outcome(outcome) => {
-                if let EffectResult::Summary(summary) = &outcome.result {
-                    found.extend(asked.remove(&outcome.key).map(|request| (request, summary.clone())));
+                Intended::Judge(judge) => {
+                    asked.insert(intent.key.clone(), judge.request);
                 }
+                Intended::Model(_) | Intended::Tool(_) | Intended::Undo(_) => {}
+            },
+            Body::Outcome(outcome) => {
+                let said = match &outcome.result {
+                    EffectResult::Summary(summary) => Some(summary.clone()),
+                    EffectResult::Judged(judgement) => Some(answer_of(judgement)),
+                    EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Tool(_) => None,
+                };
+                found.extend(said.and_then(|said| Some((asked.remove(&outcome.key)?, said))));
             }
             _ => {}
         }
     }
     found
+}
+
+/// What a classifier answered, in the form in which it is read.
+fn answer_of(judgement: &Judgement) -> Summary {
+    let decision = judgement.says.word();
+    Summary {
+        text: serde_json::json!({ "decision": decision, "reason": judgement.reason }).to_string(),
+        failed: judgement.failed.clone(),
+        billed: judgement.billed.clone(),
+        duration_ms: judgement.duration_ms,
+    }
 }
 
 /// Inputs after `from` that a running turn heard.
@@ -262,7 +282,7 @@ fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
             Body::TurnStarted(started) => first.extend(&started.inputs),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => heard.extend(&model.inputs),
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => {}
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => {}
             },
             _ => {}
         }
@@ -270,7 +290,8 @@ fn steered(records: &[&Record], from: Seq) -> Vec<Steered> {
     let late = records.iter().filter(|record| record.seq > from);
     late.filter_map(|record| match &record.body {
         Body::InputAccepted(input) if heard.contains(&record.seq) && !first.contains(&record.seq) => {
-            Some(Steered { seq: record.seq, delivery: input.delivery, parts: input.parts.clone() })
+            let (delivery, parts, tainted) = (input.delivery, input.parts.clone(), input.tainted.clone());
+            Some(Steered { seq: record.seq, delivery, parts, tainted })
         }
         _ => None,
     })

@@ -119,6 +119,9 @@ impl Side {
                         EffectResult::Summary(summary) => {
                             side.cost.add(&summary.billed.usage, summary.billed.cost);
                         }
+                        EffectResult::Judged(judgement) => {
+                            side.cost.add(&judgement.billed.usage, judgement.billed.cost);
+                        }
                         EffectResult::ModelFailed(failure) => {
                             let why = Some(format!("{}: {}", failure.class.word(), failure.message));
                             let model = routes.remove(key);

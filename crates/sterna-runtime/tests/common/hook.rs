@@ -90,6 +90,7 @@ pub fn foreign(append: &Append, text: &str, delivery: Delivery) -> Act {
         given: None,
         ended: None,
         compact: None,
+        tainted: Vec::new(),
     });
     Act::First(Append {
         session: append.session.clone(),

@@ -100,8 +100,16 @@ impl Watch {
                 "under {level} only the workspace, the session's temporary folder and tool caches can be written, \
                  without .git/hooks and .git/config"
             ),
+            Kind::Access if level == Level::Landlock => format!(
+                "under {level} secrets cannot be read, nor anything outside of the workspace be written, and \
+                 /dev/shm is closed (Python's multiprocessing)"
+            ),
             Kind::Access => format!(
                 "under {level} secrets cannot be read, nor anything outside of the workspace be written"
+            ),
+            Kind::Call if level == Level::Landlock => format!(
+                "under {level} mounts, other processes, kernel keys, raw and Unix sockets, set-user-ID files and \
+                 listening on a port are refused; bubblewrap lets a command listen inside"
             ),
             Kind::Call => format!(
                 "under {level} mounts, other processes, kernel keys, raw sockets and set-user-ID files are refused"
@@ -133,7 +141,15 @@ fn kind(line: &str) -> Option<Kind> {
 const WORDS: &[(Kind, &[&str])] = &[
     (
         Kind::Write,
-        &["Read-only file system", "read-only file system", "EROFS", "Device or resource busy", "EBUSY"],
+        &[
+            "Read-only file system",
+            "read-only file system",
+            "EROFS",
+            "Device or resource busy",
+            "EBUSY",
+            // What git says of a repository beside the workspace that it is to push to.
+            "unable to create temporary object directory",
+        ],
     ),
     (
         Kind::Network,

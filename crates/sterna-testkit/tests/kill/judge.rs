@@ -163,7 +163,10 @@ fn tool_outcome(record: &Record) -> Option<(&EffectKey, &ToolOutcome)> {
     match &record.body {
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(result) => Some((&outcome.key, result)),
-            EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+            EffectResult::Model(_)
+            | EffectResult::ModelFailed(_)
+            | EffectResult::Summary(_)
+            | EffectResult::Judged(_) => None,
         },
         _ => None,
     }

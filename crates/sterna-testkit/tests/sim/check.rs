@@ -85,7 +85,7 @@ fn inputs(seen: &Seen, say: &mut impl FnMut(String)) {
             Body::TurnStarted(started) => (&started.inputs, format!("turn {:?}", record.turn)),
             Body::Intent(intent) => match &intent.what {
                 Intended::Model(model) => (&model.inputs, format!("turn {:?}", record.turn)),
-                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) => continue,
+                Intended::Tool(_) | Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => continue,
             },
             // A withdrawal that came too late has no effect.
             Body::InputWithdrawn { inputs, .. } => {
@@ -163,7 +163,10 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
                     let calls = model.parts.iter().filter(|part| matches!(part, Part::ToolCall(_))).count();
                     called.insert((outcome.key.turn, outcome.key.step), calls);
                 }
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                EffectResult::Model(_)
+                | EffectResult::ModelFailed(_)
+                | EffectResult::Summary(_)
+                | EffectResult::Judged(_) => {}
             },
             _ => {}
         }
@@ -266,6 +269,7 @@ fn books(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
                     continue;
                 }
                 EffectResult::Summary(summary) => (&outcome.key, &summary.billed),
+                EffectResult::Judged(judgement) => (&outcome.key, &judgement.billed),
                 EffectResult::Tool(_) => continue,
             },
             Body::TurnCommitted(committed) => {
@@ -367,7 +371,10 @@ fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
         seen.records.iter().find_map(|record| match &record.body {
             Body::Outcome(outcome) if outcome.key == *key => match &outcome.result {
                 EffectResult::Tool(tool) => Some(tool.status),
-                EffectResult::Model(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => None,
+                EffectResult::Model(_)
+                | EffectResult::ModelFailed(_)
+                | EffectResult::Summary(_)
+                | EffectResult::Judged(_) => None,
             },
             _ => None,
         })

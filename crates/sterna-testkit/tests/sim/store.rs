@@ -79,7 +79,7 @@ impl SimLog {
             Body::Intent(intent) => match intent.what {
                 Intended::Model(_) | Intended::Tool(_) => Some((intent.key.clone(), intent.attempt)),
                 // Whoever recovers takes back what another life did.
-                Intended::Undo(_) | Intended::Compact(_) => None,
+                Intended::Undo(_) | Intended::Compact(_) | Intended::Judge(_) => None,
             },
             _ => None,
         };
@@ -273,7 +273,7 @@ pub fn name_of(body: &Body) -> String {
         Body::Outcome(outcome) => match &outcome.result {
             EffectResult::Tool(tool) => format!("outcome {} {}", short(&outcome.key), tool.status.word()),
             EffectResult::Model(model) => format!("outcome {} {}", short(&outcome.key), model.stop.word()),
-            EffectResult::Summary(_) => format!("outcome {}", short(&outcome.key)),
+            EffectResult::Summary(_) | EffectResult::Judged(_) => format!("outcome {}", short(&outcome.key)),
             EffectResult::ModelFailed(failure) => {
                 format!("outcome {} failed {}", short(&outcome.key), failure.class.word())
             }

@@ -275,7 +275,7 @@ impl Seen {
             let attempt = (intent.key.clone(), intent.attempt);
             let first = match &intent.what {
                 Intended::Undo(_) => self.undos.insert(attempt),
-                Intended::Tool(_) | Intended::Compact(_) => self.intents.insert(attempt),
+                Intended::Tool(_) | Intended::Compact(_) | Intended::Judge(_) => self.intents.insert(attempt),
                 Intended::Model(model) => {
                     self.requests.insert(model.request, intent.key.clone());
                     self.intents.insert(attempt)

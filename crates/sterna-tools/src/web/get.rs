@@ -42,6 +42,11 @@ impl Web {
         Self { private: private.into(), resolver: resolver.unwrap_or_else(system_resolver) }
     }
 
+    /// What is judged by.
+    pub(crate) fn rules(&self) -> (&[DomainRule], &Resolver) {
+        (&self.private, &self.resolver)
+    }
+
     pub(crate) fn private(&self) -> &[DomainRule] {
         &self.private
     }
@@ -49,7 +54,7 @@ impl Web {
     /// One GET. A redirect is an answer.
     pub(crate) async fn get(&self, url: &Url, accept: &'static str, max: usize) -> Result<Answer, GetError> {
         let pinned = Pinned(addresses(url, &self.private, &self.resolver).await?);
-        let client = builder(url)?.dns_resolver(Arc::new(pinned)).build().map_err(|error| failed(&error))?;
+        let client = plain(url)?.dns_resolver(Arc::new(pinned)).build().map_err(|error| failed(&error))?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         send(client.get(url.clone()).headers(headers), max).await
@@ -62,7 +67,7 @@ pub(crate) async fn get_configured(
     headers: &[(&'static str, String)],
     max: usize,
 ) -> Result<Answer, GetError> {
-    let client = builder(url)?.build().map_err(|error| failed(&error))?;
+    let client = plain(url)?.build().map_err(|error| failed(&error))?;
     let mut map = HeaderMap::new();
     map.insert(ACCEPT, HeaderValue::from_static("application/json"));
     for (name, value) in headers {
@@ -75,7 +80,7 @@ pub(crate) async fn get_configured(
 }
 
 /// A client for one request: no proxy that would resolve names itself, no cookies, no redirects that nobody judged.
-fn builder(url: &Url) -> Result<reqwest::ClientBuilder, GetError> {
+pub(crate) fn plain(url: &Url) -> Result<reqwest::ClientBuilder, GetError> {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("sterna/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
@@ -96,7 +101,7 @@ fn builder(url: &Url) -> Result<reqwest::ClientBuilder, GetError> {
     Ok(builder.tls_backend_preconfigured(config))
 }
 
-async fn send(request: reqwest::RequestBuilder, max: usize) -> Result<Answer, GetError> {
+pub(crate) async fn send(request: reqwest::RequestBuilder, max: usize) -> Result<Answer, GetError> {
     let mut response = request.send().await.map_err(|error| failed(&error))?;
     let header = |name: HeaderName| {
         response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())

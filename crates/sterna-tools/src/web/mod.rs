@@ -5,8 +5,10 @@ pub(crate) mod focus;
 pub(crate) mod get;
 pub(crate) mod guard;
 pub(crate) mod page;
+mod post;
 pub(crate) mod search;
 
+pub use post::{Posted, Poster};
 pub use search::{Backend, SearchSettings};
 use sterna_shell::sandbox::DomainRule;
 pub use sterna_shell::sandbox::net::Resolver;

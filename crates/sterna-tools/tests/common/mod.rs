@@ -108,7 +108,8 @@ impl World {
                         Fact::Command { .. }
                         | Fact::ToolsFound { .. }
                         | Fact::Child(_)
-                        | Fact::ChildClosed(_) => {}
+                        | Fact::ChildClosed(_)
+                        | Fact::Goal(_) => {}
                     }
                 }
                 Ok(done)

@@ -44,6 +44,7 @@ impl Turn {
                     undoing: false,
                     changes: 0,
                     rewrites: 0,
+                    judging: None,
                 })
                 .collect();
             self.phase = Phase::Tools;

@@ -114,6 +114,7 @@ impl Turn {
                     undoing: call.undoing,
                     changes: call.changes,
                     rewrites: call.rewrites,
+                    judging: call.judging.clone(),
                     closed,
                 })),
                 CallState::Ended => {}

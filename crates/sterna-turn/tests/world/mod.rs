@@ -75,6 +75,7 @@ pub fn input(text: &str, delivery: Delivery) -> Body {
         given: None,
         ended: None,
         compact: None,
+        tainted: Vec::new(),
     })
 }
 

@@ -22,6 +22,8 @@ struct ConfigFile {
     fallback: Option<Vec<String>>,
     /// The model that sums up what a window cannot hold any more; the session's own by default.
     compact_model: Option<String>,
+    /// The model that judges calls in mode `auto`; the session's own by default.
+    classifier_model: Option<String>,
     /// How far an agent may go before it has to ask.
     mode: Option<ModeWord>,
     /// What happens when policy asks and nobody is at a terminal.
@@ -114,6 +116,7 @@ enum ModeWord {
     Execute,
     AcceptEdits,
     Ask,
+    Auto,
     NeverAsk,
     Bypass,
     Plan,

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use sterna_model::{HookEvent, Scope};
-use sterna_runtime::{Dialect, HookFileError, read_hooks};
+use sterna_runtime::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 
 use super::document::{Node, nearest};
-use super::read::Reader;
+use super::read::{NOT_A_PROJECTS, Reader};
 use super::{ConfigError, Settings, read_file};
 
 impl Settings {
@@ -49,7 +49,12 @@ impl Settings {
         dialect: Dialect,
         whose: Whose,
     ) -> Result<(), String> {
-        let (specs, notices) = read_hooks(root, dialect).map_err(|error| told(&error))?;
+        let (mut specs, notices) = read_hooks(root, dialect).map_err(|error| told(&error))?;
+        let own = |spec: &&mut HookSpec| whose == Whose::Person && matches!(spec.run, HookRun::Http { .. });
+        for spec in specs.iter_mut().filter(own).filter(|spec| !spec.sandbox_said) {
+            // An address in a file of one's own was chosen by who may choose it.
+            spec.sandbox = false;
+        }
         if let Some(spec) = specs.iter().find(|spec| !spec.sandbox && whose == Whose::Project) {
             let place = &spec.place;
             return Err(format!("{place}: a project's hook cannot leave the sandbox: take `sandbox` out"));
@@ -71,6 +76,12 @@ impl Reader<'_> {
         for (name, value) in node.table()?.named() {
             if name != IMPORT {
                 events.insert(name, value.json()?);
+                continue;
+            }
+            if whose == Whose::Project {
+                // What it names was not hashed when the project was trusted.
+                let notice = format!("{}: `hooks.import` is not used: {NOT_A_PROJECTS}", value.place());
+                settings.notices.push(notice);
                 continue;
             }
             for item in value.items()? {

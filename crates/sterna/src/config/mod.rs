@@ -39,6 +39,8 @@ pub struct Settings {
     pub fallback: Vec<Route>,
     /// The route that sums up what a window cannot hold any more; `None`: the session's own.
     pub compact_model: Option<Route>,
+    /// The route of mode `auto`'s classifier; `None`: the turn's own.
+    pub classifier_model: Option<Route>,
     pub mode: Option<Mode>,
     pub on_ask: Option<OnAsk>,
     pub in_doubt: Option<InDoubtPolicy>,

@@ -14,6 +14,7 @@ pub(super) const KEYS: &[&str] = &[
     "model",
     "fallback",
     "compact_model",
+    "classifier_model",
     "mode",
     "on_ask",
     "in_doubt",
@@ -53,8 +54,20 @@ pub(super) const KEYS: &[&str] = &[
     "hooks",
 ];
 /// Keys that no project may set: what they say reaches beyond its folder, or takes away what protects from it.
-const OWN_KEYS: &[&str] =
-    &["providers", "local", "sandbox", "env_pass", "secrets", "checkpoints", "memory_embedder"];
+const OWN_KEYS: &[&str] = &[
+    "providers",
+    "local",
+    "sandbox",
+    "env_pass",
+    "secrets",
+    "checkpoints",
+    "memory_embedder",
+    "classifier_model",
+    // Hosts of the private network, and any variable as the key for any host.
+    "web_fetch",
+    "web_search",
+];
+pub(super) const NOT_A_PROJECTS: &str = "a project may not set it; it is for your own configuration";
 pub(super) const POLICY_KEYS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RULE_KEYS: &[&str] = &["rule", "match", "not_match"];
 pub(super) const SECRETS_KEYS: &[&str] = &["extra", "allow"];
@@ -135,11 +148,14 @@ impl Reader<'_> {
             Scope::Project | Scope::ProjectLocal => {}
             Scope::Managed | Scope::Session | Scope::User | Scope::Builtin => return None,
         }
-        let bypass = key == "mode" && node.text().is_ok_and(|word| word == Mode::Bypass.word());
-        if bypass {
-            return Some("a project may not set it to `bypass`; that is for your own configuration");
+        let answering = |mode: &Mode| key == "mode" && node.text().is_ok_and(|word| word == mode.word());
+        match [Mode::Bypass, Mode::Auto].iter().find(|mode| answering(mode)) {
+            Some(Mode::Auto) => {
+                Some("a project may not set it to `auto`; that is for your own configuration")
+            }
+            Some(_) => Some("a project may not set it to `bypass`; that is for your own configuration"),
+            None => OWN_KEYS.contains(&key).then_some(NOT_A_PROJECTS),
         }
-        OWN_KEYS.contains(&key).then_some("a project may not set it; it is for your own configuration")
     }
 
     /// A path of a file: `~/` is the home folder, relative ones start at the file's folder.
@@ -158,6 +174,9 @@ impl Reader<'_> {
         let limits = &mut settings.limits;
         match key {
             "model" => settings.model = Some(node.filled()?.parse().map_err(|error| node.error(error))?),
+            "classifier_model" => {
+                settings.classifier_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
+            }
             "compact_model" => {
                 settings.compact_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
             }

@@ -26,6 +26,7 @@ impl Settings {
             self.row("model", json!(self.model)),
             self.row("fallback", json!(self.fallback)),
             self.row("compact_model", json!(self.compact_model)),
+            self.row("classifier_model", json!(self.classifier_model)),
             self.row("mode", json!(self.mode.unwrap_or_default())),
             self.row("on_ask", json!(self.on_ask.unwrap_or(OnAsk::Deny))),
             self.row("in_doubt", json!(self.in_doubt.unwrap_or_default())),
@@ -85,7 +86,7 @@ impl Settings {
         }
         rows.extend(self.hooks.shown().map(|(source, spec)| Shown {
             key: format!("hooks.{}", spec.event.word()),
-            value: json!(spec.command),
+            value: json!(spec.run.shown()),
             source,
             locked: false,
         }));

@@ -84,12 +84,13 @@ fn end_of(record: &Record, owner: &Owner, routes: &mut HashMap<String, Route>) -
     let end = |route, failed| Some(End { at: record.at, owner: owner.clone(), route, failed });
     match &record.body {
         Body::Intent(intent) => {
-            let model = match &intent.what {
-                Intended::Model(model) => model,
-                Intended::Compact(compact) => &compact.model,
+            let route = match &intent.what {
+                Intended::Model(model) => &model.route,
+                Intended::Compact(compact) => &compact.model.route,
+                Intended::Judge(judge) => &judge.route,
                 Intended::Tool(_) | Intended::Undo(_) => return None,
             };
-            routes.insert(intent.key.to_string(), model.route.clone());
+            routes.insert(intent.key.to_string(), route.clone());
             None
         }
         Body::Attempt(attempt) => end(attempt.route.clone(), Some(attempt.failure.class)),
@@ -97,6 +98,7 @@ fn end_of(record: &Record, owner: &Owner, routes: &mut HashMap<String, Route>) -
             let good = match &outcome.result {
                 EffectResult::Model(model) => !model.partial,
                 EffectResult::Summary(summary) => summary.failed.is_none(),
+                EffectResult::Judged(judged) => judged.failed.is_none(),
                 // It stands in the attempt before it.
                 EffectResult::ModelFailed(_) | EffectResult::Tool(_) => false,
             };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sterna_log::fold::Folded;
 use sterna_log::read_history;
-use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, SessionId, ToolStatus};
+use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, Ruling, SessionId, ToolStatus};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -132,13 +132,11 @@ fn told(print: &Print, event: &Event) -> String {
             })
             .collect(),
         EventKind::QuestionAnswered { ruling, .. } => match ruling {
-            sterna_model::Ruling::Answers(answers) => {
-                dim(format!("  {}", one_line(&answers.join("; "), 500)))
+            Ruling::Answers(answers) => dim(format!("  {}", one_line(&answers.join("; "), 500))),
+            Ruling::Deny { feedback } => dim(format!("  not answered. {}", one_line(feedback, 200))),
+            Ruling::Allow | Ruling::Timeout | Ruling::Edited(_) | Ruling::Plan { .. } | Ruling::Ended(_) => {
+                dim("  not answered".into())
             }
-            sterna_model::Ruling::Deny { feedback } => {
-                dim(format!("  not answered. {}", one_line(feedback, 200)))
-            }
-            _ => dim("  not answered".into()),
         },
         EventKind::ChildStarted { child, agent, task, .. } => {
             print.paint(&format!("→ {} ({child}): {}", one_line(agent, 64), one_line(task, 200)), Style::Bold)
@@ -148,7 +146,11 @@ fn told(print: &Print, event: &Event) -> String {
             let how = stop.map_or("finished", |stop| stop.word());
             dim(format!("← {child} {how}, {}", counted(u64::from(*steps), "step")))
         }
-        EventKind::ContextCompacting { .. } => String::new(),
+        EventKind::ContextCompacting { .. } | EventKind::ApprovalJudging { .. } => String::new(),
+        EventKind::ApprovalJudged { says, reason, failed, .. } => {
+            let why = failed.as_ref().unwrap_or(reason);
+            dim(format!("  classifier: {} {}", says.word(), one_line(why, 200)))
+        }
         EventKind::ContextCompacted { stage, tokens_before, tokens_after, .. } => {
             let how = stage.word();
             dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))

@@ -51,7 +51,8 @@ impl Wakes {
         let mut found = Found::default();
         for listed in self.shims.list()? {
             let job = listed.id();
-            let Some(plan) = listed.plan.as_ref().filter(|plan| plan.job && !self.done.contains(&plan.key)) else {
+            let Some(plan) = listed.plan.as_ref().filter(|plan| plan.job && !self.done.contains(&plan.key))
+            else {
                 continue;
             };
             let (ended_at, killed, told) = match &listed.state {
@@ -67,7 +68,13 @@ impl Wakes {
         Ok(found)
     }
 
-    async fn see_to(&self, end: End<'_>, board: &Board, now: Millis, found: &mut Found) -> Result<(), Failure> {
+    async fn see_to(
+        &self,
+        end: End<'_>,
+        board: &Board,
+        now: Millis,
+        found: &mut Found,
+    ) -> Result<(), Failure> {
         let (key, session) = (&end.plan.key, &end.plan.key.session);
         let name = name_of(key);
         let text = end.text();
@@ -122,12 +129,17 @@ impl Wakes {
                         }
                         EffectResult::Tool(_) if at >= end.ended_at => {
                             let call = calls.get(outcome.key.ordinal as usize);
-                            let reads = |call: &ToolCall| call.name == "job_output" && call.arguments.contains(end.job);
+                            let reads = |call: &ToolCall| {
+                                call.name == "job_output" && call.arguments.contains(end.job)
+                            };
                             if call.is_some_and(reads) {
                                 return Ok(None);
                             }
                         }
-                        EffectResult::Tool(_) | EffectResult::ModelFailed(_) | EffectResult::Summary(_) => {}
+                        EffectResult::Tool(_)
+                        | EffectResult::ModelFailed(_)
+                        | EffectResult::Summary(_)
+                        | EffectResult::Judged(_) => {}
                     },
                     _ => {}
                 }
@@ -166,14 +178,16 @@ struct End<'a> {
 impl End<'_> {
     fn text(&self) -> String {
         let command = one_line(&self.plan.command, COMMAND);
-        format!("The background job {} ({command}) {}. `job_output` reads what it wrote.", self.job, self.told)
+        format!(
+            "The background job {} ({command}) {}. `job_output` reads what it wrote.",
+            self.job, self.told
+        )
     }
 }
 
 fn name_of(key: &EffectKey) -> String {
     format!("job:{key}")
 }
-
 
 /// How long an end is told after it (design: 7 days).
 const KEPT_MS: Millis = 7 * 24 * 3_600 * 1_000;
