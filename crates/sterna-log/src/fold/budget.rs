@@ -28,8 +28,8 @@ impl TreeBudget {
             BudgetChange::Asked { key, attempt, spent, children, caps, wish } => {
                 self.say(&key.session, *spent);
                 self.counted.extend(children.iter().map(|(child, spent)| (child.clone(), *spent)));
-                // A session makes one call after the other: what it asked for before is over.
-                self.held.retain(|held, _| held.session != key.session || is_later(held, key));
+                // The steps of a session follow one another: what it asked for in those before is over.
+                self.held.retain(|held, _| held.session != key.session || is_beside(held, key));
                 let fits = room(caps, self.sum(), wish);
                 if let Ok(room) = fits {
                     self.held.insert(key.clone(), (*attempt, worst(wish, room)));
@@ -108,8 +108,9 @@ fn less(all: Spend, counted: Spend) -> Spend {
     }
 }
 
-fn is_later(held: &EffectKey, than: &EffectKey) -> bool {
-    (held.turn, held.step) > (than.turn, than.step)
+/// Another call of the same step, or of a later one.
+fn is_beside(held: &EffectKey, key: &EffectKey) -> bool {
+    held != key && (held.turn, held.step) >= (key.turn, key.step)
 }
 
 #[cfg(test)]
@@ -187,12 +188,17 @@ mod tests {
     }
 
     #[test]
-    fn a_session_makes_one_call_after_the_other() {
+    fn the_steps_of_a_session_follow_one_another() {
         let mut tree = TreeBudget::default();
         tree.apply(&ask(call("a", 1), spent(0, 0), 100_000, wish(6)));
         tree.apply(&ask(call("a", 2), spent(0, 0), 100_000, wish(5)));
         tree.apply(&ask(call("a", 2), spent(0, 0), 100_000, wish(4)));
         assert_eq!(tree.sum(), spent(4, 4_010));
+        // Calls of one step stand beside each other.
+        let beside = EffectKey { ordinal: 1, ..call("a", 2) };
+        tree.apply(&ask(beside.clone(), spent(0, 0), 100_000, wish(1)));
+        assert_eq!(tree.sum(), spent(5, 5_020));
+        tree.apply(&BudgetChange::Settled { key: beside, attempt: 1, spent: spent(0, 0) });
         // Somebody who was overtaken says less, and asks for what is over.
         tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(9, 9_000) });
         tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_000) });
