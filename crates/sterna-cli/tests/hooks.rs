@@ -106,7 +106,8 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
         ("{", "hooks.json: "),
         (r#"{"hooks": {"PreTool": []}}"#, "there is no event `PreTool`"),
         (r#"{"hooks": {"preToolUze": []}}"#, "there is no event `preToolUze`, did you mean `PreToolUse`?"),
-        (r#"{"hooks": {"Stop": [{"hooks": [{"type": "http", "url": "x"}]}]}}"#, "not built yet"),
+        (r#"{"hooks": {"Stop": [{"hooks": [{"type": "http", "url": "x"}]}]}}"#, "no address"),
+        (r#"{"hooks": {"Stop": [{"hooks": [{"type": "prompt", "prompt": "x"}]}]}}"#, "not built yet"),
         (
             r#"{"hooks": {"Stop": [{"hooks": [{"type": "comand", "command": "x"}]}]}}"#,
             "there is no type `comand`",
@@ -122,7 +123,7 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
 
 #[test]
 fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
-    let world = world(&json!({"hooks": {"PreCompact": [{"hooks": [{"type": "command", "command": "x"}]}]}}));
+    let world = world(&json!({"hooks": {"Setup": [{"hooks": [{"type": "command", "command": "x"}]}]}}));
     std::fs::create_dir(world.work().join(".sterna")).unwrap();
     std::fs::write(world.work().join(".sterna/hooks.json"), hook("PreToolUse", "touch evil").to_string())
         .unwrap();
@@ -130,7 +131,7 @@ fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(!world.work().join("evil").exists());
     assert!(done.err.contains("nobody has trusted them yet"), "{}", done.err);
-    assert!(done.err.contains("do not fire, because hooks of compaction are not built yet"), "{}", done.err);
+    assert!(done.err.contains("do not fire, because plugins are not built yet"), "{}", done.err);
 }
 
 #[test]

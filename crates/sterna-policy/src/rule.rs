@@ -1,8 +1,9 @@
 //! Rules: parsed from `Tool` or `Tool(pattern)`, matched against commands, paths, hosts and tool names.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobBuilder, GlobMatcher};
 use sterna_model::{Decision, RuleText, Scope};
 
 use crate::paths::{base_name, normalise, within_any_case};
@@ -212,7 +213,9 @@ fn star_match(pattern: &[Option<char>], text: &[char]) -> bool {
 pub(crate) struct PathPattern {
     base: Base,
     /// Takes any case for rules that restrict.
-    matcher: GlobMatcher,
+    glob: Glob,
+    /// Made of it when a path comes that it may match: most rules never meet one.
+    matcher: OnceLock<GlobMatcher>,
     /// The components before the first wildcard.
     literal: PathBuf,
     /// Begins with `**/`: matches at any depth.
@@ -257,12 +260,12 @@ impl PathPattern {
         let fixed = relative.strip_suffix("/**").unwrap_or(relative);
         let plain = literal == Path::new(fixed);
         let floating = relative.starts_with("**/");
-        Ok(Self { base, matcher: glob.compile_matcher(), literal, floating, plain })
+        Ok(Self { base, glob, matcher: OnceLock::new(), literal, floating, plain })
     }
 
     /// Matches as written.
     pub(crate) fn matches(&self, path: &Path, places: Places) -> bool {
-        self.relative(path, places).iter().any(|r| self.matcher.is_match(r))
+        self.relative(path, places).iter().any(|r| self.may_match(r) && self.matcher().is_match(r))
     }
 
     /// Matches as widely as it can be meant: any case, all that lies beneath, `**/` anywhere.
@@ -271,7 +274,19 @@ impl PathPattern {
         if self.floating {
             candidates.extend(path.strip_prefix("/").map(Path::to_owned));
         }
-        candidates.iter().any(|r| r.ancestors().any(|part| self.matcher.is_match(part)))
+        let hits = |r: &PathBuf| r.ancestors().any(|part| self.matcher().is_match(part));
+        candidates.iter().any(|r| self.may_match(r) && hits(r))
+    }
+
+    fn matcher(&self) -> &GlobMatcher {
+        self.matcher.get_or_init(|| self.glob.compile_matcher())
+    }
+
+    /// Whether a path, or a folder above it, could match at all: it begins as the pattern does. What cases are alike is
+    /// plain only in ASCII; the rest is the matcher's to say.
+    fn may_match(&self, path: &Path) -> bool {
+        let ascii = |path: &Path| path.as_os_str().is_ascii();
+        !(ascii(path) && ascii(&self.literal)) || within_any_case(path, &self.literal)
     }
 
     /// Whether something beneath `folder` might match. `None` when only because it floats.

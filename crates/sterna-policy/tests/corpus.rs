@@ -99,6 +99,7 @@ fn a_day_of_development_asks_this_often() {
 }
 
 const ASKS_IN_THE_SANDBOX: [&str; 6] = [
+    // Its `-u` writes the configuration, which runs outside after a yes.
     "git push -u origin feature/button",
     "PYTHONPATH=src python3 -m app.cli --help",
     "python3 -m http.server 8000 & sleep 1; kill %1",

@@ -205,8 +205,9 @@ impl Driver {
         let all_the_way = wish.trigger != CompactTrigger::Window;
         let summarise = self.state.gauge.may_summarise() && !self.draining;
         let step = match first_step(entries, load, summarise, all_the_way) {
-            Step::Nothing(why) => Step::Nothing(why),
-            step @ (Step::Change(_) | Step::Summarise(_)) => {
+            // Who asks for one has its hooks asked, whatever comes of it.
+            Step::Nothing(why) if wish.trigger != CompactTrigger::Manual => Step::Nothing(why),
+            step @ (Step::Nothing(_) | Step::Change(_) | Step::Summarise(_)) => {
                 let Wish { key, trigger, focus } = &wish;
                 let about = About { key, trigger: *trigger, focus, tokens: load.tokens };
                 match self.before_compaction(&about) {
