@@ -50,6 +50,10 @@ impl Growing {
         Self { pieces: vec![Bytes::from(vec![b'x'; first])] }
     }
 
+    pub fn push(&mut self, piece: &'static [u8]) {
+        self.pieces.push(Bytes::from_static(piece));
+    }
+
     pub fn grow(&mut self, by: usize) {
         self.pieces.push(Bytes::from(vec![b'y'; by]));
     }

@@ -4,21 +4,31 @@
 //! be a dependency of a crate that ships.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
+mod append;
+mod count;
 mod floor;
+mod fork;
+mod hot;
+mod model;
+mod plot;
 mod policy;
 mod report;
+mod resident;
 mod resume;
+mod search;
 mod server;
 mod sessions;
 mod shim;
 mod start;
 mod step;
+mod turn;
+mod watch;
 mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::report::Report;
 
@@ -27,6 +37,8 @@ pub struct Options {
     pub quick: bool,
     /// Where stores are made: on the disk that is to be measured.
     pub dir: PathBuf,
+    /// What is counted becomes the baseline.
+    pub bless: bool,
 }
 
 impl Options {
@@ -57,60 +69,78 @@ fn main() -> ExitCode {
 fn run(args: &[String]) -> Result<()> {
     // The parts that run as processes of their own.
     match args.first().map(String::as_str) {
-        Some("_serve") => return server::serve_forever(),
+        Some("_serve") => return server::serve_forever(&args[1..]),
         Some("_sessions") => return sessions::child(&args[1..]),
         Some("_start") => return start::child(&args[1..]),
-        Some("-h" | "--help") => {
-            println!("{HELP}");
-            return Ok(());
-        }
+        Some("_turn") => return turn::child(&args[1..]),
+        Some("_resident") => return resident::child(&args[1..]),
+        Some("_hot") => return hot::child(&args[1..]),
         _ => {}
     }
-    let mut options = Options { quick: false, dir: std::env::temp_dir() };
+    let mut options = Options { quick: false, dir: std::env::temp_dir(), bless: false };
     let mut names: Vec<&str> = Vec::new();
-    let mut json = false;
+    let (mut json, mut svg) = (false, None);
     let mut left = args.iter();
     while let Some(arg) = left.next() {
         match arg.as_str() {
             "--json" => json = true,
             "--quick" => options.quick = true,
-            "--dir" => match left.next() {
-                Some(dir) => options.dir = PathBuf::from(dir),
-                None => bail!("--dir needs a folder"),
-            },
-            name if MEASURES.contains(&name) => names.push(name),
-            other => bail!("there is no measure `{other}`\n\n{HELP}"),
+            "--bless" => options.bless = true,
+            "--dir" => options.dir = PathBuf::from(left.next().context("--dir needs a folder")?),
+            "--svg" => svg = Some(PathBuf::from(left.next().context("--svg needs a folder")?)),
+            name if MEASURES.iter().any(|(known, _)| *known == name) => names.push(name),
+            other => bail!("there is no measure `{other}`; there are:\n\n{LIST}"),
         }
     }
     let mut report = Report::new(&options.dir);
-    for name in MEASURES {
+    let mut failed = None;
+    for (name, measure) in MEASURES {
         if !names.is_empty() && !names.contains(&name) {
             continue;
         }
         eprintln!("measuring {name} …");
-        match name {
-            "start" => start::measure(&options, &mut report)?,
-            "step" => step::measure(&options, &mut report)?,
-            "sessions" => sessions::measure(&options, &mut report)?,
-            "resume" => resume::measure(&options, &mut report)?,
-            "shim" => shim::measure(&options, &mut report)?,
-            "policy" => policy::measure(&options, &mut report)?,
-            other => bail!("measure `{other}` is listed and not there"),
+        report.begin(name);
+        // What was measured before it is told all the same.
+        failed = measure(&options, &mut report).with_context(|| format!("measuring {name}")).err();
+        if failed.is_some() {
+            break;
         }
     }
     println!("{}", if json { report.json() } else { report.text() });
-    Ok(())
+    if let Some(folder) = svg {
+        report.draw(&folder)?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
-const MEASURES: [&str; 6] = ["start", "step", "sessions", "resume", "shim", "policy"];
+type Measure = fn(&Options, &mut Report) -> Result<()>;
 
-const HELP: &str = "usage: cargo xtask bench [MEASURE…] [--json] [--quick] [--dir FOLDER]
+const MEASURES: [(&str, Measure); 13] = [
+    ("start", start::measure),
+    ("step", step::measure),
+    ("turn", turn::measure),
+    ("sessions", sessions::measure),
+    ("resident", resident::measure),
+    ("append", append::measure),
+    ("resume", resume::measure),
+    ("fork", fork::measure),
+    ("search", search::measure),
+    ("shim", shim::measure),
+    ("policy", policy::measure),
+    ("hot", hot::measure),
+    ("count", count::measure),
+];
 
-  start     process start to the first byte of the first request
-  step      end of the model's reply to the first byte of the next request; bytes a step
-  sessions  1,000 sessions at once, 10 steps each
-  resume    loading a session of 10,000 records
-  shim      a command below its effect shim, beside a plain spawn
-  policy    `sterna policy explain` with 1,000 rules, beside none
+/// What each is, for people: `cargo xtask bench --help` reads it too.
+const LIST: &str = include_str!("../measures.txt");
 
-Every measure stands beside a floor measured in the same run, in turns.";
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_measure_is_in_the_list() {
+        let listed: Vec<&str> = LIST.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(listed, MEASURES.map(|(name, _)| name));
+    }
+}

@@ -2,15 +2,21 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use serde_json::{Value, json};
+
+use crate::plot::{Bar, svg};
 
 /// All that was measured.
 pub struct Report {
     facts: Vec<(&'static str, String)>,
+    measure: &'static str,
     rows: Vec<Row>,
 }
 
 struct Row {
+    /// The measure that it belongs to.
+    measure: &'static str,
     what: String,
     unit: &'static str,
     ours: Vec<f64>,
@@ -21,7 +27,12 @@ struct Row {
 
 impl Report {
     pub fn new(dir: &Path) -> Self {
-        Self { facts: facts(dir), rows: Vec::new() }
+        Self { facts: facts(dir), measure: "", rows: Vec::new() }
+    }
+
+    /// What is told from here on belongs to this measure.
+    pub fn begin(&mut self, measure: &'static str) {
+        self.measure = measure;
     }
 
     /// Pairs of ours and the floor, each pair measured one after the other.
@@ -33,12 +44,13 @@ impl Report {
         pairs: &[(f64, f64)],
     ) {
         let (ours, floor) = pairs.iter().copied().unzip();
-        self.rows.push(Row { what: what.into(), unit, ours, floor, target });
+        self.rows.push(Row { measure: self.measure, what: what.into(), unit, ours, floor, target });
     }
 
     /// A figure that has no floor.
     pub fn alone(&mut self, what: impl Into<String>, unit: &'static str, target: &'static str, ours: &[f64]) {
-        self.rows.push(Row { what: what.into(), unit, ours: ours.to_vec(), floor: Vec::new(), target });
+        let (measure, ours) = (self.measure, ours.to_vec());
+        self.rows.push(Row { measure, what: what.into(), unit, ours, floor: Vec::new(), target });
     }
 
     pub fn text(&self) -> String {
@@ -73,6 +85,24 @@ impl Report {
         out
     }
 
+    /// A picture of the ratios of each measure, in a file of its name.
+    pub fn draw(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let mut measures: Vec<&str> = self.rows.iter().map(|row| row.measure).collect();
+        measures.dedup();
+        for measure in measures {
+            let of = self.rows.iter().filter(|row| row.measure == measure);
+            let bars: Vec<Bar> = of
+                .filter(|row| !row.ratios().is_empty())
+                .map(|row| Bar { name: row.what.clone(), ratio: quantile(&row.ratios(), 0.5) })
+                .collect();
+            if !bars.is_empty() {
+                std::fs::write(folder.join(format!("bench-{measure}.svg")), svg(measure, &bars))?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn json(&self) -> String {
         let facts: serde_json::Map<String, Value> =
             self.facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
@@ -81,7 +111,7 @@ impl Report {
             .iter()
             .map(|row| {
                 json!({
-                    "measure": row.what, "unit": row.unit, "target": row.target,
+                    "of": row.measure, "measure": row.what, "unit": row.unit, "target": row.target,
                     "ours": of(&row.ours), "floor": of(&row.floor), "ratio": of(&row.ratios()),
                     "pairs": row.ours.len(),
                 })

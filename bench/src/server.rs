@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// One request as the server saw it.
@@ -111,9 +112,13 @@ fn disk_written() -> u64 {
 
 /// A streamed answer that calls one tool.
 pub fn call_reply(tool: &str, n: usize) -> Vec<u8> {
-    let call = format!(
-        "{{\"index\":0,\"id\":\"call_{n:06}\",\"type\":\"function\",\"function\":{{\"name\":\"{tool}\",\"arguments\":\"{{\\\"n\\\":{n}}}\"}}}}"
-    );
+    let arguments = match tool {
+        // The program's own tool, on a file that is there: a line that no step before has read.
+        "read" => json!({ "path": "lines.txt", "offset": n + 1, "limit": 1 }),
+        _ => json!({ "n": n }),
+    };
+    let function = json!({ "name": tool, "arguments": arguments.to_string() });
+    let call = json!({ "index": 0, "id": format!("call_{n:06}"), "type": "function", "function": function });
     stream(&format!("{{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{call}]}}"), "tool_calls")
 }
 
@@ -136,7 +141,9 @@ fn stream(delta: &str, finish: &str) -> Vec<u8> {
 
 /// Serves any number of sessions for as long as the process lives, and says its port on stdout. A request whose last
 /// message says `end after N` … is answered by what it holds: as many results as that ends the turn.
-pub fn serve_forever() -> Result<()> {
+pub fn serve_forever(args: &[String]) -> Result<()> {
+    let [steps, tool] = args else { bail!("steps, tool") };
+    let (steps, tool): (usize, Arc<str>) = (steps.parse()?, tool.as_str().into());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -144,15 +151,16 @@ pub fn serve_forever() -> Result<()> {
         std::io::stdout().flush()?;
         loop {
             let (stream, _) = listener.accept().await?;
+            let tool = tool.clone();
             tokio::spawn(async move {
                 // A client that goes away is no matter of the server's.
-                let _ = converse_many(stream).await;
+                let _ = converse_many(stream, steps, &tool).await;
             });
         }
     })
 }
 
-async fn converse_many(mut stream: tokio::net::TcpStream) -> Result<()> {
+async fn converse_many(mut stream: tokio::net::TcpStream, steps: usize, tool: &str) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer: Vec<u8> = Vec::with_capacity(16 << 10);
     loop {
@@ -169,7 +177,7 @@ async fn converse_many(mut stream: tokio::net::TcpStream) -> Result<()> {
             }
         }
         let results = memory_count(&buffer, b"\"role\":\"tool\"");
-        let reply = if results >= SESSION_STEPS { text_reply("done") } else { call_reply("noop", results) };
+        let reply = if results >= steps { text_reply("done") } else { call_reply(tool, results) };
         stream.write_all(&reply).await?;
     }
 }

@@ -22,7 +22,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     for sessions in [100, 1_000] {
         let mut rounds: Vec<[Run; 3]> = Vec::new();
         for _ in 0..options.rounds(5, 1) {
-            let server = Server::start()?;
+            let server = Server::start(SESSION_STEPS, "noop")?;
             let run = |kind: &str| -> Result<Run> {
                 let folder = options.folder()?;
                 let folder = folder.path().display().to_string();
@@ -64,19 +64,25 @@ impl Run {
 }
 
 /// The model server of many connections, as a process that ends with its value.
-struct Server {
+pub struct Server {
     child: Child,
     port: String,
 }
 
 impl Server {
-    fn start() -> Result<Self> {
-        let mut child =
-            Command::new(std::env::current_exe()?).arg("_serve").stdout(Stdio::piped()).spawn()?;
+    /// Asks for this tool so often, then answers.
+    pub fn start(steps: usize, tool: &str) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["_serve", &steps.to_string(), tool]);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let out = child.stdout.take().context("the server's stdout is a pipe")?;
         let mut port = String::new();
         BufReader::new(out).read_line(&mut port)?;
         Ok(Self { child, port: port.trim().to_owned() })
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}/v1", self.port)
     }
 }
 

@@ -4,6 +4,7 @@
 //! needed to build or use Sterna.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
+mod bench;
 mod crash;
 mod fuzz;
 mod sim;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         "doctest" => cargo(&DOCTEST, &[]),
         "doc" => doc(),
         "ci" => ci(),
-        "bench" => bench(rest),
+        "bench" => root().and_then(|root| bench::run(&root, rest)),
         "requests" => cargo(&REQUESTS, &[("STERNA_RENEW_REQUESTS", "1")]),
         "fuzz" => fuzz::run(rest),
         "sim" => sim::run(rest),
@@ -97,19 +98,6 @@ fn ci() -> Result<()> {
     cargo(&DOCTEST, &[])
 }
 
-/// Hands on to the bench crate, which measures in release mode.
-fn bench(args: &[String]) -> Result<()> {
-    let root = root()?;
-    if !root.join("bench/Cargo.toml").exists() {
-        bail!("there is no bench here: the crate `sterna-bench` in bench/ is not part of this checkout");
-    }
-    // The floor and the binary under test are programs beside the bench.
-    cargo(&["build", "--release", "--package", "sterna-bench", "--package", "sterna-cli"], &[])?;
-    let mut all = vec!["run", "--release", "--package", "sterna-bench", "--bin", "sterna-bench", "--"];
-    all.extend(args.iter().map(String::as_str));
-    cargo(&all, &[])
-}
-
 fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let started = Instant::now();
     eprintln!("$ cargo {}", args.join(" "));
@@ -142,7 +130,7 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doctest        the tests in documentation
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, doctest
-  bench [ARGS]   the benches, in release mode
+  bench [ARGS]   the benches, in release mode; --help lists them
   requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
   sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell

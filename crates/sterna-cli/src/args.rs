@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use sterna_model::Effort;
 
 use crate::commands;
 
@@ -173,6 +174,9 @@ pub struct TurnArgs {
     /// A route that takes over when the ones before it fail for good; may be said again
     #[arg(long, value_name = "ROUTE")]
     pub fallback: Vec<String>,
+    /// How much a model that can is asked to think: low, medium or high
+    #[arg(long, value_name = "EFFORT")]
+    pub effort: Option<Effort>,
     /// The answer has to be JSON that fits the JSON Schema in this file
     #[arg(long, value_name = "FILE")]
     pub output_schema: Option<PathBuf>,

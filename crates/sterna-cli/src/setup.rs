@@ -41,6 +41,7 @@ pub fn context(args: &TurnArgs) -> Result<Context, Failure> {
     let flags = [
         ("model", args.model.is_some()),
         ("fallback", !args.fallback.is_empty()),
+        ("effort", args.effort.is_some()),
         ("mode", args.mode.is_some()),
         ("on_ask", args.on_ask.is_some()),
         ("max_steps", args.max_steps.is_some()),
@@ -99,6 +100,9 @@ pub async fn sterna(
     }
     if !args.fallback.is_empty() {
         builder = builder.fallback(fallback(args)?);
+    }
+    if let Some(effort) = args.effort {
+        builder = builder.effort(effort);
     }
     if let Some(file) = &args.output_schema {
         builder = builder.output_schema(schema(file)?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sterna_llm::{Item, Request};
-use sterna_model::{Millis, Mode, Route, TodoStatus, Transition, TurnStarted};
+use sterna_model::{Millis, Mode, Route, Thinking, TodoStatus, Transition, TurnStarted};
 
 use sterna_log::fold::World;
 
@@ -28,6 +28,8 @@ pub struct TurnFacts {
     pub schema: Option<Arc<Value>>,
     /// The provider is asked to hold the answer to it.
     pub schema_native: bool,
+    /// What the model is asked for before its answer.
+    pub thinking: Option<Thinking>,
 }
 
 impl TurnFacts {
@@ -37,12 +39,17 @@ impl TurnFacts {
         // A turn that was narrowed since may not call all of them.
         let may = |name: &&String| started.deferred.contains(name);
         let added = started.added.iter().filter(may).cloned().collect();
-        Self { now, cwd, mode, added, schema, schema_native: false }
+        Self { now, cwd, mode, added, schema, schema_native: false, thinking: None }
     }
 
     /// As the intent of the request says.
     pub fn schema_native(self, schema_native: bool) -> Self {
         Self { schema_native, ..self }
+    }
+
+    /// As the intent of the request says.
+    pub fn thinking(self, thinking: Option<Thinking>) -> Self {
+        Self { thinking, ..self }
     }
 }
 
@@ -67,6 +74,7 @@ pub fn derive(
         max_output,
         temperature: None,
         schema: facts.schema.clone().filter(|_| facts.schema_native),
+        thinking: facts.thinking,
     }
 }
 

@@ -101,6 +101,7 @@ impl JudgeAsked {
             max_output,
             temperature: None,
             schema: schema_native.then(|| Arc::new(schema(pass))),
+            thinking: None,
         }
     }
 }

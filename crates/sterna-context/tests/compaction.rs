@@ -144,6 +144,7 @@ fn facts() -> TurnFacts {
         added: Vec::new(),
         schema: None,
         schema_native: false,
+        thinking: None,
     }
 }
 

@@ -165,6 +165,7 @@ fn old_files_become_references_when_the_window_fills() {
             left_out: 0,
             schema_native: false,
             files: None,
+            thinking: None,
         });
         let key = "s/1/1/model/0".parse().unwrap();
         Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))

@@ -37,7 +37,15 @@ fn prompt() -> Prompt {
 }
 
 fn facts(mode: Mode) -> TurnFacts {
-    TurnFacts { now: 0, cwd: "/w \"x\"".into(), mode, added: Vec::new(), schema: None, schema_native: false }
+    TurnFacts {
+        now: 0,
+        cwd: "/w \"x\"".into(),
+        mode,
+        added: Vec::new(),
+        schema: None,
+        schema_native: false,
+        thinking: None,
+    }
 }
 
 fn ledger(

@@ -100,6 +100,7 @@ fn request(prompt: &Prompt, items: Vec<Arc<Item>>, world: &World, transition: Tr
         added: Vec::new(),
         schema: None,
         schema_native: false,
+        thinking: None,
     };
     derive(prompt, items, world, &facts, &route(), transition, false, 100)
 }

@@ -27,6 +27,7 @@ fn asked(step: u32) -> Body {
         left_out: 0,
         schema_native: false,
         files: None,
+        thinking: None,
     });
     let key = format!("s/1/{step}/model/0").parse().unwrap();
     Body::Intent(Box::new(Intent { key, class: EffectClass::Idempotent, attempt: 1, what }))

@@ -1,14 +1,14 @@
 //! The end of what was open: a log that comes from elsewhere goes no further than it went there.
 //!
 //! A call that was under way may have run, so its outcome is unknown; a model call is given up; inputs that waited are
-//! withdrawn; grants are revoked. Nothing that others wrote can then start here without a new input.
+//! withdrawn; grants are revoked; a goal is halted. Nothing that others wrote can then start here without a new input.
 
 use serde::Serialize;
-use sterna_log::fold::World;
+use sterna_log::fold::{Goals, World};
 use sterna_model::{
-    Billed, Body, CallTool, Draft, Effect, EffectKey, EffectResult, Grant, Millis, Mode, ModelOutcome,
-    ModelStop, Outcome, Record, Seq, SessionId, StepNo, Summary, ToolOutcome, ToolStatus, TurnCommitted,
-    TurnNo,
+    Billed, Body, CallTool, Draft, Effect, EffectKey, EffectResult, GoalChange, GoalStatus, Grant, Millis,
+    Mode, ModelOutcome, ModelStop, Outcome, Record, Seq, SessionId, StepNo, Summary, ToolOutcome, ToolStatus,
+    TurnCommitted, TurnNo,
 };
 use sterna_turn::{Next, TurnMachine};
 
@@ -31,6 +31,7 @@ pub struct Writer {
     session: SessionId,
     machine: TurnMachine,
     world: World,
+    goal: Goals,
     pub drafts: Vec<Draft>,
     pub settled: Settled,
 }
@@ -41,6 +42,7 @@ impl Writer {
             session,
             machine: TurnMachine::new(),
             world: World::default(),
+            goal: Goals::default(),
             drafts: Vec::new(),
             settled: Settled::default(),
         }
@@ -62,6 +64,7 @@ impl Writer {
             why: wrong.why,
         })?;
         self.world.apply(&record);
+        self.goal.apply(&record, 0);
         self.drafts.push(draft);
         Ok(record.seq)
     }
@@ -121,6 +124,11 @@ impl Writer {
             self.settled.revoked_grants += 1;
             let content = *content;
             self.push(at, None, None, Body::GrantRevoked { content, by: by.into() })?;
+        }
+        if self.goal.held().is_some_and(|held| held.is_active()) {
+            let why = "it was worked on where this log comes from".into();
+            let change = GoalChange::Status { status: GoalStatus::Paused, why, by: by.into() };
+            self.push(at, None, None, Body::Goal(Box::new(change)))?;
         }
         Ok(())
     }

@@ -127,6 +127,7 @@ impl Reference {
                         left_out: 0,
                         schema_native: false,
                         files: None,
+                        thinking: None,
                     }),
                 })),
             );

@@ -41,6 +41,7 @@ fn request() -> Request {
         max_output: 10,
         temperature: None,
         schema: None,
+        thinking: None,
     }
 }
 

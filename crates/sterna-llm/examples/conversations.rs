@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sterna_llm::{CallResult, EncodeCache, FilePart, Item, Request, Shown, SystemPart, UserPart, wire};
-use sterna_model::{Attachment, BlobRef, Digest, Opaque, Part, Reasoning, Route, ToolCall, ToolSpec};
+use sterna_model::{
+    Attachment, BlobRef, Digest, Effort, Opaque, Part, Reasoning, Route, Thinking, ThinkingDialect, ToolCall,
+    ToolSpec,
+};
 
 const CONVERSATIONS: u64 = 50;
 const ROUTES: [(&str, &str); 4] = [
@@ -118,6 +121,15 @@ fn conversation(dice: &mut Dice, wire: &str, route: &Route) -> Request {
         // The newest types of the Messages API have no temperature any more, and its newest models refuse one.
         temperature: (wire != "anthropic" && dice.one_in(3)).then_some(0.5),
         schema: dice.one_in(4).then(|| Arc::new(schema)),
+        thinking: dice.one_in(3).then(|| {
+            let effort = Effort::ALL[dice.below(3)];
+            let dialects = match wire {
+                "anthropic" => [ThinkingDialect::Adaptive, ThinkingDialect::Budget],
+                "gemini" => [ThinkingDialect::Level, ThinkingDialect::Budget],
+                _ => [ThinkingDialect::Effort; 2],
+            };
+            Thinking { dialect: dialects[dice.below(2)], effort }
+        }),
     }
 }
 

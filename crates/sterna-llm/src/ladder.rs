@@ -86,10 +86,11 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// The defaults of a provider: a model on this machine may read its prompt for ten minutes.
+    /// The defaults of a provider: a model on this machine may read its prompt for ten minutes. Its server begins to
+    /// answer before it has read it, so that the same holds for its silence.
     pub fn of_provider(name: &str) -> Self {
         match name {
-            "local" => Self { first_byte_ms: 600_000, ..Self::default() },
+            "local" => Self { first_byte_ms: 600_000, idle_ms: 600_000, ..Self::default() },
             _ => Self::default(),
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use sterna_model::{Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment, Sight};
+use sterna_model::{
+    Billed, Digest, ModelStop, Part, Phase, ProviderFailure, Route, Segment, Sight, ThinkingDialect,
+};
 
 use crate::{EncodeCache, Request};
 
@@ -105,6 +107,9 @@ pub struct ModelInfo {
     /// What it takes beside text, through the wire that it is asked by.
     #[serde(default)]
     pub sight: Sight,
+    /// How it is asked to think; `None`: nobody knows how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<ThinkingDialect>,
 }
 
 impl Default for ModelInfo {
@@ -117,6 +122,7 @@ impl Default for ModelInfo {
             assumed: true,
             schema_native: false,
             sight: Sight::default(),
+            thinking: None,
         }
     }
 }

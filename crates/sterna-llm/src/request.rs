@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sterna_model::{Attachment, Part, Route, ToolSpec};
+use sterna_model::{Attachment, Part, Route, Thinking, ToolSpec};
 
 /// A model request, derived from the log. Cloning shares the content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct Request {
     /// JSON Schema that the provider is asked to hold the final answer to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Arc<serde_json::Value>>,
+    /// What the model is asked for before its answer. A wire that has no words for its dialect says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

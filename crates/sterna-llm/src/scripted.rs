@@ -226,6 +226,7 @@ fn read_line(line: Line, reply_no: usize) -> Result<Take, String> {
             price: model.price.map(PriceLine::price),
             assumed: false,
             schema_native: false,
+            thinking: None,
             sight: sterna_model::Sight::default(),
         }));
     }

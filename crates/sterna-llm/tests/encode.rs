@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 use sterna_llm::{CallResult, EncodeCache, Encoded, Item, Request, SystemPart, wire};
-use sterna_model::{Opaque, Part, Reasoning, Route, ToolCall, ToolSpec};
+use sterna_model::{Opaque, Part, Reasoning, Route, Thinking, ThinkingDialect, ToolCall, ToolSpec};
 
 fn request(route: &str) -> Request {
     Request {
@@ -20,6 +20,7 @@ fn request(route: &str) -> Request {
         max_output: 100,
         temperature: None,
         schema: None,
+        thinking: None,
     }
 }
 
@@ -584,6 +585,87 @@ proptest! {
         };
         for name in wire::NAMES {
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&encode(name, &request).body()).is_ok());
+        }
+    }
+}
+
+#[test]
+fn each_dialect_of_thinking_is_its_wires_own() {
+    use ThinkingDialect::*;
+    let body = |wire: &str, route: &str, dialect, effort, max_output| -> String {
+        let thinking = Some(Thinking { dialect, effort });
+        let request = Request { thinking, max_output, items: vec![user(&["go"])], ..request(route) };
+        let encoded = wire::by_name(wire).unwrap().encode(&request, &mut EncodeCache::default());
+        String::from_utf8(encoded.body().to_vec()).unwrap()
+    };
+    for (wire, route, dialect, effort, max_output, expected) in [
+        (
+            "openai_responses",
+            "openai/gpt-5.4",
+            Effort,
+            sterna_model::Effort::High,
+            9_000,
+            Some(r#","reasoning":{"effort":"high"}"#),
+        ),
+        (
+            "openai_chat",
+            "groq/openai/gpt-oss-20b",
+            Effort,
+            sterna_model::Effort::Low,
+            9_000,
+            Some(r#","reasoning_effort":"low""#),
+        ),
+        (
+            "anthropic",
+            "anthropic/claude-opus-5",
+            Adaptive,
+            sterna_model::Effort::Medium,
+            9_000,
+            Some(r#","thinking":{"type":"adaptive"},"output_config":{"effort":"medium"}"#),
+        ),
+        (
+            "anthropic",
+            "anthropic/claude-haiku-4-5",
+            Budget,
+            sterna_model::Effort::Medium,
+            64_000,
+            Some(r#","thinking":{"type":"enabled","budget_tokens":4096}"#),
+        ),
+        // Half of what may be written, and nothing where that is too little.
+        (
+            "anthropic",
+            "anthropic/claude-haiku-4-5",
+            Budget,
+            sterna_model::Effort::High,
+            9_000,
+            Some(r#","thinking":{"type":"enabled","budget_tokens":4500}"#),
+        ),
+        ("anthropic", "anthropic/claude-haiku-4-5", Budget, sterna_model::Effort::High, 2_000, None),
+        (
+            "gemini",
+            "gemini/gemini-3.5-flash",
+            Level,
+            sterna_model::Effort::Low,
+            9_000,
+            Some(r#","thinkingConfig":{"thinkingLevel":"low"}"#),
+        ),
+        (
+            "gemini",
+            "gemini/gemini-2.5-pro",
+            Budget,
+            sterna_model::Effort::High,
+            9_000,
+            Some(r#","thinkingConfig":{"thinkingBudget":16384}"#),
+        ),
+        // A dialect of another wire is not spoken.
+        ("openai_chat", "mine/m", Budget, sterna_model::Effort::Low, 9_000, None),
+        ("gemini", "mine/m", Effort, sterna_model::Effort::Low, 9_000, None),
+    ] {
+        let body = body(wire, route, dialect, effort, max_output);
+        serde_json::from_str::<serde_json::Value>(&body).unwrap();
+        match expected {
+            Some(expected) => assert!(body.contains(expected), "{body}"),
+            None => assert!(!body.contains("hinking") && !body.contains("effort"), "{body}"),
         }
     }
 }

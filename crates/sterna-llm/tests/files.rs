@@ -36,6 +36,7 @@ fn request(route: &str, items: Vec<Item>) -> Request {
         max_output: 100,
         temperature: None,
         schema: None,
+        thinking: None,
     }
 }
 

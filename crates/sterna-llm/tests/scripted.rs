@@ -54,6 +54,7 @@ fn request(input: &str, answers: usize) -> Request {
         max_output: 10,
         temperature: None,
         schema: None,
+        thinking: None,
     }
 }
 

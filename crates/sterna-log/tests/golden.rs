@@ -364,6 +364,7 @@ fn drafts() -> Vec<Draft> {
                 left_out: 0,
                 schema_native: false,
                 files: None,
+                thinking: None,
             }),
         }))),
         step(Body::Intent(Box::new(Intent {
@@ -414,6 +415,7 @@ fn drafts() -> Vec<Draft> {
                     left_out: 0,
                     schema_native: false,
                     files: None,
+                    thinking: None,
                 },
             })),
         }))),
@@ -599,6 +601,7 @@ fn drafts() -> Vec<Draft> {
                     bytes: 92,
                     tokens: 85,
                 }),
+                thinking: None,
             }),
         }))),
         step(Body::Outcome(Box::new(Outcome {
@@ -818,6 +821,7 @@ fn drafts() -> Vec<Draft> {
         }))),
         session(Body::Budget(Box::new(BudgetChange::Settled {
             key: key("demo/1/2/model/0"),
+            attempt: 2,
             spent: Spend { tokens: 950, cost: Some(7_500) },
         }))),
         session(Body::GrantRevoked { content: hash(8), by: by() }),

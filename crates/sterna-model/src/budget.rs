@@ -62,8 +62,8 @@ pub enum BudgetChange {
         caps: SpendCaps,
         wish: SpendWish,
     },
-    /// A call is over, or is not made: its session has spent this by now.
-    Settled { key: EffectKey, spent: Spend },
+    /// This attempt of a call, and those before it, are over or are not made: its session has spent this by now.
+    Settled { key: EffectKey, attempt: u32, spent: Spend },
 }
 
 impl BudgetChange {

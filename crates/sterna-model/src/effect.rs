@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Billed, ChildEnd, CompactIntent, Compaction, Digest, EffectClass, EffectKey, JudgeIntent, Judgement,
-    Judging, Millis, Part, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome,
+    Judging, Millis, Part, Route, Seq, SessionId, Summary, Thinking, ToolCall, ToolOutcome,
 };
 
 /// Why a step came.
@@ -229,6 +229,9 @@ pub struct ModelIntent {
     /// How the request shows files, where its history has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesSent>,
+    /// What the model is asked for before its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
 }
 
 /// What a model may be shown beside text.

@@ -19,6 +19,7 @@ mod placeholder;
 mod policy;
 mod record;
 mod stop;
+mod thinking;
 mod tool;
 mod usage;
 
@@ -38,5 +39,6 @@ pub use placeholder::*;
 pub use policy::*;
 pub use record::*;
 pub use stop::*;
+pub use thinking::*;
 pub use tool::*;
 pub use usage::*;

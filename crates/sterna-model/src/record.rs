@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest,
-    EffectClass, EffectKey, EffectResult, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart, Intended,
-    MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling, SandboxWish, Seq,
-    SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted, Usage, WaitId,
+    EffectClass, EffectKey, EffectResult, Effort, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart,
+    Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
+    SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted,
+    Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -272,6 +273,9 @@ pub struct Given {
     /// The session at the top of the tree whose caps count. `None`: the session itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<SessionId>,
+    /// How much a model that can is asked to think; `None`: nothing is said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
 }
 
 impl Given {
@@ -298,6 +302,7 @@ impl Given {
             fallback: Vec::new(),
             output_schema: None,
             tree: None,
+            effort: None,
         }
     }
 

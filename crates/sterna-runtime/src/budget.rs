@@ -60,7 +60,7 @@ impl Budget {
             read.fold.held().map(|(key, attempt)| (key.clone(), attempt)).collect();
         for (key, attempt) in held.into_iter().filter(|(key, _)| key.session != asked.key().session) {
             if let Some(spent) = spent_if_over(&parts.log, &key, attempt).await? {
-                let change = BudgetChange::Settled { key, spent };
+                let change = BudgetChange::Settled { key, attempt, spent };
                 let _ = self.append(&mut read, parts, root, &change).await?;
                 settled = true;
             }
@@ -68,16 +68,17 @@ impl Budget {
         if settled { self.append(&mut read, parts, root, &asked).await } else { Ok(answer) }
     }
 
-    /// A call is over, or is not made.
+    /// This attempt of a call is over, or is not made.
     pub async fn settle(
         &self,
         parts: &Parts,
         root: &str,
         key: EffectKey,
+        attempt: u32,
         spent: Spend,
     ) -> Result<(), RuntimeError> {
         let mut read = self.read.lock().await;
-        let change = BudgetChange::Settled { key, spent };
+        let change = BudgetChange::Settled { key, attempt, spent };
         let _ = self.append(&mut read, parts, root, &change).await?;
         Ok(())
     }

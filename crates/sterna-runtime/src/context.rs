@@ -118,7 +118,7 @@ pub async fn context(
     bring_summary(&parts.blobs, &mut state.transcript).await?;
     let prompt = load_prompt(&parts.blobs, &model.manifest).await;
     let prompt = prompt.map_err(|error| RuntimeError::Refused(error.to_string()))?;
-    let facts = TurnFacts::of(&turn).schema_native(model.schema_native);
+    let facts = TurnFacts::of(&turn).schema_native(model.schema_native).thinking(model.thinking);
     let mut entries = state.transcript.entries(&model.inputs);
     let items = entries.iter().map(|entry| entry.item.clone()).collect();
     let sight = model.files.map(|files| files.sight).unwrap_or_default();

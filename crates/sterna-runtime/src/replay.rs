@@ -93,7 +93,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
                 return Err(RuntimeError::NoTurn(owner.clone()));
             };
             bring_summary(&parts.blobs, &mut state.transcript).await?;
-            let facts = TurnFacts::of(&turn).schema_native(model.schema_native);
+            let facts = TurnFacts::of(&turn).schema_native(model.schema_native).thinking(model.thinking);
             let request = match &intent.what {
                 Intended::Compact(compact) => summary_request(&prompt, &state, &facts, compact),
                 _ => {

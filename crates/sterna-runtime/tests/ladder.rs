@@ -67,7 +67,11 @@ impl Provider for Routes {
         if route.provider == "gone" {
             Err("there is no such provider".into())
         } else {
-            Ok(ModelInfo { price: self.price, ..ModelInfo::default() })
+            let thinking = match Self::wire(route) {
+                "anthropic" => ThinkingDialect::Adaptive,
+                _ => ThinkingDialect::Effort,
+            };
+            Ok(ModelInfo { price: self.price, thinking: Some(thinking), ..ModelInfo::default() })
         }
     }
     fn encoder(&self, route: &Route) -> String {
@@ -344,6 +348,26 @@ async fn signed_reasoning_stays_with_its_route_and_comes_back_byte_for_byte() {
     let left_out = told.iter().position(|event| event == "warning opaque_left_out").unwrap();
     assert_eq!(told[left_out + 1], "asked openai/b 2");
     assert_eq!(told.iter().filter(|event| event.starts_with("warning")).count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn each_route_is_asked_to_think_in_its_own_words() {
+    let routes = Routes::new([
+        ("anthropic/a", vec![Do::Fail(ErrorClass::ModelGone, None), Do::Say("as it likes")]),
+        ("openai/b", vec![Do::Say("thought about it")]),
+    ]);
+    let world = world(&routes);
+    let mut asked = submit(&world, "s", &["anthropic/a", "openai/b"]);
+    asked.config.effort = Some(Effort::High);
+    assert_eq!(world.run(asked).await.message.as_deref(), Some("thought about it"));
+    assert_eq!(routes.body(0)["thinking"], json!({"type": "adaptive"}));
+    assert_eq!(routes.body(0)["output_config"], json!({"effort": "high"}));
+    assert_eq!(routes.body(1)["reasoning"], json!({"effort": "high"}));
+    // What nobody asked for is not said, and what was said is derived again.
+    world.run(submit(&world, "s", &["anthropic/a"])).await;
+    assert!(routes.body(2).get("thinking").is_none() && routes.body(2).get("output_config").is_none());
+    let replayed = replay(world.runtime.parts(), &SessionId::new("s").unwrap()).await.unwrap();
+    assert_eq!((replayed.requests, replayed.difference), (3, None));
 }
 
 #[tokio::test]

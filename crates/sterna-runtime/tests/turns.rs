@@ -508,7 +508,7 @@ async fn sessions_side_by_side_do_not_see_each_other() {
         all.push(tokio::spawn(async move {
             for turn in 0..20 {
                 let mut submit = own.submit(&own.env.name.clone(), &format!("{} {turn}", own.env.name));
-                submit.config.cwd = format!("/{}", own.env.name).into();
+                submit.config.cwd = format!("/{}", own.env.name);
                 assert_eq!(own.run(submit).await.outcome, "finished");
             }
             own

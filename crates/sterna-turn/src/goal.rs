@@ -54,8 +54,9 @@ impl GoalStanding {
                         why: "its turn was cancelled".into(),
                     };
                 }
-                // The turn was given what was left until its last one.
-                StopReason::BudgetTokens if is_near => {}
+                // The turn was given what is left until the last one. A call that a crash took may find no room as it was, and
+                // another turn's calls are made to fit.
+                StopReason::BudgetTokens if budget.is_some() => {}
                 StopReason::BudgetTokens | StopReason::BudgetCost | StopReason::Deadline => {
                     return end(GoalStatus::UsageLimited);
                 }
@@ -113,8 +114,9 @@ mod tests {
                 finished(),
                 end(BudgetLimited, "9500 of 10000 tokens are used"),
             ),
+            (at(5_000), stopped(StopReason::BudgetTokens), GoalNext::GoOn { until: Some(9_000) }),
             (
-                at(5_000),
+                GoalStanding { token_budget: None, ..at(5_000) },
                 stopped(StopReason::BudgetTokens),
                 end(UsageLimited, "its turn stopped: budget_tokens: d"),
             ),

@@ -110,6 +110,7 @@ fn intent(key: &EffectKey, trigger: CompactTrigger, focus: &str) -> Body {
         left_out: 0,
         schema_native: false,
         files: None,
+        thinking: None,
     };
     let what = CompactIntent { trigger, focus: focus.into(), to: 2, cut_results: false, tokens: 9, model };
     let what = Intended::Compact(Box::new(what));

@@ -11,7 +11,9 @@ use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
 use sterna_log::{SharedBlobs, SharedLog};
-use sterna_model::{Given, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish};
+use sterna_model::{
+    Effort, Given, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish,
+};
 use sterna_runtime::{
     Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
     TurnSections,
@@ -81,6 +83,7 @@ pub struct Builder {
     in_doubt_of: BTreeMap<String, InDoubtPolicy>,
     limits: Option<Limits>,
     max_output: Option<u32>,
+    effort: Option<Effort>,
     fallback: Option<Vec<Route>>,
     output_schema: Option<serde_json::Value>,
     rules: Vec<RuleText>,
@@ -128,6 +131,7 @@ impl Sterna {
             in_doubt_of: BTreeMap::new(),
             limits: None,
             max_output: None,
+            effort: None,
             fallback: None,
             output_schema: None,
             rules: Vec::new(),
@@ -406,6 +410,7 @@ impl Builder {
             tools: shown,
             deferred,
             max_output: self.max_output.or(settings.max_output),
+            effort: self.effort.or(settings.effort),
             mode_of_session: self.mode_of_session && !settings.locked.contains("mode"),
             sandbox: self.sandbox.or(settings.sandbox).unwrap_or_default(),
             fallback: self.fallback.unwrap_or_else(|| settings.fallback.clone()),

@@ -99,6 +99,7 @@ impl LocalModel {
             assumed: false,
             // A grammar for the answer and one for calls cannot be had at once.
             schema_native: false,
+            thinking: None,
             sight: sterna_model::Sight::default(),
         }
     }

@@ -123,7 +123,10 @@ impl Work {
                     unstarted(RunOutcome::Discarded(Discard::SessionDeleted), Some(session.clone()), &why)
                 }
                 // The store could not be used: that says nothing about the run.
-                _ => return Err(error.into()),
+                LogError::Io(_) | LogError::DiskFull(_) | LogError::ReadOnly(_) | LogError::Damaged(_) => {
+                    return Err(error.into());
+                }
+                other => unstarted(RunOutcome::Failed, self.session().ok(), &other.to_string()),
             },
             Err(error) => unstarted(RunOutcome::Failed, self.session().ok(), &error.to_string()),
         };

@@ -175,7 +175,7 @@ async fn follow(
 }
 
 /// The first input after that one that goes on with the goal.
-async fn next_input(log: &SharedLog, session: &SessionId, after: Seq) -> Result<Option<Seq>, Failure> {
+pub async fn next_input(log: &SharedLog, session: &SessionId, after: Seq) -> Result<Option<Seq>, Failure> {
     let mut from = after + 1;
     loop {
         let page = log.read(session, from, PAGE).await?;

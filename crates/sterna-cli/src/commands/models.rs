@@ -192,6 +192,7 @@ impl Row {
         put("takes", json!(self.known.as_ref().map(|model| &model.takes)));
         put("can", json!(self.known.as_ref().map(|model| &model.can)));
         put("cache", json!(self.known.as_ref().and_then(|model| model.cache)));
+        put("thinking", json!(self.info.thinking));
         put("sunset", json!(self.known.as_ref().and_then(|model| model.sunset.clone())));
         put("assumed", json!(self.info.assumed));
         put(
@@ -233,6 +234,10 @@ impl Row {
             line("can", words(json!(model.can)), facts);
             if let Some(cache) = model.cache {
                 line("cache", words(json!(cache)), facts);
+            }
+            if let Some(thinking) = model.thinking {
+                let from = model.from.thinking.as_ref().unwrap_or(facts);
+                line("thinking", thinking.word().into(), from);
             }
             if let Some(sunset) = &model.sunset {
                 line("served until", sunset.clone(), facts);

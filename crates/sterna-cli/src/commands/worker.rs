@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use self::wakes::Wakes;
 use super::automation::{failure, outcome, watch, watch_if_there};
+use super::goal::next_input;
 use crate::args::TurnArgs;
 use crate::context::Context;
 use crate::failure::{FAILED, Failure};
@@ -87,7 +88,7 @@ struct Worker {
 /// What was driven as far as it goes here.
 enum Done {
     Run { work: Work, worked: Result<Worked, BoardError> },
-    Turn { claim: Claim, result: Result<ResultEvent, RuntimeError> },
+    Turn { claim: Claim, sterna: Sterna, result: Result<ResultEvent, RuntimeError> },
 }
 
 impl Worker {
@@ -112,7 +113,7 @@ impl Worker {
             }
             let next = self.watch.board().next(now()).await.map_err(failure)?;
             tokio::select! {
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.done(done)?,
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.done(done).await?,
                 signal = signals.next() => {
                     self.drain().await?;
                     return Ok(ExitCode::from(signal.exit_code()));
@@ -134,22 +135,19 @@ impl Worker {
             // Another time it would be no better.
             Err(why) => {
                 let end = work.fail(now(), &why.message).await;
-                self.done(Ok(Done::Run { work, worked: end.map(Worked::Ended) }))?;
+                self.done(Ok(Done::Run { work, worked: end.map(Worked::Ended) })).await?;
             }
         }
         Ok(())
     }
 
-    fn done(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<(), Failure> {
+    async fn done(&mut self, done: Result<Done, tokio::task::JoinError>) -> Result<(), Failure> {
         let done = done.map_err(|error| Failure::failed(format!("a run panicked: {error}")))?;
         let (work, worked) = match done {
             Done::Run { work, worked } => (work, worked.map_err(failure)?),
-            Done::Turn { claim, result } => {
-                match &result {
-                    Ok(_) => self.claims.ended(&claim.session),
-                    Err(_) => self.claims.failed(&claim.session),
-                }
-                return self.out.turn(&claim, result);
+            Done::Turn { claim, sterna, result } => {
+                self.out.turn(&claim, &result)?;
+                return self.turn_ended(claim, sterna, result).await;
             }
         };
         let code = match &worked {
@@ -174,10 +172,10 @@ impl Worker {
         }
         for wake in found.wakes {
             match self.hosts.of(&wake.given).await {
-                Ok(sterna) => {
-                    wake.tell(sterna.runtime(), sterna.turn_config()).await?;
-                    self.out.woken(wake.session.as_str(), &wake.job)?;
-                }
+                Ok(sterna) => match wake.tell(sterna.runtime(), sterna.turn_config()).await {
+                    Ok(()) => self.out.woken(wake.session.as_str(), &wake.job)?,
+                    Err(why) => self.out.cx.print.warning(&format!("{}: {}", wake.session, why.message)),
+                },
                 // Its folder is gone, or its model cannot be reached: the next worker may do better.
                 Err(why) => self.out.cx.print.warning(&format!("{}: {}", wake.session, why.message)),
             }
@@ -195,6 +193,11 @@ impl Worker {
                 return Ok(());
             }
         };
+        self.drive_on(claim, sterna);
+        Ok(())
+    }
+
+    fn drive_on(&mut self, claim: Claim, sterna: Sterna) {
         self.tasks.spawn(async move {
             let runtime = sterna.runtime();
             // A driver of ours may be at it already.
@@ -203,8 +206,28 @@ impl Worker {
                 runtime.resume(&claim.session, sterna.turn_config().clone());
                 result = runtime.result(&claim.session, claim.input).await;
             }
-            Done::Turn { claim, result }
+            Done::Turn { claim, sterna, result }
         });
+    }
+
+    /// The end of a goal's turn leads to the next one, which our driver has begun.
+    async fn turn_ended(
+        &mut self,
+        claim: Claim,
+        sterna: Sterna,
+        result: Result<ResultEvent, RuntimeError>,
+    ) -> Result<(), Failure> {
+        let goes_on = match &result {
+            Ok(result) if !matches!(result.outcome, "parked" | "drained") => {
+                next_input(&sterna.runtime().parts().log, &claim.session, claim.input).await?
+            }
+            Ok(_) | Err(_) => None,
+        };
+        match (goes_on, result) {
+            (Some(input), _) => self.drive_on(Claim { input, origin: "goal".into(), ..claim }, sterna),
+            (None, Ok(_)) => self.claims.ended(&claim.session),
+            (None, Err(_)) => self.claims.failed(&claim.session),
+        }
         Ok(())
     }
 
@@ -214,7 +237,7 @@ impl Worker {
             sterna.runtime().drain().await;
         }
         while let Some(done) = self.tasks.join_next().await {
-            self.done(done)?;
+            self.done(done).await?;
         }
         Ok(())
     }
@@ -289,9 +312,9 @@ impl Out {
         self.cx.print.line(&format!("{session}: the end of {job} is told to nobody ({why})"))
     }
 
-    fn turn(&self, claim: &Claim, result: Result<ResultEvent, RuntimeError>) -> Result<(), Failure> {
+    fn turn(&self, claim: &Claim, result: &Result<ResultEvent, RuntimeError>) -> Result<(), Failure> {
         let (session, origin) = (&claim.session, &claim.origin);
-        let (how, message) = match &result {
+        let (how, message) = match result {
             Ok(result) => (result.outcome, result.message.clone().unwrap_or_default()),
             Err(error) => ("failed", error.to_string()),
         };

@@ -232,6 +232,7 @@ impl Builder<'_> {
                 left_out: 0,
                 schema_native: false,
                 files: None,
+                thinking: None,
             }),
         };
         self.push(Some(self.turn), Some(self.step), Body::Intent(Box::new(intent)))?;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sterna_model::{NanoUsd, Route, Sight, Usage};
+use sterna_model::{NanoUsd, Route, Sight, ThinkingDialect, Usage};
 
 use crate::{Long, ModelInfo, Price};
 
@@ -20,6 +20,8 @@ pub struct ModelOverride {
     pub images: Option<bool>,
     /// Whether it takes PDF documents as they are.
     pub documents: Option<bool>,
+    /// How it is asked to think.
+    pub thinking: Option<ThinkingDialect>,
 }
 
 impl ModelOverride {
@@ -36,6 +38,7 @@ impl ModelOverride {
                 images: self.images.unwrap_or(info.sight.images),
                 documents: self.documents.unwrap_or(info.sight.documents),
             },
+            thinking: self.thinking.or(info.thinking),
         }
     }
 }
@@ -56,6 +59,8 @@ pub struct Model {
     pub takes: Vec<Takes>,
     pub can: Vec<Ability>,
     pub cache: Option<CacheDialect>,
+    /// How it is asked to think, if it can be.
+    pub thinking: Option<ThinkingDialect>,
     /// The day after which its vendor no longer serves it.
     pub sunset: Option<String>,
     pub from: From,
@@ -99,6 +104,8 @@ pub struct From {
     /// Of `context`, if it is another.
     pub context: Option<String>,
     pub price: String,
+    /// Of `thinking`, if it is another.
+    pub thinking: Option<String>,
     /// The vendor's page that the source names.
     pub vendor: Option<String>,
 }
@@ -143,6 +150,7 @@ impl Model {
                 images: self.takes.contains(&Takes::Image),
                 documents: self.takes.contains(&Takes::Pdf),
             },
+            thinking: self.thinking,
         }
     }
 }
@@ -254,7 +262,9 @@ mod tests {
                 .iter()
                 .filter(|other| (&other.provider, &other.name) == (&model.provider, &model.name));
             assert_eq!(twice.count(), 1, "{route}");
-            let sources = [Some(&model.from.facts), model.from.context.as_ref(), Some(&model.from.price)];
+            let From { facts, context, price, thinking, vendor: _ } = &model.from;
+            let sources = [Some(facts), context.as_ref(), Some(price), thinking.as_ref()];
+            assert!(model.thinking.is_none() || model.can.contains(&Ability::Reasoning), "{route}");
             for name in sources.into_iter().flatten().flat_map(|names| names.split(", ")) {
                 assert!(catalogue.sources.contains_key(name), "{route}: {name}");
             }
@@ -291,6 +301,7 @@ mod tests {
             price: Some(Price::default()),
             images: Some(true),
             documents: None,
+            thinking: Some(ThinkingDialect::Effort),
         };
         let told = ModelInfo {
             context: 1,
@@ -299,6 +310,7 @@ mod tests {
             assumed: false,
             schema_native: false,
             sight: Sight { images: true, documents: false },
+            thinking: Some(ThinkingDialect::Effort),
         };
         assert_eq!(all.over(info), told);
     }

@@ -338,6 +338,7 @@ fn steered(input: sterna_model::Seq) -> sterna_model::Draft {
         left_out: 0,
         schema_native: false,
         files: None,
+        thinking: None,
     };
     let key = "s/1/2/model/0".parse().expect("a key");
     let what = sterna_model::Intended::Model(model);

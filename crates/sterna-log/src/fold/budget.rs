@@ -19,16 +19,17 @@ impl TreeBudget {
     /// Folds a record. For one that asks: the tokens that its call may write, or the cap that leaves too few.
     pub fn apply(&mut self, change: &BudgetChange) -> Option<Result<u32, StopReason>> {
         match change {
-            BudgetChange::Settled { key, spent } => {
+            BudgetChange::Settled { key, attempt, spent } => {
                 self.say(&key.session, *spent);
-                self.held.remove(key);
+                // A later one may have been asked for in between.
+                self.held.retain(|held, (of, _)| held != key || *of > *attempt);
                 None
             }
             BudgetChange::Asked { key, attempt, spent, children, caps, wish } => {
                 self.say(&key.session, *spent);
                 self.counted.extend(children.iter().map(|(child, spent)| (child.clone(), *spent)));
-                // A session makes one call after the other: what it asked for before is over.
-                self.held.retain(|held, _| held.session != key.session || is_later(held, key));
+                // The steps of a session follow one another: what it asked for in those before is over.
+                self.held.retain(|held, _| held.session != key.session || is_beside(held, key));
                 let fits = room(caps, self.sum(), wish);
                 if let Ok(room) = fits {
                     self.held.insert(key.clone(), (*attempt, worst(wish, room)));
@@ -107,8 +108,9 @@ fn less(all: Spend, counted: Spend) -> Spend {
     }
 }
 
-fn is_later(held: &EffectKey, than: &EffectKey) -> bool {
-    (held.turn, held.step) > (than.turn, than.step)
+/// Another call of the same step, or of a later one.
+fn is_beside(held: &EffectKey, key: &EffectKey) -> bool {
+    held != key && (held.turn, held.step) >= (key.turn, key.step)
 }
 
 #[cfg(test)]
@@ -172,9 +174,12 @@ mod tests {
         assert_eq!(tree.apply(&ask(call("a", 1), spent(0, 0), 10_000, wish(6))), Some(Ok(6)));
         // 10,000 - 6,010 - 10 to read: 3 tokens.
         assert_eq!(tree.apply(&ask(call("b", 1), spent(0, 0), 10_000, wish(6))), Some(Ok(3)));
-        assert_eq!(tree.apply(&BudgetChange::Settled { key: call("b", 1), spent: spent(0, 0) }), None);
+        assert_eq!(
+            tree.apply(&BudgetChange::Settled { key: call("b", 1), attempt: 1, spent: spent(0, 0) }),
+            None
+        );
         // It cost 1,010 in the end.
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), spent: spent(1, 1_010) });
+        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_010) });
         assert_eq!(tree.apply(&ask(call("b", 1), spent(0, 0), 10_000, wish(100))), Some(Ok(8)));
         // Nothing is held for whoever got nothing.
         let refused = tree.apply(&ask(call("c", 1), spent(0, 0), 10_000, wish(1)));
@@ -183,16 +188,40 @@ mod tests {
     }
 
     #[test]
-    fn a_session_makes_one_call_after_the_other() {
+    fn the_steps_of_a_session_follow_one_another() {
         let mut tree = TreeBudget::default();
         tree.apply(&ask(call("a", 1), spent(0, 0), 100_000, wish(6)));
         tree.apply(&ask(call("a", 2), spent(0, 0), 100_000, wish(5)));
         tree.apply(&ask(call("a", 2), spent(0, 0), 100_000, wish(4)));
         assert_eq!(tree.sum(), spent(4, 4_010));
+        // Calls of one step stand beside each other.
+        let beside = EffectKey { ordinal: 1, ..call("a", 2) };
+        tree.apply(&ask(beside.clone(), spent(0, 0), 100_000, wish(1)));
+        assert_eq!(tree.sum(), spent(5, 5_020));
+        tree.apply(&BudgetChange::Settled { key: beside, attempt: 1, spent: spent(0, 0) });
         // Somebody who was overtaken says less, and asks for what is over.
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), spent: spent(9, 9_000) });
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), spent: spent(1, 1_000) });
+        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(9, 9_000) });
+        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_000) });
         assert_eq!(tree.sum(), spent(13, 13_010));
+    }
+
+    #[test]
+    fn an_attempt_that_is_over_does_not_free_what_the_next_one_holds() {
+        let mut tree = TreeBudget::default();
+        let again = |attempt| {
+            let BudgetChange::Asked { key, spent, children, caps, wish, .. } =
+                ask(call("a", 1), spent(0, 0), 100_000, wish(6))
+            else {
+                unreachable!()
+            };
+            BudgetChange::Asked { key, attempt, spent, children, caps, wish }
+        };
+        tree.apply(&again(1));
+        tree.apply(&again(2));
+        // Somebody found the first one over, and says so late.
+        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(2, 2_000) });
+        assert_eq!(tree.held().collect::<Vec<_>>(), [(&call("a", 1), 2)]);
+        assert_eq!(tree.sum(), spent(8, 8_010));
     }
 
     #[test]
@@ -200,7 +229,7 @@ mod tests {
         let mut tree = TreeBudget::default();
         let cap = 10_010;
         tree.apply(&ask(call("child", 1), spent(0, 0), cap, wish(4)));
-        tree.apply(&BudgetChange::Settled { key: call("child", 1), spent: spent(4, 4_000) });
+        tree.apply(&BudgetChange::Settled { key: call("child", 1), attempt: 1, spent: spent(4, 4_000) });
         // Its end is not in the maker's log yet, and counts.
         assert_eq!(tree.apply(&ask(call("maker", 1), spent(0, 0), cap, wish(100))), Some(Ok(6)));
         // It is: 4,000 of the maker's 5,000.

@@ -58,8 +58,9 @@ impl Driver {
         let asked = BudgetChange::Asked { key: key.clone(), attempt, spent, children, caps, wish };
         let budget = self.rt.budgets.of(self.tree());
         let answer = budget.ask(&self.rt.parts, self.root(), asked, wish.max_output).await?;
-        if answer.is_ok() && !self.held.contains(&key) {
-            self.held.push(key);
+        if answer.is_ok() {
+            self.held.retain(|(held, _)| *held != key);
+            self.held.push((key, attempt));
         }
         Ok(answer)
     }
@@ -67,17 +68,18 @@ impl Driver {
     /// What was reserved for a call in its tree is free again: it is over, or is not made. Where that cannot be written
     /// down, whoever needs what is left finds it out by the session's own log.
     pub(super) async fn settle(&mut self, key: &EffectKey) {
-        let Some(at) = self.held.iter().position(|held| held == key) else { return };
-        self.held.swap_remove(at);
+        let Some(at) = self.held.iter().position(|(held, _)| held == key) else { return };
+        let (key, attempt) = self.held.swap_remove(at);
         let budget = self.rt.budgets.of(self.tree());
-        let _ = budget.settle(&self.rt.parts, self.root(), key.clone(), self.spent()).await;
+        let _ = budget.settle(&self.rt.parts, self.root(), key, attempt, self.spent()).await;
     }
 
     /// Settles what was reserved for calls that are neither under way nor about to be.
     pub(super) async fn settle_unmade(&mut self) {
         let waits = |key: &EffectKey| self.request.as_ref().is_some_and(|(next, _)| next == key);
         let unmade = |key: &&EffectKey| !self.inflight.contains_key(*key) && !waits(key);
-        let unmade: Vec<EffectKey> = self.held.iter().filter(unmade).cloned().collect();
+        let held = self.held.iter().map(|(key, _)| key);
+        let unmade: Vec<EffectKey> = held.filter(unmade).cloned().collect();
         for key in unmade {
             self.settle(&key).await;
         }

@@ -274,6 +274,7 @@ impl Driver {
                 schema_native: false,
                 // What is summed up names its files and shows none.
                 files: None,
+                thinking: None,
             },
         };
         let mut body = self.summary_request(&prompt, &intent)?;

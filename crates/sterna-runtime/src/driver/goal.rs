@@ -1,7 +1,6 @@
 //! What follows for the session's goal when a turn ends. It stands in the append of that end: a crash leaves both or
 //! neither.
 
-use sterna_log::fold::GoalState;
 use sterna_model::{Body, Delivery, Given, GoalChange, InputAccepted, InputPart, TurnOutcome};
 use sterna_turn::{GoalNext, GoalStanding};
 
@@ -28,8 +27,8 @@ impl Driver {
                 return self.stage_at(None, None, Body::Goal(Box::new(change)));
             }
             GoalNext::GoOn { .. } | GoalNext::WrapUp { .. } if waits => return Ok(()),
-            GoalNext::GoOn { until } => (go_on_text(&held), held.next_key(), until),
-            GoalNext::WrapUp { until } => (wrap_up_text(&held), held.last_key(), Some(until)),
+            GoalNext::GoOn { until } => (GO_ON, held.next_key(), until),
+            GoalNext::WrapUp { until } => (WRAP_UP, held.last_key(), Some(until)),
         };
         let Some(turn) = self.state.turn.clone() else { return Ok(()) };
         let before = self.state.folded.ledger.total().usage.total().saturating_sub(held.tokens);
@@ -37,7 +36,7 @@ impl Driver {
         let input = InputAccepted {
             key: Some(key),
             delivery: Delivery::NextTurn,
-            parts: vec![InputPart::Text(text)],
+            parts: vec![InputPart::Text(text.trim_end().to_owned())],
             origin: ORIGIN.into(),
             given: Some(Box::new(given)),
             ended: None,
@@ -46,15 +45,6 @@ impl Driver {
         };
         self.stage_at(None, None, Body::InputAccepted(input))
     }
-}
-
-/// What a turn of the goal is told.
-pub(crate) fn go_on_text(held: &GoalState) -> String {
-    include_str!("goal_next.md").trim_end().replace("{objective}", &held.goal.objective)
-}
-
-fn wrap_up_text(held: &GoalState) -> String {
-    include_str!("goal_last.md").trim_end().replace("{objective}", &held.goal.objective)
 }
 
 /// What a turn of a goal is given: what it had before, the tool that says how the goal stands, and what is left.
@@ -69,6 +59,10 @@ pub(crate) fn given_for(mut given: Given, session_tokens: Option<u64>) -> Given 
     given
 }
 
+/// What a turn of the goal is told. The goal itself stands in the tail: said again and again, it would crowd out what a
+/// person said.
+pub(crate) const GO_ON: &str = include_str!("goal_next.md");
+const WRAP_UP: &str = include_str!("goal_last.md");
 /// Where inputs come from that go on with a goal.
 pub(crate) const ORIGIN: &str = "goal";
 /// The tool that says how the goal stands.

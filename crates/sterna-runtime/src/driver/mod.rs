@@ -223,8 +223,8 @@ pub(crate) struct Driver {
     inflight: HashMap<EffectKey, InFlight>,
     /// Effects that this driver started: an intent without an outcome is in doubt only for others.
     own: HashSet<EffectKey>,
-    /// Calls for which something is reserved in the tree.
-    held: Vec<EffectKey>,
+    /// Calls for which something is reserved in the tree, with their attempt.
+    held: Vec<(EffectKey, u32)>,
     /// Waits for children, and what is known of them.
     watched: HashMap<WaitId, child::Watched>,
     /// Turns of children in the background that were seen to in this turn.

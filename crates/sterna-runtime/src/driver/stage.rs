@@ -2,7 +2,7 @@
 //! commit, others are two.
 
 use sterna_log::{Append, Expect, LogError, Receipt};
-use sterna_model::{Body, Draft, EffectResult, Intended, Record, StepNo, TurnNo};
+use sterna_model::{Body, Draft, EffectResult, Intended, Record, Ruling, StepNo, TurnNo, WaitOn};
 
 use super::Driver;
 use crate::RuntimeError;
@@ -214,6 +214,10 @@ impl Driver {
                 | EffectResult::Judged(_) => {}
             },
             Body::TodoSet { .. } => self.refresh_view(),
+            // Tools see the children of the session.
+            Body::WaitOpened(opened) if matches!(opened.on, WaitOn::Child(_)) => self.refresh_view(),
+            Body::WaitResolved { ruling: Ruling::Ended(_), .. } => self.refresh_view(),
+            Body::InputAccepted(input) if input.ended.is_some() => self.refresh_view(),
             Body::TurnCommitted(committed) => {
                 let turn = record.turn.unwrap_or(0);
                 if let Some(result) = self.state.folded.result(turn, committed) {

@@ -11,7 +11,7 @@ use sterna_llm::{Encoded, Request};
 use sterna_model::{
     Attempt, Body, CallModel, CallTool, ChildEnd, Closed, Effect, EffectClass, EffectKey, EffectResult,
     ErrorClass, FilesSent, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
-    ProviderFailure, Route, Ruling, StopReason, ToolStatus, TurnStarted, wait_id,
+    ProviderFailure, Route, Ruling, StopReason, Thinking, ToolStatus, TurnStarted, wait_id,
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
 
@@ -144,7 +144,9 @@ impl Driver {
         };
         let prompt = self.current_prompt(&turn).await?;
         let schema_native = turn.output_schema.is_some() && info.schema_native;
-        let facts = TurnFacts::of(&turn).schema_native(schema_native);
+        let asked = |(effort, dialect)| Thinking { dialect, effort };
+        let thinking = turn.effort.zip(info.thinking).map(asked);
+        let facts = TurnFacts::of(&turn).schema_native(schema_native).thinking(thinking);
         self.bring_summary().await?;
         let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
@@ -198,6 +200,7 @@ impl Driver {
             left_out,
             schema_native,
             files,
+            thinking,
         };
         intent.prefix_broken = self.prefix_broken(&intent, &prompt).await;
         // A store keeps what it has already once: to ask it first costs a new process more than to send it.
@@ -280,7 +283,7 @@ impl Driver {
             &prompt,
             items,
             &self.state.folded.world,
-            &TurnFacts::of(&turn).schema_native(intent.schema_native),
+            &TurnFacts::of(&turn).schema_native(intent.schema_native).thinking(intent.thinking),
             &intent.route,
             intent.transition,
             intent.tools_off,

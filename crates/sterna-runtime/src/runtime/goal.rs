@@ -6,7 +6,7 @@ use sterna_model::{
 };
 
 use super::{Accepted, Runtime};
-use crate::driver::goal::{ORIGIN, given_for, go_on_text};
+use crate::driver::goal::{GO_ON, ORIGIN, given_for};
 use crate::state::for_each_record;
 use crate::{RuntimeError, State, TurnConfig};
 
@@ -138,7 +138,7 @@ impl Runtime {
         let spent = state.folded.ledger.total().usage.total().saturating_sub(held.tokens);
         let nearly = goal.token_budget.map(|budget| spent.saturating_add(budget - budget / 10));
         let status = GoalChange::Status { status: GoalStatus::Active, why: String::new(), by: by.to_owned() };
-        let input = first(held.next_key(), &go_on_text(held), given_for(config.given.clone(), nearly));
+        let input = first(held.next_key(), GO_ON.trim_end(), given_for(config.given.clone(), nearly));
         let records = vec![
             self.draft(None, Body::Goal(Box::new(GoalChange::Set(goal)))),
             self.draft(None, Body::Goal(Box::new(status))),

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../sterna-turn/tests/world/mod.rs"]
-#[allow(dead_code)]
 mod world;
 
 use std::sync::Arc;

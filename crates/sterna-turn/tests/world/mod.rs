@@ -105,6 +105,7 @@ pub fn model_intent(call: &CallModel) -> Body {
             left_out: 0,
             schema_native: false,
             files: None,
+            thinking: None,
         }),
     }))
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use sterna_context::Section;
 use sterna_llm::SharedProvider;
-use sterna_model::{Decision, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
+use sterna_model::{
+    Decision, Effort, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope,
+};
 use sterna_runtime::{Env, Listening};
 use sterna_shell::shim::Helper;
 use sterna_tool::{SharedMemory, SharedTool};
@@ -184,6 +186,12 @@ impl Builder {
     /// Tokens that the model may write in one answer.
     pub fn max_output(mut self, tokens: u32) -> Self {
         self.max_output = Some(tokens);
+        self
+    }
+
+    /// How much models that can are asked to think before they answer. By default nothing is said about it.
+    pub fn effort(mut self, effort: Effort) -> Self {
+        self.effort = Some(effort);
         self
     }
 

@@ -79,6 +79,8 @@ struct ConfigFile {
     /// Tokens that the model may write in one answer; the model's own limit by default.
     #[schemars(range(min = 1))]
     max_output: Option<u32>,
+    /// How much models that can are asked to think before they answer; by default nothing is said about it.
+    effort: Option<EffortWord>,
     /// The set of tools and the prompt that goes with it; `minimal` for small models.
     profile: Option<ProfileWord>,
     /// Names of the tools that may be called; those of the profile by default.
@@ -275,6 +277,29 @@ struct Model {
     images: Option<bool>,
     /// Whether it takes PDF documents as they are; else it gets their text.
     documents: Option<bool>,
+    /// How its API is asked to think.
+    thinking: Option<ThinkingWord>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum EffortWord {
+    Low,
+    Medium,
+    High,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum ThinkingWord {
+    /// A word for the effort, as OpenAI has it.
+    Effort,
+    /// Switched on, and a word: the Messages API.
+    Adaptive,
+    /// A number of tokens: older models of Messages and Gemini.
+    Budget,
+    /// A word for the level: Gemini.
+    Level,
 }
 
 /// US dollars per million tokens. What is not said of the cache costs what input costs.

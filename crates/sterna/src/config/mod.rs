@@ -18,7 +18,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use sterna_llm_http::{Endpoint, KeySource, builtins};
-use sterna_model::{InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
+use sterna_model::{Effort, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope};
 use sterna_policy::Rule;
 
 use self::hooks::Whose;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Tokens that the model may write in one answer.
     pub max_output: Option<u32>,
+    /// How much models that can are asked to think.
+    pub effort: Option<Effort>,
     /// Rules of all files, the managed ones first.
     pub rules: Vec<RuleText>,
     /// The same, parsed.

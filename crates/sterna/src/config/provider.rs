@@ -11,7 +11,7 @@ use sterna_llm::ladder::Timeouts;
 use sterna_llm::wire::NAMES;
 use sterna_llm::{ModelOverride, Price};
 use sterna_llm_http::{Builtin, Endpoint, KeySource, LaterKey, Secret, builtin, not_built};
-use sterna_model::Scope;
+use sterna_model::{Scope, ThinkingDialect};
 
 use super::document::{Node, nearest};
 use super::read::{Reader, seconds};
@@ -30,7 +30,7 @@ pub(super) const PROVIDER_KEYS: &[&str] = &[
     "models",
 ];
 pub(super) const TIMEOUT_KEYS: &[&str] = &["connect_s", "first_byte_s", "idle_s", "total_s"];
-pub(super) const MODEL_KEYS: &[&str] = &["context", "max_output", "price", "images", "documents"];
+pub(super) const MODEL_KEYS: &[&str] = &["context", "max_output", "price", "images", "documents", "thinking"];
 pub(super) const PRICE_KEYS: &[&str] = &["input", "output", "cache_read", "cache_write_5m", "cache_write_1h"];
 
 /// A provider, its key not yet looked for.
@@ -326,6 +326,10 @@ fn model_override(node: &Node<'_>) -> Result<ModelOverride, ConfigError> {
             "max_output" => model.max_output = Some(value.whole32(1)?),
             "images" => model.images = Some(value.flag()?),
             "documents" => model.documents = Some(value.flag()?),
+            "thinking" => {
+                let words = ThinkingDialect::ALL.map(|dialect| (dialect.word(), dialect));
+                model.thinking = Some(value.word(&words)?);
+            }
             _ => model.price = Some(price(&value)?),
         }
     }

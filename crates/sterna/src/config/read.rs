@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sterna_model::{Decision, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
+use sterna_model::{Decision, Effort, InDoubtPolicy, Mode, OnAsk, RuleText, SandboxWish, Scope};
 use sterna_policy::{Examples, Rule, check_examples};
 use sterna_secrets::Scanner;
 
@@ -35,6 +35,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_children",
     "max_child_depth",
     "max_output",
+    "effort",
     "profile",
     "tools",
     "tool_budget",
@@ -226,6 +227,9 @@ impl Reader<'_> {
             "max_children" => limits.max_children = node.whole(1, 64)? as u32,
             "max_child_depth" => limits.max_child_depth = node.whole(0, 5)? as u32,
             "max_output" => settings.max_output = Some(node.whole32(1)?),
+            "effort" => {
+                settings.effort = Some(node.word(&Effort::ALL.map(|effort| (effort.word(), effort)))?)
+            }
             "profile" => {
                 let word = node.word(&[("main", "main"), ("minimal", "minimal")])?;
                 settings.profile = Some(word.to_owned());

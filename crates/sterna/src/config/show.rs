@@ -46,6 +46,7 @@ impl Settings {
             self.row("max_children", json!(limits.max_children)),
             self.row("max_child_depth", json!(limits.max_child_depth)),
             self.row("max_output", json!(self.max_output)),
+            self.row("effort", json!(self.effort)),
             self.row("profile", json!(self.profile)),
             self.row("tools", json!(self.tools)),
             self.row("tool_budget", json!(self.tool_budget.unwrap_or(crate::deferral::TOOL_BUDGET))),

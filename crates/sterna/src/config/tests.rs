@@ -148,7 +148,7 @@ fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, compact_model, classifier_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
                 max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, max_children, max_child_depth, \
-                max_output, profile, tools, tool_budget, env_pass, sandbox, secrets, checkpoints, memory, memory_embedder, title, policy, providers, local, web_fetch, web_search, hooks";
+                max_output, effort, profile, tools, tool_budget, env_pass, sandbox, secrets, checkpoints, memory, memory_embedder, title, policy, providers, local, web_fetch, web_search, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),

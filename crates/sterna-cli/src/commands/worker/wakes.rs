@@ -21,6 +21,8 @@ pub struct Wakes {
     shims: Shims,
     /// Those that were seen to.
     done: BTreeSet<EffectKey>,
+    /// When somebody looked last.
+    looked: Millis,
 }
 
 /// A job's end that its session does not know.
@@ -43,12 +45,16 @@ pub struct Found {
 
 impl Wakes {
     pub fn new(log: SharedLog, shims: Shims) -> Self {
-        Self { log, shims, done: BTreeSet::new() }
+        Self { log, shims, done: BTreeSet::new(), looked: 0 }
     }
 
     /// The ends that nobody was told, and tells the triggers that wait for them.
     pub async fn look(&mut self, board: &Board, now: Millis) -> Result<Found, Failure> {
         let mut found = Found::default();
+        if now.saturating_sub(self.looked) < BETWEEN_MS {
+            return Ok(found);
+        }
+        self.looked = now;
         for listed in self.shims.list()? {
             let job = listed.id();
             let Some(plan) = listed.plan.as_ref().filter(|plan| plan.job && !self.done.contains(&plan.key))
@@ -96,7 +102,8 @@ impl Wakes {
             () if end.killed || self.log.find_key(session, &name).await?.is_some() => return Ok(()),
             () if now.saturating_sub(end.ended_at) > KEPT_MS => Discard::Expired,
             () => {
-                let Some(given) = self.of_turn(&end).await? else { return Ok(()) };
+                // A log that cannot be read is left to a person.
+                let Ok(Some(given)) = self.of_turn(&end).await else { return Ok(()) };
                 let (session, job, key) = (session.clone(), end.job.to_owned(), key.clone());
                 found.wakes.push(Wake { session, job, key, text, given });
                 return Ok(());
@@ -191,5 +198,7 @@ fn name_of(key: &EffectKey) -> String {
 
 /// How long an end is told after it (design: 7 days).
 const KEPT_MS: Millis = 7 * 24 * 3_600 * 1_000;
+/// Between two looks at the disk.
+const BETWEEN_MS: Millis = 5_000;
 const COMMAND: usize = 200;
 const PAGE: usize = 512;

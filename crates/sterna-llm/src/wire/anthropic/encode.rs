@@ -4,7 +4,7 @@
 //! glue. Cache marks stand at the tools, at system boundaries and at the last items of the user; the wire allows four.
 
 use serde_json::Value;
-use sterna_model::{Part, Route};
+use sterna_model::{Part, Reasoning, Route, Thinking, ThinkingDialect};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, compact, entry, is_object, json};
 use super::super::files::{Said, result_text, said, sent};
@@ -108,10 +108,32 @@ impl Layout for Messages {
         if request.tools_off && !request.tools.is_empty() {
             out.extend_from_slice(b",\"tool_choice\":{\"type\":\"none\"}");
         }
+        let mut config = Vec::new();
+        match request.thinking {
+            Some(Thinking { dialect: ThinkingDialect::Adaptive, effort }) => {
+                out.extend_from_slice(b",\"thinking\":{\"type\":\"adaptive\"}");
+                config.extend_from_slice(b"\"effort\":");
+                json(&mut config, effort.word());
+            }
+            Some(Thinking { dialect: ThinkingDialect::Budget, effort }) => {
+                if let Some(tokens) = budget(request, effort.tokens()) {
+                    out.extend_from_slice(b",\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":");
+                    json(&mut out, &tokens);
+                    out.push(b'}');
+                }
+            }
+            Some(Thinking { dialect: ThinkingDialect::Effort | ThinkingDialect::Level, .. }) | None => {}
+        }
         if let Some(schema) = request.schema.as_ref().filter(|schema| is_closed(schema)) {
-            out.extend_from_slice(b",\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":");
-            json(&mut out, &**schema);
-            out.extend_from_slice(b"}}");
+            config.extend_from_slice(if config.is_empty() { b"" } else { b"," });
+            config.extend_from_slice(b"\"format\":{\"type\":\"json_schema\",\"schema\":");
+            json(&mut config, &**schema);
+            config.push(b'}');
+        }
+        if !config.is_empty() {
+            out.extend_from_slice(b",\"output_config\":{");
+            out.extend_from_slice(&config);
+            out.push(b'}');
         }
         out.extend_from_slice(b",\"stream\":true");
         out
@@ -126,6 +148,25 @@ impl Layout for Messages {
     fn mark(&self) -> &'static [u8] {
         MARK
     }
+}
+
+/// Tokens to think with, out of those that may be written: at most half of them. `None`: too few, or the answer goes on
+/// from calls before which nothing was thought on this route, which the API refuses.
+fn budget(request: &Request, wanted: u32) -> Option<u32> {
+    let tokens = wanted.min(request.max_output / 2);
+    let goes_on = match request.items.as_slice() {
+        [.., answer, results] if matches!(**results, Item::Results(_)) => match &**answer {
+            Item::Assistant(parts) => parts.first().is_some_and(|part| match part {
+                Part::Reasoning(Reasoning { opaque: Some(opaque), .. }) | Part::Opaque(opaque) => {
+                    opaque.route == request.route
+                }
+                Part::Reasoning(_) | Part::Text(_) | Part::ToolCall(_) => false,
+            }),
+            Item::User(_) | Item::Mixed(_) | Item::Results(_) => false,
+        },
+        _ => true,
+    };
+    (tokens >= LEAST_BUDGET && goes_on).then_some(tokens)
 }
 
 /// Whether the API takes this schema: it refuses objects that are open, and bounds of numbers, texts and lists. Another
@@ -256,6 +297,8 @@ fn boundaries(request: &Request) -> usize {
 
 /// Keeps what stands before it for five minutes.
 const MARK: &[u8] = b",\"cache_control\":{\"type\":\"ephemeral\"}";
+/// The wire's least budget.
+const LEAST_BUDGET: u32 = 1_024;
 /// The wire's limit on marks in one request.
 const MAX_MARKS: usize = 4;
 /// Of these, the last system boundaries: tools and history need one each.

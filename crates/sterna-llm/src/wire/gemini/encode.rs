@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use sterna_model::{Opaque, Part, Route, ToolCall};
+use sterna_model::{Opaque, Part, Route, Thinking, ThinkingDialect, ToolCall};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, compact, entry, has_system, is_object, json};
 use super::super::files::{Said, label, result_text, said, sent};
@@ -116,6 +116,19 @@ impl Layout for Contents {
         if let Some(schema) = &request.schema {
             out.extend_from_slice(b",\"responseMimeType\":\"application/json\",\"responseJsonSchema\":");
             json(&mut out, &**schema);
+        }
+        match request.thinking {
+            Some(Thinking { dialect: ThinkingDialect::Level, effort }) => {
+                out.extend_from_slice(b",\"thinkingConfig\":{\"thinkingLevel\":");
+                json(&mut out, effort.word());
+                out.push(b'}');
+            }
+            Some(Thinking { dialect: ThinkingDialect::Budget, effort }) => {
+                out.extend_from_slice(b",\"thinkingConfig\":{\"thinkingBudget\":");
+                json(&mut out, &effort.tokens());
+                out.push(b'}');
+            }
+            Some(Thinking { dialect: ThinkingDialect::Effort | ThinkingDialect::Adaptive, .. }) | None => {}
         }
         out.push(b'}');
         out

@@ -1,6 +1,6 @@
 //! Requests as `chat/completions` bodies.
 
-use sterna_model::{Part, Route, ToolCall};
+use sterna_model::{Part, Route, Thinking, ThinkingDialect, ToolCall};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, entry, has_system, json};
 use super::super::files::{Said, data_url, label, result_text, said, sent};
@@ -118,6 +118,10 @@ impl Layout for Chat {
             json(&mut out, &**schema);
             // Strict would refuse every schema with an optional member.
             out.extend_from_slice(b",\"strict\":false}}");
+        }
+        if let Some(Thinking { dialect: ThinkingDialect::Effort, effort }) = request.thinking {
+            out.extend_from_slice(b",\"reasoning_effort\":");
+            json(&mut out, effort.word());
         }
         out.extend_from_slice(b",\"stream\":true");
         // Mistral refuses members that it does not know, and sends usage unasked.

@@ -3,7 +3,7 @@
 //! The history is a flat list of items. Calls and messages go back without the ids that the provider gave their items:
 //! an id would refer to something that is stored, and nothing is. Reasoning goes back whole, on its route alone.
 
-use sterna_model::{Opaque, Part, Route, ToolCall};
+use sterna_model::{Opaque, Part, Route, Thinking, ThinkingDialect, ToolCall};
 
 use super::super::body::{EncodeCache, Layout, Role, assemble, entry, has_system, is_object, json};
 use super::super::files::{Said, data_url, result_text, said, sent};
@@ -97,6 +97,11 @@ impl Layout for Responses {
             json(&mut out, &**schema);
             // Strict would refuse every schema with an optional member.
             out.extend_from_slice(b",\"strict\":false}}");
+        }
+        if let Some(Thinking { dialect: ThinkingDialect::Effort, effort }) = request.thinking {
+            out.extend_from_slice(b",\"reasoning\":{\"effort\":");
+            json(&mut out, effort.word());
+            out.push(b'}');
         }
         out.extend_from_slice(b",\"stream\":true");
         out
