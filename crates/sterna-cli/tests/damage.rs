@@ -332,7 +332,11 @@ fn a_record_of_a_newer_version_ends_what_can_be_read() {
         let text = format!("SELECT {column} FROM records WHERE seq = {seq}");
         store.query_row(&text, [], |row| row.get(0)).unwrap()
     };
-    let row = String::from_utf8(of("data", 4)).unwrap().replacen("\"v\":2", "\"v\":9", 1);
+    let row = String::from_utf8(of("data", 4)).unwrap().replacen(
+        &format!("\"v\":{}", sterna_model::RECORD_VERSION),
+        "\"v\":9",
+        1,
+    );
     let prev: [u8; 32] = of("hash", 3).try_into().unwrap();
     let hash = sterna_log::chain(&sterna_model::Digest(prev), row.as_bytes());
     store

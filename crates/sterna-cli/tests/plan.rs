@@ -41,7 +41,7 @@ fn a_plan_is_approved_edited_or_sent_back() {
     );
     assert_eq!((read(&world, "a"), read(&world, "b")), (None, None));
     // Only a mode that a plan can lead to.
-    for mode in ["plan", "auto", "x"] {
+    for mode in ["plan", "Auto", "x"] {
         assert_eq!(world.sterna(&["approve", "p", "--mode", mode]).code, 2);
     }
     std::fs::write(world.work().join("mine.md"), "# Make a, and no b").unwrap();

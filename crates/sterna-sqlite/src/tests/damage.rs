@@ -132,7 +132,11 @@ fn a_newer_store_is_read_and_never_written() {
     // A record of a newer version in a store of ours: what comes before it is still there.
     sqlite(dir.path()).execute_batch("PRAGMA user_version = 2").unwrap();
     let main = store(dir.path());
-    let row = String::from_utf8(raw(dir.path(), "data", 3)).unwrap().replacen("\"v\":2", "\"v\":9", 1);
+    let row = String::from_utf8(raw(dir.path(), "data", 3)).unwrap().replacen(
+        &format!("\"v\":{}", sterna_model::RECORD_VERSION),
+        "\"v\":9",
+        1,
+    );
     let prev: [u8; 32] = raw(dir.path(), "hash", 2).try_into().unwrap();
     let hash = sterna_log::chain(&Digest(prev), row.as_bytes());
     set_raw(dir.path(), "data", 3, row.as_bytes());
