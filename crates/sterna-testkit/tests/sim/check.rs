@@ -54,7 +54,8 @@ async fn check_replay(world: &World, runtime: &Runtime, id: &SessionId) {
     match replay(runtime.parts(), id).await {
         Ok(replayed) => {
             let intents = world.look(id, |seen| {
-                seen.intents.iter().filter(|(key, _)| key.kind == EffectKind::Model).count()
+                let asks = |key: &EffectKey| matches!(key.kind, EffectKind::Model | EffectKind::Compact);
+                seen.intents.iter().filter(|(key, _)| asks(key)).count()
             });
             if replayed.difference.is_some() || replayed.requests != intents as u64 {
                 world.wrong(format!("{id} is replayed otherwise, of {intents} requests: {replayed:?}"));

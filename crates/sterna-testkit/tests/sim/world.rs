@@ -275,9 +275,10 @@ impl Seen {
             let attempt = (intent.key.clone(), intent.attempt);
             let first = match &intent.what {
                 Intended::Undo(_) => self.undos.insert(attempt),
-                Intended::Tool(_) | Intended::Compact(_) | Intended::Judge(_) => self.intents.insert(attempt),
-                Intended::Model(model) => {
-                    self.requests.insert(model.request, intent.key.clone());
+                Intended::Tool(_) | Intended::Judge(_) => self.intents.insert(attempt),
+                Intended::Model(_) | Intended::Compact(_) => {
+                    let request = intent.what.request().map(|model| model.request);
+                    self.requests.extend(request.map(|request| (request, intent.key.clone())));
                     self.intents.insert(attempt)
                 }
             };
