@@ -392,11 +392,11 @@ impl Judge<'_> {
                 self.find(Rank::Allow, format!("{what}: reads in the workspace pass"), None)
             }
             How::Write | How::Delete if by_command => {
-                self.find(
-                    Rank::AskByMode,
-                    format!("{what}: commands that write ask where no sandbox holds them"),
-                    None,
-                );
+                let why = match self.ask.sandbox.holds() {
+                    true => format!("mode `{}` asks for commands that write", self.ask.mode.word()),
+                    false => "commands that write ask where no sandbox holds them".to_owned(),
+                };
+                self.find(Rank::AskByMode, format!("{what}: {why}"), None);
             }
             How::Write | How::Delete => match self.ask.mode {
                 Mode::Ask => self.find(Rank::AskByMode, format!("{what}: mode `ask` asks for writes"), None),
