@@ -147,8 +147,17 @@ impl Answer {
                         "max_tokens" | "model_context_window_exceeded" => ModelStop::MaxOutput,
                         "tool_use" => ModelStop::ToolCalls,
                         "refusal" => ModelStop::Refused,
-                        // `end_turn`, `stop_sequence`, `pause_turn` and what comes later.
-                        _ => ModelStop::EndTurn,
+                        "end_turn" | "stop_sequence" | "pause_turn" => ModelStop::EndTurn,
+                        // Whether the answer is whole is not known, so it is no success.
+                        word => {
+                            let message =
+                                format!("the provider ended the answer with an unknown reason: {word:?}");
+                            let event = serde_json::json!({ "error": { "message": message } });
+                            return Err(ProviderFailure {
+                                billed: self.billed(true),
+                                ..classify_event(&event)
+                            });
+                        }
                     });
                 }
                 self.add_usage(event.usage);

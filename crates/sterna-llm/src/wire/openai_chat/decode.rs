@@ -123,7 +123,16 @@ impl Answer {
             Some("length") => self.finish = Some(ModelStop::MaxOutput),
             Some("content_filter" | "sensitive") => self.finish = Some(ModelStop::Refused),
             Some("tool_calls" | "function_call") => self.finish = Some(ModelStop::ToolCalls),
-            Some(_) => self.finish = Some(ModelStop::EndTurn),
+            // Servers have their own words for an answer that is complete.
+            Some("stop" | "STOP" | "eos" | "eos_token" | "end_turn" | "stop_sequence" | "COMPLETE") => {
+                self.finish = Some(ModelStop::EndTurn);
+            }
+            // Whether the answer is whole is not known, so it is no success.
+            Some(word) => {
+                let message = format!("the provider ended the answer with an unknown reason: {word:?}");
+                let event = serde_json::json!({ "error": { "message": message } });
+                return Err(ProviderFailure { billed: self.billed(true), ..classify_event(&event) });
+            }
         }
         Ok(())
     }
