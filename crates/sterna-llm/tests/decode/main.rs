@@ -391,3 +391,20 @@ proptest! {
         }
     }
 }
+
+/// Whether such an answer is whole nobody knows: it is no success, and the provider's word is told.
+#[test]
+fn an_unknown_reason_to_end_is_a_named_failure() {
+    let chat = include_str!("../recordings/openai_chat-text.sse");
+    let messages = include_str!("../recordings/anthropic-text.sse");
+    for (name, stream, known) in [
+        ("openai_chat", chat, "\"finish_reason\":\"stop\""),
+        ("anthropic", messages, "\"stop_reason\":\"end_turn\""),
+    ] {
+        assert!(decode(name, &[stream.as_bytes()], true).1.is_ok(), "{name}");
+        let (key, _) = known.rsplit_once(':').unwrap();
+        let odd = stream.replace(known, &format!("{key}:\"ran_dry\""));
+        let failure = decode(name, &[odd.as_bytes()], true).1.unwrap_err();
+        assert!(failure.message.contains("unknown reason: \"ran_dry\""), "{name}: {failure:?}");
+    }
+}
