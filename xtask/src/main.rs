@@ -95,6 +95,7 @@ fn ci() -> Result<()> {
     tidy()?;
     cargo(&CLIPPY, &[])?;
     test(&[])?;
+    sim::run(&[])?;
     cargo(&DOCTEST, &[])
 }
 
@@ -137,9 +138,9 @@ const HELP: &str = "usage: cargo xtask COMMAND
   test [ARGS]    all tests but those in documentation
   doctest        the tests in documentation
   doc            the API documentation; a broken link is an error
-  ci             fmt --check, tidy, clippy, test, doctest
+  ci             fmt --check, tidy, clippy, test, sim, doctest
   bench [ARGS]   the benches, in release mode; --help lists them
   requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
-  sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell
+  sim [ARGS]     the seeded simulation, 10,000 seeds: --seeds N, --from S, --seed S, --tell
   crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";

@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 24] = [
+const RINGS: [(&str, Ring); 25] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -131,6 +131,7 @@ const RINGS: [(&str, Ring); 24] = [
     ("sterna", Ring::Doors),
     ("sterna-cli", Ring::Doors),
     ("sterna-testkit", Ring::Outside),
+    ("sterna-sim", Ring::Outside),
     ("sterna-bench", Ring::Outside),
     ("xtask", Ring::Outside),
 ];
