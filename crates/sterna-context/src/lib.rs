@@ -28,7 +28,7 @@ pub use injection::injections;
 pub use judge::{JudgeAsked, JudgeCase, judge_tokens, read_judgement};
 pub use ledger::{Changes, Derived, Layer, Owned, compare, owners};
 pub use pinned::is_constraint;
-pub use plan::{Change, Load, Step, first_step, mechanical, summary_blob, with_summary};
+pub use plan::{Change, Load, Step, first_step, fresh_window, mechanical, summary_blob, with_summary};
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
 pub use transcript::{Entry, Transcript};

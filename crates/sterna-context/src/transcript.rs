@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
-    ModelOutcome, Part, Place, RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted,
-    input_text,
+    Body, CompactStage, Compacted, Digest, EffectKey, EffectResult, Frame, HookEvent, InputPart, Intended,
+    MemoryChange, ModelOutcome, Part, Place, RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus,
+    Untrusted, input_text,
 };
 
 use crate::compact::{cut_text, head_text};
@@ -220,6 +220,11 @@ impl Transcript {
         items
     }
 
+    /// The window that the next request is in, if it is not the session's first.
+    pub fn frame(&self) -> Option<&Frame> {
+        self.items.first()?.head.as_ref()?.frame.as_deref()
+    }
+
     /// The text of an input that waits, or that the last turn began with.
     pub fn prompt(&self, seq: Seq) -> Option<String> {
         if let Some(held) = self.inputs.get(&seq) {
@@ -295,11 +300,21 @@ impl Transcript {
     /// What stands for a part of the history from here on. As with a rewind, what stood before can come back.
     fn compact(&mut self, seq: Seq, compacted: &Compacted) {
         let shorter = |entry: &Entry| cut_entry(entry, &compacted.cut);
-        let boundary = compacted.archive.and_then(|archive| {
+        let is_fresh = compacted.stage == CompactStage::Frame;
+        if is_fresh {
+            // The step that asked for it is over, and its results stay behind with the rest.
+            let strangers = self.open.take().into_iter().flat_map(|open| open.untrusted);
+            self.untrusted.extend(strangers.map(|one| (0, one)));
+            self.notes.clear();
+        }
+        let boundary = if is_fresh { Some(self.items.len()) } else { None };
+        let boundary = boundary.or_else(|| {
+            let archive = compacted.archive?;
             self.items.iter().rposition(|entry| entry.from.contains(&archive.to)).map(|at| at + 1)
         });
+        let stands_for = is_fresh || compacted.archive.is_some();
         let mut items = Vec::with_capacity(self.items.len() + 1);
-        if compacted.archive.is_some() {
+        if stands_for {
             items.push(Entry {
                 item: Arc::new(Item::User(Vec::new())),
                 from: Arc::from([self.place]),
@@ -316,13 +331,12 @@ impl Transcript {
                 }
             }
         }
-        let moved =
-            |at: usize| (at + usize::from(compacted.archive.is_some())).checked_sub(boundary.unwrap_or(0));
+        let moved = |at: usize| (at + usize::from(stands_for)).checked_sub(boundary.unwrap_or(0));
         let kept = |at: usize| at >= boundary.unwrap_or(0);
         self.begun.retain(|(_, at)| kept(*at));
         self.begun.iter_mut().for_each(|(_, at)| *at = moved(*at).unwrap_or(0));
-        // A summary was written by who had read it all.
-        let told = compacted.summary.is_some();
+        // A summary was written by who had read it all; so was what is taken into a fresh window.
+        let told = compacted.summary.is_some() || compacted.frame.is_some();
         let untrusted = self.untrusted.iter().filter_map(|(at, one)| match kept(*at) {
             true => moved(*at).map(|at| (at, one.clone())),
             false => told.then(|| (0, one.clone())),

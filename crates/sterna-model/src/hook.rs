@@ -192,11 +192,11 @@ impl HookEvent {
             | Self::PostToolUseFailure
             | Self::PermissionDenied
             | Self::PostCompact
+            | Self::FrameOpened
             | Self::Checkpoint
             | Self::SessionRestored
             | Self::Interrupt => Ok(HookPower::Watches),
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::FrameOpened => Err("frames"),
             Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
             Self::WorktreeCreate | Self::WorktreeRemove => Err("worktrees"),

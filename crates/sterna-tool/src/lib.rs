@@ -255,6 +255,12 @@ pub enum ToolReturn {
     /// The runtime is to see to a child session. Where the call waits for the child's turn, the turn parks without a
     /// task, and the call comes again with `ToolContext::ended`.
     Child(ChildOp),
+    /// The session goes on in a fresh window, as soon as the step is over. `task` is what is done there, `seed` what is
+    /// taken along: both were checked.
+    Continue {
+        task: String,
+        seed: serde_json::Map<String, Value>,
+    },
     /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
     EnterPlan,
     /// A person has said yes to `Access::Permission`: it holds for later calls. `scope` is a turn or a session.

@@ -7,7 +7,7 @@ mod judging;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass,
+    Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass, Fact,
     HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route, Ruling,
     SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
 };
@@ -386,6 +386,11 @@ impl Turn {
                 }
                 if self.calls.iter().all(|call| call.state == CallState::Ended) {
                     self.step_ended();
+                }
+                for fact in &result.facts {
+                    if let Fact::Continued(frame) = fact {
+                        self.continue_in(frame);
+                    }
                 }
                 Ok(())
             }

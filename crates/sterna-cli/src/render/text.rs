@@ -224,6 +224,10 @@ impl Text {
                     self.note(&self.print.paint_err(&line, Style::Dim), out);
                 }
             }
+            EventKind::ContextFrame { task, .. } => {
+                let line = format!("goes on in a fresh window: {}", one_line(task, 200));
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::Gap { missed } => {
                 let line = format!("({missed} live events were missed)");
                 self.note(&self.print.paint_err(&line, Style::Dim), out);

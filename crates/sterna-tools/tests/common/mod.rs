@@ -109,6 +109,7 @@ impl World {
                         | Fact::ToolsFound { .. }
                         | Fact::Child(_)
                         | Fact::ChildClosed(_)
+                        | Fact::Continued(_)
                         | Fact::Goal(_) => {}
                     }
                 }

@@ -155,6 +155,7 @@ fn told(print: &Print, event: &Event) -> String {
             let how = stage.word();
             dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))
         }
+        EventKind::ContextFrame { task, .. } => dim(format!("a fresh window: {}", one_line(task, 200))),
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
         EventKind::CancelRequested { by, reason } => {
             dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))
