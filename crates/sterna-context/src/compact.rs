@@ -180,6 +180,9 @@ fn line(entry: &Entry) -> Option<String> {
         Item::User(_) if entry.head.is_some() => {
             Some(format!("record {place}: what stands for earlier records"))
         }
+        Item::User(texts) if let Some(by) = &entry.by => {
+            Some(format!("record {place}: the guest {by}: {}", begin(&texts.join(" "))))
+        }
         Item::User(texts) => Some(format!("record {place}: the person: {}", begin(&texts.join(" ")))),
         Item::Mixed(parts) => Some(format!("record {place}: the person: {}", begin(&said(parts)))),
         Item::Assistant(parts) => {

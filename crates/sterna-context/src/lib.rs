@@ -8,6 +8,7 @@ mod deferred;
 mod derive;
 mod files;
 mod gauge;
+mod guests;
 mod injection;
 mod judge;
 mod ledger;

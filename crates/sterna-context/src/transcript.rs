@@ -13,6 +13,7 @@ use sterna_model::{
 
 use crate::compact::{cut_text, head_text};
 use crate::files::{self, said};
+use crate::guests::as_read_by;
 use crate::injection::injections;
 use crate::untrusted::marked;
 
@@ -41,6 +42,8 @@ pub struct Transcript {
     left: Vec<(Seq, Past)>,
     /// Texts of strangers among the items, with the item that holds each.
     untrusted: Vec<(usize, Arc<Untrusted>)>,
+    /// The guest who answers the running turn.
+    guest: Option<Arc<str>>,
 }
 
 /// One item, and where it comes from.
@@ -55,6 +58,8 @@ pub struct Entry {
     pub fixed: bool,
     /// Hooks said it, and no person.
     pub hook: bool,
+    /// The guest who said it, or whose calls it answers.
+    pub by: Option<Arc<str>>,
 }
 
 /// An input that waits.
@@ -78,6 +83,8 @@ struct Past {
 struct OpenStep {
     /// Key of the model call that asked.
     key: EffectKey,
+    /// The guest who asked.
+    by: Option<Arc<str>>,
     calls: Arc<[ToolCall]>,
     /// The record of the answer.
     asked: Place,
@@ -127,6 +134,7 @@ impl Transcript {
             }
             Body::TurnStarted(started) => {
                 self.pass(&started.inputs);
+                self.guest = started.guest.as_ref().map(|guest| guest.agent.as_str().into());
                 let first = self.items.len().saturating_sub(started.inputs.len());
                 self.begun = started.inputs.iter().copied().zip(first..).collect();
                 self.mark(record.seq);
@@ -148,6 +156,7 @@ impl Transcript {
             }
             // A fork's opening: inputs that waited belong to the parent, and so do the numbers so far.
             Body::SessionOpened(_) => {
+                self.guest = None;
                 self.inputs.clear();
                 self.marks.clear();
                 self.left.clear();
@@ -214,6 +223,9 @@ impl Transcript {
 
     /// The items of a request that takes these inputs now. Nothing changes: the intent's record does that.
     pub fn with(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
+        if self.items.iter().any(|entry| entry.by.is_some()) {
+            return self.entries(inputs).into_iter().map(|entry| entry.item).collect();
+        }
         let mut items = Vec::with_capacity(self.items.len() + 1 + inputs.len());
         items.extend(self.items.iter().map(|entry| entry.item.clone()));
         items.extend(self.boundary(inputs).into_iter().map(|entry| entry.item));
@@ -251,7 +263,7 @@ impl Transcript {
             asked.fixed = true;
         }
         entries.extend(self.boundary(inputs));
-        entries
+        as_read_by(entries, self.guest.as_deref())
     }
 
     /// The blob of a summary that stands in the next request and that nobody has brought yet.
@@ -321,6 +333,7 @@ impl Transcript {
                 head: Some(Arc::new(compacted.clone())),
                 fixed: false,
                 hook: false,
+                by: None,
             });
         }
         items.extend(self.items.iter().skip(boundary.unwrap_or(0)).map(shorter));
@@ -441,6 +454,7 @@ impl Transcript {
             head: None,
             fixed: true,
             hook: false,
+            by: None,
         });
         let told = self.notes.iter().map(|(_, note)| note.to_string()).collect::<Vec<_>>();
         let from: Vec<Place> = self.notes.first().map(|(place, _)| *place).into_iter().collect();
@@ -450,6 +464,7 @@ impl Transcript {
             head: None,
             fixed: true,
             hook: true,
+            by: None,
         });
         results.chain(told).chain(heard).collect()
     }
@@ -469,10 +484,12 @@ impl Transcript {
         let says_something = parts.iter().any(|part| matches!(part, Part::Text(_) | Part::ToolCall(_)));
         if says_something {
             let (item, from) = (Arc::new(Item::Assistant(parts)), Arc::from([self.place]));
-            self.items.push(Entry { item, from, head: None, fixed: false, hook: false });
+            let by = self.guest.clone();
+            self.items.push(Entry { item, from, head: None, fixed: false, hook: false, by });
         }
         self.open = (!calls.is_empty()).then(|| OpenStep {
             key: key.clone(),
+            by: self.guest.clone(),
             asked: self.place,
             results: vec![None; calls.len()],
             untrusted: Vec::new(),
@@ -528,6 +545,7 @@ impl OpenStep {
             head: None,
             fixed: true,
             hook: false,
+            by: self.by.clone(),
         }
     }
 }

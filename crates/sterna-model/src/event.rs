@@ -97,7 +97,16 @@ pub enum EventKind {
     #[serde(rename = "input.steered")]
     InputSteered { inputs: Vec<Seq> },
     #[serde(rename = "turn.started")]
-    TurnStarted { inputs: Vec<Seq>, route: Route, mode: Mode, on_ask: OnAsk, limits: Limits },
+    TurnStarted {
+        inputs: Vec<Seq>,
+        route: Route,
+        mode: Mode,
+        on_ask: OnAsk,
+        limits: Limits,
+        /// The agent that answers as a guest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guest: Option<String>,
+    },
     #[serde(rename = "turn.committed")]
     TurnCommitted {
         outcome: &'static str,

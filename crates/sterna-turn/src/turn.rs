@@ -53,6 +53,9 @@ pub struct Turn {
     /// The step of the ladder that the turn stands on. `None`: its own route, the top.
     #[serde(default)]
     route: Option<Route>,
+    /// Another agent answers it, without tools.
+    #[serde(default)]
+    guest: bool,
     /// The final answer has to fit a schema.
     #[serde(default)]
     schema: bool,
@@ -117,6 +120,7 @@ impl Turn {
             usage: Usage::default(),
             cost: Some(0),
             route: None,
+            guest: started.guest.is_some(),
             schema: started.output_schema.is_some(),
             repairs: 0,
             value: None,
@@ -467,7 +471,7 @@ impl Turn {
             not_before: None,
             transition,
             inputs,
-            tools_off: grace,
+            tools_off: grace || self.guest,
             intent: None,
         })])
     }
@@ -529,6 +533,9 @@ impl Turn {
         self.phase = Phase::Decide(Transition::ToolResults);
         if self.grace {
             self.end(StopReason::MaxSteps, self.max_steps_detail(), None);
+        } else if self.guest {
+            let detail = "the guest called a tool, and a guest has none".to_owned();
+            self.end(StopReason::ToolFailed, detail, None);
         }
     }
 

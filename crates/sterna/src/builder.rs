@@ -20,7 +20,7 @@ use sterna_runtime::{
 };
 use sterna_shell::shim::{Helper, Shims};
 use sterna_tool::{SharedMemory, SharedTool};
-use sterna_tools::Sandboxes;
+use sterna_tools::{AgentType, Sandboxes};
 
 use self::store::Opening;
 use crate::config::Settings;
@@ -37,10 +37,11 @@ use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, mem
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
 pub struct Sterna {
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     config: Arc<TurnConfig>,
     router: Option<Arc<Router>>,
     shelf: Arc<Shelf>,
+    pub(crate) agents: Arc<[AgentType]>,
     #[cfg(feature = "mcp")]
     live: Option<Arc<Live>>,
 }
@@ -318,12 +319,14 @@ impl Builder {
             Shelf::default()
         };
         let shelf = Arc::new(shelf);
+        let agents = crate::skills::agents(&shelf, &self.notice);
+        let kinds = sterna_tools::builtin_agents().into_iter().chain(agents.iter().cloned()).collect();
         let builtin = if self.builtin_tools {
             let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
             let web = settings.web.of_tools(&get);
             let named = names.as_ref().is_some_and(|names| names.iter().any(|name| name == SKILL));
             let skills = (named || shelf.has_skills()).then(|| shelf.clone());
-            let agents = crate::skills::agents(&shelf, &self.notice);
+            let agents = agents.clone();
             let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
             let mut builtin = sterna_tools::builtin(options);
             builtin.push(sterna_tools::for_goal());
@@ -448,6 +451,7 @@ impl Builder {
             config: Arc::new(config),
             router,
             shelf,
+            agents: kinds,
             #[cfg(feature = "mcp")]
             live,
         })

@@ -23,6 +23,7 @@ pub mod config;
 mod deferral;
 mod env;
 mod error;
+mod guests;
 mod hooks;
 pub mod instructions;
 #[cfg(feature = "mcp")]
@@ -59,6 +60,7 @@ pub use router::Router;
 pub use secrets::secrets_of;
 pub use session::{Reply, Session, Turn, TurnStream};
 pub use sterna_shell::shim::Helper;
+pub use sterna_tools::AgentType;
 pub use sterna_tools::attach::AttachError;
 pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
 pub use what_if::{FileDiff, WhatIfFiles, WhatIfPlaces, WhatIfReport, what_if_inside};

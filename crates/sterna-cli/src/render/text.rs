@@ -130,9 +130,13 @@ impl Text {
     pub fn event(&mut self, event: &Event, out: &mut Stdout) {
         self.learn(&event.kind);
         match &event.kind {
-            EventKind::TurnStarted { .. } => {
+            EventKind::TurnStarted { guest, .. } => {
                 self.since = Instant::now();
                 self.shown.clear();
+                if let Some(guest) = guest {
+                    let line = format!("{guest} answers as a guest");
+                    self.note(&self.print.paint_err(&line, Style::Dim), out);
+                }
             }
             EventKind::ModelStarted { .. } => {
                 self.streamed.clear();

@@ -176,6 +176,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             mode: started.mode,
             on_ask: started.on_ask,
             limits: started.limits.clone(),
+            guest: started.guest.as_ref().map(|guest| guest.agent.clone()),
         }],
         Body::TurnCommitted(committed) => {
             let (outcome, stop) = match &committed.outcome {
