@@ -8,15 +8,15 @@ use support::*;
 
 #[test]
 fn another_agent_answers_once() {
-    let world = World::new("{\"text\":\"Written.\"}\n");
+    let world = World::new(
+        "{\"text\":\"Written.\"}\n{\"text\":\"Too long.\"}\n{\"text\":\"Still long.\"}\n{\"text\":\"An address.\"}\n",
+    );
     assert_eq!(world.run(&["--session", "s", "Write it."]).code, 0);
-    world.script("{\"text\":\"Too long.\"}\n");
     let done = world.run(&["--session", "s", "--guest", "plan", "And?"]);
     assert_eq!((done.code, done.result()["message"].as_str()), (0, Some("Too long.")));
     let started = done.events().into_iter().find(|event| event["type"] == "turn.started").unwrap();
     assert_eq!(started["guest"], "plan");
     // In chat by name; other words that begin so are a prompt.
-    world.script("{\"text\":\"Still long.\"}\n{\"text\":\"An address.\"}\n");
     let chat = world.with_stdin(
         &["chat", "-m", "scripted:s.jsonl", "--session", "s"],
         b"@plan And now?\n@someone wrote to us\n",

@@ -280,6 +280,7 @@ fn drafts() -> Vec<Draft> {
             id: SessionId::new("agent-1").unwrap(),
             parent: None,
             spawned: Some(Box::new(Spawned {
+                worktree: None,
                 by: key("demo/1/2/tool/3"),
                 depth: 1,
                 agent: "explore".into(),

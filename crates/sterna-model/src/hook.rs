@@ -181,6 +181,8 @@ impl HookEvent {
             | Self::Stop
             | Self::SubagentStart
             | Self::SubagentStop
+            | Self::WorktreeCreate
+            | Self::WorktreeRemove
             | Self::ConfigChange => Ok(HookPower::Decides),
             Self::TurnEnd
             | Self::StepEnd
@@ -199,7 +201,6 @@ impl HookEvent {
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
             Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
-            Self::WorktreeCreate | Self::WorktreeRemove => Err("worktrees"),
             Self::Setup => Err("plugins"),
             Self::InstructionsLoaded => Err("hooks of instruction files"),
             Self::CwdChanged => Err("changes of a session's folder"),

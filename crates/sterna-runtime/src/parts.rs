@@ -11,7 +11,7 @@ use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Given, OnAsk, Route, Sandbox, SandboxWish, Spawned, Stability, TurnStarted};
 use sterna_tool::SharedMemory;
 
-use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, SharedWorktrees, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Parts {
     pub levels: Option<Arc<dyn Levels>>,
     /// Remembers. `None`: nothing is kept, and no turn is reminded of anything.
     pub memory: Option<SharedMemory>,
+    /// Makes folders of their own for agents. `None`: there are none.
+    pub worktrees: Option<SharedWorktrees>,
 }
 
 /// Which level of a sandbox this machine offers.

@@ -306,6 +306,10 @@ pub struct SpawnChild {
     pub max_steps: u32,
     /// Its maker does not wait: the end comes as an input.
     pub background: bool,
+    /// It begins with what its maker knows: the history up to the answer that makes it.
+    pub fork: bool,
+    /// It works in a worktree of its own.
+    pub worktree: bool,
 }
 
 /// A finished call.

@@ -15,8 +15,8 @@ use sterna_model::{
     Effort, Given, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish,
 };
 use sterna_runtime::{
-    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
-    TurnSections,
+    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, SharedWorktrees, Toolbox,
+    TurnConfig, TurnSections,
 };
 use sterna_shell::shim::{Helper, Shims};
 use sterna_tool::{SharedMemory, SharedTool};
@@ -32,7 +32,9 @@ use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
 use crate::skills::{Catalogue, Shelf};
 use crate::trust::Project;
-use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of};
+use crate::{
+    Error, GitWorktrees, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of,
+};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
@@ -444,7 +446,21 @@ impl Builder {
         let memory = remembers
             .then(|| own.map_or_else(|| memory_of(&settings, log.clone(), secrets.clone()), Ok))
             .transpose()?;
-        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets, memory };
+        let folder = places.data.join(sterna_policy::WORKTREES);
+        let worktrees = (!in_memory).then(|| Arc::new(GitWorktrees::new(folder)) as SharedWorktrees);
+        let parts = Parts {
+            log,
+            blobs,
+            provider,
+            env,
+            tools,
+            checkpoints,
+            hooks,
+            levels,
+            secrets,
+            memory,
+            worktrees,
+        };
         let runtime = Runtime::new(parts);
         Ok(Sterna {
             runtime,

@@ -41,8 +41,14 @@ impl Sterna {
     pub fn ephemeral(&self) -> Sterna {
         let kept = Arc::new(MemoryLog::new());
         let log: SharedLog = kept.clone();
-        let parts =
-            Parts { log, blobs: kept, checkpoints: None, memory: None, ..self.runtime().parts().clone() };
+        let parts = Parts {
+            log,
+            blobs: kept,
+            checkpoints: None,
+            memory: None,
+            worktrees: None,
+            ..self.runtime().parts().clone()
+        };
         let mut sterna = self.clone();
         sterna.runtime = Runtime::new(parts);
         sterna

@@ -44,6 +44,7 @@ mod tool_fn;
 pub mod trust;
 pub mod watch;
 mod what_if;
+mod worktrees;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
@@ -64,6 +65,7 @@ pub use sterna_tools::AgentType;
 pub use sterna_tools::attach::AttachError;
 pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
 pub use what_if::{FileDiff, WhatIfFiles, WhatIfPlaces, WhatIfReport, what_if_inside};
+pub use worktrees::GitWorktrees;
 
 /// Call it first in `main`, before any thread: commands of the `shell` tool then run in small processes of this same
 /// program that outlive it, and a session that is resumed after a crash gets their true end. Does not return in such

@@ -136,7 +136,11 @@ impl World {
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.child_ended(end),
             Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.child_ended(end)),
             // A fork counts its records anew.
-            Body::SessionOpened(_) => {
+            Body::SessionOpened(opened) => {
+                if opened.spawned.is_some() {
+                    // An agent that begins with what its maker knows has none of what its maker was granted.
+                    self.keep_grants(|_, _| false);
+                }
                 self.before.clear();
                 self.children.clear();
                 self.given.fill(0);
