@@ -35,6 +35,10 @@ book:
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 
+# Seeds of the simulation
+sim *ARGS:
+    cargo xtask sim {{ARGS}}
+
 # SIGKILLs of real processes, with the figures
 crash *ARGS:
     cargo xtask crash {{ARGS}}

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
     Body, CompactStage, Compacted, Digest, EffectKey, EffectResult, Frame, HookEvent, InputPart, Intended,
-    MemoryChange, ModelOutcome, Part, Place, RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus,
-    Untrusted, input_text,
+    MemoryChange, ModelOutcome, Part, Place, Reasoning, RecalledNote, Record, Route, Seq, ToolCall,
+    ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
 use crate::compact::{cut_text, head_text};
@@ -25,9 +25,9 @@ pub struct Transcript {
     place: Place,
     /// Calls of the last answer; their results become an item at the next boundary.
     open: Option<OpenStep>,
-    /// Inputs that no request has taken yet.
     /// Inputs that tell how a child ended: no words of a person.
     reports: BTreeSet<Place>,
+    /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, Waiting>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     #[serde(skip)]
@@ -44,6 +44,11 @@ pub struct Transcript {
     untrusted: Vec<(usize, Arc<Untrusted>)>,
     /// The guest who answers the running turn.
     guest: Option<Arc<str>>,
+    /// Some answer among the items was a guest's.
+    guests: bool,
+    /// What a request wants to know of the items, without a look at each of them.
+    #[serde(skip)]
+    counted: Counted,
 }
 
 /// One item, and where it comes from.
@@ -201,6 +206,7 @@ impl Transcript {
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
         }
+        self.counted.go_on(&self.items);
     }
 
     /// Forgets what only a rewind to a record before the last one could ask for.
@@ -223,7 +229,7 @@ impl Transcript {
 
     /// The items of a request that takes these inputs now. Nothing changes: the intent's record does that.
     pub fn with(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
-        if self.items.iter().any(|entry| entry.by.is_some()) {
+        if self.guests {
             return self.entries(inputs).into_iter().map(|entry| entry.item).collect();
         }
         let mut items = Vec::with_capacity(self.items.len() + 1 + inputs.len());
@@ -235,6 +241,24 @@ impl Transcript {
     /// The window that the next request is in, if it is not the session's first.
     pub fn frame(&self) -> Option<&Frame> {
         self.items.first()?.head.as_ref()?.frame.as_deref()
+    }
+
+    /// Whether there are files among `shown`, which came from `with`.
+    pub fn has_files(&self, shown: &[Arc<Item>]) -> bool {
+        if self.guests {
+            // What a guest was shown is not what is shown of it.
+            return files::has_files(shown);
+        }
+        let new = shown.get(self.counted.items..).unwrap_or(shown);
+        self.counted.files > 0 || files::has_files(new)
+    }
+
+    /// Opaque parts among `shown`, which came from `with`, that are not of this route: its request leaves them out.
+    pub fn foreign(&self, shown: &[Arc<Item>], route: &Route) -> u32 {
+        let mut counted = if self.guests { Counted::default() } else { self.counted.clone() };
+        shown.iter().skip(counted.items).for_each(|item| counted.add(item));
+        let foreign = counted.opaque.iter().filter(|(of, _)| *of != route);
+        foreign.fold(0u32, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// The text of an input that waits, or that the last turn began with.
@@ -358,6 +382,7 @@ impl Transcript {
         let items = std::mem::replace(&mut self.items, items);
         let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
         self.left.push((seq, Past { items, untrusted }));
+        self.counted = Counted::default();
         self.show_head();
         self.mark(seq);
     }
@@ -400,6 +425,7 @@ impl Transcript {
         if let Some(slot) = at.and_then(|at| self.items.get_mut(at)) {
             slot.item = Arc::new(Item::User(vec![WITHHELD.to_owned()]));
             slot.hook = true;
+            self.counted = Counted::default();
         }
     }
 
@@ -419,6 +445,7 @@ impl Transcript {
         let items = std::mem::replace(&mut self.items, items);
         let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
         self.left.push((seq, Past { items, untrusted }));
+        self.counted = Counted::default();
         self.show_head();
         (self.open, self.notes) = (open, notes);
         self.inputs.retain(|input, _| *input <= to);
@@ -485,6 +512,7 @@ impl Transcript {
         if says_something {
             let (item, from) = (Arc::new(Item::Assistant(parts)), Arc::from([self.place]));
             let by = self.guest.clone();
+            self.guests |= by.is_some();
             self.items.push(Entry { item, from, head: None, fixed: false, hook: false, by });
         }
         self.open = (!calls.is_empty()).then(|| OpenStep {
@@ -519,6 +547,33 @@ impl Transcript {
                 files: files::result_files(result),
             };
             *slot = Some((place, Arc::new(result)));
+        }
+    }
+}
+
+/// Sums over the first items. An item that is counted stays as it is until all are counted anew.
+#[derive(Debug, Clone, Default)]
+struct Counted {
+    items: usize,
+    /// Items with files.
+    files: usize,
+    /// Opaque parts by their route.
+    opaque: BTreeMap<Route, u32>,
+}
+
+impl Counted {
+    fn go_on(&mut self, items: &[Entry]) {
+        items.iter().skip(self.items).for_each(|entry| self.add(&entry.item));
+    }
+
+    fn add(&mut self, item: &Arc<Item>) {
+        self.items += 1;
+        self.files += usize::from(files::has_files(std::slice::from_ref(item)));
+        let Item::Assistant(parts) = &**item else { return };
+        for part in parts {
+            if let Part::Opaque(opaque) | Part::Reasoning(Reasoning { opaque: Some(opaque), .. }) = part {
+                *self.opaque.entry(opaque.route.clone()).or_default() += 1;
+            }
         }
     }
 }

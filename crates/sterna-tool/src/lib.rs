@@ -25,6 +25,7 @@ use sterna_log::SharedBlobs;
 use sterna_model::{
     Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GoalStatus,
     GrantScope, Millis, Permits, Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
+    TurnStarted,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -206,6 +207,8 @@ pub struct ToolContext {
     pub memory: Option<MemoryAccess>,
     /// How the child's turn ended, when the call comes back from a `ToolReturn::Child` that waits.
     pub ended: Option<Arc<ChildEnd>>,
+    /// The turn, with what it was given: what the call makes for later may have this and no more.
+    pub turn: Option<Arc<TurnStarted>>,
 }
 
 /// How a call's command lines are confined.

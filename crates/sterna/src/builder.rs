@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sterna_automation::Board;
 use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
@@ -23,6 +24,7 @@ use sterna_tool::{SharedMemory, SharedTool};
 use sterna_tools::{AgentType, Sandboxes};
 
 use self::store::Opening;
+use crate::automations::{self, AUTOMATION_TOOLS, Desk};
 use crate::config::Settings;
 use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
@@ -40,7 +42,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Sterna {
     pub(crate) runtime: Runtime,
-    config: Arc<TurnConfig>,
+    pub(crate) config: Arc<TurnConfig>,
     router: Option<Arc<Router>>,
     shelf: Arc<Shelf>,
     pub(crate) agents: Arc<[AgentType]>,
@@ -323,6 +325,7 @@ impl Builder {
         let shelf = Arc::new(shelf);
         let agents = crate::skills::agents(&shelf, &self.notice);
         let kinds = sterna_tools::builtin_agents().into_iter().chain(agents.iter().cloned()).collect();
+        let desk = Desk::default();
         let builtin = if self.builtin_tools {
             let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
             let web = settings.web.of_tools(&get);
@@ -332,6 +335,7 @@ impl Builder {
             let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
             let mut builtin = sterna_tools::builtin(options);
             builtin.push(sterna_tools::for_goal());
+            builtin.extend((!in_memory).then(|| automations::tools(&desk)).into_iter().flatten());
             builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
             builtin
         } else {
@@ -368,6 +372,9 @@ impl Builder {
                 // Some are there only when they are configured.
                 let there = of_profile.iter().filter(|name| tools.get(name).is_some());
                 let mut names: Vec<String> = there.map(|name| (*name).to_owned()).collect();
+                if profile == "main" && !in_memory {
+                    names.extend(AUTOMATION_TOOLS.map(str::to_owned));
+                }
                 names.extend(own);
                 names
             }
@@ -448,6 +455,9 @@ impl Builder {
             .transpose()?;
         let folder = places.data.join(sterna_policy::WORKTREES);
         let worktrees = (!in_memory).then(|| Arc::new(GitWorktrees::new(folder)) as SharedWorktrees);
+        // The same board for all its tools; nothing is read before one of them is called.
+        let common = secrets.clone();
+        drop(desk.set(Board::new(log.clone()).secrets(move || common.common())));
         let parts = Parts {
             log,
             blobs,

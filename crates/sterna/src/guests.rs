@@ -7,6 +7,7 @@ use sterna_model::Guest;
 use sterna_runtime::{Parts, Runtime, TurnConfig};
 use sterna_tools::AgentType;
 
+use crate::automations::AUTOMATION_TOOLS;
 use crate::{Error, Reply, Session, Sterna};
 
 impl Sterna {
@@ -51,6 +52,9 @@ impl Sterna {
         };
         let mut sterna = self.clone();
         sterna.runtime = Runtime::new(parts);
+        // What starts by itself is kept in the store.
+        let config = Arc::make_mut(&mut sterna.config);
+        config.tools.retain(|name| !AUTOMATION_TOOLS.contains(&name.as_str()));
         sterna
     }
 }

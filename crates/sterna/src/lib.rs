@@ -15,6 +15,7 @@
 //! finding stores, models and configuration.
 
 mod attach;
+mod automations;
 mod builder;
 mod checkpoints;
 mod claims;

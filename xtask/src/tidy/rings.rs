@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 24] = [
+const RINGS: [(&str, Ring); 25] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -131,6 +131,7 @@ const RINGS: [(&str, Ring); 24] = [
     ("sterna", Ring::Doors),
     ("sterna-cli", Ring::Doors),
     ("sterna-testkit", Ring::Outside),
+    ("sterna-sim", Ring::Outside),
     ("sterna-bench", Ring::Outside),
     ("xtask", Ring::Outside),
 ];
@@ -148,7 +149,7 @@ const WITHIN: [(&str, &str); 8] = [
 ];
 
 /// Crates that do, or that know the time, the machine or chance.
-const IMPURE: [&str; 16] = [
+const IMPURE: [&str; 17] = [
     "tokio",
     "tokio-util",
     "reqwest",
@@ -162,6 +163,7 @@ const IMPURE: [&str; 16] = [
     "fastrand",
     "uuid",
     "chrono",
+    "jiff",
     "time",
     "tempfile",
     "dirs",
