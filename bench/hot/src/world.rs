@@ -101,6 +101,7 @@ impl World {
             hooks: None,
             levels: None,
             memory: None,
+            worktrees: None,
         });
         let limits = Limits { max_steps: 1_000_000, ..Limits::default() };
         let Ok(route) = "bench/x".parse() else { bail!("a route has a provider and a model") };

@@ -115,6 +115,7 @@ impl Driver {
                 end @ ToolEnd::Done(_) => Some(end),
                 ToolEnd::Ask(_)
                 | ToolEnd::Child(_)
+                | ToolEnd::Continue { .. }
                 | ToolEnd::EnterPlan
                 | ToolEnd::Permit { .. }
                 | ToolEnd::Plan { .. } => None,
