@@ -123,6 +123,7 @@ impl World {
             answers: None,
             memory: None,
             ended: None,
+            woken: None,
         }
     }
 }

@@ -117,7 +117,8 @@ impl Driver {
                 | ToolEnd::Child(_)
                 | ToolEnd::EnterPlan
                 | ToolEnd::Permit { .. }
-                | ToolEnd::Plan { .. } => None,
+                | ToolEnd::Plan { .. }
+                | ToolEnd::Wait { .. } => None,
             }
         };
         let tx = self.tx.clone();

@@ -88,6 +88,8 @@ impl World {
         match tool(name).call(self.context(plan), args).await? {
             other @ (ToolReturn::Ask(_)
             | ToolReturn::Child(_)
+            | ToolReturn::Sleep { .. }
+            | ToolReturn::Signal { .. }
             | ToolReturn::EnterPlan
             | ToolReturn::Permit { .. }
             | ToolReturn::Plan { .. }) => {
@@ -145,6 +147,7 @@ impl World {
             answers: self.answers.clone(),
             memory: self.memory.clone(),
             ended: None,
+            woken: None,
         }
     }
 

@@ -373,7 +373,8 @@ impl RandomWorld<'_> {
                     | Ruling::Answers(_)
                     | Ruling::Edited(_)
                     | Ruling::Plan { .. }
-                    | Ruling::Ended(_),
+                    | Ruling::Ended(_)
+                    | Ruling::Signal(_),
                 )
                 | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
@@ -391,7 +392,8 @@ impl RandomWorld<'_> {
                 | Ruling::Answers(_)
                 | Ruling::Edited(_)
                 | Ruling::Plan { .. }
-                | Ruling::Ended(_),
+                | Ruling::Ended(_)
+                | Ruling::Signal(_),
             )
             | None => {}
         }
