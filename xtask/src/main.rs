@@ -106,6 +106,13 @@ fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(args).current_dir(root()?).envs(env.iter().copied());
+    // What cargo told us about this package is no part of what we ask it to build: build scripts of dependencies that
+    // look at such variables would run again, and with them everything that stands on them would be built again.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_THIS_PACKAGE.iter().any(|part| name.starts_with(part))) {
+            command.env_remove(name);
+        }
+    }
     let status = command.status().context("cargo could not be started")?;
     eprintln!("  {:.1} s", started.elapsed().as_secs_f64());
     if status.success() { Ok(()) } else { bail!("`cargo {}` failed ({status})", args.join(" ")) }
@@ -117,6 +124,7 @@ fn root() -> Result<PathBuf> {
     Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
 }
 
+const OF_THIS_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 const FMT_CHECK: [&str; 4] = ["fmt", "--all", "--", "--check"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const DOCTEST: [&str; 3] = ["test", "--workspace", "--doc"];

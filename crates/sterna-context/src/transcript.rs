@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
     Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
-    ModelOutcome, Part, Place, RecalledNote, Record, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted,
+    ModelOutcome, Part, Place, Reasoning, RecalledNote, Record, Route, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted,
     input_text,
 };
 
@@ -24,9 +24,9 @@ pub struct Transcript {
     place: Place,
     /// Calls of the last answer; their results become an item at the next boundary.
     open: Option<OpenStep>,
-    /// Inputs that no request has taken yet.
     /// Inputs that tell how a child ended: no words of a person.
     reports: BTreeSet<Place>,
+    /// Inputs that no request has taken yet.
     inputs: BTreeMap<Seq, Waiting>,
     /// Texts of summaries, by their blob, as far as somebody has brought them. `None`: it is not kept any more.
     #[serde(skip)]
@@ -41,6 +41,9 @@ pub struct Transcript {
     left: Vec<(Seq, Past)>,
     /// Texts of strangers among the items, with the item that holds each.
     untrusted: Vec<(usize, Arc<Untrusted>)>,
+    /// What a request wants to know of the items, without a look at each of them.
+    #[serde(skip)]
+    counted: Counted,
 }
 
 /// One item, and where it comes from.
@@ -192,6 +195,7 @@ impl Transcript {
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
         }
+        self.counted.go_on(&self.items);
     }
 
     /// Forgets what only a rewind to a record before the last one could ask for.
@@ -218,6 +222,20 @@ impl Transcript {
         items.extend(self.items.iter().map(|entry| entry.item.clone()));
         items.extend(self.boundary(inputs).into_iter().map(|entry| entry.item));
         items
+    }
+
+    /// Whether there are files among `shown`, which came from `with`.
+    pub fn has_files(&self, shown: &[Arc<Item>]) -> bool {
+        let new = shown.get(self.counted.items..).unwrap_or(shown);
+        self.counted.files > 0 || files::has_files(new)
+    }
+
+    /// Opaque parts among `shown`, which came from `with`, that are not of this route: its request leaves them out.
+    pub fn foreign(&self, shown: &[Arc<Item>], route: &Route) -> u32 {
+        let mut counted = self.counted.clone();
+        shown.iter().skip(counted.items).for_each(|item| counted.add(item));
+        let foreign = counted.opaque.iter().filter(|(of, _)| *of != route);
+        foreign.fold(0u32, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// The text of an input that waits, or that the last turn began with.
@@ -331,6 +349,7 @@ impl Transcript {
         let items = std::mem::replace(&mut self.items, items);
         let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
         self.left.push((seq, Past { items, untrusted }));
+        self.counted = Counted::default();
         self.show_head();
         self.mark(seq);
     }
@@ -373,6 +392,7 @@ impl Transcript {
         if let Some(slot) = at.and_then(|at| self.items.get_mut(at)) {
             slot.item = Arc::new(Item::User(vec![WITHHELD.to_owned()]));
             slot.hook = true;
+            self.counted = Counted::default();
         }
     }
 
@@ -392,6 +412,7 @@ impl Transcript {
         let items = std::mem::replace(&mut self.items, items);
         let untrusted = std::mem::replace(&mut self.untrusted, untrusted);
         self.left.push((seq, Past { items, untrusted }));
+        self.counted = Counted::default();
         self.show_head();
         (self.open, self.notes) = (open, notes);
         self.inputs.retain(|input, _| *input <= to);
@@ -488,6 +509,33 @@ impl Transcript {
                 files: files::result_files(result),
             };
             *slot = Some((place, Arc::new(result)));
+        }
+    }
+}
+
+/// Sums over the first items. An item that is counted stays as it is until all are counted anew.
+#[derive(Debug, Clone, Default)]
+struct Counted {
+    items: usize,
+    /// Items with files.
+    files: usize,
+    /// Opaque parts by their route.
+    opaque: BTreeMap<Route, u32>,
+}
+
+impl Counted {
+    fn go_on(&mut self, items: &[Entry]) {
+        items.iter().skip(self.items).for_each(|entry| self.add(&entry.item));
+    }
+
+    fn add(&mut self, item: &Arc<Item>) {
+        self.items += 1;
+        self.files += usize::from(files::has_files(std::slice::from_ref(item)));
+        let Item::Assistant(parts) = &**item else { return };
+        for part in parts {
+            if let Part::Opaque(opaque) | Part::Reasoning(Reasoning { opaque: Some(opaque), .. }) = part {
+                *self.opaque.entry(opaque.route.clone()).or_default() += 1;
+            }
         }
     }
 }

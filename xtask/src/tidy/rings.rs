@@ -149,7 +149,7 @@ const WITHIN: [(&str, &str); 8] = [
 ];
 
 /// Crates that do, or that know the time, the machine or chance.
-const IMPURE: [&str; 16] = [
+const IMPURE: [&str; 17] = [
     "tokio",
     "tokio-util",
     "reqwest",
@@ -163,6 +163,7 @@ const IMPURE: [&str; 16] = [
     "fastrand",
     "uuid",
     "chrono",
+    "jiff",
     "time",
     "tempfile",
     "dirs",

@@ -381,7 +381,8 @@ impl Driver {
         self.bring_summary().await?;
         let max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let items = self.state.transcript.with(&[]);
-        let (items, files) = files::shown(items, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
+        let has_files = self.state.transcript.has_files(&items);
+        let (items, files) = files::shown(items, has_files, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
             items,
