@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
     Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
-    ModelOutcome, Part, Place, Reasoning, RecalledNote, Record, Route, Seq, ToolCall, ToolOutcome, ToolStatus, Untrusted,
-    input_text,
+    ModelOutcome, Part, Place, Reasoning, RecalledNote, Record, Route, Seq, ToolCall, ToolOutcome,
+    ToolStatus, Untrusted, input_text,
 };
 
 use crate::compact::{cut_text, head_text};

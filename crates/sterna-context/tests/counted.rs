@@ -61,7 +61,9 @@ fn foreign(items: &[Arc<Item>], route: &Route) -> u32 {
         for part in parts {
             match part {
                 Part::Opaque(opaque) if opaque.route != *route => count += 1,
-                Part::Reasoning(Reasoning { opaque: Some(opaque), .. }) if opaque.route != *route => count += 1,
+                Part::Reasoning(Reasoning { opaque: Some(opaque), .. }) if opaque.route != *route => {
+                    count += 1
+                }
                 _ => {}
             }
         }
@@ -84,7 +86,8 @@ fn begun(inputs: Vec<Seq>) -> Body {
 
 fn thought(seq: Seq, how: u8) -> Body {
     let key: EffectKey = format!("s/1/{seq}/model/0").parse().unwrap();
-    let opaque = || Opaque { route: ["test/a", "test/b"][usize::from(how % 2)].parse().unwrap(), json: "{}".into() };
+    let opaque =
+        || Opaque { route: ["test/a", "test/b"][usize::from(how % 2)].parse().unwrap(), json: "{}".into() };
     let mut parts = vec![Part::Text("said".into())];
     if how % 3 != 0 {
         parts.push(Part::Opaque(opaque()));

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use sterna_model::{
-    Body, EffectKey, EffectResult, Fact, Given, Intended, MemoryChange, Ruling, SessionId, Span, WaitId, WaitOn,
+    Body, EffectKey, EffectResult, Fact, Given, Intended, MemoryChange, Ruling, SessionId, Span, WaitId,
+    WaitOn,
 };
 
 /// Old names and their new ones.

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use sterna_import::{Bundle, BundleError, ImportError, Imported, NewSession, salvage, write_bundle};
 use sterna_log::{Append, DamageKind, Expect, Fsck, Log, LogError, MemoryLog, digest, verify};
 use sterna_model::{
-    Approval, Billed, BlobRef, Body, ChildEnd, ChildRef, ChildTurn, Delivery, Digest, Draft, EffectClass, EffectKey, EffectKind,
-    EffectResult, Fact, Given, Grant, GrantScope, InDoubtPolicy, InputAccepted, InputPart, Intended, Intent,
-    Manifest, Mode, ModelIntent, ModelOutcome, ModelStop, OnAsk, Outcome, Parent, Part, PromptPart, Route,
-    Ruling, SessionId, SessionOpened, Span, Spawned, Stability, StopReason, TodoItem, TodoStatus, ToolCall,
-    ToolIntent, ToolOutcome, ToolStatus, Transition, TurnCommitted, TurnOutcome, TurnStarted, Usage, WaitOn,
-    WaitOpened,
+    Approval, Billed, BlobRef, Body, ChildEnd, ChildRef, ChildTurn, Delivery, Digest, Draft, EffectClass,
+    EffectKey, EffectKind, EffectResult, Fact, Given, Grant, GrantScope, InDoubtPolicy, InputAccepted,
+    InputPart, Intended, Intent, Manifest, Mode, ModelIntent, ModelOutcome, ModelStop, OnAsk, Outcome,
+    Parent, Part, PromptPart, Route, Ruling, SessionId, SessionOpened, Span, Spawned, Stability, StopReason,
+    TodoItem, TodoStatus, ToolCall, ToolIntent, ToolOutcome, ToolStatus, Transition, TurnCommitted,
+    TurnOutcome, TurnStarted, Usage, WaitOn, WaitOpened,
 };
 
 /// Ids that stand nowhere else in the records.

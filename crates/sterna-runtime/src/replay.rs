@@ -100,8 +100,7 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
                     let items = state.transcript.with(&model.inputs);
                     let sight = model.files.map(|files| files.sight).unwrap_or_default();
                     let has_files = state.transcript.has_files(&items);
-                    let (items, _) =
-                        files::shown(items, has_files, sight, &parts.blobs, &mut shown).await?;
+                    let (items, _) = files::shown(items, has_files, sight, &parts.blobs, &mut shown).await?;
                     derive(
                         &prompt,
                         items,

@@ -27,7 +27,8 @@ impl Runtime {
         }
         let payload = payload.to_string();
         if payload.len() > PAYLOAD_BYTES {
-            let why = format!("a signal carries at most {PAYLOAD_BYTES} bytes, and this has {}", payload.len());
+            let why =
+                format!("a signal carries at most {PAYLOAD_BYTES} bytes, and this has {}", payload.len());
             return Err(RuntimeError::Refused(why));
         }
         let kept = signal_wait(session, name);
@@ -55,7 +56,8 @@ impl Runtime {
             let body = Body::WaitResolved { wait: kept.clone(), ruling, by: by.into(), early: true };
             // Of those who send the next one of this name the store takes one.
             let id = format!("signal:{name}:{}", stands.sent);
-            let receipt = match self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await {
+            let receipt = match self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
+            {
                 Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
                     return Err(already());
                 }

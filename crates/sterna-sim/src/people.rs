@@ -135,7 +135,8 @@ impl People {
     async fn act(self: Arc<Self>, n: u64, sessions: u64) {
         let dice = &self.world.dice;
         let session = SessionId::new(&format!("s{}", dice.below("action.session", n, sessions))).unwrap();
-        let what = if n == 0 { 1 } else { dice.pick("action", n, &[10, 60, 25, 12, 8, 30, 20, 6, 3, 6, 25, 30]) };
+        let what =
+            if n == 0 { 1 } else { dice.pick("action", n, &[10, 60, 25, 12, 8, 30, 20, 6, 3, 6, 25, 30]) };
         let Some(worker) = self.a_worker(n) else { return };
         let runtime = worker.runtime.clone();
         match what {

@@ -162,8 +162,8 @@ impl SimTool {
     /// What it waits for.
     fn wait(&self, lane: u64) -> ToolReturn {
         let dice = &self.world.dice;
-        // Some times are near, some far, some over already.
-        let span = [1, 5_000, 50_000, 200_000][dice.pick("nap", lane, &[1, 4, 2, 1])];
+        // Some times are near, some so far that a turn parks for them, some over already.
+        let span = [1, 5_000, 30_000, 70_000][dice.pick("nap", lane, &[1, 4, 2, 1])];
         let until = self.world.now() + dice.below("nap.ms", lane, span);
         match self.kind.before {
             Before::Time => ToolReturn::Sleep { until },

@@ -265,7 +265,9 @@ pub enum ToolReturn {
     Ask(Vec<Question>),
     /// Nothing before this time; the call comes again with `ToolContext::woken`. The turn parks meanwhile, without a task,
     /// and the time counts also when nobody is there as it comes.
-    Sleep { until: Millis },
+    Sleep {
+        until: Millis,
+    },
     /// Somebody outside must send the signal of this name, before or after this; the call comes again with
     /// `ToolContext::woken`. The first signal counts, and goes to one wait. The turn parks meanwhile.
     Signal {

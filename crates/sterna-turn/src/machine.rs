@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, ChildEnd, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
-    SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, signal_wait, waiting_call,
-    waiting_signal,
+    SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, signal_wait, waiting_call, waiting_signal,
 };
 
 use crate::turn::Turn;

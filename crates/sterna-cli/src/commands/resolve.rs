@@ -187,7 +187,8 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
 pub async fn signal(cx: &Context, args: SignalArgs) -> Result<ExitCode, Failure> {
     let session = SessionId::new(&args.id)?;
     let payload: serde_json::Value = serde_json::from_str(&args.payload).map_err(|error| {
-        Failure::usage(format!("the payload is not JSON: {error}")).hint("a text stands in quotes: '\"done\"'")
+        Failure::usage(format!("the payload is not JSON: {error}"))
+            .hint("a text stands in quotes: '\"done\"'")
     })?;
     let runtime = cx.quiet_runtime(cx.store_of(&session)?);
     let receipt = runtime.signal(&session, &args.name, &payload, BY).await.map_err(|error| match error {

@@ -5,8 +5,8 @@ use sterna_model::{
     Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
     EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
     MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
-    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitEnd, WaitOn, answer_text, dollars, input_text,
-    placeholders,
+    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitEnd, WaitOn, answer_text, dollars,
+    input_text, placeholders,
 };
 
 use super::{Folded, Source};
@@ -338,10 +338,15 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         .collect(),
                 },
                 WaitOn::Child(turn) => child_started(call_id, turn, false),
-                WaitOn::Timer => EventKind::WaitOpened { wait, call_id, signal: None, until: opened.deadline },
-                WaitOn::Signal { name } => {
-                    EventKind::WaitOpened { wait, call_id, signal: Some(name.clone()), until: opened.deadline }
+                WaitOn::Timer => {
+                    EventKind::WaitOpened { wait, call_id, signal: None, until: opened.deadline }
                 }
+                WaitOn::Signal { name } => EventKind::WaitOpened {
+                    wait,
+                    call_id,
+                    signal: Some(name.clone()),
+                    until: opened.deadline,
+                },
                 WaitOn::Plan(plan) => EventKind::PlanSubmitted {
                     wait,
                     call_id,

@@ -382,7 +382,8 @@ impl Driver {
         let max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let items = self.state.transcript.with(&[]);
         let has_files = self.state.transcript.has_files(&items);
-        let (items, files) = files::shown(items, has_files, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
+        let (items, files) =
+            files::shown(items, has_files, info.sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
             items,

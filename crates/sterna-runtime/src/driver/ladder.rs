@@ -1,9 +1,7 @@
 //! What follows a failed model call: the same route again, another one, or the end. All of it is recorded.
 
 use sterna_llm::ladder::{self, Retry};
-use sterna_model::{
-    Attempt, Billed, Body, EffectKey, EffectResult, Outcome, ProviderFailure, Route,
-};
+use sterna_model::{Attempt, Billed, Body, EffectKey, EffectResult, Outcome, ProviderFailure, Route};
 
 use super::Driver;
 use crate::RuntimeError;

@@ -279,8 +279,7 @@ impl Driver {
         let sight = intent.files.map(|files| files.sight).unwrap_or_default();
         let items = self.state.transcript.with(&[]);
         let has_files = self.state.transcript.has_files(&items);
-        let (items, _) =
-            files::shown(items, has_files, sight, &self.rt.parts.blobs, &mut self.files).await?;
+        let (items, _) = files::shown(items, has_files, sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
             items,
