@@ -658,6 +658,7 @@ fn drafts() -> Vec<Draft> {
                 }),
                 context: vec!["mind".into()],
             },
+            asked: vec![],
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),
