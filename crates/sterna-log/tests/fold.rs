@@ -272,6 +272,7 @@ fn every_body_has_its_events() {
         bytes_before: 9,
         bytes_after: 5,
         failed: None,
+        frame: None,
     };
     check(Body::Compacted(Box::new(compacted)), &["context.compacted"]);
     let stopped = TurnOutcome::Stopped { reason: StopReason::Denied, detail: "d".into(), by: None };

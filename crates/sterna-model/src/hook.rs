@@ -181,6 +181,8 @@ impl HookEvent {
             | Self::Stop
             | Self::SubagentStart
             | Self::SubagentStop
+            | Self::WorktreeCreate
+            | Self::WorktreeRemove
             | Self::ConfigChange => Ok(HookPower::Decides),
             Self::TurnEnd
             | Self::StepEnd
@@ -192,14 +194,13 @@ impl HookEvent {
             | Self::PostToolUseFailure
             | Self::PermissionDenied
             | Self::PostCompact
+            | Self::FrameOpened
             | Self::Checkpoint
             | Self::SessionRestored
             | Self::Interrupt => Ok(HookPower::Watches),
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::FrameOpened => Err("frames"),
             Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
-            Self::WorktreeCreate | Self::WorktreeRemove => Err("worktrees"),
             Self::Setup => Err("plugins"),
             Self::InstructionsLoaded => Err("hooks of instruction files"),
             Self::CwdChanged => Err("changes of a session's folder"),

@@ -276,6 +276,18 @@ pub struct Given {
     /// How much a model that can is asked to think; `None`: nothing is said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effort: Option<Effort>,
+    /// Another agent answers this turn, once and without tools. `None`: the session's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Box<Guest>>,
+}
+
+/// An agent that answers once in another one's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// 1 to 64 characters of `a-z0-9-`.
+    pub agent: String,
+    /// What it is told to be: a section of its prompt.
+    pub prompt: String,
 }
 
 impl Given {
@@ -303,6 +315,7 @@ impl Given {
             output_schema: None,
             tree: None,
             effort: None,
+            guest: None,
         }
     }
 

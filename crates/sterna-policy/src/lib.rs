@@ -38,6 +38,7 @@ pub use builtin::builtin_rules;
 pub use decide::{Access, Ask, decide};
 pub use effect_set::{Certainty, EffectSet, Touched};
 pub use fetches::fetched_from;
+pub use floor::WORKTREES;
 pub use git::QUIET_GIT;
 pub use git_config::{has_long_names, suspect_setting};
 pub use git_index::submodules;

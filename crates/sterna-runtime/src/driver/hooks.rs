@@ -517,6 +517,9 @@ impl Driver {
             "step": point.step,
             "effect_key": point.key,
         });
+        if let Some(guest) = turn.and_then(|turn| turn.guest.as_ref()) {
+            input["guest"] = json!(guest.agent);
+        }
         if let (Some(input), Some(more)) = (input.as_object_mut(), point.more.as_object()) {
             input.extend(more.clone());
         }
