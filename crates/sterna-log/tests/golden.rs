@@ -683,6 +683,7 @@ fn drafts() -> Vec<Draft> {
                 }),
                 context: vec!["mind".into()],
             },
+            asked: vec![],
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),

@@ -138,7 +138,11 @@ impl Runtime {
         };
         let mut given = maker.lent();
         given.route = turn.route.clone();
-        (given.tools, given.deferred) = (turn.tools.clone(), turn.deferred.clone());
+        let Some((tools, deferred)) = still_lent(&maker.turn, turn) else {
+            let text = format!("none of the tools of `{child}` is available to you any more: do it yourself");
+            return Ok(ChildDone::Refused(text));
+        };
+        (given.tools, given.deferred) = (tools, deferred);
         given.limits = maker.bounds(turn.limits.max_steps);
         let spawned = state.machine.session().and_then(|session| session.spawned.as_ref());
         if let Some(worktree) = spawned.and_then(|spawned| spawned.worktree.as_ref()) {
@@ -146,7 +150,8 @@ impl Runtime {
         }
         let task = brief(&text);
         // A turn that has other rights than its maker has now is told nothing: the next one has the maker's.
-        let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox);
+        let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox)
+            && (&turn.tools, &turn.deferred) == (&given.tools, &given.deferred);
         let steers = state.machine.turn().is_some() && alike;
         let delivery = if steers { Delivery::AfterWork } else { Delivery::NextTurn };
         let mut body = told(format!("tell:{}", maker.key), text, &given, maker.tainted.clone());
@@ -404,6 +409,19 @@ fn narrowed(turn: &TurnStarted, wish: &[String]) -> Option<(Vec<String>, Vec<Str
     tools.retain(|name| turn.tools.is_empty() || turn.tools.contains(name));
     // An empty list would be all of them.
     (!tools.is_empty()).then_some((tools, deferred))
+}
+
+/// What an agent was given that its maker still has. `None`: nothing.
+fn still_lent(maker: &TurnStarted, child: &TurnStarted) -> Option<(Vec<String>, Vec<String>)> {
+    if child.tools.is_empty() {
+        // It was given all, as its maker was then.
+        return Some((maker.tools.clone(), maker.deferred.clone()));
+    }
+    let has = |name: &String| maker.tools.is_empty() || maker.tools.contains(name);
+    let lent: Vec<String> = child.tools.iter().filter(|name| has(name)).cloned().collect();
+    let deferred: Vec<String> =
+        child.deferred.iter().filter(|name| maker.deferred.contains(name)).cloned().collect();
+    (!lent.is_empty()).then_some((lent, deferred))
 }
 
 fn under_way(turn: ChildTurn, background: bool) -> ChildDone {

@@ -1059,6 +1059,43 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     assert_eq!(*wrote.lock().unwrap(), 0);
 }
 
+/// An agent has no more than its maker has when it is told something, whatever it was given when it was made.
+#[tokio::test]
+async fn an_agent_that_is_told_more_has_only_what_its_maker_still_has() {
+    for (now, told) in [
+        (&["agent"][..], "is available to you any more"),
+        (&["agent", "other"], "is available to you any more"),
+        (&["agent", "danger"], "boom again"),
+        (&[], "boom again"),
+    ] {
+        let danger = tool_of("danger", EffectClass::Pure, Access::Session, |_, _| {
+            async { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+        });
+        let home = family(
+            vec![
+                (
+                    "begin now",
+                    Thought::Call(vec![("agent", json!({"task": "zulu task", "tools": ["danger"]}))]),
+                ),
+                ("zulu task", Thought::Say("zulu done")),
+                ("finished: zulu done", Thought::Say("I heard")),
+                ("tell it now", Thought::Call(vec![("agent", json!({"op": "tell", "task": "yankee task"}))])),
+                ("yankee task", Thought::Call(vec![("danger", json!({}))])),
+                ("boom", Thought::Say("boom again")),
+                ("finished: boom again", Thought::Say("done")),
+                ("is available to you any more", Thought::Say("done")),
+            ],
+            vec![danger, asking_tool("other", "x")],
+        );
+        home.world.run(home.world.submit("s", "begin now")).await;
+        let mut submit = home.world.submit("s", "tell it now");
+        submit.config.tools = now.iter().map(|tool| (*tool).to_owned()).collect();
+        let result = home.world.run(submit).await;
+        assert_eq!(result.message.as_deref(), Some("done"), "{now:?}");
+        assert!(home.minds.asked(told) > 0, "{now:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_child_may_begin_with_what_its_maker_knows() {
     let rules = vec![

@@ -164,6 +164,8 @@ pub enum Access {
     Permission(Permits),
     /// The session's own state, such as the todo list. Always allowed.
     Session,
+    /// What is kept beyond the session: notes.
+    Keep,
     /// Something that no rule but the tool's own name covers.
     Other,
     /// The tool is no longer what a person accepted, and this is the hash of what it is now: it asks again, whatever

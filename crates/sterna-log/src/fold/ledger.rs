@@ -19,6 +19,8 @@ pub enum Source {
     Compaction,
     /// What judges calls in mode `auto`.
     Classifier,
+    /// Hooks that ask a model.
+    Hook,
 }
 
 impl Source {
@@ -28,6 +30,7 @@ impl Source {
             Self::Child => "child",
             Self::Compaction => "compaction",
             Self::Classifier => "classifier",
+            Self::Hook => "hook",
         }
     }
 
@@ -132,6 +135,11 @@ impl Ledger {
                 }
             }
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.add_child(record, end),
+            Body::HookRan(ran) => {
+                for asked in &ran.asked {
+                    self.add(record, Source::Hook, asked.route.clone(), asked.billed.clone(), 1);
+                }
+            }
             Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.add_child(record, end)),
             _ => {}
         }
@@ -169,7 +177,8 @@ impl Ledger {
         self.turn_by_model.iter().map(row).collect()
     }
 
-    /// The rows that the last record added: one for a call, one a route for the end of a child.
+    /// The rows that the last record added: one for a call, one a route for the end of a child, one for
+    /// each call of its hooks.
     pub fn last(&self) -> &[LedgerRow] {
         &self.last
     }
