@@ -38,6 +38,7 @@ fn prompt() -> Prompt {
 
 fn facts(mode: Mode) -> TurnFacts {
     TurnFacts {
+        guest: None,
         now: 0,
         cwd: "/w \"x\"".into(),
         mode,
