@@ -117,6 +117,7 @@ fn grant(scope: GrantScope) -> Body {
         summary: "s".into(),
         scope,
         content: Digest([9; 32]),
+        effects: None,
         expires: None,
         permits: None,
     };
@@ -517,6 +518,7 @@ fn a_rewind_takes_back_files_and_todos_and_gives_no_right_back() {
             summary: "s".into(),
             scope: GrantScope::Session,
             content: Digest([content; 32]),
+            effects: None,
             expires: None,
             permits: None,
         },

@@ -673,7 +673,11 @@ fn drafts() -> Vec<Draft> {
                 permission: Some(Decision::Ask),
                 reason: "so".into(),
                 stop: Some("enough".into()),
-                rewrite: Some(Rewrite { arguments: "{}".into(), class: EffectClass::AtMostOnce }),
+                rewrite: Some(Rewrite {
+                    arguments: "{}".into(),
+                    class: EffectClass::AtMostOnce,
+                    effects: None,
+                }),
                 context: vec!["mind".into()],
             },
         }))),

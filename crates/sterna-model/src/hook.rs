@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, EffectClass, EffectKey, Seq};
+use crate::{Decision, Digest, EffectClass, EffectKey, Seq};
 
 /// What a hook may listen to. The name is the one in `hooks.json`, in records and in events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -279,6 +279,9 @@ pub struct Rewrite {
     pub arguments: String,
     /// What the tool says of a call with them.
     pub class: EffectClass,
+    /// For what a person wrote: hash of the places that they led to then. `None`: wherever they lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Digest>,
 }
 
 /// How one hook ended.

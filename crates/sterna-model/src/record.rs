@@ -532,6 +532,10 @@ pub struct Approval {
     pub preview: Option<String>,
     /// What a grant given in answer would be bound to.
     pub content: Digest,
+    /// Hash of the places that the call would touch, symlinks resolved: a yes covers no other ones. `None`: it is bound
+    /// to the arguments alone, as answers were before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Digest>,
     /// Texts of strangers that the model had read when it asked for this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untrusted: Vec<Untrusted>,

@@ -3,6 +3,7 @@
 //! Ring 1. A decision is a function of its arguments. This crate must never know a file system, a clock, an
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
+mod binding;
 mod bounds;
 mod builtin;
 mod characters;

@@ -413,6 +413,7 @@ impl Turn {
             call.rewrites += 1;
             // What a person has allowed was something else.
             call.approved = false;
+            call.approved_for = None;
             call.ruling = None;
         }
         let goes_on = ran.event.is_stop()

@@ -89,6 +89,7 @@ impl Driver {
             started: 0,
             ruling: None,
             approved: false,
+            approved_for: None,
             waits: 0,
             changes: 0,
             rewrites: 0,

@@ -573,7 +573,7 @@ impl Driver {
             Ok(_) => {
                 let rewritten = with_arguments(&call.call, arguments);
                 let class = tools.class(&rewritten);
-                says.rewrite = Some(Rewrite { arguments: rewritten.arguments, class });
+                says.rewrite = Some(Rewrite { arguments: rewritten.arguments, class, effects: None });
                 return;
             }
         };
