@@ -565,6 +565,7 @@ fn drafts() -> Vec<Draft> {
             deadline: Some(1_700_000_300_000),
             answered: true,
             on: WaitOn::Approval(Approval {
+                effects: None,
                 tool: "shell".into(),
                 summary: "rm x".into(),
                 reason: "it writes".into(),
@@ -740,6 +741,7 @@ fn drafts() -> Vec<Draft> {
         turn(Body::LimitReached { turn: 1, reason: StopReason::Deadline }),
         session(Body::GrantGiven {
             grant: Grant {
+                effects: None,
                 tool: "shell".into(),
                 summary: "rm x".into(),
                 scope: GrantScope::Session,
@@ -885,6 +887,7 @@ fn drafts() -> Vec<Draft> {
             deadline: None,
             answered: false,
             on: WaitOn::Approval(Approval {
+                effects: None,
                 tool: "web_fetch".into(),
                 summary: "fetch".into(),
                 reason: "it reaches out".into(),
