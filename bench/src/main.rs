@@ -10,6 +10,7 @@ mod floor;
 mod fork;
 mod hot;
 mod model;
+mod peers;
 mod plot;
 mod policy;
 mod report;
@@ -76,6 +77,9 @@ fn run(args: &[String]) -> Result<()> {
         Some("_resident") => return resident::child(&args[1..]),
         Some("_hot") => return hot::child(&args[1..]),
         _ => {}
+    }
+    if args.iter().any(|arg| arg == "--peers") {
+        return peers::run(args);
     }
     let mut options = Options { quick: false, dir: std::env::temp_dir(), bless: false };
     let mut names: Vec<&str> = Vec::new();
