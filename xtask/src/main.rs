@@ -130,7 +130,7 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doctest        the tests in documentation
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, doctest
-  bench [ARGS]   the benches, in release mode; --help lists them
+  bench [ARGS]   the benches, in release mode; --peers beside other agents; --help lists them
   requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
   sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell

@@ -60,8 +60,8 @@ impl Side {
         out.push_str(&format!("steps: {}, rounds: {}\n\n", self.steps, self.rounds));
         out.push_str(&aligned(&self.lines()));
         out.push_str(
-            "\nMedians of the rounds; in brackets the median of the ratios to Sterna's turn of the same round: \
-             that of `read`, and of `shell` for commands of the shell.\n",
+            "\nMedians of the rounds; in brackets the median of the ratios to Sterna's turn of the same round \
+             with the same kind of work.\n",
         );
         for (what, why) in &self.missing {
             out.push_str(&format!("\n{what}: {why}\n"));

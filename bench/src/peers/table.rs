@@ -50,8 +50,10 @@ pub struct Turn {
 pub enum Work {
     /// The cheapest call: reading a line where there is a tool for it.
     Read,
-    /// A command of the shell.
+    /// A command of the shell, without a sandbox.
     Shell,
+    /// The same in the peer's own sandbox.
+    Confined,
 }
 
 /// The tool that is called: name, arguments, and what shows in the next request that it has run.
@@ -77,7 +79,8 @@ pub const PEERS: [Peer; 7] = [
             sterna("chat, `read`", Work::Read, STERNA_CHAT, STERNA_READ),
             sterna("Responses, `read`", Work::Read, STERNA_RESPONSES, STERNA_READ),
             sterna("Messages, `read`", Work::Read, STERNA_MESSAGES, STERNA_READ),
-            sterna("chat, `shell`", Work::Shell, STERNA_CHAT, STERNA_SHELL),
+            sterna("chat, `shell`, no sandbox", Work::Shell, STERNA_CHAT, STERNA_SHELL),
+            sterna("chat, `shell` in its sandbox", Work::Confined, STERNA_CHAT, STERNA_SHELL),
         ],
     },
     Peer {
@@ -96,6 +99,7 @@ pub const PEERS: [Peer; 7] = [
         turns: &[
             codex("Responses, `update_plan`", Work::Read, CODEX_PLAN),
             codex("Responses, `exec_command`", Work::Shell, CODEX_SHELL),
+            codex("Responses, `exec_command` in its sandbox", Work::Confined, CODEX_SHELL),
         ],
     },
     Peer {
@@ -144,19 +148,20 @@ pub const PEERS: [Peer; 7] = [
 ];
 
 const fn sterna(label: &'static str, work: Work, files: Files, tool: Tool) -> Turn {
-    let args = &["run", "-m", "bench/x", "--max-steps", "{limit}", "{prompt}"];
+    let args: &[&str] = match work {
+        Work::Shell => &["run", "-m", "bench/x", "--sandbox", "none", "--max-steps", "{limit}", "{prompt}"],
+        Work::Read | Work::Confined => &["run", "-m", "bench/x", "--max-steps", "{limit}", "{prompt}"],
+    };
     Turn { label, work, files, env: &[("STERNA_HOME", "{home}")], args, script: None, needs: None, tool }
 }
 
 const fn codex(label: &'static str, work: Work, tool: Tool) -> Turn {
-    let args = &[
-        "exec",
-        "--skip-git-repo-check",
-        "--dangerously-bypass-approvals-and-sandbox",
-        "--cd",
-        "{work}",
-        "{prompt}",
-    ];
+    let args: &[&str] = match work {
+        Work::Read | Work::Shell => {
+            &["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "{prompt}"]
+        }
+        Work::Confined => &["exec", "--skip-git-repo-check", "--sandbox", "workspace-write", "{prompt}"],
+    };
     let env = &[("CODEX_HOME", "{home}/.codex")];
     Turn { label, work, files: CODEX_FILES, env, args, script: None, needs: None, tool }
 }
