@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::peers::find::Have;
+use crate::peers::once::Run;
 use crate::peers::side::{Row, Side};
-use crate::peers::table::PEERS;
+use crate::peers::table::{PEERS, Turn};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -102,7 +104,7 @@ impl Asked {
 pub fn run(args: &[String]) -> Result<()> {
     let asked = Asked::parse(args)?;
     let mut side = Side::new(&asked.dir, asked.steps, asked.rounds);
-    let mut found = Vec::new();
+    let mut found: Vec<(&Turn, Have, String)> = Vec::new();
     for peer in PEERS.iter().filter(|peer| asked.wants(peer.name)) {
         match find::find(&asked, peer)? {
             Err(why) => side.missing(peer.title, why),
@@ -124,24 +126,48 @@ pub fn run(args: &[String]) -> Result<()> {
             }
         }
     }
-    // In turns, so that what else the machine does meets all alike.
+    // In turns, each just after Sterna's, so that what else the machine does meets both alike.
     for round in 1..=asked.rounds {
-        for (row, (turn, have, dsn)) in side.rows.iter_mut().zip(&found) {
-            if row.failed.is_some() {
+        for at in 0..found.len() {
+            if side.rows[at].failed.is_some() {
                 continue;
             }
-            eprintln!("round {round} of {}: {}, {} …", asked.rounds, row.title, turn.label);
-            match once::once(&asked, turn, have, dsn)? {
-                Ok(run) => row.runs.push(run),
-                Err(why) => {
-                    eprintln!("  {}", why.lines().next().unwrap_or_default());
-                    row.failed = Some(why);
-                }
+            eprintln!(
+                "round {round} of {}: {}, {} …",
+                asked.rounds, side.rows[at].title, side.rows[at].label
+            );
+            let beside = match side.ours(at).filter(|ours| side.rows[*ours].failed.is_none()) {
+                Some(ours) => measured(&asked, &found, &mut side, ours)?,
+                None => None,
+            };
+            if measured(&asked, &found, &mut side, at)?.is_some() {
+                side.rows[at].beside.extend(beside);
             }
         }
     }
     println!("{}", if asked.json { side.json() } else { side.text() });
     Ok(())
+}
+
+/// One more run of a row, or the reason why there is none and will be none.
+fn measured(
+    asked: &Asked,
+    found: &[(&Turn, Have, String)],
+    side: &mut Side,
+    at: usize,
+) -> Result<Option<Run>> {
+    let (turn, have, dsn) = &found[at];
+    match once::once(asked, turn, have, dsn)? {
+        Ok(run) => {
+            side.rows[at].runs.push(run.clone());
+            Ok(Some(run))
+        }
+        Err(why) => {
+            eprintln!("  {}", why.lines().next().unwrap_or_default());
+            side.rows[at].failed = Some(why);
+            Ok(None)
+        }
+    }
 }
 
 const OURS: &str = "sterna";

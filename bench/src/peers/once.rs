@@ -81,7 +81,7 @@ pub fn once(asked: &Asked, turn: &Turn, have: &Have, dsn: &str) -> Result<Result
     command.env("NO_PROXY", near).env("no_proxy", near);
     command.envs(turn.env.iter().map(|(name, value)| (name, fill(value))));
     if let Some(script) = turn.script {
-        let path = root.join("peer.py");
+        let path = root.join("script");
         std::fs::write(&path, script)?;
         command.arg(path);
     }
@@ -184,21 +184,23 @@ mod tests {
     use super::*;
     use crate::peers::table::{Tool, Work};
 
-    /// A peer of a few lines that speaks chat completions, whose turn goes on until it is told a text.
+    /// A peer of a few lines that speaks chat completions, whose turn goes on for as long as it is told to call. Cargo
+    /// gives tests a variable that no peer may see.
     const PEER: &str = r#"
-import json, os, sys, urllib.request
-base_url, result = sys.argv[1:]
-asked, messages = 0, []
-while True:
-    body = json.dumps({"tools": [{"name": "noop"}], "messages": messages}).encode()
-    request = urllib.request.Request(base_url + "/chat/completions", body)
-    message = json.load(urllib.request.urlopen(request))["choices"][0]["message"]
-    if message["content"]:
-        break
-    n = json.loads(message["tool_calls"][0]["function"]["arguments"])["n"]
-    messages.append(result % n)
-sys.stderr.write(os.environ.get("SECRET", "nothing of the environment"))
-sys.exit(int(os.environ["ENDS_WITH"]))
+port=${1#*127.0.0.1:} messages= n=0
+exec 3<>/dev/tcp/127.0.0.1/${port%/v1}
+while :; do
+    body="{\"tools\":[{\"name\":\"noop\"}],\"messages\":[$messages]}"
+    printf 'POST /v1/chat/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%s' ${#body} "$body" >&3
+    reply=
+    while read -r line <&3; do reply+=$line; [[ $line == $'0\r' ]] && break; done
+    read -r line <&3
+    [[ $reply == *tool_calls* ]] || break
+    messages+="${messages:+,}\"$(printf "$2" $n)\""
+    n=$((n + 1))
+done
+echo "${CARGO_MANIFEST_DIR-nothing of the environment}" >&2
+exit $ENDS_WITH
 "#;
 
     fn turn(args: &'static [&'static str], env: &'static [(&'static str, &'static str)]) -> Turn {
@@ -206,20 +208,15 @@ sys.exit(int(os.environ["ENDS_WITH"]))
         Turn { label: "", work: Work::Read, files: &[], env, args, script: Some(PEER), needs: None, tool }
     }
 
-    fn ran(turn: &Turn) -> Option<Result<Run, String>> {
-        let python = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .filter(|folder| !folder.ends_with("shims"))
-            .map(|folder| folder.join("python3"))
-            .find(|path| path.is_file())?;
-        let have = Have { program: python, version: String::new() };
+    fn ran(turn: &Turn) -> Result<Run, String> {
+        let have = Have { program: "/bin/bash".into(), version: String::new() };
         let asked = Asked { steps: 12, patience: Duration::from_secs(100), ..Asked::default() };
-        Some(once(&asked, turn, &have, "").unwrap())
+        once(&asked, turn, &have, "").unwrap()
     }
 
     #[test]
     fn a_turn_is_measured_from_the_first_request_to_the_last() {
-        let Some(run) = ran(&turn(&["{base_url}", "entry-%06d"], &[("ENDS_WITH", "0")])) else { return };
-        let run = run.unwrap();
+        let run = ran(&turn(&["{base_url}", "entry-%06d"], &[("ENDS_WITH", "0")])).unwrap();
         assert_eq!(run.overheads.len(), 12);
         assert!(run.start > 0.0 && run.peak_mb > 1.0 && run.wall > 0.0, "{run:?}");
         assert!(run.last_kb > run.first_kb, "{run:?}");
@@ -228,11 +225,9 @@ sys.exit(int(os.environ["ENDS_WITH"]))
 
     #[test]
     fn a_turn_that_is_not_done_as_it_was_to_be_is_not_told() {
-        let Some(run) = ran(&turn(&["{base_url}", "nothing-%d"], &[("ENDS_WITH", "0")])) else { return };
-        let why = run.unwrap_err();
+        let why = ran(&turn(&["{base_url}", "nothing-%d"], &[("ENDS_WITH", "0")])).unwrap_err();
         assert!(why.starts_with("the result of call 0 is not in the next request"), "{why}");
-        let Some(run) = ran(&turn(&["{base_url}", "entry-%06d"], &[("ENDS_WITH", "3")])) else { return };
-        let why = run.unwrap_err();
+        let why = ran(&turn(&["{base_url}", "entry-%06d"], &[("ENDS_WITH", "3")])).unwrap_err();
         assert!(why.contains("exit status: 3\nnothing of the environment"), "{why}");
     }
 

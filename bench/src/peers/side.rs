@@ -1,4 +1,4 @@
-//! The table side by side: each figure a median of the rounds, and how many times Sterna's of the same rounds it is.
+//! The table side by side: each figure a median of the rounds, and how many times that of Sterna's turn just before it is.
 
 use std::path::Path;
 
@@ -24,17 +24,28 @@ pub struct Row {
     name: &'static str,
     pub title: &'static str,
     version: String,
-    label: &'static str,
+    pub label: &'static str,
     work: Work,
     pub runs: Vec<Run>,
+    /// Sterna's turn with the same kind of work, just before each of them.
+    pub beside: Vec<Run>,
     /// Why there are no more of them.
     pub failed: Option<String>,
 }
 
 impl Row {
     pub fn new(peer: &Peer, turn: &Turn, version: String) -> Self {
-        let (runs, failed) = (Vec::new(), None);
-        Self { name: peer.name, title: peer.title, version, label: turn.label, work: turn.work, runs, failed }
+        let (runs, beside, failed) = (Vec::new(), Vec::new(), None);
+        let (name, title, label, work) = (peer.name, peer.title, turn.label, turn.work);
+        Self { name, title, version, label, work, runs, beside, failed }
+    }
+
+    /// To Sterna, pair by pair. `None` for what stands beside nothing.
+    fn ratio(&self, column: &Column) -> Option<f64> {
+        let pairs = self.runs.iter().zip(&self.beside);
+        let pairs = pairs.map(|(run, ours)| ((column.get)(run), (column.get)(ours)));
+        let ratios: Vec<f64> = pairs.filter(|(_, ours)| *ours > 0.0).map(|(run, ours)| run / ours).collect();
+        (column.compared && !ratios.is_empty()).then(|| quantile(&ratios, 0.5))
     }
 
     fn median(&self, get: fn(&Run) -> f64) -> f64 {
@@ -52,6 +63,13 @@ impl Side {
         self.missing.push((what.to_owned(), why));
     }
 
+    /// Where Sterna's turn stands that this row is to be compared with. `None` for that turn itself.
+    pub fn ours(&self, row: usize) -> Option<usize> {
+        let work = self.rows.get(row)?.work;
+        let ours = self.rows.iter().position(|ours| ours.name == OURS && ours.work == work)?;
+        (ours != row).then_some(ours)
+    }
+
     pub fn text(&self) -> String {
         let mut out = String::new();
         for (name, value) in self.facts.iter().chain(&[after()]) {
@@ -60,8 +78,8 @@ impl Side {
         out.push_str(&format!("steps: {}, rounds: {}\n\n", self.steps, self.rounds));
         out.push_str(&aligned(&self.lines()));
         out.push_str(
-            "\nMedians of the rounds; in brackets the median of the ratios to Sterna's turn of the same round \
-             with the same kind of work.\n",
+            "\nMedians of the rounds; in brackets the median of the ratios to Sterna's turn with the same \
+             kind of work just before.\n",
         );
         for (what, why) in &self.missing {
             out.push_str(&format!("\n{what}: {why}\n"));
@@ -88,25 +106,13 @@ impl Side {
         let mut lines: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
         for row in self.rows.iter().filter(|row| !row.runs.is_empty()) {
             let mut line = vec![row.title.to_owned(), row.version.clone(), row.label.to_owned()];
-            line.extend(COLUMNS.iter().map(|column| match self.ratio(row, column) {
+            line.extend(COLUMNS.iter().map(|column| match row.ratio(column) {
                 Some(ratio) => format!("{} ({}×)", number(row.median(column.get)), number(ratio)),
                 None => number(row.median(column.get)),
             }));
             lines.push(line);
         }
         lines
-    }
-
-    /// To Sterna's first turn with the same work. `None` for that turn itself, and where there is none.
-    fn ratio(&self, row: &Row, column: &Column) -> Option<f64> {
-        let ours = self.rows.iter().find(|ours| ours.name == OURS && ours.work == row.work)?;
-        if !column.compared || std::ptr::eq(ours, row) {
-            return None;
-        }
-        let pairs =
-            row.runs.iter().zip(&ours.runs).map(|(run, ours)| ((column.get)(run), (column.get)(ours)));
-        let ratios: Vec<f64> = pairs.filter(|(_, ours)| *ours > 0.0).map(|(run, ours)| run / ours).collect();
-        (!ratios.is_empty()).then(|| quantile(&ratios, 0.5))
     }
 
     pub fn json(&self) -> String {
@@ -124,7 +130,7 @@ impl Side {
                     .iter()
                     .map(|column| {
                         let all: Vec<f64> = row.runs.iter().map(column.get).collect();
-                        let ratio = self.ratio(row, column);
+                        let ratio = row.ratio(column);
                         (column.title.to_owned(), json!({ "rounds": all, "ratio": ratio }))
                     })
                     .collect();
@@ -206,11 +212,14 @@ mod tests {
     #[test]
     fn the_table_stands_peers_beside_sterna_and_names_what_is_not_there() {
         let mut side = Side::new(Path::new("/"), 20, 2);
-        for (at, starts) in [(0, [5.0, 10.0]), (3, [100.0, 100.0])] {
+        let none: &[f64] = &[];
+        for (at, starts, beside) in [(0, [5.0, 10.0], none), (3, [100.0, 100.0], &[5.0, 10.0])] {
             let mut row = Row::new(&PEERS[at], &PEERS[at].turns[0], "1.2.3".into());
             row.runs = starts.map(run).to_vec();
+            row.beside = beside.iter().copied().map(run).collect();
             side.rows.push(row);
         }
+        assert_eq!((side.ours(0), side.ours(1)), (None, Some(0)));
         let mut broken = Row::new(&PEERS[1], &PEERS[1].turns[0], "0.1".into());
         broken.failed = Some("no request came\nlast words".into());
         side.rows.push(broken);
@@ -218,7 +227,7 @@ mod tests {
         let lines = side.lines();
         let starts: Vec<(&str, &str)> =
             lines.iter().map(|line| (line[0].as_str(), line[3].as_str())).collect();
-        // Round by round: 100 / 5 and 100 / 10.
+        // Pair by pair: 100 / 5 and 100 / 10.
         let expected = [("peer", "start to first request, ms"), ("Sterna", "10.0"), ("pi", "100 (20.0×)")];
         assert_eq!(starts, expected);
         let text = side.text();
