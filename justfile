@@ -35,6 +35,14 @@ book:
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 
+# Instructions of the hot paths beside the baseline
+count *ARGS:
+    cargo xtask count {{ARGS}}
+
+# Seeds of the simulation
+sim *ARGS:
+    cargo xtask sim {{ARGS}}
+
 # SIGKILLs of real processes, with the figures
 crash *ARGS:
     cargo xtask crash {{ARGS}}

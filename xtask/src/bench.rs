@@ -79,11 +79,10 @@ const OPTIONS: &str = "  --quick       fewer rounds, and nothing that takes minu
   --json        the figures as JSON
   --svg FOLDER  plots of the ratios beside the table, one file a measure
   --dir FOLDER  where stores are made: on the disk that is to be measured
-  --bless       the counted instructions become the baseline (bench/instructions.txt)
 
 Every measure stands beside a floor of the same run, in turns. The first build takes minutes, a second one seconds.";
 
-const ALONE: [&str; 3] = ["--quick", "--json", "--bless"];
+const ALONE: [&str; 2] = ["--quick", "--json"];
 const VALUES: [(&str, &str); 2] = [("--dir", FOLDER), ("--svg", FOLDER)];
 
 const PEERS_USAGE: &str =

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         "requests" => cargo(&REQUESTS, &[("STERNA_RENEW_REQUESTS", "1")]),
         "fuzz" => fuzz::run(rest),
         "sim" => sim::run(rest),
+        "count" => sim::count(rest),
         "crash" => crash::run(rest),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
@@ -95,6 +96,7 @@ fn ci() -> Result<()> {
     tidy()?;
     cargo(&CLIPPY, &[])?;
     test(&[])?;
+    sim::run(&[])?;
     cargo(&DOCTEST, &[])
 }
 
@@ -105,6 +107,13 @@ fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(args).current_dir(root()?).envs(env.iter().copied());
+    // What cargo told us about this package is no part of what we ask it to build: build scripts of dependencies that
+    // look at such variables would run again, and with them everything that stands on them would be built again.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_THIS_PACKAGE.iter().any(|part| name.starts_with(part))) {
+            command.env_remove(name);
+        }
+    }
     let status = command.status().context("cargo could not be started")?;
     eprintln!("  {:.1} s", started.elapsed().as_secs_f64());
     if status.success() { Ok(()) } else { bail!("`cargo {}` failed ({status})", args.join(" ")) }
@@ -116,6 +125,7 @@ fn root() -> Result<PathBuf> {
     Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
 }
 
+const OF_THIS_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
 const FMT_CHECK: [&str; 4] = ["fmt", "--all", "--", "--check"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const DOCTEST: [&str; 3] = ["test", "--workspace", "--doc"];
@@ -129,9 +139,10 @@ const HELP: &str = "usage: cargo xtask COMMAND
   test [ARGS]    all tests but those in documentation
   doctest        the tests in documentation
   doc            the API documentation; a broken link is an error
-  ci             fmt --check, tidy, clippy, test, doctest
+  ci             fmt --check, tidy, clippy, test, sim, doctest
   bench [ARGS]   the benches, in release mode; --peers beside other agents; --help lists them
   requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
-  sim [ARGS]     the seeded simulation: --seeds N, --from S, --seed S, --tell
+  count [--bless] instructions of the hot paths beside the stored baseline, by valgrind; --bless makes a new one
+  sim [ARGS]     the seeded simulation, 10,000 seeds: --seeds N, --from S, --seed S, --tell
   crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";

@@ -1,16 +1,17 @@
 //! When an automation is due: times of a zone's own clock, without a clock.
 
-use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
-use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds};
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Timestamp, ToSpan, Zoned};
 use sterna_model::{Automation, Millis, QuietHours, Start};
 
 /// The times of one automation.
 #[derive(Debug, Clone)]
 pub struct Times {
     rule: Rule,
-    zone: Tz,
+    zone: TimeZone,
     quiet: Option<QuietHours>,
 }
 
@@ -40,7 +41,7 @@ pub struct Due {
 impl Times {
     /// The times of an automation that was made then. An error says what is wrong with it, and how it is written.
     pub fn of(automation: &Automation, made_at: Millis) -> Result<Self, String> {
-        let zone: Tz = automation.zone.parse().map_err(|_| {
+        let zone = TimeZone::get(&automation.zone).map_err(|_| {
             format!("`{}` is not the name of a time zone; one looks like Europe/Berlin", automation.zone)
         })?;
         let rule = match &automation.start {
@@ -121,26 +122,28 @@ impl Times {
     /// When the quiet hours end that this time is in.
     pub fn quiet_end(&self, at: Millis) -> Option<Millis> {
         let (quiet, local) = (self.quiet?, self.local(at)?);
-        let day = local.date_naive();
-        let day = if minute_of(&local) < quiet.to { day } else { day.succ_opt()? };
-        let end = day.and_hms_opt(u32::from(quiet.to) / 60, u32::from(quiet.to) % 60, 0)?;
-        self.instant(end)
+        let day = if minute_of(&local) < quiet.to { local.date() } else { local.date().tomorrow().ok()? };
+        let (hour, minute) = (i8::try_from(quiet.to / 60).ok()?, i8::try_from(quiet.to % 60).ok()?);
+        self.instant(day.at(hour, minute, 0, 0))
     }
 
     /// Its clock and calendar at that time, as people write it.
     pub fn shown(&self, at: Millis) -> String {
         match self.local(at) {
-            Some(local) => local.format("%Y-%m-%d %H:%M:%S %Z").to_string(),
+            Some(local) => local.strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
             None => at.to_string(),
         }
     }
 
     /// The time that its clock shows so. Of an hour that comes twice the first; of one that is left out, its end.
-    pub fn instant(&self, local: NaiveDateTime) -> Option<Millis> {
+    pub fn instant(&self, local: DateTime) -> Option<Millis> {
         for minutes in 0..=GAP_MINUTES {
-            let at = local.checked_add_signed(TimeDelta::minutes(minutes))?;
-            if let Some(at) = self.zone.from_local_datetime(&at).earliest() {
-                return u64::try_from(at.timestamp_millis()).ok();
+            let at = self.zone.to_ambiguous_timestamp(local.checked_add(minutes.minutes()).ok()?);
+            match at.offset() {
+                AmbiguousOffset::Gap { .. } => {}
+                AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
+                    return millis(at.earlier().ok()?);
+                }
             }
         }
         None
@@ -151,7 +154,7 @@ impl Times {
             Rule::Cron(cron) => {
                 let local = self.local(after)?;
                 let next = cron.find_next_occurrence(&local, false).ok()?;
-                u64::try_from(next.timestamp_millis()).ok().filter(|next| *next > after)
+                millis(next.timestamp()).filter(|next| *next > after)
             }
             Rule::Every { from, ms } => match after.checked_sub(*from) {
                 Some(passed) => from.checked_add((passed / ms).checked_add(1)?.checked_mul(*ms)?),
@@ -162,27 +165,27 @@ impl Times {
         }
     }
 
-    fn local(&self, at: Millis) -> Option<DateTime<Tz>> {
-        let utc: DateTime<Utc> = DateTime::from_timestamp_millis(i64::try_from(at).ok()?)?;
-        Some(utc.with_timezone(&self.zone))
+    fn local(&self, at: Millis) -> Option<Zoned> {
+        let at = Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()?;
+        Some(at.to_zoned(self.zone.clone()))
     }
 }
 
 /// The name of the zone whose clock this machine shows; `UTC` where nobody can tell.
 pub fn zone_here() -> String {
-    let known = iana_time_zone::get_timezone().ok().filter(|name| name.parse::<Tz>().is_ok());
+    let known = iana_time_zone::get_timezone().ok().filter(|name| TimeZone::get(name).is_ok());
     known.unwrap_or_else(|| "UTC".into())
 }
 
 /// A wall clock time `2026-11-22T09:00` or `2026-11-22 09:00[:30]` of that zone, or one with an offset (RFC 3339).
 pub fn parse_at(text: &str, zone: &str) -> Result<Millis, String> {
     let wrong = || format!("`{text}` is not a time; one looks like 2026-11-22T09:00, of the zone {zone}");
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return u64::try_from(at.timestamp_millis()).map_err(|_| wrong());
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return millis(at).ok_or_else(wrong);
     }
     let forms = ["%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"];
-    let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-    let zone: Tz = zone.parse().map_err(|_| format!("`{zone}` is not the name of a time zone"))?;
+    let local = forms.iter().find_map(|form| DateTime::strptime(form, text).ok());
+    let zone = TimeZone::get(zone).map_err(|_| format!("`{zone}` is not the name of a time zone"))?;
     let times = Times { rule: Rule::Never, zone, quiet: None };
     local.and_then(|local| times.instant(local)).ok_or_else(wrong)
 }
@@ -233,9 +236,14 @@ fn cron(expr: &str) -> Result<Cron, String> {
     parser.parse(expr).map_err(|error| format!("`{expr}` is not a cron expression: {error}"))
 }
 
-fn minute_of(local: &DateTime<Tz>) -> u16 {
+fn minute_of(local: &Zoned) -> u16 {
     // Below 1,440.
-    u16::try_from(local.hour() * 60 + local.minute()).unwrap_or(0)
+    u16::try_from(i16::from(local.hour()) * 60 + i16::from(local.minute())).unwrap_or(0)
+}
+
+/// Since 1970; a time before that is none of ours.
+fn millis(at: Timestamp) -> Option<Millis> {
+    u64::try_from(at.as_millisecond()).ok()
 }
 
 /// Times that are counted when many were missed.

@@ -1,6 +1,7 @@
 //! `Provider` over HTTP: any number of endpoints, each with its wire, key and client.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent, catalog};
@@ -18,13 +19,37 @@ pub struct HttpProvider {
 struct Served {
     endpoint: Endpoint,
     client: LazyClient,
+    /// What is known of models that were asked for: each step of a turn asks several times.
+    known: Mutex<BTreeMap<String, ModelInfo>>,
+}
+
+impl Served {
+    fn of(endpoint: Endpoint) -> Self {
+        Self { endpoint, client: LazyClient::default(), known: Mutex::default() }
+    }
+
+    fn model(&self, route: &Route) -> ModelInfo {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(info) = known.get(&route.model) {
+            return info.clone();
+        }
+        let info = catalog::lookup(route);
+        let info = match self.endpoint.models.get(&route.model) {
+            Some(told) => told.over(info),
+            None => info,
+        };
+        if known.len() < KNOWN_MODELS {
+            known.insert(route.model.clone(), info.clone());
+        }
+        info
+    }
 }
 
 impl HttpProvider {
     /// Endpoints by provider name. Builds no client and reads nothing.
     pub fn new(endpoints: BTreeMap<String, Endpoint>) -> Self {
-        let serve = |endpoint| Served { endpoint, client: LazyClient::default() };
-        Self { endpoints: endpoints.into_iter().map(|(name, endpoint)| (name, serve(endpoint))).collect() }
+        let serve = |(name, endpoint)| (name, Served::of(endpoint));
+        Self { endpoints: endpoints.into_iter().map(serve).collect() }
     }
 
     /// Whether a request on this route could be sent: the provider is there and so is its key. The text says what to do.
@@ -67,7 +92,7 @@ impl HttpProvider {
         events: &mut (dyn FnMut(StreamEvent) + Send),
     ) -> Result<ModelReply, ProviderFailure> {
         let invalid = |message| failure(ErrorClass::InvalidRequest, message);
-        let Served { endpoint, client } = self.served(route).map_err(invalid)?;
+        let Served { endpoint, client, .. } = self.served(route).map_err(invalid)?;
         if endpoint.base_url.is_empty() {
             return Err(invalid(nowhere(&route.provider)));
         }
@@ -102,12 +127,7 @@ pub(crate) async fn key(endpoint: &Endpoint) -> Result<Option<Secret>, String> {
 impl Provider for HttpProvider {
     /// A missing key is no reason to know less: `ready` and `send` tell.
     fn model(&self, route: &Route) -> Result<ModelInfo, String> {
-        let endpoint = &self.served(route)?.endpoint;
-        let info = catalog::lookup(route);
-        Ok(match endpoint.models.get(&route.model) {
-            Some(told) => told.over(info),
-            None => info,
-        })
+        Ok(self.served(route)?.model(route))
     }
 
     fn encoder(&self, route: &Route) -> String {
@@ -142,3 +162,6 @@ impl Provider for HttpProvider {
         })
     }
 }
+
+/// Models of one endpoint that are remembered: whoever embeds us may ask for any number of names.
+const KNOWN_MODELS: usize = 256;

@@ -120,9 +120,10 @@ pub async fn context(
     let prompt = prompt.map_err(|error| RuntimeError::Refused(error.to_string()))?;
     let facts = TurnFacts::of(&turn).schema_native(model.schema_native).thinking(model.thinking);
     let mut entries = state.transcript.entries(&model.inputs);
-    let items = entries.iter().map(|entry| entry.item.clone()).collect();
+    let items: Vec<_> = entries.iter().map(|entry| entry.item.clone()).collect();
+    let has_files = state.transcript.has_files(&items);
     let sight = model.files.map(|files| files.sight).unwrap_or_default();
-    let (items, _) = files::shown(items, sight, &parts.blobs, &mut Loaded::new()).await?;
+    let (items, _) = files::shown(items, has_files, sight, &parts.blobs, &mut Loaded::new()).await?;
     for (entry, item) in entries.iter_mut().zip(items) {
         entry.item = item;
     }

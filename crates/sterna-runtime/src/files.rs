@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use sterna_context::{Form, Loaded, has_files, show, wanted};
+use sterna_context::{Form, Loaded, show, wanted};
 use sterna_llm::Item;
 use sterna_log::{LogError, SharedBlobs};
 use sterna_model::{FilesSent, InputPart, Sight};
@@ -53,15 +53,16 @@ pub(crate) async fn check(parts: &[InputPart], blobs: &SharedBlobs) -> Result<()
     Ok(())
 }
 
-/// The items as a request shows them to a model that takes what `sight` says. `held` keeps what was read for the next
+/// The items as a request shows them to a model that takes what `sight` says; `has_files` as the transcript says. `held` keeps what was read for the next
 /// request, and nothing else. An error is one of the store: that a blob is not kept any more, or is damaged, the model is told.
 pub(crate) async fn shown(
     items: Vec<Arc<Item>>,
+    has_files: bool,
     sight: Sight,
     blobs: &SharedBlobs,
     held: &mut Loaded,
 ) -> Result<(Vec<Arc<Item>>, Option<FilesSent>), LogError> {
-    if !has_files(&items) {
+    if !has_files {
         held.clear();
         return Ok((items, None));
     }

@@ -33,6 +33,7 @@ mod strangers;
 mod tools;
 mod waits;
 mod what_if;
+mod worktrees;
 
 pub use breakers::OpenBreaker;
 pub use checkpoints::{
@@ -63,3 +64,4 @@ pub use what_if::{
     CallSide, Cost, Divergence, Ending, Sides, StepPair, StepSide, WhatIf, WhatIfHost, WhatIfRun, refill,
     what_if,
 };
+pub use worktrees::{SharedWorktrees, Worktrees};

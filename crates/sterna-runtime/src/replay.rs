@@ -99,7 +99,8 @@ pub async fn replay(parts: &Parts, session: &SessionId) -> Result<Replayed, Runt
                 _ => {
                     let items = state.transcript.with(&model.inputs);
                     let sight = model.files.map(|files| files.sight).unwrap_or_default();
-                    let (items, _) = files::shown(items, sight, &parts.blobs, &mut shown).await?;
+                    let has_files = state.transcript.has_files(&items);
+                    let (items, _) = files::shown(items, has_files, sight, &parts.blobs, &mut shown).await?;
                     derive(
                         &prompt,
                         items,

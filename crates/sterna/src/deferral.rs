@@ -25,8 +25,9 @@ pub(crate) struct Split {
 pub(crate) fn split(tools: &Toolbox, mut names: Vec<String>, more: &[Deferrable], budget: u32) -> Split {
     names.retain(|name| !more.iter().any(|of| of.tool.spec().name == *name));
     let cost = |specs: &[ToolSpec]| specs.iter().map(tokens).sum::<u64>();
-    let all = more.iter().map(|of| tokens(of.tool.spec())).sum::<u64>() + cost(&tools.specs(&names));
-    let over = all > u64::from(budget);
+    let all = || more.iter().map(|of| tokens(of.tool.spec())).sum::<u64>() + cost(&tools.specs(&names));
+    // Where none waits for the sum, nothing is counted: every start pays for it.
+    let over = more.iter().any(|of| of.deferred.is_none()) && all() > u64::from(budget);
     let (deferred, shown): (Vec<&Deferrable>, Vec<&Deferrable>) =
         more.iter().partition(|of| of.deferred.unwrap_or(over));
     let name = |of: &&Deferrable| of.tool.spec().name.clone();

@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 24] = [
+const RINGS: [(&str, Ring); 26] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -131,12 +131,14 @@ const RINGS: [(&str, Ring); 24] = [
     ("sterna", Ring::Doors),
     ("sterna-cli", Ring::Doors),
     ("sterna-testkit", Ring::Outside),
+    ("sterna-sim", Ring::Outside),
     ("sterna-bench", Ring::Outside),
+    ("sterna-hot", Ring::Outside),
     ("xtask", Ring::Outside),
 ];
 
 /// The arrows inside a ring. The turn machine has none: it knows words only.
-const WITHIN: [(&str, &str); 8] = [
+const WITHIN: [(&str, &str); 9] = [
     ("sterna-context", "sterna-llm"),
     ("sterna-context", "sterna-log"),
     ("sterna-tool", "sterna-log"),
@@ -145,10 +147,11 @@ const WITHIN: [(&str, &str); 8] = [
     ("sterna-mcp", "sterna-shell"),
     ("sterna-cli", "sterna"),
     ("sterna-bench", "sterna-testkit"),
+    ("sterna-bench", "sterna-hot"),
 ];
 
 /// Crates that do, or that know the time, the machine or chance.
-const IMPURE: [&str; 16] = [
+const IMPURE: [&str; 17] = [
     "tokio",
     "tokio-util",
     "reqwest",
@@ -162,6 +165,7 @@ const IMPURE: [&str; 16] = [
     "fastrand",
     "uuid",
     "chrono",
+    "jiff",
     "time",
     "tempfile",
     "dirs",

@@ -1,16 +1,16 @@
 //! Automations and times as tests write them.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use chrono::{DateTime, SecondsFormat};
+use jiff::Timestamp;
 use sterna_model::{Automation, Given, Millis, Missed, Overlap, RunTarget, Start};
 
 pub fn at(text: &str) -> Millis {
-    DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis().try_into().unwrap()
+    text.parse::<Timestamp>().unwrap().as_millisecond().try_into().unwrap()
 }
 
 pub fn utc(at: Millis) -> String {
-    let at = DateTime::from_timestamp_millis(at.try_into().unwrap()).unwrap();
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+    let at = Timestamp::from_millisecond(at.try_into().unwrap()).unwrap();
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 pub fn automation(name: &str, start: Start) -> Automation {

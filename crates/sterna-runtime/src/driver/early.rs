@@ -81,8 +81,7 @@ impl Driver {
         else {
             return Ok(());
         };
-        let quiet = self.rt.quiet_git(&self.child_env);
-        let (rights, tools) = (self.rights()?, self.rt.parts.tools.clone());
+        let (rights, tools, rt) = (self.rights()?, self.rt.parts.tools.clone(), self.rt.clone());
         let wanted = CallTool {
             key: key.clone(),
             call: call.clone(),
@@ -90,6 +89,7 @@ impl Driver {
             started: 0,
             ruling: None,
             approved: false,
+            approved_for: None,
             waits: 0,
             changes: 0,
             rewrites: 0,
@@ -109,12 +109,13 @@ impl Driver {
             }
             (context.plan, context.confine, after.origin) = (plan, confine, origin);
             if quiet_git {
-                context.env = quiet;
+                context.env = rt.quiet_git(&context.env);
             }
             match tool::run(tool, context, args, after).await {
                 end @ ToolEnd::Done(_) => Some(end),
                 ToolEnd::Ask(_)
                 | ToolEnd::Child(_)
+                | ToolEnd::Continue { .. }
                 | ToolEnd::EnterPlan
                 | ToolEnd::Permit { .. }
                 | ToolEnd::Plan { .. } => None,

@@ -1,10 +1,7 @@
 //! What follows a failed model call: the same route again, another one, or the end. All of it is recorded.
 
-use sterna_llm::Item;
 use sterna_llm::ladder::{self, Retry};
-use sterna_model::{
-    Attempt, Billed, Body, EffectKey, EffectResult, Outcome, Part, ProviderFailure, Reasoning, Route,
-};
+use sterna_model::{Attempt, Billed, Body, EffectKey, EffectResult, Outcome, ProviderFailure, Route};
 
 use super::Driver;
 use crate::RuntimeError;
@@ -67,21 +64,6 @@ impl Driver {
         };
         ladder::next_rung(failure.class, failed, &turn.route, &turn.fallback, usable).cloned()
     }
-}
-
-/// Opaque parts of a history that are not of this route: its request leaves them out.
-pub(super) fn left_out(items: &[std::sync::Arc<Item>], route: &Route) -> u32 {
-    let foreign = |part: &Part| match part {
-        Part::Opaque(opaque) | Part::Reasoning(Reasoning { opaque: Some(opaque), .. }) => {
-            opaque.route != *route
-        }
-        Part::Reasoning(Reasoning { opaque: None, .. }) | Part::Text(_) | Part::ToolCall(_) => false,
-    };
-    let of = |item: &std::sync::Arc<Item>| match &**item {
-        Item::Assistant(parts) => parts.iter().filter(|part| foreign(part)).count(),
-        Item::User(_) | Item::Mixed(_) | Item::Results(_) => 0,
-    };
-    u32::try_from(items.iter().map(of).sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// Spreads retries without randomness: the same attempt waits the same time when its turn is driven again.

@@ -18,7 +18,6 @@ use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, T
 use super::caps::Costs;
 use super::compact::Room;
 use super::hooks::Before;
-use super::ladder::left_out;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::effects::model::{ModelCall, estimate};
@@ -148,15 +147,18 @@ impl Driver {
         let thinking = turn.effort.zip(info.thinking).map(asked);
         let facts = TurnFacts::of(&turn).schema_native(schema_native).thinking(thinking);
         self.bring_summary().await?;
-        let items = || self.state.transcript.with(&call.inputs);
         let world = &self.state.folded.world;
         let mut max_output = turn.max_output.map_or(info.max_output, |most| most.min(info.max_output));
         let request = |items, max_output| -> Request {
             derive(&prompt, items, world, &facts, &route, call.transition, call.tools_off, max_output)
         };
         let blobs = &self.rt.parts.blobs;
-        let (history, files) = files::shown(items(), info.sight, blobs, &mut self.files).await?;
-        let body = self.rt.parts.provider.encode(&request(history.clone(), max_output), &mut self.cache);
+        let items = self.state.transcript.with(&call.inputs);
+        let left_out = self.state.transcript.foreign(&items, &route);
+        let has_files = self.state.transcript.has_files(&items);
+        let (history, files) = files::shown(items, has_files, info.sight, blobs, &mut self.files).await?;
+        let mut request = request(history, max_output);
+        let body = self.rt.parts.provider.encode(&request, &mut self.cache);
         let weight = FilesSent::weight(files.as_ref(), body.bytes);
         match self.make_room(&call.inputs, &route, &info, max_output, weight).await? {
             Room::Enough => {}
@@ -164,7 +166,6 @@ impl Driver {
             Room::Waits => return Ok(false),
         }
         let mut body = body;
-        let left_out = left_out(&history, &route);
         let costs = Costs {
             key: &call.key,
             attempt: call.attempt,
@@ -179,9 +180,7 @@ impl Driver {
         };
         if room < max_output {
             max_output = room;
-            let world = &self.state.folded.world;
-            let request =
-                derive(&prompt, history, world, &facts, &route, call.transition, call.tools_off, max_output);
+            request.max_output = room;
             body = self.rt.parts.provider.encode(&request, &mut self.cache);
         }
         let mut intent = ModelIntent {
@@ -278,7 +277,8 @@ impl Driver {
         self.bring_summary().await?;
         let sight = intent.files.map(|files| files.sight).unwrap_or_default();
         let items = self.state.transcript.with(&[]);
-        let (items, _) = files::shown(items, sight, &self.rt.parts.blobs, &mut self.files).await?;
+        let has_files = self.state.transcript.has_files(&items);
+        let (items, _) = files::shown(items, has_files, sight, &self.rt.parts.blobs, &mut self.files).await?;
         let request = derive(
             &prompt,
             items,
@@ -587,6 +587,7 @@ impl Driver {
             answers,
             memory: self.memory_access(&turn),
             ended,
+            turn: Some(turn),
         };
         Some((context, after, cancel))
     }

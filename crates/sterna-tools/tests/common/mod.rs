@@ -88,6 +88,7 @@ impl World {
         match tool(name).call(self.context(plan), args).await? {
             other @ (ToolReturn::Ask(_)
             | ToolReturn::Child(_)
+            | ToolReturn::Continue { .. }
             | ToolReturn::EnterPlan
             | ToolReturn::Permit { .. }
             | ToolReturn::Plan { .. }) => {
@@ -109,6 +110,7 @@ impl World {
                         | Fact::ToolsFound { .. }
                         | Fact::Child(_)
                         | Fact::ChildClosed(_)
+                        | Fact::Continued(_)
                         | Fact::Goal(_) => {}
                     }
                 }
@@ -127,6 +129,7 @@ impl World {
 
     pub fn context(&self, plan: Plan) -> ToolContext {
         ToolContext {
+            turn: None,
             key: "demo/1/1/tool/0".parse().unwrap(),
             attempt: self.attempt,
             // After whatever the test has made.

@@ -5,7 +5,8 @@
 //! share a store; then the faults stop, everything must settle, and the log is compared with a ledger of what really
 //! happened.
 
-#![allow(dead_code, clippy::unwrap_used)]
+// A world that cannot go on is a defect of the simulation, and ends it.
+#![allow(clippy::unwrap_used)]
 
 mod check;
 mod dice;

@@ -2,15 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-#[path = "../tests/sim/mod.rs"]
-mod sim;
-
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sim::{Lived, Mutation, Options, report, run};
+use sterna_sim::{Lived, Mutation, Options, report, run};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -50,7 +47,7 @@ fn main() -> ExitCode {
                         println!("{}", lived.story.join("\n"));
                     }
                     if !lived.wrong.is_empty() {
-                        eprintln!("seed {seed}: {}", lived.wrong[0]);
+                        eprintln!("seed {seed}: {} (alone: cargo xtask sim --seed {seed})", lived.wrong[0]);
                         failed.lock().unwrap().push(lived);
                     }
                 }
@@ -96,7 +93,7 @@ impl Asked {
         let mut asked = Self {
             seeds: 10_000,
             from: 0,
-            threads: 2,
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
             max_failures: 20,
             shrink: 1,
             tell: false,

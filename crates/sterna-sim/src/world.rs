@@ -16,9 +16,9 @@ use sterna_tool::Cancel;
 use sterna_turn::TurnMachine;
 use tokio::time::Instant;
 
-use super::dice::{Choice, Dice};
-use super::store::Mutation;
-use super::waits::Waits;
+use crate::dice::{Choice, Dice};
+use crate::store::Mutation;
+use crate::waits::Waits;
 
 /// When the world begins.
 const EPOCH: Millis = 1_795_260_000_000;

@@ -25,7 +25,6 @@ pub struct Asked {
 
 pub struct Opened {
     pub key: EffectKey,
-    question: bool,
     /// A lost call: whether it runs again.
     pub doubt: bool,
     pub deadline: Option<Millis>,
@@ -72,7 +71,7 @@ impl Waits {
             return Err(format!("{} is opened as answered: {}", open.wait, open.answered));
         }
         let (key, deadline) = (open.key.clone(), open.deadline);
-        if asked.opened.replace(Opened { key, question, doubt, deadline }).is_some() {
+        if asked.opened.replace(Opened { key, doubt, deadline }).is_some() {
             return Err(format!("{} is opened twice", open.wait));
         }
         asked.counted = first;

@@ -7,9 +7,9 @@ use futures::future::BoxFuture;
 use sterna_llm::*;
 use sterna_model::*;
 
-use super::dice::lane_of;
-use super::tools::TOOLS;
-use super::world::{Life, ModelSend, World};
+use crate::dice::lane_of;
+use crate::tools::TOOLS;
+use crate::world::{Life, ModelSend, World};
 
 pub struct SimModel {
     pub world: Arc<World>,

@@ -8,10 +8,10 @@ use sterna_log::verify;
 use sterna_model::*;
 use sterna_runtime::{Runtime, replay};
 
-use super::Answers;
-use super::tools::token;
-use super::waits::{Answer, DEADLINE};
-use super::world::{Facts, Seen, World};
+use crate::Answers;
+use crate::tools::token;
+use crate::waits::{Answer, DEADLINE};
+use crate::world::{Facts, Seen, World};
 
 /// Checks all, and returns what tells one run from another.
 pub async fn check(world: &World, runtime: Option<&Runtime>) -> String {
@@ -178,7 +178,7 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
             say(format!("step {turn}.{step} has {calls} calls and {answered} outcomes"));
         }
     }
-    let mut keys: BTreeMap<&EffectKey, Vec<&super::world::ToolRun>> = BTreeMap::new();
+    let mut keys: BTreeMap<&EffectKey, Vec<&crate::world::ToolRun>> = BTreeMap::new();
     for run in facts.runs.iter().filter(|run| run.key.session == *id) {
         keys.entry(&run.key).or_default().push(run);
     }
@@ -224,7 +224,7 @@ fn tools(id: &SessionId, seen: &Seen, facts: &Facts, say: &mut impl FnMut(String
         let runs = keys.get(key).map_or(&[][..], |runs| runs);
         let effect = runs.iter().any(|run| run.effect || run.class == EffectClass::Pure);
         let intended = seen.intents.iter().any(|(intent, _)| intent == key);
-        let undone = |run: Option<&&super::world::ToolRun>| {
+        let undone = |run: Option<&&crate::world::ToolRun>| {
             run.is_some_and(|run| facts.undone.contains(&(key.clone(), run.attempt)))
         };
         match outcome.status {
@@ -429,7 +429,7 @@ pub fn answers(facts: &Facts) -> Answers {
 }
 
 /// What an observer saw is what the log gives, from where it began, without a gap and nothing twice.
-fn shown(watch: &super::world::Watch, facts: &Facts) -> Option<String> {
+fn shown(watch: &crate::world::Watch, facts: &Facts) -> Option<String> {
     let seen = facts.sessions.get(&watch.session);
     let mut folded = Folded::new();
     let mut due = Vec::new();

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sterna_model::*;
 use sterna_tool::*;
 
-use super::dice::lane_of;
-use super::world::{Life, ToolRun, World};
+use crate::dice::lane_of;
+use crate::world::{Life, ToolRun, World};
 
 pub struct Kind {
     pub name: &'static str,

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sterna_log::*;
 use sterna_model::*;
 
-use super::dice::{lane_of, mix};
-use super::world::{Life, World};
+use crate::dice::{lane_of, mix};
+use crate::world::{Life, World};
 
 /// A defect that is put into the store, to see that the simulation finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use sterna_model::*;
 use sterna_runtime::*;
 use sterna_turn::Next;
 
-use super::dice::lane_of;
-use super::model::SimModel;
-use super::store::SimLog;
-use super::tools::{FORBIDDEN, toolbox};
-use super::world::{Life, SimEnv, Submitted, Watch, World};
+use crate::dice::lane_of;
+use crate::model::SimModel;
+use crate::store::SimLog;
+use crate::tools::{FORBIDDEN, toolbox};
+use crate::world::{Life, SimEnv, Submitted, Watch, World};
 
 /// A process.
 #[derive(Clone)]
@@ -77,6 +77,7 @@ impl People {
             hooks: None,
             levels: None,
             memory: None,
+            worktrees: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),
