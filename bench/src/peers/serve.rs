@@ -184,7 +184,7 @@ fn answer(asked: &Asked, script: &Script, seen: &Mutex<Seen>) -> Vec<u8> {
         }
     };
     let tools: Vec<String> = ask.tools.into_iter().filter_map(Offer::name).collect();
-    if !tools.iter().any(|tool| *tool == script.tool) {
+    if !tools.contains(&script.tool) {
         let mut seen = lock(seen);
         seen.asides += 1;
         if seen.first.is_empty() {
