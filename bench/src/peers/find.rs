@@ -20,7 +20,12 @@ pub struct Have {
 
 /// The peer, or why it is not measured, in words for the table.
 pub fn find(asked: &Asked, peer: &Peer) -> Result<Result<Have, String>> {
-    let missing = || Ok(Err(format!("not installed: {}", peer.install)));
+    let hint = match peer.found {
+        Found::Sterna => "",
+        Found::Program { .. } => "; PATH or `--from FOLDER` finds it",
+        Found::Python { .. } => "; `--python PROGRAM`, or a venv in `--from FOLDER`, finds it",
+    };
+    let missing = || Ok(Err(format!("not installed: {}{hint}", peer.install)));
     match peer.found {
         Found::Sterna => match asked.sterna()? {
             Some(program) => version(asked, program, &["--version"]),

@@ -105,11 +105,14 @@ fn judged(tree: &Tree, seen: Seen, turn: &Turn, asked: &Asked) -> Result<Run, St
         return Err(problem);
     }
     let (Some(first), Some(last)) = (seen.steps.first(), seen.steps.last()) else {
-        let offered = match &seen.offered[..] {
-            [] => format!("{} requests came that offer no tool", seen.asides),
-            tools => format!("its tools are {}", tools.join(", ")),
+        let why = match (seen.asides, &seen.offered[..]) {
+            (0, _) => "no request to the model came".to_owned(),
+            (_, []) => "no request offered a tool".to_owned(),
+            (_, tools) => {
+                format!("no request offered `{}`; its tools are {}", turn.tool.name, tools.join(", "))
+            }
         };
-        return Err(format!("no request offered `{}`; {offered}{}", turn.tool.name, ending(tree)));
+        return Err(why + &ending(tree));
     };
     if seen.steps.len() != asked.steps + 1 {
         let (came, wanted) = (seen.steps.len(), asked.steps + 1);
