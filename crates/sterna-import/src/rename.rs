@@ -106,7 +106,9 @@ impl Names {
                             | Fact::Todo(_)
                             | Fact::ToolsFound { .. }
                             | Fact::Command { .. }
-                            | Fact::Goal(_) => {}
+                            | Fact::Goal(_)
+                            // Its id is a hash, and names nothing.
+                            | Fact::Continued(_) => {}
                         }
                     }
                 }
