@@ -9,10 +9,10 @@ use sterna_runtime::State;
 
 use crate::Options;
 use crate::floor::Kept;
-use sterna_hot::Counting;
 use crate::report::Report;
 use crate::resume::write;
 use crate::world::{Keep, with};
+use sterna_hot::Counting;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

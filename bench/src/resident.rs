@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use sterna_model::{EffectClass, SessionId};
 
 use crate::Options;
-use sterna_hot::Counting;
 use crate::report::Report;
 use crate::watch::resident_mb;
 use crate::world::{Keep, with};
+use sterna_hot::Counting;
 use sterna_hot::World;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {

@@ -12,9 +12,9 @@ use sterna_sqlite::SqliteStore;
 
 use crate::Options;
 use crate::floor::Kept;
-use sterna_hot::Counting;
 use crate::report::Report;
 use crate::world::{Keep, with};
+use sterna_hot::Counting;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -12,8 +12,8 @@ use crate::floor::{ask, client};
 use crate::report::Report;
 use crate::server::SESSION_STEPS;
 use crate::world::{Keep, over_http};
-use sterna_hot::World;
 use crate::{Options, step};
+use sterna_hot::World;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -75,9 +75,7 @@ pub fn child(args: &[String]) -> Result<()> {
         match kind.as_str() {
             "floor" => bare(base_url, folder.as_ref(), sizes).await,
             "runtime" => {
-                over_http(Keep::Sqlite(folder.as_ref()), base_url, EffectClass::Pure)?
-                    .turn(None)
-                    .await?;
+                over_http(Keep::Sqlite(folder.as_ref()), base_url, EffectClass::Pure)?.turn(None).await?;
                 Ok(())
             }
             other => bail!("no kind `{other}`"),

@@ -36,7 +36,8 @@ fn compare() -> Result<()> {
     let mut worse = Vec::new();
     println!("{:<8} {:>12} {:>12} {:>7}  what", "path", "instructions", "baseline", "ratio");
     for (name, each) in &counted {
-        let before = *baseline.get(name).with_context(|| format!("`{name}` has no baseline; `--bless` makes one"))?;
+        let before =
+            *baseline.get(name).with_context(|| format!("`{name}` has no baseline; `--bless` makes one"))?;
         let ratio = *each as f64 / before as f64;
         println!("{name:<8} {each:>12} {before:>12} {ratio:>7.3}  {}", about(name));
         if ratio > 1.0 + MORE {
@@ -71,7 +72,10 @@ fn run(name: &str, times: &str) -> Result<()> {
 
 fn count() -> Result<BTreeMap<String, u64>> {
     let found = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
-    ensure!(found.is_ok_and(|status| status.success()), "valgrind is not here: install the package `valgrind`");
+    ensure!(
+        found.is_ok_and(|status| status.success()),
+        "valgrind is not here: install the package `valgrind`"
+    );
     let mut counted = BTreeMap::new();
     for name in NAMES {
         // What starting and preparing cost is in both runs.

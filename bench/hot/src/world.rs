@@ -85,7 +85,12 @@ pub struct World {
 
 impl World {
     /// A runtime on these stores, whose model calls a tool of this class.
-    pub fn new(log: SharedLog, blobs: SharedBlobs, provider: SharedProvider, class: EffectClass) -> Result<Self> {
+    pub fn new(
+        log: SharedLog,
+        blobs: SharedBlobs,
+        provider: SharedProvider,
+        class: EffectClass,
+    ) -> Result<Self> {
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
         let spec = ToolSpec { name: "noop".into(), description: "Says its number back.".into(), schema };
         let env = Arc::new(BenchEnv { ids: AtomicU64::new(0) });
