@@ -27,6 +27,7 @@ mod runtime;
 mod schema;
 mod secrets;
 mod shared;
+mod signals;
 mod snapshot;
 mod state;
 mod strangers;

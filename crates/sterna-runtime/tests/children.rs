@@ -923,7 +923,11 @@ async fn asked_for(world: &World, session: &str) -> Vec<String> {
     let reason = |record: Record| match record.body {
         Body::WaitOpened(opened) => match opened.on {
             WaitOn::Approval(approval) => Some(approval.reason),
-            WaitOn::Questions(_) | WaitOn::Plan(_) | WaitOn::Child(_) => None,
+            WaitOn::Questions(_)
+            | WaitOn::Plan(_)
+            | WaitOn::Child(_)
+            | WaitOn::Timer
+            | WaitOn::Signal { .. } => None,
         },
         _ => None,
     };

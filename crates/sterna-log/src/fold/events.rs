@@ -5,8 +5,8 @@ use sterna_model::{
     Body, BudgetChange, ChildEnd, ChildTurn, CompactStage, Decision, Digest, EVENT_OUTPUT_BYTES,
     EVENT_VERSION, EffectKey, EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended,
     MemoryChange, MemoryRef, MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure,
-    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text,
-    dollars, input_text, placeholders,
+    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitEnd, WaitOn,
+    answer_text, dollars, input_text, placeholders,
 };
 
 use super::{Folded, Source};
@@ -28,6 +28,8 @@ pub struct StepState {
     wait_is_question: std::collections::BTreeMap<String, bool>,
     /// Waits for children: nobody is asked.
     waits_for_child: std::collections::BTreeSet<String>,
+    /// Waits that time or a signal ends: nobody is asked.
+    waits_to_wake: std::collections::BTreeSet<String>,
     /// The tool call that the last call to a classifier is about.
     judging: Option<EffectKey>,
 }
@@ -78,6 +80,9 @@ impl StepState {
                 if matches!(opened.on, WaitOn::Child(_)) {
                     self.waits_for_child.insert(opened.wait.clone());
                 }
+                if matches!(opened.on, WaitOn::Timer | WaitOn::Signal { .. }) {
+                    self.waits_to_wake.insert(opened.wait.clone());
+                }
             }
             _ => {}
         }
@@ -89,6 +94,10 @@ impl StepState {
 
     pub fn is_for_child(&self, wait: &str) -> bool {
         self.waits_for_child.contains(wait)
+    }
+
+    pub fn is_to_wake(&self, wait: &str) -> bool {
+        self.waits_to_wake.contains(wait)
     }
 
     fn call(&self, key: &EffectKey) -> (String, String) {
@@ -330,6 +339,15 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         .collect(),
                 },
                 WaitOn::Child(turn) => child_started(call_id, turn, false),
+                WaitOn::Timer => {
+                    EventKind::WaitOpened { wait, call_id, signal: None, until: opened.deadline }
+                }
+                WaitOn::Signal { name } => EventKind::WaitOpened {
+                    wait,
+                    call_id,
+                    signal: Some(name.clone()),
+                    until: opened.deadline,
+                },
                 WaitOn::Plan(plan) => EventKind::PlanSubmitted {
                     wait,
                     call_id,
@@ -345,6 +363,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let (wait, by) = (wait.clone(), by.clone());
             vec![match ruling {
                 Ruling::Ended(end) => child_ended(end),
+                Ruling::Signal(payload) => {
+                    EventKind::WaitEnded { wait, how: WaitEnd::Signal, by, payload: Some(payload.clone()) }
+                }
+                _ if state.is_to_wake(&wait) => {
+                    let how = if *ruling == Ruling::Timeout { WaitEnd::Timeout } else { WaitEnd::Denied };
+                    EventKind::WaitEnded { wait, how, by, payload: None }
+                }
                 _ if state.waits_for_child.contains(&wait) => EventKind::Warning {
                     code: "child_not_awaited".into(),
                     message: format!("the wait {wait} for a child ended before the child did ({by})"),

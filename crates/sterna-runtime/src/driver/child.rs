@@ -162,7 +162,7 @@ impl Driver {
     pub(super) fn waited_for(&self, waits: Vec<WaitId>) -> String {
         let said = |wait: &WaitId| match self.watched.get(wait) {
             Some(Watched::Parked(message)) => format!("an agent, which {message}"),
-            Some(Watched::Live(_)) | None => wait.clone(),
+            Some(Watched::Live(_)) | None => self.waits_to_wake(wait).unwrap_or_else(|| wait.clone()),
         };
         waits.iter().map(said).collect::<Vec<_>>().join(", ")
     }
