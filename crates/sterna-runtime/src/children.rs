@@ -12,6 +12,7 @@ use sterna_model::{
     InputPart, Limits, Millis, Parent, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
 use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
+use sterna_turn::Next;
 
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -30,8 +31,8 @@ pub(crate) enum ChildDone {
 /// What became of a child's turn.
 pub(crate) enum ChildSeen {
     Ended(Box<ChildEnd>),
-    /// It waits for somebody who is not here.
-    Parked(String),
+    /// It waits for somebody who is not here: what its result says, and the head of its log then.
+    Parked(String, Seq),
 }
 
 /// What the maker of a child lends to it.
@@ -264,9 +265,14 @@ impl Runtime {
         if !shared.is_driven() {
             self.0.spawn(&shared, None, config.clone(), None);
         }
+        // What comes after this may be the answer that it waits for.
+        let head = |state: Result<State, RuntimeError>| state.map_or(0, |state| state.head);
         match self.result(&turn.session, turn.input).await {
             Ok(result) if matches!(result.outcome, "parked" | "drained") => {
-                ChildSeen::Parked(result.message.unwrap_or_default())
+                let state = State::load(&self.0.parts.log, &turn.session).await;
+                let waits = state.as_ref().is_ok_and(|state| matches!(state.machine.next(), Next::Wait(_)));
+                // One that was answered meanwhile is looked at again at once.
+                ChildSeen::Parked(result.message.unwrap_or_default(), if waits { head(state) } else { 0 })
             }
             Ok(result) => {
                 let (tainted, root) = self.what_it_had(&turn.session, &config).await;
@@ -276,6 +282,7 @@ impl Runtime {
             Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
                 session: turn.session.clone(),
                 input: turn.input,
+                turn: None,
                 stop: Some(StopReason::RuntimeError),
                 message: error.to_string(),
                 steps: 0,
@@ -479,6 +486,7 @@ fn end_of(input: Seq, result: ResultEvent, root: &Path) -> ChildEnd {
     ChildEnd {
         session: result.session,
         input,
+        turn: Some(result.turn),
         stop: result.stop,
         message: result.message.unwrap_or_default(),
         steps: result.steps,

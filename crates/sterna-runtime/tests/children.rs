@@ -1236,3 +1236,101 @@ async fn a_hook_may_forbid_a_worktree() {
     assert_eq!(home.world.run(home.world.submit("s", "Go.")).await.message.as_deref(), Some("none"));
     assert!(folders.log.lock().unwrap().is_empty() && children(&home.world).await.is_empty());
 }
+
+/// Two inputs of one turn have two ends, and what the turn used up is one.
+#[tokio::test]
+async fn a_child_that_is_told_more_in_its_turn_is_paid_once() {
+    let tell = json!({"op": "tell", "task": "this as well", "background": true});
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("long work", Thought::Later("half of it")),
+            ("tell it more", Thought::Call(vec![("agent", tell)])),
+            ("this as well", Thought::Say("all of it")),
+            ("has finished.", Thought::Say("heard")),
+        ],
+        vec![],
+    );
+    let world = &home.world;
+    assert_eq!(world.run(world.submit("s", "begin now")).await.message.as_deref(), Some("it runs"));
+    until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    world.run(world.submit("s", "tell it more")).await;
+    home.minds.go.notify_one();
+    let ends = async || -> Vec<ChildEnd> {
+        let records = world.records("s").await.into_iter();
+        let end = |record: Record| match record.body {
+            Body::InputAccepted(input) => input.ended.map(|end| *end),
+            _ => None,
+        };
+        records.filter_map(end).collect()
+    };
+    until("both ends are told", async || ends().await.len() == 2).await;
+    let ends = ends().await;
+    assert!(ends[0].input != ends[1].input && ends.iter().all(|end| end.turn == Some(1)), "{ends:?}");
+    until("the maker has heard", async || {
+        home.minds.asked("has finished.") >= 1
+            && !world
+                .runtime
+                .parts()
+                .log
+                .head(&SessionId::new("s").unwrap())
+                .await
+                .unwrap()
+                .lease
+                .is_some_and(|lease| !lease.released)
+    })
+    .await;
+    // Two calls of the child, each once, in a turn of its maker's that told it something.
+    let mut ledger = sterna_log::fold::Ledger::default();
+    let mut rows = Vec::new();
+    for record in world.records("s").await {
+        ledger.apply(&record);
+        let of_child = |row: &&sterna_log::fold::LedgerRow| row.source == sterna_log::fold::Source::Child;
+        rows.extend(ledger.last().iter().filter(of_child).cloned());
+    }
+    assert_eq!(rows.iter().map(|row| row.calls).sum::<u64>(), 2, "{rows:?}");
+    assert!(rows.iter().all(|row| row.turn == 2), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_parked_child_that_another_process_answers_is_heard_while_another_works() {
+    let danger = || vec![asking_tool("danger", "it is done")];
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first"), spawn("slow")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("slow", Thought::Later("the other too")),
+            ("finished: ", Thought::Say("good")),
+        ],
+        danger(),
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    let child = async || children(&home.world).await.get("ask first").cloned();
+    let log = &home.world.runtime.parts().log;
+    until("one is parked and one works", async || {
+        let Some(child) = child().await else { return false };
+        let released = log.head(&child).await.unwrap().lease.is_some_and(|lease| lease.released);
+        released && home.minds.busy.lock().unwrap().0 == 1
+    })
+    .await;
+    let child = child().await.unwrap();
+    // Another process, which knows nothing of the maker, sees to the child alone.
+    let env = TestEnv { name: "two".into(), ..home.world.env.clone() };
+    let other = over(home.world.log.clone(), env, home.minds.clone(), danger());
+    let wait = format!("{child}/1/1/tool/0");
+    let resolve =
+        Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+    other.world.runtime.resolve(resolve).await.unwrap();
+    other.world.runtime.resume(&child, other.world.config());
+    let its = Accepted { session: child, input: 2, repeated: false, opened: false };
+    assert_eq!(other.world.result(&its).await.message.as_deref(), Some("I did it"));
+    until("its end is heard", async || home.world.bodies("s").await.contains(&"wait_resolved".to_owned()))
+        .await;
+    assert_eq!(home.minds.busy.lock().unwrap().0, 1, "the other still works");
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("good"));
+}
