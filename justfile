@@ -35,6 +35,10 @@ book:
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 
+# Instructions of the hot paths beside the baseline
+count *ARGS:
+    cargo xtask count {{ARGS}}
+
 # Seeds of the simulation
 sim *ARGS:
     cargo xtask sim {{ARGS}}

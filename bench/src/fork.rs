@@ -9,10 +9,10 @@ use sterna_runtime::State;
 
 use crate::Options;
 use crate::floor::Kept;
-use crate::model::Counting;
 use crate::report::Report;
 use crate::resume::write;
-use crate::world::{Keep, World};
+use crate::world::{Keep, with};
+use sterna_hot::Counting;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -20,7 +20,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let (mut made, mut folded) = (Vec::new(), Vec::new());
     runtime.block_on(async {
         let session = write(home.path(), RECORDS).await?;
-        let world = World::with(Keep::Sqlite(home.path()), Arc::new(Counting::new(0)), EffectClass::Pure)?;
+        let world = with(Keep::Sqlite(home.path()), Arc::new(Counting::new(0)), EffectClass::Pure)?;
         let floor = Kept::open(&home.path().join("floor.db"))?;
         for _ in 0..options.rounds(25, 5) {
             let started = Instant::now();

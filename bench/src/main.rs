@@ -5,11 +5,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A command line tool: this is where it speaks.
 
 mod append;
-mod count;
 mod floor;
 mod fork;
 mod hot;
-mod model;
 mod plot;
 mod policy;
 mod report;
@@ -37,8 +35,6 @@ pub struct Options {
     pub quick: bool,
     /// Where stores are made: on the disk that is to be measured.
     pub dir: PathBuf,
-    /// What is counted becomes the baseline.
-    pub bless: bool,
 }
 
 impl Options {
@@ -74,10 +70,9 @@ fn run(args: &[String]) -> Result<()> {
         Some("_start") => return start::child(&args[1..]),
         Some("_turn") => return turn::child(&args[1..]),
         Some("_resident") => return resident::child(&args[1..]),
-        Some("_hot") => return hot::child(&args[1..]),
         _ => {}
     }
-    let mut options = Options { quick: false, dir: std::env::temp_dir(), bless: false };
+    let mut options = Options { quick: false, dir: std::env::temp_dir() };
     let mut names: Vec<&str> = Vec::new();
     let (mut json, mut svg) = (false, None);
     let mut left = args.iter();
@@ -85,7 +80,6 @@ fn run(args: &[String]) -> Result<()> {
         match arg.as_str() {
             "--json" => json = true,
             "--quick" => options.quick = true,
-            "--bless" => options.bless = true,
             "--dir" => options.dir = PathBuf::from(left.next().context("--dir needs a folder")?),
             "--svg" => svg = Some(PathBuf::from(left.next().context("--svg needs a folder")?)),
             name if MEASURES.iter().any(|(known, _)| *known == name) => names.push(name),
@@ -115,7 +109,7 @@ fn run(args: &[String]) -> Result<()> {
 
 type Measure = fn(&Options, &mut Report) -> Result<()>;
 
-const MEASURES: [(&str, Measure); 13] = [
+const MEASURES: [(&str, Measure); 12] = [
     ("start", start::measure),
     ("step", step::measure),
     ("turn", turn::measure),
@@ -128,7 +122,6 @@ const MEASURES: [(&str, Measure); 13] = [
     ("shim", shim::measure),
     ("policy", policy::measure),
     ("hot", hot::measure),
-    ("count", count::measure),
 ];
 
 /// What each is, for people: `cargo xtask bench --help` reads it too.

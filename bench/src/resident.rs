@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use sterna_model::{EffectClass, SessionId};
 
 use crate::Options;
-use crate::model::Counting;
 use crate::report::Report;
 use crate::watch::resident_mb;
-use crate::world::{Keep, World};
+use crate::world::{Keep, with};
+use sterna_hot::Counting;
+use sterna_hot::World;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let counts: &[usize] = if options.quick { &[100, 1_000] } else { &[100, 1_000, 10_000] };
@@ -44,7 +45,7 @@ pub fn child(args: &[String]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (before, after) = runtime.block_on(async {
         let keep = Keep::Sqlite(folder.as_ref());
-        let world = World::with(keep, Arc::new(Counting::new(1)), EffectClass::Pure)?;
+        let world = with(keep, Arc::new(Counting::new(1)), EffectClass::Pure)?;
         // One, so that everything that all share is there.
         let mut all = vec![one(&world).await?];
         let before = resident_mb();

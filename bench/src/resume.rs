@@ -12,9 +12,9 @@ use sterna_sqlite::SqliteStore;
 
 use crate::Options;
 use crate::floor::Kept;
-use crate::model::Counting;
 use crate::report::Report;
-use crate::world::{Keep, World};
+use crate::world::{Keep, with};
+use sterna_hot::Counting;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -57,7 +57,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
 /// Turns of 100 steps until there are enough records.
 pub async fn write(data: &Path, records: u64) -> Result<SessionId> {
     let calls = if records < 1_000 { 19 } else { 99 };
-    let world = World::with(Keep::Sqlite(data), Arc::new(Counting::new(calls)), EffectClass::Pure)?;
+    let world = with(Keep::Sqlite(data), Arc::new(Counting::new(calls)), EffectClass::Pure)?;
     let (session, _) = world.turn(None).await?;
     while world.log.head(&session).await?.seq < records {
         world.turn(Some(session.clone())).await?;
@@ -70,7 +70,7 @@ pub async fn write(data: &Path, records: u64) -> Result<SessionId> {
 async fn first_request(data: &Path, session: &SessionId) -> Result<(f64, usize)> {
     let model = Arc::new(Counting::new(0));
     let started = Instant::now();
-    let world = World::with(Keep::Sqlite(data), model.clone(), EffectClass::Pure)?;
+    let world = with(Keep::Sqlite(data), model.clone(), EffectClass::Pure)?;
     world.turn(Some(session.clone())).await?;
     let (came, bytes) = model.last().context("no request was sent")?;
     world.runtime.rest(session).await;

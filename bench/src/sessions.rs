@@ -11,8 +11,9 @@ use sterna_model::EffectClass;
 use crate::floor::{ask, client};
 use crate::report::Report;
 use crate::server::SESSION_STEPS;
-use crate::world::{Keep, World};
+use crate::world::{Keep, over_http};
 use crate::{Options, step};
+use sterna_hot::World;
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,10 +105,10 @@ pub fn child(args: &[String]) -> Result<()> {
     runtime.block_on(async {
         match kind.as_str() {
             "floor" => bare(sessions, &base_url, &sizes).await,
-            "memory" => drive(World::over_http(Keep::Memory, &base_url, EffectClass::Pure)?, sessions).await,
+            "memory" => drive(over_http(Keep::Memory, &base_url, EffectClass::Pure)?, sessions).await,
             "sqlite" => {
                 let keep = Keep::Sqlite(folder.as_ref());
-                drive(World::over_http(keep, &base_url, EffectClass::Pure)?, sessions).await
+                drive(over_http(keep, &base_url, EffectClass::Pure)?, sessions).await
             }
             other => bail!("no kind `{other}`"),
         }

@@ -11,7 +11,7 @@ use sterna_model::EffectClass;
 use crate::Options;
 use crate::report::Report;
 use crate::server::{TimedServer, text_reply};
-use crate::world::{Keep, World};
+use crate::world::{Keep, over_http};
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let server = TimedServer::start(Arc::new(|_| text_reply("done")))?;
@@ -50,7 +50,7 @@ pub fn child(args: &[String]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let data = Path::new(home).join("data");
-        World::over_http(Keep::Sqlite(&data), base_url, EffectClass::Pure)?.turn(None).await?;
+        over_http(Keep::Sqlite(&data), base_url, EffectClass::Pure)?.turn(None).await?;
         Ok(())
     })
 }

@@ -11,7 +11,7 @@ use crate::Options;
 use crate::floor::{Growing, Kept, ask, client};
 use crate::report::{Report, quantile};
 use crate::server::{Say, Seen, TimedServer, call_reply, text_reply};
-use crate::world::{Keep, World};
+use crate::world::{Keep, over_http};
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -26,7 +26,7 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
 /// Request sizes of a turn of this many steps, by our own encoder.
 pub async fn request_sizes(steps: usize) -> Result<Vec<usize>> {
     let server = TimedServer::start(replies(steps))?;
-    let world = World::over_http(Keep::Memory, &server.base_url(), EffectClass::Pure)?;
+    let world = over_http(Keep::Memory, &server.base_url(), EffectClass::Pure)?;
     world.turn(None).await?;
     Ok(server.seen().iter().map(|seen| seen.body_bytes).collect())
 }
@@ -121,7 +121,7 @@ async fn ours(options: &Options, variant: Variant) -> Result<Ours> {
         Variant::Pure => (Keep::Sqlite(folder.path()), EffectClass::Pure),
         Variant::AtMostOnce => (Keep::Sqlite(folder.path()), EffectClass::AtMostOnce),
     };
-    let world = World::over_http(keep, &server.base_url(), class)?;
+    let world = over_http(keep, &server.base_url(), class)?;
     let (session, _) = world.turn(None).await?;
     let seen = server.seen();
     ensure!(seen.len() == STEPS + 1, "the server saw {} requests", seen.len());

@@ -11,7 +11,7 @@ use crate::floor::{Growing, Kept, ask, client};
 use crate::report::Report;
 use crate::sessions::Server;
 use crate::watch::{Taken, watched};
-use crate::world::{Keep, World};
+use crate::world::{Keep, over_http};
 use crate::{Options, start, step};
 
 pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
@@ -75,9 +75,7 @@ pub fn child(args: &[String]) -> Result<()> {
         match kind.as_str() {
             "floor" => bare(base_url, folder.as_ref(), sizes).await,
             "runtime" => {
-                World::over_http(Keep::Sqlite(folder.as_ref()), base_url, EffectClass::Pure)?
-                    .turn(None)
-                    .await?;
+                over_http(Keep::Sqlite(folder.as_ref()), base_url, EffectClass::Pure)?.turn(None).await?;
                 Ok(())
             }
             other => bail!("no kind `{other}`"),

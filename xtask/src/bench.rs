@@ -40,7 +40,7 @@ fn check(measures: &str, args: &[String]) -> Result<()> {
     let mut left = args.iter();
     while let Some(arg) = left.next() {
         match arg.as_str() {
-            "--quick" | "--json" | "--bless" => {}
+            "--quick" | "--json" => {}
             "--dir" | "--svg" if left.next().is_some() => {}
             "--dir" | "--svg" => bail!("{arg} needs a folder"),
             name if names.contains(&name) => {}
@@ -63,7 +63,6 @@ const OPTIONS: &str = "  --quick       fewer rounds, and nothing that takes minu
   --json        the figures as JSON
   --svg FOLDER  plots of the ratios beside the table, one file a measure
   --dir FOLDER  where stores are made: on the disk that is to be measured
-  --bless       the counted instructions become the baseline (bench/instructions.txt)
 
 Every measure stands beside a floor of the same run, in turns. The first build takes minutes, a second one seconds.";
 

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         "requests" => cargo(&REQUESTS, &[("STERNA_RENEW_REQUESTS", "1")]),
         "fuzz" => fuzz::run(rest),
         "sim" => sim::run(rest),
+        "count" => sim::count(rest),
         "crash" => crash::run(rest),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
@@ -142,5 +143,6 @@ const HELP: &str = "usage: cargo xtask COMMAND
   bench [ARGS]   the benches, in release mode; --help lists them
   requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
+  count [--bless] instructions of the hot paths beside the stored baseline, by valgrind; --bless makes a new one
   sim [ARGS]     the seeded simulation, 10,000 seeds: --seeds N, --from S, --seed S, --tell
   crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";

@@ -94,6 +94,12 @@ pub struct RunArgs {
     /// A file that comes with the prompt: an image, a PDF document or a text (repeatable)
     #[arg(long, value_name = "FILE")]
     pub attach: Vec<PathBuf>,
+    /// Another agent answers, once and without tools: a built-in kind, or one of your agent files
+    #[arg(long, value_name = "AGENT")]
+    pub guest: Option<String>,
+    /// What to do after that, in a turn of its own (repeatable)
+    #[arg(long, value_name = "PROMPT")]
+    pub then: Vec<String>,
     /// One event a line on stdout, and nothing else there
     #[arg(long)]
     pub json: bool,

@@ -472,7 +472,7 @@ async fn ask(
                             Ok(Some(arguments)) => {
                                 // Whoever takes the answer says what the new call is.
                                 let class = EffectClass::AtMostOnce;
-                                break (Ruling::Edited(Rewrite { arguments, class }), None);
+                                break (Ruling::Edited(Rewrite { arguments, class, effects: None }), None);
                             }
                             Ok(None) => print.note("nothing was changed"),
                             Err(why) => print.warning(&why),

@@ -303,7 +303,7 @@ fn positive(flag: &str, value: f64, scale: f64, what: &str) -> Result<u64, Failu
 }
 
 /// A provider's "not ready" says what happened, and after a semicolon what to do.
-fn not_ready(route: &Route, why: &str) -> Failure {
+pub fn not_ready(route: &Route, why: &str) -> Failure {
     if let Some((message, hint)) = why.split_once("; ") {
         return Failure { message: message.into(), hint: Some(hint.into()), code: USAGE };
     }

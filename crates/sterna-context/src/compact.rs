@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use sterna_llm::{Item, Request};
-use sterna_model::{Compacted, Part, Place, Transition};
+use sterna_model::{CompactStage, Compacted, Part, Place, Transition};
 
 use crate::files::{self, said};
 use crate::transcript::Entry;
@@ -30,7 +30,14 @@ pub(crate) fn cut_text(text: &str, place: Place) -> String {
 /// The text that stands for the compacted part: the person's own words, the summary, and where the rest is.
 pub(crate) fn head_text(head: &Compacted, summary: Option<&str>) -> String {
     let mut text = String::from("<earlier>\n");
-    if let Some(archive) = &head.archive {
+    if let (Some(archive), CompactStage::Frame) = (&head.archive, head.stage) {
+        let _ = writeln!(
+            text,
+            "You went on in a fresh window. Records {} to {} of this session are kept, and not shown: recall \
+             {{\"query\":\"words\"}} finds what was said and done there, recall {{\"ref\":\"record:N\"}} reads record N.",
+            archive.from, archive.to
+        );
+    } else if let Some(archive) = &head.archive {
         let _ = writeln!(
             text,
             "This session is longer than your window. Records {} to {} of it are kept, and not shown: recall \
@@ -49,6 +56,13 @@ pub(crate) fn head_text(head: &Compacted, summary: Option<&str>) -> String {
         let _ = writeln!(text, "<summary>\n{}\n</summary>", summary.trim());
     }
     text.push_str("</earlier>");
+    if let Some(frame) = &head.frame {
+        let _ = write!(text, "\n<task>\n{}\n</task>", frame.task.trim());
+        if !frame.seed.is_empty() {
+            let seed = serde_json::to_string(&frame.seed).unwrap_or_default();
+            let _ = write!(text, "\n<seed>\n{seed}\n</seed>");
+        }
+    }
     text
 }
 
@@ -165,6 +179,9 @@ fn line(entry: &Entry) -> Option<String> {
     match &*entry.item {
         Item::User(_) if entry.head.is_some() => {
             Some(format!("record {place}: what stands for earlier records"))
+        }
+        Item::User(texts) if let Some(by) = &entry.by => {
+            Some(format!("record {place}: the guest {by}: {}", begin(&texts.join(" "))))
         }
         Item::User(texts) => Some(format!("record {place}: the person: {}", begin(&texts.join(" ")))),
         Item::Mixed(parts) => Some(format!("record {place}: the person: {}", begin(&said(parts)))),

@@ -30,6 +30,8 @@ pub struct TurnFacts {
     pub schema_native: bool,
     /// What the model is asked for before its answer.
     pub thinking: Option<Thinking>,
+    /// The name of the guest who answers.
+    pub guest: Option<String>,
 }
 
 impl TurnFacts {
@@ -39,7 +41,8 @@ impl TurnFacts {
         // A turn that was narrowed since may not call all of them.
         let may = |name: &&String| started.deferred.contains(name);
         let added = started.added.iter().filter(may).cloned().collect();
-        Self { now, cwd, mode, added, schema, schema_native: false, thinking: None }
+        let guest = started.guest.as_ref().map(|guest| guest.agent.clone());
+        Self { now, cwd, mode, added, schema, schema_native: false, thinking: None, guest }
     }
 
     /// As the intent of the request says.
@@ -116,6 +119,11 @@ pub(crate) fn tail_pieces(
     push(section("files_rewound"), "\n\n", rewound.to_owned());
     let plan = if facts.mode == Mode::Plan { prompt.note("plan_mode") } else { "" };
     push(section("plan_mode"), "\n\n", plan.to_owned());
+    let guest = match &facts.guest {
+        Some(agent) => GUEST.trim().replace("{agent}", agent),
+        None => String::new(),
+    };
+    push(section("guest"), "\n\n", guest);
     let schema = match &facts.schema {
         Some(schema) => prompt.note("output_schema").replace("{schema}", &schema.to_string()),
         None => String::new(),
@@ -186,6 +194,8 @@ fn date(at: Millis) -> String {
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
+
+const GUEST: &str = include_str!("prompts/guest.md");
 
 #[cfg(test)]
 mod tests {

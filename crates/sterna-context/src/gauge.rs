@@ -46,7 +46,8 @@ impl Gauge {
                     (Some(_), _) if came => self.failures += 1,
                     (None, CompactStage::Summary) => self.failures = 0,
                     // One that was never asked for has not failed.
-                    (Some(_), _) | (None, CompactStage::Results | CompactStage::Cut) => {}
+                    (Some(_), _)
+                    | (None, CompactStage::Results | CompactStage::Cut | CompactStage::Frame) => {}
                 }
             }
             Body::CompactionMissed { .. } => {

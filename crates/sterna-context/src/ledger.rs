@@ -143,10 +143,11 @@ fn add_entry(growing: &mut Request, entry: &Entry, add: &mut impl FnMut(&Request
         }
         Item::User(_) | Item::Mixed(_) => {
             growing.items.push(entry.item.clone());
-            let who = match (&entry.head, entry.hook) {
-                (Some(_), _) => "compacted",
-                (None, true) => "hook",
-                (None, false) => "person",
+            let who = match (&entry.head, &entry.by, entry.hook) {
+                (Some(_), _, _) => "compacted".to_owned(),
+                (None, Some(by), _) => format!("guest {by}"),
+                (None, None, true) => "hook".to_owned(),
+                (None, None, false) => "person".to_owned(),
             };
             add(growing, format!("record {first} ({who})"), Layer::History, &content(&entry.item));
         }

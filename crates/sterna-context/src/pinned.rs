@@ -11,7 +11,10 @@ use crate::transcript::Entry;
 pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
     let mut all: Vec<Pin> = Vec::new();
     let is_input = |entry: &Entry| {
-        entry.head.is_none() && !entry.hook && matches!(&*entry.item, Item::User(_) | Item::Mixed(_))
+        entry.head.is_none()
+            && !entry.hook
+            && entry.by.is_none()
+            && matches!(&*entry.item, Item::User(_) | Item::Mixed(_))
     };
     let last = entries.iter().rposition(is_input);
     for (at, entry) in entries.iter().enumerate() {
@@ -20,7 +23,7 @@ pub fn pins(entries: &[Entry], bytes: usize) -> Vec<Pinned> {
                 let kept = head.pinned.iter().map(|pin| Pin::new(pin.record, pin.text.clone()));
                 all.extend(kept);
             }
-            (None, Item::User(_) | Item::Mixed(_)) if entry.hook => {}
+            (None, Item::User(_) | Item::Mixed(_)) if entry.hook || entry.by.is_some() => {}
             (None, Item::User(_) | Item::Mixed(_)) => {
                 let words = match &*entry.item {
                     Item::User(texts) => texts.join("\n"),
@@ -178,6 +181,7 @@ mod tests {
             head: None,
             fixed: false,
             hook: false,
+            by: None,
         }
     }
 

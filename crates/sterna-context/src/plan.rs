@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sterna_llm::Item;
 use sterna_model::{
-    Archive, BlobRef, CompactStage, CompactTrigger, Compacted, Digest, EffectKey, Pinned, Place,
+    Archive, BlobRef, CompactStage, CompactTrigger, Compacted, Digest, EffectKey, Frame, Pinned, Place,
 };
 
 use crate::compact::{KEPT_OF_RESULT, LONG_RESULT, head_text, size};
@@ -70,6 +70,8 @@ pub struct Change {
     pub new_summary: Option<String>,
     pub pinned: Vec<Pinned>,
     pub cut: Vec<Place>,
+    /// The window that it is in, or that it opens.
+    pub frame: Option<Box<Frame>>,
     pub bytes_before: u64,
     pub bytes_after: u64,
     pub tokens_after: u64,
@@ -98,6 +100,7 @@ impl Change {
             bytes_before: self.bytes_before,
             bytes_after: self.bytes_after,
             failed,
+            frame: self.frame,
         }
     }
 }
@@ -172,6 +175,33 @@ pub fn mechanical(entries: &[Entry], load: &Load) -> Result<Change, String> {
     best.ok_or_else(|| "nothing is left that could be shown by less".to_owned())
 }
 
+/// A fresh window: a task, what is taken along, and the person's own words stand for all that was.
+pub fn fresh_window(entries: &[Entry], load: &Load, frame: Frame) -> Change {
+    let places = || entries.iter().flat_map(|entry| entry.from.iter()).copied();
+    let earlier = entries.first().and_then(|entry| entry.head.as_ref()).and_then(|head| head.archive);
+    let from = earlier.map(|archive| archive.from).or_else(|| places().min());
+    let archive = from.zip(places().max()).map(|(from, to)| Archive { from, to });
+    let room = load.bytes_of((load.window / PINNED_SHARE).min(PINNED_TOKENS));
+    let before = bytes(entries);
+    let mut change = Change {
+        stage: CompactStage::Frame,
+        archive,
+        kept_summary: None,
+        new_summary: None,
+        pinned: pins(entries, usize::try_from(room).unwrap_or(usize::MAX)),
+        cut: Vec::new(),
+        frame: Some(Box::new(frame)),
+        bytes_before: before,
+        bytes_after: 0,
+        tokens_after: 0,
+    };
+    let shown = change.clone().record(CompactTrigger::Continue, None, 0, None, None);
+    change.bytes_after = size(&Item::User(vec![head_text(&shown, None)]));
+    let others = load.tokens.saturating_sub(load.tokens_of(before));
+    change.tokens_after = others.saturating_add(load.tokens_of(change.bytes_after));
+    change
+}
+
 /// Long results outside the newest part, if cutting them is enough.
 fn cut_results(entries: &[Entry], tail: usize, load: &Load) -> Option<Change> {
     let cut = long_results(&entries[..tail], LONG_RESULT);
@@ -193,6 +223,7 @@ fn unchanged(entries: &[Entry], load: &Load) -> Change {
         new_summary: None,
         pinned: Vec::new(),
         cut: Vec::new(),
+        frame: None,
         bytes_before: bytes,
         bytes_after: bytes,
         tokens_after: load.tokens,
@@ -216,6 +247,7 @@ fn head(
     };
     let archive = Archive { from, to: old.last().and_then(last_place)? };
     let kept_summary = earlier.and_then(|head| head.summary.clone()).filter(|_| summary.is_none());
+    let frame = earlier.and_then(|head| head.frame.clone());
     let mut room = load.bytes_of((load.window / PINNED_SHARE).min(PINNED_TOKENS));
     loop {
         let pinned = pins(old, usize::try_from(room).unwrap_or(usize::MAX));
@@ -232,6 +264,7 @@ fn head(
             bytes_before: 0,
             bytes_after: 0,
             failed: None,
+            frame: frame.clone(),
         };
         let shown = size(&Item::User(vec![head_text(&compacted, summary)]));
         // A summary that stays is as long as its blob.
@@ -245,6 +278,7 @@ fn head(
                 new_summary: summary.map(str::to_owned),
                 pinned: compacted.pinned,
                 cut: Vec::new(),
+                frame,
                 bytes_before: before,
                 bytes_after: before - saved,
                 tokens_after: load.tokens.saturating_sub(load.tokens_of(saved)),

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sterna_llm::{CallResult, Item};
 use sterna_model::{
-    Body, Compacted, Digest, EffectKey, EffectResult, HookEvent, InputPart, Intended, MemoryChange,
-    ModelOutcome, Part, Place, Reasoning, RecalledNote, Record, Route, Seq, ToolCall, ToolOutcome,
-    ToolStatus, Untrusted, input_text,
+    Body, CompactStage, Compacted, Digest, EffectKey, EffectResult, Frame, HookEvent, InputPart, Intended,
+    MemoryChange, ModelOutcome, Part, Place, Reasoning, RecalledNote, Record, Route, Seq, ToolCall,
+    ToolOutcome, ToolStatus, Untrusted, input_text,
 };
 
 use crate::compact::{cut_text, head_text};
 use crate::files::{self, said};
+use crate::guests::as_read_by;
 use crate::injection::injections;
 use crate::untrusted::marked;
 
@@ -41,6 +42,10 @@ pub struct Transcript {
     left: Vec<(Seq, Past)>,
     /// Texts of strangers among the items, with the item that holds each.
     untrusted: Vec<(usize, Arc<Untrusted>)>,
+    /// The guest who answers the running turn.
+    guest: Option<Arc<str>>,
+    /// Some answer among the items was a guest's.
+    guests: bool,
     /// What a request wants to know of the items, without a look at each of them.
     #[serde(skip)]
     counted: Counted,
@@ -58,6 +63,8 @@ pub struct Entry {
     pub fixed: bool,
     /// Hooks said it, and no person.
     pub hook: bool,
+    /// The guest who said it, or whose calls it answers.
+    pub by: Option<Arc<str>>,
 }
 
 /// An input that waits.
@@ -81,6 +88,8 @@ struct Past {
 struct OpenStep {
     /// Key of the model call that asked.
     key: EffectKey,
+    /// The guest who asked.
+    by: Option<Arc<str>>,
     calls: Arc<[ToolCall]>,
     /// The record of the answer.
     asked: Place,
@@ -130,6 +139,7 @@ impl Transcript {
             }
             Body::TurnStarted(started) => {
                 self.pass(&started.inputs);
+                self.guest = started.guest.as_ref().map(|guest| guest.agent.as_str().into());
                 let first = self.items.len().saturating_sub(started.inputs.len());
                 self.begun = started.inputs.iter().copied().zip(first..).collect();
                 self.mark(record.seq);
@@ -151,6 +161,7 @@ impl Transcript {
             }
             // A fork's opening: inputs that waited belong to the parent, and so do the numbers so far.
             Body::SessionOpened(_) => {
+                self.guest = None;
                 self.inputs.clear();
                 self.marks.clear();
                 self.left.clear();
@@ -218,21 +229,33 @@ impl Transcript {
 
     /// The items of a request that takes these inputs now. Nothing changes: the intent's record does that.
     pub fn with(&self, inputs: &[Seq]) -> Vec<Arc<Item>> {
+        if self.guests {
+            return self.entries(inputs).into_iter().map(|entry| entry.item).collect();
+        }
         let mut items = Vec::with_capacity(self.items.len() + 1 + inputs.len());
         items.extend(self.items.iter().map(|entry| entry.item.clone()));
         items.extend(self.boundary(inputs).into_iter().map(|entry| entry.item));
         items
     }
 
+    /// The window that the next request is in, if it is not the session's first.
+    pub fn frame(&self) -> Option<&Frame> {
+        self.items.first()?.head.as_ref()?.frame.as_deref()
+    }
+
     /// Whether there are files among `shown`, which came from `with`.
     pub fn has_files(&self, shown: &[Arc<Item>]) -> bool {
+        if self.guests {
+            // What a guest was shown is not what is shown of it.
+            return files::has_files(shown);
+        }
         let new = shown.get(self.counted.items..).unwrap_or(shown);
         self.counted.files > 0 || files::has_files(new)
     }
 
     /// Opaque parts among `shown`, which came from `with`, that are not of this route: its request leaves them out.
     pub fn foreign(&self, shown: &[Arc<Item>], route: &Route) -> u32 {
-        let mut counted = self.counted.clone();
+        let mut counted = if self.guests { Counted::default() } else { self.counted.clone() };
         shown.iter().skip(counted.items).for_each(|item| counted.add(item));
         let foreign = counted.opaque.iter().filter(|(of, _)| *of != route);
         foreign.fold(0u32, |sum, (_, count)| sum.saturating_add(*count))
@@ -264,7 +287,7 @@ impl Transcript {
             asked.fixed = true;
         }
         entries.extend(self.boundary(inputs));
-        entries
+        as_read_by(entries, self.guest.as_deref())
     }
 
     /// The blob of a summary that stands in the next request and that nobody has brought yet.
@@ -313,17 +336,28 @@ impl Transcript {
     /// What stands for a part of the history from here on. As with a rewind, what stood before can come back.
     fn compact(&mut self, seq: Seq, compacted: &Compacted) {
         let shorter = |entry: &Entry| cut_entry(entry, &compacted.cut);
-        let boundary = compacted.archive.and_then(|archive| {
+        let is_fresh = compacted.stage == CompactStage::Frame;
+        if is_fresh {
+            // The step that asked for it is over, and its results stay behind with the rest.
+            let strangers = self.open.take().into_iter().flat_map(|open| open.untrusted);
+            self.untrusted.extend(strangers.map(|one| (0, one)));
+            self.notes.clear();
+        }
+        let boundary = if is_fresh { Some(self.items.len()) } else { None };
+        let boundary = boundary.or_else(|| {
+            let archive = compacted.archive?;
             self.items.iter().rposition(|entry| entry.from.contains(&archive.to)).map(|at| at + 1)
         });
+        let stands_for = is_fresh || compacted.archive.is_some();
         let mut items = Vec::with_capacity(self.items.len() + 1);
-        if compacted.archive.is_some() {
+        if stands_for {
             items.push(Entry {
                 item: Arc::new(Item::User(Vec::new())),
                 from: Arc::from([self.place]),
                 head: Some(Arc::new(compacted.clone())),
                 fixed: false,
                 hook: false,
+                by: None,
             });
         }
         items.extend(self.items.iter().skip(boundary.unwrap_or(0)).map(shorter));
@@ -334,13 +368,12 @@ impl Transcript {
                 }
             }
         }
-        let moved =
-            |at: usize| (at + usize::from(compacted.archive.is_some())).checked_sub(boundary.unwrap_or(0));
+        let moved = |at: usize| (at + usize::from(stands_for)).checked_sub(boundary.unwrap_or(0));
         let kept = |at: usize| at >= boundary.unwrap_or(0);
         self.begun.retain(|(_, at)| kept(*at));
         self.begun.iter_mut().for_each(|(_, at)| *at = moved(*at).unwrap_or(0));
-        // A summary was written by who had read it all.
-        let told = compacted.summary.is_some();
+        // A summary was written by who had read it all; so was what is taken into a fresh window.
+        let told = compacted.summary.is_some() || compacted.frame.is_some();
         let untrusted = self.untrusted.iter().filter_map(|(at, one)| match kept(*at) {
             true => moved(*at).map(|at| (at, one.clone())),
             false => told.then(|| (0, one.clone())),
@@ -448,6 +481,7 @@ impl Transcript {
             head: None,
             fixed: true,
             hook: false,
+            by: None,
         });
         let told = self.notes.iter().map(|(_, note)| note.to_string()).collect::<Vec<_>>();
         let from: Vec<Place> = self.notes.first().map(|(place, _)| *place).into_iter().collect();
@@ -457,6 +491,7 @@ impl Transcript {
             head: None,
             fixed: true,
             hook: true,
+            by: None,
         });
         results.chain(told).chain(heard).collect()
     }
@@ -476,10 +511,13 @@ impl Transcript {
         let says_something = parts.iter().any(|part| matches!(part, Part::Text(_) | Part::ToolCall(_)));
         if says_something {
             let (item, from) = (Arc::new(Item::Assistant(parts)), Arc::from([self.place]));
-            self.items.push(Entry { item, from, head: None, fixed: false, hook: false });
+            let by = self.guest.clone();
+            self.guests |= by.is_some();
+            self.items.push(Entry { item, from, head: None, fixed: false, hook: false, by });
         }
         self.open = (!calls.is_empty()).then(|| OpenStep {
             key: key.clone(),
+            by: self.guest.clone(),
             asked: self.place,
             results: vec![None; calls.len()],
             untrusted: Vec::new(),
@@ -562,6 +600,7 @@ impl OpenStep {
             head: None,
             fixed: true,
             hook: false,
+            by: self.by.clone(),
         }
     }
 }

@@ -207,6 +207,7 @@ fn what_broke_the_cache_is_named() {
         bytes_before: 9,
         bytes_after: 5,
         failed: None,
+        frame: None,
     };
     let head = Entry { head: Some(Arc::new(compacted)), ..said(9, "earlier") };
     let broken = "compaction: record 9 (compacted) stands for record 2 (person) and more";

@@ -117,6 +117,7 @@ fn grant(scope: GrantScope) -> Body {
         summary: "s".into(),
         scope,
         content: Digest([9; 32]),
+        effects: None,
         expires: None,
         permits: None,
     };
@@ -271,6 +272,7 @@ fn every_body_has_its_events() {
         bytes_before: 9,
         bytes_after: 5,
         failed: None,
+        frame: None,
     };
     check(Body::Compacted(Box::new(compacted)), &["context.compacted"]);
     let stopped = TurnOutcome::Stopped { reason: StopReason::Denied, detail: "d".into(), by: None };
@@ -516,6 +518,7 @@ fn a_rewind_takes_back_files_and_todos_and_gives_no_right_back() {
             summary: "s".into(),
             scope: GrantScope::Session,
             content: Digest([content; 32]),
+            effects: None,
             expires: None,
             permits: None,
         },

@@ -109,6 +109,7 @@ async fn call(tool: &McpTool, cwd: &std::path::Path) -> Result<String, String> {
             env: Default::default(),
             confine: Arc::default(),
             answers: answers.take(),
+            turn: None,
             memory: None,
             ended: None,
             woken: None,

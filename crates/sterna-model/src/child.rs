@@ -16,6 +16,21 @@ pub struct Spawned {
     /// What the agent is told to be: a section of its prompt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt: String,
+    /// The folder of its own that it works in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worktree: Option<Box<Worktree>>,
+}
+
+/// A working folder of its own on the same repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worktree {
+    /// The folder.
+    pub path: String,
+    /// The folder in it that stands for its maker's workspace.
+    pub root: String,
+    /// The top folder of the repository that it belongs to.
+    pub repository: String,
+    pub branch: String,
 }
 
 /// The turn of a child that a call waits for.

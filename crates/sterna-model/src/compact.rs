@@ -1,8 +1,9 @@
 //! Compaction: what a window cannot hold any more is shown by less, and stays in the log.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Billed, BlobRef, EffectKey, ModelIntent};
+use crate::{Billed, BlobRef, Digest, EffectKey, ModelIntent};
 
 /// A record's place in its session's whole history, from 1. What a fork shares comes first; in a session that is no fork
 /// it is the record's `seq`. It stays the same under another session's name.
@@ -18,6 +19,8 @@ pub enum CompactTrigger {
     Overflow,
     /// Somebody asked for it.
     Manual,
+    /// The model goes on in a fresh window: `continue_as`.
+    Continue,
 }
 
 impl CompactTrigger {
@@ -26,6 +29,7 @@ impl CompactTrigger {
             Self::Window => "window",
             Self::Overflow => "overflow",
             Self::Manual => "manual",
+            Self::Continue => "continue",
         }
     }
 }
@@ -40,6 +44,8 @@ pub enum CompactStage {
     Summary,
     /// The oldest part is shown by a reference alone.
     Cut,
+    /// All of it is left behind: a task, a seed and the person's own words stand for it.
+    Frame,
 }
 
 impl CompactStage {
@@ -48,6 +54,7 @@ impl CompactStage {
             Self::Results => "results",
             Self::Summary => "summary",
             Self::Cut => "cut",
+            Self::Frame => "frame",
         }
     }
 }
@@ -65,6 +72,8 @@ pub struct Compaction {
     pub intent: Option<Box<CompactIntent>>,
     /// What the call for the summary gave, if that is in the log.
     pub summary: Option<Summary>,
+    /// The window to be opened, where that is what is wanted.
+    pub frame: Option<Box<Frame>>,
 }
 
 /// Everything from which the request for a summary can be derived again.
@@ -126,6 +135,21 @@ pub struct Compacted {
     /// Why the summariser did not do it, where it was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// The window that the session is in: opened by this record where its stage is `frame`, kept by it where not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<Box<Frame>>,
+}
+
+/// A fresh window within a session: what its requests begin with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Hash of the session, the frame before it and the call that asked for it.
+    pub id: Digest,
+    /// What is to be done in it.
+    pub task: String,
+    /// Named values that are taken along.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub seed: Map<String, Value>,
 }
 
 /// The oldest part of a history.

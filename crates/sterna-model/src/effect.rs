@@ -98,6 +98,8 @@ pub struct CallTool {
     pub ruling: Option<Ruling>,
     /// A person has allowed it. Questions that the tool asks later do not undo that.
     pub approved: bool,
+    /// The places that it was allowed for. `None`: wherever it leads.
+    pub approved_for: Option<Digest>,
     /// How often somebody was asked.
     pub waits: u32,
     /// How often its arguments were replaced, by hooks and by people.

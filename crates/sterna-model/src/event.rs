@@ -5,10 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, EffectKey, ErrorClass,
-    GoalStatus, GrantScope, HookEvent, HookReport, HookSays, JudgePass, JudgeSays, Limits, MemoryRef,
-    MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason, TodoItem,
-    ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
+    AutomationWord, Billed, Choice, CompactStage, CompactTrigger, Decision, Delivery, Digest, EffectKey,
+    ErrorClass, GoalStatus, GrantScope, HookEvent, HookReport, HookSays, JudgePass, JudgeSays, Limits,
+    MemoryRef, MemoryWord, Millis, Mode, ModelStop, OnAsk, Route, Ruling, Seq, SessionId, StepNo, StopReason,
+    TodoItem, ToolStatus, Transition, TurnNo, Untrusted, Usage, WaitId,
 };
 
 /// The version of the event schema.
@@ -118,7 +118,16 @@ pub enum EventKind {
     #[serde(rename = "input.steered")]
     InputSteered { inputs: Vec<Seq> },
     #[serde(rename = "turn.started")]
-    TurnStarted { inputs: Vec<Seq>, route: Route, mode: Mode, on_ask: OnAsk, limits: Limits },
+    TurnStarted {
+        inputs: Vec<Seq>,
+        route: Route,
+        mode: Mode,
+        on_ask: OnAsk,
+        limits: Limits,
+        /// The agent that answers as a guest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        guest: Option<String>,
+    },
     #[serde(rename = "turn.committed")]
     TurnCommitted {
         outcome: &'static str,
@@ -165,6 +174,17 @@ pub enum EventKind {
         /// Why no summary was made, where one was asked for.
         #[serde(skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
+    },
+    /// The session goes on in a fresh window, with this task.
+    #[serde(rename = "context.frame")]
+    ContextFrame {
+        frame: Digest,
+        task: String,
+        /// Names of the values that are taken along.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        seed: Vec<String>,
+        tokens_before: u64,
+        tokens_after: u64,
     },
     /// All deltas of this correlation are void.
     #[serde(rename = "model.reset")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, EffectClass, EffectKey, Seq};
+use crate::{Decision, Digest, EffectClass, EffectKey, Seq};
 
 /// What a hook may listen to. The name is the one in `hooks.json`, in records and in events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -181,6 +181,8 @@ impl HookEvent {
             | Self::Stop
             | Self::SubagentStart
             | Self::SubagentStop
+            | Self::WorktreeCreate
+            | Self::WorktreeRemove
             | Self::ConfigChange => Ok(HookPower::Decides),
             Self::TurnEnd
             | Self::StepEnd
@@ -192,14 +194,13 @@ impl HookEvent {
             | Self::PostToolUseFailure
             | Self::PermissionDenied
             | Self::PostCompact
+            | Self::FrameOpened
             | Self::Checkpoint
             | Self::SessionRestored
             | Self::Interrupt => Ok(HookPower::Watches),
             Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::FrameOpened => Err("frames"),
             Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
             Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
-            Self::WorktreeCreate | Self::WorktreeRemove => Err("worktrees"),
             Self::Setup => Err("plugins"),
             Self::InstructionsLoaded => Err("hooks of instruction files"),
             Self::CwdChanged => Err("changes of a session's folder"),
@@ -278,6 +279,9 @@ pub struct Rewrite {
     pub arguments: String,
     /// What the tool says of a call with them.
     pub class: EffectClass,
+    /// For what a person wrote: hash of the places that they led to then. `None`: wherever they lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Digest>,
 }
 
 /// How one hook ended.

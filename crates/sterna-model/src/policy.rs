@@ -173,6 +173,10 @@ pub struct Grant {
     pub scope: GrantScope,
     /// Hash of the tool's name and normalised arguments: another content is another grant.
     pub content: Digest,
+    /// Hash of the places that the call led to when it was allowed: it covers no call that leads elsewhere. `None`:
+    /// wherever it leads, as it was for grants before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Digest>,
     /// `None`: as long as its scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Millis>,

@@ -276,6 +276,18 @@ pub struct Given {
     /// How much a model that can is asked to think; `None`: nothing is said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effort: Option<Effort>,
+    /// Another agent answers this turn, once and without tools. `None`: the session's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Box<Guest>>,
+}
+
+/// An agent that answers once in another one's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// 1 to 64 characters of `a-z0-9-`.
+    pub agent: String,
+    /// What it is told to be: a section of its prompt.
+    pub prompt: String,
 }
 
 impl Given {
@@ -303,6 +315,7 @@ impl Given {
             output_schema: None,
             tree: None,
             effort: None,
+            guest: None,
         }
     }
 
@@ -557,6 +570,10 @@ pub struct Approval {
     pub preview: Option<String>,
     /// What a grant given in answer would be bound to.
     pub content: Digest,
+    /// Hash of the places that the call would touch, symlinks resolved: a yes covers no other ones. `None`: it is bound
+    /// to the arguments alone, as answers were before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effects: Option<Digest>,
     /// Texts of strangers that the model had read when it asked for this.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untrusted: Vec<Untrusted>,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Attachment, BlobRef, ChildRef, Digest, GoalChange, Millis, SessionId};
+use crate::{Attachment, BlobRef, ChildRef, Digest, Frame, GoalChange, Millis, SessionId};
 
 /// What recovery may do with an effect that has an intent and no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -155,6 +155,8 @@ pub enum Fact {
     ChildClosed(SessionId),
     /// The session's goal, or where it stands.
     Goal(Box<GoalChange>),
+    /// The turn goes on in this window.
+    Continued(Box<Frame>),
 }
 
 /// One entry of the session's todo list.

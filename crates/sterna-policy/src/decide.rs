@@ -8,6 +8,7 @@ use sterna_model::{
     Bounds, Decision, Digest, Grant, Millis, Mode, PathAccess, Permits, PermittedPath, Sandbox, Scope,
 };
 
+use crate::binding::{self, Binding};
 use crate::bounds;
 use crate::effect_set::{MAX_FOLDERS, place};
 use crate::effects::{Class, How, Reach};
@@ -99,6 +100,7 @@ pub fn decide(ask: &Ask) -> Verdict {
         permitted: false,
         changes: Changes::default(),
         bounds: Bounds::default(),
+        binding: Binding::default(),
     };
     judge.tool();
     for access in ask.accesses {
@@ -153,6 +155,7 @@ struct Judge<'a> {
     permitted: bool,
     changes: Changes,
     bounds: Bounds,
+    binding: Binding,
 }
 
 impl Judge<'_> {
@@ -311,6 +314,7 @@ impl Judge<'_> {
         // Where a pattern begins nothing can be resolved: what is before it is, and the rest is text.
         let (fixed, rest) = if glob { split_at_glob(path) } else { (path.to_owned(), PathBuf::new()) };
         let real = self.real(&fixed);
+        self.binding.path(how, reach, &real, &rest, self.ask.roots.first().map(PathBuf::as_path));
         let full = |p: &PathBuf| if glob { p.join(&rest) } else { p.clone() };
         let mut all: Vec<PathBuf> = real.iter().map(full).collect();
         all.push(full(&normalise(&fixed)));
@@ -485,6 +489,7 @@ impl Judge<'_> {
     }
 
     fn host(&mut self, host: &str, by: By) {
+        self.binding.host(host);
         let any = host == "*";
         let what =
             if any { "reaches hosts that cannot be seen".to_owned() } else { format!("reaches `{host}`") };
@@ -577,6 +582,7 @@ impl Judge<'_> {
         if effects.git && effects.class == Class::Known && !effects.touches.is_empty() && !self.glimpsing {
             effects.class = self.git(&effects.git_folders, cwds);
         }
+        self.bind_programs(command, &effects.class, cwds);
         let texts = texts_to_restrict(command);
         let shown = joined(&command.argv);
         let hit =
@@ -641,6 +647,19 @@ impl Judge<'_> {
         }
     }
 
+    /// A yes to `./build.sh` is one to that very file, and a yes to what only read is none to what may do more.
+    fn bind_programs(&mut self, command: &SimpleCommand, class: &Class, cwds: &[PathBuf]) {
+        for word in binding::programs_by_path(command) {
+            for cwd in cwds {
+                let real = self.word_path(word, cwd).map(|path| self.real(&path));
+                self.binding.program(&real.unwrap_or_default());
+            }
+        }
+        if let Class::Arbitrary(why) = class {
+            self.binding.class(why);
+        }
+    }
+
     /// What a reading command of git's is in these folders.
     fn git(&self, folders: &[Word], cwds: &[PathBuf]) -> Class {
         for cwd in cwds {
@@ -694,8 +713,10 @@ impl Judge<'_> {
             Some(f) => (f.rank, f.reason.clone(), f.rule),
             None => (Rank::AskByMode, "nothing is known of this call".to_owned(), None),
         };
+        let bound = self.binding.digest();
         let grant = ask.grants.iter().find(|g| {
-            g.tool == ask.tool && g.content == ask.content && g.expires.is_none_or(|at| ask.now < at)
+            let there = g.effects.is_none_or(|effects| effects == bound);
+            g.tool == ask.tool && g.content == ask.content && there && g.expires.is_none_or(|at| ask.now < at)
         });
         let (decision, reason) = match (rank, grant, ask.mode) {
             (Rank::Deny | Rank::Floor | Rank::MayDeny | Rank::Wall, _, _) => (Decision::Deny, why),
@@ -731,6 +752,7 @@ impl Judge<'_> {
             changes: self.changes,
             by_mode: decision == Decision::Ask && rank == Rank::AskByMode,
             bounds: self.bounds,
+            effects: bound,
         }
     }
 }

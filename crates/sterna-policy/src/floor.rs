@@ -6,6 +6,9 @@ use crate::effects::{How, Reach};
 use crate::paths::{base_name, is_device, within_any_case};
 use crate::shell::SimpleCommand;
 
+/// The folder under a state folder whose folders are agents' workspaces.
+pub const WORKTREES: &str = "worktrees";
+
 /// What the floor protects.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Protected<'a> {
@@ -100,7 +103,14 @@ pub(crate) fn is_fork_bomb(line: &str) -> bool {
 /// Our own files: the state folders given, and what configures a workspace.
 fn own_state(path: &Path, protected: Protected) -> Option<String> {
     let refuse = || Some(format!("`{}` is Sterna's own state or configuration", path.display()));
-    if protected.state.iter().any(|s| within_any_case(path, s)) {
+    let worktree = |state: &PathBuf| {
+        let all = state.join(WORKTREES);
+        let is_one = |root: &&PathBuf| root.as_path() != all && within_any_case(root, &all);
+        protected.roots.iter().filter(is_one).any(|root| within_any_case(path, root))
+    };
+    // What an agent was given to work in lies among our own files, and is not one of them.
+    let given = protected.state.iter().any(worktree);
+    if !given && protected.state.iter().any(|s| within_any_case(path, s)) {
         return refuse();
     }
     for root in protected.roots.iter().filter(|r| within_any_case(path, r)) {

@@ -3,6 +3,7 @@
 //! Ring 1. A decision is a function of its arguments. This crate must never know a file system, a clock, an
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
+mod binding;
 mod bounds;
 mod builtin;
 mod characters;
@@ -37,6 +38,7 @@ pub use builtin::builtin_rules;
 pub use decide::{Access, Ask, decide};
 pub use effect_set::{Certainty, EffectSet, Touched};
 pub use fetches::fetched_from;
+pub use floor::WORKTREES;
 pub use git::QUIET_GIT;
 pub use git_config::{has_long_names, suspect_setting};
 pub use git_index::submodules;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sterna_model::{Bounds, Decision};
+use sterna_model::{Bounds, Decision, Digest};
 
 use crate::shell::ShellPlan;
 
@@ -37,6 +37,9 @@ pub struct Verdict {
     /// What a sandbox has to let the call's commands do, and must not, when they run.
     #[serde(skip)]
     pub bounds: Bounds,
+    /// Hash of the places that the call leads to now, symlinks resolved: a yes to these is none to others.
+    #[serde(skip)]
+    pub effects: Digest,
 }
 
 /// What a call may change in files.

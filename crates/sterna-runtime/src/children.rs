@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use sterna_log::{Append, Expect, LogError};
 use sterna_model::{
-    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, Fact, Given, InputAccepted, InputPart, Limits,
-    Millis, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
+    Body, ChildEnd, ChildRef, ChildTurn, Delivery, EffectKey, EffectKind, Fact, Given, InputAccepted,
+    InputPart, Limits, Millis, Parent, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
 use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
 
@@ -82,15 +82,34 @@ impl Runtime {
         if let Some(route) = spawn.route.clone() {
             config.route = route;
         }
-        let spawned =
-            Spawned { by: maker.key.clone(), depth, agent: spawn.agent.clone(), prompt: spawn.prompt };
+        let worktree = match spawn.worktree {
+            false => None,
+            true => match self.add_worktree(&maker.key.session, &maker.turn.root, &id).await? {
+                Ok(worktree) => Some(Box::new(worktree)),
+                Err(why) => return Ok(ChildDone::Refused(why)),
+            },
+        };
+        if let Some(worktree) = &worktree {
+            // There and nowhere else: what its maker may write stays its maker's.
+            (config.root, config.cwd) = (worktree.path.clone(), worktree.root.clone());
+        }
+        let parent = match spawn.fork {
+            true => Some(self.before_answer(&maker.key).await?),
+            false => None,
+        };
+        let (by, agent) = (maker.key.clone(), spawn.agent.clone());
+        let spawned = Spawned { by, depth, agent, prompt: spawn.prompt, worktree };
         let key = format!("task:{}", maker.key);
         let input = self.draft(None, told(key, spawn.task.clone(), &config, maker.tainted.clone()));
+        let mut records = self.opening_records(&id, &input, &config, Some(Box::new(spawned)));
+        if let Some(Body::SessionOpened(opened)) = records.first_mut().map(|draft| &mut draft.body) {
+            opened.parent = parent;
+        }
         let append = Append {
             session: id.clone(),
             expect: Expect::New(None),
             id: format!("spawn:{}", maker.key),
-            records: self.opening_records(&id, &input, &config, Some(Box::new(spawned))),
+            records,
             blobs: Vec::new(),
         };
         match self.0.parts.log.append(append).await {
@@ -121,6 +140,10 @@ impl Runtime {
         given.route = turn.route.clone();
         (given.tools, given.deferred) = (turn.tools.clone(), turn.deferred.clone());
         given.limits = maker.bounds(turn.limits.max_steps);
+        let spawned = state.machine.session().and_then(|session| session.spawned.as_ref());
+        if let Some(worktree) = spawned.and_then(|spawned| spawned.worktree.as_ref()) {
+            (given.root, given.cwd) = (worktree.path.clone(), worktree.root.clone());
+        }
         let task = brief(&text);
         // A turn that has other rights than its maker has now is told nothing: the next one has the maker's.
         let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox);
@@ -172,8 +195,46 @@ impl Runtime {
             )
             .await?;
         }
+        let spawned = state.machine.session().and_then(|session| session.spawned.as_ref());
+        let worktree = spawned.and_then(|spawned| spawned.worktree.as_deref());
+        let kept = match worktree {
+            None => None,
+            Some(worktree) => {
+                // What it still does is over before its folder goes.
+                self.rest(&child).await;
+                let removed = self.remove_worktree(&maker.key.session, &child, worktree).await?;
+                removed.err().map(|why| (&worktree.path, &worktree.branch, why))
+            }
+        };
         let facts = vec![Fact::ChildClosed(child.clone())];
-        Ok(ChildDone::Answer { text: format!("closed {child}"), facts })
+        let text = match kept {
+            None => format!("closed {child}"),
+            Some((path, branch, why)) => {
+                format!("closed {child}\nIts worktree {path} (branch {branch}) was not removed: {why}")
+            }
+        };
+        Ok(ChildDone::Answer { text, facts })
+    }
+
+    /// The last record before the answer that asked for this call.
+    async fn before_answer(&self, call: &EffectKey) -> Result<Parent, RuntimeError> {
+        let model = EffectKey { kind: EffectKind::Model, ordinal: 0, ..call.clone() };
+        let (mut last, mut found) = (None, None);
+        let read = crate::state::for_each_record(&self.0.parts.log, &call.session, |owner, sealed| {
+            let answers = matches!(&sealed.record.body, Body::Outcome(outcome) if outcome.key == model);
+            if *owner == call.session {
+                if answers {
+                    found = last.take();
+                }
+                last = Some((sealed.record.seq, sealed.hash));
+            }
+            Ok(())
+        });
+        read.await?;
+        let Some((seq, hash)) = found else {
+            return Err(RuntimeError::Refused(format!("no answer asked for {call}")));
+        };
+        Ok(Parent { session: call.session.clone(), seq, hash })
     }
 
     /// Cancels what a child does. `false`: it did nothing.
@@ -203,8 +264,8 @@ impl Runtime {
                 ChildSeen::Parked(result.message.unwrap_or_default())
             }
             Ok(result) => {
-                let end = end_of(turn.input, result, Path::new(&config.root));
-                let tainted = self.tainted(&turn.session).await;
+                let (tainted, root) = self.what_it_had(&turn.session, &config).await;
+                let end = end_of(turn.input, result, Path::new(&root));
                 ChildSeen::Ended(Box::new(ChildEnd { tainted, ..end }))
             }
             Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
@@ -220,12 +281,16 @@ impl Runtime {
         }
     }
 
-    /// Where the texts of strangers come from that a child had before it when it answered.
-    async fn tainted(&self, child: &SessionId) -> Vec<String> {
+    /// Where the texts of strangers come from that a child had before it when it answered, and where it worked.
+    async fn what_it_had(&self, child: &SessionId, config: &TurnConfig) -> (Vec<String>, String) {
         match State::load(&self.0.parts.log, child).await {
-            Ok(state) => state.transcript.untrusted().into_iter().map(|one| one.origin).collect(),
+            Ok(state) => {
+                let tainted = state.transcript.untrusted().into_iter().map(|one| one.origin).collect();
+                let root = state.turn.as_ref().map_or_else(|| config.root.clone(), |turn| turn.root.clone());
+                (tainted, root)
+            }
             // What it has read cannot be told: that may be anything.
-            Err(_) => vec![format!("agent:{child}")],
+            Err(_) => (vec![format!("agent:{child}")], config.root.clone()),
         }
     }
 

@@ -78,6 +78,7 @@ pub(crate) fn granted(approval: &sterna_model::Approval, scope: GrantScope, now:
         summary: approval.summary.clone(),
         scope,
         content: approval.content,
+        effects: approval.effects,
         expires: scope.is_stored().then(|| now.saturating_add(STORED_MS)),
         permits: None,
     }

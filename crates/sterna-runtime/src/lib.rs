@@ -34,6 +34,7 @@ mod strangers;
 mod tools;
 mod waits;
 mod what_if;
+mod worktrees;
 
 pub use breakers::OpenBreaker;
 pub use checkpoints::{
@@ -64,3 +65,4 @@ pub use what_if::{
     CallSide, Cost, Divergence, Ending, Sides, StepPair, StepSide, WhatIf, WhatIfHost, WhatIfRun, refill,
     what_if,
 };
+pub use worktrees::{SharedWorktrees, Worktrees};

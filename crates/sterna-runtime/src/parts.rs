@@ -11,7 +11,7 @@ use sterna_log::{SharedBlobs, SharedLog};
 use sterna_model::{Given, OnAsk, Route, Sandbox, SandboxWish, Spawned, Stability, TurnStarted};
 use sterna_tool::SharedMemory;
 
-use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, Toolbox};
+use crate::{Env, Secrets, SharedCheckpoints, SharedHooks, SharedWorktrees, Toolbox};
 
 /// The seams: every one can be replaced.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Parts {
     pub levels: Option<Arc<dyn Levels>>,
     /// Remembers. `None`: nothing is kept, and no turn is reminded of anything.
     pub memory: Option<SharedMemory>,
+    /// Makes folders of their own for agents. `None`: there are none.
+    pub worktrees: Option<SharedWorktrees>,
 }
 
 /// Which level of a sandbox this machine offers.
@@ -139,7 +141,12 @@ impl PromptSource {
         let own = self.0.of_turn.as_ref().map(|of_turn| of_turn(turn)).unwrap_or_default();
         let names = &turn.tools;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
+        // Who answers: a guest, or the agent that the session is.
+        let agent = match &turn.guest {
+            Some(guest) => Some((&guest.agent, &guest.prompt)),
+            None => agent.map(|agent| (&agent.agent, &agent.prompt)),
+        };
+        let told = agent.map(|(name, prompt)| format!("{name}\n{prompt}")).unwrap_or_default();
         // Tools that came later are named in the tail: the prompt stays what it was.
         let is_named = |name: &&String| !turn.added.contains(name);
         let deferred: Vec<String> = turn.deferred.iter().filter(is_named).cloned().collect();
@@ -150,11 +157,11 @@ impl PromptSource {
             return Ok(prompt.clone());
         }
         let mut sections: Vec<Section> = self.0.sections.iter().chain(&own).cloned().collect();
-        sections.extend(agent.filter(|agent| !agent.prompt.is_empty()).map(|agent| Section {
+        sections.extend(agent.filter(|(_, prompt)| !prompt.is_empty()).map(|(name, prompt)| Section {
             name: "agent".into(),
-            owner: format!("agent:{}", agent.agent),
+            owner: format!("agent:{name}"),
             stability: Stability::Stable,
-            text: agent.prompt.clone(),
+            text: prompt.clone(),
         }));
         sections.extend(deferred_section(&deferred));
         let clean = secrets.common();

@@ -4,9 +4,10 @@
 use sterna_log::{LogError, Receipt};
 use sterna_model::{
     Body, Draft, EffectClass, EffectKey, EffectResult, GrantScope, Mode, Part, Rewrite, Ruling, Seq,
-    SessionId, ToolCall, WaitId, WaitOn, WaitOpened, waiting_call,
+    SessionId, ToolCall, TurnStarted, WaitId, WaitOn, WaitOpened, waiting_call,
 };
 
+use crate::effects::pipeline::places_of;
 use crate::kept::granted;
 use crate::state::for_each_record;
 use crate::tools::{inside, with_arguments};
@@ -98,7 +99,7 @@ impl Runtime {
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
-        let ruling = self.checked(&on, stands.call.take(), ruling)?;
+        let ruling = self.checked(&on, stands.call.take(), stands.turn.as_deref(), ruling)?;
         let mut drafts = Vec::new();
         let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
@@ -110,13 +111,14 @@ impl Runtime {
         let receipt = self.first(&session, resolution_id(&wait), drafts, &wait).await?;
         if let Some((grant, by)) = kept {
             // Only now: had somebody else answered first, nothing would be granted.
-            self.keep_grant(&stands.root, grant, &by).await?;
+            let root = stands.turn.as_ref().map_or("", |turn| turn.given.root.as_str());
+            self.keep_grant(root, grant, &by).await?;
         }
         Ok(receipt)
     }
 
     async fn standing(&self, session: &SessionId, wait: &WaitId) -> Result<Standing, RuntimeError> {
-        let (mut opened, mut answered, mut over, mut root) = (None, false, 0, String::new());
+        let (mut opened, mut answered, mut over, mut turn) = (None, false, 0, None);
         let (of, mut call) = (waiting_call(wait), None);
         let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
             match sealed.record.body {
@@ -127,7 +129,7 @@ impl Runtime {
                 // One that came early counts when the wait says so.
                 Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
                 Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
-                Body::TurnStarted(started) => root = started.given.root,
+                Body::TurnStarted(started) => turn = Some(started),
                 Body::Outcome(outcome) => {
                     let asks = |of: &&EffectKey| (of.turn, of.step) == (outcome.key.turn, outcome.key.step);
                     if let (Some(of), EffectResult::Model(model)) = (of.as_ref().filter(asks), outcome.result)
@@ -141,11 +143,17 @@ impl Runtime {
         });
         read.await?;
         let may_come = of.is_some_and(|key| key.turn > over);
-        Ok(Standing { opened, answered, may_come, call, root })
+        Ok(Standing { opened, answered, may_come, call, turn })
     }
 
     /// A person's own words are checked as the model's are, before they are taken.
-    fn checked(&self, on: &WaitOn, call: Option<ToolCall>, ruling: Ruling) -> Result<Ruling, RuntimeError> {
+    fn checked(
+        &self,
+        on: &WaitOn,
+        call: Option<ToolCall>,
+        turn: Option<&TurnStarted>,
+        ruling: Ruling,
+    ) -> Result<Ruling, RuntimeError> {
         check_plan(&ruling)?;
         let (WaitOn::Approval(approval), Ruling::Edited(Rewrite { arguments, .. })) = (on, &ruling) else {
             return Ok(ruling);
@@ -158,18 +166,20 @@ impl Runtime {
         let whole = ToolCall { arguments: arguments.clone(), ..call.clone() };
         let is_whole = inside(&whole).is_some_and(|inner| inner.name == *tool);
         let edited = if is_whole { whole } else { with_arguments(&call, arguments.clone()) };
-        let class = match tools.get(tool) {
-            Some(_) => {
+        let (class, effects) = match tools.get(tool) {
+            Some(known) => {
                 let inner = inside(&edited).unwrap_or_else(|| edited.clone());
-                tools.arguments(tool, &inner.arguments).map_err(|why| {
+                let args = tools.arguments(tool, &inner.arguments).map_err(|why| {
                     RuntimeError::Refused(format!("`{tool}` does not take these arguments: {why}"))
                 })?;
-                tools.class(&inner)
+                let env = &*self.0.parts.env;
+                let effects = turn.and_then(|turn| places_of(&known, &args, turn, env));
+                (tools.class(&inner), effects)
             }
             // Whoever drives the turn knows the tool, and checks. Nobody may run it twice.
-            None => EffectClass::AtMostOnce,
+            None => (EffectClass::AtMostOnce, None),
         };
-        Ok(Ruling::Edited(Rewrite { arguments: edited.arguments, class }))
+        Ok(Ruling::Edited(Rewrite { arguments: edited.arguments, class, effects }))
     }
 
     /// Appends an answer that is refused when there is one.
@@ -199,8 +209,8 @@ struct Standing {
     may_come: bool,
     /// The call that it is about, as the model asked for it.
     call: Option<ToolCall>,
-    /// The workspace of the last turn.
-    root: String,
+    /// The last turn.
+    turn: Option<Box<TurnStarted>>,
 }
 
 fn called(part: Part) -> Option<ToolCall> {

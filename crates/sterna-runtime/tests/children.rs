@@ -139,6 +139,8 @@ fn agent() -> SharedTool {
                     }),
                     route: None,
                     max_steps: 5,
+                    fork: args["fork"].as_bool().unwrap_or(false),
+                    worktree: args["worktree"].as_bool().unwrap_or(false),
                     background,
                 })),
             }))
@@ -1055,4 +1057,145 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     })
     .await;
     assert_eq!(*wrote.lock().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_child_may_begin_with_what_its_maker_knows() {
+    let rules = vec![
+        ("Tell me of owls.", Thought::Say("They hunt at night.")),
+        ("Go deeper.", Thought::Call(vec![("agent", json!({"task": "read about eyes", "fork": true}))])),
+        ("read about eyes", Thought::Say("Their eyes are large.")),
+        ("finished: Their eyes are large.", Thought::Say("Large eyes.")),
+        ("And now?", Thought::Say("Nothing more.")),
+    ];
+    let home = family(rules, vec![]);
+    home.world.run(home.world.submit("s", "Tell me of owls.")).await;
+    let result = home.world.run(home.world.submit("s", "Go deeper.")).await;
+    assert_eq!(result.message.as_deref(), Some("Large eyes."));
+    let child = children(&home.world).await.remove("read about eyes").unwrap();
+    // Its one request: all that its maker knew, then its task; and not the call that made it.
+    let bodies: Vec<String> = home.minds.asked.lock().unwrap().clone();
+    let of_child = bodies.iter().find(|body| body.contains("You are a tester.")).unwrap();
+    let body: Value = serde_json::from_str(of_child).unwrap();
+    let said: Vec<(&str, &str)> = body["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|message| {
+            let role = message["role"].as_str().filter(|role| *role != "system")?;
+            let content = message["content"].as_str().filter(|text| !text.contains("<environment>"))?;
+            Some((role, content))
+        })
+        .collect();
+    let expected = [
+        ("user", "Tell me of owls."),
+        ("assistant", "They hunt at night."),
+        ("user", "Go deeper."),
+        ("user", "read about eyes"),
+    ];
+    assert_eq!(said, expected);
+    // A session of its own that shares the records before the answer that asked for it, and goes on by itself.
+    let opened = home.world.records(child.as_str()).await.remove(0);
+    let Body::SessionOpened(opened) = opened.body else { panic!("not opened") };
+    let parent = opened.parent.unwrap();
+    let shared = &home.world.records("s").await[parent.seq as usize - 1];
+    assert_eq!(parent.session.as_str(), "s");
+    assert!(
+        matches!(&shared.body, Body::Intent(intent) if intent.key.kind == EffectKind::Model && intent.key.turn == 2)
+    );
+    for id in [SessionId::new("s").unwrap(), child.clone()] {
+        assert_eq!(replay(home.world.runtime.parts(), &id).await.unwrap().difference, None);
+    }
+    // What its maker spent is its maker's.
+    let state = State::load(&home.world.runtime.parts().log, &child).await.unwrap();
+    assert_eq!(state.folded.ledger.total().calls, 1);
+    assert!(state.folded.world.children.is_empty() && state.folded.world.grants.is_empty());
+}
+
+/// Worktrees that are only told of.
+#[derive(Default)]
+struct Folders {
+    log: Mutex<Vec<String>>,
+    dirty: bool,
+}
+
+impl Worktrees for Folders {
+    fn add<'a>(
+        &'a self,
+        root: &'a std::path::Path,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Worktree, String>> {
+        self.log.lock().unwrap().push(format!("add {}", root.display()));
+        let path = format!("/trees/{name}");
+        let root = format!("{path}/sub");
+        async move { Ok(Worktree { path, root, repository: "/w".into(), branch: "sterna/x".into() }) }.boxed()
+    }
+    fn remove<'a>(&'a self, worktree: &'a Worktree) -> BoxFuture<'a, Result<(), String>> {
+        self.log.lock().unwrap().push(format!("remove {}", worktree.path.starts_with("/trees/agent-")));
+        let dirty = self.dirty;
+        async move { if dirty { Err("worktree_dirty: 1 changes".into()) } else { Ok(()) } }.boxed()
+    }
+}
+
+fn with_folders(home: Family, dirty: bool, listening: Vec<Listening>) -> (Family, Arc<Folders>) {
+    let folders = Arc::new(Folders { dirty, ..Folders::default() });
+    let hooks: SharedHooks = Arc::new(HookSet::new(listening));
+    let worktrees: SharedWorktrees = folders.clone();
+    let parts = home.world.runtime.parts().clone();
+    let parts = Parts { worktrees: Some(worktrees), hooks: Some(hooks), ..parts };
+    let world = World { runtime: Runtime::new(parts), ..home.world };
+    (Family { world, minds: home.minds }, folders)
+}
+
+fn isolated() -> Vec<(&'static str, Thought)> {
+    vec![
+        ("Go.", Thought::Call(vec![("agent", json!({"task": "change it", "worktree": true}))])),
+        ("change it", Thought::Say("changed")),
+        ("finished: changed", Thought::Call(vec![("agent", json!({"op": "tell", "task": "once more"}))])),
+        ("once more", Thought::Say("again")),
+        ("finished: again", Thought::Call(vec![("agent", json!({"op": "close"}))])),
+        ("closed agent-", Thought::Say("done")),
+        ("forbids the worktree: not here", Thought::Say("none")),
+    ]
+}
+
+#[tokio::test]
+async fn a_child_in_a_worktree_works_there_alone_and_its_end_takes_it_away() {
+    for dirty in [false, true] {
+        let told = Told::default();
+        let events = [HookEvent::WorktreeCreate, HookEvent::WorktreeRemove];
+        let hooks = listening("h", &events, &told, |_| Reaction::Says(HookAnswer::nothing()));
+        let (home, folders) = with_folders(family(isolated(), vec![]), dirty, hooks);
+        let result = home.world.run(home.world.submit("s", "Go.")).await;
+        assert_eq!((result.outcome, result.message.as_deref()), ("finished", Some("done")));
+        assert_eq!(*folders.log.lock().unwrap(), ["add /w", "remove true"]);
+        assert_eq!(told.events(), events);
+        let child = children(&home.world).await.remove("change it").unwrap();
+        let path = format!("/trees/{child}");
+        assert_eq!(told.input(HookEvent::WorktreeRemove)["worktree_path"], path);
+        let turns: Vec<(String, String)> = home
+            .world
+            .records(child.as_str())
+            .await
+            .into_iter()
+            .filter_map(|record| match record.body {
+                Body::TurnStarted(turn) => Some((turn.root.clone(), turn.cwd.clone())),
+                _ => None,
+            })
+            .collect();
+        // Told more it is still there, and its maker's folder is none of its own.
+        assert_eq!(turns, vec![(path.clone(), format!("{path}/sub")); 2]);
+        let last = home.minds.asked.lock().unwrap().last().unwrap().clone();
+        assert_eq!(last.contains("was not removed: worktree_dirty: 1 changes"), dirty, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_hook_may_forbid_a_worktree() {
+    let hooks = listening("h", &[HookEvent::WorktreeCreate], &Told::default(), |_| {
+        Reaction::Says(HookAnswer::Blocked("not here".into()))
+    });
+    let (home, folders) = with_folders(family(isolated(), vec![]), false, hooks);
+    assert_eq!(home.world.run(home.world.submit("s", "Go.")).await.message.as_deref(), Some("none"));
+    assert!(folders.log.lock().unwrap().is_empty() && children(&home.world).await.is_empty());
 }

@@ -51,6 +51,8 @@ fn hands_on() -> SharedTool {
                     tools: Vec::new(),
                     route: None,
                     max_steps: 5,
+                    fork: false,
+                    worktree: false,
                     background: false,
                 }))),
             })

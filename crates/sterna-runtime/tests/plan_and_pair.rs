@@ -159,7 +159,7 @@ async fn no_word_but_a_persons_ends_plan_mode() {
     // What is no answer to a plan is not taken.
     let world = World::new(TestModel::new([plan()]), tools());
     world.run(submit(&world, Mode::Plan, OnAsk::Park)).await;
-    let edited = Rewrite { arguments: "{}".into(), class: EffectClass::Pure };
+    let edited = Rewrite { arguments: "{}".into(), class: EffectClass::Pure, effects: None };
     for ruling in [
         Ruling::Answers(vec!["yes".into()]),
         Ruling::Edited(edited),
@@ -214,7 +214,7 @@ async fn a_switched_mode_holds_from_the_next_turn_on() {
 async fn in_pair_mode_each_write_is_shown_and_may_be_edited() {
     let edit = |text: &str| {
         let class = EffectClass::Pure;
-        Ruling::Edited(Rewrite { arguments: json!({"content": text}).to_string(), class })
+        Ruling::Edited(Rewrite { arguments: json!({"content": text}).to_string(), class, effects: None })
     };
     for (ruling, status, view) in [
         (Ruling::Allow, ToolStatus::Ok, "wrote {\"content\":\"x\"}"),
@@ -247,12 +247,16 @@ async fn an_edited_call_passes_the_pipeline_again() {
     let hooks = listening("h", &[HookEvent::PreToolUse], &told, |_| Reaction::Says(HookAnswer::nothing()));
     let world = World::new(TestModel::new([write(), Say::Text("done")]), tools()).hooked(hooks);
     world.run(submit(&world, Mode::Pair, OnAsk::Park)).await;
-    let bad = Rewrite { arguments: "[1".into(), class: EffectClass::Pure };
+    let bad = Rewrite { arguments: "[1".into(), class: EffectClass::Pure, effects: None };
     assert!(matches!(
         resolve(&world, "s/1/1/tool/0", Ruling::Edited(bad)).await,
         Err(RuntimeError::Refused(_))
     ));
-    let edit = Rewrite { arguments: json!({"content": "mine"}).to_string(), class: EffectClass::Pure };
+    let edit = Rewrite {
+        arguments: json!({"content": "mine"}).to_string(),
+        class: EffectClass::Pure,
+        effects: None,
+    };
     carry_on(&world, "s/1/1/tool/0", Ruling::Edited(edit)).await;
     let inputs: Vec<Value> = told.calls().into_iter().map(|call| call.input["tool_input"].clone()).collect();
     assert_eq!(inputs, [json!({"content": "x"}), json!({"content": "mine"})]);
@@ -274,7 +278,7 @@ async fn a_call_inside_another_can_be_edited() {
         submit.config.tools = vec!["call_tool".into()];
         submit.config.deferred = vec!["write".into()];
         assert_eq!(world.run(submit).await.outcome, "parked");
-        let rewrite = Rewrite { arguments: edit.to_string(), class: EffectClass::Pure };
+        let rewrite = Rewrite { arguments: edit.to_string(), class: EffectClass::Pure, effects: None };
         carry_on(&world, "s/1/1/tool/0", Ruling::Edited(rewrite)).await;
         let said = views(&world).await;
         assert_eq!(said[0], (ToolStatus::Ok, "wrote {\"content\":\"mine\"}".to_owned()), "{edit}");

@@ -254,7 +254,7 @@ async fn a_key_answers_a_wait_before_it_is_opened_and_the_first_answer_counts() 
     let refused = world.runtime.resolve(unsigned).await;
     assert!(matches!(refused, Err(RuntimeError::NoWait { .. })), "{refused:?}");
     // Nobody knows yet what would be edited, or what its class would be.
-    let edit = Rewrite { arguments: "{}".into(), class: EffectClass::Pure };
+    let edit = Rewrite { arguments: "{}".into(), class: EffectClass::Pure, effects: None };
     for early in [Ruling::Edited(edit), Ruling::Plan { mode: Some(Mode::Plan), content: None }] {
         let refused = world.runtime.resolve_key(&key, early, "p").await;
         assert!(matches!(refused, Err(RuntimeError::Refused(_))), "{refused:?}");

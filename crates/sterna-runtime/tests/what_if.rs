@@ -101,6 +101,7 @@ fn parts(world: &World, model: TestModel, tools: Vec<SharedTool>) -> Parts {
         hooks: None,
         levels: None,
         memory: None,
+        worktrees: None,
     }
 }
 

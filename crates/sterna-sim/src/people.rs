@@ -77,6 +77,7 @@ impl People {
             hooks: None,
             levels: None,
             memory: None,
+            worktrees: None,
             log,
             blobs: self.world.inner.clone(),
             provider: Arc::new(SimModel { world: self.world.clone(), life: life.clone() }),

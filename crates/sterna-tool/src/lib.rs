@@ -25,6 +25,7 @@ use sterna_log::SharedBlobs;
 use sterna_model::{
     Attachment, BlobRef, Bounds, ChildEnd, ChildRef, Digest, EffectClass, EffectKey, Fact, GoalStatus,
     GrantScope, Millis, Permits, Question, Route, Sandbox, SessionId, TodoItem, ToolSpec, ToolStatus,
+    TurnStarted,
 };
 
 /// A tool. One value serves all sessions of a process: it holds no state of a session.
@@ -208,6 +209,8 @@ pub struct ToolContext {
     pub ended: Option<Arc<ChildEnd>>,
     /// What woke the call, when it comes back from `ToolReturn::Sleep` or `ToolReturn::Signal`.
     pub woken: Option<Woken>,
+    /// The turn, with what it was given: what the call makes for later may have this and no more.
+    pub turn: Option<Arc<TurnStarted>>,
 }
 
 /// What ended a wait in which nobody was asked.
@@ -279,6 +282,12 @@ pub enum ToolReturn {
     /// The runtime is to see to a child session. Where the call waits for the child's turn, the turn parks without a
     /// task, and the call comes again with `ToolContext::ended`.
     Child(ChildOp),
+    /// The session goes on in a fresh window, as soon as the step is over. `task` is what is done there, `seed` what is
+    /// taken along: both were checked.
+    Continue {
+        task: String,
+        seed: serde_json::Map<String, Value>,
+    },
     /// From now on the turn is in plan mode. Whoever asks: it only takes rights away.
     EnterPlan,
     /// A person has said yes to `Access::Permission`: it holds for later calls. `scope` is a turn or a session.
@@ -324,6 +333,10 @@ pub struct SpawnChild {
     pub max_steps: u32,
     /// Its maker does not wait: the end comes as an input.
     pub background: bool,
+    /// It begins with what its maker knows: the history up to the answer that makes it.
+    pub fork: bool,
+    /// It works in a worktree of its own.
+    pub worktree: bool,
 }
 
 /// A finished call.

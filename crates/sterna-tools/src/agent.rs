@@ -36,6 +36,10 @@ struct Args {
     max_steps: Option<u32>,
     /// For spawn: fewer tools than its kind has.
     tools: Option<Vec<String>>,
+    /// For spawn: it begins with what you know, instead of with its task alone.
+    fork: Option<bool>,
+    /// For spawn: `worktree` gives it a git worktree of its own. `close` takes it away, unless something in it is nowhere else.
+    isolation: Option<Isolation>,
     /// For wait: give up waiting after so many seconds. The agent goes on.
     timeout_s: Option<u64>,
 }
@@ -48,6 +52,13 @@ enum Op {
     Wait,
     List,
     Close,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Isolation {
+    None,
+    Worktree,
 }
 
 pub(crate) struct Agent {
@@ -117,6 +128,8 @@ impl Agent {
                     route: kind.route.clone(),
                     max_steps: args.max_steps.unwrap_or(kind.max_steps).clamp(1, kind.max_steps),
                     background,
+                    fork: args.fork.unwrap_or(false),
+                    worktree: args.isolation == Some(Isolation::Worktree),
                 })))
             }
         })

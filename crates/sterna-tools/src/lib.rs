@@ -10,6 +10,7 @@ mod ask_user;
 pub mod attach;
 mod call_tool;
 mod context;
+mod continue_as;
 mod edit;
 mod edit_match;
 mod file;
@@ -89,6 +90,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(context::Context::new()),
+        Arc::new(continue_as::ContinueAs::new()),
         Arc::new(edit::Edit::new()),
         Arc::new(plan_mode::EnterPlan::new()),
         Arc::new(glob::Glob::new()),
@@ -142,6 +144,7 @@ pub fn profile(name: &str) -> Option<&'static [&'static str]> {
             "apply_patch",
             "ask_user",
             "context",
+            "continue_as",
             "edit",
             "enter_plan",
             "forget",

@@ -1,7 +1,7 @@
 //! A call of the current step, and where it stands.
 
 use serde::{Deserialize, Serialize};
-use sterna_model::{ChildTurn, EffectClass, Judging, Millis, Rewrite, Ruling, ToolCall, WaitId};
+use sterna_model::{ChildTurn, Digest, EffectClass, Judging, Millis, Rewrite, Ruling, ToolCall, WaitId};
 
 /// A call of the current step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct TurnCall {
     pub ruling: Option<Ruling>,
     /// A person has allowed it.
     pub approved: bool,
+    /// The places that it was allowed for. `None`: wherever it leads.
+    #[serde(default)]
+    pub approved_for: Option<Digest>,
     /// How often somebody was asked.
     pub waits: u32,
     /// `started` when somebody was asked last.
@@ -59,6 +62,9 @@ pub enum CallState {
     Waiting {
         wait: WaitId,
         approval: bool,
+        /// The places that a yes is for.
+        #[serde(default)]
+        effects: Option<Digest>,
         deadline: Option<Millis>,
         /// Nobody is asked: the end of this child's turn answers.
         #[serde(default)]

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    CompactIntent, CompactTrigger, Compacted, Compaction, Effect, EffectKey, EffectKind, StepNo, StopReason,
-    Summary,
+    CompactIntent, CompactTrigger, Compacted, Compaction, Effect, EffectKey, EffectKind, Frame, StepNo,
+    StopReason, Summary, Transition,
 };
 
 use crate::machine::{Next, key_of};
@@ -17,6 +17,12 @@ use crate::turn::{Phase, Turn};
 pub(crate) struct Compacting {
     /// One must come before anything else, with what whoever asked wants kept.
     wanted: Option<(CompactTrigger, String)>,
+    /// The window that is to be opened when the step is over.
+    #[serde(default)]
+    frame: Option<Box<Frame>>,
+    /// Windows that calls of this turn have asked for.
+    #[serde(default)]
+    frames: u32,
     /// The call for its summary.
     open: Option<OpenSummary>,
     /// How many were tried before the next step, and which step that is.
@@ -52,9 +58,31 @@ impl Turn {
         key_of(&self.session, self.number, step, EffectKind::Compact, ordinal)
     }
 
+    /// Windows that calls of this turn have asked for.
+    pub fn frames(&self) -> u32 {
+        self.compacting.frames
+    }
+
+    /// A call of the open step has asked for a window, which opens when the step is over.
+    pub fn awaits_frame(&self) -> bool {
+        self.compacting.frame.is_some()
+    }
+
+    /// A call asks for a fresh window. The first one of a step counts.
+    pub(crate) fn continue_in(&mut self, frame: &Frame) {
+        if self.compacting.frame.is_none() {
+            self.compacting.frame = Some(Box::new(frame.clone()));
+            self.compacting.frames += 1;
+            self.compacting.want(CompactTrigger::Continue, "");
+        }
+    }
+
     /// What is to be done for a compaction before all else.
     pub(crate) fn next_compaction(&self) -> Option<Next> {
         let ending = self.is_ending();
+        if !matches!(self.phase, Phase::Decide(_) | Phase::Answered(_)) {
+            return None;
+        }
         let effect = |compaction| Some(Next::Effects(vec![Effect::Compact(compaction)]));
         match (&self.compacting.open, &self.compacting.wanted) {
             // A summary that came for a turn that ends is not used.
@@ -66,6 +94,7 @@ impl Turn {
                 attempt: open.attempts + 1,
                 intent: Some(open.intent.clone()),
                 summary: open.summary.clone(),
+                frame: None,
             }),
             (None, Some((trigger, focus))) if !ending => effect(Compaction {
                 key: self.compaction_key(),
@@ -74,6 +103,7 @@ impl Turn {
                 attempt: 1,
                 intent: None,
                 summary: None,
+                frame: self.compacting.frame.clone(),
             }),
             (None, _) => None,
         }
@@ -114,6 +144,10 @@ impl Turn {
             let how = compacted.stage.word();
             self.phase = Phase::Answered(format!("compacted ({how}): about {before} tokens became {after}"));
         }
+        if compacted.trigger == CompactTrigger::Continue {
+            // What is asked now is the first request of another window.
+            self.phase = Phase::Decide(Transition::Input);
+        }
         Ok(())
     }
 
@@ -128,7 +162,7 @@ impl Turn {
                 let said = format!("the request does not fit the model's window, and {why}");
                 self.end(StopReason::ContextOverflow, said, None);
             }
-            CompactTrigger::Window => {}
+            CompactTrigger::Window | CompactTrigger::Continue => {}
         }
         Ok(())
     }
@@ -152,6 +186,7 @@ impl Turn {
         self.compacting.tried = self.compactions() + 1;
         self.compacting.before = self.steps() + 1;
         self.compacting.wanted = None;
+        self.compacting.frame = None;
         self.compacting.open = None;
     }
 

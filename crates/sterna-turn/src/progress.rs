@@ -30,7 +30,7 @@ impl Progress {
                 Fact::FileRemoved { path, .. } => self.seen.insert(fingerprint(&["file", path, "gone"])),
                 Fact::Todo(item) => self.seen.insert(fingerprint(&["todo", &item.id, &format!("{item:?}")])),
                 // Reading and running show their news in the answer itself.
-                Fact::Child(_) | Fact::ChildClosed(_) | Fact::Goal(_) => true,
+                Fact::Child(_) | Fact::ChildClosed(_) | Fact::Goal(_) | Fact::Continued(_) => true,
                 Fact::FileRead { .. } | Fact::Command { .. } | Fact::ToolsFound { .. } => false,
             };
         }

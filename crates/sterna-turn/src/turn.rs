@@ -7,7 +7,7 @@ mod judging;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass,
+    Attempt, Billed, CallModel, Effect, EffectClass, EffectKey, EffectKind, EffectResult, ErrorClass, Fact,
     HookRan, Intended, Intent, Limits, Millis, ModelIntent, NanoUsd, OnAsk, Outcome, Route, Ruling,
     SessionId, StepNo, StopReason, ToolStatus, Transition, TurnNo, TurnOutcome, TurnStarted, Usage,
 };
@@ -53,6 +53,9 @@ pub struct Turn {
     /// The step of the ladder that the turn stands on. `None`: its own route, the top.
     #[serde(default)]
     route: Option<Route>,
+    /// Another agent answers it, without tools.
+    #[serde(default)]
+    guest: bool,
     /// The final answer has to fit a schema.
     #[serde(default)]
     schema: bool,
@@ -117,6 +120,7 @@ impl Turn {
             usage: Usage::default(),
             cost: Some(0),
             route: None,
+            guest: started.guest.is_some(),
             schema: started.output_schema.is_some(),
             repairs: 0,
             value: None,
@@ -387,6 +391,11 @@ impl Turn {
                 if self.calls.iter().all(|call| call.state == CallState::Ended) {
                     self.step_ended();
                 }
+                for fact in &result.facts {
+                    if let Fact::Continued(frame) = fact {
+                        self.continue_in(frame);
+                    }
+                }
                 Ok(())
             }
         }
@@ -404,6 +413,7 @@ impl Turn {
             call.rewrites += 1;
             // What a person has allowed was something else.
             call.approved = false;
+            call.approved_for = None;
             call.ruling = None;
         }
         let goes_on = ran.event.is_stop()
@@ -462,7 +472,7 @@ impl Turn {
             not_before: None,
             transition,
             inputs,
-            tools_off: grace,
+            tools_off: grace || self.guest,
             intent: None,
         })])
     }
@@ -524,6 +534,9 @@ impl Turn {
         self.phase = Phase::Decide(Transition::ToolResults);
         if self.grace {
             self.end(StopReason::MaxSteps, self.max_steps_detail(), None);
+        } else if self.guest {
+            let detail = "the guest called a tool, and a guest has none".to_owned();
+            self.end(StopReason::ToolFailed, detail, None);
         }
     }
 

@@ -136,6 +136,7 @@ fn compacted(trigger: CompactTrigger) -> Body {
         bytes_before: 9,
         bytes_after: 3,
         failed: None,
+        frame: None,
     }))
 }
 

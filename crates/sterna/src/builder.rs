@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sterna_automation::Board;
 use sterna_context::{Section, Template, builtin_sections};
 use sterna_llm::SharedProvider;
 use sterna_llm_http::HttpProvider;
@@ -15,14 +16,15 @@ use sterna_model::{
     Effort, Given, InDoubtPolicy, Limits, Mode, OnAsk, Route, RuleText, Sandbox, SandboxWish,
 };
 use sterna_runtime::{
-    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, Toolbox, TurnConfig,
-    TurnSections,
+    Env, Levels, Listening, Parts, PromptSource, Runtime, SharedCheckpoints, SharedWorktrees, Toolbox,
+    TurnConfig, TurnSections,
 };
 use sterna_shell::shim::{Helper, Shims};
 use sterna_tool::{SharedMemory, SharedTool};
-use sterna_tools::Sandboxes;
+use sterna_tools::{AgentType, Sandboxes};
 
 use self::store::Opening;
+use crate::automations::{self, AUTOMATION_TOOLS, Desk};
 use crate::config::Settings;
 use crate::deferral::{Deferrable, Split, TOOL_BUDGET, split};
 use crate::instructions::Instructions;
@@ -32,15 +34,18 @@ use crate::places::Places;
 use crate::sandbox::{MachineLevels, grounds};
 use crate::skills::{Catalogue, Shelf};
 use crate::trust::Project;
-use crate::{Error, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of};
+use crate::{
+    Error, GitWorktrees, LocalCheckpoints, LocalModel, Router, Session, SystemEnv, memory_of, secrets_of,
+};
 
 /// A running Sterna. Cheap to clone.
 #[derive(Clone)]
 pub struct Sterna {
-    runtime: Runtime,
-    config: Arc<TurnConfig>,
+    pub(crate) runtime: Runtime,
+    pub(crate) config: Arc<TurnConfig>,
     router: Option<Arc<Router>>,
     shelf: Arc<Shelf>,
+    pub(crate) agents: Arc<[AgentType]>,
     #[cfg(feature = "mcp")]
     live: Option<Arc<Live>>,
 }
@@ -318,15 +323,19 @@ impl Builder {
             Shelf::default()
         };
         let shelf = Arc::new(shelf);
+        let agents = crate::skills::agents(&shelf, &self.notice);
+        let kinds = sterna_tools::builtin_agents().into_iter().chain(agents.iter().cloned()).collect();
+        let desk = Desk::default();
         let builtin = if self.builtin_tools {
             let (shims, sandboxes) = (shims.clone(), sandboxes.clone());
             let web = settings.web.of_tools(&get);
             let named = names.as_ref().is_some_and(|names| names.iter().any(|name| name == SKILL));
             let skills = (named || shelf.has_skills()).then(|| shelf.clone());
-            let agents = crate::skills::agents(&shelf, &self.notice);
+            let agents = agents.clone();
             let options = sterna_tools::Options { shims, sandboxes, web, skills, agents };
             let mut builtin = sterna_tools::builtin(options);
             builtin.push(sterna_tools::for_goal());
+            builtin.extend((!in_memory).then(|| automations::tools(&desk)).into_iter().flatten());
             builtin.extend(remembers.then(sterna_tools::for_memory).into_iter().flatten());
             builtin
         } else {
@@ -363,6 +372,9 @@ impl Builder {
                 // Some are there only when they are configured.
                 let there = of_profile.iter().filter(|name| tools.get(name).is_some());
                 let mut names: Vec<String> = there.map(|name| (*name).to_owned()).collect();
+                if profile == "main" && !in_memory {
+                    names.extend(AUTOMATION_TOOLS.map(str::to_owned));
+                }
                 names.extend(own);
                 names
             }
@@ -441,13 +453,31 @@ impl Builder {
         let memory = remembers
             .then(|| own.map_or_else(|| memory_of(&settings, log.clone(), secrets.clone()), Ok))
             .transpose()?;
-        let parts = Parts { log, blobs, provider, env, tools, checkpoints, hooks, levels, secrets, memory };
+        let folder = places.data.join(sterna_policy::WORKTREES);
+        let worktrees = (!in_memory).then(|| Arc::new(GitWorktrees::new(folder)) as SharedWorktrees);
+        // The same board for all its tools; nothing is read before one of them is called.
+        let common = secrets.clone();
+        drop(desk.set(Board::new(log.clone()).secrets(move || common.common())));
+        let parts = Parts {
+            log,
+            blobs,
+            provider,
+            env,
+            tools,
+            checkpoints,
+            hooks,
+            levels,
+            secrets,
+            memory,
+            worktrees,
+        };
         let runtime = Runtime::new(parts);
         Ok(Sterna {
             runtime,
             config: Arc::new(config),
             router,
             shelf,
+            agents: kinds,
             #[cfg(feature = "mcp")]
             live,
         })

@@ -15,6 +15,7 @@
 //! finding stores, models and configuration.
 
 mod attach;
+mod automations;
 mod builder;
 mod checkpoints;
 mod claims;
@@ -23,6 +24,7 @@ pub mod config;
 mod deferral;
 mod env;
 mod error;
+mod guests;
 mod hooks;
 pub mod instructions;
 #[cfg(feature = "mcp")]
@@ -43,6 +45,7 @@ mod tool_fn;
 pub mod trust;
 pub mod watch;
 mod what_if;
+mod worktrees;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
@@ -59,9 +62,11 @@ pub use router::Router;
 pub use secrets::secrets_of;
 pub use session::{Reply, Session, Turn, TurnStream};
 pub use sterna_shell::shim::Helper;
+pub use sterna_tools::AgentType;
 pub use sterna_tools::attach::AttachError;
 pub use tool_fn::{FnTool, tool_fn, tool_fn_of};
 pub use what_if::{FileDiff, WhatIfFiles, WhatIfPlaces, WhatIfReport, what_if_inside};
+pub use worktrees::GitWorktrees;
 
 /// Call it first in `main`, before any thread: commands of the `shell` tool then run in small processes of this same
 /// program that outlive it, and a session that is resumed after a crash gets their true end. Does not return in such

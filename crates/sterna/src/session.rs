@@ -32,6 +32,7 @@ pub struct Turn {
     key: Option<String>,
     delivery: Delivery,
     config: TurnConfig,
+    guest: Option<String>,
 }
 
 /// What a turn came to.
@@ -64,6 +65,7 @@ impl Session {
             key: None,
             delivery: Delivery::NextTurn,
             config: self.sterna.turn_config_now(),
+            guest: None,
         }
     }
 
@@ -128,6 +130,11 @@ impl Session {
         Ok(self.sterna.runtime().observe(&self.named()?, seen))
     }
 
+    /// The session under the name that its first turn gave it.
+    pub(crate) fn renamed(&self, id: &SessionId) -> Self {
+        Self { sterna: self.sterna.clone(), id: Ok(Some(id.clone())) }
+    }
+
     fn named(&self) -> Result<SessionId, Error> {
         match &self.id {
             Ok(Some(id)) => Ok(id.clone()),
@@ -169,6 +176,12 @@ impl Turn {
         self
     }
 
+    /// Another agent answers, once: its prompt, no tools. Whoever answers later is shown its words as its own.
+    pub fn guest(mut self, agent: impl Into<String>) -> Self {
+        self.guest = Some(agent.into());
+        self
+    }
+
     pub fn on_ask(mut self, on_ask: OnAsk) -> Self {
         self.config.on_ask = on_ask;
         self
@@ -199,6 +212,10 @@ impl Turn {
 
     async fn submit(self, live: bool) -> Result<Accepted, Error> {
         let session = self.session.id.clone()?;
+        let mut config = self.config;
+        if let Some(guest) = &self.guest {
+            self.session.sterna.as_guest(&mut config, guest)?;
+        }
         let mut parts = self.parts;
         for file in self.files {
             parts.push(self.session.sterna.attached(file).await?);
@@ -209,7 +226,7 @@ impl Turn {
             parts,
             delivery: self.delivery,
             origin: "sdk".into(),
-            config: self.config,
+            config,
             live,
             drive: true,
         };

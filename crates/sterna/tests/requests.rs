@@ -30,7 +30,7 @@ use sterna_tool::{Access, SharedTool, ToolDone, ToolReturn};
 use tokio::sync::Notify;
 
 /// Every situation has a file and a test, and no file is left of one that is gone.
-const SITUATIONS: [&str; 18] = [
+const SITUATIONS: [&str; 19] = [
     "background_child_ended",
     "child_ended",
     "compacted",
@@ -38,6 +38,7 @@ const SITUATIONS: [&str; 18] = [
     "denied",
     "empty_answer",
     "first_turn",
+    "frame",
     "image",
     "large_result",
     "last_step",
@@ -121,6 +122,20 @@ async fn compacted() {
     runtime.result(&id, compaction.input).await.unwrap();
     session.turn("Go on.").await.unwrap();
     stage.check("compacted", &sterna).await;
+}
+
+#[tokio::test]
+async fn frame() {
+    let task =
+        json!({"task": "Now the printer, as the lexer was done.", "seed": {"done": ["lexer"], "left": 1}});
+    let stage = Stage::new([
+        Say::Calls(vec![("build", json!({}))]),
+        Say::Calls(vec![("continue_as", task)]),
+        Say::Text("The printer is done."),
+    ]);
+    let sterna = stage.builder().tool(answers("build", "built: lexer".into())).build().await.unwrap();
+    sterna.session("s").turn("Port the lexer and the printer. Never touch the parser.").await.unwrap();
+    stage.check("frame", &sterna).await;
 }
 
 #[tokio::test]

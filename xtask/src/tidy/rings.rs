@@ -108,7 +108,7 @@ fn is_manifest(path: &str) -> bool {
 }
 
 /// Every crate has its place. A new crate or arrow is a decision, with a page in docs/adr.
-const RINGS: [(&str, Ring); 25] = [
+const RINGS: [(&str, Ring); 26] = [
     ("sterna-model", Ring::Words),
     ("sterna-turn", Ring::Decisions),
     ("sterna-context", Ring::Decisions),
@@ -133,11 +133,12 @@ const RINGS: [(&str, Ring); 25] = [
     ("sterna-testkit", Ring::Outside),
     ("sterna-sim", Ring::Outside),
     ("sterna-bench", Ring::Outside),
+    ("sterna-hot", Ring::Outside),
     ("xtask", Ring::Outside),
 ];
 
 /// The arrows inside a ring. The turn machine has none: it knows words only.
-const WITHIN: [(&str, &str); 8] = [
+const WITHIN: [(&str, &str); 9] = [
     ("sterna-context", "sterna-llm"),
     ("sterna-context", "sterna-log"),
     ("sterna-tool", "sterna-log"),
@@ -146,6 +147,7 @@ const WITHIN: [(&str, &str); 8] = [
     ("sterna-mcp", "sterna-shell"),
     ("sterna-cli", "sterna"),
     ("sterna-bench", "sterna-testkit"),
+    ("sterna-bench", "sterna-hot"),
 ];
 
 /// Crates that do, or that know the time, the machine or chance.

@@ -134,10 +134,30 @@ impl Chat {
                         Flow::On
                     }
                 },
-                None => self.turn(text, self.config()).await,
+                None => match guest_of(&self.sterna, said) {
+                    Some((guest, text)) => self.guest_turn(&guest, text).await,
+                    None => self.turn(text, self.config()).await,
+                },
             };
             if let Flow::Leave(code) = flow {
                 return code;
+            }
+        }
+    }
+
+    /// Another agent answers, once.
+    async fn guest_turn(&mut self, guest: &str, text: String) -> Flow {
+        let mut config = self.config();
+        let given = self.sterna.as_guest(&mut config, guest).map_err(Failure::from);
+        let ready = given.and_then(|()| {
+            self.sterna.ready(&config.route).map_err(|why| setup::not_ready(&config.route, &why))
+        });
+        match ready {
+            Ok(()) => self.turn(text, config).await,
+            Err(failure) => {
+                self.code = failure.code;
+                let _ = failure.report(&self.cx.print);
+                Flow::On
             }
         }
     }
@@ -194,6 +214,8 @@ impl Chat {
                     let usage = format!("/{name} {given}");
                     self.note(&format!("  {usage:<16} {about}"));
                 }
+                let usage = "@AGENT TEXT";
+                self.note(&format!("  {usage:<16} let another agent answer this once, without tools"));
                 self.note("  Ctrl-C cancels a running turn, Ctrl-D leaves");
             }
             "new" => {
@@ -415,4 +437,12 @@ fn stdin_lines() -> tokio::sync::mpsc::Receiver<String> {
         }
     });
     rx
+}
+
+/// `@name text`, where an agent has that name: who is asked, and what. Other words that begin so are a prompt.
+fn guest_of(sterna: &Sterna, said: &str) -> Option<(String, String)> {
+    let (name, text) = said.strip_prefix('@')?.split_once(char::is_whitespace)?;
+    let text = text.trim();
+    let is_agent = sterna.agents().iter().any(|agent| agent.name == name);
+    (is_agent && !text.is_empty()).then(|| (name.to_owned(), text.to_owned()))
 }

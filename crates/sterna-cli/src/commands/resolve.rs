@@ -118,7 +118,7 @@ pub async fn approve(cx: &Context, args: ApproveArgs) -> Result<ExitCode, Failur
         }
         (Open::Approval { .. }, Some(text)) => {
             let arguments = arguments_of(&text).map_err(Failure::usage)?;
-            Ruling::Edited(Rewrite { arguments, class: EffectClass::AtMostOnce })
+            Ruling::Edited(Rewrite { arguments, class: EffectClass::AtMostOnce, effects: None })
         }
         (Open::Plan { .. }, content) => Ruling::Plan { mode, content },
         (Open::Approval { .. }, None) => Ruling::Allow,

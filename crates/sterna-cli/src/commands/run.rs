@@ -56,17 +56,39 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         Some(expansion) => slash::apply(expansion, &mut config)?,
         None => text,
     };
+    let own = config.clone();
+    if let Some(guest) = &args.guest {
+        sterna.as_guest(&mut config, guest)?;
+        sterna.ready(&config.route).map_err(|why| setup::not_ready(&config.route, &why))?;
+    }
     let person = (may_ask && args.turn.on_ask.is_none()).then(|| Person::new(None));
     let mut parts = vec![InputPart::Text(text)];
     for file in &args.attach {
         parts.push(sterna.attach(file).await?);
     }
     let session = open(sterna.runtime(), pick).await?;
-    let accepted = submit(sterna.runtime(), session, args.key, parts, config).await?;
+    let accepted = submit(sterna.runtime(), session, args.key.clone(), parts, config).await?;
     let mut out = Output::of(&cx, args.json);
-    let (session, input) = (&accepted.session, accepted.input);
-    let follow = Follow { sterna: &sterna, session, input, seen: beginning(input), person: person.as_ref() };
-    let ended = follow.until_end(&mut out, &mut signals).await;
+    let (session, mut input) = (&accepted.session, accepted.input);
+    let mut seen = beginning(input);
+    let mut then = args.then.iter().enumerate();
+    let ended = loop {
+        let follow = Follow { sterna: &sterna, session, input, seen, person: person.as_ref() };
+        let ended = follow.until_end(&mut out, &mut signals).await;
+        // What follows was written for an answer.
+        let next = if ended.code == 0 && !ended.left { then.next() } else { None };
+        let Some((n, prompt)) = next else { break ended };
+        let mut config = own.clone();
+        let text = match slash::expand(&cx, &sterna, prompt, &[])? {
+            Some(expansion) => slash::apply(expansion, &mut config)?,
+            None => prompt.clone(),
+        };
+        let key = args.key.as_ref().map(|key| format!("{key}/then/{}", n + 1));
+        let parts = vec![InputPart::Text(text)];
+        let accepted = submit(sterna.runtime(), Some(session.clone()), key, parts, config).await?;
+        input = accepted.input;
+        seen = input - 1;
+    };
     rest(sterna.runtime(), session, &ended).await;
     let mut code = ended.code;
     if !cx.ephemeral {

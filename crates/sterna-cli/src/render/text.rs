@@ -130,9 +130,13 @@ impl Text {
     pub fn event(&mut self, event: &Event, out: &mut Stdout) {
         self.learn(&event.kind);
         match &event.kind {
-            EventKind::TurnStarted { .. } => {
+            EventKind::TurnStarted { guest, .. } => {
                 self.since = Instant::now();
                 self.shown.clear();
+                if let Some(guest) = guest {
+                    let line = format!("{guest} answers as a guest");
+                    self.note(&self.print.paint_err(&line, Style::Dim), out);
+                }
             }
             EventKind::ModelStarted { .. } => {
                 self.streamed.clear();
@@ -223,6 +227,10 @@ impl Text {
                         format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}");
                     self.note(&self.print.paint_err(&line, Style::Dim), out);
                 }
+            }
+            EventKind::ContextFrame { task, .. } => {
+                let line = format!("goes on in a fresh window: {}", one_line(task, 200));
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
             }
             EventKind::Gap { missed } => {
                 let line = format!("({missed} live events were missed)");

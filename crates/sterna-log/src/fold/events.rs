@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, BudgetChange, ChildEnd, ChildTurn, Decision, EVENT_OUTPUT_BYTES, EVENT_VERSION, EffectKey,
-    EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended, MemoryChange, MemoryRef,
-    MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure, QuestionRef, Record, Route,
-    Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitEnd, WaitOn, answer_text, dollars,
-    input_text, placeholders,
+    Body, BudgetChange, ChildEnd, ChildTurn, CompactStage, Decision, Digest, EVENT_OUTPUT_BYTES,
+    EVENT_VERSION, EffectKey, EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended,
+    MemoryChange, MemoryRef, MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure,
+    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitEnd, WaitOn,
+    answer_text, dollars, input_text, placeholders,
 };
 
 use super::{Folded, Source};
@@ -185,6 +185,7 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             mode: started.mode,
             on_ask: started.on_ask,
             limits: started.limits.clone(),
+            guest: started.guest.as_ref().map(|guest| guest.agent.clone()),
         }],
         Body::TurnCommitted(committed) => {
             let (outcome, stop) = match &committed.outcome {
@@ -433,6 +434,16 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("what this step changes in {root} cannot be undone: {why}");
             vec![EventKind::Warning { code: "checkpoint_missed".into(), message }]
         }
+        Body::Compacted(compacted) if compacted.stage == CompactStage::Frame => {
+            let frame = compacted.frame.as_deref();
+            vec![EventKind::ContextFrame {
+                frame: frame.map_or(Digest::ZERO, |frame| frame.id),
+                task: frame.map(|frame| cut(&frame.task, EVENT_OUTPUT_BYTES)).unwrap_or_default(),
+                seed: frame.map(|frame| frame.seed.keys().cloned().collect()).unwrap_or_default(),
+                tokens_before: compacted.tokens_before,
+                tokens_after: compacted.tokens_after,
+            }]
+        }
         Body::Compacted(compacted) => vec![EventKind::ContextCompacted {
             trigger: compacted.trigger,
             stage: compacted.stage,
@@ -585,6 +596,7 @@ fn tool_ended(folded: &Folded, record: &Record, key: &EffectKey, result: &ToolOu
         | Fact::Child(_)
         | Fact::ChildClosed(_)
         | Fact::ToolsFound { .. }
+        | Fact::Continued(_)
         | Fact::Goal(_) => None,
     });
     let children: Vec<EventKind> = result

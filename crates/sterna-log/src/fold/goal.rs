@@ -87,6 +87,7 @@ impl GoalState {
                 | Fact::FileRead { .. }
                 | Fact::Command { .. }
                 | Fact::ToolsFound { .. }
+                | Fact::Continued(_)
                 | Fact::Goal(_) => false,
             };
         }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, Checked, ChildEnd, ChildRef, Denial, Digest, EffectKey, EffectResult, Fact, Grant, GrantScope,
-    MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem, TodoStatus,
-    ToolCall, ToolStatus, WaitOn,
+    Body, Checked, ChildEnd, ChildRef, CompactStage, Denial, Digest, EffectKey, EffectResult, Fact, Grant,
+    GrantScope, MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem,
+    TodoStatus, ToolCall, ToolStatus, WaitOn,
 };
 
 /// A fold of facts. `turn_*` fields are those of the last turn.
@@ -116,6 +116,9 @@ impl World {
                 gone.into_iter().for_each(|id| self.set(Before::Todo(id, None)));
                 items.iter().for_each(|item| self.todo(item));
             }
+            // What was recalled was recalled for words that a new window does not begin with.
+            Body::Compacted(compacted) if compacted.stage == CompactStage::Frame => self.recalled.clear(),
+            Body::Compacted(_) => {}
             Body::Memory(change) => match &**change {
                 MemoryChange::Recalled { notes } => self.recalled.clone_from(notes),
                 MemoryChange::Kept(_) => self.has_notes = true,
@@ -133,7 +136,11 @@ impl World {
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.child_ended(end),
             Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.child_ended(end)),
             // A fork counts its records anew.
-            Body::SessionOpened(_) => {
+            Body::SessionOpened(opened) => {
+                if opened.spawned.is_some() {
+                    // An agent that begins with what its maker knows has none of what its maker was granted.
+                    self.keep_grants(|_, _| false);
+                }
                 self.before.clear();
                 self.children.clear();
                 self.given.fill(0);
@@ -159,7 +166,6 @@ impl World {
             | Body::WaitResolved { .. }
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. }
-            | Body::Compacted(_)
             | Body::CompactionMissed { .. }
             | Body::HookRan(_)
             | Body::Automation(_)
@@ -195,7 +201,7 @@ impl World {
             Fact::ToolsFound { names } => {
                 names.iter().for_each(|name| self.set(Before::Found(name.clone(), true)));
             }
-            Fact::Command { .. } | Fact::Goal(_) => {}
+            Fact::Command { .. } | Fact::Goal(_) | Fact::Continued(_) => {}
         }
     }
 

@@ -121,6 +121,7 @@ impl World {
             env: Arc::new(BTreeMap::new()),
             confine: Arc::default(),
             answers: None,
+            turn: None,
             memory: None,
             ended: None,
             woken: None,

@@ -107,6 +107,7 @@ pub fn grant(text: &str, expires: Option<u64>) -> Grant {
         summary: text.into(),
         scope: GrantScope::Session,
         content: content(text),
+        effects: None,
         expires,
         permits: None,
     }

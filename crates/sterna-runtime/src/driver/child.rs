@@ -1,7 +1,9 @@
 //! What the driver has to do with child sessions: carries out what calls want of them, and watches those that calls
 //! wait for. A wait for a child is answered from the child's log, so it outlives every process.
 
-use sterna_model::{Body, ChildTurn, EffectKey, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn};
+use sterna_model::{
+    Body, ChildTurn, EffectKey, Given, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn,
+};
 use sterna_tool::{Cancel, ChildOp};
 use sterna_turn::CallState;
 
@@ -95,7 +97,7 @@ impl Driver {
                 continue;
             }
             let config = match &self.state.turn {
-                Some(turn) => self.config.with(turn.given.clone()),
+                Some(turn) => self.config.with(Given { guest: None, ..turn.given.clone() }),
                 None => self.config.clone(),
             };
             self.rt.await_in_background(&self.shared, &turn, &config);

@@ -110,6 +110,10 @@ impl Driver {
             }
             (Some(intent), Some(summary)) => self.settle_summary(&wanted, intent, summary).await,
             _ if self.draining => Ok(false),
+            (None, _) if wanted.frame.is_some() => match wanted.frame {
+                Some(frame) => self.open_frame(*frame).await,
+                None => Ok(false),
+            },
             (None, _) => {
                 let (load, entries) = self.measured().await?;
                 let wish = Wish { key: wanted.key, trigger: wanted.trigger, focus: &wanted.focus };
@@ -224,7 +228,7 @@ impl Driver {
             }
             Step::Nothing(why) => match wish.trigger {
                 CompactTrigger::Window => Ok(Room::Enough),
-                trigger @ (CompactTrigger::Overflow | CompactTrigger::Manual) => {
+                trigger @ (CompactTrigger::Overflow | CompactTrigger::Manual | CompactTrigger::Continue) => {
                     self.stage(Body::CompactionMissed { trigger, why })?;
                     Ok(Room::Moved)
                 }
@@ -352,7 +356,7 @@ impl Driver {
         }
     }
 
-    fn stage_change(
+    pub(super) fn stage_change(
         &mut self,
         change: Change,
         trigger: CompactTrigger,
@@ -373,7 +377,7 @@ impl Driver {
     }
 
     /// The next request as it would be now, and what it weighs.
-    async fn measured(&mut self) -> Result<(Load, Vec<Entry>), RuntimeError> {
+    pub(super) async fn measured(&mut self) -> Result<(Load, Vec<Entry>), RuntimeError> {
         let Some(turn) = self.state.turn.clone() else { return Err(RuntimeError::NoTurn(self.id.clone())) };
         let route = self.route();
         let info = self.rt.parts.provider.model(&route).map_err(RuntimeError::Route)?;

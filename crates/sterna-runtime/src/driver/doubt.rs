@@ -73,6 +73,7 @@ impl Driver {
             source: Some(format!("{key} = \"ask\"")),
             preview: None,
             content: pipeline::content_of(name, &args),
+            effects: None,
             untrusted: strangers::told(&self.state.transcript.untrusted()),
         };
         self.stage_wait(call.key.clone(), WaitOn::Approval(approval)).map(|_| ())

@@ -89,6 +89,7 @@ impl Driver {
             started: 0,
             ruling: None,
             approved: false,
+            approved_for: None,
             waits: 0,
             changes: 0,
             rewrites: 0,
@@ -114,6 +115,7 @@ impl Driver {
                 end @ ToolEnd::Done(_) => Some(end),
                 ToolEnd::Ask(_)
                 | ToolEnd::Child(_)
+                | ToolEnd::Continue { .. }
                 | ToolEnd::EnterPlan
                 | ToolEnd::Permit { .. }
                 | ToolEnd::Plan { .. }

@@ -32,7 +32,9 @@ impl Driver {
         };
         let Some(turn) = self.state.turn.clone() else { return Ok(()) };
         let before = self.state.folded.ledger.total().usage.total().saturating_sub(held.tokens);
-        let given = given_for(turn.given.clone(), until.map(|until| before.saturating_add(until)));
+        // A guest answers once: the session's own agent goes on.
+        let given = Given { guest: None, ..turn.given.clone() };
+        let given = given_for(given, until.map(|until| before.saturating_add(until)));
         let input = InputAccepted {
             key: Some(key),
             delivery: Delivery::NextTurn,

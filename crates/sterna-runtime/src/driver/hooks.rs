@@ -498,6 +498,9 @@ impl Driver {
             "step": point.step,
             "effect_key": point.key,
         });
+        if let Some(guest) = turn.and_then(|turn| turn.guest.as_ref()) {
+            input["guest"] = json!(guest.agent);
+        }
         if let (Some(input), Some(more)) = (input.as_object_mut(), point.more.as_object()) {
             input.extend(more.clone());
         }
@@ -570,7 +573,7 @@ impl Driver {
             Ok(_) => {
                 let rewritten = with_arguments(&call.call, arguments);
                 let class = tools.class(&rewritten);
-                says.rewrite = Some(Rewrite { arguments: rewritten.arguments, class });
+                says.rewrite = Some(Rewrite { arguments: rewritten.arguments, class, effects: None });
                 return;
             }
         };

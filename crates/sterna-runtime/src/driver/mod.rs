@@ -7,6 +7,7 @@ pub(crate) mod compact;
 mod doubt;
 mod early;
 mod follow;
+mod frames;
 pub(crate) mod goal;
 mod handle;
 mod hooks;

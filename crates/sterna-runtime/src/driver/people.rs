@@ -36,8 +36,15 @@ impl Driver {
         let text = format!("granted until the end of this {how_long}: {rights}");
         let content = content_of(&tool, &json!(permits));
         let summary = format!("more rights: {rights}");
-        let grant =
-            Grant { tool: tool.clone(), summary, scope, content, expires: None, permits: Some(permits) };
+        let grant = Grant {
+            tool: tool.clone(),
+            summary,
+            scope,
+            content,
+            effects: None,
+            expires: None,
+            permits: Some(permits),
+        };
         self.stage(Body::GrantGiven { grant, by: tool })?;
         self.ended(key, told(ToolStatus::Ok, text, self.rt.parts.env.now()))
     }

@@ -604,6 +604,7 @@ impl Driver {
             memory: self.memory_access(&turn),
             ended,
             woken,
+            turn: Some(turn),
         };
         Some((context, after, cancel))
     }

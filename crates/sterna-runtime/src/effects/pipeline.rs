@@ -144,7 +144,8 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
         Err(error) => return answer(error.status, error.message),
     };
     let content = bound_to(content, &plan);
-    let judged = match judge(&tool, content, &plan, call.approved, rights).await {
+    let approved = call.approved.then_some(call.approved_for);
+    let judged = match judge(&tool, content, &plan, approved, rights).await {
         Ok(judged) => judged,
         Err(why) => {
             let wish = rights.turn.sandbox.word();
@@ -152,12 +153,15 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
             return answer(ToolStatus::Denied, text);
         }
     };
-    let Judged { mut verdict, level } = judged;
+    let Judged { mut verdict, level, approved } = judged;
+    if call.approved && !approved {
+        verdict.reason = format!("{ELSEWHERE}; {}", verdict.reason);
+    }
     hooks.heard(&mut verdict, turn.mode);
     // What a rule, taint or a hook asks about is a person's to say.
     let open =
         verdict.decision == Decision::Ask && verdict.by_mode && hooks.permission != Some(Decision::Ask);
-    let case = (turn.mode == Mode::Auto && open && !call.approved)
+    let case = (turn.mode == Mode::Auto && open && !approved)
         .then(|| Box::new(case_of(call, name, &plan, &verdict, level, rights)));
     if let (Some(case), Some(judging)) = (&case, &call.judging)
         && judging.of(&case.subject()).is_some_and(|said| said.says == JudgeSays::Allow)
@@ -168,7 +172,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
         Need::QuietGit => true,
     });
     match verdict.decision {
-        Decision::Ask if !call.approved => Passed::Ask {
+        Decision::Ask if !approved => Passed::Ask {
             approval: Approval {
                 tool: name.clone(),
                 summary: plan.summary,
@@ -177,6 +181,7 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
                 source: verdict.source,
                 preview: plan.preview,
                 content,
+                effects: Some(verdict.effects),
                 untrusted: strangers::told(&rights.untrusted),
             },
             case,
@@ -206,8 +211,21 @@ pub async fn pass(call: &CallTool, tools: &Toolbox, rights: &Rights, hooks: &Fro
 /// such a call could not even be judged.
 pub async fn explain(tool: &SharedTool, args: &Value, rights: &Rights) -> Result<(Verdict, Sandbox), String> {
     let plan = tool.plan(&plan_context(&rights.turn), args).map_err(|error| error.message)?;
-    let judged = judge(tool, content_of(&tool.spec().name, args), &plan, false, rights).await?;
+    let judged = judge(tool, content_of(&tool.spec().name, args), &plan, None, rights).await?;
     Ok((judged.verdict, judged.level))
+}
+
+/// Hash of the places that a call of this tool leads to now. `None`: it cannot be planned.
+pub(crate) fn places_of(
+    tool: &SharedTool,
+    args: &Value,
+    turn: &TurnStarted,
+    env: &dyn Env,
+) -> Option<Digest> {
+    let plan = tool.plan(&plan_context(turn), args).ok()?;
+    let name = &tool.spec().name;
+    let said = verdict(name, &plan.accesses, Digest::ZERO, turn, &[], &[], &[], Sandbox::None, env);
+    Some(said.effects)
 }
 
 /// Whether the turn was given this tool.
@@ -225,14 +243,17 @@ pub fn plan_context(turn: &TurnStarted) -> PlanContext {
 struct Judged {
     verdict: Verdict,
     level: Sandbox,
+    /// A person has allowed it, with what it would touch now.
+    approved: bool,
 }
 
-/// Asks policy. An error says why no sandbox can be had where one is a must.
+/// Asks policy. With `approved`, a person has said yes to the call, for these places if they are told. An error says why
+/// no sandbox can be had where one is a must.
 async fn judge(
     tool: &SharedTool,
     content: Digest,
     plan: &Plan,
-    approved: bool,
+    approved: Option<Option<Digest>>,
     rights: &Rights,
 ) -> Result<Judged, String> {
     let (name, turn) = (&tool.spec().name, &rights.turn);
@@ -256,6 +277,7 @@ async fn judge(
         level = Sandbox::None;
         verdict = say(level, &rights.grants);
     }
+    let approved = approved.is_some_and(|places| places.is_none_or(|places| places == verdict.effects));
     if verdict.decision != Decision::Allow && !approved {
         // Looked for only now: most calls need no grant. A store that cannot be read grants nothing.
         let stored = kept::stored(&rights.log, &turn.root).await.unwrap_or_default();
@@ -265,7 +287,7 @@ async fn judge(
             verdict = say(level, &[fitting.as_slice(), rights.grants.as_slice()].concat());
         }
     }
-    Ok(Judged { verdict, level })
+    Ok(Judged { verdict, level, approved })
 }
 
 /// What a classifier is told of a call: its effects, as policy has worked them out.
@@ -387,6 +409,10 @@ fn access(access: &Access) -> sterna_policy::Access {
         Access::Unaccepted { why, .. } => sterna_policy::Access::Unaccepted { why: why.clone() },
     }
 }
+
+/// What a person is told who said yes to something else.
+const ELSEWHERE: &str =
+    "what it would touch has changed since it was allowed: a link or a folder was replaced";
 
 /// A grant for what a tool was is none for what it has become.
 fn bound_to(content: Digest, plan: &Plan) -> Digest {

@@ -28,6 +28,11 @@ pub enum ToolEnd {
     Ask(Vec<Question>),
     /// A child session is to be seen to.
     Child(ChildOp),
+    /// A fresh window is wanted.
+    Continue {
+        task: String,
+        seed: serde_json::Map<String, Value>,
+    },
     /// The model wants to plan before it acts.
     EnterPlan,
     /// Rights for later calls, which a person said yes to.
@@ -116,6 +121,7 @@ async fn settle(
         Ok(ToolReturn::Child(op)) => ToolEnd::Child(op),
         Ok(ToolReturn::Sleep { until }) => ToolEnd::Wait { on: WaitOn::Timer, until: Some(until) },
         Ok(ToolReturn::Signal { name, until }) => ToolEnd::Wait { on: WaitOn::Signal { name }, until },
+        Ok(ToolReturn::Continue { task, seed }) => ToolEnd::Continue { task, seed },
         Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
         Ok(ToolReturn::Permit { permits, scope }) => ToolEnd::Permit { permits, scope },
         Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },

@@ -1,8 +1,8 @@
 //! A record's body without its secrets: the one place that all of them pass before they are folded and kept.
 
 use sterna_model::{
-    Body, EffectResult, Fact, HookRan, InputPart, MemoryChange, ModelOutcome, Part, Question, Reasoning,
-    Ruling, TodoItem, ToolOutcome, WaitOn,
+    Body, EffectResult, Fact, Frame, HookRan, InputPart, MemoryChange, ModelOutcome, Part, Question,
+    Reasoning, Ruling, TodoItem, ToolOutcome, WaitOn,
 };
 use sterna_secrets::Scoped;
 
@@ -179,6 +179,7 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
             Fact::Goal(change) => change.text_mut().into_iter().for_each(|text| {
                 secrets.redact_in_place(text);
             }),
+            Fact::Continued(frame) => self::frame(frame, secrets),
             // A path is where something is: another text would be another place.
             Fact::FileRead { .. }
             | Fact::FileWritten { .. }
@@ -188,6 +189,11 @@ fn tool(result: &mut ToolOutcome, secrets: &Scoped) {
             | Fact::ChildClosed(_) => {}
         }
     }
+}
+
+fn frame(frame: &mut Frame, secrets: &Scoped) {
+    secrets.redact_in_place(&mut frame.task);
+    frame.seed.values_mut().for_each(|value| arguments::clean_value(value, secrets));
 }
 
 fn todo(item: &mut TodoItem, secrets: &Scoped) {

@@ -320,6 +320,8 @@ impl NewRun<'_> {
             secrets: self.parts.secrets.clone(),
             hooks: self.hooks(),
             levels: self.parts.levels.clone(),
+            // It works in its copy alone.
+            worktrees: None,
             memory: self.reminders(),
         })
     }

@@ -305,6 +305,7 @@ impl World {
             hooks: None,
             levels: None,
             memory: None,
+            worktrees: None,
         };
         let runtime = Runtime::new(parts);
         // Whatever is tested is tested with snapshots, as often as they may come.

@@ -220,6 +220,7 @@ fn told(effect: &Effect, outcome: &ToolOutcome, full: &BTreeMap<Digest, Vec<u8>>
         | Fact::FileWritten { .. }
         | Fact::FileRemoved { .. }
         | Fact::Todo(_)
+        | Fact::Continued(_)
         | Fact::Goal(_)
         | Fact::Child(_)
         | Fact::ChildClosed(_)

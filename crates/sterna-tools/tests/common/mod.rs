@@ -90,6 +90,7 @@ impl World {
             | ToolReturn::Child(_)
             | ToolReturn::Sleep { .. }
             | ToolReturn::Signal { .. }
+            | ToolReturn::Continue { .. }
             | ToolReturn::EnterPlan
             | ToolReturn::Permit { .. }
             | ToolReturn::Plan { .. }) => {
@@ -111,6 +112,7 @@ impl World {
                         | Fact::ToolsFound { .. }
                         | Fact::Child(_)
                         | Fact::ChildClosed(_)
+                        | Fact::Continued(_)
                         | Fact::Goal(_) => {}
                     }
                 }
@@ -129,6 +131,7 @@ impl World {
 
     pub fn context(&self, plan: Plan) -> ToolContext {
         ToolContext {
+            turn: None,
             key: "demo/1/1/tool/0".parse().unwrap(),
             attempt: self.attempt,
             // After whatever the test has made.

@@ -38,6 +38,7 @@ impl Turn {
                     state: CallState::Open,
                     ruling: None,
                     approved: false,
+                    approved_for: None,
                     waits: 0,
                     asked_at: 0,
                     doubted: 0,

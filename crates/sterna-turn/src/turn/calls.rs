@@ -31,15 +31,16 @@ impl Turn {
         if call.state != CallState::Open {
             return Err(format!("somebody is asked about {} already", opened.key));
         }
-        let (approval, child, wake) = match &opened.on {
-            WaitOn::Approval(_) | WaitOn::Plan(_) => (true, None, None),
-            WaitOn::Questions(_) => (false, None, None),
-            WaitOn::Child(turn) => (false, Some(turn.clone()), None),
-            WaitOn::Timer => (false, None, Some(Wake::Time)),
-            WaitOn::Signal { name } => (false, None, Some(Wake::Signal(name.clone()))),
+        let (approval, effects, child, wake) = match &opened.on {
+            WaitOn::Approval(approval) => (true, approval.effects, None, None),
+            WaitOn::Plan(_) => (true, None, None, None),
+            WaitOn::Questions(_) => (false, None, None, None),
+            WaitOn::Child(turn) => (false, None, Some(turn.clone()), None),
+            WaitOn::Timer => (false, None, None, Some(Wake::Time)),
+            WaitOn::Signal { name } => (false, None, None, Some(Wake::Signal(name.clone()))),
         };
         let (wait, deadline) = (opened.wait.clone(), opened.deadline);
-        call.state = CallState::Waiting { wait, approval, deadline, child, wake };
+        call.state = CallState::Waiting { wait, approval, effects, deadline, child, wake };
         call.waits += 1;
         call.asked_at = call.started;
         Ok(())
@@ -77,12 +78,19 @@ impl Turn {
         let refused_approval = matches!(call.state, CallState::Waiting { approval: true, .. })
             && !call.is_doubted()
             && matches!(ruling, Ruling::Deny { .. } | Ruling::Timeout);
-        call.approved |=
-            matches!(call.state, CallState::Waiting { approval: true, .. }) && *ruling == Ruling::Allow;
-        if let Ruling::Edited(rewrite) = ruling {
+        match (&call.state, ruling) {
+            // That a call in doubt is run again is not what policy asks about.
+            (CallState::Waiting { approval: true, effects, .. }, Ruling::Allow) if !call.is_doubted() => {
+                call.approved = true;
+                call.approved_for = *effects;
+            }
             // What a person wrote, they have allowed.
-            call.replace(rewrite);
-            call.approved = true;
+            (_, Ruling::Edited(rewrite)) => {
+                call.replace(rewrite);
+                call.approved = true;
+                call.approved_for = rewrite.effects;
+            }
+            _ => {}
         }
         call.state = CallState::Open;
         call.ruling = Some(ruling.clone());
@@ -123,6 +131,7 @@ impl Turn {
                     started: call.started,
                     ruling: call.ruling.clone(),
                     approved: call.approved,
+                    approved_for: call.approved_for,
                     waits: call.waits,
                     asked: call.started > 0 && call.asked_at == call.started && !call.is_doubted(),
                     doubt_answered: call.ruling.is_some()

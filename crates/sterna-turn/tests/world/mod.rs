@@ -194,6 +194,7 @@ pub fn wait_opened(key: &EffectKey, question: bool) -> Body {
             source: None,
             preview: None,
             content: Digest::ZERO,
+            effects: None,
             untrusted: Vec::new(),
         })
     };

@@ -106,6 +106,7 @@ impl TrustBook {
             summary: project.root.display().to_string(),
             scope: GrantScope::User,
             content: project.content,
+            effects: None,
             expires: None,
             permits: None,
         };

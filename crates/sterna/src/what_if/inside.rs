@@ -56,6 +56,7 @@ async fn live(line: &Arc<Line>, begin: Begin) -> Result<WhatIfRun, String> {
         levels: sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>),
         // What the record was reminded of is in the record.
         memory: None,
+        worktrees: None,
     };
     sterna_runtime::what_if(&parts, &ask, outside).await.map_err(told)
 }

@@ -165,6 +165,10 @@ fn told(print: &Print, event: &Event) -> String {
             let how = stage.word();
             dim(format!("compacted ({how}): about {tokens_before} tokens became {tokens_after}"))
         }
+        EventKind::TurnStarted { guest: Some(guest), .. } => {
+            dim(format!("{} answers as a guest", one_line(guest, 64)))
+        }
+        EventKind::ContextFrame { task, .. } => dim(format!("a fresh window: {}", one_line(task, 200))),
         EventKind::LimitReached { reason } => dim(format!("limit reached: {}", reason.word())),
         EventKind::CancelRequested { by, reason } => {
             dim(format!("cancelled by {}: {}", one_line(by, 50), one_line(reason, 200)))
@@ -224,7 +228,7 @@ fn told(print: &Print, event: &Event) -> String {
             .collect(),
         // They repeat what others say, or are live and never stored.
         EventKind::InputSteered { .. }
-        | EventKind::TurnStarted { .. }
+        | EventKind::TurnStarted { guest: None, .. }
         | EventKind::TurnCommitted { .. }
         | EventKind::StepStarted { .. }
         | EventKind::StepEnded {}

@@ -1,7 +1,7 @@
 //! Hooks round a compaction: they may keep one from happening, and are told when one has.
 
 use serde_json::json;
-use sterna_model::{Compacted, EffectKey, HookEvent, Seq, StepNo};
+use sterna_model::{CompactStage, Compacted, EffectKey, HookEvent, Seq, StepNo};
 
 use super::Point;
 use crate::driver::Driver;
@@ -53,6 +53,12 @@ impl Driver {
     /// Compactions of this turn that hooks were not told of yet.
     pub(super) fn compactions(&self) -> Vec<Point> {
         let point = |(seq, step, compacted): &(Seq, StepNo, Box<Compacted>)| {
+            if let (Some(frame), CompactStage::Frame) = (&compacted.frame, compacted.stage) {
+                let id = frame.id.to_string();
+                let seed: Vec<&String> = frame.seed.keys().collect();
+                let more = json!({ "frame_id": id, "task": frame.task, "seed": seed });
+                return self.point(HookEvent::FrameOpened, *step, String::new(), Some(id), more);
+            }
             let trigger = compacted.trigger.word();
             let more = json!({
                 "trigger": trigger,
