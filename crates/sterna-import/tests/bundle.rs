@@ -175,6 +175,7 @@ impl Reference {
                         preview: None,
                         content: digest(b"g"),
                         untrusted: Vec::new(),
+                        effects: None,
                     }),
                 })),
             );
@@ -195,6 +196,7 @@ impl Reference {
                         summary: "all".into(),
                         scope: GrantScope::Session,
                         permits: None,
+                        effects: None,
                         content: digest(format!("g{turn}").as_bytes()),
                         expires: None,
                     },
@@ -605,7 +607,7 @@ fn with_an_agent() -> Reference {
     if let Body::SessionOpened(opened) = &mut of.drafts[0].body {
         let by = EffectKey { session: boss.clone(), turn: 1, step: 1, kind: EffectKind::Tool, ordinal: 0 };
         let agent = "general".to_owned();
-        opened.spawned = Some(Box::new(Spawned { by, depth: 1, agent, prompt: String::new() }));
+        opened.spawned = Some(Box::new(Spawned { by, depth: 1, agent, prompt: String::new(), worktree: None }));
     }
     let turn =
         ChildTurn { session: kid.clone(), input: 2, agent: "explore".into(), task: "ask agent-kid".into() };
