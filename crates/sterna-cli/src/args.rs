@@ -31,6 +31,8 @@ pub enum Command {
     Deny(commands::resolve::DenyArgs),
     /// Answers what a parked turn asks, and drives it on
     Answer(commands::resolve::AnswerArgs),
+    /// Sends a signal that a call of a session waits for, or will, and drives the turn on
+    Signal(commands::resolve::SignalArgs),
     /// Lists the commands that run, ends them, and removes what ended ones have left
     Ps(commands::ps::PsArgs),
     /// Lists what is known of models, and where each fact comes from

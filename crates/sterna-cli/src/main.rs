@@ -81,6 +81,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Approve(args) => commands::resolve::approve(&Context::load(None)?, args).await,
         Command::Deny(args) => commands::resolve::deny(&Context::load(None)?, args).await,
         Command::Answer(args) => commands::resolve::answer(&Context::load(None)?, args).await,
+        Command::Signal(args) => commands::resolve::signal(&Context::load(None)?, args).await,
         Command::Models(args) => commands::models::models(&Context::load(None)?, &args),
         Command::Usage(args) => commands::usage::usage(&Context::load(None)?, args).await,
         Command::Ps(args) => commands::ps::ps(&Context::load(None)?, args).await,

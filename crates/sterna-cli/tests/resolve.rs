@@ -180,3 +180,31 @@ fn what_was_shown_before_is_known_when_a_turn_goes_on() {
     // It was a person's word: no flag is missing.
     assert!(!denied.err.contains("hint:"), "{denied:?}");
 }
+
+#[test]
+fn a_signal_is_kept_for_whoever_waits_for_it_and_the_first_counts() {
+    let world = World::new(r#"{"text":"done"}"#);
+    world.run(&["--session", "s", "go"]);
+    let sent = world.sterna(&["signal", "s", "ci:42", r#"{"ok": true}"#]);
+    assert_eq!((sent.code, sent.out.as_str()), (0, ""), "{}", sent.err);
+    assert!(sent.err.contains("nothing waits for `ci:42` yet"), "{}", sent.err);
+    for (args, code, message) in [
+        (vec!["signal", "s", "ci:42", "1"], 2, "session `s` has a signal `ci:42` already"),
+        (vec!["signal", "s", "ci 42"], 2, "`ci 42` is no name of a signal"),
+        (vec!["signal", "s", "other", "no json"], 2, "the payload is not JSON"),
+        (vec!["signal", "no", "ci:42"], 2, "session `no` does not exist"),
+    ] {
+        let done = world.sterna(&args);
+        assert_eq!(done.code, code, "{args:?} {}", done.err);
+        assert!(done.err.starts_with(&format!("error: {message}")), "{}", done.err);
+    }
+    let shown = world.sterna(&["sessions", "show", "s", "--json"]);
+    let events = support::event_lines(&shown.out);
+    let ended: Vec<_> = events.iter().filter(|event| event["type"] == "wait.ended").collect();
+    let [kept] = &ended[..] else { panic!("{ended:?}") };
+    assert_eq!((&kept["wait"], &kept["how"]), (&"s/signal/ci:42".into(), &"signal".into()));
+    assert_eq!(kept["payload"], r#"{"ok":true}"#);
+    // It is no question of the session.
+    assert_eq!(world.sterna(&["approve", "s"]).code, 2);
+    assert_eq!(world.sterna(&["sessions", "fsck", "s"]).code, 0);
+}

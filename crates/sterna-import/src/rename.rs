@@ -1,22 +1,51 @@
-//! Records under another session's name: every id in them that names a session of the bundle is the new one's.
+//! Records under another session's name: every id in them that names a session of the bundle is the new one's, and one
+//! of an agent, or of whoever made it, that did not come along names nobody here.
 
 use std::collections::HashMap;
 
-use sterna_model::{Body, EffectKey, Intended, MemoryChange, SessionId, Span, WaitId};
+use sterna_model::{
+    Body, EffectKey, EffectResult, Fact, Given, Intended, MemoryChange, Ruling, SessionId, Span, WaitId,
+    WaitOn,
+};
 
 /// Old names and their new ones.
 #[derive(Debug, Default)]
-pub struct Names(HashMap<SessionId, SessionId>);
+pub struct Names {
+    new: HashMap<SessionId, SessionId>,
+    /// The session that is imported, by its new name.
+    first: Option<SessionId>,
+}
 
 impl Names {
+    /// The session that is imported is added first.
     pub fn add(&mut self, old: &SessionId, new: &SessionId) {
-        self.0.insert(old.clone(), new.clone());
+        self.first.get_or_insert_with(|| new.clone());
+        self.new.insert(old.clone(), new.clone());
     }
 
     fn of(&self, id: &mut SessionId) {
-        if let Some(new) = self.0.get(id) {
+        if let Some(new) = self.new.get(id) {
             *id = new.clone();
         }
+    }
+
+    /// An agent, or who made one. Under its old name it would be the original's, which may be here too: nothing of an
+    /// import may speak to that.
+    fn relative(&self, id: &mut SessionId) {
+        if let Some(new) = self.new.get(id) {
+            *id = new.clone();
+            return;
+        }
+        let of = self.first.as_ref().map_or("", SessionId::as_str);
+        let hash = blake3::hash(format!("{of}\n{id}").as_bytes()).to_hex();
+        // Hex digits make a name.
+        if let Ok(new) = SessionId::new(&format!("absent-{}", &hash[..24])) {
+            *id = new;
+        }
+    }
+
+    fn given(&self, given: &mut Given) {
+        given.tree.iter_mut().for_each(|tree| self.relative(tree));
     }
 
     fn key(&self, key: &mut EffectKey) {
@@ -45,7 +74,15 @@ impl Names {
                 if let Some(parent) = &mut opened.parent {
                     self.of(&mut parent.session);
                 }
+                if let Some(spawned) = &mut opened.spawned {
+                    self.relative(&mut spawned.by.session);
+                }
             }
+            Body::InputAccepted(input) => {
+                input.given.iter_mut().for_each(|given| self.given(given));
+                input.ended.iter_mut().for_each(|end| self.relative(&mut end.session));
+            }
+            Body::TurnStarted(started) => self.given(&mut started.given),
             Body::Intent(intent) => {
                 self.key(&mut intent.key);
                 match &mut intent.what {
@@ -56,13 +93,38 @@ impl Names {
                 }
             }
             Body::Attempt(attempt) => self.key(&mut attempt.key),
-            Body::Outcome(outcome) => self.key(&mut outcome.key),
+            Body::Outcome(outcome) => {
+                self.key(&mut outcome.key);
+                if let EffectResult::Tool(tool) = &mut outcome.result {
+                    for fact in &mut tool.facts {
+                        match fact {
+                            Fact::Child(child) => self.relative(&mut child.turn.session),
+                            Fact::ChildClosed(child) => self.relative(child),
+                            Fact::FileRead { .. }
+                            | Fact::FileWritten { .. }
+                            | Fact::FileRemoved { .. }
+                            | Fact::Todo(_)
+                            | Fact::ToolsFound { .. }
+                            | Fact::Command { .. }
+                            | Fact::Goal(_) => {}
+                        }
+                    }
+                }
+            }
             Body::InDoubt { key, .. } => self.key(key),
             Body::WaitOpened(opened) => {
                 self.key(&mut opened.key);
                 self.wait(&mut opened.wait);
+                if let WaitOn::Child(turn) = &mut opened.on {
+                    self.relative(&mut turn.session);
+                }
             }
-            Body::WaitResolved { wait, .. } => self.wait(wait),
+            Body::WaitResolved { wait, ruling, .. } => {
+                self.wait(wait);
+                if let Ruling::Ended(end) = ruling {
+                    self.relative(&mut end.session);
+                }
+            }
             Body::Compacted(compacted) => {
                 if let Some(key) = &mut compacted.key {
                     self.key(key);
@@ -79,10 +141,8 @@ impl Names {
             | Body::SessionClosed { .. }
             | Body::RouteChanged { .. }
             | Body::ModeChanged { .. }
-            | Body::InputAccepted(_)
             | Body::InputEdited { .. }
             | Body::InputWithdrawn { .. }
-            | Body::TurnStarted(_)
             | Body::TurnCommitted(_)
             | Body::CancelRequested { .. }
             | Body::LimitReached { .. }

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use sterna_import::{Bundle, BundleError, ImportError, Imported, NewSession, salvage, write_bundle};
 use sterna_log::{Append, DamageKind, Expect, Fsck, Log, LogError, MemoryLog, digest, verify};
 use sterna_model::{
-    Approval, Billed, BlobRef, Body, Delivery, Digest, Draft, EffectClass, EffectKey, EffectKind,
-    EffectResult, Fact, Given, Grant, GrantScope, InDoubtPolicy, InputAccepted, InputPart, Intended, Intent,
-    Manifest, Mode, ModelIntent, ModelOutcome, ModelStop, OnAsk, Outcome, Parent, Part, PromptPart, Route,
-    Ruling, SessionId, SessionOpened, Span, Stability, StopReason, TodoItem, TodoStatus, ToolCall,
-    ToolIntent, ToolOutcome, ToolStatus, Transition, TurnCommitted, TurnOutcome, TurnStarted, Usage, WaitOn,
-    WaitOpened,
+    Approval, Billed, BlobRef, Body, ChildEnd, ChildRef, ChildTurn, Delivery, Digest, Draft, EffectClass,
+    EffectKey, EffectKind, EffectResult, Fact, Given, Grant, GrantScope, InDoubtPolicy, InputAccepted,
+    InputPart, Intended, Intent, Manifest, Mode, ModelIntent, ModelOutcome, ModelStop, OnAsk, Outcome,
+    Parent, Part, PromptPart, Route, Ruling, SessionId, SessionOpened, Span, Spawned, Stability, StopReason,
+    TodoItem, TodoStatus, ToolCall, ToolIntent, ToolOutcome, ToolStatus, Transition, TurnCommitted,
+    TurnOutcome, TurnStarted, Usage, WaitOn, WaitOpened,
 };
 
 /// Ids that stand nowhere else in the records.
@@ -596,4 +596,76 @@ fn what_is_whole_is_saved_and_the_rest_told() {
         records(&export(&log, OLD)).iter().map(|record| record.replace(OLD, NEW)).collect();
     assert_eq!(kept[..9], before[..9]);
     assert!(kept[13].contains("salvage: session `ancient-otter`, records 1 to 9"), "{}", kept[13]);
+}
+
+/// Every record that can name an agent, or whoever made one.
+fn with_an_agent() -> Reference {
+    let mut of = Reference::new(OLD, "x", None);
+    let (kid, boss) = (id("agent-kid"), id("the-boss"));
+    if let Body::SessionOpened(opened) = &mut of.drafts[0].body {
+        let by = EffectKey { session: boss.clone(), turn: 1, step: 1, kind: EffectKind::Tool, ordinal: 0 };
+        let agent = "general".to_owned();
+        opened.spawned = Some(Box::new(Spawned { by, depth: 1, agent, prompt: String::new() }));
+    }
+    let turn =
+        ChildTurn { session: kid.clone(), input: 2, agent: "explore".into(), task: "ask agent-kid".into() };
+    let end = ChildEnd {
+        session: kid.clone(),
+        input: 2,
+        stop: None,
+        message: "found".into(),
+        steps: 1,
+        spent: Vec::new(),
+        changed_files: Vec::new(),
+        tainted: Vec::new(),
+    };
+    for draft in &mut of.drafts {
+        match &mut draft.body {
+            Body::TurnStarted(started) => started.given.tree = Some(boss.clone()),
+            Body::WaitOpened(opened) => opened.on = WaitOn::Child(turn.clone()),
+            Body::WaitResolved { ruling, .. } => *ruling = Ruling::Ended(Box::new(end.clone())),
+            Body::InputAccepted(input) => {
+                input.ended = Some(Box::new(end.clone()));
+                let given = Given { tree: Some(boss.clone()), ..Given::new(route(), "/") };
+                input.given = Some(Box::new(given));
+            }
+            Body::Outcome(outcome) => {
+                if let EffectResult::Tool(tool) = &mut outcome.result {
+                    let child = ChildRef { turn: turn.clone(), background: true };
+                    tool.facts = vec![Fact::Child(child), Fact::ChildClosed(kid.clone())];
+                }
+            }
+            _ => {}
+        }
+    }
+    of
+}
+
+/// The original's agent is in the same store: nothing of the import may speak to it, or be told by it.
+#[test]
+fn an_import_has_no_agent_of_the_original() {
+    let log = MemoryLog::new();
+    let reference = with_an_agent();
+    reference.store(&log, OLD, reference.drafts.len());
+    let out = export(&log, OLD);
+    let mut names = std::collections::BTreeSet::new();
+    for name in [NEW, "another-one"] {
+        import(&log, &out, name).unwrap();
+        whole(&log, name);
+        let (mut kids, mut bosses) = (0, 0);
+        for record in records(&export(&log, name)) {
+            // What was told to it stays.
+            let record = record.replace("ask agent-kid", "");
+            assert!(!record.contains("agent-kid") && !record.contains("the-boss"), "{record}");
+            for word in record.split('"').filter(|word| word.starts_with("absent-")) {
+                names.insert(word.split('/').next().unwrap().to_owned());
+            }
+            kids += record.matches("\"session\":\"absent-").count();
+            bosses += record.matches("\"tree\":\"absent-").count();
+        }
+        // In each of two turns: an input, a wait, its end, and a fact of a call.
+        assert_eq!((kids, bosses), (8, 4), "{name}");
+    }
+    // An agent and a boss for each of the two.
+    assert_eq!(names.len(), 4, "{names:?}");
 }

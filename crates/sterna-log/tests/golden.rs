@@ -93,10 +93,13 @@ fn golden(body: &Body) -> [&'static str; 3] {
             WaitOn::Questions(_) => file!("wait_questions"),
             WaitOn::Child(_) => file!(2: "wait_child"),
             WaitOn::Plan(_) => file!(2: "wait_plan"),
+            WaitOn::Timer => file!(3: "wait_timer"),
+            WaitOn::Signal { .. } => file!(3: "wait_signal"),
         },
         Body::WaitResolved { ruling: Ruling::Ended(_), .. } => {
             file!(2: "wait_resolved_child")
         }
+        Body::WaitResolved { ruling: Ruling::Signal(_), .. } => file!(3: "wait_resolved_signal"),
         Body::WaitResolved { .. } => file!("wait_resolved"),
         Body::CancelRequested { .. } => file!("cancel_requested"),
         Body::LimitReached { .. } => file!("limit_reached"),
@@ -172,7 +175,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 68, "each file has its draft below");
+    assert_eq!(files.len(), 72, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -565,6 +568,7 @@ fn drafts() -> Vec<Draft> {
             deadline: Some(1_700_000_300_000),
             answered: true,
             on: WaitOn::Approval(Approval {
+                effects: None,
                 tool: "shell".into(),
                 summary: "rm x".into(),
                 reason: "it writes".into(),
@@ -680,6 +684,7 @@ fn drafts() -> Vec<Draft> {
                 }),
                 context: vec!["mind".into()],
             },
+            asked: vec![],
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),
@@ -698,6 +703,26 @@ fn drafts() -> Vec<Draft> {
             }]),
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w4".into(),
+            key: key("demo/1/2/tool/4"),
+            deadline: Some(1_700_000_060_000),
+            answered: false,
+            on: WaitOn::Timer,
+        }))),
+        step(Body::WaitOpened(Box::new(WaitOpened {
+            wait: "w5".into(),
+            key: key("demo/1/2/tool/5"),
+            deadline: None,
+            answered: true,
+            on: WaitOn::Signal { name: "ci:42".into() },
+        }))),
+        step(Body::WaitResolved {
+            wait: "demo/signal/ci:42".into(),
+            ruling: Ruling::Signal("{\"ok\":true}".into()),
+            by: "person".into(),
+            early: true,
+        }),
+        step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w3".into(),
             key: key("demo/1/2/tool/3"),
             deadline: None,
@@ -712,6 +737,7 @@ fn drafts() -> Vec<Draft> {
         step(Body::WaitResolved {
             wait: "w3".into(),
             ruling: Ruling::Ended(Box::new(ChildEnd {
+                turn: None,
                 session: SessionId::new("agent-1").unwrap(),
                 input: 2,
                 stop: Some(StopReason::MaxSteps),
@@ -739,6 +765,7 @@ fn drafts() -> Vec<Draft> {
         turn(Body::LimitReached { turn: 1, reason: StopReason::Deadline }),
         session(Body::GrantGiven {
             grant: Grant {
+                effects: None,
                 tool: "shell".into(),
                 summary: "rm x".into(),
                 scope: GrantScope::Session,
@@ -884,6 +911,7 @@ fn drafts() -> Vec<Draft> {
             deadline: None,
             answered: false,
             on: WaitOn::Approval(Approval {
+                effects: None,
                 tool: "web_fetch".into(),
                 summary: "fetch".into(),
                 reason: "it reaches out".into(),

@@ -112,6 +112,7 @@ async fn call(tool: &McpTool, cwd: &std::path::Path) -> Result<String, String> {
             turn: None,
             memory: None,
             ended: None,
+            woken: None,
             session: Arc::new(sterna_tool::NoSession),
         };
         match tool.call(cx, args.clone()).await.map_err(|error| error.message)? {

@@ -141,6 +141,27 @@ pub fn waiting_call(wait: &str) -> Option<EffectKey> {
     })
 }
 
+/// Where a signal is kept that came before anybody waited for it: the name of a wait that is never opened.
+pub fn signal_wait(session: &crate::SessionId, name: &str) -> crate::WaitId {
+    format!("{session}/{SIGNAL}/{name}")
+}
+
+/// The signal that `signal_wait` names. `None` for the wait of a call.
+pub fn waiting_signal(wait: &str) -> Option<&str> {
+    let (_, rest) = wait.split_once('/')?;
+    let (word, name) = rest.split_once('/')?;
+    (word == SIGNAL && is_signal_name(name)).then_some(name)
+}
+
+/// Names of signals: 1 to 128 characters of `A-Za-z0-9._:-`.
+pub fn is_signal_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._:-".contains(c);
+    (1..=128).contains(&name.len()) && name.chars().all(fits)
+}
+
+/// Stands where effects have their turn's number.
+const SIGNAL: &str = "signal";
+
 /// The answer to a wait.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -166,6 +187,8 @@ pub enum Ruling {
     Timeout,
     /// The child's turn is over.
     Ended(Box<ChildEnd>),
+    /// What came with the signal: JSON.
+    Signal(String),
 }
 
 /// What an intent says was about to happen.

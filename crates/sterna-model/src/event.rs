@@ -17,6 +17,27 @@ pub const EVENT_VERSION: u32 = 1;
 /// Bytes of a tool's output that an event carries at most (design: "event copy").
 pub const EVENT_OUTPUT_BYTES: usize = 2048;
 
+/// How a wait ended in which nobody was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitEnd {
+    /// Its time came.
+    Timeout,
+    Signal,
+    /// Somebody ended it.
+    Denied,
+}
+
+impl WaitEnd {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Signal => "signal",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 /// One event, in its envelope.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
@@ -274,6 +295,27 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "HookSays::is_nothing")]
         says: HookSays,
         hooks: Vec<HookReport>,
+    },
+    /// A call waits for a time, a signal, or for whichever comes first. Nobody is asked.
+    #[serde(rename = "wait.opened")]
+    WaitOpened {
+        wait: WaitId,
+        call_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<Millis>,
+    },
+    /// Such a wait is over: by its time (`timeout`), a signal, or because somebody ended it (`denied`). Also a signal that
+    /// came before anybody waited for it.
+    #[serde(rename = "wait.ended")]
+    WaitEnded {
+        wait: WaitId,
+        how: WaitEnd,
+        by: String,
+        /// What came with the signal: JSON.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<String>,
     },
     #[serde(rename = "question.asked")]
     QuestionAsked { wait: WaitId, call_id: String, questions: Vec<QuestionRef> },

@@ -490,6 +490,12 @@ pub enum WaitOn {
     Child(ChildTurn),
     /// Only a person's yes to it ends plan mode.
     Plan(SubmittedPlan),
+    /// The wait's deadline. Nobody is asked.
+    Timer,
+    /// Somebody outside sends the signal of this name.
+    Signal {
+        name: String,
+    },
 }
 
 impl WaitOn {
@@ -500,17 +506,49 @@ impl WaitOn {
             (Self::Approval(_), Ruling::Allow | Ruling::Edited(_))
             | (Self::Questions(_), Ruling::Answers(_))
             | (Self::Child(_), Ruling::Ended(_))
-            | (Self::Plan(_), Ruling::Allow | Ruling::Plan { .. }) => true,
-            (Self::Approval(_), Ruling::Answers(_) | Ruling::Plan { .. } | Ruling::Ended(_))
+            | (Self::Plan(_), Ruling::Allow | Ruling::Plan { .. })
+            | (Self::Signal { .. }, Ruling::Signal(_)) => true,
+            (
+                Self::Approval(_),
+                Ruling::Answers(_) | Ruling::Plan { .. } | Ruling::Ended(_) | Ruling::Signal(_),
+            )
             | (
                 Self::Questions(_),
-                Ruling::Allow | Ruling::Edited(_) | Ruling::Plan { .. } | Ruling::Ended(_),
+                Ruling::Allow
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_)
+                | Ruling::Signal(_),
             )
             | (
                 Self::Child(_),
-                Ruling::Allow | Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Plan { .. },
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Signal(_),
             )
-            | (Self::Plan(_), Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Ended(_)) => false,
+            | (
+                Self::Plan(_),
+                Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Ended(_) | Ruling::Signal(_),
+            )
+            | (
+                Self::Signal { .. },
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_),
+            )
+            | (
+                Self::Timer,
+                Ruling::Allow
+                | Ruling::Answers(_)
+                | Ruling::Edited(_)
+                | Ruling::Plan { .. }
+                | Ruling::Ended(_)
+                | Ruling::Signal(_),
+            ) => false,
         }
     }
 }

@@ -94,6 +94,8 @@ impl Runtime {
                 WaitOn::Questions(_) => "a question, which is answered or refused",
                 WaitOn::Child(_) => "a child's turn, whose end answers it",
                 WaitOn::Plan(_) => "a plan, which is approved or refused",
+                WaitOn::Timer => "a time, which comes by itself",
+                WaitOn::Signal { .. } => "a signal, which is sent by its name",
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }

@@ -68,7 +68,11 @@ async fn waits(world: &World) -> Vec<Approval> {
     let of = |record: Record| match record.body {
         Body::WaitOpened(opened) => match opened.on {
             WaitOn::Approval(approval) => Some(approval),
-            WaitOn::Questions(_) | WaitOn::Plan(_) | WaitOn::Child(_) => None,
+            WaitOn::Questions(_)
+            | WaitOn::Plan(_)
+            | WaitOn::Child(_)
+            | WaitOn::Timer
+            | WaitOn::Signal { .. } => None,
         },
         _ => None,
     };

@@ -356,6 +356,15 @@ fn people(facts: &Facts, wrong: &mut Vec<String>) {
             wrong.push(format!("{session}: input {input} was withdrawn, and a turn took it"));
         }
     }
+    for (session, name, _, by) in &facts.signalled {
+        let there = facts.sessions.get(session).is_some_and(|seen| seen.waits.has_signal(name, by));
+        if !there {
+            wrong.push(format!("{session}: the signal {name} of {by} was taken, and is lost"));
+        }
+    }
+    for (payload, calls) in facts.delivered.iter().filter(|(_, calls)| calls.len() > 1) {
+        wrong.push(format!("the signal of {payload} went to {calls:?}"));
+    }
     for (session, wait, by) in &facts.resolved {
         let waits = facts.sessions.get(session).map(|seen| &seen.waits);
         let deceived = match waits {
@@ -399,7 +408,10 @@ fn waits(seen: &Seen, say: &mut impl FnMut(String)) {
             | Ruling::Answers(_)
             | Ruling::Edited(_)
             | Ruling::Plan { .. }
-            | Ruling::Ended(_) => continue,
+            | Ruling::Ended(_)
+            | Ruling::Signal(_) => continue,
+            // The call comes again.
+            Ruling::Timeout if opened.wake => continue,
             // What a lost call may have done is taken back, or ended, when the turn ends.
             Ruling::Deny { .. } | Ruling::Timeout if opened.doubt => {
                 &[ToolStatus::OutcomeUnknown, ToolStatus::RolledBack]
@@ -419,7 +431,10 @@ pub fn answers(facts: &Facts) -> Answers {
     let mut sum = Answers::default();
     for asked in facts.sessions.values().flat_map(|seen| seen.waits.all.values()) {
         match &asked.counted {
+            Some(answer) if answer.by == DEADLINE && asked.is_wake() => sum.woken += 1,
             Some(answer) if answer.by == DEADLINE => sum.by_time += 1,
+            Some(Answer { ruling: Ruling::Signal(_), .. }) if asked.was_kept => sum.kept_signals += 1,
+            Some(Answer { ruling: Ruling::Signal(_), .. }) => sum.signals += 1,
             Some(answer) if asked.early.iter().any(|early| early.by == answer.by) => sum.early += 1,
             Some(answer) if answer.by.starts_with("person") => sum.by_people += 1,
             Some(_) | None => {}

@@ -58,6 +58,12 @@ pub struct Answers {
     pub by_people: usize,
     /// At their deadline.
     pub by_time: usize,
+    /// Calls that their time woke.
+    pub woken: usize,
+    /// Calls that a signal woke.
+    pub signals: usize,
+    /// Those whose signal was there before them.
+    pub kept_signals: usize,
 }
 
 /// Lives a seed's world.

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     let failed: Mutex<Vec<Lived>> = Mutex::default();
     let (records, lives, effects) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let (early, by_people, by_time) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (woken, signals, kept) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..asked.threads {
             scope.spawn(|| {
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
                     early.fetch_add(lived.answers.early as u64, Ordering::Relaxed);
                     by_people.fetch_add(lived.answers.by_people as u64, Ordering::Relaxed);
                     by_time.fetch_add(lived.answers.by_time as u64, Ordering::Relaxed);
+                    woken.fetch_add(lived.answers.woken as u64, Ordering::Relaxed);
+                    signals.fetch_add(lived.answers.signals as u64, Ordering::Relaxed);
+                    kept.fetch_add(lived.answers.kept_signals as u64, Ordering::Relaxed);
                     if asked.tell {
                         println!("{}", lived.story.join("\n"));
                     }
@@ -65,6 +69,12 @@ fn main() -> ExitCode {
         by_people.into_inner() + early.load(Ordering::Relaxed),
         early.into_inner(),
         by_time.into_inner()
+    );
+    println!(
+        "calls woken: {} by their time, {} by a signal, {} by one that was there before them",
+        woken.into_inner(),
+        signals.into_inner(),
+        kept.into_inner()
     );
     println!(
         "{ran} seeds in {secs:.1} s: {} records, {} workers' lives, {} side effects; {} failed",

@@ -12,7 +12,7 @@ use sterna_turn::Next;
 use crate::dice::lane_of;
 use crate::model::SimModel;
 use crate::store::SimLog;
-use crate::tools::{FORBIDDEN, toolbox};
+use crate::tools::{FORBIDDEN, SIGNALS, toolbox};
 use crate::world::{Life, SimEnv, Submitted, Watch, World};
 
 /// A process.
@@ -136,7 +136,8 @@ impl People {
     async fn act(self: Arc<Self>, n: u64, sessions: u64) {
         let dice = &self.world.dice;
         let session = SessionId::new(&format!("s{}", dice.below("action.session", n, sessions))).unwrap();
-        let what = if n == 0 { 1 } else { dice.pick("action", n, &[10, 60, 25, 12, 8, 30, 20, 6, 3, 6, 25]) };
+        let what =
+            if n == 0 { 1 } else { dice.pick("action", n, &[10, 60, 25, 12, 8, 30, 20, 6, 3, 6, 25, 30]) };
         let Some(worker) = self.a_worker(n) else { return };
         let runtime = worker.runtime.clone();
         match what {
@@ -181,6 +182,10 @@ impl People {
             }
             9 => runtime.resume(&session, self.config(n)),
             10 => self.answer_early(&worker, &session, n).await,
+            11 => {
+                let name = SIGNALS[dice.below("signal.name", n, SIGNALS.len() as u64) as usize];
+                self.signal(&worker, &session, name).await;
+            }
             _ => {}
         }
     }
@@ -288,14 +293,29 @@ impl People {
             _ => Vec::new(),
         });
         for wait in waits {
-            let question = self.world.look(session, |seen| {
-                seen.records.iter().any(|record| {
-                    matches!(&record.body, Body::WaitOpened(o) if o.wait == wait
-                        && matches!(o.on, WaitOn::Questions(_)))
+            let on = self.world.look(session, |seen| {
+                seen.records.iter().find_map(|record| match &record.body {
+                    Body::WaitOpened(opened) if opened.wait == wait => Some(opened.on.clone()),
+                    _ => None,
                 })
             });
+            let ended = self.world.dice.pick("answer.wake", lane, &[9, 1]) == 1;
+            match &on {
+                // Time answers it.
+                Some(WaitOn::Timer) if !ended => continue,
+                Some(WaitOn::Signal { name }) if !ended => {
+                    self.signal(worker, session, name).await;
+                    continue;
+                }
+                _ => {}
+            }
+            let question = matches!(on, Some(WaitOn::Questions(_)));
             let ruling = match self.world.dice.below("answer", lane, 4) {
                 0 => Ruling::Deny { feedback: "no".into() },
+                // Whoever waits for nobody is told of no time that has not come.
+                _ if matches!(on, Some(WaitOn::Timer | WaitOn::Signal { .. })) => {
+                    Ruling::Deny { feedback: "enough".into() }
+                }
                 1 => Ruling::Timeout,
                 _ if question => Ruling::Answers(vec!["yes".into()]),
                 _ => Ruling::Allow,
@@ -308,6 +328,17 @@ impl People {
                 self.world.tell(|| format!("{wait} is answered by {by}"));
                 self.world.facts().resolved.push((session.clone(), wait, by));
             }
+        }
+    }
+
+    async fn signal(&self, worker: &Worker, session: &SessionId, name: &str) {
+        let by = self.somebody();
+        let payload = serde_json::json!(by);
+        let told = while_alive(worker, worker.runtime.signal(session, name, &payload, &by)).await;
+        if let Some(Ok(_)) = told {
+            self.world.tell(|| format!("{session} is sent the signal {name} by {by}"));
+            let signal = (session.clone(), name.to_owned(), payload.to_string(), by);
+            self.world.facts().signalled.push(signal);
         }
     }
 

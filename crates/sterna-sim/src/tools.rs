@@ -16,23 +16,41 @@ pub struct Kind {
     class: EffectClass,
     /// Policy asks a person.
     guarded: bool,
-    /// The tool asks a person itself.
-    asks: bool,
+    /// What the tool waits for before it does what it does.
+    before: Before,
 }
+
+#[derive(Clone, Copy, PartialEq)]
+enum Before {
+    Nothing,
+    /// A person's answer.
+    Answer,
+    Time,
+    Signal,
+}
+
+/// Names of signals. Few, so that several wait for one, and several are sent.
+pub const SIGNALS: [&str; 2] = ["ci", "mail:42"];
 
 const fn kind(name: &'static str, class: EffectClass) -> Kind {
-    Kind { name, class, guarded: false, asks: false }
+    Kind { name, class, guarded: false, before: Before::Nothing }
 }
 
-pub const TOOLS: [Kind; 9] = [
+const fn after(name: &'static str, before: Before) -> Kind {
+    Kind { name, class: EffectClass::AtMostOnce, guarded: false, before }
+}
+
+pub const TOOLS: [Kind; 11] = [
     kind("look", EffectClass::Pure),
     kind("watch", EffectClass::Pure),
     kind("put", EffectClass::Idempotent),
     kind("fire", EffectClass::AtMostOnce),
     kind("mail", EffectClass::AtMostOnce),
     kind("lend", EffectClass::Compensable),
-    Kind { name: "guarded", class: EffectClass::AtMostOnce, guarded: true, asks: false },
-    Kind { name: "survey", class: EffectClass::AtMostOnce, guarded: false, asks: true },
+    Kind { name: "guarded", class: EffectClass::AtMostOnce, guarded: true, before: Before::Nothing },
+    after("survey", Before::Answer),
+    after("nap", Before::Time),
+    after("listen", Before::Signal),
     kind(FORBIDDEN, EffectClass::AtMostOnce),
 ];
 
@@ -101,13 +119,12 @@ impl SimTool {
             facts.runs.push(ToolRun { key, attempt, class, name, asked: false, effect: false });
             facts.runs.len() - 1
         };
-        if self.kind.asks && cx.answers.is_none() {
+        if self.kind.before != Before::Nothing && cx.answers.is_none() && cx.woken.is_none() {
             self.world.facts().runs[run].asked = true;
             self.world.boundary(&self.life, "crash.tool_asks", lane, 20).await;
-            let options = vec![Choice { label: "yes".into(), description: String::new(), preview: None }];
-            let (question, header) = ("which?".into(), "which".into());
-            return Ok(ToolReturn::Ask(vec![Question { question, header, options, multi: false }]));
+            return Ok(self.wait(lane));
         }
+        self.is_woken_by_the_log(&cx);
         self.world.boundary(&self.life, "crash.tool_starts", lane, 15).await;
         let act = dice.pick("tool", lane, &[500, 200, 40, 40, 20, 20, 30, 30, 15]);
         let (before, after) = match act {
@@ -140,6 +157,42 @@ impl SimTool {
             text.push_str(&"long output\n".repeat(3_000));
         }
         Ok(ToolReturn::Done(ToolDone { failed: act == 3, ..ToolDone::text(text) }))
+    }
+
+    /// What it waits for.
+    fn wait(&self, lane: u64) -> ToolReturn {
+        let dice = &self.world.dice;
+        // Some times are near, some so far that a turn parks for them, some over already.
+        let span = [1, 5_000, 30_000, 70_000][dice.pick("nap", lane, &[1, 4, 2, 1])];
+        let until = self.world.now() + dice.below("nap.ms", lane, span);
+        match self.kind.before {
+            Before::Time => ToolReturn::Sleep { until },
+            Before::Signal => ToolReturn::Signal {
+                name: SIGNALS[dice.below("listen.name", lane, SIGNALS.len() as u64) as usize].into(),
+                until: (dice.pick("listen.limit", lane, &[2, 1]) == 1).then_some(until),
+            },
+            Before::Nothing | Before::Answer => {
+                let options = vec![Choice { label: "yes".into(), description: String::new(), preview: None }];
+                let (question, header) = ("which?".into(), "which".into());
+                ToolReturn::Ask(vec![Question { question, header, options, multi: false }])
+            }
+        }
+    }
+
+    /// What a call is woken with stands in the log before it.
+    fn is_woken_by_the_log(&self, cx: &ToolContext) {
+        if let Some(Woken::Signal(payload)) = &cx.woken {
+            self.world.facts().delivered.entry(payload.clone()).or_default().insert(cx.key.clone());
+        }
+        let said = self.world.look(&cx.key.session, |seen| seen.waits.woken(&cx.key));
+        let fits = match &cx.woken {
+            None => true,
+            Some(Woken::Time) => said == Some(Ruling::Timeout),
+            Some(Woken::Signal(payload)) => said == Some(Ruling::Signal(payload.clone())),
+        };
+        if !fits {
+            self.world.wrong(format!("{} is woken by {:?}, and the log says {said:?}", cx.key, cx.woken));
+        }
     }
 
     async fn take_back(&self, cx: ToolContext) -> Result<(), ToolError> {

@@ -11,6 +11,16 @@ pub struct Waits {
     /// Lost calls about which a person is to be asked.
     doubted: BTreeSet<EffectKey>,
     over: TurnNo,
+    /// Signals that came before they were waited for, by name.
+    kept: BTreeMap<String, Kept>,
+}
+
+/// A signal that nobody has waited for.
+struct Kept {
+    answer: Answer,
+    /// A call of the running turn waited for it as it came. Unless that turn was ending then, it was too late to be
+    /// early, and whoever sent it sends it again.
+    unsure: bool,
 }
 
 /// One wait, from its first answer or its opening on.
@@ -21,12 +31,27 @@ pub struct Asked {
     pub early: Vec<Answer>,
     /// The answer that counts.
     pub counted: Option<Answer>,
+    /// It was a signal that came before it was waited for.
+    pub was_kept: bool,
+}
+
+impl Asked {
+    /// Nobody is asked.
+    pub fn is_wake(&self) -> bool {
+        self.opened.as_ref().is_some_and(|opened| opened.wake)
+    }
 }
 
 pub struct Opened {
     pub key: EffectKey,
     /// A lost call: whether it runs again.
     pub doubt: bool,
+    /// Nobody is asked: time or a signal is waited for.
+    pub wake: bool,
+    /// The signal.
+    name: Option<String>,
+    /// How many waits were opened before it.
+    nth: usize,
     pub deadline: Option<Millis>,
 }
 
@@ -48,6 +73,9 @@ impl Waits {
             Body::WaitOpened(open) => return self.open(open),
             Body::WaitResolved { wait, ruling, by, early } => {
                 let answer = Answer { ruling: ruling.clone(), by: by.clone() };
+                if let Some(name) = wait.split_once("/signal/").map(|(_, name)| name.to_owned()) {
+                    return self.keep(name, answer, *early);
+                }
                 return self.answer(record, wait, answer, *early);
             }
             _ => {}
@@ -57,21 +85,32 @@ impl Waits {
 
     fn open(&mut self, open: &WaitOpened) -> Result<(), String> {
         let doubt = self.doubted.remove(&open.key);
+        let nth = self.all.values().filter(|asked| asked.opened.is_some()).count();
         let asked = self.all.entry(open.wait.clone()).or_default();
-        let question = matches!(open.on, WaitOn::Questions(_));
+        let name = match &open.on {
+            WaitOn::Signal { name } => Some(name.clone()),
+            _ => None,
+        };
         let fits = |answer: &&Answer| match answer.ruling {
             Ruling::Deny { .. } | Ruling::Timeout => true,
-            Ruling::Allow | Ruling::Edited(_) => !question,
+            Ruling::Allow | Ruling::Edited(_) => matches!(open.on, WaitOn::Approval(_)),
             Ruling::Plan { .. } | Ruling::Ended(_) => false,
-            Ruling::Answers(_) => question,
+            Ruling::Answers(_) => matches!(open.on, WaitOn::Questions(_)),
+            Ruling::Signal(_) => name.is_some(),
         };
         // What was said before a call was lost says nothing of that.
-        let first = asked.early.first().filter(fits).filter(|_| !doubt).cloned();
+        let mut first = asked.early.first().filter(fits).filter(|_| !doubt).cloned();
+        if let (Some(name), None) = (&name, &first) {
+            let kept = self.kept.remove(name);
+            asked.was_kept = open.answered;
+            first = kept.filter(|kept| open.answered || !kept.unsure).map(|kept| kept.answer);
+        }
         if open.answered != first.is_some() {
             return Err(format!("{} is opened as answered: {}", open.wait, open.answered));
         }
         let (key, deadline) = (open.key.clone(), open.deadline);
-        if asked.opened.replace(Opened { key, doubt, deadline }).is_some() {
+        let wake = name.is_some() || open.on == WaitOn::Timer;
+        if asked.opened.replace(Opened { key, doubt, wake, name, nth, deadline }).is_some() {
             return Err(format!("{} is opened twice", open.wait));
         }
         asked.counted = first;
@@ -94,6 +133,40 @@ impl Waits {
             None => Ok(()),
             Some(first) => Err(format!("{wait} is answered by {} and again", first.by)),
         }
+    }
+
+    fn keep(&mut self, name: String, answer: Answer, early: bool) -> Result<(), String> {
+        if !early {
+            return Err(format!("the signal {name} answers no wait, and is not early"));
+        }
+        let over = self.over;
+        let awaited = |asked: &Asked| {
+            let of = |opened: &Opened| opened.key.turn > over && opened.name.as_ref() == Some(&name);
+            asked.counted.is_none() && asked.opened.as_ref().is_some_and(of)
+        };
+        let unsure = self.all.values().any(awaited);
+        match self.kept.get(&name) {
+            Some(before) if !before.unsure && !unsure => {
+                let Answer { ruling, by } = &before.answer;
+                return Err(format!("the signal {name} of {by} ({ruling:?}) is kept, and another came"));
+            }
+            Some(before) if !before.unsure => {}
+            Some(_) | None => drop(self.kept.insert(name, Kept { answer, unsure })),
+        }
+        Ok(())
+    }
+
+    /// What ended the last wait of this call.
+    pub fn woken(&self, key: &EffectKey) -> Option<Ruling> {
+        let of = |asked: &&Asked| asked.opened.as_ref().is_some_and(|opened| opened.key == *key);
+        let last = self.all.values().filter(of).max_by_key(|asked| asked.opened.as_ref().map(|o| o.nth));
+        last?.counted.as_ref().map(|answer| answer.ruling.clone())
+    }
+
+    /// Whether this signal answered a wait, or is kept for one.
+    pub fn has_signal(&self, name: &str, by: &str) -> bool {
+        let counts = |asked: &Asked| asked.counted.as_ref().is_some_and(|answer| answer.by == by);
+        self.all.values().any(counts) || self.kept.get(name).is_some_and(|kept| kept.answer.by == by)
     }
 
     /// Whether a person has allowed this call.

@@ -54,6 +54,10 @@ pub struct Facts {
     pub withdrawn: Vec<(SessionId, Seq)>,
     /// Who was told that their answer counts.
     pub resolved: Vec<(SessionId, WaitId, String)>,
+    /// Signals that were taken from those who sent them: session, name, payload, by.
+    pub signalled: Vec<(SessionId, String, String, String)>,
+    /// What calls were woken with.
+    pub delivered: BTreeMap<String, BTreeSet<EffectKey>>,
     pub watches: Vec<Watch>,
     pub wrong: Vec<String>,
     pub story: Vec<String>,

@@ -27,6 +27,9 @@ fn check(seeds: std::ops::Range<u64>) {
         ("early", answers.iter().map(|answers| answers.early).sum::<usize>()),
         ("by people", answers.iter().map(|answers| answers.by_people).sum()),
         ("by time", answers.iter().map(|answers| answers.by_time).sum()),
+        ("when its time comes", answers.iter().map(|answers| answers.woken).sum()),
+        ("by a signal", answers.iter().map(|answers| answers.signals).sum()),
+        ("by a signal that was there before", answers.iter().map(|answers| answers.kept_signals).sum()),
     ] {
         assert!(count > 0, "no question is answered {what}");
     }

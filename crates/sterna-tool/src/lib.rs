@@ -164,6 +164,8 @@ pub enum Access {
     Permission(Permits),
     /// The session's own state, such as the todo list. Always allowed.
     Session,
+    /// What is kept beyond the session: notes.
+    Keep,
     /// Something that no rule but the tool's own name covers.
     Other,
     /// The tool is no longer what a person accepted, and this is the hash of what it is now: it asks again, whatever
@@ -209,6 +211,17 @@ pub struct ToolContext {
     pub ended: Option<Arc<ChildEnd>>,
     /// The turn, with what it was given: what the call makes for later may have this and no more.
     pub turn: Option<Arc<TurnStarted>>,
+    /// What woke the call, when it comes back from `ToolReturn::Sleep` or `ToolReturn::Signal`.
+    pub woken: Option<Woken>,
+}
+
+/// What ended a wait in which nobody was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Woken {
+    /// The time that was waited for, or the time limit of a wait for a signal.
+    Time,
+    /// The signal. What came with it: JSON, from outside.
+    Signal(String),
 }
 
 /// How a call's command lines are confined.
@@ -255,6 +268,19 @@ pub enum ToolReturn {
     Done(ToolDone),
     /// A person must answer first; the call comes again with `ToolContext::answers`. The turn parks meanwhile.
     Ask(Vec<Question>),
+    /// Nothing before this time; the call comes again with `ToolContext::woken`. The turn parks meanwhile, without a task,
+    /// and the time counts also when nobody is there as it comes.
+    Sleep {
+        until: Millis,
+    },
+    /// Somebody outside must send the signal of this name, before or after this; the call comes again with
+    /// `ToolContext::woken`. The first signal counts, and goes to one wait. The turn parks meanwhile.
+    Signal {
+        /// 1 to 128 characters of `A-Za-z0-9._:-`.
+        name: String,
+        /// When it has waited long enough.
+        until: Option<Millis>,
+    },
     /// The runtime is to see to a child session. Where the call waits for the child's turn, the turn parks without a
     /// task, and the call comes again with `ToolContext::ended`.
     Child(ChildOp),

@@ -69,6 +69,18 @@ pub enum CallState {
         /// Nobody is asked: the end of this child's turn answers.
         #[serde(default)]
         child: Option<ChildTurn>,
+        /// Nobody is asked: the time does, or a signal.
+        #[serde(default)]
+        wake: Option<Wake>,
     },
     Ended,
+}
+
+/// What ends a wait in which nobody is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wake {
+    /// The wait's deadline.
+    Time,
+    /// The signal of this name, or the deadline, if there is one.
+    Signal(String),
 }

@@ -12,7 +12,7 @@ mod machine;
 mod progress;
 mod turn;
 
-pub use call::{CallState, TurnCall};
+pub use call::{CallState, TurnCall, Wake};
 pub use goal::{GoalNext, GoalStanding};
 pub use machine::{Next, TurnMachine, WrongRecord};
 pub use turn::Turn;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, ChildEnd, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
-    SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, waiting_call,
+    SessionOpened, SpentOf, TurnNo, TurnOutcome, WaitId, WaitOn, signal_wait, waiting_call, waiting_signal,
 };
 
 use crate::turn::Turn;
@@ -45,9 +45,9 @@ pub struct TurnMachine {
     /// Answers that came before their waits.
     #[serde(default)]
     early: BTreeMap<WaitId, Ruling>,
-    /// Turns of children, by their input, whose ends were told: what they used up is paid once.
+    /// Turns of children whose ends were told: what they used up is paid once.
     #[serde(default)]
-    paid: BTreeSet<(SessionId, Seq)>,
+    paid: BTreeSet<(SessionId, SpentOf)>,
     turn: Option<Turn>,
 }
 
@@ -95,7 +95,7 @@ impl TurnMachine {
                 // As in a fork, what was running is not gone on with: numbers and keys of effects never repeat. An
                 // input that no turn has taken stays, unless it came after that record.
                 self.turn = None;
-                self.early.retain(|wait, _| waiting_call(wait).is_some_and(|key| key.turn > self.turns));
+                self.early.retain(|wait, _| may_come(wait, self.turns));
                 self.waiting.retain(|input, _| *input <= rewound.to);
             }
             Body::Rewound(_) => {}
@@ -154,8 +154,8 @@ impl TurnMachine {
             }
             Body::TurnCommitted(_) => {
                 let over = self.turn.take().ok_or_else(|| wrong("no turn is running".into()))?;
-                // What was said for its waits, and they never came.
-                self.early.retain(|wait, _| waiting_call(wait).is_some_and(|key| key.turn > over.number));
+                // What was said for its waits, and they never came. A signal waits for any turn.
+                self.early.retain(|wait, _| may_come(wait, over.number));
             }
             Body::HookRan(ran) => {
                 // Hooks of a session that no turn runs in change nothing.
@@ -177,7 +177,11 @@ impl TurnMachine {
                 }
             }
             Body::WaitResolved { wait, ruling, early, .. } => {
-                let open = self.turn.as_mut().filter(|turn| turn.waits().any(|(open, _)| open == wait));
+                let awaited = |turn: &Turn| match waiting_signal(wait) {
+                    Some(name) => turn.awaits_signal(name).is_some(),
+                    None => turn.waits().any(|(open, _)| open == wait),
+                };
+                let open = self.turn.as_mut().filter(|turn| awaited(turn));
                 match open {
                     // It did not come early after all, and whoever sent it sends it again as what it is.
                     Some(_) if *early => {}
@@ -220,7 +224,13 @@ impl TurnMachine {
                 let turn = running(&mut self.turn, &opened.key).map_err(wrong)?;
                 turn.wait_opened(opened).map_err(wrong)?;
                 // One that does not fit is none.
-                let early = self.early.remove(&opened.wait);
+                let early = self.early.remove(&opened.wait).filter(|ruling| opened.on.takes(ruling));
+                let early = early.or_else(|| match (&opened.on, opened.answered) {
+                    (WaitOn::Signal { name }, true) => {
+                        self.early.remove(&signal_wait(&opened.key.session, name))
+                    }
+                    _ => None,
+                });
                 if let Some(ruling) = early.filter(|_| opened.answered) {
                     turn.wait_resolved(&opened.wait, &ruling);
                 }
@@ -280,7 +290,27 @@ impl TurnMachine {
         let turn = self.turn.as_ref().filter(|turn| turn.number == key.turn && turn.steps() == key.step);
         let call = turn.and_then(|turn| turn.calls().get(key.ordinal as usize));
         let doubted = call.is_some_and(|call| call.is_doubted());
-        !doubted && self.early.get(wait).is_some_and(|ruling| on.takes(ruling))
+        let said = self.early.get(wait).is_some_and(|ruling| on.takes(ruling));
+        let signalled = match on {
+            WaitOn::Signal { name } => self.early.contains_key(&signal_wait(&key.session, name)),
+            _ => false,
+        };
+        !doubted && (said || signalled)
+    }
+
+    /// The wait that a signal of this name answers: of several the first.
+    pub fn awaits_signal(&self, name: &str) -> Option<&WaitId> {
+        self.turn.as_ref()?.awaits_signal(name)
+    }
+
+    /// Whether a signal of this name came that nobody has waited for yet.
+    pub fn is_signalled(&self, name: &str) -> bool {
+        self.early.keys().any(|wait| waiting_signal(wait) == Some(name))
+    }
+
+    /// Signals that came and that nobody has waited for yet.
+    pub fn signals(&self) -> usize {
+        self.early.keys().filter(|wait| waiting_signal(wait).is_some()).count()
     }
 
     /// The number of the last turn that started.
@@ -325,7 +355,7 @@ impl TurnMachine {
 
     /// What a child used up is part of what its maker's turn used up.
     fn child_ended(&mut self, end: &ChildEnd) {
-        let fresh = self.paid.insert((end.session.clone(), end.input));
+        let fresh = self.paid.insert((end.session.clone(), end.spent_of()));
         if let Some(turn) = self.turn.as_mut().filter(|_| fresh) {
             turn.child_ended(end);
         }
@@ -361,6 +391,11 @@ fn running<'a>(turn: &'a mut Option<Turn>, key: &EffectKey) -> Result<&'a mut Tu
         return Err(format!("{key} belongs to another turn than {}/{}", turn.session, turn.number));
     }
     Ok(turn)
+}
+
+/// Whether what came before this wait may still be wanted when turns up to `over` are over.
+fn may_come(wait: &str, over: TurnNo) -> bool {
+    waiting_signal(wait).is_some() || waiting_call(wait).is_some_and(|key| key.turn > over)
 }
 
 /// Names an effect of this turn.

@@ -1,10 +1,11 @@
-//! Sessions that go on by themselves while nobody is there: those with a goal, and those that were told what happened.
+//! Sessions that go on by themselves while nobody is there: those with a goal, those that were told what happened, and
+//! those that wait for a time which has come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sterna_log::{Filter, LogError, Page, SharedLog, Status};
-use sterna_model::{Body, Given, InputAccepted, Seq, SessionId};
+use sterna_model::{Body, Given, InputAccepted, Millis, Seq, SessionId};
 use sterna_runtime::{Env, RuntimeError, State};
 
 /// Finds them. Cheap to clone.
@@ -21,6 +22,8 @@ struct Inner {
 struct Looks {
     /// Where sessions stood when they were looked at: they are looked at again when they have moved.
     seen: BTreeMap<SessionId, Seq>,
+    /// When the first wait of a parked session ends by itself, by where the session stood.
+    due: BTreeMap<SessionId, (Seq, Option<Millis>)>,
     /// Those that were given out.
     claimed: BTreeSet<SessionId>,
 }
@@ -31,7 +34,7 @@ pub struct Claim {
     pub session: SessionId,
     /// The input that its turn takes, or has taken.
     pub input: Seq,
-    /// Where the input comes from: `goal` or `job`.
+    /// Where the input comes from: `goal` or `job`; `timer` for a turn that waits for a time which has come.
     pub origin: String,
     pub given: Given,
 }
@@ -62,6 +65,39 @@ impl Claims {
             looks.claimed.extend(claim.as_ref().map(|claim| claim.session.clone()));
             looks.seen.insert(row.id, row.head);
             claims.extend(claim);
+        }
+        claims.extend(self.overdue().await?);
+        Ok(claims)
+    }
+
+    /// Parked sessions of which a wait is over by its time.
+    async fn overdue(&self) -> Result<Vec<Claim>, RuntimeError> {
+        let filter = Filter { status: Some(Status::Parked), ..Filter::default() };
+        let rows = self.0.log.list(&filter, Page { after: None, limit: INTAKE }).await?;
+        let mut claims = Vec::new();
+        for row in rows {
+            let known = self.looks().due.get(&row.id).copied().filter(|(head, _)| *head == row.head);
+            let due = match known {
+                Some((_, due)) => due,
+                None => {
+                    // One that cannot be read is left to a person.
+                    let state = State::load(&self.0.log, &row.id).await.ok();
+                    let due = state.as_ref().and_then(first_deadline);
+                    self.looks().due.insert(row.id.clone(), (row.head, due));
+                    due
+                }
+            };
+            if due.is_none_or(|at| at > self.0.env.now()) {
+                continue;
+            }
+            // A child is driven by whoever drives the session that waits for it.
+            let Ok(top) = who_waits(&self.0.log, row.id).await else { continue };
+            if self.looks().claimed.contains(&top) || self.is_led(&top).await? {
+                continue;
+            }
+            let Some(claim) = running(&self.0.log, &top).await.unwrap_or_default() else { continue };
+            self.looks().claimed.insert(top);
+            claims.push(claim);
         }
         Ok(claims)
     }
@@ -112,6 +148,42 @@ impl Claims {
         Ok(lease
             .is_some_and(|lease| !lease.released && lease.expires > env.now() && !env.is_dead(&lease.owner)))
     }
+}
+
+/// The session that waits for this agent, or the one that waits for that one: whoever drives it drives them all.
+pub async fn who_waits(log: &SharedLog, mut session: SessionId) -> Result<SessionId, RuntimeError> {
+    loop {
+        let state = State::load(log, &session).await?;
+        let Some(spawned) = state.machine.session().and_then(|opened| opened.spawned.clone()) else {
+            return Ok(session);
+        };
+        let maker = State::load(log, &spawned.by.session).await;
+        let waits = maker.as_ref().is_ok_and(|maker| {
+            maker
+                .machine
+                .turn()
+                .is_some_and(|turn| turn.children().any(|(_, child)| child.session == session))
+        });
+        if !waits {
+            return Ok(session);
+        }
+        session = spawned.by.session;
+    }
+}
+
+/// When the first wait of the running turn ends by itself.
+fn first_deadline(state: &State) -> Option<Millis> {
+    let turn = state.machine.turn().filter(|turn| !turn.is_ending())?;
+    turn.waits().filter_map(|(_, deadline)| deadline).min()
+}
+
+/// The running turn of a session, with the rights that it has.
+async fn running(log: &SharedLog, session: &SessionId) -> Result<Option<Claim>, RuntimeError> {
+    let state = State::load(log, session).await?;
+    let Some(turn) = state.turn.as_ref().filter(|_| state.machine.turn().is_some()) else { return Ok(None) };
+    let Some(input) = turn.inputs.first().copied() else { return Ok(None) };
+    let (session, given) = (session.clone(), turn.given.clone());
+    Ok(Some(Claim { session, input, origin: "timer".into(), given }))
 }
 
 fn is_gone(error: &LogError) -> bool {

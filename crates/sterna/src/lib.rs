@@ -49,7 +49,7 @@ mod worktrees;
 
 pub use builder::{Builder, Sterna, Store};
 pub use checkpoints::LocalCheckpoints;
-pub use claims::{Claim, Claims};
+pub use claims::{Claim, Claims, who_waits};
 pub use collect::{Collected, collect};
 pub use env::SystemEnv;
 pub use error::Error;

@@ -84,6 +84,16 @@ impl Session {
         Ok(())
     }
 
+    /// Sends a signal to whichever call waits for it, or to the first that will (`ToolReturn::Signal`). The first of a name
+    /// counts: until a call has taken it, another is refused (`AlreadyResolved`). `resume` drives a parked turn on.
+    ///
+    /// `name`: 1 to 128 characters of `A-Za-z0-9._:-`. `payload`: at most 16 KiB.
+    pub async fn signal(&self, name: &str, payload: &serde_json::Value) -> Result<(), Error> {
+        let session = self.named()?;
+        self.sterna.runtime().signal(&session, name, payload, "sdk").await?;
+        Ok(())
+    }
+
     /// Switches the mode from the next turn on, for turns that are given none of their own.
     pub async fn set_mode(&self, mode: Mode) -> Result<(), Error> {
         let id = self.named()?;

@@ -1,4 +1,4 @@
-//! `sterna approve`, `deny` and `answer`: a person's word for a turn that waits, from any process.
+//! `sterna approve`, `deny`, `answer` and `signal`: a word for a turn that waits, from any process.
 //!
 //! The word is durable first; then the turn is driven to its end, or followed where another process drives it.
 
@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use sterna::who_waits;
 use sterna_log::SharedLog;
 use sterna_log::fold::Folded;
 use sterna_model::{EffectClass, EffectKey, EventKind, GrantScope, Mode, Rewrite, Ruling, SessionId, WaitId};
-use sterna_runtime::{Resolve, RuntimeError, State};
+use sterna_runtime::{Resolve, RuntimeError};
 
 use crate::args::{ResumeArgs, TurnArgs};
 use crate::commands::resume;
@@ -51,6 +52,23 @@ pub struct AnswerArgs {
     /// The answer; with several questions one text for each. A number names an option
     #[arg(required = true, num_args = 1..)]
     text: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SignalArgs {
+    /// The session
+    id: String,
+    /// The signal: 1 to 128 characters of A-Za-z0-9._:-
+    name: String,
+    /// What comes with it, as JSON
+    #[arg(default_value = "null", allow_hyphen_values = true)]
+    payload: String,
+    /// Only write it down; `sterna resume` or another process carries on
+    #[arg(long)]
+    no_drive: bool,
+    /// The turn's events, one a line
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +183,33 @@ pub async fn answer(cx: &Context, args: AnswerArgs) -> Result<ExitCode, Failure>
     .await
 }
 
+/// A call that waits for it goes on; else it is kept for the first that does.
+pub async fn signal(cx: &Context, args: SignalArgs) -> Result<ExitCode, Failure> {
+    let session = SessionId::new(&args.id)?;
+    let payload: serde_json::Value = serde_json::from_str(&args.payload).map_err(|error| {
+        Failure::usage(format!("the payload is not JSON: {error}"))
+            .hint("a text stands in quotes: '\"done\"'")
+    })?;
+    let runtime = cx.quiet_runtime(cx.store_of(&session)?);
+    let receipt = runtime.signal(&session, &args.name, &payload, BY).await.map_err(|error| match error {
+        RuntimeError::AlreadyResolved { .. } => {
+            Failure::usage(format!("session `{session}` has a signal `{}` already", args.name))
+                .hint("the first one counts, until a call has waited for it")
+        }
+        other => other.into(),
+    })?;
+    let log: SharedLog = std::sync::Arc::new(cx.store_of(&session)?);
+    let kept = log.read(&session, receipt.first, 1).await?.first().is_some_and(|sealed| {
+        matches!(&sealed.record.body, sterna_model::Body::WaitResolved { early: true, .. })
+    });
+    if kept {
+        cx.print.note(&format!("nothing waits for `{}` yet: it is kept", args.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let which = WhichArgs { id: args.id, no_drive: args.no_drive, json: args.json };
+    carry_on(cx, session, which).await
+}
+
 /// The mode that a plan leads to. What the managed configuration sets is not left that way either.
 fn after_plan(cx: &Context, word: &str) -> Result<Mode, Failure> {
     cx.settings.check_flag("mode")?;
@@ -210,27 +255,6 @@ async fn carry_on(cx: &Context, session: SessionId, which: WhichArgs) -> Result<
     let session = who_waits(&log, session).await?;
     let args = ResumeArgs { id: Some(session.to_string()), turn: TurnArgs::default(), json: which.json };
     resume::run(args).await
-}
-
-/// The session that waits for this agent, or the one that waits for that one: whoever drives it drives them all.
-async fn who_waits(log: &SharedLog, mut session: SessionId) -> Result<SessionId, Failure> {
-    loop {
-        let state = State::load(log, &session).await?;
-        let Some(spawned) = state.machine.session().and_then(|opened| opened.spawned.clone()) else {
-            return Ok(session);
-        };
-        let maker = State::load(log, &spawned.by.session).await;
-        let waits = maker.as_ref().is_ok_and(|maker| {
-            maker
-                .machine
-                .turn()
-                .is_some_and(|turn| turn.children().any(|(_, child)| child.session == session))
-        });
-        if !waits {
-            return Ok(session);
-        }
-        session = spawned.by.session;
-    }
 }
 
 /// The wait that is meant: by its own id, or the only one of a session.

@@ -11,7 +11,7 @@ use sterna_model::{
 
 use super::Stdout;
 use super::markdown::Markdown;
-use super::words::{self, Open, not_kept};
+use super::words::{self, Open, not_kept, waits_for};
 use crate::print::{Print, Style, harmless, one_line};
 
 /// Lines of a result that are shown when it went well, and when it failed (design: tool cards).
@@ -239,6 +239,10 @@ impl Text {
             EventKind::ApprovalRequested { .. }
             | EventKind::QuestionAsked { .. }
             | EventKind::PlanSubmitted { .. } => self.spinner.what = None,
+            EventKind::WaitOpened { signal, until, .. } => {
+                let line = format!("… {}", waits_for(signal.as_deref(), *until));
+                self.note(&self.print.paint_err(&line, Style::Dim), out);
+            }
             EventKind::HookRan { event, hooks, .. } => {
                 for hook in hooks {
                     if !hook.message.is_empty() {
@@ -263,6 +267,7 @@ impl Text {
             | EventKind::InputWithdrawn { .. }
             | EventKind::ApprovalResolved { .. }
             | EventKind::QuestionAnswered { .. }
+            | EventKind::WaitEnded { .. }
             | EventKind::InputSteered { .. }
             | EventKind::TurnCommitted { .. }
             | EventKind::StepStarted { .. }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use sterna_model::{EventKind, GoalStatus, Mode, QuestionRef, Untrusted, WaitId};
 
 use crate::print::one_line;
+use crate::table::moment;
 
 /// Characters of a call's description.
 const BRIEF: usize = 100;
@@ -83,7 +84,9 @@ impl Open {
     /// The wait that this event closes.
     pub fn closed_by(kind: &EventKind) -> Option<&WaitId> {
         match kind {
-            EventKind::ApprovalResolved { wait, .. } | EventKind::QuestionAnswered { wait, .. } => Some(wait),
+            EventKind::ApprovalResolved { wait, .. }
+            | EventKind::QuestionAnswered { wait, .. }
+            | EventKind::WaitEnded { wait, .. } => Some(wait),
             _ => None,
         }
     }
@@ -150,6 +153,16 @@ pub fn tokens(n: u64) -> String {
 /// `1 step`, `2 steps`.
 pub fn counted(n: u64, what: &str) -> String {
     if n == 1 { format!("{n} {what}") } else { format!("{n} {what}s") }
+}
+
+/// What a call waits for in which nobody is asked.
+pub fn waits_for(signal: Option<&str>, until: Option<u64>) -> String {
+    let until = until.map(|at| format!("until {}", moment(at)));
+    match (signal, until) {
+        (Some(name), None) => format!("waits for the signal {name}"),
+        (Some(name), Some(until)) => format!("waits for the signal {name}, {until} at most"),
+        (None, until) => format!("waits {}", until.unwrap_or_default()),
+    }
 }
 
 /// Paths that a checkpoint does not hold: the first few, and how many more.

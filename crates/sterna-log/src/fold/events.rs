@@ -5,8 +5,8 @@ use sterna_model::{
     Body, BudgetChange, ChildEnd, ChildTurn, CompactStage, Decision, Digest, EVENT_OUTPUT_BYTES,
     EVENT_VERSION, EffectKey, EffectKind, EffectResult, ErrorRef, Event, EventKind, Fact, Intended,
     MemoryChange, MemoryRef, MemoryScope, MemoryWord, ModelOutcome, ParentRef, Part, ProviderFailure,
-    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitOn, answer_text,
-    dollars, input_text, placeholders,
+    QuestionRef, Record, Route, Ruling, SpawnedRef, ToolCall, ToolOutcome, TurnOutcome, WaitEnd, WaitOn,
+    answer_text, dollars, input_text, placeholders,
 };
 
 use super::{Folded, Source};
@@ -28,6 +28,8 @@ pub struct StepState {
     wait_is_question: std::collections::BTreeMap<String, bool>,
     /// Waits for children: nobody is asked.
     waits_for_child: std::collections::BTreeSet<String>,
+    /// Waits that time or a signal ends: nobody is asked.
+    waits_to_wake: std::collections::BTreeSet<String>,
     /// The tool call that the last call to a classifier is about.
     judging: Option<EffectKey>,
 }
@@ -78,6 +80,9 @@ impl StepState {
                 if matches!(opened.on, WaitOn::Child(_)) {
                     self.waits_for_child.insert(opened.wait.clone());
                 }
+                if matches!(opened.on, WaitOn::Timer | WaitOn::Signal { .. }) {
+                    self.waits_to_wake.insert(opened.wait.clone());
+                }
             }
             _ => {}
         }
@@ -89,6 +94,10 @@ impl StepState {
 
     pub fn is_for_child(&self, wait: &str) -> bool {
         self.waits_for_child.contains(wait)
+    }
+
+    pub fn is_to_wake(&self, wait: &str) -> bool {
+        self.waits_to_wake.contains(wait)
     }
 
     fn call(&self, key: &EffectKey) -> (String, String) {
@@ -280,10 +289,10 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                     reason: judgement.reason.clone(),
                     failed: judgement.failed.clone(),
                 };
-                usage(folded).into_iter().chain([judged]).collect()
+                usage(folded).chain([judged]).collect()
             }
             EffectResult::Summary(summary) => {
-                let mut kinds: Vec<EventKind> = usage(folded).into_iter().collect();
+                let mut kinds: Vec<EventKind> = usage(folded).collect();
                 if let Some(why) = &summary.failed {
                     let message = format!("no summary was made: {why}");
                     kinds.push(EventKind::Warning { code: "compaction".into(), message });
@@ -330,6 +339,15 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                         .collect(),
                 },
                 WaitOn::Child(turn) => child_started(call_id, turn, false),
+                WaitOn::Timer => {
+                    EventKind::WaitOpened { wait, call_id, signal: None, until: opened.deadline }
+                }
+                WaitOn::Signal { name } => EventKind::WaitOpened {
+                    wait,
+                    call_id,
+                    signal: Some(name.clone()),
+                    until: opened.deadline,
+                },
                 WaitOn::Plan(plan) => EventKind::PlanSubmitted {
                     wait,
                     call_id,
@@ -345,6 +363,13 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let (wait, by) = (wait.clone(), by.clone());
             vec![match ruling {
                 Ruling::Ended(end) => child_ended(end),
+                Ruling::Signal(payload) => {
+                    EventKind::WaitEnded { wait, how: WaitEnd::Signal, by, payload: Some(payload.clone()) }
+                }
+                _ if state.is_to_wake(&wait) => {
+                    let how = if *ruling == Ruling::Timeout { WaitEnd::Timeout } else { WaitEnd::Denied };
+                    EventKind::WaitEnded { wait, how, by, payload: None }
+                }
                 _ if state.waits_for_child.contains(&wait) => EventKind::Warning {
                     code: "child_not_awaited".into(),
                     message: format!("the wait {wait} for a child ended before the child did ({by})"),
@@ -432,13 +457,16 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("nothing was compacted ({}): {why}", trigger.word());
             vec![EventKind::Warning { code: "compaction".into(), message }]
         }
-        Body::HookRan(ran) => vec![EventKind::HookRan {
-            event: ran.event,
-            key: ran.key.clone(),
-            call_id: ran.tool.as_ref().map(|key| state.call(key).0),
-            says: ran.says.clone(),
-            hooks: ran.hooks.clone(),
-        }],
+        Body::HookRan(ran) => {
+            let hooks = EventKind::HookRan {
+                event: ran.event,
+                key: ran.key.clone(),
+                call_id: ran.tool.as_ref().map(|key| state.call(key).0),
+                says: ran.says.clone(),
+                hooks: ran.hooks.clone(),
+            };
+            std::iter::once(hooks).chain(usage(folded)).collect()
+        }
         Body::Rewound(rewound) => vec![EventKind::SessionRewound {
             to: rewound.to,
             files: rewound.files.map(|manifest| manifest.to_string()),
@@ -629,13 +657,11 @@ fn todo(folded: &Folded) -> EventKind {
     EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
 }
 
-/// The ledger row of the last record. Attempts that used nothing up have none to show, and children show their own.
-fn usage(folded: &Folded) -> Option<EventKind> {
-    let row = folded.ledger.last().first().filter(|row| row.source != Source::Child)?;
-    if row.billed.usage.total() == 0 && !row.billed.estimated {
-        return None;
-    }
-    Some(EventKind::Usage {
+/// The ledger rows of the last record. Attempts that used nothing up have none to show, and children show their own.
+fn usage(folded: &Folded) -> impl Iterator<Item = EventKind> + '_ {
+    let rows = folded.ledger.last().iter().filter(|row| row.source != Source::Child);
+    let used = rows.filter(|row| row.billed.usage.total() > 0 || row.billed.estimated);
+    used.map(|row| EventKind::Usage {
         source: row.source.word(),
         route: row.route.clone(),
         usage: row.billed.usage,

@@ -59,6 +59,11 @@ impl Folded {
         self.steps.is_for_child(wait)
     }
 
+    /// Whether time or a signal ends this wait: nobody is asked.
+    pub fn is_to_wake(&self, wait: &str) -> bool {
+        self.steps.is_to_wake(wait)
+    }
+
     /// The result of the turn that `committed` ends, as the `result` event shows it.
     pub fn result(&self, turn: TurnNo, committed: &TurnCommitted) -> Option<ResultEvent> {
         let (outcome, stop, message, value) = match &committed.outcome {

@@ -124,6 +124,7 @@ impl World {
             turn: None,
             memory: None,
             ended: None,
+            woken: None,
         }
     }
 }

@@ -93,7 +93,8 @@ impl Driver {
                 | Ruling::Answers(_)
                 | Ruling::Edited(_)
                 | Ruling::Plan { .. }
-                | Ruling::Ended(_),
+                | Ruling::Ended(_)
+                | Ruling::Signal(_),
             )
             | None => {
                 if self.draining {

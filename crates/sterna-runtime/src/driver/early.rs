@@ -118,7 +118,8 @@ impl Driver {
                 | ToolEnd::Continue { .. }
                 | ToolEnd::EnterPlan
                 | ToolEnd::Permit { .. }
-                | ToolEnd::Plan { .. } => None,
+                | ToolEnd::Plan { .. }
+                | ToolEnd::Wait { .. } => None,
             }
         };
         let tx = self.tx.clone();

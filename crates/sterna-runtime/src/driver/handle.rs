@@ -230,6 +230,7 @@ impl Driver {
                 Ok(())
             }
             ToolEnd::Continue { task, seed } => self.continue_as(key, task, seed),
+            ToolEnd::Wait { on, until } => self.wait_to_wake(key, on, until),
             ToolEnd::EnterPlan => self.enter_plan(key),
             ToolEnd::Permit { permits, scope } => self.permit(key, permits, scope),
             ToolEnd::Plan { slug, content } => self.submit_plan(key, slug, content),
@@ -264,9 +265,14 @@ impl Driver {
 
     /// The next wait of a call. `None`: its answer is there already.
     pub(super) fn stage_wait(&mut self, key: EffectKey, on: WaitOn) -> Result<Option<WaitId>, RuntimeError> {
-        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
-        let deadline = limit.map(|ms| self.rt.parts.env.now().saturating_add(ms));
+        let deadline = self.longest_wait();
         self.stage_wait_until(key, on, deadline)
+    }
+
+    /// When a wait that is opened now ends by itself.
+    pub(super) fn longest_wait(&self) -> Option<Millis> {
+        let limit = self.state.turn.as_ref().and_then(|turn| turn.limits.max_wait);
+        limit.map(|ms| self.rt.parts.env.now().saturating_add(ms))
     }
 
     /// The next wait of a call, and when it ends by itself. `None`: its answer is there already.

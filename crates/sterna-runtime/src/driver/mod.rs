@@ -17,6 +17,7 @@ mod memory;
 mod people;
 mod prefix;
 mod stage;
+mod wake;
 mod want;
 
 use std::collections::{HashMap, HashSet};
@@ -470,7 +471,9 @@ impl Driver {
         }
         let env = &self.rt.parts.env;
         let renew = env.sleep_until(self.renew_at);
-        let look = env.sleep_until(env.now().saturating_add(LOOK_MS));
+        let now = env.now();
+        let due = self.next_deadline(now).unwrap_or(Millis::MAX);
+        let look = env.sleep_until(now.saturating_add(LOOK_MS).min(due));
         tokio::select! {
             msg = self.rx.recv() => match msg {
                 Some(msg) => self.handle(msg).await,
@@ -485,6 +488,7 @@ impl Driver {
                 if self.rt.parts.log.head(&self.id).await?.seq != self.state.head {
                     self.catch_up().await?;
                 }
+                self.look_at_parked().await?;
                 Ok(None)
             }
         }
@@ -507,6 +511,8 @@ impl Driver {
         match next {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
+            // Whoever is here came for one turn: what waits behind it is for who comes next.
+            Next::Start { .. } if self.shared.ends_with(&self.state.heard) => Ok(Flow::Stop(End::Drained)),
             Next::Start { turn, inputs } => {
                 self.start_turn(turn, inputs).await?;
                 Ok(Flow::Again)
@@ -526,7 +532,7 @@ impl Driver {
             }
             Next::Wait(_) if self.draining => Ok(Flow::Stop(End::Drained)),
             Next::Wait(_) if self.awaits_children() => Ok(Flow::Wait),
-            Next::Wait(_) if self.config.on_ask == OnAsk::Prompt => Ok(Flow::Wait),
+            Next::Wait(_) if self.config.on_ask == OnAsk::Prompt || self.wakes_soon() => Ok(Flow::Wait),
             Next::Wait(_) => Ok(Flow::Stop(End::Parked)),
             Next::Done(outcome) => {
                 self.commit(outcome).await?;

@@ -99,7 +99,9 @@ impl Driver {
             Some(Ruling::Timeout) => {
                 (ToolStatus::Timeout, format!("Nobody answered to the plan in time.\n{STILL_PLANNING}"))
             }
-            Some(Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Ended(_)) => return Ok(false),
+            Some(Ruling::Answers(_) | Ruling::Edited(_) | Ruling::Ended(_) | Ruling::Signal(_)) => {
+                return Ok(false);
+            }
         };
         self.ended(call.key.clone(), told(status, text, now))?;
         Ok(true)

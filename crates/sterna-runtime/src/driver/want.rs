@@ -13,7 +13,7 @@ use sterna_model::{
     ErrorClass, FilesSent, Intended, Intent, Millis, ModelIntent, ModelOutcome, ModelStop, Outcome,
     ProviderFailure, Route, Ruling, StopReason, Thinking, ToolStatus, TurnStarted, wait_id,
 };
-use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext};
+use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext, Woken};
 
 use super::caps::Costs;
 use super::compact::Room;
@@ -52,6 +52,7 @@ pub(super) struct CallFacts {
     pub answers: Option<Vec<String>>,
     /// The child's turn that it waited for is over.
     pub ended: Option<Arc<ChildEnd>>,
+    pub woken: Option<Woken>,
 }
 
 impl Driver {
@@ -390,6 +391,15 @@ impl Driver {
                 self.tool_outcome(call.key, unrun(ToolStatus::Timeout, text.into(), now))?;
                 return Ok(true);
             }
+            Some(Ruling::Deny { feedback })
+                if self.state.folded.is_to_wake(&wait_id(&call.key, call.waits)) =>
+            {
+                let text = format!("the wait was ended by somebody: {feedback}");
+                self.tool_outcome(call.key, unrun(ToolStatus::Failed, text, now))?;
+                return Ok(true);
+            }
+            // The call comes again, and is told so.
+            Some(Ruling::Timeout) if self.state.folded.is_to_wake(&wait_id(&call.key, call.waits)) => {}
             Some(Ruling::Deny { feedback }) => {
                 let question = self.state.folded.is_question(&wait_id(&call.key, call.waits));
                 let said = if feedback.is_empty() { String::new() } else { format!(": {feedback}") };
@@ -411,7 +421,8 @@ impl Driver {
                 | Ruling::Answers(_)
                 | Ruling::Edited(_)
                 | Ruling::Plan { .. }
-                | Ruling::Ended(_),
+                | Ruling::Ended(_)
+                | Ruling::Signal(_),
             )
             | None => {}
         }
@@ -529,6 +540,11 @@ impl Driver {
                 Some(Ruling::Ended(end)) => Some(Arc::new(ChildEnd::clone(end))),
                 _ => None,
             },
+            woken: match &call.ruling {
+                Some(Ruling::Signal(payload)) => Some(Woken::Signal(payload.clone())),
+                Some(Ruling::Timeout) => Some(Woken::Time),
+                _ => None,
+            },
         };
         let origin = origin.or_else(|| crate::strangers::joined(&facts.ended.as_ref()?.tainted));
         self.context_of(key, facts, attempt, plan, quiet_git, origin, Some(&self.shared.hub))
@@ -545,7 +561,7 @@ impl Driver {
         origin: Option<String>,
         hub: Option<&Arc<Hub>>,
     ) -> Option<(ToolContext, tool::After, Cancel)> {
-        let CallFacts { id: call_id, name, intended_at, answers, ended } = facts;
+        let CallFacts { id: call_id, name, intended_at, answers, ended, woken } = facts;
         let turn = self.state.turn.clone()?;
         let env = self.rt.parts.env.clone();
         let now: Arc<dyn Fn() -> Millis + Send + Sync> = Arc::new(move || env.now());
@@ -588,6 +604,7 @@ impl Driver {
             memory: self.memory_access(&turn),
             ended,
             turn: Some(turn),
+            woken,
         };
         Some((context, after, cancel))
     }

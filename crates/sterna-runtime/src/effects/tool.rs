@@ -10,7 +10,7 @@ use serde_json::Value;
 use sterna_context::{injections, project, project_ends};
 use sterna_log::SharedBlobs;
 use sterna_model::{
-    BlobRef, EventKind, GrantScope, Millis, Permits, Question, ToolOutcome, ToolStatus, Untrusted,
+    BlobRef, EventKind, GrantScope, Millis, Permits, Question, ToolOutcome, ToolStatus, Untrusted, WaitOn,
 };
 use sterna_secrets::Scoped;
 use sterna_tool::{
@@ -44,6 +44,11 @@ pub enum ToolEnd {
     Plan {
         slug: String,
         content: String,
+    },
+    /// It comes again when the time has come, or the signal.
+    Wait {
+        on: WaitOn,
+        until: Option<Millis>,
     },
 }
 
@@ -115,6 +120,8 @@ async fn settle(
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
         Ok(ToolReturn::Child(op)) => ToolEnd::Child(op),
         Ok(ToolReturn::Continue { task, seed }) => ToolEnd::Continue { task, seed },
+        Ok(ToolReturn::Sleep { until }) => ToolEnd::Wait { on: WaitOn::Timer, until: Some(until) },
+        Ok(ToolReturn::Signal { name, until }) => ToolEnd::Wait { on: WaitOn::Signal { name }, until },
         Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
         Ok(ToolReturn::Permit { permits, scope }) => ToolEnd::Permit { permits, scope },
         Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },

@@ -79,7 +79,7 @@ impl HookFold {
                     WaitOn::Questions(_) => Some("question"),
                     WaitOn::Plan(_) => Some("plan"),
                     // Nobody is asked.
-                    WaitOn::Child(_) => None,
+                    WaitOn::Child(_) | WaitOn::Timer | WaitOn::Signal { .. } => None,
                 };
                 self.waits.extend(kind.map(|kind| (opened.wait.clone(), Cow::Borrowed(kind))));
             }

@@ -55,10 +55,12 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             WaitOn::Questions(questions) => questions.iter_mut().for_each(|asked| question(asked, secrets)),
             WaitOn::Plan(plan) => text(&mut plan.content),
             WaitOn::Child(turn) => text(&mut turn.task),
+            WaitOn::Timer | WaitOn::Signal { .. } => {}
         },
         Body::WaitResolved { ruling, .. } => match ruling {
             Ruling::Deny { feedback } => text(feedback),
             Ruling::Answers(answers) => answers.iter_mut().for_each(text),
+            Ruling::Signal(payload) => arguments::clean(payload, secrets),
             Ruling::Edited(edit) => arguments::clean(&mut edit.arguments, secrets),
             Ruling::Plan { content, .. } => content.iter_mut().for_each(text),
             // What a child says was cleaned in its own log.

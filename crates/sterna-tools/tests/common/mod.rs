@@ -89,6 +89,8 @@ impl World {
             other @ (ToolReturn::Ask(_)
             | ToolReturn::Child(_)
             | ToolReturn::Continue { .. }
+            | ToolReturn::Sleep { .. }
+            | ToolReturn::Signal { .. }
             | ToolReturn::EnterPlan
             | ToolReturn::Permit { .. }
             | ToolReturn::Plan { .. }) => {
@@ -148,6 +150,7 @@ impl World {
             answers: self.answers.clone(),
             memory: self.memory.clone(),
             ended: None,
+            woken: None,
         }
     }
 

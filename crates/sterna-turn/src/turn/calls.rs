@@ -7,7 +7,7 @@ use sterna_model::{
 
 use super::{Phase, Turn};
 use crate::batch::batches;
-use crate::call::{CallState, TurnCall};
+use crate::call::{CallState, TurnCall, Wake};
 use crate::machine::{Next, key_of};
 
 impl Turn {
@@ -31,14 +31,16 @@ impl Turn {
         if call.state != CallState::Open {
             return Err(format!("somebody is asked about {} already", opened.key));
         }
-        let (approval, effects, child) = match &opened.on {
-            WaitOn::Approval(approval) => (true, approval.effects, None),
-            WaitOn::Plan(_) => (true, None, None),
-            WaitOn::Questions(_) => (false, None, None),
-            WaitOn::Child(turn) => (false, None, Some(turn.clone())),
+        let (approval, effects, child, wake) = match &opened.on {
+            WaitOn::Approval(approval) => (true, approval.effects, None, None),
+            WaitOn::Plan(_) => (true, None, None, None),
+            WaitOn::Questions(_) => (false, None, None, None),
+            WaitOn::Child(turn) => (false, None, Some(turn.clone()), None),
+            WaitOn::Timer => (false, None, None, Some(Wake::Time)),
+            WaitOn::Signal { name } => (false, None, None, Some(Wake::Signal(name.clone()))),
         };
         let (wait, deadline) = (opened.wait.clone(), opened.deadline);
-        call.state = CallState::Waiting { wait, approval, effects, deadline, child };
+        call.state = CallState::Waiting { wait, approval, effects, deadline, child, wake };
         call.waits += 1;
         call.asked_at = call.started;
         Ok(())
@@ -50,6 +52,21 @@ impl Turn {
             CallState::Waiting { wait, deadline, .. } => Some((wait, *deadline)),
             CallState::Open | CallState::Ended => None,
         })
+    }
+
+    /// Waits that time or a signal ends: nobody is asked.
+    pub fn wakes(&self) -> impl Iterator<Item = (&WaitId, &Wake, Option<Millis>)> {
+        self.calls.iter().filter_map(|call| match &call.state {
+            CallState::Waiting { wait, wake: Some(wake), deadline, .. } => Some((wait, wake, *deadline)),
+            CallState::Waiting { wake: None, .. } | CallState::Open | CallState::Ended => None,
+        })
+    }
+
+    /// The first wait for this signal. A turn that ends waits for none.
+    pub(crate) fn awaits_signal(&self, name: &str) -> Option<&WaitId> {
+        let of = |wake: &Wake| matches!(wake, Wake::Signal(of) if of == name);
+        let found = self.wakes().find(|(_, wake, _)| !self.is_ending() && of(wake));
+        found.map(|(wait, _, _)| wait)
     }
 
     /// The first answer counts; later ones find no wait.

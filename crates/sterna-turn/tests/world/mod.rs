@@ -374,7 +374,8 @@ impl RandomWorld<'_> {
                     | Ruling::Answers(_)
                     | Ruling::Edited(_)
                     | Ruling::Plan { .. }
-                    | Ruling::Ended(_),
+                    | Ruling::Ended(_)
+                    | Ruling::Signal(_),
                 )
                 | None => {
                     self.push(tool_intent(key, wanted.class, wanted.started + 1));
@@ -392,7 +393,8 @@ impl RandomWorld<'_> {
                 | Ruling::Answers(_)
                 | Ruling::Edited(_)
                 | Ruling::Plan { .. }
-                | Ruling::Ended(_),
+                | Ruling::Ended(_)
+                | Ruling::Signal(_),
             )
             | None => {}
         }

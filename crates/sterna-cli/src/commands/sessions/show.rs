@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, Ruling, SessionId, T
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, counted, goal_line, money, not_kept, seconds};
+use crate::render::{brief, counted, goal_line, money, not_kept, seconds, waits_for};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -131,12 +131,22 @@ fn told(print: &Print, event: &Event) -> String {
                 print.paint(&format!("? {}", one_line(&question.question, 500)), Style::Yellow) + "\n"
             })
             .collect(),
+        EventKind::WaitOpened { signal, until, .. } => {
+            dim(format!("  … {}", waits_for(signal.as_deref(), *until)))
+        }
+        EventKind::WaitEnded { how, by, payload, .. } => {
+            let payload = payload.as_ref().map(|payload| format!(": {}", one_line(payload, 200)));
+            dim(format!("  {} by {}{}", how.word(), one_line(by, 50), payload.unwrap_or_default()))
+        }
         EventKind::QuestionAnswered { ruling, .. } => match ruling {
             Ruling::Answers(answers) => dim(format!("  {}", one_line(&answers.join("; "), 500))),
             Ruling::Deny { feedback } => dim(format!("  not answered. {}", one_line(feedback, 200))),
-            Ruling::Allow | Ruling::Timeout | Ruling::Edited(_) | Ruling::Plan { .. } | Ruling::Ended(_) => {
-                dim("  not answered".into())
-            }
+            Ruling::Allow
+            | Ruling::Timeout
+            | Ruling::Edited(_)
+            | Ruling::Plan { .. }
+            | Ruling::Ended(_)
+            | Ruling::Signal(_) => dim("  not answered".into()),
         },
         EventKind::ChildStarted { child, agent, task, .. } => {
             print.paint(&format!("→ {} ({child}): {}", one_line(agent, 64), one_line(task, 200)), Style::Bold)
