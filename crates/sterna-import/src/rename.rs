@@ -106,7 +106,8 @@ impl Names {
                             | Fact::Todo(_)
                             | Fact::ToolsFound { .. }
                             | Fact::Command { .. }
-                            | Fact::Goal(_) => {}
+                            | Fact::Goal(_)
+                            | Fact::Continued(_) => {}
                         }
                     }
                 }
