@@ -8,6 +8,7 @@ use sterna_model::{
     Bounds, Decision, Digest, Grant, Millis, Mode, PathAccess, Permits, PermittedPath, Sandbox, Scope,
 };
 
+use crate::access::Access;
 use crate::binding::{self, Binding};
 use crate::bounds;
 use crate::effect_set::{MAX_FOLDERS, place};
@@ -21,38 +22,6 @@ use crate::shell::{RedirectKind, ShellPlan, SimpleCommand, Word, joined};
 use crate::texts::{texts_to_allow, texts_to_restrict};
 use crate::variables::is_harmless;
 use crate::verdict::{Changes, Met, Need, Verdict};
-
-/// One thing that a call would touch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
-    Read(PathBuf),
-    /// A folder and whatever lies beneath it.
-    ReadTree(PathBuf),
-    Write(PathBuf),
-    Delete(PathBuf),
-    /// A command line and where it would run.
-    Shell {
-        command: String,
-        cwd: PathBuf,
-    },
-    /// A host, with `:port` when it is not the usual one.
-    Web {
-        host: String,
-    },
-    Person,
-    /// More rights for later calls: a person is asked whatever rules allow.
-    Permission(Permits),
-    /// The session's own state.
-    Session,
-    /// What is kept beyond the session: notes.
-    Keep,
-    /// Known only by the tool's name.
-    Other,
-    /// The tool is another than the one that was accepted: no allow rule covers that.
-    Unaccepted {
-        why: String,
-    },
-}
 
 /// A call to be judged, and everything that the answer depends on.
 #[derive(Clone, Copy)]

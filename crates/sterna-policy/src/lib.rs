@@ -3,6 +3,7 @@
 //! Ring 1. A decision is a function of its arguments. This crate must never know a file system, a clock, an
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
+mod access;
 mod binding;
 mod bounds;
 mod builtin;
@@ -33,9 +34,10 @@ mod verdict;
 mod words;
 mod wrappers;
 
+pub use access::Access;
 pub use bounds::bounds_of_rules;
 pub use builtin::builtin_rules;
-pub use decide::{Access, Ask, decide};
+pub use decide::{Ask, decide};
 pub use effect_set::{Certainty, EffectSet, Touched};
 pub use fetches::fetched_from;
 pub use floor::WORKTREES;
