@@ -8,6 +8,7 @@ mod append;
 mod floor;
 mod fork;
 mod hot;
+mod peers;
 mod plot;
 mod policy;
 mod report;
@@ -71,6 +72,9 @@ fn run(args: &[String]) -> Result<()> {
         Some("_turn") => return turn::child(&args[1..]),
         Some("_resident") => return resident::child(&args[1..]),
         _ => {}
+    }
+    if args.iter().any(|arg| arg == "--peers") {
+        return peers::run(args);
     }
     let mut options = Options { quick: false, dir: std::env::temp_dir() };
     let mut names: Vec<&str> = Vec::new();

@@ -153,7 +153,7 @@ fn spread(samples: &[f64]) -> String {
     }
 }
 
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
@@ -162,7 +162,7 @@ fn number(value: f64) -> String {
 }
 
 /// What the figures depend on.
-fn facts(dir: &Path) -> Vec<(&'static str, String)> {
+pub fn facts(dir: &Path) -> Vec<(&'static str, String)> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

@@ -97,7 +97,7 @@ fn converse(mut stream: TcpStream, say: &Say, seen: &Mutex<Vec<Seen>>, count: &A
 }
 
 /// Bytes of a request's head and body, once the head is there.
-fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+pub fn lengths(bytes: &[u8]) -> Option<(usize, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).ok()?.to_ascii_lowercase();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));

@@ -40,11 +40,11 @@ pub fn resident_mb() -> f64 {
     kilobytes(&status, "VmRSS:").unwrap_or(f64::NAN) / 1_024.0
 }
 
-fn read(pid: u32, file: &str) -> String {
+pub fn read(pid: u32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
 }
 
-fn peak_of(status: &str) -> Option<f64> {
+pub fn peak_of(status: &str) -> Option<f64> {
     Some(kilobytes(status, "VmHWM:")? / 1_024.0)
 }
 

@@ -140,7 +140,7 @@ const HELP: &str = "usage: cargo xtask COMMAND
   doctest        the tests in documentation
   doc            the API documentation; a broken link is an error
   ci             fmt --check, tidy, clippy, test, sim, doctest
-  bench [ARGS]   the benches, in release mode; --help lists them
+  bench [ARGS]   the benches, in release mode; --peers beside other agents; --help lists them
   requests       writes the kept requests of crates/sterna/tests/requests anew, to be looked at
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
   count [--bless] instructions of the hot paths beside the stored baseline, by valgrind; --bless makes a new one

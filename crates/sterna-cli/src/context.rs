@@ -122,6 +122,7 @@ impl Context {
             hooks,
             levels: None,
             memory: None,
+            worktrees: None,
         })
     }
 

@@ -289,3 +289,52 @@ fn servers_run_in_the_sandbox_unless_their_person_says_otherwise() {
     assert!(listed.err.contains("counts only in your own file"), "{listed:?}");
     assert!(!leaves(&world.sterna(&["mcp", "test"])), "a folder's server left the sandbox");
 }
+
+/// A hook may be a tool of a server: it is given what the hook says, and answers as a command does.
+#[test]
+fn a_hook_calls_a_tool_and_hears_its_answer() {
+    let hook = |input: Value| json!({"type": "mcp_tool", "server": "t", "tool": "echo", "input": input, "timeout": 20});
+    for (hook, status, why) in [
+        (
+            hook(json!({"text": "{\"decision\": \"block\", \"reason\": \"not ${tool_input.path}\"}"})),
+            "denied",
+            "not made",
+        ),
+        (hook(json!({"text": "{}"})), "ok", ""),
+        (hook(json!({"text": "well"})), "denied", "no JSON object"),
+        (hook(json!({"words": "x"})), "denied", "must answer failed"),
+        (json!({"type": "mcp_tool", "server": "t", "tool": "nope"}), "denied", "no tool `nope`"),
+        (json!({"type": "mcp_tool", "server": "u", "tool": "echo"}), "denied", "no MCP server `u`"),
+    ] {
+        let world = world(&call("write", json!({"path": "made", "content": "x"})), &[]);
+        let file = json!({"hooks": {"PreToolUse": [{"matcher": "write", "hooks": [hook]}]}});
+        std::fs::write(world.home().join("hooks.json"), file.to_string()).unwrap();
+        let done = world.run(&["x"]);
+        let events = done.events();
+        let ended =
+            events.iter().find(|event| event["type"] == "tool.ended").unwrap_or_else(|| panic!("{done:?}"));
+        assert_eq!(ended["status"], status, "{hook} {ended}");
+        assert!(ended["output"].as_str().unwrap().contains(why), "{hook} {ended}");
+        assert_eq!(world.work().join("made").exists(), status == "ok", "{hook}");
+    }
+}
+
+/// A project's file is trusted to start a server, and not to carry a key away: it is given what commands see, and what the
+/// person's own file names.
+#[test]
+fn a_trusted_projects_server_is_given_no_key() {
+    let world = World::new("");
+    let server = json!({"command": "python3", "args": [server_script()], "env": {"K": "${API_TOKEN}", "H": "${HOME}"}});
+    std::fs::write(world.work().join(".mcp.json"), json!({"mcpServers": {"p": server}}).to_string()).unwrap();
+    assert_eq!(world.sterna(&["trust"]).code, 0);
+    let list = |world: &World| {
+        let mut command = world.command(&["mcp", "list", "--json"]);
+        support::Done::of(command.env("API_TOKEN", "abc-of-mine").spawn().unwrap())
+    };
+    let kept = list(&world);
+    assert!(kept.err.contains("`API_TOKEN` is not given") && kept.err.contains("`mcp_env`"), "{kept:?}");
+    assert!(!kept.out.contains("\"p\"") && !kept.out.contains("abc-of-mine"), "{kept:?}");
+    world.config("mcp_env = [\"API_TOKEN\"]");
+    let given = list(&world);
+    assert!(given.out.contains("\"p\"") && given.err.is_empty(), "{given:?}");
+}

@@ -63,3 +63,23 @@ fn what_the_model_keeps_a_person_sees_changes_and_forgets() {
     assert_eq!(secret.code, 2, "{secret:?}");
     assert!(secret.err.contains("it holds a secret"), "{secret:?}");
 }
+
+/// What is kept beyond the session is a write, and plan mode lets none through; the session's own notes pass.
+#[test]
+fn in_plan_mode_nothing_is_kept_beyond_the_session() {
+    let keep = |scope: &str| json!({"name": "remember", "arguments": {"name": scope, "text": "5432", "scope": scope}});
+    let forget = json!({"name": "forget", "arguments": {"ref": "Port"}});
+    for (call, status) in
+        [(keep("user"), "denied"), (keep("project"), "denied"), (forget, "denied"), (keep("session"), "ok")]
+    {
+        let script = format!("{}\n{}", json!({"calls": [call]}), json!({"text": "done"}));
+        let world = World::new(&script);
+        assert_eq!(world.sterna(&["memory", "add", "Port", "--text", "1"]).code, 0);
+        let run = world.run(&["--mode", "plan", "x"]);
+        let ended = run.events().into_iter().find(|event| event["type"] == "tool.ended").unwrap();
+        assert_eq!(ended["status"], status, "{call} {ended}");
+        let notes = objects(&world.sterna(&["memory", "--json"]).out);
+        let kept: Vec<&str> = notes.iter().map(|note| note["name"].as_str().unwrap()).collect();
+        assert!(kept.contains(&"Port") && !kept.contains(&"user") && !kept.contains(&"project"), "{kept:?}");
+    }
+}

@@ -138,6 +138,7 @@ fn prompt() -> Prompt {
 
 fn facts() -> TurnFacts {
     TurnFacts {
+        guest: None,
         now: 0,
         cwd: "/w".into(),
         mode: Mode::Execute,

@@ -38,6 +38,7 @@ fn prompt() -> Prompt {
 
 fn facts(mode: Mode) -> TurnFacts {
     TurnFacts {
+        guest: None,
         now: 0,
         cwd: "/w \"x\"".into(),
         mode,
@@ -109,7 +110,7 @@ fn entry(place: u64, item: Item) -> Entry {
         Item::User(_) | Item::Mixed(_) | Item::Assistant(_) => 1,
     };
     let from: Vec<u64> = (0..n as u64).map(|n| place + n).collect();
-    Entry { item: Arc::new(item), from: from.into(), head: None, fixed: false, hook: false }
+    Entry { item: Arc::new(item), from: from.into(), head: None, fixed: false, hook: false, by: None }
 }
 
 fn said(place: u64, text: &str) -> Entry {

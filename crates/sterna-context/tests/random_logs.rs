@@ -94,6 +94,7 @@ fn prompt() -> Prompt {
 
 fn request(prompt: &Prompt, items: Vec<Arc<Item>>, world: &World, transition: Transition) -> Request {
     let facts = TurnFacts {
+        guest: None,
         now: 0,
         cwd: "/w".into(),
         mode: Mode::Execute,

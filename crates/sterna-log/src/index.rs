@@ -160,6 +160,7 @@ impl IndexDelta {
                 EffectResult::Judged(judgement) => self.bill(&judgement.billed),
                 EffectResult::Tool(_) => {}
             },
+            Body::HookRan(ran) => ran.asked.iter().for_each(|asked| self.bill(&asked.billed)),
             Body::InputWithdrawn { inputs, .. } => self.moves.push(Move::Taken(inputs.len() as u64)),
             // Inputs that were steered into the turn.
             Body::Intent(intent) => match &intent.what {
@@ -182,7 +183,6 @@ impl IndexDelta {
             | Body::CheckpointMissed { .. }
             | Body::Compacted(_)
             | Body::CompactionMissed { .. }
-            | Body::HookRan(_)
             | Body::Memory(_)
             | Body::Automation(_)
             | Body::Goal(_)

@@ -175,7 +175,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 71, "each file has its draft below");
+    assert_eq!(files.len(), 72, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -568,6 +568,7 @@ fn drafts() -> Vec<Draft> {
             deadline: Some(1_700_000_300_000),
             answered: true,
             on: WaitOn::Approval(Approval {
+                effects: None,
                 tool: "shell".into(),
                 summary: "rm x".into(),
                 reason: "it writes".into(),
@@ -683,6 +684,7 @@ fn drafts() -> Vec<Draft> {
                 }),
                 context: vec!["mind".into()],
             },
+            asked: vec![],
         }))),
         step(Body::WaitOpened(Box::new(WaitOpened {
             wait: "w2".into(),
@@ -735,6 +737,7 @@ fn drafts() -> Vec<Draft> {
         step(Body::WaitResolved {
             wait: "w3".into(),
             ruling: Ruling::Ended(Box::new(ChildEnd {
+                turn: None,
                 session: SessionId::new("agent-1").unwrap(),
                 input: 2,
                 stop: Some(StopReason::MaxSteps),
@@ -762,6 +765,7 @@ fn drafts() -> Vec<Draft> {
         turn(Body::LimitReached { turn: 1, reason: StopReason::Deadline }),
         session(Body::GrantGiven {
             grant: Grant {
+                effects: None,
                 tool: "shell".into(),
                 summary: "rm x".into(),
                 scope: GrantScope::Session,
@@ -907,6 +911,7 @@ fn drafts() -> Vec<Draft> {
             deadline: None,
             answered: false,
             on: WaitOn::Approval(Approval {
+                effects: None,
                 tool: "web_fetch".into(),
                 summary: "fetch".into(),
                 reason: "it reaches out".into(),

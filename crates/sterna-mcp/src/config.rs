@@ -147,6 +147,11 @@ pub enum Expand<'a> {
     /// A file that nobody has trusted: it is only looked at.
     No,
     From(&'a dyn Fn(&str) -> Option<String>),
+    /// A file that others wrote, though it is trusted: only these variables. One that is set and not given is an error.
+    Listed {
+        get: &'a dyn Fn(&str) -> Option<String>,
+        gives: &'a dyn Fn(&str) -> bool,
+    },
 }
 
 /// What a file says: the servers that can be used, and what is wrong with the others.
@@ -289,7 +294,7 @@ fn server(
         }
         (None, Some(url)) if matches!(kind, None | Some("http" | "streamable-http" | "streamableHttp")) => {
             let url = one(url)?;
-            if matches!(expand, Expand::From(_)) {
+            if !matches!(expand, Expand::No) {
                 let parsed = reqwest::Url::parse(&url).map_err(|error| format!("`url`: {error}"))?;
                 if !matches!(parsed.scheme(), "http" | "https") {
                     return Err("`url` needs the scheme http or https".into());
@@ -348,9 +353,11 @@ fn server(
 
 /// Replaces `${NAME}` and `${NAME:-default}`; a variable that is not set and has no default is an error.
 fn expanded(text: &str, expand: &Expand<'_>) -> Result<String, String> {
-    let get = match expand {
+    let every = |_: &str| true;
+    let (get, gives): (_, &dyn Fn(&str) -> bool) = match expand {
         Expand::No => return Ok(text.to_owned()),
-        Expand::From(get) => get,
+        Expand::From(get) => (get, &every),
+        Expand::Listed { get, gives } => (get, gives),
     };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -362,7 +369,13 @@ fn expanded(text: &str, expand: &Expand<'_>) -> Result<String, String> {
             Some((name, default)) => (name, Some(default)),
             None => (&inner[..end], None),
         };
-        let value = get(name).filter(|value| !(value.is_empty() && default.is_some()));
+        let value = get(name);
+        if value.is_some() && !gives(name) {
+            return Err(format!(
+                "the variable `{name}` is not given to a project's file; name it in `mcp_env` of your own configuration"
+            ));
+        }
+        let value = value.filter(|value| !(value.is_empty() && default.is_some()));
         match value.as_deref().or(default) {
             Some(value) => out.push_str(value),
             None => return Err(format!("the variable `{name}` is not set; write `${{{name}:-default}}`")),
@@ -507,5 +520,22 @@ mod tests {
         assert_eq!(removed, serde_json::json!({"x": 1, "mcpServers": {"n": {"url": "http://h"}}}));
         assert!(edit_add("nonsense", "n", Value::Null).is_err());
         assert!(edit_add("", "n", Value::Null).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_others_is_given_the_listed_variables_only() {
+        let get = |name: &str| ["HOME", "TOKEN"].contains(&name).then(|| format!("value of {name}"));
+        let expand = Expand::Listed { get: &get, gives: &|name| name == "HOME" };
+        let said = |text| expanded(text, &expand);
+        assert_eq!(said("${HOME}").as_deref(), Ok("value of HOME"));
+        // A default is for what is not set, and hides nothing that is withheld.
+        assert_eq!(said("${NOPE:-x}").as_deref(), Ok("x"));
+        for text in ["${TOKEN}", "a${TOKEN:-x}b"] {
+            let error = said(text).unwrap_err();
+            assert!(
+                error.contains("`TOKEN`") && error.contains("`mcp_env`") && !error.contains("value"),
+                "{error}"
+            );
+        }
     }
 }

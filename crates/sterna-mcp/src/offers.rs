@@ -1,8 +1,9 @@
 //! What servers offer besides tools: resources to read, and prompts to fill in.
 
 use rmcp::model::{
-    ClientRequest, GetPromptRequest, GetPromptRequestParams, JsonObject, PaginatedRequestParams,
-    ReadResourceRequest, ReadResourceRequestParams, ResourceContents, ServerResult,
+    CallToolRequest, CallToolRequestParams, ClientRequest, GetPromptRequest, GetPromptRequestParams,
+    JsonObject, PaginatedRequestParams, ReadResourceRequest, ReadResourceRequestParams, ResourceContents,
+    ServerResult,
 };
 
 use crate::connection::Client;
@@ -75,6 +76,31 @@ impl Client {
                 Ok(parts.join("\n"))
             }
             _ => Err(self.strange("reading a resource gave something else")),
+        }
+    }
+
+    /// Calls a tool for somebody who answers no questions: what it said as text, or why that is no answer. A tool that
+    /// is another than the one that was accepted is not called.
+    pub async fn call_tool(&self, tool: &str, arguments: JsonObject) -> Result<String, String> {
+        let server = &self.config().name;
+        drop(self.live().await.map_err(|error| error.to_string())?);
+        match self.definition(tool) {
+            None => return Err(format!("the MCP server `{server}` has no tool `{tool}`")),
+            Some((_, true)) => {
+                return Err(format!(
+                    "the MCP server `{server}` has changed its tool `{tool}`; allow a call of it, and it is accepted"
+                ));
+            }
+            Some((_, false)) => {}
+        }
+        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        match self.ask(request).await.map_err(|error| error.to_string())? {
+            ServerResult::CallToolResult(result) => {
+                let text = reply::text(&result);
+                if result.is_error.unwrap_or(false) { Err(cut(&text)) } else { Ok(text) }
+            }
+            _ => Err(self.strange("a call of a tool gave something else").to_string()),
         }
     }
 

@@ -44,6 +44,19 @@ pub(crate) async fn done(result: &CallToolResult, blobs: &SharedBlobs) -> ToolDo
     }
 }
 
+/// Its text; its structured content where it has no text. Nothing else.
+pub(crate) fn text(result: &CallToolResult) -> String {
+    let texts = result.content.iter().filter_map(|part| match part {
+        ContentBlock::Text(text) => Some(text.text.clone()),
+        _ => None,
+    });
+    let texts: Vec<String> = texts.collect();
+    match (&result.structured_content, texts.is_empty()) {
+        (Some(value), true) => value.to_string(),
+        _ => texts.join("\n"),
+    }
+}
+
 /// The bytes that a part gives as a picture, whatever they are.
 fn picture(part: &ContentBlock) -> Option<Vec<u8>> {
     let data = match part {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EffectKey, NanoUsd, Route, Seq, SessionId, StopReason, Usage};
+use crate::{EffectKey, NanoUsd, Route, Seq, SessionId, StopReason, TurnNo, Usage};
 
 /// Where a child session comes from, and who it is. In its first record, so that whoever drives it knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct ChildTurn {
 pub struct ChildEnd {
     pub session: SessionId,
     pub input: Seq,
+    /// The child's turn. Several inputs may be told of one. `None` in records of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnNo>,
     /// `None`: it finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopReason>,
@@ -64,6 +67,21 @@ pub struct ChildEnd {
     /// Where the texts of strangers come from that it had before it when it answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tainted: Vec<String>,
+}
+
+/// What a child's spending is counted by, once: the turn that it is of, or the input where nobody wrote the turn down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpentOf {
+    Turn(TurnNo),
+    Input(Seq),
+}
+
+impl ChildEnd {
+    /// What its spending is counted by.
+    pub fn spent_of(&self) -> SpentOf {
+        self.turn.map_or(SpentOf::Input(self.input), SpentOf::Turn)
+    }
 }
 
 /// What was used up on one route.

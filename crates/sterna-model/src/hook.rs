@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Digest, EffectClass, EffectKey, Seq};
+use crate::{Billed, Decision, Digest, EffectClass, EffectKey, Route, Seq};
 
 /// What a hook may listen to. The name is the one in `hooks.json`, in records and in events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -240,6 +240,16 @@ pub struct HookRan {
     pub hooks: Vec<HookReport>,
     #[serde(default, skip_serializing_if = "HookSays::is_nothing")]
     pub says: HookSays,
+    /// What hooks asked models: each call is paid for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<HookAsked>,
+}
+
+/// A model call of a hook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookAsked {
+    pub route: Route,
+    pub billed: Billed,
 }
 
 /// What the answers of all hooks come to: the strictest wins.

@@ -44,6 +44,8 @@ pub enum Access {
     Permission(Permits),
     /// The session's own state.
     Session,
+    /// What is kept beyond the session: notes.
+    Keep,
     /// Known only by the tool's name.
     Other,
     /// The tool is another than the one that was accepted: no allow rule covers that.
@@ -251,6 +253,10 @@ impl Judge<'_> {
             Access::Person => self.find(Rank::Allow, "asks a person", None),
             Access::Permission(permits) => self.permission(permits),
             Access::Session => self.find(Rank::Allow, "touches only the session's own state", None),
+            Access::Keep if self.ask.mode == Mode::Plan => {
+                self.find(Rank::Wall, "plan mode: nothing is kept beyond the session", None);
+            }
+            Access::Keep => self.find(Rank::Allow, "keeps a note", None),
             Access::Unaccepted { why } => self.find(Rank::AskByRule, why.as_str(), None),
             Access::Other => {
                 self.changes.unknown = true;

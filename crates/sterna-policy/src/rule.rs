@@ -212,10 +212,13 @@ fn star_match(pattern: &[Option<char>], text: &[char]) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct PathPattern {
     base: Base,
-    /// Takes any case for rules that restrict.
-    glob: Glob,
-    /// Made of it when a path comes that it may match: most rules never meet one.
-    matcher: OnceLock<GlobMatcher>,
+    /// The glob below the base.
+    text: String,
+    /// For rules that restrict.
+    any_case: bool,
+    /// Made when a path comes that it may match: most rules never meet one. `None` is no glob, which was looked at when
+    /// the rule was read.
+    matcher: OnceLock<Option<GlobMatcher>>,
     /// The components before the first wildcard.
     literal: PathBuf,
     /// Begins with `**/`: matches at any depth.
@@ -252,20 +255,22 @@ impl PathPattern {
         if relative.split('/').any(|part| part == "..") {
             return Err(RuleErrorKind::ParentInPattern);
         }
-        let mut builder = GlobBuilder::new(relative);
-        builder.literal_separator(true).backslash_escape(true).case_insensitive(any_case);
-        let glob = builder.build().map_err(|e| RuleErrorKind::BadGlob(e.kind().to_string()))?;
+        // Stars and question marks are never wrong.
+        if relative.contains(['[', ']', '{', '}', '\\']) {
+            glob(relative, any_case).map_err(|e| RuleErrorKind::BadGlob(e.kind().to_string()))?;
+        }
         let wild = |part: &&str| !part.contains(['*', '?', '[', '{', '\\']);
         let literal: PathBuf = relative.split('/').take_while(wild).collect();
         let fixed = relative.strip_suffix("/**").unwrap_or(relative);
         let plain = literal == Path::new(fixed);
         let floating = relative.starts_with("**/");
-        Ok(Self { base, glob, matcher: OnceLock::new(), literal, floating, plain })
+        let (text, matcher) = (relative.to_owned(), OnceLock::new());
+        Ok(Self { base, text, any_case, matcher, literal, floating, plain })
     }
 
     /// Matches as written.
     pub(crate) fn matches(&self, path: &Path, places: Places) -> bool {
-        self.relative(path, places).iter().any(|r| self.may_match(r) && self.matcher().is_match(r))
+        self.relative(path, places).iter().any(|r| self.may_match(r) && self.hits(r))
     }
 
     /// Matches as widely as it can be meant: any case, all that lies beneath, `**/` anywhere.
@@ -274,12 +279,14 @@ impl PathPattern {
         if self.floating {
             candidates.extend(path.strip_prefix("/").map(Path::to_owned));
         }
-        let hits = |r: &PathBuf| r.ancestors().any(|part| self.matcher().is_match(part));
+        let hits = |r: &PathBuf| r.ancestors().any(|part| self.hits(part));
         candidates.iter().any(|r| self.may_match(r) && hits(r))
     }
 
-    fn matcher(&self) -> &GlobMatcher {
-        self.matcher.get_or_init(|| self.glob.compile_matcher())
+    /// What is no glob restricts everything, and allows nothing.
+    fn hits(&self, path: &Path) -> bool {
+        let made = || glob(&self.text, self.any_case).ok().map(|glob| glob.compile_matcher());
+        self.matcher.get_or_init(made).as_ref().map_or(self.any_case, |matcher| matcher.is_match(path))
     }
 
     /// Whether a path, or a folder above it, could match at all: it begins as the pattern does. What cases are alike is
@@ -324,6 +331,10 @@ impl PathPattern {
         let bases = self.bases(places);
         bases.iter().filter_map(|base| path.strip_prefix(base).ok().map(Path::to_owned)).collect()
     }
+}
+
+fn glob(text: &str, any_case: bool) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(text).literal_separator(true).backslash_escape(true).case_insensitive(any_case).build()
 }
 
 /// Whether a folder holds something that a pattern matches.

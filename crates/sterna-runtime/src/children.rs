@@ -12,6 +12,7 @@ use sterna_model::{
     InputPart, Limits, Millis, Parent, ResultEvent, Seq, SessionId, Spawned, Spent, StopReason, TurnStarted,
 };
 use sterna_tool::{CALL_TOOL, ChildOp, SpawnChild, TOOL_SEARCH};
+use sterna_turn::Next;
 
 use crate::runtime::Inner;
 use crate::shared::Shared;
@@ -30,8 +31,8 @@ pub(crate) enum ChildDone {
 /// What became of a child's turn.
 pub(crate) enum ChildSeen {
     Ended(Box<ChildEnd>),
-    /// It waits for somebody who is not here.
-    Parked(String),
+    /// It waits for somebody who is not here: what its result says, and the head of its log then.
+    Parked(String, Seq),
 }
 
 /// What the maker of a child lends to it.
@@ -138,7 +139,11 @@ impl Runtime {
         };
         let mut given = maker.lent();
         given.route = turn.route.clone();
-        (given.tools, given.deferred) = (turn.tools.clone(), turn.deferred.clone());
+        let Some((tools, deferred)) = still_lent(&maker.turn, turn) else {
+            let text = format!("none of the tools of `{child}` is available to you any more: do it yourself");
+            return Ok(ChildDone::Refused(text));
+        };
+        (given.tools, given.deferred) = (tools, deferred);
         given.limits = maker.bounds(turn.limits.max_steps);
         let spawned = state.machine.session().and_then(|session| session.spawned.as_ref());
         if let Some(worktree) = spawned.and_then(|spawned| spawned.worktree.as_ref()) {
@@ -146,7 +151,8 @@ impl Runtime {
         }
         let task = brief(&text);
         // A turn that has other rights than its maker has now is told nothing: the next one has the maker's.
-        let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox);
+        let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox)
+            && (&turn.tools, &turn.deferred) == (&given.tools, &given.deferred);
         let steers = state.machine.turn().is_some() && alike;
         let delivery = if steers { Delivery::AfterWork } else { Delivery::NextTurn };
         let mut body = told(format!("tell:{}", maker.key), text, &given, maker.tainted.clone());
@@ -259,9 +265,14 @@ impl Runtime {
         if !shared.is_driven() {
             self.0.spawn(&shared, None, config.clone(), None);
         }
+        // What comes after this may be the answer that it waits for.
+        let head = |state: Result<State, RuntimeError>| state.map_or(0, |state| state.head);
         match self.result(&turn.session, turn.input).await {
             Ok(result) if matches!(result.outcome, "parked" | "drained") => {
-                ChildSeen::Parked(result.message.unwrap_or_default())
+                let state = State::load(&self.0.parts.log, &turn.session).await;
+                let waits = state.as_ref().is_ok_and(|state| matches!(state.machine.next(), Next::Wait(_)));
+                // One that was answered meanwhile is looked at again at once.
+                ChildSeen::Parked(result.message.unwrap_or_default(), if waits { head(state) } else { 0 })
             }
             Ok(result) => {
                 let (tainted, root) = self.what_it_had(&turn.session, &config).await;
@@ -271,6 +282,7 @@ impl Runtime {
             Err(error) => ChildSeen::Ended(Box::new(ChildEnd {
                 session: turn.session.clone(),
                 input: turn.input,
+                turn: None,
                 stop: Some(StopReason::RuntimeError),
                 message: error.to_string(),
                 steps: 0,
@@ -406,6 +418,19 @@ fn narrowed(turn: &TurnStarted, wish: &[String]) -> Option<(Vec<String>, Vec<Str
     (!tools.is_empty()).then_some((tools, deferred))
 }
 
+/// What an agent was given that its maker still has. `None`: nothing.
+fn still_lent(maker: &TurnStarted, child: &TurnStarted) -> Option<(Vec<String>, Vec<String>)> {
+    if child.tools.is_empty() {
+        // It was given all, as its maker was then.
+        return Some((maker.tools.clone(), maker.deferred.clone()));
+    }
+    let has = |name: &String| maker.tools.is_empty() || maker.tools.contains(name);
+    let lent: Vec<String> = child.tools.iter().filter(|name| has(name)).cloned().collect();
+    let deferred: Vec<String> =
+        child.deferred.iter().filter(|name| maker.deferred.contains(name)).cloned().collect();
+    (!lent.is_empty()).then_some((lent, deferred))
+}
+
 fn under_way(turn: ChildTurn, background: bool) -> ChildDone {
     if !background {
         return ChildDone::Await(turn, None);
@@ -461,6 +486,7 @@ fn end_of(input: Seq, result: ResultEvent, root: &Path) -> ChildEnd {
     ChildEnd {
         session: result.session,
         input,
+        turn: Some(result.turn),
         stop: result.stop,
         message: result.message.unwrap_or_default(),
         steps: result.steps,

@@ -46,8 +46,8 @@ pub use env::Env;
 pub use error::RuntimeError;
 pub use files::{FilesError, MAX_FILES, MAX_FILES_BYTES};
 pub use hooks::{
-    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookOutput, HookRun,
-    HookSet, HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+    BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookModel, HookOutput,
+    HookRun, HookSet, HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
 };
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;

@@ -109,6 +109,12 @@ impl Runtime {
         }
     }
 
+    /// After the turn of this input no other turn of its session is begun here: what waits is for whoever drives it next.
+    /// `resume`, and a later input of which the same is said, go on.
+    pub fn end_after(&self, session: &SessionId, input: Seq) {
+        self.0.shared(session).end_after(input);
+    }
+
     /// From now on a turn's end leaves a snapshot after so many records, where it is 256 otherwise. `u64::MAX`: never.
     pub fn snapshot_every(&self, records: u64) {
         self.0.snapshot_every.store(records, Ordering::Relaxed);
@@ -224,6 +230,7 @@ impl Runtime {
     /// Drives a session on: an interrupted turn, or inputs that wait. Recovery runs first.
     pub fn resume(&self, session: &SessionId, config: TurnConfig) {
         let shared = self.0.shared(session);
+        shared.end_after(0);
         self.0.spawn(&shared, None, config, None);
     }
 

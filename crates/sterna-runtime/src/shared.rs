@@ -1,6 +1,7 @@
 //! What all who know a live session share: its events, the way to its driver, its results.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sterna_model::{ResultEvent, Seq, SessionId};
@@ -18,6 +19,8 @@ pub(crate) struct Shared {
     results: Mutex<VecDeque<(Vec<Seq>, ResultEvent)>>,
     error: Mutex<Option<RuntimeError>>,
     pub changed: watch::Sender<u64>,
+    /// After the turn of this input nothing is begun here; 0: whatever waits is.
+    last: AtomicU64,
     /// Children of this session that may work at the same time.
     slots: OnceLock<Semaphore>,
 }
@@ -31,8 +34,20 @@ impl Shared {
             results: Mutex::default(),
             error: Mutex::default(),
             changed: watch::Sender::new(0),
+            last: AtomicU64::new(0),
             slots: OnceLock::new(),
         }
+    }
+
+    /// After the turn of this input nothing is begun here.
+    pub fn end_after(&self, input: Seq) {
+        self.last.store(input, Ordering::Release);
+    }
+
+    /// The turn that took these inputs is the last one here.
+    pub fn ends_with(&self, heard: &[Seq]) -> bool {
+        let last = self.last.load(Ordering::Acquire);
+        last != 0 && heard.contains(&last)
     }
 
     /// Keeps a result for those who wait for it.

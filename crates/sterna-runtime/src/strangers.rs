@@ -49,6 +49,7 @@ fn of_access(access: &Access, roots: &[PathBuf]) -> Option<String> {
         | Access::Person
         | Access::Permission(_)
         | Access::Session
+        | Access::Keep
         | Access::Other
         | Access::Unaccepted { .. } => None,
     }

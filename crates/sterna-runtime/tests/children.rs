@@ -1059,6 +1059,43 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     assert_eq!(*wrote.lock().unwrap(), 0);
 }
 
+/// An agent has no more than its maker has when it is told something, whatever it was given when it was made.
+#[tokio::test]
+async fn an_agent_that_is_told_more_has_only_what_its_maker_still_has() {
+    for (now, told) in [
+        (&["agent"][..], "is available to you any more"),
+        (&["agent", "other"], "is available to you any more"),
+        (&["agent", "danger"], "boom again"),
+        (&[], "boom again"),
+    ] {
+        let danger = tool_of("danger", EffectClass::Pure, Access::Session, |_, _| {
+            async { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+        });
+        let home = family(
+            vec![
+                (
+                    "begin now",
+                    Thought::Call(vec![("agent", json!({"task": "zulu task", "tools": ["danger"]}))]),
+                ),
+                ("zulu task", Thought::Say("zulu done")),
+                ("finished: zulu done", Thought::Say("I heard")),
+                ("tell it now", Thought::Call(vec![("agent", json!({"op": "tell", "task": "yankee task"}))])),
+                ("yankee task", Thought::Call(vec![("danger", json!({}))])),
+                ("boom", Thought::Say("boom again")),
+                ("finished: boom again", Thought::Say("done")),
+                ("is available to you any more", Thought::Say("done")),
+            ],
+            vec![danger, asking_tool("other", "x")],
+        );
+        home.world.run(home.world.submit("s", "begin now")).await;
+        let mut submit = home.world.submit("s", "tell it now");
+        submit.config.tools = now.iter().map(|tool| (*tool).to_owned()).collect();
+        let result = home.world.run(submit).await;
+        assert_eq!(result.message.as_deref(), Some("done"), "{now:?}");
+        assert!(home.minds.asked(told) > 0, "{now:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_child_may_begin_with_what_its_maker_knows() {
     let rules = vec![
@@ -1198,4 +1235,102 @@ async fn a_hook_may_forbid_a_worktree() {
     let (home, folders) = with_folders(family(isolated(), vec![]), false, hooks);
     assert_eq!(home.world.run(home.world.submit("s", "Go.")).await.message.as_deref(), Some("none"));
     assert!(folders.log.lock().unwrap().is_empty() && children(&home.world).await.is_empty());
+}
+
+/// Two inputs of one turn have two ends, and what the turn used up is one.
+#[tokio::test]
+async fn a_child_that_is_told_more_in_its_turn_is_paid_once() {
+    let tell = json!({"op": "tell", "task": "this as well", "background": true});
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("long work", Thought::Later("half of it")),
+            ("tell it more", Thought::Call(vec![("agent", tell)])),
+            ("this as well", Thought::Say("all of it")),
+            ("has finished.", Thought::Say("heard")),
+        ],
+        vec![],
+    );
+    let world = &home.world;
+    assert_eq!(world.run(world.submit("s", "begin now")).await.message.as_deref(), Some("it runs"));
+    until("the child works", async || home.minds.busy.lock().unwrap().0 == 1).await;
+    world.run(world.submit("s", "tell it more")).await;
+    home.minds.go.notify_one();
+    let ends = async || -> Vec<ChildEnd> {
+        let records = world.records("s").await.into_iter();
+        let end = |record: Record| match record.body {
+            Body::InputAccepted(input) => input.ended.map(|end| *end),
+            _ => None,
+        };
+        records.filter_map(end).collect()
+    };
+    until("both ends are told", async || ends().await.len() == 2).await;
+    let ends = ends().await;
+    assert!(ends[0].input != ends[1].input && ends.iter().all(|end| end.turn == Some(1)), "{ends:?}");
+    until("the maker has heard", async || {
+        home.minds.asked("has finished.") >= 1
+            && !world
+                .runtime
+                .parts()
+                .log
+                .head(&SessionId::new("s").unwrap())
+                .await
+                .unwrap()
+                .lease
+                .is_some_and(|lease| !lease.released)
+    })
+    .await;
+    // Two calls of the child, each once, in a turn of its maker's that told it something.
+    let mut ledger = sterna_log::fold::Ledger::default();
+    let mut rows = Vec::new();
+    for record in world.records("s").await {
+        ledger.apply(&record);
+        let of_child = |row: &&sterna_log::fold::LedgerRow| row.source == sterna_log::fold::Source::Child;
+        rows.extend(ledger.last().iter().filter(of_child).cloned());
+    }
+    assert_eq!(rows.iter().map(|row| row.calls).sum::<u64>(), 2, "{rows:?}");
+    assert!(rows.iter().all(|row| row.turn == 2), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_parked_child_that_another_process_answers_is_heard_while_another_works() {
+    let danger = || vec![asking_tool("danger", "it is done")];
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("ask first"), spawn("slow")])),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("slow", Thought::Later("the other too")),
+            ("finished: ", Thought::Say("good")),
+        ],
+        danger(),
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    let child = async || children(&home.world).await.get("ask first").cloned();
+    let log = &home.world.runtime.parts().log;
+    until("one is parked and one works", async || {
+        let Some(child) = child().await else { return false };
+        let released = log.head(&child).await.unwrap().lease.is_some_and(|lease| lease.released);
+        released && home.minds.busy.lock().unwrap().0 == 1
+    })
+    .await;
+    let child = child().await.unwrap();
+    // Another process, which knows nothing of the maker, sees to the child alone.
+    let env = TestEnv { name: "two".into(), ..home.world.env.clone() };
+    let other = over(home.world.log.clone(), env, home.minds.clone(), danger());
+    let wait = format!("{child}/1/1/tool/0");
+    let resolve =
+        Resolve { session: child.clone(), wait, ruling: Ruling::Allow, grant: None, by: "person".into() };
+    other.world.runtime.resolve(resolve).await.unwrap();
+    other.world.runtime.resume(&child, other.world.config());
+    let its = Accepted { session: child, input: 2, repeated: false, opened: false };
+    assert_eq!(other.world.result(&its).await.message.as_deref(), Some("I did it"));
+    until("its end is heard", async || home.world.bodies("s").await.contains(&"wait_resolved".to_owned()))
+        .await;
+    assert_eq!(home.minds.busy.lock().unwrap().0, 1, "the other still works");
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("good"));
 }

@@ -263,3 +263,29 @@ async fn a_crash_before_or_after_any_append_doubles_no_turn() {
     }
     assert!(crashed >= 10, "{crashed}");
 }
+
+#[tokio::test]
+async fn whoever_came_for_one_turn_leaves_the_next_of_the_goal_to_others() {
+    let world = World::new(TestModel::new([Say::Hang("one"), Say::Text("one"), Say::Text("two")]), vec![]);
+    let id = SessionId::new("s").unwrap();
+    let set = world.runtime.set_goal(Some(id.clone()), None, "Do it all.", None, world.config(), "test");
+    let accepted = set.await.unwrap();
+    world.model.arrived.notified().await;
+    world.runtime.end_after(&id, accepted.input);
+    world.model.go.notify_one();
+    world.result(&accepted).await;
+    world.runtime.rest(&id).await;
+    let bodies = world.bodies("s").await;
+    let begun = |bodies: &[String]| bodies.iter().filter(|body| *body == "turn_started").count();
+    assert_eq!(begun(&bodies), 1, "{bodies:?}");
+    assert_eq!(bodies.last().unwrap(), "input_accepted", "what follows is in the log, with the turn's end");
+    // Whoever comes next goes on.
+    world.runtime.resume(&id, world.config());
+    for _ in 0..2_000 {
+        if begun(&world.bodies("s").await) > 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert!(begun(&world.bodies("s").await) > 1);
+}

@@ -164,6 +164,8 @@ pub enum Access {
     Permission(Permits),
     /// The session's own state, such as the todo list. Always allowed.
     Session,
+    /// What is kept beyond the session: notes.
+    Keep,
     /// Something that no rule but the tool's own name covers.
     Other,
     /// The tool is no longer what a person accepted, and this is the hash of what it is now: it asks again, whatever
@@ -207,10 +209,10 @@ pub struct ToolContext {
     pub memory: Option<MemoryAccess>,
     /// How the child's turn ended, when the call comes back from a `ToolReturn::Child` that waits.
     pub ended: Option<Arc<ChildEnd>>,
-    /// What woke the call, when it comes back from `ToolReturn::Sleep` or `ToolReturn::Signal`.
-    pub woken: Option<Woken>,
     /// The turn, with what it was given: what the call makes for later may have this and no more.
     pub turn: Option<Arc<TurnStarted>>,
+    /// What woke the call, when it comes back from `ToolReturn::Sleep` or `ToolReturn::Signal`.
+    pub woken: Option<Woken>,
 }
 
 /// What ended a wait in which nobody was asked.

@@ -79,7 +79,7 @@ impl Tool for Remember {
         let scope = args.scope.map_or(MemoryScope::Project, MemoryScope::from);
         let name = first_line(&args.name, NAME_BYTES);
         let summary = format!("remember for the {scope}: {name} ({} bytes)", number(args.text.len() as u64));
-        Ok(Plan { accesses: vec![Access::Session], summary, preview: Some(args.text) })
+        Ok(Plan { accesses: vec![kept(Some(scope))], summary, preview: Some(args.text) })
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
@@ -138,7 +138,8 @@ impl Tool for Forget {
     fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let args: ForgetArgs = parse(args)?;
         let summary = format!("forget {}", first_line(&args.reference, NAME_BYTES));
-        Ok(Plan { accesses: vec![Access::Session], summary, preview: None })
+        let scope = args.scope.map(MemoryScope::from);
+        Ok(Plan { accesses: vec![kept(scope)], summary, preview: None })
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
@@ -172,6 +173,14 @@ pub(crate) fn trouble(error: MemoryError) -> ToolError {
 }
 
 /// Another attempt of the same call is the same change.
+/// A note of the session goes with it; others outlive it. Without a scope a note of any may be meant.
+fn kept(scope: Option<MemoryScope>) -> Access {
+    match scope {
+        Some(MemoryScope::Session) => Access::Session,
+        Some(MemoryScope::User | MemoryScope::Project) | None => Access::Keep,
+    }
+}
+
 fn once(cx: &ToolContext) -> String {
     format!("memory:{}", cx.key)
 }

@@ -31,6 +31,7 @@ pub(crate) fn planned(cx: &ToolContext, given: &str) -> Result<PathBuf, ToolErro
         | Access::Person
         | Access::Permission(_)
         | Access::Session
+        | Access::Keep
         | Access::Other
         | Access::Unaccepted { .. } => false,
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, ChildEnd, CompactTrigger, Delivery, Effect, EffectKey, Mode, Record, Route, Ruling, Seq, SessionId,
-    SessionOpened, TurnNo, TurnOutcome, WaitId, WaitOn, signal_wait, waiting_call, waiting_signal,
+    SessionOpened, SpentOf, TurnNo, TurnOutcome, WaitId, WaitOn, signal_wait, waiting_call, waiting_signal,
 };
 
 use crate::turn::Turn;
@@ -45,9 +45,9 @@ pub struct TurnMachine {
     /// Answers that came before their waits.
     #[serde(default)]
     early: BTreeMap<WaitId, Ruling>,
-    /// Turns of children, by their input, whose ends were told: what they used up is paid once.
+    /// Turns of children whose ends were told: what they used up is paid once.
     #[serde(default)]
-    paid: BTreeSet<(SessionId, Seq)>,
+    paid: BTreeSet<(SessionId, SpentOf)>,
     turn: Option<Turn>,
 }
 
@@ -355,7 +355,7 @@ impl TurnMachine {
 
     /// What a child used up is part of what its maker's turn used up.
     fn child_ended(&mut self, end: &ChildEnd) {
-        let fresh = self.paid.insert((end.session.clone(), end.input));
+        let fresh = self.paid.insert((end.session.clone(), end.spent_of()));
         if let Some(turn) = self.turn.as_mut().filter(|_| fresh) {
             turn.child_ended(end);
         }

@@ -403,6 +403,7 @@ impl Turn {
 
     /// Hooks have answered.
     pub(crate) fn hook_ran(&mut self, ran: &HookRan) -> Result<(), String> {
+        ran.asked.iter().for_each(|asked| self.bill(&asked.billed));
         if let Some(why) = &ran.says.stop {
             self.end(StopReason::HookStopped, why.clone(), None);
             return Ok(());

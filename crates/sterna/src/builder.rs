@@ -252,7 +252,8 @@ impl Builder {
         let in_memory = matches!(self.store, Some(Store::Memory));
         let mut own_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
         if let Some(Store::Folder(dir)) = &self.store {
-            own_dirs.push(dir.clone());
+            let roots: Vec<PathBuf> = std::iter::once(&root).chain(&add_dirs).cloned().collect();
+            own_dirs.extend(store::own_places(dir, &roots));
         }
         // Commands are kept beside the log that knows of them.
         let spools = match &self.store {
@@ -266,7 +267,12 @@ impl Builder {
         let shims = spools.filter(|_| self.outlive).zip(helper.clone());
         let shims = shims.map(|(root, helper)| Arc::new(Shims::new(root, Some(helper))));
         let kept = self.outlive && !in_memory;
-        let sandboxes = helper.map(|helper| Arc::new(Sandboxes::new(helper, grounds(&places, kept))));
+        let sandboxes = helper.map(|helper| {
+            let mut grounds = grounds(&places, kept);
+            // The folder of a store may be none of the usual ones.
+            grounds.own.extend(own_dirs.iter().cloned());
+            Arc::new(Sandboxes::new(helper, grounds))
+        });
         let store = Opening::start(self.store, &places);
         let route = match (&self.model, &settings.model) {
             (Some(text), _) => text.parse()?,
@@ -342,7 +348,7 @@ impl Builder {
             Vec::new()
         };
         let own: Vec<String> = self.tools.iter().map(|tool| tool.spec().name.clone()).collect();
-        let state_dirs = vec![places.config.clone(), places.data.clone(), places.state.clone()];
+        let state_dirs = own_dirs.clone();
         let env: Arc<dyn Env> = self.env.unwrap_or_else(|| {
             Arc::new(env_of(&settings, state_dirs, (!in_memory).then(|| places.wait_key())))
         });
@@ -358,6 +364,8 @@ impl Builder {
             more.extend(tools);
             servers = clients;
         }
+        #[cfg(feature = "mcp")]
+        let for_hooks = Arc::new(crate::mcp::Servers(servers.clone()));
         let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
         if !more.is_empty() {
             extra.extend(sterna_tools::for_deferred());
@@ -447,7 +455,13 @@ impl Builder {
             Arc::new(keeper) as SharedCheckpoints
         });
         let secrets = secrets_of(&settings, &keyed, (!in_memory).then(|| places.wait_key()), env.clone());
-        let hooks = crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref(), &settings.web);
+        let hooks = {
+            #[cfg(feature = "mcp")]
+            let servers = for_hooks;
+            #[cfg(not(feature = "mcp"))]
+            let servers = Arc::new(crate::hooks::NoServers);
+            crate::hooks::all(&settings.hooks, self.hooks, &blobs, sandboxes.as_ref(), &settings.web, servers)
+        };
         let levels = sandboxes.map(|sandboxes| Arc::new(MachineLevels(sandboxes)) as Arc<dyn Levels>);
         let own = self.own_memory;
         let memory = remembers

@@ -1,11 +1,14 @@
 //! Hooks of files. A command is a line for the shell that is given an event on stdin, and answers by its exit code and its
-//! output; an address is given it as the body of a POST, and answers with the same output.
+//! output; an address is given it as the body of a POST, a tool of an MCP server as its arguments, and both answer with the
+//! same output; a model is asked whether the event may be.
 
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde_json::{Map, Value};
 use sterna_log::SharedBlobs;
+use sterna_model::Route;
 use sterna_runtime::{
     Dialect, Hook, HookAnswer, HookCall, HookRun, HookSet, HookSpec, Listening, SharedHooks, Written,
     read_command,
@@ -34,7 +37,8 @@ impl HookSettings {
         }
         let helper = crate::is_initialised().then(Helper::this_host);
         let sandboxes = helper.map(|helper| Arc::new(Sandboxes::new(helper, grounds(places, true))));
-        all(self, Vec::new(), blobs, sandboxes.as_ref(), web)
+        // What runs outside of turns has neither a model nor servers.
+        all(self, Vec::new(), blobs, sandboxes.as_ref(), web, Arc::new(NoServers))
     }
 
     /// Each hook: `file:place`, and what it is.
@@ -50,6 +54,7 @@ pub(crate) fn all(
     blobs: &SharedBlobs,
     sandboxes: Option<&Arc<Sandboxes>>,
     web: &WebWish,
+    servers: Arc<dyn HookServers>,
 ) -> Option<SharedHooks> {
     let listening = |(name, spec): (String, &HookSpec)| Listening {
         event: spec.event,
@@ -73,6 +78,18 @@ pub(crate) fn all(
                 dialect: spec.dialect,
                 confined: spec.sandbox,
                 poster: Poster::new(&web.allow_private, None),
+            }),
+            HookRun::Prompt { prompt, route } => {
+                Arc::new(PromptHook { name, prompt: prompt.clone(), route: route.clone() })
+            }
+            HookRun::McpTool { server, tool, input } => Arc::new(McpToolHook {
+                name,
+                server: server.clone(),
+                tool: tool.clone(),
+                input: input.clone(),
+                dialect: spec.dialect,
+                confined: spec.sandbox,
+                servers: servers.clone(),
             }),
         },
     };
@@ -170,5 +187,159 @@ impl Hook for HttpHook {
     }
 }
 
+struct PromptHook {
+    name: String,
+    prompt: String,
+    route: Option<Route>,
+}
+
+impl Hook for PromptHook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer> {
+        async move {
+            match &call.model {
+                Some(model) => model.judge(self.route.as_ref(), &self.prompt, &call.input).await,
+                None => HookAnswer::Failed("no model can be asked outside of a turn".into()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The MCP servers that hooks may call.
+pub(crate) trait HookServers: Send + Sync {
+    /// What a tool said, or why that is no answer. `confined`: only a server of the project itself.
+    fn call<'a>(
+        &'a self,
+        server: &'a str,
+        tool: &'a str,
+        input: Map<String, Value>,
+        confined: bool,
+    ) -> BoxFuture<'a, Result<String, String>>;
+}
+
+/// None at all.
+#[derive(Default)]
+pub(crate) struct NoServers;
+
+impl HookServers for NoServers {
+    fn call<'a>(
+        &'a self,
+        server: &'a str,
+        _: &'a str,
+        _: Map<String, Value>,
+        _: bool,
+    ) -> BoxFuture<'a, Result<String, String>> {
+        async move { Err(format!("there is no MCP server `{server}` here")) }.boxed()
+    }
+}
+
+struct McpToolHook {
+    name: String,
+    server: String,
+    tool: String,
+    input: Option<Value>,
+    dialect: Dialect,
+    /// A project's hook: it calls the project's own servers alone.
+    confined: bool,
+    servers: Arc<dyn HookServers>,
+}
+
+impl Hook for McpToolHook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn on<'a>(&'a self, call: &'a HookCall) -> BoxFuture<'a, HookAnswer> {
+        async move {
+            let input = match &self.input {
+                Some(template) => filled(template, &call.input),
+                None => call.input.clone(),
+            };
+            let Value::Object(input) = input else {
+                return HookAnswer::Failed("its input is no object".into());
+            };
+            match self.servers.call(&self.server, &self.tool, input, self.confined).await {
+                Ok(text) if text.len() > MAX_OUTPUT => {
+                    HookAnswer::Failed(format!("the tool's answer is larger than {MAX_OUTPUT} bytes"))
+                }
+                Ok(text) => {
+                    let written = Written { exit_code: Some(0), stdout: &text, stderr: "" };
+                    read_command(call.event, self.dialect, written)
+                }
+                Err(why) => HookAnswer::Failed(why),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The input of a tool: `${tool_input.path}` in its texts stands for that field of the event. A text that is nothing else
+/// becomes the field as it is; a field that is not there is an empty text, or null.
+fn filled(template: &Value, event: &Value) -> Value {
+    match template {
+        Value::String(text) => match text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
+            Some(path) if !path.contains('}') => field(event, path).cloned().unwrap_or(Value::Null),
+            _ => Value::String(inserted(text, event)),
+        },
+        Value::Array(items) => items.iter().map(|item| filled(item, event)).collect(),
+        Value::Object(map) => {
+            Value::Object(map.iter().map(|(key, value)| (key.clone(), filled(value, event))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => template.clone(),
+    }
+}
+
+fn inserted(text: &str, event: &Value) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, inner)) = rest.split_once("${") {
+        out.push_str(before);
+        let Some((path, after)) = inner.split_once('}') else {
+            out.push_str("${");
+            rest = inner;
+            continue;
+        };
+        match field(event, path) {
+            Some(Value::String(text)) => out.push_str(text),
+            Some(value) => out.push_str(&value.to_string()),
+            None => {}
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+fn field<'a>(event: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(event, |at, name| at.get(name))
+}
+
 /// Bytes of each output of a hook that are read.
 const MAX_OUTPUT: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_of_the_event_fill_the_input_of_a_tool() {
+        let event = json!({"tool_name": "write", "tool_input": {"path": "a b", "n": 3, "list": [1]}});
+        for (template, wanted) in [
+            (json!({"file": "${tool_input.path}"}), json!({"file": "a b"})),
+            (json!({"x": ["${tool_input.n}", "${tool_input.list}"]}), json!({"x": [3, [1]]})),
+            (json!({"x": "${tool_name}: ${tool_input.path} ${tool_input.n}"}), json!({"x": "write: a b 3"})),
+            (
+                json!({"x": "${nope}", "y": "a${nope}b", "z": "${open"}),
+                json!({"x": null, "y": "ab", "z": "${open"}),
+            ),
+            (json!({"x": 1, "y": null, "z": true}), json!({"x": 1, "y": null, "z": true})),
+        ] {
+            assert_eq!(filled(&template, &event), wanted, "{template}");
+        }
+    }
+}

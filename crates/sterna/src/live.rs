@@ -42,10 +42,19 @@ impl Live {
         Self { clients, tools, prompt, known: Mutex::default() }
     }
 
-    /// The config of a turn that begins now, with the tools that the prompt does not show. Where nothing is shown by name
-    /// only, the model has no way to look them up, and they wait for the next start.
+    /// The config of a turn that begins now, with the tools that the prompt does not show. Where nothing was shown by name
+    /// only so far, the tools that look them up come with the first of them.
     pub(crate) fn join(&self, mut config: TurnConfig) -> TurnConfig {
         let added = self.added();
+        if !added.is_empty() && !config.tools.is_empty() {
+            for needed in [TOOL_SEARCH, CALL_TOOL] {
+                let there = config.tools.iter().any(|tool| tool == needed);
+                if !there && self.tools.get(needed).is_some() {
+                    // The list changes once, and then stays: there was nothing to look up before.
+                    config.tools.push(needed.to_owned());
+                }
+            }
+        }
         if [TOOL_SEARCH, CALL_TOOL].iter().all(|name| config.tools.iter().any(|tool| tool == name)) {
             config.deferred.extend(added.iter().cloned());
             config.added = added;

@@ -17,6 +17,7 @@ use sterna_tools::Sandboxes;
 use crate::Error;
 use crate::config::Settings;
 use crate::deferral::Deferrable;
+use crate::hooks::HookServers;
 use crate::places::Places;
 use crate::sandbox::{Beside, grounds, holds};
 use crate::trust::Trust;
@@ -42,25 +43,36 @@ pub fn project_file(root: &Path) -> PathBuf {
 }
 
 /// Reads the managed file and the user's, and takes what was read of the project's: servers of one that is not trusted
-/// are only shown. Starts nothing.
-pub fn configured(places: &Places, trust: &Trust, get: &dyn Fn(&str) -> Option<String>) -> Configured {
+/// are only shown, and those of a trusted one are given the variables that commands see and `mcp_env` names. Starts
+/// nothing.
+pub fn configured(
+    places: &Places,
+    trust: &Trust,
+    settings: &Settings,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Configured {
     let mut all = Configured::default();
     let own = [(Scope::Managed, places.managed.with_file_name("mcp.json")), (Scope::User, user_file(places))];
     for (scope, file) in own {
         match read(&file) {
-            Ok(Some(text)) => all.take(&text, Origin { scope, file }, Some(get)),
+            Ok(Some(text)) => all.take(&text, Origin { scope, file }, &Expand::From(get)),
             Ok(None) => {}
             Err(what) => all.problems.push(ConfigProblem { file, what }),
         }
     }
-    let (project, get) = match trust {
+    let gives = |name: &str| {
+        let passed = settings.env_pass.iter().chain(&settings.mcp_env).map(String::as_str);
+        let one = std::iter::once((name.to_owned(), String::new()));
+        !sterna_shell::allow_list(one, passed).is_empty()
+    };
+    let (project, expand) = match trust {
         Trust::Nothing => return all,
-        Trust::Trusted(project) => (project, Some(get)),
-        Trust::Untrusted { project, .. } => (project, None),
+        Trust::Trusted(project) => (project, Expand::Listed { get, gives: &gives }),
+        Trust::Untrusted { project, .. } => (project, Expand::No),
     };
     for (file, bytes) in PROJECT_FILES.iter().flat_map(|name| project.named(name)) {
         match std::str::from_utf8(bytes) {
-            Ok(text) => all.take(text, Origin { scope: Scope::Project, file }, get),
+            Ok(text) => all.take(text, Origin { scope: Scope::Project, file }, &expand),
             Err(error) => all.problems.push(ConfigProblem { file, what: error.to_string() }),
         }
     }
@@ -68,12 +80,12 @@ pub fn configured(places: &Places, trust: &Trust, get: &dyn Fn(&str) -> Option<S
 }
 
 impl Configured {
-    /// `get`: variables, for a file that may start programs.
-    fn take(&mut self, text: &str, origin: Origin, get: Option<&dyn Fn(&str) -> Option<String>>) {
-        let parsed = parse(text, &origin, &get.map_or(Expand::No, Expand::From));
+    /// `expand`: variables, for a file that may start programs.
+    fn take(&mut self, text: &str, origin: Origin, expand: &Expand<'_>) {
+        let parsed = parse(text, &origin, expand);
         self.problems.extend(parsed.problems);
         for server in parsed.servers {
-            if get.is_none() {
+            if matches!(expand, Expand::No) {
                 self.untrusted.push(server);
             } else if !self.servers.iter().any(|held| held.name == server.name) {
                 self.servers.push(server);
@@ -213,6 +225,32 @@ pub(crate) async fn tools(
         all.push(Deferrable { tool: Arc::new(resources), deferred: None });
     }
     (clients, all)
+}
+
+/// The servers of a host, for hooks that call their tools.
+pub(crate) struct Servers(pub(crate) Vec<Client>);
+
+impl HookServers for Servers {
+    fn call<'a>(
+        &'a self,
+        server: &'a str,
+        tool: &'a str,
+        input: serde_json::Map<String, serde_json::Value>,
+        confined: bool,
+    ) -> BoxFuture<'a, Result<String, String>> {
+        async move {
+            let Some(client) = self.0.iter().find(|client| client.config().name == server) else {
+                return Err(format!("no MCP server `{server}` is configured"));
+            };
+            if confined && client.config().origin.scope != Scope::Project {
+                return Err(format!(
+                    "a project's hook calls servers of the project, and `{server}` is your own"
+                ));
+            }
+            client.call_tool(tool, input).await
+        }
+        .boxed()
+    }
 }
 
 async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {

@@ -407,7 +407,7 @@ async fn fill_in(
 
 fn all(cx: &Context) -> Configured {
     let get = |name: &str| std::env::var(name).ok();
-    configured(&cx.places, &cx.trust, &get)
+    configured(&cx.places, &cx.trust, &cx.settings, &get)
 }
 
 fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {

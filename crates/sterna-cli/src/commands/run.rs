@@ -73,6 +73,8 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut seen = beginning(input);
     let mut then = args.then.iter().enumerate();
     let ended = loop {
+        // A goal that the session has goes on when somebody is there for it.
+        sterna.runtime().end_after(session, input);
         let follow = Follow { sterna: &sterna, session, input, seen, person: person.as_ref() };
         let ended = follow.until_end(&mut out, &mut signals).await;
         // What follows was written for an answer.
@@ -91,6 +93,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     };
     rest(sterna.runtime(), session, &ended).await;
     let mut code = ended.code;
+    tell_goal(&cx, sterna.runtime(), session).await;
     if !cx.ephemeral {
         if args.wait_background {
             code = wait_for_jobs(&cx, session, &mut signals).await.unwrap_or(code);
@@ -118,6 +121,17 @@ async fn wait_for_jobs(cx: &Context, session: &SessionId, signals: &mut Signals)
         }
     }
     None
+}
+
+/// One line on a goal that is not reached.
+async fn tell_goal(cx: &Context, runtime: &Runtime, session: &SessionId) {
+    // It is only told: a log that cannot be read says so elsewhere.
+    let Ok(state) = sterna_runtime::State::load(&runtime.parts().log, session).await else { return };
+    if state.folded.world.goal.held().is_some_and(|held| held.is_active()) {
+        cx.print.note(&format!(
+            "the session has a goal; `sterna resume {session}` or `sterna worker` goes on with it"
+        ));
+    }
 }
 
 /// One line on what goes on without us.

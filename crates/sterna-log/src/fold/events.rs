@@ -289,10 +289,10 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                     reason: judgement.reason.clone(),
                     failed: judgement.failed.clone(),
                 };
-                usage(folded).into_iter().chain([judged]).collect()
+                usage(folded).chain([judged]).collect()
             }
             EffectResult::Summary(summary) => {
-                let mut kinds: Vec<EventKind> = usage(folded).into_iter().collect();
+                let mut kinds: Vec<EventKind> = usage(folded).collect();
                 if let Some(why) = &summary.failed {
                     let message = format!("no summary was made: {why}");
                     kinds.push(EventKind::Warning { code: "compaction".into(), message });
@@ -457,13 +457,16 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("nothing was compacted ({}): {why}", trigger.word());
             vec![EventKind::Warning { code: "compaction".into(), message }]
         }
-        Body::HookRan(ran) => vec![EventKind::HookRan {
-            event: ran.event,
-            key: ran.key.clone(),
-            call_id: ran.tool.as_ref().map(|key| state.call(key).0),
-            says: ran.says.clone(),
-            hooks: ran.hooks.clone(),
-        }],
+        Body::HookRan(ran) => {
+            let hooks = EventKind::HookRan {
+                event: ran.event,
+                key: ran.key.clone(),
+                call_id: ran.tool.as_ref().map(|key| state.call(key).0),
+                says: ran.says.clone(),
+                hooks: ran.hooks.clone(),
+            };
+            std::iter::once(hooks).chain(usage(folded)).collect()
+        }
         Body::Rewound(rewound) => vec![EventKind::SessionRewound {
             to: rewound.to,
             files: rewound.files.map(|manifest| manifest.to_string()),
@@ -654,13 +657,11 @@ fn todo(folded: &Folded) -> EventKind {
     EventKind::TodoChanged { items: folded.world.todos.values().cloned().collect() }
 }
 
-/// The ledger row of the last record. Attempts that used nothing up have none to show, and children show their own.
-fn usage(folded: &Folded) -> Option<EventKind> {
-    let row = folded.ledger.last().first().filter(|row| row.source != Source::Child)?;
-    if row.billed.usage.total() == 0 && !row.billed.estimated {
-        return None;
-    }
-    Some(EventKind::Usage {
+/// The ledger rows of the last record. Attempts that used nothing up have none to show, and children show their own.
+fn usage(folded: &Folded) -> impl Iterator<Item = EventKind> + '_ {
+    let rows = folded.ledger.last().iter().filter(|row| row.source != Source::Child);
+    let used = rows.filter(|row| row.billed.usage.total() > 0 || row.billed.estimated);
+    used.map(|row| EventKind::Usage {
         source: row.source.word(),
         route: row.route.clone(),
         usage: row.billed.usage,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Millis, ModelUsage, NanoUsd, Record, Route,
-    Ruling, Seq, SessionId, StepNo, TurnNo, Usage, dollars,
+    Billed, Body, ChildEnd, EffectKey, EffectKind, EffectResult, Fact, Millis, ModelUsage, NanoUsd, Record,
+    Route, Ruling, SessionId, SpentOf, StepNo, TurnNo, Usage, dollars,
 };
 
 /// Who spent it.
@@ -19,6 +19,8 @@ pub enum Source {
     Compaction,
     /// What judges calls in mode `auto`.
     Classifier,
+    /// Hooks that ask a model.
+    Hook,
 }
 
 impl Source {
@@ -28,6 +30,7 @@ impl Source {
             Self::Child => "child",
             Self::Compaction => "compaction",
             Self::Classifier => "classifier",
+            Self::Hook => "hook",
         }
     }
 
@@ -93,7 +96,9 @@ pub struct Ledger {
     route: Option<Route>,
     last: Vec<LedgerRow>,
     /// Turns of children, by their input, that are in the sums: an end may be told twice.
-    children: BTreeSet<(SessionId, Seq)>,
+    children: BTreeSet<(SessionId, SpentOf)>,
+    /// The turn and step that told a child something last: its end may come when no turn runs.
+    asked: BTreeMap<SessionId, (TurnNo, StepNo)>,
 }
 
 impl Ledger {
@@ -125,13 +130,26 @@ impl Ledger {
                     // Its last attempt has a row already, unless this outcome says that there was more.
                     EffectResult::ModelFailed(failure) if failure.billed == Billed::default() => return,
                     EffectResult::ModelFailed(failure) => &failure.billed,
-                    EffectResult::Tool(_) => return,
+                    EffectResult::Tool(tool) => {
+                        let at = (record.turn.unwrap_or(0), record.step.unwrap_or(0));
+                        let child = |fact: &Fact| match fact {
+                            Fact::Child(child) => Some((child.turn.session.clone(), at)),
+                            _ => None,
+                        };
+                        self.asked.extend(tool.facts.iter().filter_map(child));
+                        return;
+                    }
                 };
                 if let Some(route) = self.route.clone() {
                     self.add(record, Source::of(&outcome.key), route, billed.clone(), 1);
                 }
             }
             Body::WaitResolved { ruling: Ruling::Ended(end), .. } => self.add_child(record, end),
+            Body::HookRan(ran) => {
+                for asked in &ran.asked {
+                    self.add(record, Source::Hook, asked.route.clone(), asked.billed.clone(), 1);
+                }
+            }
             Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.add_child(record, end)),
             _ => {}
         }
@@ -169,24 +187,45 @@ impl Ledger {
         self.turn_by_model.iter().map(row).collect()
     }
 
-    /// The rows that the last record added: one for a call, one a route for the end of a child.
+    /// The rows that the last record added: one for a call, one a route for the end of a child, one for
+    /// each call of its hooks.
     pub fn last(&self) -> &[LedgerRow] {
         &self.last
     }
 
     fn add(&mut self, record: &Record, source: Source, route: Route, billed: Billed, calls: u64) {
+        self.add_in(
+            record,
+            (record.turn.unwrap_or(0), record.step.unwrap_or(0)),
+            source,
+            route,
+            billed,
+            calls,
+        );
+    }
+
+    fn add_in(
+        &mut self,
+        record: &Record,
+        (turn, step): (TurnNo, StepNo),
+        source: Source,
+        route: Route,
+        billed: Billed,
+        calls: u64,
+    ) {
         self.add_to(source, record.at, &route, &billed, calls);
-        let (turn, step) = (record.turn.unwrap_or(0), record.step.unwrap_or(0));
         self.last.push(LedgerRow { at: record.at, turn, step, source, route, billed, calls });
     }
 
     fn add_child(&mut self, record: &Record, end: &ChildEnd) {
-        if !self.children.insert((end.session.clone(), end.input)) {
+        if !self.children.insert((end.session.clone(), end.spent_of())) {
             return;
         }
+        let own = record.turn.map(|turn| (turn, record.step.unwrap_or(0)));
+        let at = own.or_else(|| self.asked.get(&end.session).copied()).unwrap_or((0, 0));
         for spent in &end.spent {
             let billed = Billed { usage: spent.usage, cost: spent.cost, ..Billed::default() };
-            self.add(record, Source::Child, spent.route.clone(), billed, spent.calls);
+            self.add_in(record, at, Source::Child, spent.route.clone(), billed, spent.calls);
         }
     }
 

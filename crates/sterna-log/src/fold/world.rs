@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sterna_model::{
     Body, Checked, ChildEnd, ChildRef, CompactStage, Denial, Digest, EffectKey, EffectResult, Fact, Grant,
-    GrantScope, MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, TodoItem,
+    GrantScope, MemoryChange, NanoUsd, Part, RecalledNote, Record, Ruling, Seq, SessionId, SpentOf, TodoItem,
     TodoStatus, ToolCall, ToolStatus, WaitOn,
 };
 
@@ -54,8 +54,8 @@ pub struct Child {
     pub tokens: u64,
     /// `None` when the price of a call is not known.
     pub cost: Option<NanoUsd>,
-    /// The inputs whose turns' ends are in these sums. An end may be told twice: to who waits for it, and as an input.
-    counted: BTreeSet<Seq>,
+    /// The turns that are in these sums. An end may be told twice: to who waits for it, and as an input.
+    counted: BTreeSet<SpentOf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,12 +217,11 @@ impl World {
     fn child_ended(&mut self, end: &ChildEnd) {
         self.turn_changed.extend(end.changed_files.iter().cloned());
         let Some(child) = self.children.get_mut(&end.session) else { return };
-        if !child.counted.insert(end.input) {
-            return;
-        }
-        for spent in &end.spent {
-            child.tokens = child.tokens.saturating_add(spent.usage.total());
-            child.cost = child.cost.zip(spent.cost).map(|(sum, cost)| sum.saturating_add(cost));
+        if child.counted.insert(end.spent_of()) {
+            for spent in &end.spent {
+                child.tokens = child.tokens.saturating_add(spent.usage.total());
+                child.cost = child.cost.zip(spent.cost).map(|(sum, cost)| sum.saturating_add(cost));
+            }
         }
         if child.last.turn.input == end.input {
             child.end = Some(end.clone());

@@ -82,6 +82,7 @@ pub fn call(text: &str) -> (String, Vec<Access>) {
             return ("shell_input".into(), accesses);
         }
         "job_kill" => return ("job_kill".into(), vec![Access::Session]),
+        "keep" => return ("remember".into(), vec![Access::Keep]),
         "session" => return ("todo".into(), vec![Access::Session]),
         "person" => return ("ask_user".into(), vec![Access::Person]),
         tool => return (tool.into(), vec![Access::Other]),

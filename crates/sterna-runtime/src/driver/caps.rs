@@ -86,7 +86,7 @@ impl Driver {
     }
 
     /// What this session has spent, by its log, with its children.
-    fn spent(&self) -> Spend {
+    pub(super) fn spent(&self) -> Spend {
         let total = self.state.folded.ledger.total();
         Spend { tokens: total.usage.total(), cost: total.cost() }
     }
@@ -99,11 +99,11 @@ impl Driver {
     }
 
     /// The session whose caps hold for all below it.
-    fn tree(&self) -> &sterna_model::SessionId {
+    pub(super) fn tree(&self) -> &sterna_model::SessionId {
         self.state.turn.as_ref().and_then(|turn| turn.tree.as_ref()).unwrap_or(&self.id)
     }
 
-    fn root(&self) -> &str {
+    pub(super) fn root(&self) -> &str {
         self.state.turn.as_ref().map_or("/", |turn| &turn.root)
     }
 }

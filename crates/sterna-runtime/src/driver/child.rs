@@ -2,7 +2,7 @@
 //! wait for. A wait for a child is answered from the child's log, so it outlives every process.
 
 use sterna_model::{
-    Body, ChildTurn, EffectKey, Given, Limits, Ruling, ToolOutcome, ToolStatus, WaitId, WaitOn,
+    Body, ChildTurn, EffectKey, Given, Limits, Ruling, Seq, ToolOutcome, ToolStatus, WaitId, WaitOn,
 };
 use sterna_tool::{Cancel, ChildOp};
 use sterna_turn::CallState;
@@ -16,8 +16,8 @@ use crate::{Runtime, RuntimeError};
 pub(super) enum Watched {
     /// It is driven, here or elsewhere.
     Live(tokio::task::AbortHandle),
-    /// It waits for somebody who is not here: what its result says.
-    Parked(String),
+    /// It waits for somebody who is not here: what its result says, and the head of its log then.
+    Parked(String, Seq),
 }
 
 impl Driver {
@@ -71,7 +71,7 @@ impl Driver {
                 None => true,
                 Some(Watched::Live(_)) => false,
                 // Its question was answered here, and it goes on.
-                Some(Watched::Parked(_)) => self.rt.shared(&child.session).is_driven(),
+                Some(Watched::Parked(..)) => self.rt.shared(&child.session).is_driven(),
             })
             .map(|(wait, child)| (wait.clone(), child.clone()))
             .collect();
@@ -107,12 +107,33 @@ impl Driver {
     pub(super) fn child_seen(&mut self, wait: WaitId, seen: ChildSeen) -> Result<(), RuntimeError> {
         let open = self.state.machine.turn().is_some_and(|turn| turn.waits().any(|(open, _)| *open == wait));
         match seen {
-            ChildSeen::Parked(message) => drop(self.watched.insert(wait, Watched::Parked(message))),
+            ChildSeen::Parked(message, head) => {
+                drop(self.watched.insert(wait, Watched::Parked(message, head)));
+            }
             ChildSeen::Ended(_) if !open => drop(self.watched.remove(&wait)),
             ChildSeen::Ended(end) => {
                 self.watched.remove(&wait);
                 let by = "child".into();
                 self.stage(Body::WaitResolved { wait, ruling: Ruling::Ended(end), by, early: false })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A parked child whose log has moved was answered by another process: it is watched again. Looked at as often as our
+    /// own log is.
+    pub(super) async fn look_at_parked(&mut self) -> Result<(), RuntimeError> {
+        let Some(turn) = self.state.machine.turn().filter(|turn| !turn.is_ending()) else { return Ok(()) };
+        let parked: Vec<(WaitId, ChildTurn, Seq)> = turn
+            .children()
+            .filter_map(|(wait, child)| match self.watched.get(wait) {
+                Some(Watched::Parked(_, head)) => Some((wait.clone(), child.clone(), *head)),
+                Some(Watched::Live(_)) | None => None,
+            })
+            .collect();
+        for (wait, child, head) in parked {
+            if self.rt.parts.log.head(&child.session).await.is_ok_and(|now| now.seq != head) {
+                self.watched.remove(&wait);
             }
         }
         Ok(())
@@ -130,7 +151,7 @@ impl Driver {
                 false
             }
             // What it is told with stays.
-            Watched::Parked(_) => true,
+            Watched::Parked(..) => true,
         });
     }
 
@@ -161,7 +182,7 @@ impl Driver {
     /// What a parked turn waits for, for people: a child's own waits where that is what it is.
     pub(super) fn waited_for(&self, waits: Vec<WaitId>) -> String {
         let said = |wait: &WaitId| match self.watched.get(wait) {
-            Some(Watched::Parked(message)) => format!("an agent, which {message}"),
+            Some(Watched::Parked(message, _)) => format!("an agent, which {message}"),
             Some(Watched::Live(_)) | None => self.waits_to_wake(wait).unwrap_or_else(|| wait.clone()),
         };
         waits.iter().map(said).collect::<Vec<_>>().join(", ")

@@ -3,6 +3,7 @@
 
 mod agents;
 mod compaction;
+mod model;
 
 pub(super) use compaction::{About, BeforeCompaction};
 
@@ -114,9 +115,13 @@ impl Driver {
         let Some(hooks) = self.rt.parts.hooks.clone() else { return };
         for point in std::mem::take(&mut self.hooking.queue) {
             let call = self.hook_call(&point);
+            let model = call.model.clone();
             let (tx, run, told) = (self.tx.clone(), hooks.run(call), point.key.clone());
             let task = tokio::spawn(async move {
-                let answered = run.await;
+                let mut answered = run.await;
+                if let Some(model) = model {
+                    (answered.asked, answered.held) = model.take();
+                }
                 // A driver that is gone wants no answer.
                 let _ = tx.send(Msg::Hooked { key: told, answered });
             });
@@ -125,7 +130,21 @@ impl Driver {
     }
 
     /// Hooks have answered: that is durable before anyone acts on it.
-    pub(super) async fn hooked(&mut self, key: &str, answered: HookAnswered) -> Result<bool, RuntimeError> {
+    pub(super) async fn hooked(
+        &mut self,
+        key: &str,
+        mut answered: HookAnswered,
+    ) -> Result<bool, RuntimeError> {
+        let held = std::mem::take(&mut answered.held);
+        let stands = self.hooks_ended(key, answered).await;
+        for (key, attempt) in held {
+            self.held.push((key.clone(), attempt));
+            self.settle(&key).await;
+        }
+        stands
+    }
+
+    async fn hooks_ended(&mut self, key: &str, answered: HookAnswered) -> Result<bool, RuntimeError> {
         let Some(at) = self.hooking.flights.iter().position(|(point, _)| point.key == key) else {
             return Ok(true);
         };
@@ -515,6 +534,7 @@ impl Driver {
             bounds: self.bounds_of_hooks(),
             sandbox: turn.map(|turn| turn.sandbox).unwrap_or_default(),
             env: self.child_env.clone(),
+            model: self.hook_model(point),
         }
     }
 
@@ -530,7 +550,7 @@ impl Driver {
     /// The record of what hooks said, with what it leads to where that is not for the machine to know.
     fn ran(&self, point: Point, answered: HookAnswered) -> Ran {
         let Point { event, key, step, tool, input, .. } = point;
-        let HookAnswered { mut says, mut updated_input, hooks } = answered;
+        let HookAnswered { mut says, mut updated_input, hooks, asked: calls, held: _ } = answered;
         let asked = matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest);
         let over = |key| self.call(key).is_none_or(|call| call.state != CallState::Open);
         if asked && tool.as_ref().is_some_and(over) {
@@ -554,7 +574,11 @@ impl Driver {
             // It has gone on often enough; what it would have gone on with is said to nobody.
             says = HookSays { stop: says.stop, ..HookSays::default() };
         }
-        Ran { step, tool: tool.clone(), record: HookRan { key, event, tool, input, hooks, says } }
+        Ran {
+            step,
+            tool: tool.clone(),
+            record: HookRan { key, event, tool, input, hooks, says, asked: calls },
+        }
     }
 
     /// New input of a call: checked as the model's is. What does not fit, and what is never at rest, is refused.

@@ -488,6 +488,7 @@ impl Driver {
                 if self.rt.parts.log.head(&self.id).await?.seq != self.state.head {
                     self.catch_up().await?;
                 }
+                self.look_at_parked().await?;
                 Ok(None)
             }
         }
@@ -510,6 +511,8 @@ impl Driver {
         match next {
             Next::Idle => Ok(Flow::Stop(End::Idle)),
             Next::Start { .. } if self.draining => Ok(Flow::Stop(End::Drained)),
+            // Whoever is here came for one turn: what waits behind it is for who comes next.
+            Next::Start { .. } if self.shared.ends_with(&self.state.heard) => Ok(Flow::Stop(End::Drained)),
             Next::Start { turn, inputs } => {
                 self.start_turn(turn, inputs).await?;
                 Ok(Flow::Again)

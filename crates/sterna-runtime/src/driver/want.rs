@@ -603,8 +603,8 @@ impl Driver {
             answers,
             memory: self.memory_access(&turn),
             ended,
-            woken,
             turn: Some(turn),
+            woken,
         };
         Some((context, after, cancel))
     }

@@ -308,6 +308,7 @@ fn case_of(
         Access::Person => "asks the person".to_owned(),
         Access::Permission(permits) => format!("wants more rights: {}", permits.told().join("; ")),
         Access::Session => "touches the session's own state".to_owned(),
+        Access::Keep => "keeps something beyond the session".to_owned(),
         Access::Other => format!("does what only the tool `{name}` knows"),
         Access::Unaccepted { why, .. } => why.clone(),
     };
@@ -405,6 +406,7 @@ fn access(access: &Access) -> sterna_policy::Access {
         Access::Person => sterna_policy::Access::Person,
         Access::Permission(permits) => sterna_policy::Access::Permission(permits.clone()),
         Access::Session => sterna_policy::Access::Session,
+        Access::Keep => sterna_policy::Access::Keep,
         Access::Other => sterna_policy::Access::Other,
         Access::Unaccepted { why, .. } => sterna_policy::Access::Unaccepted { why: why.clone() },
     }

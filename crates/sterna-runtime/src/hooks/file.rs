@@ -1,7 +1,7 @@
 //! The file shape of hooks, shared with other agents: `{"hooks": {EVENT: [{"matcher": …, "hooks": [{…}]}]}}`.
 
 use serde_json::{Map, Value};
-use sterna_model::HookEvent;
+use sterna_model::{HookEvent, Route};
 
 use super::Matcher;
 use super::answer::cut;
@@ -23,14 +23,20 @@ pub enum HookRun {
     Command(String),
     /// An address that the event is posted to, with headers.
     Http { url: String, headers: Vec<(String, String)> },
+    /// A question to a model, about the event. Without a route the turn's own is asked.
+    Prompt { prompt: String, route: Option<Route> },
+    /// A tool of a configured MCP server. Without an input it is given the event.
+    McpTool { server: String, tool: String, input: Option<Value> },
 }
 
 impl HookRun {
-    /// The line or the address, for people. Headers may hold secrets.
+    /// The line, the address, the question or the tool, for people. Headers may hold secrets.
     pub fn shown(&self) -> &str {
         match self {
             Self::Command(command) => command,
             Self::Http { url, .. } => url,
+            Self::Prompt { prompt, .. } => prompt,
+            Self::McpTool { tool, .. } => tool,
         }
     }
 }
@@ -125,24 +131,31 @@ impl Reader {
         let (own, kind): (&[&str], _) = match hook.get("type").and_then(Value::as_str) {
             Some("command") => (&["command"], "command"),
             Some("http") => (&["url", "headers"], "url"),
+            Some("prompt") => (&["prompt", "model"], "prompt"),
+            Some("mcp_tool") => (&["server", "tool", "input"], "tool"),
             Some(other) => {
                 let what = cut(other, 100);
                 let why = match other {
-                    "mcp_tool" | "prompt" | "agent" => {
-                        format!("hooks of type `{what}` are not built yet")
-                    }
+                    "agent" => "hooks of type `agent` are not built yet".to_owned(),
                     _ => format!("there is no type `{what}`"),
                 };
-                return self.unknown(&place, format!("{why}: write `command` or `http`"));
+                return self
+                    .unknown(&place, format!("{why}: write `command`, `http`, `prompt` or `mcp_tool`"));
             }
             None => return Err(wrong(&place, "it has no `type`")),
         };
+        let runs_here = matches!(kind, "command" | "url");
         if self.dialect == Dialect::Own {
-            only(
-                hook,
-                &[own, &["type", "timeout", "on_failure", "sandbox", "description"]].concat(),
-                &place,
-            )?;
+            let common: &[&str] = &["type", "timeout", "on_failure", "description"];
+            let held: &[&str] = if runs_here { &["sandbox"] } else { &[] };
+            only(hook, &[own, common, held].concat(), &place)?;
+        }
+        if !runs_here && outside_of_turns(event) {
+            let name = event.word();
+            let why = format!(
+                "hooks of `{name}` are asked outside of turns, where no model and no server is at hand"
+            );
+            return self.unknown(&place, format!("{why}: write `command` or `http`"));
         }
         let text = hook.get(kind).and_then(Value::as_str).map(str::trim).unwrap_or_default();
         if text.is_empty() {
@@ -153,6 +166,21 @@ impl Reader {
                 return Err(wrong(&place, "`url` is no address: write https://HOST/PATH"));
             }
             "url" => HookRun::Http { url: text.to_owned(), headers: headers(hook.get("headers"), &place)? },
+            "prompt" => HookRun::Prompt {
+                prompt: text.to_owned(),
+                route: route(hook.get("model"), self.dialect, &place)?,
+            },
+            "tool" => {
+                let server = hook.get("server").and_then(Value::as_str).map(str::trim).unwrap_or_default();
+                if server.is_empty() {
+                    return Err(wrong(&place, "it has no `server`"));
+                }
+                let input = hook.get("input").filter(|input| !input.is_null()).cloned();
+                if input.as_ref().is_some_and(|input| !input.is_object()) {
+                    return Err(wrong(&place, "`input` is no object"));
+                }
+                HookRun::McpTool { server: server.to_owned(), tool: text.to_owned(), input }
+            }
             _ => HookRun::Command(text.to_owned()),
         };
         let timeout_ms = match hook.get("timeout") {
@@ -200,6 +228,22 @@ impl Reader {
                 self.notices.push(format!("{place}: {why}; it is not used"));
                 Ok(())
             }
+        }
+    }
+}
+
+/// Events of a session that no turn need run in.
+fn outside_of_turns(event: HookEvent) -> bool {
+    matches!(event, HookEvent::ConfigChange | HookEvent::ModeChanged | HookEvent::SessionEnd)
+}
+
+/// Another agent's name of a model is none of ours: the turn's own is asked then.
+fn route(value: Option<&Value>, dialect: Dialect, place: &str) -> Result<Option<Route>, HookFileError> {
+    match (value.filter(|value| !value.is_null()), dialect) {
+        (None, _) | (Some(_), Dialect::Imported) => Ok(None),
+        (Some(value), Dialect::Own) => {
+            let route = value.as_str().and_then(|text| text.parse().ok());
+            route.map(Some).ok_or_else(|| wrong(place, "`model` is no model: write provider/model"))
         }
     }
 }
@@ -297,7 +341,18 @@ mod tests {
             (file("Stop", json!({"type": "http", "url": "x"})), "Stop.1.1"),
             (file("Stop", json!({"type": "http", "command": "x"})), "Stop.1.1"),
             (file("Stop", json!({"type": "http", "url": "https://h/", "headers": {"a": 1}})), "Stop.1.1"),
-            (file("Stop", json!({"type": "prompt", "prompt": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "agent", "prompt": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "prompt", "prompt": " "})), "Stop.1.1"),
+            (file("Stop", json!({"type": "prompt", "prompt": "x", "model": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "prompt", "prompt": "x", "sandbox": false})), "Stop.1.1"),
+            (file("SessionEnd", json!({"type": "prompt", "prompt": "x"})), "SessionEnd.1.1"),
+            (
+                file("ConfigChange", json!({"type": "mcp_tool", "server": "s", "tool": "t"})),
+                "ConfigChange.1.1",
+            ),
+            (file("Stop", json!({"type": "mcp_tool", "tool": "t"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "mcp_tool", "server": "s"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "mcp_tool", "server": "s", "tool": "t", "input": 1})), "Stop.1.1"),
             (file("Stop", json!({"command": "x"})), "Stop.1.1"),
             (file("Stop", json!({"type": "command"})), "Stop.1.1"),
             (with("timeout", json!(0)), "Stop.1.1"),
@@ -312,7 +367,8 @@ mod tests {
         for value in [
             json!({"permissions": {}}),
             file("PreTool", command()),
-            file("Stop", json!({"type": "prompt", "prompt": "x"})),
+            file("Stop", json!({"type": "agent", "prompt": "x"})),
+            file("SessionEnd", json!({"type": "prompt", "prompt": "x"})),
         ] {
             assert!(read_hooks(&value, Dialect::Imported).unwrap().0.is_empty(), "{value}");
         }
@@ -334,5 +390,25 @@ mod tests {
         let headers = vec![("x-key".to_owned(), "k".to_owned())];
         assert_eq!(specs[0].run, HookRun::Http { url: "https://h.example/x".into(), headers });
         assert_eq!((specs[0].timeout_ms, specs[0].sandbox, specs[0].sandbox_said), (2_000, true, false));
+    }
+
+    #[test]
+    fn a_hook_may_ask_a_model_or_a_tool_of_a_server() {
+        let read = |hook: Value, dialect| read_hooks(&file("PreToolUse", hook), dialect).unwrap().0.remove(0);
+        let prompt =
+            json!({"type": "prompt", "prompt": "Is it safe?", "model": "openai/gpt-5", "timeout": 9});
+        let spec = read(prompt.clone(), Dialect::Own);
+        let route = Some("openai/gpt-5".parse().unwrap());
+        assert_eq!(spec.run, HookRun::Prompt { prompt: "Is it safe?".into(), route });
+        assert_eq!((spec.timeout_ms, spec.fails_closed), (9_000, true));
+        let spec = read(json!({"type": "prompt", "prompt": "x", "model": "haiku"}), Dialect::Imported);
+        assert_eq!(
+            (spec.run, spec.fails_closed),
+            (HookRun::Prompt { prompt: "x".into(), route: None }, false)
+        );
+        let input = json!({"file": "${tool_input.path}"});
+        let hook = json!({"type": "mcp_tool", "server": "lint", "tool": "check", "input": input});
+        let wanted = HookRun::McpTool { server: "lint".into(), tool: "check".into(), input: Some(input) };
+        assert_eq!(read(hook, Dialect::Own).run, wanted);
     }
 }

@@ -4,6 +4,7 @@
 //! and what is in the log is never run again ([ADR 17](../../../docs/adr/0017-hooks-are-effects.md)).
 
 mod answer;
+mod ask;
 mod file;
 mod fold;
 mod matcher;
@@ -16,9 +17,11 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sterna_model::{Bounds, HookEvent, HookReport, HookSays, SandboxWish, SessionId};
+use sterna_model::{Bounds, EffectKey, HookAsked, HookEvent, HookReport, HookSays, SandboxWish, SessionId};
 
 pub use answer::{HookAnswer, HookOutput, Written, read_command};
+pub use ask::HookModel;
+pub(crate) use ask::{Asked, Asking, FIRST};
 pub use file::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 pub(crate) use fold::{Failure, HookFold};
 pub use matcher::{BadMatcher, Matcher};
@@ -54,6 +57,8 @@ pub struct HookCall {
     pub bounds: Bounds,
     /// The environment of children: an allow-list, without any key.
     pub env: Arc<BTreeMap<String, String>>,
+    /// For hooks that ask a model. `None`: outside of turns, nobody pays for it.
+    pub model: Option<HookModel>,
 }
 
 /// What the hooks of an occurrence came to.
@@ -63,6 +68,10 @@ pub struct HookAnswered {
     pub says: HookSays,
     pub updated_input: Option<Value>,
     pub hooks: Vec<HookReport>,
+    /// Model calls of them.
+    pub asked: Vec<HookAsked>,
+    /// What is reserved for those.
+    pub held: Vec<(EffectKey, u32)>,
 }
 
 /// All hooks of a process: the seam between the driver and whoever runs them.

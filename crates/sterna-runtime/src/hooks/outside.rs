@@ -92,12 +92,21 @@ impl Runtime {
             bounds,
             sandbox: state.turn.as_ref().map(|turn| turn.sandbox).unwrap_or_default(),
             env: Arc::new(parts.env.child_env()),
+            model: None,
         };
         let answered = hooks.run(call).await;
         // The turn that may run meanwhile is none of theirs: they end none, and tell its model nothing.
         let says = HookSays { context: Vec::new(), ..answered.says };
         let recorded = HookSays { stop: None, ..says.clone() };
-        let ran = HookRan { key, event, tool: None, input: None, hooks: answered.hooks, says: recorded };
+        let ran = HookRan {
+            key,
+            event,
+            tool: None,
+            input: None,
+            hooks: answered.hooks,
+            says: recorded,
+            asked: Vec::new(),
+        };
         self.append_one(session, Body::HookRan(Box::new(ran))).await?;
         Ok(says)
     }

@@ -388,6 +388,9 @@ impl Hooks for PlayedHooks {
 
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered> {
         let answered = self.ran.get(&call.key).map(|ran| HookAnswered {
+            // They were paid for then.
+            asked: Vec::new(),
+            held: Vec::new(),
             says: HookSays { rewrite: None, ..ran.says.clone() },
             updated_input: ran
                 .says

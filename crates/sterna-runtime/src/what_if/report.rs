@@ -94,6 +94,9 @@ impl Side {
                 Body::Attempt(attempt) if record.seq > from => {
                     side.cost.add(&attempt.failure.billed.usage, attempt.failure.billed.cost);
                 }
+                Body::HookRan(ran) if record.seq > from => {
+                    ran.asked.iter().for_each(|asked| side.cost.add(&asked.billed.usage, asked.billed.cost));
+                }
                 Body::Outcome(outcome) if record.seq > from => {
                     let key = &outcome.key;
                     let step = |model, billed: &Billed| StepSide {

@@ -100,6 +100,15 @@ impl Watch {
                 "under {level} only the workspace, the session's temporary folder and tool caches can be written, \
                  without .git/hooks and .git/config"
             ),
+            Kind::Repository if level == Level::Landlock => format!(
+                "under {level} the common folder of a git worktree can be written in part only, because its hooks and \
+                 configuration lie in it: run `branch -d`, `tag -d`, `gc` and `worktree prune` in the main checkout, or \
+                 ask the person to run it; bubblewrap lets all but `worktree prune` work here"
+            ),
+            Kind::Repository => format!(
+                "under {level} the heads and indexes of other git worktrees cannot be written: run this in the main \
+                 checkout, or ask the person to run it"
+            ),
             Kind::Access if level == Level::Landlock => format!(
                 "under {level} secrets cannot be read, nor anything outside of the workspace be written, and \
                  /dev/shm is closed (Python's multiprocessing)"
@@ -127,6 +136,8 @@ impl Watch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// The common folder of a git worktree.
+    Repository,
     Write,
     Access,
     Call,
@@ -134,6 +145,10 @@ enum Kind {
 }
 
 fn kind(line: &str) -> Option<Kind> {
+    let refused = ["Permission denied", "Read-only file system", "Device or resource busy"];
+    if REPOSITORY.iter().any(|name| line.contains(name)) && refused.iter().any(|words| line.contains(words)) {
+        return Some(Kind::Repository);
+    }
     WORDS.iter().find(|(_, words)| words.iter().any(|word| line.contains(word))).map(|(kind, _)| *kind)
 }
 
@@ -168,6 +183,9 @@ const WORDS: &[(Kind, &[&str])] = &[
     (Kind::Access, &["Permission denied", "permission denied", "EACCES"]),
     (Kind::Call, &["Operation not permitted", "operation not permitted", "EPERM"]),
 ];
+/// Files that git replaces in the common folder of a repository, and what it keeps there of other worktrees.
+const REPOSITORY: [&str; 5] =
+    ["packed-refs.lock", "packed-refs.new", "gc.pid", "shallow.lock", ".git/worktrees/"];
 const TAIL: usize = 8 << 10;
 const LINE_MAX: usize = 160;
 /// Facts that a result has room for.
@@ -216,6 +234,29 @@ mod tests {
         assert_eq!((killed.len(), killed[0].source), (1, Source::Fact));
         let perhaps = watch(Network::None).end(Some(159), None, &[]);
         assert_eq!((perhaps.len(), perhaps[0].source), (1, Source::Hint));
+    }
+
+    #[test]
+    fn what_git_could_not_write_beside_a_worktree_is_told_with_what_to_do() {
+        let told = |level, line: &str| {
+            let mut watch = Watch::of(Some(&Confinement::new(level, "/tmp/demo"))).unwrap();
+            watch.see(line.as_bytes());
+            watch.end(Some(1), None, &[]).remove(0).what
+        };
+        for line in [
+            "error: Unable to create '/r/.git/packed-refs.lock': Permission denied",
+            "fatal: unable to create '/r/.git/gc.pid.lock': Permission denied",
+            "error: failed to delete '/r/.git/worktrees/x': Permission denied",
+        ] {
+            let what = told(Level::Landlock, line);
+            assert!(what.contains("in the main checkout") && what.contains("bubblewrap lets"), "{what}");
+        }
+        let what =
+            told(Level::Bubblewrap, "error: failed to delete '/r/.git/worktrees/x': Read-only file system");
+        assert!(what.contains("other git worktrees") && what.contains("in the main checkout"), "{what}");
+        // Nothing was refused there.
+        let what = told(Level::Landlock, "touch: /r/.git/hooks/x: Permission denied");
+        assert!(!what.contains("main checkout"), "{what}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The store, opened while the other parts are put together.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -18,6 +18,15 @@ pub(super) enum Opening {
 }
 
 type Opened = Result<(SharedLog, SharedBlobs), Error>;
+
+/// What of the folder of a store is Sterna's own: all of it, or its files by name where a workspace lies in it.
+pub(super) fn own_places(dir: &Path, roots: &[PathBuf]) -> Vec<PathBuf> {
+    let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    if !roots.iter().any(|root| root.starts_with(&real)) {
+        return vec![dir.to_owned()];
+    }
+    FILES.iter().map(|name| real.join(name)).collect()
+}
 
 impl Opening {
     pub(super) fn start(store: Option<Store>, places: &Places) -> Self {
@@ -42,6 +51,19 @@ impl Opening {
         }
     }
 }
+
+/// What lies in the folder of a store, with the spools of commands.
+const FILES: [&str; 9] = [
+    "sterna.db",
+    "sterna.db-wal",
+    "sterna.db-shm",
+    "sterna.db.lock",
+    "sterna.db.queue",
+    "reserve",
+    "blobs",
+    "spools",
+    "wait.key",
+];
 
 fn sqlite(dir: &Path) -> Opened {
     let store = Arc::new(SqliteStore::open(dir, sterna_sqlite::Options::default())?);

@@ -89,6 +89,8 @@ struct ConfigFile {
     tool_budget: Option<u32>,
     /// Further environment variables that tools may see.
     env_pass: Option<Vec<String>>,
+    /// Further environment variables that a trusted project's MCP servers may be given.
+    mcp_env: Option<Vec<String>>,
     /// The level that confines commands; `auto`: the best there is; `required`: no command runs without one.
     sandbox: Option<SandboxWord>,
     secrets: Option<Secrets>,

@@ -50,9 +50,12 @@ impl Settings {
         whose: Whose,
     ) -> Result<(), String> {
         let (mut specs, notices) = read_hooks(root, dialect).map_err(|error| told(&error))?;
-        let own = |spec: &&mut HookSpec| whose == Whose::Person && matches!(spec.run, HookRun::Http { .. });
+        let own = |spec: &&mut HookSpec| {
+            let away = matches!(spec.run, HookRun::Http { .. } | HookRun::McpTool { .. });
+            whose == Whose::Person && away
+        };
         for spec in specs.iter_mut().filter(own).filter(|spec| !spec.sandbox_said) {
-            // An address in a file of one's own was chosen by who may choose it.
+            // An address or a server in a file of one's own was chosen by who may choose it.
             spec.sandbox = false;
         }
         if let Some(spec) = specs.iter().find(|spec| !spec.sandbox && whose == Whose::Project) {

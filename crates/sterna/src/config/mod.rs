@@ -65,6 +65,8 @@ pub struct Settings {
     pub tool_budget: Option<u32>,
     /// Further variables that tools' children may see.
     pub env_pass: Vec<String>,
+    /// Further variables that `mcp.json` of a trusted project may name.
+    pub mcp_env: Vec<String>,
     /// How commands are confined.
     pub sandbox: Option<SandboxWish>,
     pub secrets: SecretsWish,

@@ -40,6 +40,7 @@ pub(super) const KEYS: &[&str] = &[
     "tools",
     "tool_budget",
     "env_pass",
+    "mcp_env",
     "sandbox",
     "secrets",
     "checkpoints",
@@ -59,6 +60,7 @@ const OWN_KEYS: &[&str] = &[
     "local",
     "sandbox",
     "env_pass",
+    "mcp_env",
     "secrets",
     "checkpoints",
     "memory_embedder",
@@ -237,6 +239,7 @@ impl Reader<'_> {
             "tools" => settings.tools = node.texts()?,
             "tool_budget" => settings.tool_budget = Some(node.whole32(0)?),
             "env_pass" => settings.env_pass = variables(node)?,
+            "mcp_env" => settings.mcp_env = variables(node)?,
             "sandbox" => {
                 settings.sandbox = Some(node.word(&SandboxWish::ALL.map(|wish| (wish.word(), wish)))?);
             }

@@ -51,6 +51,7 @@ impl Settings {
             self.row("tools", json!(self.tools)),
             self.row("tool_budget", json!(self.tool_budget.unwrap_or(crate::deferral::TOOL_BUDGET))),
             self.row("env_pass", json!(self.env_pass)),
+            self.row("mcp_env", json!(self.mcp_env)),
             self.row("sandbox", json!(self.sandbox.map(SandboxWish::word))),
             self.row("secrets.extra", json!(self.secrets.extra)),
             self.row("secrets.allow", json!(self.secrets.allow)),

@@ -1,0 +1,223 @@
+//! What a hook asks a model: one call, under the caps of the turn, and in the ledger as a hook's.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+use sterna_context::{HOOK_TOKENS, hook_request, hook_text, read_hook_answer};
+use sterna_llm::catalog::cost;
+use sterna_llm::{EncodeCache, Price};
+use sterna_log::fold::room;
+use sterna_model::{
+    BudgetChange, EffectKey, HookAsked, Limits, ModelStop, Part, Route, SessionId, Spend, SpendCaps,
+    SpendWish, Usage, WorstPrice, answer_text,
+};
+use sterna_secrets::Scoped;
+use sterna_tool::Cancel;
+
+use super::HookAnswer;
+use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
+use crate::hub::Hub;
+use crate::runtime::Inner;
+
+/// Asks models for the hooks of one occurrence of an event.
+#[derive(Clone)]
+pub struct HookModel(Arc<Asking>);
+
+pub(crate) struct Asking {
+    pub rt: Arc<Inner>,
+    pub session: SessionId,
+    /// Of the tree whose caps hold, and the folder of its log.
+    pub tree: SessionId,
+    pub root: String,
+    /// The turn's own, for hooks that name none.
+    pub route: Route,
+    pub limits: Limits,
+    /// Spent in the turn, and in the session, before these hooks.
+    pub in_turn: Spend,
+    pub in_session: Spend,
+    pub children: BTreeMap<SessionId, Spend>,
+    /// A name for what is reserved: its ordinal counts the calls.
+    pub key: EffectKey,
+    pub leased_until: Arc<AtomicU64>,
+    pub secrets: Scoped,
+    pub state: Mutex<Asked>,
+}
+
+/// What was asked so far.
+pub(crate) struct Asked {
+    /// One for each call, estimated while it runs: what a hook that is given up has cost is counted too.
+    calls: Vec<HookAsked>,
+    /// At worst, by all calls so far.
+    worst: Spend,
+    /// Reserved in the tree.
+    pub held: Vec<(EffectKey, u32)>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self { calls: Vec::new(), worst: Spend { tokens: 0, cost: Some(0) }, held: Vec::new() }
+    }
+}
+
+impl fmt::Debug for HookModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HookModel").field("session", &self.0.session).finish_non_exhaustive()
+    }
+}
+
+impl HookModel {
+    pub(crate) fn new(asking: Asking) -> Self {
+        Self(Arc::new(asking))
+    }
+
+    /// Puts an event before a model: its no forbids, its yes says nothing, and whatever is no answer is a failure.
+    pub async fn judge(&self, route: Option<&Route>, prompt: &str, event: &Value) -> HookAnswer {
+        match self.ask(route, &hook_text(prompt, event)).await.and_then(|text| read_hook_answer(&text)) {
+            Ok(None) => HookAnswer::nothing(),
+            Ok(Some(reason)) => HookAnswer::Blocked(reason),
+            Err(why) => HookAnswer::Failed(why),
+        }
+    }
+
+    /// What was asked, and what is reserved for it.
+    pub(crate) fn take(&self) -> (Vec<HookAsked>, Vec<(EffectKey, u32)>) {
+        let mut state = self.state();
+        let mut calls = std::mem::take(&mut state.calls);
+        // What was refused by a cap, or by a provider at once, has cost nothing.
+        calls.retain(|asked| asked.billed.usage.total() > 0 || asked.billed.estimated);
+        (calls, std::mem::take(&mut state.held))
+    }
+
+    async fn ask(&self, route: Option<&Route>, text: &str) -> Result<String, String> {
+        let asking = &*self.0;
+        let parts = &asking.rt.parts;
+        let route = route.unwrap_or(&asking.route).clone();
+        let info = parts.provider.model(&route)?;
+        let max_output = HOOK_TOKENS.min(info.max_output);
+        let text = asking.secrets.redact(text);
+        let request = hook_request(&text, &route, max_output, info.schema_native);
+        let body = parts.provider.encode(&request, &mut EncodeCache::default());
+        let bytes = body.bytes;
+        let (at, key) = self.reserve(&route, bytes, max_output, info.price.as_ref()).await?;
+        let end = model::run(ModelCall {
+            proposed: None,
+            provider: parts.provider.clone(),
+            env: parts.env.clone(),
+            // Nobody watches it being written: it is no answer of the session.
+            hub: Arc::new(Hub::new(asking.session.clone())),
+            route: route.clone(),
+            key,
+            attempt: 1,
+            not_before: None,
+            breakers: asking.rt.breakers.clone(),
+            leased_until: asking.leased_until.clone(),
+            weight: bytes,
+            body,
+            cancel: Cancel::new(),
+            secrets: asking.secrets.clone(),
+        })
+        .await;
+        let (read, mut billed) = match end {
+            ModelEnd::Answered(outcome) => {
+                let called = outcome.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+                let read = match outcome.stop {
+                    _ if outcome.partial => Err("the model's answer was cut".to_owned()),
+                    ModelStop::Refused => Err("the model refused to answer".to_owned()),
+                    _ if called => Err("the model called a tool instead of answering".to_owned()),
+                    ModelStop::MaxOutput => Err("the model's answer was cut by the output limit".to_owned()),
+                    ModelStop::EndTurn | ModelStop::ToolCalls | ModelStop::Cancelled => {
+                        Ok(answer_text(&outcome.parts))
+                    }
+                };
+                (read, outcome.billed)
+            }
+            ModelEnd::Failed(failure) => {
+                (Err(format!("{}: {}", failure.class.word(), failure.message)), failure.billed)
+            }
+        };
+        if billed.cost.is_none() && billed.usage.total() > 0 {
+            billed.cost = info.price.as_ref().map(|price| cost(price, &billed.usage));
+        }
+        if let Some(asked) = self.state().calls.get_mut(at) {
+            asked.billed = billed;
+        }
+        read
+    }
+
+    /// Makes sure that the call fits under all caps, at its worst. Gives its place among the calls, and its name.
+    async fn reserve(
+        &self,
+        route: &Route,
+        bytes: u64,
+        max_output: u32,
+        price: Option<&Price>,
+    ) -> Result<(usize, EffectKey), String> {
+        let asking = &*self.0;
+        let limits = &asking.limits;
+        let price = price.map(|price| {
+            let read = Usage { input_uncached: bytes / 2, ..Usage::default() };
+            let written = Usage { cache_write_5m: bytes / 2, ..Usage::default() };
+            let million =
+                cost(price, &Usage { output: 1_000_000, ..read }).saturating_sub(cost(price, &read));
+            WorstPrice { input: cost(price, &read).max(cost(price, &written)), million }
+        });
+        let no_room = || "a cap of the turn leaves no room to ask a model".to_owned();
+        let wish = SpendWish { max_output, least: max_output, price };
+        let (at, key) = {
+            let mut state = self.state();
+            let of_turn = SpendCaps { tokens: limits.max_tokens, cost: limits.max_cost };
+            let of_session = SpendCaps { tokens: limits.session_max_tokens, cost: limits.session_max_cost };
+            for (caps, spent) in [(of_turn, asking.in_turn), (of_session, asking.in_session)] {
+                room(&caps, sum(spent, state.worst), &wish).map_err(|_| no_room())?;
+            }
+            let worst = wish.price.as_ref().map(|price| {
+                price.input.saturating_add(price.million.saturating_mul(u64::from(max_output)) / 1_000_000)
+            });
+            let here = Spend { tokens: bytes / 2 + u64::from(max_output), cost: worst };
+            state.worst = sum(state.worst, here);
+            let mut billed = estimate(bytes, 0);
+            billed.cost = worst.filter(|_| billed.usage.total() > 0);
+            state.calls.push(HookAsked { route: route.clone(), billed });
+            let at = state.calls.len() - 1;
+            (at, EffectKey { ordinal: asking.key.ordinal.saturating_add(at as u32), ..asking.key.clone() })
+        };
+        let caps = SpendCaps { tokens: limits.tree_max_tokens, cost: limits.tree_max_cost };
+        if caps != SpendCaps::default() {
+            let asked = BudgetChange::Asked {
+                key: key.clone(),
+                attempt: 1,
+                spent: asking.in_session,
+                children: asking.children.clone(),
+                caps,
+                wish,
+            };
+            let parts = &asking.rt.parts;
+            let budget = asking.rt.budgets.of(&asking.tree);
+            let answer = budget.ask(parts, &asking.root, asked, max_output).await;
+            if !matches!(answer, Ok(Ok(_))) {
+                // It is not made, and costs nothing.
+                if let Some(asked) = self.state().calls.get_mut(at) {
+                    asked.billed = Default::default();
+                }
+                return Err(no_room());
+            }
+            self.state().held.push((key.clone(), 1));
+        }
+        Ok((at, key))
+    }
+
+    fn state(&self) -> MutexGuard<'_, Asked> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sum(a: Spend, b: Spend) -> Spend {
+    let cost = a.cost.zip(b.cost).map(|(a, b)| a.saturating_add(b));
+    Spend { tokens: a.tokens.saturating_add(b.tokens), cost }
+}
+
+/// Ordinals of reservations of hooks begin here: no call of a classifier has one of these.
+pub(crate) const FIRST: u32 = 1 << 24;
