@@ -107,7 +107,7 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
         (r#"{"hooks": {"PreTool": []}}"#, "there is no event `PreTool`"),
         (r#"{"hooks": {"preToolUze": []}}"#, "there is no event `preToolUze`, did you mean `PreToolUse`?"),
         (r#"{"hooks": {"Stop": [{"hooks": [{"type": "http", "url": "x"}]}]}}"#, "no address"),
-        (r#"{"hooks": {"Stop": [{"hooks": [{"type": "prompt", "prompt": "x"}]}]}}"#, "not built yet"),
+        (r#"{"hooks": {"Stop": [{"hooks": [{"type": "agent", "prompt": "x"}]}]}}"#, "not built yet"),
         (
             r#"{"hooks": {"Stop": [{"hooks": [{"type": "comand", "command": "x"}]}]}}"#,
             "there is no type `comand`",

@@ -74,7 +74,7 @@ fn in_plan_mode_nothing_is_kept_beyond_the_session() {
     {
         let script = format!("{}\n{}", json!({"calls": [call]}), json!({"text": "done"}));
         let world = World::new(&script);
-        assert_eq!(world.sterna(&["memory", "add", "Port", "--text", "1"]).code, 0);
+        assert_eq!(world.sterna(&["memory", "add", "Port", "1"]).code, 0);
         let run = world.run(&["--mode", "plan", "x"]);
         let ended = run.events().into_iter().find(|event| event["type"] == "tool.ended").unwrap();
         assert_eq!(ended["status"], status, "{call} {ended}");

@@ -107,6 +107,7 @@ impl Names {
                             | Fact::ToolsFound { .. }
                             | Fact::Command { .. }
                             | Fact::Goal(_)
+                            // Its id is a hash, and names nothing.
                             | Fact::Continued(_) => {}
                         }
                     }

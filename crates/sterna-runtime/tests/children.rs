@@ -1269,16 +1269,8 @@ async fn a_child_that_is_told_more_in_its_turn_is_paid_once() {
     let ends = ends().await;
     assert!(ends[0].input != ends[1].input && ends.iter().all(|end| end.turn == Some(1)), "{ends:?}");
     until("the maker has heard", async || {
-        home.minds.asked("has finished.") >= 1
-            && !world
-                .runtime
-                .parts()
-                .log
-                .head(&SessionId::new("s").unwrap())
-                .await
-                .unwrap()
-                .lease
-                .is_some_and(|lease| !lease.released)
+        let head = world.runtime.parts().log.head(&SessionId::new("s").unwrap()).await.unwrap();
+        home.minds.asked("has finished.") >= 1 && head.lease.is_none_or(|lease| lease.released)
     })
     .await;
     // Two calls of the child, each once, in a turn of its maker's that told it something.

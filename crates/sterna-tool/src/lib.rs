@@ -209,10 +209,10 @@ pub struct ToolContext {
     pub memory: Option<MemoryAccess>,
     /// How the child's turn ended, when the call comes back from a `ToolReturn::Child` that waits.
     pub ended: Option<Arc<ChildEnd>>,
-    /// The turn, with what it was given: what the call makes for later may have this and no more.
-    pub turn: Option<Arc<TurnStarted>>,
     /// What woke the call, when it comes back from `ToolReturn::Sleep` or `ToolReturn::Signal`.
     pub woken: Option<Woken>,
+    /// The turn, with what it was given: what the call makes for later may have this and no more.
+    pub turn: Option<Arc<TurnStarted>>,
 }
 
 /// What ended a wait in which nobody was asked.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use common::*;
 use serde_json::{Value, json};
-use sterna::{Places, Sterna, Store};
+use sterna::places::Places;
+use sterna::{Sterna, Store};
 use sterna_model::*;
 
 /// What becomes of these calls with a store in this folder, in the mode that asks nobody.
@@ -25,6 +26,7 @@ async fn statuses(dir: &Path, store: &str, calls: Vec<(&'static str, Value)>) ->
         .workspace(dir.join("work"))
         .profile("main")
         .mode(Mode::Bypass)
+        .limits(Limits { max_consecutive_denials: 100, ..Limits::default() })
         .without_instructions()
         .checkpoints(false)
         .build()

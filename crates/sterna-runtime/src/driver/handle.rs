@@ -229,8 +229,8 @@ impl Driver {
                 self.child_op(key, op);
                 Ok(())
             }
-            ToolEnd::Continue { task, seed } => self.continue_as(key, task, seed),
             ToolEnd::Wait { on, until } => self.wait_to_wake(key, on, until),
+            ToolEnd::Continue { task, seed } => self.continue_as(key, task, seed),
             ToolEnd::EnterPlan => self.enter_plan(key),
             ToolEnd::Permit { permits, scope } => self.permit(key, permits, scope),
             ToolEnd::Plan { slug, content } => self.submit_plan(key, slug, content),

@@ -603,8 +603,8 @@ impl Driver {
             answers,
             memory: self.memory_access(&turn),
             ended,
-            turn: Some(turn),
             woken,
+            turn: Some(turn),
         };
         Some((context, after, cancel))
     }

@@ -119,9 +119,9 @@ async fn settle(
     match ended {
         Ok(ToolReturn::Ask(questions)) => ToolEnd::Ask(questions),
         Ok(ToolReturn::Child(op)) => ToolEnd::Child(op),
-        Ok(ToolReturn::Continue { task, seed }) => ToolEnd::Continue { task, seed },
         Ok(ToolReturn::Sleep { until }) => ToolEnd::Wait { on: WaitOn::Timer, until: Some(until) },
         Ok(ToolReturn::Signal { name, until }) => ToolEnd::Wait { on: WaitOn::Signal { name }, until },
+        Ok(ToolReturn::Continue { task, seed }) => ToolEnd::Continue { task, seed },
         Ok(ToolReturn::EnterPlan) => ToolEnd::EnterPlan,
         Ok(ToolReturn::Permit { permits, scope }) => ToolEnd::Permit { permits, scope },
         Ok(ToolReturn::Plan { slug, content }) => ToolEnd::Plan { slug, content },

@@ -88,9 +88,9 @@ impl World {
         match tool(name).call(self.context(plan), args).await? {
             other @ (ToolReturn::Ask(_)
             | ToolReturn::Child(_)
-            | ToolReturn::Continue { .. }
             | ToolReturn::Sleep { .. }
             | ToolReturn::Signal { .. }
+            | ToolReturn::Continue { .. }
             | ToolReturn::EnterPlan
             | ToolReturn::Permit { .. }
             | ToolReturn::Plan { .. }) => {
