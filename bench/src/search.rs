@@ -49,7 +49,6 @@ async fn fill(log: &SharedLog) -> Result<()> {
             origin: "bench".into(),
             given: None,
             ended: None,
-            woken: None,
             compact: None,
             tainted: Vec::new(),
         });
