@@ -80,7 +80,7 @@ fn a_deny_rule_holds_on_every_way() {
 #[test]
 fn a_tool_that_is_not_listed_is_never_run() {
     let touch = json!({"name": "shell", "arguments": {"command": "touch made"}});
-    let world = World::new(&script(&[touch.clone()]));
+    let world = World::new(&script(std::slice::from_ref(&touch)));
     let not_there = |session: &str| {
         let events = ended(&world, session);
         let shell: Vec<&Value> = events.iter().filter(|event| event["name"] == "shell").collect();
@@ -98,7 +98,7 @@ fn a_tool_that_is_not_listed_is_never_run() {
     world.script(&json!({"text": "hello"}).to_string());
     assert_eq!(world.run(&["--session", "later", "x"]).code, 0);
     world.config("tools = [\"recall\"]");
-    world.script(&format!("{}\n{}", json!({"text": "hello"}), script(&[touch.clone()])));
+    world.script(&format!("{}\n{}", json!({"text": "hello"}), script(std::slice::from_ref(&touch))));
     assert_eq!(world.run(&["--session", "later", "--mode", "bypass", "y"]).code, 0);
     not_there("later");
     // Nor has an agent, though it asks for it by name.

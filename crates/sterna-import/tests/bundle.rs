@@ -607,7 +607,8 @@ fn with_an_agent() -> Reference {
     if let Body::SessionOpened(opened) = &mut of.drafts[0].body {
         let by = EffectKey { session: boss.clone(), turn: 1, step: 1, kind: EffectKind::Tool, ordinal: 0 };
         let agent = "general".to_owned();
-        opened.spawned = Some(Box::new(Spawned { by, depth: 1, agent, prompt: String::new(), worktree: None }));
+        opened.spawned =
+            Some(Box::new(Spawned { by, depth: 1, agent, prompt: String::new(), worktree: None }));
     }
     let turn =
         ChildTurn { session: kid.clone(), input: 2, agent: "explore".into(), task: "ask agent-kid".into() };
