@@ -219,11 +219,12 @@ impl Transcript {
         self.summaries.retain(|hash, _| shown.contains(hash));
     }
 
-    /// What a fold of the log alone gives: a snapshot holds no summary that somebody brought.
+    /// What a fold of the log alone gives: a snapshot holds no summary that somebody brought, and no counts.
     #[must_use]
     pub fn without_summaries(mut self) -> Self {
         self.summaries.clear();
         self.show_head();
+        self.counted.go_on(&self.items);
         self
     }
 
