@@ -615,6 +615,7 @@ fn with_an_agent() -> Reference {
     let end = ChildEnd {
         session: kid.clone(),
         input: 2,
+        turn: Some(1),
         stop: None,
         message: "found".into(),
         steps: 1,
