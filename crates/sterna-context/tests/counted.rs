@@ -89,10 +89,10 @@ fn thought(seq: Seq, how: u8) -> Body {
     let opaque =
         || Opaque { route: ["test/a", "test/b"][usize::from(how % 2)].parse().unwrap(), json: "{}".into() };
     let mut parts = vec![Part::Text("said".into())];
-    if how % 3 != 0 {
+    if !how.is_multiple_of(3) {
         parts.push(Part::Opaque(opaque()));
     }
-    if how % 5 == 0 {
+    if how.is_multiple_of(5) {
         parts.push(Part::Reasoning(Reasoning { text: "so".into(), opaque: Some(opaque()) }));
     }
     answered(&key, parts, Vec::new(), ModelStop::EndTurn)
