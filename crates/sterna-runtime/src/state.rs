@@ -205,6 +205,8 @@ impl State {
             Body::SessionOpened(opened) => {
                 self.had_mode(opened.mode);
                 self.horizon = 0;
+                // The parent's inputs have the numbers that the fork's will have.
+                self.heard.clear();
                 self.cuts.clear();
                 self.forget_given();
                 // What the parent's last request carried is the parent's, seen from here.

@@ -125,7 +125,7 @@ mod tests {
             (json!({"task": "go on", "seed": {"k": 1, "_b2": {"c": [null]}}}), ""),
             (json!({"task": " "}), "`task` is empty"),
             (json!({"task": "x".repeat(8193)}), "8193 bytes"),
-            (json!({"task": "t", "seed": [1]}), "seed"),
+            (json!({"task": "t", "seed": [1]}), "expected a map"),
             (json!({"task": "t", "seed": {"": 1}}), "seed_not_saved: ``"),
             (json!({"task": "t", "seed": {"2a": 1}}), "seed_not_saved: `2a`"),
             (json!({"task": "t", "seed": {"a-b": 1}}), "seed_not_saved: `a-b`"),

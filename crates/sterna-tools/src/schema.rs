@@ -111,10 +111,11 @@ mod tests {
     fn the_arguments_are_those_that_are_promised() {
         // Names in the order of the alphabet; `!` marks what is required.
         let promised = [
-            ("agent", "background id max_steps op! task text timeout_s tools type"),
+            ("agent", "background fork id isolation max_steps op! task text timeout_s tools type"),
             ("apply_patch", "patch!"),
             ("ask_user", "questions!"),
             ("context", ""),
+            ("continue_as", "seed task!"),
             ("edit", "new_string! old_string! path! replace_all"),
             ("enter_plan", ""),
             ("forget", "ref! scope"),

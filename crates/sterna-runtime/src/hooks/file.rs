@@ -343,7 +343,7 @@ mod tests {
             (file("Stop", json!({"type": "http", "url": "https://h/", "headers": {"a": 1}})), "Stop.1.1"),
             (file("Stop", json!({"type": "agent", "prompt": "x"})), "Stop.1.1"),
             (file("Stop", json!({"type": "prompt", "prompt": " "})), "Stop.1.1"),
-            (file("Stop", json!({"type": "prompt", "prompt": "x", "model": "x"})), "Stop.1.1"),
+            (file("Stop", json!({"type": "prompt", "prompt": "x", "model": 1})), "Stop.1.1"),
             (file("Stop", json!({"type": "prompt", "prompt": "x", "sandbox": false})), "Stop.1.1"),
             (file("SessionEnd", json!({"type": "prompt", "prompt": "x"})), "SessionEnd.1.1"),
             (
