@@ -87,6 +87,8 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         };
         let key = args.key.as_ref().map(|key| format!("{key}/then/{}", n + 1));
         let parts = vec![InputPart::Text(text)];
+        // Its turn must not meet the word that the one before was the last.
+        sterna.runtime().end_after(session, 0);
         let accepted = submit(sterna.runtime(), Some(session.clone()), key, parts, config).await?;
         input = accepted.input;
         seen = input - 1;
