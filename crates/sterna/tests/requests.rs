@@ -390,6 +390,8 @@ impl Stage {
         let (parts, id) = (sterna.runtime().parts(), SessionId::new("s").unwrap());
         let bodies = self.model.bodies.lock().unwrap().clone();
         let mut reports: Vec<(ContextReport, Value)> = Vec::new();
+        // What the log says of each request's prefix.
+        let mut broken = Vec::new();
         for sealed in self.log.read(&id, 1, 10_000).await.unwrap() {
             let Body::Intent(intent) = &sealed.record.body else { continue };
             let Intended::Model(sent) = &intent.what else { continue };
@@ -399,6 +401,7 @@ impl Stage {
             let body = bodies.iter().find(|body| sterna_log::digest(body.as_bytes()) == sent.request);
             let body = body.unwrap_or_else(|| panic!("{name}: record {} was not sent", sealed.record.seq));
             reports.push((report, serde_json::from_str(body).unwrap()));
+            broken.push(!sent.prefix_broken.is_empty());
         }
         let found = replay(parts, &id).await.unwrap();
         assert!(found.difference.is_none(), "{name}: {:?}", found.difference);
@@ -417,8 +420,10 @@ impl Stage {
             }
         }
         text.push_str("=== what became of the prompt cache from request to request\n");
-        for pair in reports.windows(2) {
+        for (pair, broken) in reports.windows(2).zip(&broken[1..]) {
             let diff = pair[1].0.since(&pair[0].0);
+            // Each break has a cause, and nothing is one that the cache did not feel.
+            assert_eq!(diff.broken_by.is_some(), *broken, "{name}: record {}: {:?}", diff.to, diff.broken_by);
             let cause = diff.broken_by.as_deref().unwrap_or("it holds");
             writeln!(text, "record {} to {}: {cause}", diff.from, diff.to).unwrap();
         }
