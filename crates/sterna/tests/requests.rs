@@ -169,6 +169,27 @@ async fn skill() {
     stage.check("skill", &sterna).await;
 }
 
+/// A skill that another agent does: who does it is an agent like any other, and goes no deeper.
+#[tokio::test]
+async fn a_skill_that_forks_goes_as_deep_as_agents_may() {
+    let load = || Say::Calls(vec![("skill", json!({"name": "deeper", "args": "down"}))]);
+    let ends = ["third", "second", "first", "top"].map(Say::Text);
+    let stage = Stage::new([load(), load(), load(), load()].into_iter().chain(ends));
+    let text = "---\nname: deeper\ndescription: Goes deeper.\ncontext: fork\n---\nGo $ARGUMENTS.\n";
+    stage.file("config/skills/deeper/SKILL.md", text);
+    let sterna = stage.sterna().await;
+    let reply = sterna.session("s").turn("Begin.").await.unwrap();
+    assert_eq!(reply.message(), "top");
+    let said = |n: usize| stage.model.body(n)["messages"].to_string();
+    assert!(said(1).contains("Go down.") && !said(1).contains("Begin."), "its task alone: {}", said(1));
+    assert!(said(4).contains("3 deep: do it yourself"), "{}", said(4));
+    for (n, end) in [(5, "third"), (6, "second"), (7, "first")] {
+        assert!(said(n).contains(&format!("{end}\\n\\n[agent-")), "{}", said(n));
+    }
+    let found = replay(sterna.runtime().parts(), &SessionId::new("s").unwrap()).await.unwrap();
+    assert!(found.difference.is_none(), "{:?}", found.difference);
+}
+
 #[tokio::test]
 async fn deferred_tool_found() {
     let search = Say::Calls(vec![("tool_search", json!({"query": "select:mcp__far__lamp"}))]);
