@@ -153,12 +153,11 @@ impl Waits {
         Ok(())
     }
 
-    /// What ended the waits of this call. Not the last one alone: a leader whose store answered late begins what it had
-    /// written, while its successor asks a person about it already.
-    pub fn woken(&self, key: &EffectKey) -> Vec<Ruling> {
+    /// What ended the last wait of this call.
+    pub fn woken(&self, key: &EffectKey) -> Option<Ruling> {
         let of = |asked: &&Asked| asked.opened.as_ref().is_some_and(|opened| opened.key == *key);
-        let ended = self.all.values().filter(of).filter_map(|asked| asked.counted.as_ref());
-        ended.map(|answer| answer.ruling.clone()).collect()
+        let last = self.all.values().filter(of).max_by_key(|asked| asked.opened.as_ref().map(|o| o.nth));
+        last?.counted.as_ref().map(|answer| answer.ruling.clone())
     }
 
     /// Whether this signal answered a wait, or is kept for one.

@@ -465,6 +465,9 @@ impl Driver {
             if !self.flush().await? {
                 return Ok(Some(End::Lost));
             }
+            if !self.ready.is_empty() && !self.still_leads().await? {
+                return Ok(Some(End::Lost));
+            }
             self.start_ready();
             self.start_hooks();
             return Ok(None);
@@ -677,6 +680,13 @@ impl Driver {
         self.cache = EncodeCache::default();
         self.refresh_view();
         Ok(())
+    }
+
+    /// After a commit that may have taken longer than our lease holds: somebody else may lead by now, and have found that
+    /// what was to be started is in doubt. What is still ours then is started under a new lease.
+    async fn still_leads(&mut self) -> Result<bool, RuntimeError> {
+        let expired = self.rt.parts.env.now() >= self.leased_until.load(Ordering::Acquire);
+        if expired { self.try_lease(None).await } else { Ok(true) }
     }
 
     async fn try_lease(&mut self, takeover: Option<Fence>) -> Result<bool, RuntimeError> {
