@@ -1059,6 +1059,32 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     assert_eq!(*wrote.lock().unwrap(), 0);
 }
 
+/// Hooks of the maker are told when an agent in the background has ended its turn, and waits for more.
+#[tokio::test]
+async fn an_agent_that_has_nothing_to_do_is_told_to_hooks() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("long work", Thought::Say("the result")),
+            ("has finished.", Thought::Say("I heard")),
+        ],
+        vec![],
+    );
+    let told = Told::default();
+    let hooks = listening("h", &[HookEvent::TeammateIdle], &told, |_| Reaction::Says(HookAnswer::nothing()));
+    let home = Family { world: home.world.hooked(hooks), minds: home.minds };
+    home.world.run(home.world.submit("s", "begin now")).await;
+    until("it was told", async || !told.calls().is_empty()).await;
+    let child = children(&home.world).await["long work"].to_string();
+    let input = told.input(HookEvent::TeammateIdle);
+    let of = (&input["session_id"], &input["agent_id"], &input["agent_type"], &input["stop"]);
+    assert_eq!(of, (&json!("s"), &json!(child), &json!("tester"), &Value::Null));
+    assert_eq!(input["last_assistant_message"], "the result");
+    until("the maker heard", async || home.minds.asked("has finished.") > 0).await;
+    assert_eq!(told.calls().len(), 1);
+}
+
 /// Plan mode of whoever is above binds an agent that is in a turn already, and its own agents, from their next call on; and
 /// it binds no longer when it is over.
 #[tokio::test]

@@ -507,7 +507,7 @@ impl Driver {
         self.watch_children();
         let next = self.state.machine.next();
         if self.rt.parts.hooks.is_some()
-            && let Some(flow) = self.gate(&next)?
+            && let Some(flow) = self.gate(&next).await?
         {
             return Ok(flow);
         }
@@ -528,7 +528,7 @@ impl Driver {
                 if again {
                     return Ok(Flow::Again);
                 }
-                if self.draining && self.inflight.is_empty() && self.ready.is_empty() {
+                if self.draining && self.is_settled() {
                     return Ok(Flow::Stop(End::Drained));
                 }
                 Ok(Flow::Wait)
