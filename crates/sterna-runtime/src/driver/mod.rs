@@ -13,6 +13,7 @@ mod handle;
 mod hooks;
 pub(crate) mod judge;
 mod ladder;
+mod makers;
 mod memory;
 mod people;
 mod prefix;
@@ -238,6 +239,7 @@ pub(crate) struct Driver {
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     hooking: hooks::Hooking,
+    makers: makers::Makers,
     early: early::Early,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
@@ -299,6 +301,7 @@ impl Driver {
             not_undone: HashMap::new(),
             ready: Vec::new(),
             hooking: hooks::Hooking::default(),
+            makers: makers::Makers::default(),
             early: early::Early::default(),
             request: None,
             prompt: None,
@@ -507,7 +510,7 @@ impl Driver {
         self.watch_children();
         let next = self.state.machine.next();
         if self.rt.parts.hooks.is_some()
-            && let Some(flow) = self.gate(&next)?
+            && let Some(flow) = self.gate(&next).await?
         {
             return Ok(flow);
         }
@@ -528,7 +531,7 @@ impl Driver {
                 if again {
                     return Ok(Flow::Again);
                 }
-                if self.draining && self.inflight.is_empty() && self.ready.is_empty() {
+                if self.draining && self.is_settled() {
                     return Ok(Flow::Stop(End::Drained));
                 }
                 Ok(Flow::Wait)
