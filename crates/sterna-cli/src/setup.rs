@@ -86,6 +86,8 @@ pub async fn sterna(
         .trusted(cx.trust.trusted().is_some())
         .limits(limits(args, &cx.settings.limits)?)
         .on_ask(on_ask(args, cx, person))
+        // Where somebody stays, `chat` has them named. A run ends with its answer.
+        .titles_of_words()
         .sandbox(sandbox(args, cx)?)
         .on_notice(move |text| print.note(text));
     if let Some(project) = cx.trust.trusted() {

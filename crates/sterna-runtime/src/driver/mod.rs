@@ -18,6 +18,7 @@ mod memory;
 mod people;
 mod prefix;
 mod stage;
+mod titles;
 mod wake;
 mod want;
 
@@ -586,6 +587,7 @@ impl Driver {
         self.go_on_with_goal(&ended)?;
         // The next turn's first records could share this commit, but whoever waits for this one waits now.
         if self.flush().await? && self.state.machine.turn().is_none() {
+            self.see_to_title(&ended);
             self.own.clear();
             self.unknown.clear();
             self.not_undone.clear();

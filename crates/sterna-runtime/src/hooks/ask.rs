@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use sterna_context::{HOOK_TOKENS, hook_request, hook_text, read_hook_answer};
 use sterna_llm::catalog::cost;
-use sterna_llm::{EncodeCache, Price};
+use sterna_llm::{EncodeCache, Price, Request};
 use sterna_log::fold::room;
 use sterna_model::{
     BudgetChange, EffectKey, HookAsked, Limits, ModelStop, Part, Route, SessionId, Spend, SpendCaps,
@@ -93,13 +93,28 @@ impl HookModel {
     }
 
     async fn ask(&self, route: Option<&Route>, text: &str) -> Result<String, String> {
+        let route = route.unwrap_or(&self.0.route);
+        let text = self.0.secrets.redact(text);
+        let request = |route: &Route, max_output: u32, schema_native: bool| {
+            Some(hook_request(&text, route, max_output, schema_native))
+        };
+        self.complete(route, HOOK_TOKENS, request).await
+    }
+
+    /// Sends what `request` makes of the route, the tokens that the answer may have, and whether the provider holds it to a
+    /// schema: one call, if all caps leave room for it. `None`: there is nothing to ask.
+    pub(crate) async fn complete(
+        &self,
+        route: &Route,
+        max_output: u32,
+        request: impl FnOnce(&Route, u32, bool) -> Option<Request>,
+    ) -> Result<String, String> {
         let asking = &*self.0;
         let parts = &asking.rt.parts;
-        let route = route.unwrap_or(&asking.route).clone();
+        let route = route.clone();
         let info = parts.provider.model(&route)?;
-        let max_output = HOOK_TOKENS.min(info.max_output);
-        let text = asking.secrets.redact(text);
-        let request = hook_request(&text, &route, max_output, info.schema_native);
+        let max_output = max_output.min(info.max_output);
+        let request = request(&route, max_output, info.schema_native).ok_or("there is nothing to ask")?;
         let body = parts.provider.encode(&request, &mut EncodeCache::default());
         let bytes = body.bytes;
         let (at, key) = self.reserve(&route, bytes, max_output, info.price.as_ref()).await?;
