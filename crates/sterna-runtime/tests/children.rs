@@ -888,6 +888,93 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     assert_eq!(*wrote.lock().unwrap(), 0);
 }
 
+/// Hooks of the maker are told when an agent in the background has ended its turn, and waits for more.
+#[tokio::test]
+async fn an_agent_that_has_nothing_to_do_is_told_to_hooks() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("long work", Thought::Say("the result")),
+            ("has finished.", Thought::Say("I heard")),
+        ],
+        vec![],
+    );
+    let told = Told::default();
+    let hooks = listening("h", &[HookEvent::TeammateIdle], &told, |_| Reaction::Says(HookAnswer::nothing()));
+    let home = Family { world: home.world.hooked(hooks), minds: home.minds };
+    home.world.run(home.world.submit("s", "begin now")).await;
+    until("it was told", async || !told.calls().is_empty()).await;
+    let child = children(&home.world).await["long work"].to_string();
+    let input = told.input(HookEvent::TeammateIdle);
+    let of = (&input["session_id"], &input["agent_id"], &input["agent_type"], &input["stop"]);
+    assert_eq!(of, (&json!("s"), &json!(child), &json!("tester"), &Value::Null));
+    assert_eq!(input["last_assistant_message"], "the result");
+    until("the maker heard", async || home.minds.asked("has finished.") > 0).await;
+    assert_eq!(told.calls().len(), 1);
+}
+
+/// Plan mode of whoever is above binds an agent that is in a turn already, and its own agents, from their next call on; and
+/// it binds no longer when it is over.
+#[tokio::test]
+async fn plan_mode_binds_agents_that_are_in_a_turn_already() {
+    for depth in [1, 2] {
+        let wrote = Arc::new(Mutex::new(0));
+        let count = wrote.clone();
+        let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+            *count.lock().unwrap() += 1;
+            async move { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+        });
+        // The agent waits here until the test lets it go on.
+        let (open, passed) = (Arc::new(Notify::new()), Arc::new(Mutex::new(0)));
+        let opened = open.clone();
+        let gate = tool("gate", EffectClass::Idempotent, move |_, _| {
+            let (open, passed) = (opened.clone(), passed.clone());
+            async move {
+                open.notified().await;
+                let mut passed = passed.lock().unwrap();
+                *passed += 1;
+                Ok(ToolReturn::Done(ToolDone::text(format!("gate {passed}"))))
+            }
+            .boxed()
+        });
+        let enter =
+            tool("enter_plan", EffectClass::Idempotent, |_, _| async { Ok(ToolReturn::EnterPlan) }.boxed());
+        let task = if depth == 1 { "zulu task" } else { "to be passed on" };
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": task, "background": true}))])),
+                ("started:", Thought::Call(vec![("enter_plan", json!({}))])),
+                ("Plan mode is on", Thought::Say("I plan")),
+                ("to be passed on", Thought::Call(vec![spawn("zulu task")])),
+                ("zulu task", Thought::Call(vec![("gate", json!({}))])),
+                ("gate 1", Thought::Call(vec![("danger", json!({}))])),
+                ("is in plan mode", Thought::Call(vec![("gate", json!({}))])),
+                ("gate 2", Thought::Call(vec![("danger", json!({}))])),
+                ("boom", Thought::Say("zulu done")),
+                ("finished: zulu done", Thought::Say("passed on")),
+                ("has finished", Thought::Say("I heard")),
+            ],
+            vec![danger, gate, enter],
+        );
+        let result = home.world.run(allowing(&home, "begin now", &["danger"])).await;
+        assert_eq!(result.message.as_deref(), Some("I plan"), "{depth}");
+        open.notify_one();
+        until("its call was denied", async || {
+            home.minds.asked("`s`, which you work for, is in plan mode") == 1
+                && home.minds.asked("plan mode: nothing that may write can run") == 1
+        })
+        .await;
+        assert_eq!(*wrote.lock().unwrap(), 0, "{depth}");
+        // The person is content with what there is.
+        let session = SessionId::new("s").unwrap();
+        home.world.runtime.set_mode(&session, Mode::Execute, "person").await.unwrap();
+        open.notify_one();
+        until("its call has run", async || *wrote.lock().unwrap() == 1).await;
+        until("its maker was told", async || home.minds.asked("has finished") > 0).await;
+    }
+}
+
 /// An agent has no more than its maker has when it is told something, whatever it was given when it was made.
 #[tokio::test]
 async fn an_agent_that_is_told_more_has_only_what_its_maker_still_has() {

@@ -58,7 +58,7 @@ impl Driver {
                 self.draining = true;
                 self.early.drop_all();
                 // Hooks can be asked again, under the same key.
-                self.hooking.stop();
+                self.hooking.drain();
                 // A model call can be made again; what tools do must settle.
                 // And what is only looked for can be looked for again.
                 let again = |key: &EffectKey, stage| {
@@ -224,7 +224,7 @@ impl Driver {
     pub(super) fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
-            ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
+            ToolEnd::Ask(questions) => self.tool_asks(key, questions),
             ToolEnd::Child(op) => {
                 self.child_op(key, op);
                 Ok(())

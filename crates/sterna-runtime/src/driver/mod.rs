@@ -1,7 +1,7 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
-mod caps;
+pub(crate) mod caps;
 mod child;
 pub(crate) mod compact;
 mod doubt;
@@ -13,6 +13,7 @@ mod handle;
 mod hooks;
 pub(crate) mod judge;
 mod ladder;
+mod makers;
 mod memory;
 mod people;
 mod prefix;
@@ -239,6 +240,7 @@ pub(crate) struct Driver {
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     hooking: hooks::Hooking,
+    makers: makers::Makers,
     early: early::Early,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
@@ -300,6 +302,7 @@ impl Driver {
             not_undone: HashMap::new(),
             ready: Vec::new(),
             hooking: hooks::Hooking::default(),
+            makers: makers::Makers::default(),
             early: early::Early::default(),
             request: None,
             prompt: None,
@@ -466,6 +469,9 @@ impl Driver {
             if !self.flush().await? {
                 return Ok(Some(End::Lost));
             }
+            if !self.ready.is_empty() && !self.still_leads().await? {
+                return Ok(Some(End::Lost));
+            }
             self.start_ready();
             self.start_hooks();
             return Ok(None);
@@ -505,7 +511,7 @@ impl Driver {
         self.watch_children();
         let next = self.state.machine.next();
         if self.rt.parts.hooks.is_some()
-            && let Some(flow) = self.gate(&next)?
+            && let Some(flow) = self.gate(&next).await?
         {
             return Ok(flow);
         }
@@ -526,7 +532,7 @@ impl Driver {
                 if again {
                     return Ok(Flow::Again);
                 }
-                if self.draining && self.inflight.is_empty() && self.ready.is_empty() {
+                if self.draining && self.is_settled() {
                     return Ok(Flow::Stop(End::Drained));
                 }
                 Ok(Flow::Wait)
@@ -679,6 +685,13 @@ impl Driver {
         self.cache = EncodeCache::default();
         self.refresh_view();
         Ok(())
+    }
+
+    /// After a commit that may have taken longer than our lease holds: somebody else may lead by now, and have found that
+    /// what was to be started is in doubt. What is still ours then is started under a new lease.
+    async fn still_leads(&mut self) -> Result<bool, RuntimeError> {
+        let expired = self.rt.parts.env.now() >= self.leased_until.load(Ordering::Acquire);
+        if expired { self.try_lease(None).await } else { Ok(true) }
     }
 
     async fn try_lease(&mut self, takeover: Option<Fence>) -> Result<bool, RuntimeError> {

@@ -18,6 +18,7 @@ use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, T
 use super::caps::Costs;
 use super::compact::Room;
 use super::hooks::Before;
+use super::makers::Bound;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::effects::model::{ModelCall, estimate};
@@ -453,7 +454,7 @@ impl Driver {
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
     fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
-        let rights = self.rights()?;
+        let (mut rights, bound) = (self.rights()?, self.bound());
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
         let cancel = Cancel::new();
@@ -462,7 +463,7 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights, &from)).catch_unwind();
+            let checked = AssertUnwindSafe(bound.pass(&call, &tools, &mut rights, &from)).catch_unwind();
             let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),
@@ -479,6 +480,12 @@ impl Driver {
         let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
         self.inflight.insert(key, flight);
         Ok(())
+    }
+
+    /// Who the calls of this session are bound by, beside its own turn.
+    pub(super) fn bound(&self) -> Bound {
+        let spawned = self.state.machine.session().and_then(|session| session.spawned.as_ref());
+        Bound { makers: self.makers.clone(), first: spawned.map(|spawned| spawned.by.session.clone()) }
     }
 
     /// Starts the calls whose intents are durable, and pure ones, which need none.

@@ -10,6 +10,8 @@ use sterna_model::{
     TurnNo, WaitId, WaitOn,
 };
 
+use super::happened::Happened;
+
 /// A fold of the log: the same live, on resume and in replay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HookFold {
@@ -31,6 +33,8 @@ pub struct HookFold {
     pub compacted: Vec<(Seq, StepNo, Box<Compacted>)>,
     /// The last step before which the workspace was kept.
     pub kept: Option<(TurnNo, StepNo)>,
+    /// What happened round the turn.
+    pub happened: Happened,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +48,7 @@ pub struct Failure {
 impl HookFold {
     /// Folds one record.
     pub fn apply(&mut self, record: &Record) {
+        self.happened.apply(record);
         match &record.body {
             Body::SessionOpened(_) => self.opened = true,
             Body::TurnStarted(_) => {
