@@ -67,8 +67,15 @@ async fn of_nine_agents_at_once_eight_work_the_ninth_waits_and_no_stream_has_a_g
 
 #[tokio::test]
 async fn a_fourth_generation_is_refused_and_a_sixth_whatever_is_allowed() {
-    const NAMES: [&str; 7] =
-        ["generation 0", "generation 1", "generation 2", "generation 3", "generation 4", "generation 5", "generation 6"];
+    const NAMES: [&str; 7] = [
+        "generation 0",
+        "generation 1",
+        "generation 2",
+        "generation 3",
+        "generation 4",
+        "generation 5",
+        "generation 6",
+    ];
     for (allowed, made) in [(None, 3), (Some(9), 5), (Some(0), 0)] {
         let mut rules: Vec<(&'static str, Thought)> =
             NAMES.windows(2).map(|two| (two[0], Thought::Call(vec![spawn(two[1])]))).collect();
@@ -133,7 +140,10 @@ async fn a_child_that_asks_is_attached_to_steered_and_answered_from_elsewhere() 
     };
     other.world.runtime.resolve(ruling(&first, Ruling::Allow)).await.unwrap();
     let of_child = Accepted { session: child.clone(), input: 2, repeated: false, opened: false };
-    let config = TurnConfig { given: Given { on_ask: OnAsk::Park, ..other.world.config().given }, ..other.world.config() };
+    let config = TurnConfig {
+        given: Given { on_ask: OnAsk::Park, ..other.world.config().given },
+        ..other.world.config()
+    };
     other.world.runtime.resume(&child, config.clone());
     // What was steered stands in the very next request, beside the result; and the next call asks again.
     assert_eq!(other.world.result(&of_child).await.outcome, "parked");
@@ -226,7 +236,12 @@ async fn two_questions_of_one_step_are_answered_in_the_other_order_from_two_surf
                 return Ok(ToolReturn::Done(ToolDone::text(format!("answered {}", answers[0]))));
             }
             let question = args["q"].as_str().unwrap().to_owned();
-            Ok(ToolReturn::Ask(vec![Question { question, header: "q".into(), options: vec![], multi: false }]))
+            Ok(ToolReturn::Ask(vec![Question {
+                question,
+                header: "q".into(),
+                options: vec![],
+                multi: false,
+            }]))
         }
         .boxed()
     });
@@ -239,8 +254,10 @@ async fn two_questions_of_one_step_are_answered_in_the_other_order_from_two_surf
     submit.config.on_ask = OnAsk::Prompt;
     let accepted = world.runtime.submit(submit).await.unwrap();
     let waits = ["s/1/1/tool/0", "s/1/1/tool/1"];
-    until("both ask", async || world.bodies("s").await.iter().filter(|body| *body == "wait_opened").count() == 2)
-        .await;
+    until("both ask", async || {
+        world.bodies("s").await.iter().filter(|body| *body == "wait_opened").count() == 2
+    })
+    .await;
     let answer = |wait: &str, text: &str, by: &str| Resolve {
         session: accepted.session.clone(),
         wait: wait.into(),
@@ -363,10 +380,14 @@ async fn a_tool_that_a_child_runs_stops_with_its_makers_turn() {
     assert_eq!(home.world.result(&accepted).await.stop, Some(StopReason::Cancelled));
     until("its tool is stopped", async || *stopped.lock().unwrap() == 1).await;
     for (task, child) in children(&home.world).await {
-        until(&task, async || home.world.bodies(child.as_str()).await.last().unwrap() == "turn_committed").await;
+        until(&task, async || home.world.bodies(child.as_str()).await.last().unwrap() == "turn_committed")
+            .await;
         let records = home.world.records(child.as_str()).await;
         let Body::TurnCommitted(committed) = &records.last().unwrap().body else { panic!() };
-        assert!(matches!(committed.outcome, TurnOutcome::Stopped { reason: StopReason::Cancelled, .. }), "{task}");
+        assert!(
+            matches!(committed.outcome, TurnOutcome::Stopped { reason: StopReason::Cancelled, .. }),
+            "{task}"
+        );
     }
     assert_eq!(*begun.lock().unwrap(), 1);
 }

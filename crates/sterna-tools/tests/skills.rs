@@ -166,7 +166,11 @@ async fn agent_of(skills: &Skills, args: Value) -> Result<SpawnChild, String> {
 #[tokio::test]
 async fn a_skill_may_be_done_by_another_agent() {
     let skills = Skills::new();
-    skills.skill("look", "context: fork\nagent: explore\nallowed-tools: Bash Read Grep\n", "Look at $ARGUMENTS.");
+    skills.skill(
+        "look",
+        "context: fork\nagent: explore\nallowed-tools: Bash Read Grep\n",
+        "Look at $ARGUMENTS.",
+    );
     skills.skill("all", "context: fork\n", "Do all of it.");
     skills.skill("who", "context: fork\nagent: nobody\n", "x");
     skills.skill("none", "context: fork\nagent: explore\nallowed-tools: Bash\n", "x");

@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use futures::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use sterna::mcp::{Configured, Hold, configured, project_file, setup, told, user_file};
 use sterna::SystemEnv;
+use sterna::mcp::{Configured, Hold, configured, project_file, setup, told, user_file};
 use sterna_mcp::{
     Client, Expand, LoginError, Origin, Pool, ServerConfig, State, ToolDef, edit_add, edit_remove, has_login,
     login, logout, parse, server_name, tool_name,

@@ -188,4 +188,3 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
     panic!("never: {what}");
 }
-
