@@ -32,8 +32,8 @@ use sterna_context::{Loaded, Prompt};
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
-    Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, HookIntent, MemoryChange, Millis, OnAsk,
+    ResultEvent, Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -130,6 +130,11 @@ pub(crate) enum Msg {
     },
     Deadline {
         turn: TurnNo,
+    },
+    /// A hook is about to ask a model, and waits until that is durable.
+    HookAsks {
+        intent: Box<HookIntent>,
+        durable: oneshot::Sender<()>,
     },
     /// What the hooks of an occurrence came to.
     Hooked {
@@ -573,6 +578,7 @@ impl Driver {
     }
 
     async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {
+        self.settle_hooks()?;
         let Some(turn) = self.state.machine.turn() else { return Ok(()) };
         let ended = outcome.clone();
         let (number, committed) = (
