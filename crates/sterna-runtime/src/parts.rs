@@ -52,11 +52,13 @@ pub struct TurnConfig {
     pub summary_route: Option<Route>,
     /// The route of the classifier of mode `auto`; `None`: the turn's own.
     pub classifier_route: Option<Route>,
+    /// The route that names a session after its first turn; `None`: it keeps its first words.
+    pub title_route: Option<Route>,
 }
 
 impl TurnConfig {
     pub fn new(given: Given, prompt: PromptSource) -> Self {
-        Self { given, prompt, summary_route: None, classifier_route: None }
+        Self { given, prompt, summary_route: None, classifier_route: None, title_route: None }
     }
 
     /// The same for a turn that is given something else.
@@ -66,6 +68,7 @@ impl TurnConfig {
             prompt: self.prompt.clone(),
             summary_route: self.summary_route.clone(),
             classifier_route: self.classifier_route.clone(),
+            title_route: self.title_route.clone(),
         }
     }
 
