@@ -28,15 +28,7 @@ impl Driver {
         let Costs { key, attempt, bytes, max_output, fixed, price } = call;
         let Some(turn) = self.state.machine.turn() else { return Ok(Ok(max_output)) };
         let limits = turn.limits();
-        // At worst a token is two bytes of the request, and all of it is written to the cache.
-        let price = price.map(|price| {
-            let read = Usage { input_uncached: bytes / 2, ..Usage::default() };
-            let written = Usage { cache_write_5m: bytes / 2, ..Usage::default() };
-            // An answer to a long call may cost more.
-            let million =
-                cost(price, &Usage { output: 1_000_000, ..read }).saturating_sub(cost(price, &read));
-            WorstPrice { input: cost(price, &read).max(cost(price, &written)), million }
-        });
+        let price = price.map(|price| worst_price(price, bytes));
         let mut wish = SpendWish { max_output, least: if fixed { max_output } else { 1 }, price };
         let of_turn = SpendCaps { tokens: limits.max_tokens, cost: limits.max_cost };
         let of_session = SpendCaps { tokens: limits.session_max_tokens, cost: limits.session_max_cost };
@@ -106,4 +98,14 @@ impl Driver {
     pub(super) fn root(&self) -> &str {
         self.state.turn.as_ref().map_or("/", |turn| &turn.root)
     }
+}
+
+/// What a call with a request of so many bytes costs at worst: a token is two bytes of it, and all of it is written to the
+/// cache.
+pub(crate) fn worst_price(price: &Price, bytes: u64) -> WorstPrice {
+    let read = Usage { input_uncached: bytes / 2, ..Usage::default() };
+    let written = Usage { cache_write_5m: bytes / 2, ..Usage::default() };
+    // An answer to a long call may cost more.
+    let million = cost(price, &Usage { output: 1_000_000, ..read }).saturating_sub(cost(price, &read));
+    WorstPrice { input: cost(price, &read).max(cost(price, &written)), million }
 }

@@ -1,7 +1,7 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
-mod caps;
+pub(crate) mod caps;
 mod child;
 pub(crate) mod compact;
 mod doubt;

@@ -12,12 +12,13 @@ use sterna_llm::{EncodeCache, Price};
 use sterna_log::fold::room;
 use sterna_model::{
     BudgetChange, EffectKey, HookAsked, Limits, ModelStop, Part, Route, SessionId, Spend, SpendCaps,
-    SpendWish, Usage, WorstPrice, answer_text,
+    SpendWish, answer_text,
 };
 use sterna_secrets::Scoped;
 use sterna_tool::Cancel;
 
 use super::HookAnswer;
+use crate::driver::caps::worst_price;
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
 use crate::runtime::Inner;
@@ -157,13 +158,7 @@ impl HookModel {
     ) -> Result<(usize, EffectKey), String> {
         let asking = &*self.0;
         let limits = &asking.limits;
-        let price = price.map(|price| {
-            let read = Usage { input_uncached: bytes / 2, ..Usage::default() };
-            let written = Usage { cache_write_5m: bytes / 2, ..Usage::default() };
-            let million =
-                cost(price, &Usage { output: 1_000_000, ..read }).saturating_sub(cost(price, &read));
-            WorstPrice { input: cost(price, &read).max(cost(price, &written)), million }
-        });
+        let price = price.map(|price| worst_price(price, bytes));
         let no_room = || "a cap of the turn leaves no room to ask a model".to_owned();
         let wish = SpendWish { max_output, least: max_output, price };
         let (at, key) = {
