@@ -217,6 +217,7 @@ impl IndexDelta {
             | Body::Automation(_)
             | Body::Goal(_)
             | Body::Budget(_)
+            | Body::HookIntent(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

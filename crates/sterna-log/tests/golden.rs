@@ -113,6 +113,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
         Body::Compacted(compacted) if compacted.frame.is_some() => file!(3: "compacted_frame"),
         Body::Compacted(_) => file!(2: "compacted"),
         Body::CompactionMissed { .. } => file!(2: "compaction_missed"),
+        Body::HookIntent(_) => file!(3: "hook_intent"),
         Body::HookRan(_) => file!(2: "hook_ran"),
         Body::Memory(change) => match **change {
             MemoryChange::Kept(_) => file!(2: "memory_kept"),
@@ -670,6 +671,18 @@ fn drafts() -> Vec<Draft> {
                 content: "# Fix it".into(),
                 after: Mode::AcceptEdits,
             }),
+        }))),
+        step(Body::HookIntent(Box::new(HookIntent {
+            key: "demo/1/2/hook/PreToolUse/0.1".into(),
+            event: HookEvent::PreToolUse,
+            asks: HookAsked {
+                route: "a/m".parse().unwrap(),
+                billed: Billed {
+                    usage: Usage { input_uncached: 3, ..Usage::default() },
+                    estimated: true,
+                    ..Billed::default()
+                },
+            },
         }))),
         step(Body::HookRan(Box::new(HookRan {
             key: "demo/1/2/hook/PreToolUse/0.1".into(),

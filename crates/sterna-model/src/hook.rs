@@ -271,6 +271,17 @@ pub struct HookRan {
     pub asked: Vec<HookAsked>,
 }
 
+/// A hook is about to ask a model: durable before the request leaves. The bill is in the `HookRan` of the same key,
+/// and where a crash or a cancel took that, what stands here is in the next one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookIntent {
+    /// The occurrence, as in `HookRan`.
+    pub key: String,
+    pub event: HookEvent,
+    /// What the call costs at worst.
+    pub asks: HookAsked,
+}
+
 /// A model call of a hook.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HookAsked {

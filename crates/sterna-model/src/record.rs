@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest,
-    EffectClass, EffectKey, EffectResult, Effort, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart,
-    Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
-    SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TitleMade, TodoItem, TurnNo, TurnOutcome,
-    Untrusted, Usage, WaitId,
+    EffectClass, EffectKey, EffectResult, Effort, GoalChange, Grant, HookIntent, HookRan, InDoubtPolicy,
+    InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText,
+    Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TitleMade, TodoItem, TurnNo,
+    TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -155,6 +155,7 @@ pub enum Body {
         trigger: CompactTrigger,
         why: String,
     },
+    HookIntent(Box<HookIntent>),
     HookRan(Box<HookRan>),
     /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
     Memory(Box<MemoryChange>),

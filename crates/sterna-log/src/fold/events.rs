@@ -466,6 +466,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("nothing was compacted ({}): {why}", trigger.word());
             vec![EventKind::Warning { code: "compaction".into(), message }]
         }
+        Body::HookIntent(intent) => vec![EventKind::HookAsking {
+            event: intent.event,
+            key: intent.key.clone(),
+            route: intent.asks.route.clone(),
+        }],
         Body::HookRan(ran) => {
             let hooks = EventKind::HookRan {
                 event: ran.event,

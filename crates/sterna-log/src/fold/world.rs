@@ -155,6 +155,7 @@ impl World {
             Body::TurnCommitted(_) if self.files_rewound => self.set(Before::FilesRewound(false)),
             Body::CheckpointTaken(_)
             | Body::Budget(_)
+            | Body::HookIntent(_)
             | Body::CheckpointMissed { .. }
             | Body::TitleSet { .. }
             | Body::SessionClosed { .. }

@@ -29,6 +29,7 @@ impl Driver {
                 | Msg::Undone { .. }
                 | Msg::Child { .. }
                 | Msg::ChildTurn { .. }
+                | Msg::HookAsks { .. }
                 | Msg::Hooked { .. }
                 | Msg::Deadline { .. }
         );
@@ -113,6 +114,11 @@ impl Driver {
                 }
             }
             Msg::ChildTurn { wait, seen } => self.child_seen(wait, seen)?,
+            Msg::HookAsks { intent, durable } => {
+                if !self.hook_asks(intent, durable).await? {
+                    return Ok(Some(End::Lost));
+                }
+            }
             Msg::Hooked { key, answered } => {
                 if !self.hooked(&key, answered).await? {
                     return Ok(Some(End::Lost));

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sterna_model::{
-    Body, Bounds, CallTool, Decision, Effect, EffectKey, EffectKind, HookEvent, HookRan, HookReport,
-    HookSays, Question, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
+    Body, Bounds, CallTool, Decision, Effect, EffectKey, EffectKind, HookAsked, HookEvent, HookRan,
+    HookReport, HookSays, Question, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
 };
 use sterna_policy::bounds_of_rules;
 use sterna_turn::{CallState, Next, TurnCall};
@@ -42,7 +42,7 @@ pub(super) struct Point {
 #[derive(Default)]
 pub(super) struct Hooking {
     pub queue: Vec<Point>,
-    flights: Vec<(Point, tokio::task::AbortHandle)>,
+    flights: Vec<Flight>,
     /// The session's log was read when this driver came, up to this record.
     pub restored: Option<Seq>,
     /// Questions of servers that hooks hear first, with the calls that ask them.
@@ -50,15 +50,28 @@ pub(super) struct Hooking {
     seen: round::Seen,
 }
 
+/// Hooks of an occurrence that are asked.
+struct Flight {
+    point: Point,
+    /// Calls of models of which an earlier life, or a flight that was given up, has told nothing.
+    lost: Vec<HookAsked>,
+    task: tokio::task::AbortHandle,
+}
+
 impl Hooking {
+    /// The step of an occurrence whose hooks are asked now.
+    fn step_of(&self, key: &str) -> Option<StepNo> {
+        self.flights.iter().find(|flight| flight.point.key == key).map(|flight| flight.point.step)
+    }
+
     fn has(&self, key: &str) -> bool {
         self.queue.iter().any(|point| point.key == key)
-            || self.flights.iter().any(|(point, _)| point.key == key)
+            || self.flights.iter().any(|flight| flight.point.key == key)
     }
 
     fn about(&self, tool: &EffectKey, events: &[HookEvent]) -> bool {
         let of = |point: &Point| point.tool.as_ref() == Some(tool) && events.contains(&point.event);
-        self.queue.iter().any(of) || self.flights.iter().any(|(point, _)| of(point))
+        self.queue.iter().any(of) || self.flights.iter().any(|flight| of(&flight.point))
     }
 
     pub fn stop(&mut self) {
@@ -73,8 +86,8 @@ impl Hooking {
 
     fn keep(&mut self, keep: impl Fn(&Point) -> bool) {
         self.queue.retain(&keep);
-        for (_, task) in self.flights.extract_if(.., |(point, _)| !keep(point)) {
-            task.abort();
+        for flight in self.flights.extract_if(.., |flight| !keep(&flight.point)) {
+            flight.task.abort();
         }
     }
 }
@@ -146,7 +159,8 @@ impl Driver {
                 // A driver that is gone wants no answer.
                 let _ = tx.send(Msg::Hooked { key: told, answered });
             });
-            self.hooking.flights.push((point, task.abort_handle()));
+            let lost = self.state.hooks.asking(&point.key);
+            self.hooking.flights.push(Flight { point, lost, task: task.abort_handle() });
         }
     }
 
@@ -165,11 +179,12 @@ impl Driver {
         stands
     }
 
-    async fn hooks_ended(&mut self, key: &str, answered: HookAnswered) -> Result<bool, RuntimeError> {
-        let Some(at) = self.hooking.flights.iter().position(|(point, _)| point.key == key) else {
+    async fn hooks_ended(&mut self, key: &str, mut answered: HookAnswered) -> Result<bool, RuntimeError> {
+        let Some(at) = self.hooking.flights.iter().position(|flight| flight.point.key == key) else {
             return Ok(true);
         };
-        let (point, _) = self.hooking.flights.swap_remove(at);
+        let Flight { point, lost, .. } = self.hooking.flights.swap_remove(at);
+        answered.asked.splice(0..0, lost);
         if point.event == HookEvent::SessionRestored {
             self.hooking.restored = None;
         }

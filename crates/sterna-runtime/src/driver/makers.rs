@@ -1,4 +1,4 @@
-//! The sessions above an agent: as long as one of them is in plan mode, nothing that the agent begins may write.
+//! What a turn lends to its calls, and what the sessions above an agent take from that: as long as one of them is in plan mode, nothing that the agent begins may write.
 //!
 //! What an agent was given stands in its own log. That its maker plans since is in its maker's, and is read there before
 //! each call is judged: nobody has to reach the agent, and an agent of an agent is bound as well.
@@ -9,9 +9,45 @@ use sterna_log::{LogError, SharedLog};
 use sterna_model::{Body, CallTool, Mode, Record, Seq, SessionId, ToolStatus};
 use tokio::sync::Mutex;
 
+use super::Driver;
 use crate::effects::pipeline::{self, FromHooks, Passed, Rights};
 use crate::tools::Toolbox;
-use crate::{RuntimeError, State};
+use crate::{Parts, RuntimeError, State};
+
+impl Driver {
+    /// What the turn lends.
+    pub(super) fn rights(&mut self) -> Result<Rights, RuntimeError> {
+        let turn = self.state.turn.clone().ok_or_else(|| RuntimeError::NoTurn(self.id.clone()))?;
+        let number = self.state.machine.turns();
+        let rules = match &self.rules {
+            Some((of, rules)) if *of == number => rules.clone(),
+            _ => {
+                let rules = self.rt.rules(&turn.rules)?;
+                self.rules = Some((number, rules.clone()));
+                rules
+            }
+        };
+        let grants = Arc::new(self.state.folded.world.grants.clone());
+        let Parts { env, levels, log, .. } = &self.rt.parts;
+        Ok(Rights {
+            turn,
+            rules,
+            grants,
+            env: env.clone(),
+            levels: levels.clone(),
+            log: log.clone(),
+            untrusted: Arc::new(self.state.transcript.untrusted()),
+            view: self.view.clone(),
+            secrets: self.secrets.clone(),
+        })
+    }
+
+    /// Who the calls of this session are bound by, beside its own turn.
+    pub(super) fn bound(&self) -> Bound {
+        let spawned = self.state.machine.session().and_then(|session| session.spawned.as_ref());
+        Bound { makers: self.makers.clone(), first: spawned.map(|spawned| spawned.by.session.clone()) }
+    }
+}
 
 /// Who made a session, and who made them, with what is known of their modes. Shared by the calls of a driver.
 #[derive(Clone, Default)]

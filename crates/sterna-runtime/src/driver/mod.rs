@@ -33,8 +33,8 @@ use sterna_context::{Loaded, Prompt};
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
-    Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, HookIntent, MemoryChange, Millis, OnAsk,
+    ResultEvent, Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -44,7 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
-use crate::effects::pipeline::{Passed, Rights};
+use crate::effects::pipeline::Passed;
 use crate::effects::tool::{Found, ToolEnd};
 use crate::hooks::HookAnswered;
 use crate::resident::Rested;
@@ -52,7 +52,7 @@ use crate::runtime::Inner;
 use crate::schema::OutputSchema;
 use crate::shared::Shared;
 use crate::waits::resolution_id;
-use crate::{Parts, RuntimeError, State, TurnConfig};
+use crate::{RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
 pub(crate) const LEASE_MS: u64 = 30_000;
@@ -131,6 +131,11 @@ pub(crate) enum Msg {
     },
     Deadline {
         turn: TurnNo,
+    },
+    /// A hook is about to ask a model, and waits until that is durable.
+    HookAsks {
+        intent: Box<HookIntent>,
+        durable: oneshot::Sender<()>,
     },
     /// What the hooks of an occurrence came to.
     Hooked {
@@ -577,6 +582,7 @@ impl Driver {
     }
 
     async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {
+        self.settle_hooks()?;
         let Some(turn) = self.state.machine.turn() else { return Ok(()) };
         let ended = outcome.clone();
         let (number, committed) = (
@@ -649,32 +655,6 @@ impl Driver {
         let now = self.rt.parts.env.now();
         let overdue = turn.waits().filter(|(_, deadline)| deadline.is_some_and(|at| at <= now));
         overdue.map(|(wait, _)| wait.clone()).collect()
-    }
-
-    fn rights(&mut self) -> Result<Rights, RuntimeError> {
-        let turn = self.state.turn.clone().ok_or_else(|| RuntimeError::NoTurn(self.id.clone()))?;
-        let number = self.state.machine.turns();
-        let rules = match &self.rules {
-            Some((of, rules)) if *of == number => rules.clone(),
-            _ => {
-                let rules = self.rt.rules(&turn.rules)?;
-                self.rules = Some((number, rules.clone()));
-                rules
-            }
-        };
-        let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, log, .. } = &self.rt.parts;
-        Ok(Rights {
-            turn,
-            rules,
-            grants,
-            env: env.clone(),
-            levels: levels.clone(),
-            log: log.clone(),
-            untrusted: Arc::new(self.state.transcript.untrusted()),
-            view: self.view.clone(),
-            secrets: self.secrets.clone(),
-        })
     }
 
     async fn load(&mut self) -> Result<(), RuntimeError> {

@@ -67,6 +67,7 @@ impl Driver {
             // It is appended by anyone: no lease has to hold.
             leased_until: Arc::new(AtomicU64::new(u64::MAX)),
             secrets: self.secrets.clone(),
+            of: None,
             state: Mutex::new(Asked::default()),
         }
     }

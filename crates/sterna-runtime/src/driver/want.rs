@@ -18,7 +18,6 @@ use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, T
 use super::caps::Costs;
 use super::compact::Room;
 use super::hooks::Before;
-use super::makers::Bound;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
 use crate::effects::model::{ModelCall, estimate};
@@ -480,12 +479,6 @@ impl Driver {
         let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
         self.inflight.insert(key, flight);
         Ok(())
-    }
-
-    /// Who the calls of this session are bound by, beside its own turn.
-    pub(super) fn bound(&self) -> Bound {
-        let spawned = self.state.machine.session().and_then(|session| session.spawned.as_ref());
-        Bound { makers: self.makers.clone(), first: spawned.map(|spawned| spawned.by.session.clone()) }
     }
 
     /// Starts the calls whose intents are durable, and pure ones, which need none.

@@ -91,6 +91,7 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         },
         Body::SessionOpened(_)
         | Body::Budget(_)
+        | Body::HookIntent(_)
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }
         | Body::ModeChanged { .. }
