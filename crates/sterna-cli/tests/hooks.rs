@@ -122,8 +122,8 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
 }
 
 #[test]
-fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
-    let world = world(&json!({"hooks": {"Setup": [{"hooks": [{"type": "command", "command": "x"}]}]}}));
+fn hooks_of_a_project_that_nobody_trusts_are_data() {
+    let world = World::new(CALL);
     std::fs::create_dir(world.work().join(".sterna")).unwrap();
     std::fs::write(world.work().join(".sterna/hooks.json"), hook("PreToolUse", "touch evil").to_string())
         .unwrap();
@@ -131,7 +131,6 @@ fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(!world.work().join("evil").exists());
     assert!(done.err.contains("nobody has trusted them yet"), "{}", done.err);
-    assert!(done.err.contains("do not fire, because plugins are not built yet"), "{}", done.err);
 }
 
 #[test]
