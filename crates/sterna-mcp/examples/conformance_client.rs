@@ -1,17 +1,19 @@
 //! What the official conformance suite starts as the client under test: `conformance client --command
-//! "conformance_client" --scenario NAME` appends the server's address. It connects, logs in where that is wanted (by
-//! following the login page's redirect, as a browser of a person who agrees would), and calls every tool once.
+//! "conformance_client" --scenario NAME` appends the server's address, and gives what a person would have configured in
+//! `MCP_CONFORMANCE_CONTEXT`. It connects, logs in where that is wanted (by following the login page's redirect, as a browser of
+//! a person who agrees would), and calls the tools that the context names, or every tool once.
 
 #![allow(clippy::print_stderr)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sterna_log::MemoryLog;
 use sterna_mcp::{
-    Client, McpError, McpTool, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, login,
-    tools_of,
+    Client, Grant, Manifest, McpError, McpTool, OAuth, Origin, Pool, ServerConfig, Setup, Times, ToolChoice,
+    Transport, login, tool_name, tools_of,
 };
 use sterna_model::Scope;
 use sterna_tool::{Cancel, PlanContext, SessionView, Tool, ToolContext, ToolReturn};
@@ -31,6 +33,7 @@ async fn run() -> Result<(), String> {
     let url = std::env::args().next_back().ok_or("no address was given")?;
     let context = std::env::var("MCP_CONFORMANCE_CONTEXT").unwrap_or_default();
     let context: Value = serde_json::from_str(&context).unwrap_or(Value::Null);
+    let scenario = std::env::var("MCP_CONFORMANCE_SCENARIO").unwrap_or_default();
     let state = tempfile::tempdir().map_err(|error| error.to_string())?;
     let config = ServerConfig {
         name: "conformance".into(),
@@ -41,8 +44,7 @@ async fn run() -> Result<(), String> {
         disabled: false,
         tools: ToolChoice::default(),
         times: Times { start: Duration::from_secs(20), ..Times::default() },
-        oauth_client: context["client_id"].as_str().map(str::to_owned),
-        oauth_scopes: Vec::new(),
+        oauth: oauth(&context, &scenario),
     };
     let cwd = state.path().to_owned();
     let setup = Setup {
@@ -53,44 +55,88 @@ async fn run() -> Result<(), String> {
         state: cwd.clone(),
         confine: None,
     };
-    let mut client = Pool::shared().client(config.clone(), setup.clone());
-    let mut manifest = client.connect().await;
-    if matches!(manifest, Err(McpError::NeedsLogin { .. })) {
-        login(&config, &cwd, agree).await.map_err(|error| error.to_string())?;
-        client.disconnect().await;
-        drop(client);
-        client = Pool::shared().client(config.clone(), setup.clone());
-        manifest = client.connect().await;
-    }
-    let manifest = manifest.map_err(|error| error.to_string())?;
+    let client = Pool::shared().client(config.clone(), setup);
+    let manifest =
+        with_logins(&config, &cwd, || client.connect()).await.map_err(|error| error.to_string())?;
     eprintln!("connected with {}", manifest.protocol);
-    for tool in tools_of(&client) {
-        match call(&tool, &cwd).await {
-            Err(error) if error.contains("wants a login") => {
-                login(&config, &cwd, agree).await.map_err(|error| error.to_string())?;
-                client.disconnect().await;
-                let again = call(&tool, &cwd).await;
-                eprintln!("{}: {again:?} after another login", tool.spec().name);
-            }
-            other => eprintln!("{}: {other:?}", tool.spec().name),
+    let tools = tools_of(&client);
+    for (name, args) in calls(&context, &tools, &manifest) {
+        let Some(tool) = tools.iter().find(|tool| tool.spec().name == name) else { continue };
+        let mut said = call(tool, &cwd, args.clone()).await;
+        if matches!(&said, Err(error) if error.contains("sterna mcp login")) {
+            login(&config, &cwd, agree).await.map_err(|error| error.to_string())?;
+            said = call(tool, &cwd, args).await;
         }
+        eprintln!("{name}: {said:?}");
     }
     client.disconnect().await;
     finish(client).await;
     Ok(())
 }
 
-/// Calls with a value for each argument that is needed, and answers questions by leaving them empty.
-async fn call(tool: &McpTool, cwd: &std::path::Path) -> Result<String, String> {
-    let schema = &tool.spec().schema;
-    let value = |name: &str| match schema["properties"][name]["type"].as_str() {
-        Some("number" | "integer") => json!(5),
-        Some("boolean") => json!(true),
-        _ => json!("text"),
+/// What a person would have configured.
+fn oauth(context: &Value, scenario: &str) -> OAuth {
+    let text = |name: &str| context[name].as_str().map(str::to_owned);
+    let alone = scenario.starts_with("auth/client-credentials");
+    OAuth {
+        client: text("client_id").or_else(|| Some(PAGE.into())),
+        secret: text("client_secret"),
+        scopes: Vec::new(),
+        grant: if alone { Grant::ClientCredentials } else { Grant::AuthorizationCode },
+    }
+}
+
+/// Logs in as often as a patient person would: a server may want another login when it sees the first.
+async fn with_logins<T, F>(
+    config: &ServerConfig,
+    state: &Path,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, McpError>
+where
+    F: Future<Output = Result<T, McpError>>,
+{
+    for _ in 0..2 {
+        match attempt().await {
+            Err(McpError::NeedsLogin { .. }) => {
+                if let Err(error) = login(config, state, agree).await {
+                    eprintln!("{error}");
+                    break;
+                }
+            }
+            other => return other,
+        }
+    }
+    attempt().await
+}
+
+/// What is to be called: what the suite names, else every tool with what it needs.
+fn calls(context: &Value, tools: &[McpTool], manifest: &Manifest) -> Vec<(String, Value)> {
+    let named = context["toolCalls"].as_array();
+    let named = named.into_iter().flatten().filter_map(|call| {
+        Some((tool_name("conformance", call["name"].as_str()?), call["arguments"].clone()))
+    });
+    let named: Vec<(String, Value)> = named.collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let first = manifest.tools.first().map(|def| Value::Object(def.schema.clone()));
+    tools.iter().map(|tool| (tool.spec().name.clone(), needed(&tool.spec().schema, first.as_ref()))).collect()
+}
+
+/// A value for each argument that is needed. `schema` is one that a tool wants to see again.
+fn needed(tool: &Value, schema: Option<&Value>) -> Value {
+    let value = |name: &str| match (name, tool["properties"][name]["type"].as_str()) {
+        ("schema", Some("object")) => schema.cloned().unwrap_or_default(),
+        (_, Some("number" | "integer")) => json!(5),
+        (_, Some("boolean")) => json!(true),
+        (_, Some(_) | None) => json!("text"),
     };
-    let needed = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let args: Map<String, Value> = needed.map(|name| (name.to_owned(), value(name))).collect();
-    let args = Value::Object(args);
+    let names = tool["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    Value::Object(names.map(|name| (name.to_owned(), value(name))).collect())
+}
+
+/// Calls a tool, and answers questions by leaving them empty.
+async fn call(tool: &McpTool, cwd: &Path, args: Value) -> Result<String, String> {
     let mut answers: Option<Vec<String>> = None;
     for _ in 0..5 {
         let plan = tool.plan(&PlanContext { cwd: cwd.to_owned(), roots: vec![cwd.to_owned()] }, &args);
@@ -139,3 +185,6 @@ async fn finish(client: Client) {
     drop(client);
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
+
+/// The suite's own: it wants to see this address where the authorization server takes pages.
+const PAGE: &str = "https://conformance-test.local/client-metadata.json";

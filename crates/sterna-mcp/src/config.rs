@@ -24,9 +24,30 @@ pub struct ServerConfig {
     pub disabled: bool,
     pub tools: ToolChoice,
     pub times: Times,
-    /// Registered with the authorization server by hand; `None`: registered when it is needed.
-    pub oauth_client: Option<String>,
-    pub oauth_scopes: Vec<String>,
+    pub oauth: OAuth,
+}
+
+/// How we are known to a server's authorization server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OAuth {
+    /// Registered there by hand, or the `https` address of a client's metadata page. `None`: registered when it is needed.
+    pub client: Option<String>,
+    /// Of a client that was registered by hand.
+    pub secret: Option<String>,
+    /// Empty: those that the server asks for.
+    pub scopes: Vec<String>,
+    pub grant: Grant,
+}
+
+/// Who it is that logs in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grant {
+    /// A person, with a browser.
+    #[default]
+    AuthorizationCode,
+    /// The client itself, with its secret: nobody needs to be there.
+    ClientCredentials,
 }
 
 /// How a server is reached.
@@ -263,8 +284,11 @@ struct Entry {
     idle_timeout_s: Option<f64>,
     total_timeout_s: Option<f64>,
     oauth_client_id: Option<String>,
+    oauth_client_secret: Option<String>,
     #[serde(default)]
     oauth_scopes: Vec<String>,
+    #[serde(default)]
+    oauth_grant: Grant,
 }
 
 fn server(
@@ -336,6 +360,21 @@ fn server(
         total: time(entry.total_timeout_s, usual.total)?,
         ..usual
     };
+    let oauth = OAuth {
+        client: entry.oauth_client_id.as_deref().map(one).transpose()?,
+        secret: entry.oauth_client_secret.as_deref().map(one).transpose()?,
+        scopes: entry.oauth_scopes,
+        grant: entry.oauth_grant,
+    };
+    match (oauth.grant, &oauth.client, &oauth.secret) {
+        (_, Some(_), Some(_)) | (Grant::AuthorizationCode, _, None) => {}
+        (Grant::ClientCredentials, _, _) => {
+            return Err("`client_credentials` needs `oauth_client_id` and `oauth_client_secret`".into());
+        }
+        (Grant::AuthorizationCode, None, Some(_)) => {
+            return Err("`oauth_client_secret` needs `oauth_client_id`".into());
+        }
+    }
     let server = ServerConfig {
         name,
         transport,
@@ -345,8 +384,7 @@ fn server(
         disabled: entry.disabled,
         tools: entry.tools,
         times,
-        oauth_client: entry.oauth_client_id,
-        oauth_scopes: entry.oauth_scopes,
+        oauth,
     };
     Ok((server, notes))
 }
@@ -410,7 +448,8 @@ mod tests {
             "files": {"command": "npx", "args": ["-y", "srv", "${HOME:-/h}"], "env": {"K": "${TOKEN}"}, "cwd": "sub",
                       "autoApprove": ["x"], "trusted": true, "tools": {"deny": ["rm*"], "always": ["ls"]}},
             "web": {"type": "http", "url": "https://host/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"},
-                    "idle_timeout_s": 0.5, "disabled": true}
+                    "idle_timeout_s": 0.5, "disabled": true, "oauth_client_id": "c", "oauth_client_secret": "${TOKEN}",
+                    "oauth_scopes": ["a"], "oauth_grant": "client_credentials"}
         }, "other": 1}"#;
         let (servers, problems) = read(text, Scope::User);
         assert_eq!(problems, [""; 0]);
@@ -434,6 +473,13 @@ mod tests {
         assert_eq!(web.transport.host().as_deref(), Some("host"));
         let Transport::Http { headers, .. } = &web.transport else { panic!("{web:?}") };
         assert_eq!(headers["Authorization"], "Bearer t0p");
+        let oauth = OAuth {
+            client: Some("c".into()),
+            secret: Some("t0p".into()),
+            scopes: vec!["a".into()],
+            grant: Grant::ClientCredentials,
+        };
+        assert_eq!((&web.oauth, &files.oauth), (&oauth, &OAuth::default()));
     }
 
     #[test]
@@ -449,6 +495,12 @@ mod tests {
             (r#"{"command": 3}"#, "invalid type"),
             (r#"{"command": "a", "tools": {"permit": []}}"#, "unknown field"),
             (r#"{"command": "a", "idle_timeout_s": -1}"#, "timeout"),
+            (r#"{"url": "http://b", "oauth_client_secret": "s"}"#, "needs `oauth_client_id`"),
+            (
+                r#"{"url": "http://b", "oauth_grant": "client_credentials", "oauth_client_id": "c"}"#,
+                "`oauth_client_secret`",
+            ),
+            (r#"{"url": "http://b", "oauth_grant": "password"}"#, "unknown variant"),
         ] {
             let text = format!(r#"{{"mcpServers": {{"bad": {entry}, "good": {{"command": "true"}}}}}}"#);
             let (servers, problems) = read(&text, Scope::User);

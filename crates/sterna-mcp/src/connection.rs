@@ -13,7 +13,9 @@ use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError,
     serve_client_with_lifecycle_and_ct,
 };
-use rmcp::transport::streamable_http_client::StreamableHttpError;
+use rmcp::transport::streamable_http_client::{
+    AuthRequiredError, InsufficientScopeError, StreamableHttpError,
+};
 use rmcp::transport::{AuthError, IntoTransport};
 use rmcp::{Peer, RoleClient};
 use sterna_model::{Digest, EffectKey};
@@ -23,11 +25,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{ServerConfig, Transport};
+use crate::config::{Grant, ServerConfig, Transport};
 use crate::error::{McpError, cut};
 use crate::handler::{Calls, Handler};
 use crate::launch::{self, Fate, Http, start_error};
 use crate::manifest::{self, Kept, Manifest, ToolDef};
+use crate::oauth;
 use crate::parked::Parked;
 
 /// A server of the pool. Cheap to clone; the server ends when the last clone is gone.
@@ -289,12 +292,16 @@ impl Client {
             ServiceError::McpError(error) => {
                 McpError::Refused { server, code: error.code.0, message: cut(&error.message) }
             }
-            ServiceError::TransportSend(error) if wants_login(&*error.error) => {
-                McpError::NeedsLogin { server }
-            }
-            ServiceError::TransportSend(error) => {
-                McpError::Closed { server, why: cut(&chain(&*error.error)) }
-            }
+            ServiceError::TransportSend(error) => match self.0.unauthorized(&*error.error) {
+                Some(refused) => {
+                    if matches!(refused, McpError::ClientRefused { .. }) {
+                        // It is given another login where it is connected anew.
+                        live.over.cancel();
+                    }
+                    refused
+                }
+                None => McpError::Closed { server, why: cut(&chain(&*error.error)) },
+            },
             ServiceError::TransportClosed | ServiceError::Cancelled { .. } => {
                 ended(&server, &live.fate).await
             }
@@ -391,8 +398,8 @@ impl Inner {
         let serving = serve_client_with_lifecycle_and_ct(handler, transport, mode, over.clone());
         match timeout_at(until, serving).await {
             Ok(Ok(running)) => Ok(running),
-            Ok(Err(error)) if error.is_authorization_required() => {
-                Err(Failed::For(McpError::NeedsLogin { server: self.config.name.clone() }))
+            Ok(Err(error)) if let Some(refused) = self.unauthorized(cause(&error)) => {
+                Err(Failed::For(refused))
             }
             Ok(Err(error)) => {
                 let told = self.start_failed(error, fate).await;
@@ -420,6 +427,33 @@ impl Inner {
         }
     }
 
+    /// Whether a request failed for want of a login, or of a better one.
+    fn unauthorized(&self, error: &(dyn std::error::Error + 'static)) -> Option<McpError> {
+        let server = self.config.name.clone();
+        let needs_login = || match self.config.oauth.grant {
+            Grant::AuthorizationCode => McpError::NeedsLogin { server: server.clone() },
+            Grant::ClientCredentials => McpError::ClientRefused { server: server.clone() },
+        };
+        std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+            if let Some(refused) = error.downcast_ref::<InsufficientScopeError>() {
+                let scope = refused.required_scope.as_deref();
+                let scopes = oauth::wants_scopes(&self.config, &self.setup.state, scope);
+                let asks = if scopes.is_empty() { String::new() } else { format!(" ({})", scopes.join(" ")) };
+                return Some(McpError::NeedsScopes { server: server.clone(), asks });
+            }
+            let wanted = error.is::<AuthRequiredError>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(
+                        AuthError::AuthorizationRequired
+                            | AuthError::TokenExpired
+                            | AuthError::TokenRefreshRejected { .. }
+                    )
+                );
+            wanted.then(needs_login)
+        })
+    }
+
     fn late(&self, fate: &Fate) -> McpError {
         let (server, seconds) = (self.config.name.clone(), self.config.times.start.as_secs());
         McpError::StartTimeout { server, seconds, said: fate.said() }
@@ -442,6 +476,11 @@ impl Inner {
                 let listed = match live.peer.list_tools(Some(params)).await {
                     Ok(listed) => listed,
                     Err(error) => {
+                        if let ServiceError::TransportSend(sent) = &error
+                            && let Some(refused) = self.unauthorized(&*sent.error)
+                        {
+                            return Err(refused);
+                        }
                         let why = chain(&error);
                         return Err(start_error(
                             &self.config,
@@ -627,20 +666,13 @@ pub(crate) async fn ended(server: &str, fate: &Fate) -> McpError {
     McpError::Closed { server: server.to_owned(), why: format!("{why}{}", fate.said()) }
 }
 
-/// Whether a request failed for want of a login, or of a better one.
-fn wants_login(error: &(dyn std::error::Error + 'static)) -> bool {
-    use rmcp::transport::streamable_http_client::AuthRequiredError;
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        error.is::<AuthRequiredError>()
-            || matches!(
-                error.downcast_ref(),
-                Some(
-                    AuthError::AuthorizationRequired
-                        | AuthError::TokenExpired
-                        | AuthError::TokenRefreshRejected { .. }
-                )
-            )
-    })
+/// What made a handshake fail, where it is in the transport.
+fn cause(error: &ClientInitializeError) -> &(dyn std::error::Error + 'static) {
+    match error {
+        ClientInitializeError::TransportError { error, .. } => &*error.error,
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => cause(fallback),
+        other => other,
+    }
 }
 
 /// An error with what caused it, each said once.

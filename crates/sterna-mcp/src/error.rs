@@ -9,6 +9,18 @@ pub enum McpError {
     StartTimeout { server: String, seconds: u64, said: String },
     #[error("the MCP server `{server}` wants a login: run `sterna mcp login {server}`")]
     NeedsLogin { server: String },
+    #[error(
+        "the MCP server `{server}` wants more than its login allows{asks}: run `sterna mcp login {server}` again"
+    )]
+    NeedsScopes {
+        server: String,
+        /// Which scopes, in brackets after a space; empty where it does not say.
+        asks: String,
+    },
+    #[error(
+        "the MCP server `{server}` does not take what its `oauth_client_id` was given by the authorization server"
+    )]
+    ClientRefused { server: String },
     #[error("the connection to the MCP server `{server}` ended: {why}")]
     Closed { server: String, why: String },
     #[error(
@@ -31,7 +43,11 @@ impl McpError {
     /// The request surely never reached the server.
     pub fn never_sent(&self) -> bool {
         match self {
-            Self::Start { .. } | Self::StartTimeout { .. } | Self::NeedsLogin { .. } => true,
+            Self::Start { .. }
+            | Self::StartTimeout { .. }
+            | Self::NeedsLogin { .. }
+            | Self::NeedsScopes { .. }
+            | Self::ClientRefused { .. } => true,
             Self::Closed { .. }
             | Self::Silent { .. }
             | Self::TooLong { .. }

@@ -11,6 +11,7 @@ mod elicit;
 mod error;
 mod handler;
 mod launch;
+mod logins;
 mod manifest;
 mod name;
 mod oauth;
@@ -22,8 +23,8 @@ mod resources;
 mod tool;
 
 pub use config::{
-    ConfigProblem, Expand, Origin, Parsed, ServerConfig, Times, ToolChoice, Transport, edit_add, edit_remove,
-    parse,
+    ConfigProblem, Expand, Grant, OAuth, Origin, Parsed, ServerConfig, Times, ToolChoice, Transport,
+    edit_add, edit_remove, parse,
 };
 pub use connection::{Client, Confines, Prompt, PromptArgument, Resource, Setup, State};
 pub use error::McpError;

@@ -1,28 +1,32 @@
-//! Logins: where they are kept, how one is made with a browser, and how it is used.
+//! Logins: how one is made, with a browser or by the client itself, and how it is used.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures::FutureExt;
 use rmcp::transport::auth::{
-    AuthError, AuthorizationManager, AuthorizationRequest, AuthorizationSession, CredentialRefreshGuard,
-    CredentialStore, StoredCredentials,
+    AuthError, AuthorizationManager, AuthorizationRequest, AuthorizationSession, ClientCredentialsConfig,
+    CredentialStore, InMemoryCredentialStore, OAuthClientConfig,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::config::{ServerConfig, Transport};
+use crate::config::{Grant, ServerConfig, Transport};
 use crate::connection::chain;
 use crate::launch::http_client;
-use crate::manifest::{failure_note, write_private};
+use crate::logins::{FileStore, OwnStore, scopes_of};
+use crate::manifest::failure_note;
 
 /// Why there is no login.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     #[error("`{0}` is started as a program: only servers with a `url` have logins")]
     NoAddress(String),
+    #[error(
+        "`{0}` logs in by itself (`oauth_grant` is `client_credentials`); `sterna mcp test {0}` tries it"
+    )]
+    NoPerson(String),
     #[error("the server does not say where to log in: {0}")]
     Discovery(String),
     #[error(
@@ -42,21 +46,38 @@ pub enum LoginError {
 /// Logs in to a server: finds its authorization server, registers if that is needed, and gives `open` the address that
 /// a person's browser is to open. Waits for the browser to come back, 300 s at most, and keeps the login in `state`.
 pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str)) -> Result<(), LoginError> {
-    let Transport::Http { url, .. } = &config.transport else {
+    let Some((url, store)) = address(config).zip(FileStore::of(config, state)) else {
         return Err(LoginError::NoAddress(config.name.clone()));
     };
+    if config.oauth.grant == Grant::ClientCredentials {
+        return Err(LoginError::NoPerson(config.name.clone()));
+    }
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(LoginError::Listen)?;
     let port = listener.local_addr().map_err(LoginError::Listen)?.port();
     let redirect = format!("http://127.0.0.1:{port}/callback");
-    let manager = manager(config, state, url).await;
-    let manager = manager.map_err(|error| LoginError::Discovery(chain(&error)))?;
-    let mut request = AuthorizationRequest::new(redirect.clone()).with_client_name("Sterna");
-    if let Some(client) = &config.oauth_client {
-        request = request.with_preregistered_client(client.as_str());
-    }
-    if !config.oauth_scopes.is_empty() {
-        request = request.with_scopes(config.oauth_scopes.clone());
-    }
+    let found = found(config, url).await.map_err(|error| LoginError::Discovery(chain(&error)))?;
+    let (mut manager, takes_pages) = (found.manager, found.takes_pages);
+    manager.set_credential_store(store.clone());
+    let scopes = scopes(config, &manager, &store);
+    let mut request = AuthorizationRequest::new(redirect.clone()).with_scopes(scopes.clone());
+    request = match (&config.oauth.client, &config.oauth.secret) {
+        (Some(client), Some(secret)) => {
+            request.with_preregistered_client(client.as_str()).with_client_secret(secret.as_str())
+        }
+        (Some(page), None) if is_page(page) && takes_pages => request.with_client_metadata_url(page.as_str()),
+        (Some(client), None) if !is_page(client) => request.with_preregistered_client(client.as_str()),
+        (Some(_) | None, None) | (None, Some(_)) => {
+            let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            let made = manager.register_client("Sterna", &redirect, &scopes).await;
+            let made = made.map_err(|error| LoginError::Registration(chain(&error)))?;
+            let request = request.with_preregistered_client(made.client_id);
+            store.keep_secret(made.client_secret.clone());
+            match made.client_secret {
+                Some(secret) => request.with_client_secret(secret),
+                None => request,
+            }
+        }
+    };
     let session = AuthorizationSession::new(manager, request)
         .await
         .map_err(|(_, error)| LoginError::Registration(chain(&error)))?;
@@ -65,6 +86,7 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
     let back = back.await.map_err(|_| LoginError::Nobody(PATIENCE.as_secs()))?.map_err(LoginError::Listen)?;
     match session.handle_callback_url(&back).await {
         Ok(_) => {
+            store.forget_wishes();
             // It failed for want of this, if it failed.
             drop(std::fs::remove_file(failure_note(state, config)));
             Ok(())
@@ -76,48 +98,132 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
 
 /// Forgets a login. `false`: there was none.
 pub fn logout(config: &ServerConfig, state: &Path) -> std::io::Result<bool> {
-    let Some(file) = login_file(config, state) else { return Ok(false) };
-    match std::fs::remove_file(file) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    FileStore::of(config, state).map_or(Ok(false), |store| store.remove())
 }
 
 /// Whether a login is kept for a server.
 pub fn has_login(config: &ServerConfig, state: &Path) -> bool {
-    login_file(config, state).is_some_and(|file| file.is_file())
+    FileStore::of(config, state).is_some_and(|store| store.is_there())
 }
 
-/// The manager of a login that is kept; it refreshes tokens by itself. `None` where there is no login.
+/// The manager of a login: of one that is kept, and renewed when it is over, or of the client's own. `None` where there is no
+/// login.
 pub(crate) async fn manager_with_login(
     config: &ServerConfig,
     state: &Path,
     url: &str,
 ) -> Result<Option<AuthorizationManager>, String> {
-    if !has_login(config, state) {
+    if config.oauth.grant == Grant::ClientCredentials {
+        return own_login(config, url).await.map(Some).map_err(|error| chain(&error));
+    }
+    let Some(store) = FileStore::of(config, state).filter(FileStore::is_there) else { return Ok(None) };
+    let mut manager = found(config, url).await.map_err(|error| chain(&error))?.manager;
+    manager.set_credential_store(store.clone());
+    let wrong = |error: AuthError| format!("its login cannot be used: {}", chain(&error));
+    if !manager.initialize_from_store().await.map_err(wrong)? {
         return Ok(None);
     }
-    let mut manager = manager(config, state, url).await.map_err(|error| chain(&error))?;
-    match manager.initialize_from_store().await {
-        Ok(true) => Ok(Some(manager)),
-        Ok(false) => Ok(None),
-        Err(error) => Err(format!("its login cannot be used: {}", chain(&error))),
+    if let Some((client, kept)) = store.client() {
+        let own = config.oauth.secret.clone().filter(|_| config.oauth.client.as_ref() == Some(&client));
+        if let Some(secret) = own.or(kept) {
+            // Without it a login that was made with it cannot be renewed.
+            let client = OAuthClientConfig::new(client, url).with_client_secret(secret);
+            manager.configure_client(client).map_err(wrong)?;
+        }
     }
+    Ok(Some(manager))
 }
 
-/// A manager that knows the authorization server. Where its metadata is, only the server's own refusal may tell: a token
-/// is renewed where it was given.
-async fn manager(config: &ServerConfig, state: &Path, url: &str) -> Result<AuthorizationManager, AuthError> {
+/// The server wants more than its login allows: which scopes, as far as it says. The next login asks for them too.
+pub(crate) fn wants_scopes(config: &ServerConfig, state: &Path, scope: Option<&str>) -> Vec<String> {
+    let scopes = scopes_of(scope.unwrap_or_default());
+    if let Some(store) = FileStore::of(config, state).filter(|_| !scopes.is_empty()) {
+        store.wish(&scopes);
+    }
+    scopes
+}
+
+/// The manager of a client that logs in by itself.
+async fn own_login(config: &ServerConfig, url: &str) -> Result<AuthorizationManager, AuthError> {
+    let (client, secret) = config.oauth.client.clone().zip(config.oauth.secret.clone()).unwrap_or_default();
+    let mut manager = found(config, url).await?.manager;
+    // It renews nothing, and has to know whom it speaks for all the same.
+    manager.configure_client_id(&client)?;
+    let (config, url) = (config.clone(), url.to_owned());
+    let ask = move || {
+        let (config, url) = (config.clone(), url.clone());
+        let credentials = ClientCredentialsConfig::ClientSecret {
+            client_id: client.clone(),
+            client_secret: secret.clone(),
+            scopes: config.oauth.scopes.clone(),
+            resource: Some(url.clone()),
+        };
+        async move {
+            let store = InMemoryCredentialStore::new();
+            let mut manager = found(&config, &url).await?.manager;
+            manager.set_credential_store(store.clone());
+            manager.validate_client_credentials_metadata(&credentials)?;
+            manager.configure_client_credentials(&credentials)?;
+            let token = manager.exchange_client_credentials(&credentials).await?;
+            let login = store.load().await?.ok_or(AuthError::AuthorizationRequired)?;
+            let good = serde_json::to_value(&token).ok().and_then(|token| token["expires_in"].as_u64());
+            Ok((login, good.map(Duration::from_secs)))
+        }
+        .boxed()
+    };
+    manager.set_credential_store(OwnStore::new(Box::new(ask)));
+    Ok(manager)
+}
+
+/// What a login asks for: what is configured, or what the server says. A login that was not enough asks for what it had, and
+/// for what was missing.
+fn scopes(config: &ServerConfig, manager: &AuthorizationManager, store: &FileStore) -> Vec<String> {
+    let mut scopes = match config.oauth.scopes.as_slice() {
+        [] => manager.select_scopes(None, &[]),
+        own => own.to_vec(),
+    };
+    let wished = store.wished();
+    let had = if wished.is_empty() { Vec::new() } else { store.granted() };
+    for scope in had.into_iter().chain(wished) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
+}
+
+/// Where a server's logins are made.
+struct Found {
+    manager: AuthorizationManager,
+    /// A client may name itself by the address of a page that tells who it is.
+    takes_pages: bool,
+}
+
+/// Finds the authorization server. Where its metadata is, only the server's own refusal may tell: a token is renewed where
+/// it was given.
+async fn found(config: &ServerConfig, url: &str) -> Result<Found, AuthError> {
     // An error means that the host has installed a provider of its own: then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // It reaches no address that the server's own one is not as close as: metadata must not lead into our network.
     let mut manager = AuthorizationManager::new(url).await?;
-    manager.set_credential_store(store(config, state, url));
     let challenge = challenge(url, config.times.start).await;
     let resolved = manager.resolve_metadata_from_challenge(challenge.as_deref()).await?;
+    let takes = resolved.metadata.additional_fields.get("client_id_metadata_document_supported");
+    let takes_pages = takes.and_then(serde_json::Value::as_bool).unwrap_or(false);
     manager.set_metadata(resolved.metadata);
-    Ok(manager)
+    Ok(Found { manager, takes_pages })
+}
+
+fn address(config: &ServerConfig) -> Option<&str> {
+    match &config.transport {
+        Transport::Http { url, .. } => Some(url),
+        Transport::Stdio { .. } => None,
+    }
+}
+
+/// Whether a client's name is the address of its metadata.
+fn is_page(client: &str) -> bool {
+    client.starts_with("https://")
 }
 
 /// What the server says to somebody without a login, if it says something.
@@ -155,65 +261,6 @@ async fn visitor(stream: TcpStream) -> Option<String> {
     stream.get_mut().write_all(answer.as_bytes()).await.ok()?;
     stream.get_mut().shutdown().await.ok()?;
     ours.then_some(target)
-}
-
-fn login_file(config: &ServerConfig, state: &Path) -> Option<PathBuf> {
-    match &config.transport {
-        Transport::Http { url, .. } => Some(store(config, state, url).file),
-        Transport::Stdio { .. } => None,
-    }
-}
-
-fn store(config: &ServerConfig, state: &Path, url: &str) -> FileStore {
-    let hash = blake3::hash(url.as_bytes()).to_hex();
-    FileStore { file: state.join("mcp").join("logins").join(format!("{}-{}.json", config.name, &hash[..16])) }
-}
-
-/// A login in a file of mode 0600. It holds the issuer: a login is never used at another one.
-struct FileStore {
-    file: PathBuf,
-}
-
-#[async_trait]
-impl CredentialStore for FileStore {
-    async fn load(&self) -> Result<Option<StoredCredentials>, AuthError> {
-        match std::fs::read(&self.file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| cannot(&self.file, &error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(cannot(&self.file, &error)),
-        }
-    }
-
-    async fn save(&self, credentials: StoredCredentials) -> Result<(), AuthError> {
-        let bytes = serde_json::to_vec(&credentials).map_err(|error| cannot(&self.file, &error))?;
-        write_private(&self.file, &bytes).map_err(|error| cannot(&self.file, &error))
-    }
-
-    async fn clear(&self) -> Result<(), AuthError> {
-        match std::fs::remove_file(&self.file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot(&self.file, &error)),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
-
-    /// A refresh token is good once: of two processes one refreshes, and the other finds what it got.
-    async fn acquire_refresh_guard(&self) -> Result<Option<CredentialRefreshGuard>, AuthError> {
-        let lock = self.file.with_extension("lock");
-        let taken = tokio::task::spawn_blocking(move || {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(&lock)?;
-            file.lock()?;
-            Ok::<_, std::io::Error>(Arc::new(file))
-        });
-        match taken.await {
-            Ok(Ok(file)) => Ok(Some(CredentialRefreshGuard::new(file))),
-            Ok(Err(error)) => Err(cannot(&self.file, &error)),
-            Err(error) => Err(cannot(&self.file, &error)),
-        }
-    }
-}
-
-fn cannot(file: &Path, why: &dyn std::fmt::Display) -> AuthError {
-    AuthError::CredentialStoreError(format!("{}: {why}", file.display()))
 }
 
 /// For somebody to find the page, the password and the second factor.

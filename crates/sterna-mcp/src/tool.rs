@@ -179,6 +179,8 @@ impl McpTool {
             | McpError::Start { .. }
             | McpError::StartTimeout { .. }
             | McpError::NeedsLogin { .. }
+            | McpError::NeedsScopes { .. }
+            | McpError::ClientRefused { .. }
             | McpError::Refused { .. }
             | McpError::Strange { .. } => ToolStatus::Failed,
         };

@@ -5,9 +5,10 @@
 
 mod common;
 
-use common::{World, of};
+use common::{World, of, status};
 use serde_json::{Value, json};
-use sterna_mcp::{Client, LoginError, McpError, ServerConfig, Transport, login};
+use sterna_mcp::{Client, Grant, LoginError, McpError, OAuth, ServerConfig, Transport, login};
+use sterna_model::ToolStatus;
 use sterna_testkit::mcp::HttpServer;
 use sterna_tool::{Output, ToolReturn};
 
@@ -20,9 +21,14 @@ struct Scenario {
 
 impl Scenario {
     fn new(name: &str) -> Self {
+        Self::known_as(name, OAuth::default())
+    }
+
+    fn known_as(name: &str, oauth: OAuth) -> Self {
         let server = HttpServer::scenario(name).unwrap();
         let world = World::new();
-        let config = of(Transport::Http { url: server.url(), headers: Default::default() });
+        let mut config = of(Transport::Http { url: server.url(), headers: Default::default() });
+        config.oauth = oauth;
         let client = world.client_of(config.clone());
         Self { server, world, config, client }
     }
@@ -169,22 +175,115 @@ async fn a_login_that_is_never_enough_is_not_made_again_and_again() {
     assert_eq!(asked.as_array().unwrap().len(), 1, "{asked}");
 }
 
+#[tokio::test]
+async fn a_login_that_is_too_little_asks_for_what_was_missing_beside_what_it_had() {
+    let scenario = Scenario::new("scope-step-up");
+    scenario.client.connect().await.unwrap_err();
+    scenario.login().await.unwrap();
+    scenario.client.connect().await.unwrap();
+    let (status, why) = status(scenario.world.call(&scenario.client, "test-tool", json!({})).await);
+    assert_eq!(status, ToolStatus::Failed);
+    let wanted = "the MCP server `test` wants more than its login allows (mcp:write): run `sterna mcp login test` again";
+    assert_eq!(why, wanted);
+    scenario.login().await.unwrap();
+    // The same connection goes on with the new login.
+    let done = scenario.world.call(&scenario.client, "test-tool", json!({})).await.unwrap();
+    assert_eq!(done, ("done".into(), false));
+    let asked = scenario.observed().await["authorizations"].clone();
+    let scopes: Vec<&str> = asked.as_array().unwrap().iter().filter_map(|of| of["scope"].as_str()).collect();
+    assert_eq!(scopes, ["mcp:basic", "mcp:basic mcp:write"]);
+}
+
+#[tokio::test]
+async fn a_client_that_was_registered_by_hand_proves_it_with_its_secret() {
+    let of = |secret: &str| OAuth {
+        client: Some("by-hand".into()),
+        secret: Some(secret.into()),
+        ..OAuth::default()
+    };
+    let scenario = Scenario::known_as("pre-registration", of("hush"));
+    let observed = scenario.logged_in("pre-registration").await;
+    assert_eq!(observed["tokens"][0]["proof"], "client_secret_basic by-hand:hush");
+    // Nobody registers there without it.
+    let scenario = Scenario::new("pre-registration");
+    let refused = scenario.login().await.unwrap_err();
+    assert!(matches!(&refused, LoginError::Registration(_)), "{refused}");
+    assert!(refused.to_string().contains("set `oauth_client_id`"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_page_names_the_client_where_the_authorization_server_takes_pages() {
+    let page = "https://sterna.invalid/client.json";
+    for (name, client) in [("basic-cimd", page), ("metadata-default", "client-1")] {
+        let oauth = OAuth { client: Some(page.into()), ..OAuth::default() };
+        let observed = Scenario::known_as(name, oauth).logged_in(name).await;
+        assert_eq!(observed["authorizations"][0]["client"], client, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_a_secret_logs_in_without_a_person() {
+    // A token that is good for half a minute is as good as over: it is asked for again, and never renewed.
+    for (name, asked_again) in [("client-credentials", false), ("client-credentials-short", true)] {
+        let oauth = OAuth {
+            client: Some("robot".into()),
+            secret: Some("hush".into()),
+            scopes: Vec::new(),
+            grant: Grant::ClientCredentials,
+        };
+        let scenario = Scenario::known_as(name, oauth);
+        scenario.client.connect().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let done = scenario.world.call(&scenario.client, "test-tool", json!({})).await.unwrap();
+        assert_eq!(done, ("done".into(), false), "{name}");
+        let observed = scenario.observed().await;
+        let tokens = observed["tokens"].as_array().unwrap();
+        assert_eq!(tokens.len() > 1, asked_again, "{name}: {tokens:?}");
+        let proven = json!({"proof": "client_secret_basic robot:hush", "pkce": false, "resource": scenario.server.url(),
+            "grant": "client_credentials"});
+        assert!(tokens.iter().all(|token| *token == proven), "{name}: {tokens:?}");
+        assert_eq!(observed["authorizations"], json!([]), "{name}");
+        let refused = scenario.login().await.unwrap_err();
+        assert!(matches!(refused, LoginError::NoPerson(_)), "{name}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_registration_gave_renews_the_login_in_another_life() {
+    let Scenario { server, world, config, client } = Scenario::new("renewed-with-a-secret");
+    client.connect().await.unwrap_err();
+    login(&config, &world.state(), browse).await.unwrap();
+    drop(client);
+    // The token is over within a second, and counts as over before.
+    let client = world.client_of(config.clone());
+    client.connect().await.unwrap();
+    let scenario = Scenario { server, world, config, client };
+    let tokens = scenario.observed().await["tokens"].clone();
+    let renewed = &tokens.as_array().unwrap()[1];
+    assert_eq!(renewed["grant"], "refresh_token");
+    assert_eq!(renewed["proof"], "client_secret_basic client-1:secret-1");
+}
+
 /// Logs in, calls the one tool that there is, and gives what the server saw. What holds of every login is checked.
 async fn logged_in(name: &str) -> Value {
-    let scenario = Scenario::new(name);
-    let error = scenario.client.connect().await.unwrap_err();
-    assert!(matches!(error, McpError::NeedsLogin { .. }), "{name}: {error}");
-    scenario.login().await.unwrap_or_else(|error| panic!("{name}: {error}"));
-    scenario.client.connect().await.unwrap_or_else(|error| panic!("{name}: {error}"));
-    let done = scenario.world.call(&scenario.client, "test-tool", json!({})).await.unwrap();
-    assert_eq!(done, ("done".into(), false), "{name}");
-    let observed = scenario.observed().await;
-    let (asked, token) = (&observed["authorizations"][0], &observed["tokens"][0]);
-    assert_eq!(token["pkce"], true, "{name}");
-    assert_eq!(asked["resource"], token["resource"], "{name}");
-    let resource = asked["resource"].as_str().unwrap_or_default();
-    assert!(scenario.server.url().starts_with(resource.trim_end_matches('/')), "{name}: {resource}");
-    observed
+    Scenario::new(name).logged_in(name).await
+}
+
+impl Scenario {
+    async fn logged_in(&self, name: &str) -> Value {
+        let error = self.client.connect().await.unwrap_err();
+        assert!(matches!(error, McpError::NeedsLogin { .. }), "{name}: {error}");
+        self.login().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.client.connect().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let done = self.world.call(&self.client, "test-tool", json!({})).await.unwrap();
+        assert_eq!(done, ("done".into(), false), "{name}");
+        let observed = self.observed().await;
+        let (asked, token) = (&observed["authorizations"][0], &observed["tokens"][0]);
+        assert_eq!(token["pkce"], true, "{name}");
+        assert_eq!(asked["resource"], token["resource"], "{name}");
+        let resource = asked["resource"].as_str().unwrap_or_default();
+        assert!(self.server.url().starts_with(resource.trim_end_matches('/')), "{name}: {resource}");
+        observed
+    }
 }
 
 /// What a browser does: it follows the page's redirect to us.

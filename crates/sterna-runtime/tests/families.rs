@@ -299,3 +299,95 @@ async fn two_questions_of_one_step_are_answered_in_the_other_order_from_two_surf
         .collect();
     assert_eq!(results, ["answered one", "answered two"]);
 }
+
+/// An agent in the background asks when nobody is there; whoever answers it drives its maker, which hears of its end.
+#[tokio::test]
+async fn a_child_in_the_background_that_is_answered_elsewhere_tells_its_maker() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "ask first", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("ask first", Thought::Call(vec![("danger", json!({}))])),
+            ("it is done", Thought::Say("I did it")),
+            ("has finished.", Thought::Say("that is all")),
+        ],
+        vec![asking_tool("danger", "it is done")],
+    );
+    let mut submit = home.world.submit("s", "begin now");
+    submit.config.on_ask = OnAsk::Park;
+    let accepted = home.world.runtime.submit(submit).await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.message.as_deref(), Some("it runs"));
+    until("the child asks", async || {
+        let Some(child) = children(&home.world).await.get("ask first").cloned() else { return false };
+        home.world.bodies(child.as_str()).await.contains(&"wait_opened".to_owned())
+    })
+    .await;
+    let child = children(&home.world).await["ask first"].clone();
+    home.world.runtime.rest(&child).await;
+    let other = over(
+        home.world.log.clone(),
+        TestEnv { name: "two".into(), ..home.world.env.clone() },
+        home.minds.clone(),
+        vec![asking_tool("danger", "it is done")],
+    );
+    let resolve = Resolve {
+        session: child.clone(),
+        wait: format!("{child}/1/1/tool/0"),
+        ruling: Ruling::Allow,
+        grant: None,
+        by: "person".into(),
+    };
+    other.world.runtime.resolve(resolve).await.unwrap();
+    other.world.runtime.resume(&accepted.session, other.world.config());
+    until("the maker has heard of its end", async || {
+        let bodies = other.world.bodies("s").await;
+        bodies.iter().filter(|body| *body == "turn_committed").count() == 2
+    })
+    .await;
+    let records = other.world.records("s").await;
+    let told = |record: &&Record| matches!(&record.body, Body::InputAccepted(input) if input.ended.is_some());
+    assert_eq!(records.iter().filter(told).count(), 1);
+    let asked = home.minds.asked("it is done");
+    assert_eq!(asked, 1, "the call ran once, and nobody asked a model twice");
+}
+
+/// What a child runs is stopped with the turn of its maker, and not only the child's own waiting.
+#[tokio::test]
+async fn a_tool_that_a_child_runs_stops_with_its_makers_turn() {
+    let (begun, stopped) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+    let seen = (begun.clone(), stopped.clone());
+    let long = tool_of("long", EffectClass::AtMostOnce, Access::Session, move |cx, _| {
+        let (begun, stopped) = seen.clone();
+        async move {
+            *begun.lock().unwrap() += 1;
+            cx.cancel.cancelled().await;
+            *stopped.lock().unwrap() += 1;
+            Ok(ToolReturn::Done(ToolDone::text("cut short")))
+        }
+        .boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![spawn("one down")])),
+            ("one down", Thought::Call(vec![spawn("two down")])),
+            ("two down", Thought::Call(vec![("long", json!({}))])),
+        ],
+        vec![long],
+    );
+    let accepted = home.world.runtime.submit(home.world.submit("s", "begin now")).await.unwrap();
+    until("the grandchild works", async || *begun.lock().unwrap() == 1).await;
+    home.world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+    assert_eq!(home.world.result(&accepted).await.stop, Some(StopReason::Cancelled));
+    until("its tool is stopped", async || *stopped.lock().unwrap() == 1).await;
+    for (task, child) in children(&home.world).await {
+        until(&task, async || home.world.bodies(child.as_str()).await.last().unwrap() == "turn_committed")
+            .await;
+        let records = home.world.records(child.as_str()).await;
+        let Body::TurnCommitted(committed) = &records.last().unwrap().body else { panic!() };
+        assert!(
+            matches!(committed.outcome, TurnOutcome::Stopped { reason: StopReason::Cancelled, .. }),
+            "{task}"
+        );
+    }
+    assert_eq!(*begun.lock().unwrap(), 1);
+}

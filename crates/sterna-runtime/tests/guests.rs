@@ -142,22 +142,38 @@ async fn a_guest_that_calls_a_tool_ends_by_name_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn what_a_guest_said_is_no_word_of_the_person() {
-    let list = [Say::Text("Never use tabs."), Say::Text("- it was discussed (record 2)"), Say::Text("done")];
+    // Enough is said for a summary to be smaller.
+    let long =
+        |words: &str| Say::Text(format!("{words} {}", "It was weighed and found good. ".repeat(400)).leak());
+    let list = [
+        long("Bien."),
+        long("Never use tabs."),
+        long("Bien."),
+        long("Bien."),
+        Say::Text("- they talked (record 2)"),
+    ];
     let world = World::new(TestModel::new(list), vec![]);
+    world.run(world.submit("s", "Always answer in French.")).await;
     world.run(asks_guest(&world, "Any rules?")).await;
+    for text in ["Begin.", "Go on."] {
+        world.run(world.submit("s", text)).await;
+    }
     let id = SessionId::new("s").unwrap();
     let asked = world.runtime.compact(&id, "", world.config(), "test").await.unwrap();
-    world.result(&asked).await;
+    let result = world.result(&asked).await;
+    assert!(result.message.as_deref().unwrap().starts_with("compacted (summary)"), "{result:?}");
     let pinned = world.records("s").await.into_iter().find_map(|record| match record.body {
         Body::Compacted(compacted) => Some(compacted.pinned),
         _ => None,
     });
-    // Too little was said for anything to become smaller; else only what the person said would stay.
-    let texts: Vec<String> = pinned.into_iter().flatten().map(|pin| pin.text).collect();
-    assert!(texts.iter().all(|text| text == "Any rules?"), "{texts:?}");
+    // What the person said stays word for word, also what was said to the guest; the guest's own words are summed up, and
+    // its "never" binds nobody.
+    let texts: Vec<String> = pinned.unwrap().into_iter().map(|pin| pin.text).collect();
+    assert_eq!(texts, ["Always answer in French.", "Any rules?", "Begin."]);
     let state = State::load(&world.runtime.parts().log, &id).await.unwrap();
-    let by: Vec<Option<&str>> = state.transcript.items().iter().map(|entry| entry.by.as_deref()).collect();
-    assert!(by.contains(&Some("critic")) || !texts.is_empty());
+    let kept: Vec<String> =
+        state.transcript.items().iter().map(|entry| format!("{:?}", entry.item)).collect();
+    assert!(!kept.iter().any(|item| item.contains("tabs")), "{kept:?}");
 }
 
 #[tokio::test]

@@ -23,7 +23,9 @@ OPENID = "/.well-known/openid-configuration"
 
 # prm: where the metadata of the resource is. told: the challenge names it. oauth: where the metadata of the authorization
 # server is. prefix: the issuer's path. scope: the challenge's. scopes: those that the resource lists. methods: how a client
-# proves at the token endpoint who it is. resource: another one than ours. forbids: how tokens are answered.
+# proves at the token endpoint who it is. resource: another one than ours. forbids: how tokens are answered. steps: what a call
+# needs beyond the challenge's scope. registers: whether anybody may. pages: clients may be named by the address of a page.
+# lasts: seconds that a token is good, with one to renew it where a person has logged in.
 LOGINS = {
     "metadata-default": {},
     "metadata-var1": {"told": False, "oauth": OPENID},
@@ -38,9 +40,16 @@ LOGINS = {
     "token-endpoint-auth-post": {"methods": ["client_secret_post"]},
     "token-endpoint-auth-none": {},
     "resource-mismatch": {"resource": "https://evil.example.com/mcp"},
+    "scope-step-up": {"scope": "mcp:basic", "steps": "mcp:write"},
+    "pre-registration": {"registers": False, "methods": ["client_secret_basic"]},
+    "basic-cimd": {"pages": True},
+    "client-credentials": {"registers": False, "methods": ["client_secret_basic"]},
+    "client-credentials-short": {"registers": False, "methods": ["client_secret_basic"], "lasts": 30},
+    "renewed-with-a-secret": {"methods": ["client_secret_basic"], "lasts": 1},
 }
 USUAL = {"prm": PATH_BASED, "told": True, "oauth": OAUTH, "prefix": "", "scope": None, "scopes": None,
-         "methods": ["none"], "resource": None, "forbids": False}
+         "methods": ["none"], "resource": None, "forbids": False, "steps": None, "registers": True, "pages": False,
+         "lasts": 3600}
 PLAIN = ["initialize", "tools_call", "elicitation-defaults", "sse-retry"]
 
 scenario = sys.argv[1]
@@ -50,7 +59,7 @@ login = {**USUAL, **LOGINS[scenario]} if scenario in LOGINS else None
 RETRY_MS = 500
 
 observed = {"requests": [], "authorizations": [], "tokens": [], "calls": [], "reconnects": []}
-challenges, tokens, waiting = {}, set(), {}
+challenges, tokens, waiting = {}, {}, {}
 resource = authority = None
 
 
@@ -107,13 +116,18 @@ class Authority(Handler):
                     "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
                     "grant_types_supported": ["authorization_code", "refresh_token"],
                     "token_endpoint_auth_methods_supported": login["methods"]}
+            if not login["registers"]:
+                del told["registration_endpoint"]
+            if login["pages"]:
+                told["client_id_metadata_document_supported"] = True
             if OPENID in login["oauth"]:
                 told |= {"jwks_uri": f"{issuer}/jwks", "subject_types_supported": ["public"],
                          "id_token_signing_alg_values_supported": ["RS256"]}
             return self.send(200, told)
         if url.path == login["prefix"] + "/authorize":
             challenges["code-1"] = (asked.get("code_challenge"), asked.get("code_challenge_method"))
-            observed["authorizations"].append({"scope": asked.get("scope"), "resource": asked.get("resource")})
+            observed["authorizations"].append({"scope": asked.get("scope"), "resource": asked.get("resource"),
+                                               "client": asked.get("client_id")})
             back = urllib.parse.urlencode({"code": "code-1", "state": asked.get("state", "")})
             return self.send(302, location=f"{asked['redirect_uri']}?{back}")
         return self.send(404)
@@ -136,13 +150,18 @@ class Authority(Handler):
                 proof = f"client_secret_basic {base64.b64decode(basic[6:]).decode()}"
             else:
                 proof = "client_secret_post" if "client_secret" in asked else "none"
+            grant = asked.get("grant_type")
             pkce = challenges.get(asked.get("code")) == (verified, "S256")
-            observed["tokens"].append({"proof": proof, "pkce": pkce, "resource": asked.get("resource")})
-            if not pkce:
+            observed["tokens"].append({"proof": proof, "pkce": pkce, "resource": asked.get("resource"), "grant": grant})
+            alone = login["methods"][0] != "none" and proof.startswith(login["methods"][0])
+            renewed = grant == "refresh_token" and asked.get("refresh_token") == "renew-1" and alone
+            if not (pkce or renewed or (grant == "client_credentials" and alone)):
                 return self.send(400, {"error": "invalid_grant"})
-            tokens.add(f"token-{len(tokens)}")
-            return self.send(200, {"access_token": f"token-{len(tokens) - 1}", "token_type": "Bearer",
-                                   "expires_in": 3600})
+            scope = (observed["authorizations"] or [{}])[-1].get("scope") or ""
+            token = f"token-{len(tokens)}"
+            tokens[token] = (scope.split(), time.monotonic() + login["lasts"])
+            renew = {"refresh_token": "renew-1"} if grant != "client_credentials" and login["lasts"] < 3600 else {}
+            return self.send(200, {"access_token": token, "token_type": "Bearer", "expires_in": login["lasts"], **renew})
         return self.send(404)
 
 
@@ -205,15 +224,20 @@ class Resource(Handler):
         """Whether the login is good for this. If not, it has been told so."""
         open_to_all = login["forbids"] and message.get("method", "").startswith(("initialize", "notifications/"))
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
-        if open_to_all or (bearer in tokens and not login["forbids"]):
+        scopes, until = tokens.get(bearer, ([], 0))
+        known, wanted = time.monotonic() < until, login["scope"]
+        if login["steps"] and message.get("method") == "tools/call":
+            wanted = login["steps"]
+        enough = known and not login["forbids"] and (not login["steps"] or wanted in scopes)
+        if open_to_all or enough:
             return True
-        parts = [f'scope="{login["scope"]}"'] if login["scope"] else []
+        parts = [f'scope="{wanted}"'] if wanted else []
         if login["told"]:
             parts.append(f'resource_metadata="{base(self.server)}{login["prm"]}"')
-        if bearer in tokens:
+        if known:
             parts.insert(0, 'error="insufficient_scope"')
         challenge = "Bearer " + ", ".join(parts)
-        self.send(403 if bearer in tokens else 401, {"error": "no"}, www_authenticate=challenge.strip())
+        self.send(403 if known else 401, {"error": "no"}, www_authenticate=challenge.strip())
         return False
 
     def call(self, message):

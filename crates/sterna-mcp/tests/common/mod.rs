@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sterna_log::MemoryLog;
 use sterna_mcp::{
-    Client, McpTool, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, tools_of,
+    Client, McpTool, OAuth, Origin, Pool, ServerConfig, Setup, Times, ToolChoice, Transport, tools_of,
 };
 use sterna_model::{Question, Scope, ToolStatus};
 use sterna_shell::shim::Helper;
@@ -146,8 +146,7 @@ pub fn of(transport: Transport) -> ServerConfig {
         disabled: false,
         tools: ToolChoice::default(),
         times: Times { reconnect: Duration::from_millis(20), ..Times::default() },
-        oauth_client: None,
-        oauth_scopes: Vec::new(),
+        oauth: OAuth::default(),
     }
 }
 
