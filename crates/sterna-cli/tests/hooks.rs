@@ -117,13 +117,14 @@ fn a_hooks_file_that_cannot_be_understood_stops_everything() {
         std::fs::write(world.home().join("hooks.json"), text).unwrap();
         let done = go(&world);
         assert!(done.code == 2 && done.err.contains(message), "{text}: {}", done.err);
+        assert!(message.contains("no event") || !done.err.contains("did you mean"), "{text}: {}", done.err);
         assert_eq!(made(&world), None);
     }
 }
 
 #[test]
-fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
-    let world = world(&json!({"hooks": {"Setup": [{"hooks": [{"type": "command", "command": "x"}]}]}}));
+fn hooks_of_a_project_that_nobody_trusts_are_data() {
+    let world = World::new(CALL);
     std::fs::create_dir(world.work().join(".sterna")).unwrap();
     std::fs::write(world.work().join(".sterna/hooks.json"), hook("PreToolUse", "touch evil").to_string())
         .unwrap();
@@ -131,7 +132,6 @@ fn hooks_of_a_project_are_data_and_those_of_unbuilt_parts_are_told() {
     assert_eq!((done.code, made(&world).as_deref()), (0, Some("x\n")), "{}", done.err);
     assert!(!world.work().join("evil").exists());
     assert!(done.err.contains("nobody has trusted them yet"), "{}", done.err);
-    assert!(done.err.contains("do not fire, because plugins are not built yet"), "{}", done.err);
 }
 
 #[test]
@@ -253,4 +253,80 @@ fn an_http_hook_is_guarded_as_a_fetch_is() {
         assert!(ended["status"] == "denied" && output.contains("nothing was sent"), "{url}: {ended}");
         assert_eq!(made(&world), None, "{url}");
     }
+}
+
+/// What happens round a turn reaches the hooks of files, as it really happens: the folder, the instructions, the todo list,
+/// and a file that somebody else changes.
+#[test]
+fn what_happens_round_a_turn_reaches_hooks_of_files() {
+    let calls = |calls: Value| format!("{}\n", json!({ "calls": calls }));
+    let todo = |args: Value| json!({"name": "todo", "arguments": args});
+    let script = calls(json!([
+        {"name": "read", "arguments": {"path": "a.txt"}},
+        todo(json!({"op": "create", "subject": "read it"})),
+    ])) + &calls(json!([todo(json!({"op": "update", "id": "t1", "status": "completed"}))]))
+        + &calls(json!([{"name": "read", "arguments": {"path": "a.txt"}}]))
+        + "{\"text\":\"done\"}";
+    let world = World::new(&(script + "\n{\"text\":\"again\"}"));
+    let events = ["Setup", "InstructionsLoaded", "TaskCreated", "TaskCompleted", "FileChanged", "CwdChanged"];
+    let note = |event: &str| {
+        let command = format!("cat >> {}/{event}.json", world.home().display());
+        json!([{"hooks": [{"type": "command", "command": command, "timeout": 5}]}])
+    };
+    let mut hooks: serde_json::Map<String, Value> =
+        events.iter().map(|event| ((*event).to_owned(), note(event))).collect();
+    // Somebody changes the file as soon as it was read.
+    let change =
+        json!({"type": "command", "command": "test -e once || echo two > a.txt; touch once", "timeout": 5});
+    hooks.insert("PostToolUse".into(), json!([{"matcher": "read", "hooks": [change]}]));
+    std::fs::write(world.home().join("hooks.json"), json!({ "hooks": hooks }).to_string()).unwrap();
+    std::fs::write(world.work().join("a.txt"), "one\n").unwrap();
+    std::fs::write(world.work().join("AGENTS.md"), "be kind\n").unwrap();
+    let done = go(&world);
+    assert_eq!(done.code, 0, "{done:?}");
+    let sub = world.work().join("sub");
+    std::fs::create_dir(&sub).unwrap();
+    let script = world.work().join("s.jsonl");
+    let model = format!("scripted:{}", script.display());
+    let args = ["run", "-m", &model, "--sandbox", "none", "--session", "h", "more"];
+    let done = Done::of(world.command(&args).current_dir(&sub).spawn().unwrap());
+    assert_eq!(done.code, 0, "{done:?}");
+    let told = |event: &str| -> Vec<Value> {
+        let text = std::fs::read_to_string(world.home().join(format!("{event}.json")));
+        let text = text.unwrap_or_else(|_| panic!("{event} did not fire: {}", done.err));
+        serde_json::Deserializer::from_str(&text).into_iter().map(Result::unwrap).collect()
+    };
+    for (event, field, values) in [
+        ("Setup", "trigger", json!(["init"])),
+        ("TaskCreated", "task_subject", json!(["read it"])),
+        ("TaskCompleted", "task_id", json!(["t1"])),
+        ("FileChanged", "file_path", json!([world.work().join("a.txt")])),
+        ("CwdChanged", "new_cwd", json!([sub])),
+    ] {
+        let given: Vec<Value> = told(event).into_iter().map(|input| input[field].clone()).collect();
+        assert_eq!(json!(given), values, "{event}");
+    }
+    let loaded = told("InstructionsLoaded");
+    assert_eq!(
+        (loaded.len(), &loaded[0]["files"][0]["file_path"]),
+        (1, &json!(world.work().join("AGENTS.md")))
+    );
+    assert_eq!(world.sterna(&["replay", "h"]).code, 0);
+}
+
+/// A hook may keep an item off the list, and the model is told why.
+#[test]
+fn a_hook_forbids_an_item_of_the_todo_list() {
+    let world = World::new(
+        "{\"calls\":[{\"name\":\"todo\",\"arguments\":{\"op\":\"create\",\"subject\":\"x\"}}]}\n{\"text\":\"done\"}",
+    );
+    let hook = json!({"type": "command", "command": "echo too vague >&2; exit 2", "timeout": 5});
+    let hooks = json!({"hooks": {"TaskCreated": [{"hooks": [hook]}]}});
+    std::fs::write(world.home().join("hooks.json"), hooks.to_string()).unwrap();
+    let events = go(&world).events();
+    let ended = events.iter().find(|event| event["type"] == "tool.ended").unwrap();
+    assert!(
+        ended["status"] == "denied" && ended["output"].as_str().unwrap().contains("too vague"),
+        "{ended}"
+    );
 }

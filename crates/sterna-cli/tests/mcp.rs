@@ -207,6 +207,49 @@ fn a_question_of_a_server_is_asked_and_answered() {
     assert!(told(&world, &answered).contains(r#"\"action\": \"accept\""#), "{}", answered.out);
 }
 
+/// Hooks of files hear a server's question before the person, and how it was answered; and that the server is up.
+#[test]
+fn hooks_hear_of_servers_and_their_questions() {
+    for (command, code) in [("cat >> ../home/asked.json", 8), ("echo not to them >&2; exit 2", 0)] {
+        let world = world(&call("mcp__t__page", json!({})), &["--modern"]);
+        let hook = |command: &str| {
+            let command = command.replace("../home", &world.home().display().to_string());
+            json!([{"matcher": "t", "hooks": [{"type": "command", "command": command, "timeout": 5}]}])
+        };
+        let hooks = json!({"hooks": {
+            "Elicitation": hook(command),
+            "ElicitationResult": hook("cat >> ../home/answered.json"),
+            "McpState": hook("cat >> ../home/state.json"),
+        }});
+        std::fs::write(world.home().join("hooks.json"), hooks.to_string()).unwrap();
+        let args = ["--allow", "mcp__t__*", "--on-ask", "park", "--sandbox", "none", "--session", "q", "x"];
+        let parked = world.run(&args);
+        assert_eq!(parked.code, code, "{parked:?}");
+        if code == 8 {
+            let answered = world.sterna(&["answer", "q", "Done", "--json"]);
+            assert_eq!(answered.code, 0, "{}", answered.err);
+        }
+        let told = |name: &str| -> Option<Value> {
+            let text = std::fs::read_to_string(world.home().join(name)).ok()?;
+            let mut all = serde_json::Deserializer::from_str(&text).into_iter();
+            all.next().map(Result::unwrap)
+        };
+        let answered = told("answered.json").unwrap();
+        let state = told("state.json").unwrap();
+        assert_eq!((&state["mcp_server_name"], &state["state"]), (&json!("t"), &json!("connected")));
+        if code == 8 {
+            let asked = told("asked.json").unwrap();
+            assert!(asked["message"].as_str().unwrap().contains("page.invalid"), "{asked}");
+            assert_eq!((&asked["mcp_server_name"], &answered["action"]), (&json!("t"), &json!("accept")));
+        } else {
+            assert_eq!(answered["action"], "decline");
+            let events = parked.events();
+            let ended = events.iter().find(|event| event["type"] == "tool.ended").unwrap();
+            assert!(ended["output"].as_str().unwrap().contains("not to them"), "{ended}");
+        }
+    }
+}
+
 #[test]
 fn servers_that_cannot_be_used_stop_nothing() {
     let world = World::new("{\"text\":\"hi\"}");

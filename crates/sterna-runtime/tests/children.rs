@@ -1116,13 +1116,17 @@ fn isolated() -> Vec<(&'static str, Thought)> {
 async fn a_child_in_a_worktree_works_there_alone_and_its_end_takes_it_away() {
     for dirty in [false, true] {
         let told = Told::default();
-        let events = [HookEvent::WorktreeCreate, HookEvent::WorktreeRemove];
+        let events = [HookEvent::Setup, HookEvent::WorktreeCreate, HookEvent::WorktreeRemove];
         let hooks = listening("h", &events, &told, |_| Reaction::Says(HookAnswer::nothing()));
         let (home, folders) = with_folders(family(isolated(), vec![]), dirty, hooks);
         let result = home.world.run(home.world.submit("s", "Go.")).await;
         assert_eq!((result.outcome, result.message.as_deref()), ("finished", Some("done")));
         assert_eq!(*folders.log.lock().unwrap(), ["add /w", "remove true"]);
-        assert_eq!(told.events(), events);
+        // The maker's folder is made ready, and then the agent's.
+        let [setup, create, remove] = events;
+        assert_eq!(told.events(), [setup, create, setup, remove]);
+        let triggers: Vec<Value> = told.calls().iter().map(|call| call.input["trigger"].clone()).collect();
+        assert_eq!(triggers, [json!("init"), Value::Null, json!("worktree"), Value::Null]);
         let child = children(&home.world).await.remove("change it").unwrap();
         let path = format!("/trees/{child}");
         assert_eq!(told.input(HookEvent::WorktreeRemove)["worktree_path"], path);

@@ -90,7 +90,7 @@ fn read_output(event: HookEvent, dialect: Dialect, text: &str) -> HookAnswer {
         return HookAnswer::nothing();
     }
     match (serde_json::from_str(text), dialect) {
-        (Ok(Value::Object(object)), _) => match read_object(&object) {
+        (Ok(Value::Object(object)), _) => match read_object(event, &object) {
             Ok(output) => HookAnswer::Said(Box::new(HookOutput { written, ..output })),
             Err(why) => HookAnswer::Failed(why),
         },
@@ -106,7 +106,7 @@ fn read_output(event: HookEvent, dialect: Dialect, text: &str) -> HookAnswer {
     }
 }
 
-fn read_object(object: &Map<String, Value>) -> Result<HookOutput, String> {
+fn read_object(event: HookEvent, object: &Map<String, Value>) -> Result<HookOutput, String> {
     let mut output = HookOutput {
         message: text(object, "systemMessage")?.unwrap_or_default(),
         suppress: flag(object, "suppressOutput")?.unwrap_or(false),
@@ -135,6 +135,16 @@ fn read_object(object: &Map<String, Value>) -> Result<HookOutput, String> {
     }
     if let Some(reason) = text(specific, "permissionDecisionReason")? {
         output.reason = reason;
+    }
+    if event == HookEvent::Elicitation {
+        match text(specific, "action")?.as_deref() {
+            // A hook does not answer for the person.
+            None | Some("accept") => {}
+            Some("decline" | "cancel") => output.blocked = true,
+            Some(other) => {
+                return Err(format!("`{}` is no action: accept, decline or cancel", cut(other, 100)));
+            }
+        }
     }
     output.updated_input = input(specific)?;
     if let Some(decision) = specific.get("decision").filter(|value| !value.is_null()) {
@@ -268,6 +278,25 @@ mod tests {
         ] {
             let text = value.to_string();
             assert_eq!(read(0, &text, ""), said(output, &text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_question_of_a_server_is_declined_by_its_action() {
+        for (event, action, blocked) in [
+            (HookEvent::Elicitation, "decline", Some(true)),
+            (HookEvent::Elicitation, "cancel", Some(true)),
+            (HookEvent::Elicitation, "accept", Some(false)),
+            (HookEvent::Elicitation, "shrug", None),
+            (HookEvent::PreToolUse, "decline", Some(false)),
+        ] {
+            let text = json!({"hookSpecificOutput": {"action": action}}).to_string();
+            let written = Written { exit_code: Some(0), stdout: &text, stderr: "" };
+            let said = match read_command(event, Dialect::Imported, written) {
+                HookAnswer::Said(output) => Some(output.blocked),
+                _ => None,
+            };
+            assert_eq!(said, blocked, "{event:?} {action}");
         }
     }
 

@@ -102,6 +102,10 @@ impl Reader<'_> {
 
 /// What is wrong, and for a misspelt event which one was probably meant.
 fn told(error: &HookFileError) -> String {
+    // Whatever is wrong further in has an event that is known.
+    if error.place.contains('.') {
+        return error.to_string();
+    }
     let words = HookEvent::ALL.map(HookEvent::word);
     match nearest(&error.place, &words).filter(|_| HookEvent::of(&error.place).is_none()) {
         Some(word) => format!("{error}, did you mean `{word}`?"),
