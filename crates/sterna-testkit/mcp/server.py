@@ -30,6 +30,7 @@ parser.add_argument("--noise", action="store_true", help="say a lot before every
 parser.add_argument("--mute", action="store_true", help="never answer anything")
 parser.add_argument("--mute-unknown", action="store_true", help="do not answer methods that are not known")
 parser.add_argument("--mute-ping", action="store_true", help="do not answer pings")
+parser.add_argument("--slow", help="answer nothing before this file is there")
 parser.add_argument("--crash", action="store_true", help="end with some last words before the first answer")
 parser.add_argument("--word", default="first", help="part of the description of the tool `echo`")
 parser.add_argument("--starts", help="a file that gets a line for each start")
@@ -252,6 +253,8 @@ def handle(message, out):
         sys.stderr.write("I cannot go on\n")
         sys.stderr.flush()
         os._exit(9)
+    while options.slow and not os.path.exists(options.slow):
+        time.sleep(0.02)
     reply = {"jsonrpc": "2.0", "id": message["id"]}
     try:
         if options.noise:

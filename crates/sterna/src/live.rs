@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sterna_mcp::{Client, tools_of};
-use sterna_model::ToolSpec;
-use sterna_runtime::{Toolbox, TurnConfig};
+use sterna_model::{Given, ToolSpec};
+use sterna_runtime::{LateTools, Toolbox};
 use sterna_tool::{CALL_TOOL, TOOL_SEARCH, Tool};
 
 /// The servers of a `Sterna`, and what its prompt shows of their tools.
@@ -42,24 +42,37 @@ impl Live {
         Self { clients, tools, prompt, known: Mutex::default() }
     }
 
-    /// The config of a turn that begins now, with the tools that the prompt does not show. Where nothing was shown by name
+    pub(crate) fn late_tools(self) -> LateTools {
+        Arc::new(move |given| self.join(given))
+    }
+
+    /// What a turn that begins now is given, with the tools that the prompt does not show. Where nothing was shown by name
     /// only so far, the tools that look them up come with the first of them.
-    pub(crate) fn join(&self, mut config: TurnConfig) -> TurnConfig {
+    fn join(&self, mut given: Given) -> Given {
+        let Shown { whole, named, .. } = &self.prompt;
+        let has_all = whole.iter().all(|spec| given.tools.contains(&spec.name))
+            && named.iter().all(|name| given.deferred.contains(name));
+        // A guest has no tools, and a skill or an agent may have been given few: what came later is not for them.
+        if given.tools.is_empty() || !has_all {
+            return given;
+        }
         let added = self.added();
-        if !added.is_empty() && !config.tools.is_empty() {
+        if !added.is_empty() {
             for needed in [TOOL_SEARCH, CALL_TOOL] {
-                let there = config.tools.iter().any(|tool| tool == needed);
+                let there = given.tools.iter().any(|tool| tool == needed);
                 if !there && self.tools.get(needed).is_some() {
                     // The list changes once, and then stays: there was nothing to look up before.
-                    config.tools.push(needed.to_owned());
+                    given.tools.push(needed.to_owned());
                 }
             }
         }
-        if [TOOL_SEARCH, CALL_TOOL].iter().all(|name| config.tools.iter().any(|tool| tool == name)) {
-            config.deferred.extend(added.iter().cloned());
-            config.added = added;
+        if [TOOL_SEARCH, CALL_TOOL].iter().all(|name| given.tools.iter().any(|tool| tool == name)) {
+            // It may be what another turn had, with what had come by then.
+            given.deferred.retain(|name| !given.added.contains(name));
+            given.deferred.extend(added.iter().cloned());
+            given.added = added;
         }
-        config
+        given
     }
 
     /// Tools that the prompt does not show as they are now, sorted. All of them are in the toolbox.

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_mcp::{Client, Confines, Expand, Pool, Resources, parse, tools_of};
-pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
+pub use sterna_mcp::{
+    ConfigProblem, Grant, OAuth, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport,
+};
 use sterna_model::{Bounds, RuleText, SandboxWish, Scope, SessionId};
 use sterna_policy::{Rule, bounds_of_rules};
 use sterna_shell::sandbox::Confinement;
@@ -200,10 +203,12 @@ impl Confines for Held {
 }
 
 /// The tools of these servers. What a server offers is read from what it said last; only one that was never asked is
-/// started, all of those at once, and waited for as long as a start may take. One that failed lately is not waited for.
+/// started, all of those at once, and waited for as long as a start may take, or as patience lasts: its tools come later then.
+/// One that failed lately is not waited for.
 pub(crate) async fn tools(
     servers: Vec<ServerConfig>,
     setup: &Setup,
+    patience: Option<Duration>,
     notice: &Arc<dyn Fn(&str) + Send + Sync>,
 ) -> (Vec<Client>, Vec<Deferrable>) {
     let clients: Vec<Client> = servers
@@ -212,7 +217,7 @@ pub(crate) async fn tools(
         .map(|server| Pool::shared().client(server, setup.clone()))
         .collect();
     let unknown = clients.iter().filter(|client| client.manifest().is_none());
-    let first = unknown.map(|client| first_start(client.clone(), notice));
+    let first = unknown.map(|client| first_start(client.clone(), patience, notice));
     futures::future::join_all(first).await;
     let mut all = Vec::new();
     for client in &clients {
@@ -253,7 +258,7 @@ impl HookServers for Servers {
     }
 }
 
-async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
+async fn first_start(client: Client, patience: Option<Duration>, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
     let name = client.config().name.clone();
     if client.failed_lately() {
         notice(&format!(
@@ -263,8 +268,17 @@ async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
         return;
     }
     notice(&format!("starting the MCP server `{name}` for the first time"));
-    if let Err(error) = client.connect().await {
-        notice(&format!("{error}; its tools are missing"));
+    let told = notice.clone();
+    let mut start = tokio::spawn(async move {
+        if let Err(error) = client.connect().await {
+            told(&format!("{error}; its tools are missing"));
+        }
+    });
+    let patience = patience.unwrap_or(Duration::MAX);
+    if tokio::time::timeout(patience, &mut start).await.is_err() {
+        notice(&format!(
+            "the MCP server `{name}` is still starting; the first turn after that has its tools"
+        ));
     }
 }
 
