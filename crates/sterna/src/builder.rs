@@ -361,15 +361,17 @@ impl Builder {
         });
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
-        let (mut servers, only, taken) = (Vec::new(), names.clone(), own.iter().cloned().collect());
+        let (mut servers, mut starting) = (Vec::new(), Vec::new());
+        #[cfg(feature = "mcp")]
+        let (only, taken) = (names.clone(), own.iter().cloned().collect());
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
             let wish = self.sandbox.or(settings.sandbox).unwrap_or_default();
             let hold = crate::mcp::Hold::new(sandboxes.clone(), wish, &settings, &self.rules)?;
             let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs, hold);
-            let (clients, tools) = crate::mcp::tools(self.mcp, &setup, self.mcp_patience, &self.notice).await;
-            more.extend(tools);
-            servers = clients;
+            let offered = crate::mcp::tools(self.mcp, &setup, self.mcp_patience, &self.notice).await;
+            more.extend(offered.tools);
+            (servers, starting) = (offered.clients, offered.starting);
         }
         #[cfg(feature = "mcp")]
         let for_hooks = Arc::new(crate::mcp::Servers(servers.clone()));
@@ -413,7 +415,8 @@ impl Builder {
         #[cfg(feature = "mcp")]
         let live = (!servers.is_empty()).then(|| {
             let (whole, named) = (tools.specs(&shown), deferred.iter().cloned().collect());
-            Live::new(servers, tools.clone(), Shown { whole, named, taken, only }).late_tools()
+            let shown = Shown { whole, named, taken, only };
+            Live::new(servers, tools.clone(), shown, starting, self.notice.clone()).late_tools()
         });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));

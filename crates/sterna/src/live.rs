@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sterna_mcp::{Client, tools_of};
+use sterna_mcp::{Client, State, tools_of};
 use sterna_model::{Given, ToolSpec};
 use sterna_runtime::{LateTools, Toolbox};
 use sterna_tool::{CALL_TOOL, TOOL_SEARCH, Tool};
+
+use crate::mcp::{Notice, missing};
 
 /// The servers of a `Sterna`, and what its prompt shows of their tools.
 pub(crate) struct Live {
@@ -15,6 +17,9 @@ pub(crate) struct Live {
     tools: Toolbox,
     prompt: Shown,
     known: Mutex<Known>,
+    /// Servers that were still starting when they were last looked at, and who is told when one of them fails.
+    starting: Mutex<Vec<Client>>,
+    notice: Notice,
 }
 
 /// What a prompt shows, and what may be offered beside it.
@@ -38,8 +43,16 @@ struct Known {
 }
 
 impl Live {
-    pub(crate) fn new(clients: Vec<Client>, tools: Toolbox, prompt: Shown) -> Self {
-        Self { clients, tools, prompt, known: Mutex::default() }
+    /// `starting`: of these it is told when a turn begins and one of them has failed; not before, because somebody may be
+    /// writing.
+    pub(crate) fn new(
+        clients: Vec<Client>,
+        tools: Toolbox,
+        prompt: Shown,
+        starting: Vec<Client>,
+        notice: Notice,
+    ) -> Self {
+        Self { clients, tools, prompt, known: Mutex::default(), starting: Mutex::new(starting), notice }
     }
 
     pub(crate) fn late_tools(self) -> LateTools {
@@ -49,6 +62,7 @@ impl Live {
     /// What a turn that begins now is given, with the tools that the prompt does not show. Where nothing was shown by name
     /// only so far, the tools that look them up come with the first of them.
     fn join(&self, mut given: Given) -> Given {
+        self.tell();
         let Shown { whole, named, .. } = &self.prompt;
         let has_all = whole.iter().all(|spec| given.tools.contains(&spec.name))
             && named.iter().all(|name| given.deferred.contains(name));
@@ -73,6 +87,18 @@ impl Live {
             given.added = added;
         }
         given
+    }
+
+    fn tell(&self) {
+        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        starting.retain(|client| match client.state() {
+            State::Disconnected | State::Connecting => true,
+            State::Connected(_) => false,
+            State::Failed(error) => {
+                (self.notice)(&missing(&error));
+                false
+            }
+        });
     }
 
     /// Tools that the prompt does not show as they are now, sorted. All of them are in the toolbox.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sterna_mcp::{Client, Confines, Expand, Pool, Resources, parse, tools_of};
+use sterna_mcp::{Client, Confines, Expand, McpError, Pool, Resources, parse, tools_of};
 pub use sterna_mcp::{
     ConfigProblem, Grant, OAuth, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport,
 };
@@ -209,8 +209,8 @@ pub(crate) async fn tools(
     servers: Vec<ServerConfig>,
     setup: &Setup,
     patience: Option<Duration>,
-    notice: &Arc<dyn Fn(&str) + Send + Sync>,
-) -> (Vec<Client>, Vec<Deferrable>) {
+    notice: &Notice,
+) -> Offered {
     let clients: Vec<Client> = servers
         .into_iter()
         .filter(|server| !server.disabled)
@@ -218,19 +218,30 @@ pub(crate) async fn tools(
         .collect();
     let unknown = clients.iter().filter(|client| client.manifest().is_none());
     let first = unknown.map(|client| first_start(client.clone(), patience, notice));
-    futures::future::join_all(first).await;
-    let mut all = Vec::new();
+    let starting = futures::future::join_all(first).await.into_iter().flatten().collect();
+    let mut tools = Vec::new();
     for client in &clients {
         for tool in tools_of(client) {
             let deferred = tool.deferred();
-            all.push(Deferrable { tool: Arc::new(tool), deferred });
+            tools.push(Deferrable { tool: Arc::new(tool), deferred });
         }
     }
     if let Some(resources) = Resources::of(&clients) {
-        all.push(Deferrable { tool: Arc::new(resources), deferred: None });
+        tools.push(Deferrable { tool: Arc::new(resources), deferred: None });
     }
-    (clients, all)
+    Offered { clients, tools, starting }
 }
+
+/// What is known of servers when the first turn begins.
+pub(crate) struct Offered {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) tools: Vec<Deferrable>,
+    /// Those that patience did not last for.
+    pub(crate) starting: Vec<Client>,
+}
+
+/// Where a person is told something.
+pub(crate) type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The servers of a host, for hooks that call their tools.
 pub(crate) struct Servers(pub(crate) Vec<Client>);
@@ -258,28 +269,41 @@ impl HookServers for Servers {
     }
 }
 
-async fn first_start(client: Client, patience: Option<Duration>, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
+/// Gives the client of a server that is still starting.
+async fn first_start(client: Client, patience: Option<Duration>, notice: &Notice) -> Option<Client> {
     let name = client.config().name.clone();
     if client.failed_lately() {
         notice(&format!(
             "the MCP server `{name}` could not be started a moment ago, so its tools are missing; `sterna mcp test {name}` \
              tries again"
         ));
-        return;
+        return None;
     }
     notice(&format!("starting the MCP server `{name}` for the first time"));
-    let told = notice.clone();
-    let mut start = tokio::spawn(async move {
-        if let Err(error) = client.connect().await {
-            told(&format!("{error}; its tools are missing"));
+    let starts = client.clone();
+    let start = tokio::spawn(async move { starts.connect().await });
+    match tokio::time::timeout(patience.unwrap_or(Duration::MAX), start).await {
+        Ok(Ok(Ok(_))) => None,
+        Ok(Ok(Err(error))) => {
+            notice(&missing(&error));
+            None
         }
-    });
-    let patience = patience.unwrap_or(Duration::MAX);
-    if tokio::time::timeout(patience, &mut start).await.is_err() {
-        notice(&format!(
-            "the MCP server `{name}` is still starting; the first turn after that has its tools"
-        ));
+        Ok(Err(stopped)) => {
+            notice(&format!("the MCP server `{name}` was not started: {stopped}"));
+            None
+        }
+        Err(_) => {
+            notice(&format!(
+                "the MCP server `{name}` is still starting; the first turn after that has its tools"
+            ));
+            Some(client)
+        }
     }
+}
+
+/// For a person whose server could not be started.
+pub(crate) fn missing(error: &McpError) -> String {
+    format!("{error}; its tools are missing")
 }
 
 /// For people: `connected` with the protocol's version, or what went wrong.

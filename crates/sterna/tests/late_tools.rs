@@ -22,11 +22,17 @@ struct Slow {
     home: tempfile::TempDir,
     model: TestModel,
     notices: Arc<Mutex<Vec<String>>>,
+    crashes: bool,
 }
 
 impl Slow {
     fn new(list: impl IntoIterator<Item = Say>) -> Self {
-        Self { home: tempfile::tempdir().unwrap(), model: TestModel::new(list), notices: Arc::default() }
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            model: TestModel::new(list),
+            notices: Arc::default(),
+            crashes: false,
+        }
     }
 
     fn gate(&self) -> PathBuf {
@@ -36,11 +42,13 @@ impl Slow {
     async fn sterna(&self) -> Sterna {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../sterna-testkit/mcp/server.py");
         let gate = self.gate().display().to_string();
+        let mut args: Vec<String> = vec![script.into(), "--slow".into(), gate];
+        args.extend(self.crashes.then(|| "--crash".into()));
         let server = ServerConfig {
             name: "slow".into(),
             transport: Transport::Stdio {
                 command: "python3".into(),
-                args: vec![script.into(), "--slow".into(), gate],
+                args,
                 env: Default::default(),
                 cwd: None,
             },
@@ -142,6 +150,28 @@ async fn a_turn_begins_without_a_slow_server_and_the_next_one_finds_its_tools() 
     let mut none = sterna.turn_config().clone();
     none.tools.clear();
     assert_eq!(sterna.with_late_tools(none.clone()).given, none.given);
+}
+
+#[tokio::test]
+async fn a_slow_server_that_fails_is_told_of_when_the_next_turn_begins() {
+    let slow = Slow { crashes: true, ..Slow::new([Say::Text("one"), Say::Text("two")]) };
+    let sterna = slow.sterna().await;
+    let session = sterna.session("s");
+    session.turn("begin").await.unwrap();
+    let told =
+        || slow.notices.lock().unwrap().iter().filter(|said| said.contains("its tools are missing")).count();
+    assert_eq!(told(), 0);
+    std::fs::write(slow.gate(), "").unwrap();
+    for _ in 0..1_000 {
+        // Looking is what a turn does when it begins.
+        drop(sterna.turn_config_now());
+        if told() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    session.turn("go on").await.unwrap();
+    assert_eq!(told(), 1, "{:?}", slow.notices.lock().unwrap());
 }
 
 #[tokio::test]
