@@ -74,7 +74,7 @@ async fn append(log: &SharedLog, session: &SessionId, n: usize, expect: Expect, 
 }
 
 fn note(n: usize) -> Body {
-    Body::TitleSet { title: format!("{n:0width$}", width = ROW / 2), by: "bench".into() }
+    Body::TitleSet { title: format!("{n:0width$}", width = ROW / 2), by: "bench".into(), made: None }
 }
 
 /// The first record of a session that nobody drives.

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
-use sterna::{Helper, Sterna, Store};
+use sterna::{Sterna, Store};
 use sterna_log::{Filter, LogError, Page, SessionRow, SharedLog, Status};
 use sterna_model::{Body, Decision, Limits, Mode, OnAsk, Route, RuleText, SandboxWish, Scope, SessionId};
 use sterna_policy::Rule;
@@ -89,6 +89,8 @@ pub async fn sterna(
         .trusted(cx.trust.trusted().is_some())
         .limits(limits(args, &cx.settings.limits)?)
         .on_ask(on_ask(args, cx, person))
+        // Where somebody stays, `chat` has them named. A run ends with its answer.
+        .titles_of_words()
         .sandbox(sandbox(args, cx)?)
         .on_notice(move |text| print.note(text));
     if let Some(project) = cx.trust.trusted() {
@@ -110,7 +112,7 @@ pub async fn sterna(
     if let Some(file) = &args.output_schema {
         builder = builder.output_schema(schema(file)?);
     }
-    builder = builder.helper(Helper::this_program([crate::commands::shim::WORD]));
+    builder = builder.helper(crate::commands::shim::helper());
     #[cfg(feature = "mcp")]
     {
         builder = builder.mcp(crate::commands::mcp::servers(cx));

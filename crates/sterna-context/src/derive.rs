@@ -135,6 +135,7 @@ pub(crate) fn tail_pieces(
         Transition::OutputContinue => ("output_continue", prompt.note("output_continue")),
         Transition::Grace => ("grace", prompt.note("grace")),
         Transition::Repair => ("output_repair", prompt.note("output_repair")),
+        Transition::BudgetContinue => ("budget_continue", prompt.note("budget_continue")),
         Transition::Input
         | Transition::ToolResults
         | Transition::Steer

@@ -18,6 +18,7 @@ mod plan;
 mod project;
 mod prompt;
 mod recalled;
+mod title;
 mod transcript;
 mod untrusted;
 
@@ -34,5 +35,6 @@ pub use pinned::is_constraint;
 pub use plan::{Change, Load, Step, first_step, fresh_window, mechanical, summary_blob, with_summary};
 pub use project::{Projected, project, project_ends};
 pub use prompt::{Prompt, PromptError, Section, Template, builtin_sections};
+pub use title::{TITLE_TOKENS, read_title, title_request};
 pub use transcript::{Entry, Transcript};
 pub use untrusted::marked;

@@ -195,6 +195,7 @@ pub fn builtin_sections(template: Template) -> Vec<Section> {
         section("nudge_empty", Stability::Tail, include_str!("prompts/nudge_empty.md")),
         section("nudge_stalled", Stability::Tail, include_str!("prompts/nudge_stalled.md")),
         section("output_continue", Stability::Tail, include_str!("prompts/output_continue.md")),
+        section("budget_continue", Stability::Tail, include_str!("prompts/budget_continue.md")),
         section("grace", Stability::Tail, include_str!("prompts/grace.md")),
         section("files_rewound", Stability::Tail, include_str!("prompts/files_rewound.md")),
         section("output_schema", Stability::Tail, include_str!("prompts/output_schema.md")),

@@ -203,6 +203,7 @@ impl Transcript {
             | Body::Automation(_)
             | Body::Goal(_)
             | Body::Budget(_)
+            | Body::HookIntent(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
         }

@@ -132,6 +132,7 @@ impl Names {
                     self.key(key);
                 }
             }
+            Body::HookIntent(intent) => self.wait(&mut intent.key),
             Body::HookRan(ran) => {
                 // It begins as a wait's name does.
                 self.wait(&mut ran.key);

@@ -229,7 +229,7 @@ pub fn apply_delta(row: &mut SessionRow, delta: IndexDelta, head: Seq) {
         opened,
         updated_at,
         moves,
-        title,
+        titles,
         route,
         turns,
         steps,
@@ -247,10 +247,8 @@ pub fn apply_delta(row: &mut SessionRow, delta: IndexDelta, head: Seq) {
     row.updated_at = row.updated_at.max(updated_at);
     moves.into_iter().for_each(|change| row.pending.apply(change));
     row.status = row.pending.status();
-    if let Some(title) = title
-        && (title.replace || row.title.is_none())
-    {
-        row.title = Some(title.text);
+    for title in titles {
+        let _ = title.apply(&mut row.title);
     }
     if let Some(route) = route {
         row.route = route;

@@ -215,7 +215,7 @@ proptest! {
     fn bytes_never_panic(bytes: Vec<u8>, at in 0usize..400, byte: u8) {
         let open = |row: &[u8]| drop(open(&session(), 3, row, |_| Ok(Bytes::copy_from_slice(row))));
         open(&bytes);
-        let (_, mut row, _) = sealed(Body::TitleSet { title: "ü".repeat(20), by: "x".into() });
+        let (_, mut row, _) = sealed(Body::TitleSet { title: "ü".repeat(20), by: "x".into(), made: None });
         let at = at % row.len();
         row[at] = byte;
         open(&row);

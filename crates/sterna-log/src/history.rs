@@ -267,6 +267,7 @@ pub fn blob_refs(body: &Body) -> Vec<Digest> {
         | Body::Automation(_)
         | Body::Goal(_)
         | Body::Budget(_)
+        | Body::HookIntent(_)
         // They go nowhere with their record, and a session is whole without them.
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }

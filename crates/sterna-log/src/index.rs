@@ -15,7 +15,8 @@ pub struct IndexDelta {
     pub updated_at: Millis,
     /// What the records move, in their order.
     pub moves: Vec<Move>,
-    pub title: Option<Title>,
+    /// What the records do to the title, in their order.
+    pub titles: Vec<Title>,
     pub route: Option<Route>,
     pub turns: u64,
     pub steps: u64,
@@ -84,11 +85,42 @@ pub struct Opened {
     pub at: Millis,
 }
 
-/// A title: a person's replaces any, the first words of an input only fill an empty one.
+/// What becomes of a session's title.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Title {
-    pub text: String,
-    pub replace: bool,
+pub enum Title {
+    /// The first words of an input: only where there is none.
+    Words(String),
+    /// Somebody named the session: in place of any.
+    Named(String),
+    /// A model's: only where this one still stands.
+    Made { text: String, instead_of: Option<String> },
+}
+
+impl Title {
+    /// The title that a record gives, if it gives one.
+    pub fn of(body: &Body) -> Option<Self> {
+        match body {
+            Body::TitleSet { title, made: None, .. } => Some(Self::Named(title.clone())),
+            Body::TitleSet { title, made: Some(made), .. } if !title.is_empty() => {
+                Some(Self::Made { text: title.clone(), instead_of: made.instead_of.clone() })
+            }
+            Body::InputAccepted(input) => title_from(&input.parts).map(Self::Words),
+            _ => None,
+        }
+    }
+
+    /// Changes the title that stands. `false`: it stays as it is.
+    pub fn apply(self, title: &mut Option<String>) -> bool {
+        let (counts, text) = match self {
+            Self::Words(text) => (title.is_none(), text),
+            Self::Named(text) => (true, text),
+            Self::Made { text, instead_of } => (*title == instead_of, text),
+        };
+        if counts {
+            *title = Some(text);
+        }
+        counts
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +143,7 @@ impl IndexDelta {
 
     fn add(&mut self, record: &Record) {
         self.updated_at = self.updated_at.max(record.at);
+        self.titles.extend(Title::of(&record.body));
         match &record.body {
             Body::SessionOpened(opened) => {
                 self.opened = Some(Opened {
@@ -120,16 +153,13 @@ impl IndexDelta {
                     at: record.at,
                 });
             }
-            Body::TitleSet { title, .. } => self.title = Some(Title { text: title.clone(), replace: true }),
+            Body::TitleSet { made, .. } => made.iter().for_each(|made| self.bill(&made.billed)),
             Body::SessionClosed { .. } => self.moves.push(Move::Closed),
             Body::RouteChanged { route, turn: None, .. } => self.route = Some(route.clone()),
             Body::InputAccepted(input) => {
                 self.moves.push(Move::Input);
-                let text = input_text(&input.parts);
-                if self.title.is_none() {
-                    self.title = title_from(&input.parts).map(|text| Title { text, replace: false });
-                }
                 if input.compact.is_none() {
+                    let text = input_text(&input.parts);
                     self.texts.push(IndexedText { seq: record.seq, role: "user", text });
                 }
             }
@@ -187,6 +217,7 @@ impl IndexDelta {
             | Body::Automation(_)
             | Body::Goal(_)
             | Body::Budget(_)
+            | Body::HookIntent(_)
             // What it closes and takes back stands in records of its own, in the same append.
             | Body::Rewound(_) => {}
         }

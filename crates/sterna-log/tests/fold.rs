@@ -173,7 +173,20 @@ fn every_body_has_its_events() {
     for (of, expected) in events.iter().zip(expected) {
         assert_eq!(types(of), expected);
     }
-    check(Body::TitleSet { title: "t".into(), by: by() }, &["session.titled"]);
+    check(Body::TitleSet { title: "t".into(), by: by(), made: None }, &["session.titled"]);
+    let made = |title: &str, instead_of: Option<&str>, failed: Option<&str>| Body::TitleSet {
+        title: title.into(),
+        by: by(),
+        made: Some(Box::new(TitleMade {
+            instead_of: instead_of.map(str::to_owned),
+            route: route(),
+            billed: billed(5),
+            failed: failed.map(str::to_owned),
+        })),
+    };
+    check(made("t", Some("go"), None), &["session.titled", "usage"]);
+    check(made("t", Some("other"), None), &["warning", "usage"]);
+    check(made("", Some("go"), Some("no title")), &["warning", "usage"]);
     check(Body::SessionClosed { by: by() }, &["session.closed"]);
     check(Body::RouteChanged { route: route(), cause: "c".into(), turn: None }, &["route.changed"]);
     check(Body::ModeChanged { mode: Mode::Plan, by: by() }, &["mode.changed"]);

@@ -39,6 +39,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
             file!(2: "session_opened_child")
         }
         Body::SessionOpened(_) => file!("session_opened"),
+        Body::TitleSet { made: Some(_), .. } => file!(3: "title_made"),
         Body::TitleSet { .. } => file!("title_set"),
         Body::SessionClosed { .. } => file!("session_closed"),
         Body::RouteChanged { .. } => file!("route_changed"),
@@ -112,6 +113,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
         Body::Compacted(compacted) if compacted.frame.is_some() => file!(3: "compacted_frame"),
         Body::Compacted(_) => file!(2: "compacted"),
         Body::CompactionMissed { .. } => file!(2: "compaction_missed"),
+        Body::HookIntent(_) => file!(3: "hook_intent"),
         Body::HookRan(_) => file!(2: "hook_ran"),
         Body::Memory(change) => match **change {
             MemoryChange::Kept(_) => file!(2: "memory_kept"),
@@ -175,7 +177,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 72, "each file has its draft below");
+    assert_eq!(files.len(), 73, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -295,7 +297,17 @@ fn drafts() -> Vec<Draft> {
             mode: Mode::Execute,
             sterna: "0.1.0".into(),
         })),
-        session(Body::TitleSet { title: "A \"title\"\n".into(), by: by() }),
+        session(Body::TitleSet { title: "A \"title\"\n".into(), by: by(), made: None }),
+        session(Body::TitleSet {
+            title: "Größe ändern".into(),
+            by: "model".into(),
+            made: Some(Box::new(TitleMade {
+                instead_of: Some("please change".into()),
+                route: route(),
+                billed: billed(),
+                failed: Some("late".into()),
+            })),
+        }),
         session(Body::SessionClosed { by: by() }),
         session(Body::RouteChanged {
             route: "scripted:a b.jsonl".parse().unwrap(),
@@ -659,6 +671,18 @@ fn drafts() -> Vec<Draft> {
                 content: "# Fix it".into(),
                 after: Mode::AcceptEdits,
             }),
+        }))),
+        step(Body::HookIntent(Box::new(HookIntent {
+            key: "demo/1/2/hook/PreToolUse/0.1".into(),
+            event: HookEvent::PreToolUse,
+            asks: HookAsked {
+                route: "a/m".parse().unwrap(),
+                billed: Billed {
+                    usage: Usage { input_uncached: 3, ..Usage::default() },
+                    estimated: true,
+                    ..Billed::default()
+                },
+            },
         }))),
         step(Body::HookRan(Box::new(HookRan {
             key: "demo/1/2/hook/PreToolUse/0.1".into(),

@@ -251,7 +251,7 @@ fn past_sessions_tell_what_was_said_and_nothing_else() {
             said(&format!("{} quokka {}", "x ".repeat(900), "y ".repeat(900))),
         ],
     );
-    say("old", "t", vec![Body::TitleSet { title: "Animals of Africa".into(), by: "p".into() }]);
+    say("old", "t", vec![Body::TitleSet { title: "Animals of Africa".into(), by: "p".into(), made: None }]);
     say("now", "b", vec![said("giraffe here and now")]);
     say("elsewhere", "c", vec![said("giraffe in another project")]);
     let memory = LogMemory::new(log.clone());

@@ -28,6 +28,8 @@ pub enum Transition {
     StopHook,
     /// The answer is not what the turn's output schema asks for.
     Repair,
+    /// The turn is to use a budget of tokens, and has not.
+    BudgetContinue,
 }
 
 impl Transition {
@@ -42,6 +44,7 @@ impl Transition {
             Self::Compact => "compact",
             Self::StopHook => "stop_hook",
             Self::Repair => "repair",
+            Self::BudgetContinue => "budget_continue",
         }
     }
 }

@@ -286,6 +286,9 @@ pub enum EventKind {
         /// The mode that a yes leads to.
         after: Mode,
     },
+    /// A hook asks a model.
+    #[serde(rename = "hook.asking")]
+    HookAsking { event: HookEvent, key: String, route: Route },
     #[serde(rename = "hook.ran")]
     HookRan {
         event: HookEvent,

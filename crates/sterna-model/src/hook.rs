@@ -167,8 +167,8 @@ impl HookEvent {
         Self::ALL.into_iter().find(|event| event.word() == word)
     }
 
-    /// What its hooks may do; an error names what would fire it and is not built yet, in the plural.
-    pub fn power(self) -> Result<HookPower, &'static str> {
+    /// What its hooks may do.
+    pub fn power(self) -> HookPower {
         match self {
             Self::SessionStart
             | Self::UserPromptSubmit
@@ -181,9 +181,12 @@ impl HookEvent {
             | Self::Stop
             | Self::SubagentStart
             | Self::SubagentStop
+            | Self::Elicitation
+            | Self::TaskCreated
+            | Self::TaskCompleted
             | Self::WorktreeCreate
             | Self::WorktreeRemove
-            | Self::ConfigChange => Ok(HookPower::Decides),
+            | Self::ConfigChange => HookPower::Decides,
             Self::TurnEnd
             | Self::StepEnd
             | Self::StopFailure
@@ -197,17 +200,40 @@ impl HookEvent {
             | Self::FrameOpened
             | Self::Checkpoint
             | Self::SessionRestored
-            | Self::Interrupt => Ok(HookPower::Watches),
-            Self::SessionEnd | Self::Notification | Self::Error | Self::ModeChanged => Ok(HookPower::IsTold),
-            Self::Elicitation | Self::ElicitationResult | Self::McpState => Err("hooks of MCP servers"),
-            Self::TaskCreated | Self::TaskCompleted | Self::TeammateIdle => Err("teams"),
-            Self::Setup => Err("plugins"),
-            Self::InstructionsLoaded => Err("hooks of instruction files"),
-            Self::CwdChanged => Err("changes of a session's folder"),
-            Self::FileChanged => Err("watches of files"),
-            Self::ProcessEvent => Err("hooks of processes"),
-            Self::TriggerFired => Err("triggers"),
+            | Self::Interrupt => HookPower::Watches,
+            Self::SessionEnd
+            | Self::Setup
+            | Self::InstructionsLoaded
+            | Self::CwdChanged
+            | Self::FileChanged
+            | Self::Notification
+            | Self::Error
+            | Self::ModeChanged
+            | Self::TeammateIdle
+            | Self::ElicitationResult
+            | Self::ProcessEvent
+            | Self::TriggerFired
+            | Self::McpState => HookPower::IsTold,
         }
+    }
+
+    /// Whether a turn cannot go on without what it is about: where that is forbidden, the turn ends.
+    pub fn carries_the_turn(self) -> bool {
+        matches!(
+            self,
+            Self::SessionStart
+                | Self::UserPromptSubmit
+                | Self::TurnStart
+                | Self::StepStart
+                | Self::PreModelCall
+                | Self::SubagentStart
+        )
+    }
+
+    /// Whether it is about how something is, and not about what happens once: it is told when that is another than it was
+    /// when it was told last.
+    pub fn tells_a_state(self) -> bool {
+        matches!(self, Self::InstructionsLoaded | Self::FileChanged | Self::McpState)
     }
 
     /// Whether a turn that has its answer asks its hooks whether it may end.
@@ -243,6 +269,17 @@ pub struct HookRan {
     /// What hooks asked models: each call is paid for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<HookAsked>,
+}
+
+/// A hook is about to ask a model: durable before the request leaves. The bill is in the `HookRan` of the same key,
+/// and where a crash or a cancel took that, what stands here is in the next one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookIntent {
+    /// The occurrence, as in `HookRan`.
+    pub key: String,
+    pub event: HookEvent,
+    /// What the call costs at worst.
+    pub asks: HookAsked,
 }
 
 /// A model call of a hook.

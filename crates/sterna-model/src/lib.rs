@@ -20,6 +20,7 @@ mod policy;
 mod record;
 mod stop;
 mod thinking;
+mod title;
 mod tool;
 mod usage;
 
@@ -40,5 +41,6 @@ pub use policy::*;
 pub use record::*;
 pub use stop::*;
 pub use thinking::*;
+pub use title::*;
 pub use tool::*;
 pub use usage::*;

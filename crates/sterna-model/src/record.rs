@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AutomationChange, BlobRef, BudgetChange, ChildEnd, ChildTurn, CompactTrigger, Compacted, Digest,
-    EffectClass, EffectKey, EffectResult, Effort, GoalChange, Grant, HookRan, InDoubtPolicy, InputPart,
-    Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText, Ruling,
-    SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TodoItem, TurnNo, TurnOutcome, Untrusted,
-    Usage, WaitId,
+    EffectClass, EffectKey, EffectResult, Effort, GoalChange, Grant, HookIntent, HookRan, InDoubtPolicy,
+    InputPart, Intended, MemoryChange, Millis, Mode, NanoUsd, OnAsk, ProviderFailure, Route, RuleText,
+    Ruling, SandboxWish, Seq, SessionId, Spawned, StepNo, StopReason, TitleMade, TodoItem, TurnNo,
+    TurnOutcome, Untrusted, Usage, WaitId,
 };
 
 /// The version of records that this build writes. It reads all versions up to this one.
@@ -57,6 +57,9 @@ pub enum Body {
     TitleSet {
         title: String,
         by: String,
+        /// A model wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<Box<TitleMade>>,
     },
     SessionClosed {
         by: String,
@@ -152,6 +155,7 @@ pub enum Body {
         trigger: CompactTrigger,
         why: String,
     },
+    HookIntent(Box<HookIntent>),
     HookRan(Box<HookRan>),
     /// What is remembered changes, in the log of the scope; or what a turn was reminded of.
     Memory(Box<MemoryChange>),
@@ -363,7 +367,10 @@ pub struct Limits {
     pub max_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<NanoUsd>,
-    /// The same for all turns of the session together.
+    /// Tokens that the turn is to use: it goes on after an answer that comes before nine tenths of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_tokens: Option<u64>,
+    /// `max_tokens` and `max_cost` for all turns of the session together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_max_tokens: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -414,6 +421,7 @@ impl Default for Limits {
             max_consecutive_denials: 3,
             max_tokens: None,
             max_cost: None,
+            turn_tokens: None,
             session_max_tokens: None,
             session_max_cost: None,
             tree_max_tokens: None,
@@ -708,6 +716,14 @@ mod tests {
         new["left_out"] = json!(3);
         new["schema_native"] = json!(true);
         assert_eq!(serde_json::to_value(&intent).unwrap(), new);
+
+        let old = serde_json::to_value(Limits::default()).unwrap();
+        let limits = Limits { turn_tokens: Some(7), ..Limits::default() };
+        let mut new = old.clone();
+        new["turn_tokens"] = json!(7);
+        assert!(old.get("turn_tokens").is_none());
+        assert_eq!(serde_json::to_value(&limits).unwrap(), new);
+        assert_eq!(serde_json::from_value::<Limits>(new).unwrap(), limits);
 
         let old = json!({"parts": [], "stop": "end_turn", "billed": {"usage": {}}, "duration_ms": 1});
         let mut outcome: ModelOutcome = serde_json::from_value(old.clone()).unwrap();

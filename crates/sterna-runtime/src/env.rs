@@ -5,7 +5,15 @@ use std::path::{Path, PathBuf};
 
 use futures::future::BoxFuture;
 use sterna_log::Owner;
-use sterna_model::{Millis, SessionId};
+use sterna_model::{Digest, Millis, SessionId};
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileVersion {
+    Gone,
+    /// The hash of its content, as tools say which version they read.
+    Is(Digest),
+}
 
 /// The world outside. The SDK brings the real one; tests bring one whose clock they turn.
 pub trait Env: Send + Sync {
@@ -41,6 +49,12 @@ pub trait Env: Send + Sync {
 
     /// Sterna's own state and configuration: no tool writes there.
     fn state_dirs(&self) -> Vec<PathBuf>;
+
+    /// What a file holds now, for hooks that are told when files of the session are changed. It may look at the file
+    /// system. `None`: this host does not look, or could not.
+    fn file_version(&self, _path: &Path) -> Option<FileVersion> {
+        None
+    }
 
     /// What keys of waits are signed with, and placeholders of secrets keyed with: the same in every process of a
     /// store, and nobody else's. `None`: no keys, and whoever has a placeholder can try guesses against it.

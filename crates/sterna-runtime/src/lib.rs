@@ -42,12 +42,13 @@ pub use checkpoints::{
 };
 pub use context::{ContextDiff, ContextReport, ContextRow, context};
 pub use effects::pipeline::{Rights, explain, plan_context};
-pub use env::Env;
+pub use env::{Env, FileVersion};
 pub use error::RuntimeError;
 pub use files::{FilesError, MAX_FILES, MAX_FILES_BYTES};
 pub use hooks::{
     BadMatcher, Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookFileError, HookModel, HookOutput,
-    HookRun, HookSet, HookSpec, Hooks, Listening, Matcher, SharedHooks, Written, read_command, read_hooks,
+    HookRun, HookSet, HookSpec, Hooks, Listening, Matcher, ServerState, Servers, SharedHooks, Written,
+    read_command, read_hooks,
 };
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;

@@ -311,7 +311,7 @@ impl Runtime {
         title: &str,
         by: &str,
     ) -> Result<Receipt, RuntimeError> {
-        self.append_one(session, Body::TitleSet { title: title.into(), by: by.into() }).await
+        self.append_one(session, Body::TitleSet { title: title.into(), by: by.into(), made: None }).await
     }
 
     pub async fn close(&self, session: &SessionId, by: &str) -> Result<Receipt, RuntimeError> {

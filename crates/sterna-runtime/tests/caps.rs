@@ -261,3 +261,38 @@ async fn a_settlement_that_fails_loses_no_answer() {
     assert_eq!(world.run(submit).await.message.as_deref(), Some("done"));
     assert_eq!(model.asked(), 1);
 }
+
+/// The transitions of a turn's requests, and its answer.
+async fn gone_on(turn_tokens: Option<u64>, writes: u64) -> (Vec<&'static str>, ResultEvent) {
+    let model = Arc::new(Greedy { writes: Some(writes), ..Greedy::default() });
+    let world = world(&model);
+    let mut submit = world.submit("s", "go");
+    submit.config.limits.turn_tokens = turn_tokens;
+    let result = world.run(submit).await;
+    let transitions = world.records("s").await.into_iter().filter_map(|record| match record.body {
+        Body::Intent(intent) => intent.what.request().map(|request| request.transition.word()),
+        _ => None,
+    });
+    let replayed =
+        sterna_runtime::replay(world.runtime.parts(), &SessionId::new("s").unwrap()).await.unwrap();
+    assert_eq!(replayed.difference, None);
+    (transitions.collect(), result)
+}
+
+#[tokio::test]
+async fn a_turn_that_is_to_use_a_budget_goes_on_until_two_answers_add_little() {
+    const GOES_ON: &str = "budget_continue";
+    for (budget, writes, wanted) in [
+        (None, 10, vec!["input"]),
+        // Tiny answers: two more, and no third.
+        (Some(10_000_000), 10, vec!["input", GOES_ON, GOES_ON]),
+        // Long ones: three more.
+        (Some(10_000_000), 500, vec!["input", GOES_ON, GOES_ON, GOES_ON]),
+        // Most of it is used by the first.
+        (Some(500), 500, vec!["input"]),
+    ] {
+        let (transitions, result) = gone_on(budget, writes).await;
+        assert_eq!(transitions, wanted, "{budget:?} {writes}");
+        assert_eq!((result.outcome, result.steps as usize), ("finished", wanted.len()));
+    }
+}

@@ -5,8 +5,9 @@
 mod common;
 #[path = "common/hooks.rs"]
 mod double;
+#[path = "common/family.rs"]
+mod home;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,185 +15,13 @@ use common::*;
 use double::{Reaction, Told, listening};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use home::*;
 use serde_json::{Value, json};
-use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::{Log, MemoryLog};
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{Access, ChildOp, SharedTool, SpawnChild, ToolDone, ToolError, ToolReturn};
+use sterna_tool::{Access, SharedTool, ToolDone, ToolReturn};
 use tokio::sync::Notify;
-
-/// A model that answers by what it reads: the first rule whose words stand in the request.
-#[derive(Clone, Default)]
-struct Minds {
-    rules: Arc<Mutex<Vec<(&'static str, Thought)>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-    go: Arc<Notify>,
-    /// Requests that are being answered now, and the most there were.
-    busy: Arc<Mutex<(usize, usize)>>,
-}
-
-#[derive(Clone)]
-enum Thought {
-    Say(&'static str),
-    Call(Vec<(&'static str, Value)>),
-    /// Says this when the test lets it go on.
-    Later(&'static str),
-}
-
-impl Minds {
-    fn new(rules: impl IntoIterator<Item = (&'static str, Thought)>) -> Self {
-        Self { rules: Arc::new(Mutex::new(rules.into_iter().collect())), ..Self::default() }
-    }
-
-    fn asked(&self, words: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|body| body.contains(words)).count()
-    }
-}
-
-impl Provider for Minds {
-    fn model(&self, _: &Route) -> Result<ModelInfo, String> {
-        let price = sterna_llm::Price { output: 0.1, ..Default::default() };
-        Ok(ModelInfo { price: Some(price), ..ModelInfo::default() })
-    }
-    fn encoder(&self, _: &Route) -> String {
-        "openai_chat/1".into()
-    }
-    fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {
-        sterna_llm::wire::by_name("openai_chat").unwrap().encode(request, cache)
-    }
-    fn send<'a>(
-        &'a self,
-        _: &'a Route,
-        body: Encoded,
-        _: &'a mut (dyn FnMut(StreamEvent) + Send),
-    ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>> {
-        let body = String::from_utf8(body.body().to_vec()).unwrap();
-        self.asked.lock().unwrap().push(body.clone());
-        // What stands last was said last.
-        let rules = self.rules.lock().unwrap().clone();
-        let found = rules
-            .iter()
-            .filter_map(|(words, thought)| Some(((body.rfind(words)? + words.len(), words.len()), thought)));
-        let thought = found.max_by_key(|(at, _)| *at).map(|(_, thought)| thought.clone());
-        let thought = thought.unwrap_or_else(|| panic!("nobody thought of this: {body}"));
-        // It writes 10 tokens, or what it is allowed.
-        let asked: Value = serde_json::from_str(&body).unwrap();
-        let most =
-            asked["max_completion_tokens"].as_u64().or(asked["max_tokens"].as_u64()).unwrap_or(10).min(10);
-        let reply = move |parts, stop| {
-            let mut reply = reply(parts, stop);
-            reply.billed.usage.output = most;
-            reply.billed.cost = Some(100 * most);
-            reply
-        };
-        async move {
-            {
-                let mut busy = self.busy.lock().unwrap();
-                busy.0 += 1;
-                busy.1 = busy.1.max(busy.0);
-            }
-            let said = match thought {
-                Thought::Say(text) => Ok(reply(vec![Part::Text(text.into())], ModelStop::EndTurn)),
-                Thought::Call(calls) => {
-                    let part = |(i, (name, args)): (usize, (&str, Value))| {
-                        call(&format!("c{i}"), name, &args.to_string())
-                    };
-                    Ok(reply(calls.into_iter().enumerate().map(part).collect(), ModelStop::ToolCalls))
-                }
-                Thought::Later(text) => {
-                    self.go.notified().await;
-                    Ok(reply(vec![Part::Text(text.into())], ModelStop::EndTurn))
-                }
-            };
-            self.busy.lock().unwrap().0 -= 1;
-            said
-        }
-        .boxed()
-    }
-}
-
-/// Starts agents as its arguments say, and tells how they ended.
-fn agent() -> SharedTool {
-    tool("agent", EffectClass::Idempotent, |cx, args| {
-        async move {
-            if let Some(end) = cx.ended {
-                let how = end.stop.map_or("finished", |stop| stop.word());
-                return Ok(ToolReturn::Done(ToolDone::text(format!("{how}: {}", end.message))));
-            }
-            let text = |name: &str| args[name].as_str().unwrap_or_default().to_owned();
-            let known = || -> Result<SessionId, ToolError> {
-                let child = cx.view.children.first().ok_or_else(|| ToolError::failed("no child"))?;
-                Ok(child.0.turn.session.clone())
-            };
-            let background = args["background"].as_bool().unwrap_or(false);
-            Ok(ToolReturn::Child(match args["op"].as_str() {
-                Some("wait") => ChildOp::Wait { child: known()?, timeout_ms: args["ms"].as_u64() },
-                Some("tell") => ChildOp::Tell { child: known()?, text: text("task"), background },
-                Some("close") => ChildOp::Close { child: known()? },
-                _ => ChildOp::Spawn(Box::new(SpawnChild {
-                    agent: "tester".into(),
-                    prompt: "You are a tester.".into(),
-                    task: text("task"),
-                    tools: args["tools"].as_array().map_or(Vec::new(), |all| {
-                        all.iter().map(|tool| tool.as_str().unwrap().to_owned()).collect()
-                    }),
-                    route: None,
-                    max_steps: 5,
-                    fork: args["fork"].as_bool().unwrap_or(false),
-                    worktree: args["worktree"].as_bool().unwrap_or(false),
-                    background,
-                })),
-            }))
-        }
-        .boxed()
-    })
-}
-
-fn spawn(task: &str) -> (&'static str, Value) {
-    ("agent", json!({ "task": task }))
-}
-
-struct Family {
-    world: World,
-    minds: Minds,
-}
-
-fn family(rules: Vec<(&'static str, Thought)>, tools: Vec<SharedTool>) -> Family {
-    over(Arc::new(MemoryLog::new()), TestEnv::new("one"), Minds::new(rules), tools)
-}
-
-fn over(log: Arc<MemoryLog>, env: TestEnv, minds: Minds, mut tools: Vec<SharedTool>) -> Family {
-    tools.push(agent());
-    let world = World::with(log.clone(), log, env, TestModel::default(), Arc::new(minds.clone()), tools);
-    Family { world, minds }
-}
-
-/// The sessions that others made, by what they were told.
-async fn children(world: &World) -> BTreeMap<String, SessionId> {
-    let all =
-        world.log.list(&Default::default(), sterna_log::Page { limit: 1_000, after: None }).await.unwrap();
-    let mut found = BTreeMap::new();
-    for session in all {
-        let records = world.records(session.id.as_str()).await;
-        let Body::SessionOpened(opened) = &records[0].body else { panic!("{records:?}") };
-        let Body::InputAccepted(input) = &records[1].body else { panic!("{records:?}") };
-        if opened.spawned.is_some() {
-            found.insert(input_text(&input.parts), session.id.clone());
-        }
-    }
-    found
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..2_000 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never: {what}");
-}
 
 #[tokio::test]
 async fn a_child_does_its_task_in_a_session_of_its_own_and_is_paid_by_its_maker() {
@@ -1057,6 +886,93 @@ async fn an_agent_that_works_with_other_rights_is_not_told_in_its_turn() {
     })
     .await;
     assert_eq!(*wrote.lock().unwrap(), 0);
+}
+
+/// Hooks of the maker are told when an agent in the background has ended its turn, and waits for more.
+#[tokio::test]
+async fn an_agent_that_has_nothing_to_do_is_told_to_hooks() {
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "long work", "background": true}))])),
+            ("started: agent-", Thought::Say("it runs")),
+            ("long work", Thought::Say("the result")),
+            ("has finished.", Thought::Say("I heard")),
+        ],
+        vec![],
+    );
+    let told = Told::default();
+    let hooks = listening("h", &[HookEvent::TeammateIdle], &told, |_| Reaction::Says(HookAnswer::nothing()));
+    let home = Family { world: home.world.hooked(hooks), minds: home.minds };
+    home.world.run(home.world.submit("s", "begin now")).await;
+    until("it was told", async || !told.calls().is_empty()).await;
+    let child = children(&home.world).await["long work"].to_string();
+    let input = told.input(HookEvent::TeammateIdle);
+    let of = (&input["session_id"], &input["agent_id"], &input["agent_type"], &input["stop"]);
+    assert_eq!(of, (&json!("s"), &json!(child), &json!("tester"), &Value::Null));
+    assert_eq!(input["last_assistant_message"], "the result");
+    until("the maker heard", async || home.minds.asked("has finished.") > 0).await;
+    assert_eq!(told.calls().len(), 1);
+}
+
+/// Plan mode of whoever is above binds an agent that is in a turn already, and its own agents, from their next call on; and
+/// it binds no longer when it is over.
+#[tokio::test]
+async fn plan_mode_binds_agents_that_are_in_a_turn_already() {
+    for depth in [1, 2] {
+        let wrote = Arc::new(Mutex::new(0));
+        let count = wrote.clone();
+        let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+            *count.lock().unwrap() += 1;
+            async move { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+        });
+        // The agent waits here until the test lets it go on.
+        let (open, passed) = (Arc::new(Notify::new()), Arc::new(Mutex::new(0)));
+        let opened = open.clone();
+        let gate = tool("gate", EffectClass::Idempotent, move |_, _| {
+            let (open, passed) = (opened.clone(), passed.clone());
+            async move {
+                open.notified().await;
+                let mut passed = passed.lock().unwrap();
+                *passed += 1;
+                Ok(ToolReturn::Done(ToolDone::text(format!("gate {passed}"))))
+            }
+            .boxed()
+        });
+        let enter =
+            tool("enter_plan", EffectClass::Idempotent, |_, _| async { Ok(ToolReturn::EnterPlan) }.boxed());
+        let task = if depth == 1 { "zulu task" } else { "to be passed on" };
+        let home = family(
+            vec![
+                ("begin now", Thought::Call(vec![("agent", json!({"task": task, "background": true}))])),
+                ("started:", Thought::Call(vec![("enter_plan", json!({}))])),
+                ("Plan mode is on", Thought::Say("I plan")),
+                ("to be passed on", Thought::Call(vec![spawn("zulu task")])),
+                ("zulu task", Thought::Call(vec![("gate", json!({}))])),
+                ("gate 1", Thought::Call(vec![("danger", json!({}))])),
+                ("is in plan mode", Thought::Call(vec![("gate", json!({}))])),
+                ("gate 2", Thought::Call(vec![("danger", json!({}))])),
+                ("boom", Thought::Say("zulu done")),
+                ("finished: zulu done", Thought::Say("passed on")),
+                ("has finished", Thought::Say("I heard")),
+            ],
+            vec![danger, gate, enter],
+        );
+        let result = home.world.run(allowing(&home, "begin now", &["danger"])).await;
+        assert_eq!(result.message.as_deref(), Some("I plan"), "{depth}");
+        open.notify_one();
+        until("its call was denied", async || {
+            home.minds.asked("`s`, which you work for, is in plan mode") == 1
+                && home.minds.asked("plan mode: nothing that may write can run") == 1
+        })
+        .await;
+        assert_eq!(*wrote.lock().unwrap(), 0, "{depth}");
+        // The person is content with what there is.
+        let session = SessionId::new("s").unwrap();
+        home.world.runtime.set_mode(&session, Mode::Execute, "person").await.unwrap();
+        open.notify_one();
+        until("its call has run", async || *wrote.lock().unwrap() == 1).await;
+        until("its maker was told", async || home.minds.asked("has finished") > 0).await;
+    }
 }
 
 /// An agent has no more than its maker has when it is told something, whatever it was given when it was made.

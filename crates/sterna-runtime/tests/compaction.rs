@@ -592,6 +592,51 @@ async fn hooks_are_asked_before_a_compaction_and_told_after_it() {
     assert_eq!(told.events().len(), 2, "replay starts no hook");
 }
 
+/// What a hook of a compaction can do, where a failure is let pass and where it is not: how the turn ends, and whether the
+/// window is smaller.
+#[tokio::test]
+async fn matrix_of_hooks_before_a_compaction() {
+    type Does = fn() -> Reaction;
+    let cases: [(Does, (&str, bool), (&str, bool)); 8] = [
+        (|| Reaction::Says(HookAnswer::nothing()), ("finished", true), ("finished", true)),
+        (|| Reaction::Says(HookAnswer::Blocked("no".into())), ("finished", false), ("finished", false)),
+        (
+            || {
+                let said = HookOutput { blocked: true, reason: "no".into(), ..HookOutput::default() };
+                Reaction::Says(HookAnswer::Said(Box::new(said)))
+            },
+            ("finished", false),
+            ("finished", false),
+        ),
+        (
+            || Reaction::Says(HookAnswer::Stopped("enough".into())),
+            ("hook_stopped", false),
+            ("hook_stopped", false),
+        ),
+        (|| Reaction::Says(HookAnswer::rewrite(json!({"n": 1}))), ("finished", true), ("finished", true)),
+        (
+            || Reaction::Says(HookAnswer::Failed("exit code 1".into())),
+            ("finished", true),
+            ("finished", false),
+        ),
+        (|| Reaction::Panics, ("finished", true), ("finished", false)),
+        (|| Reaction::Hangs, ("finished", true), ("finished", false)),
+    ];
+    for (n, (does, open, closed)) in cases.into_iter().enumerate() {
+        for (fails_closed, wanted) in [(false, open), (true, closed)] {
+            let told = Told::default();
+            let hooks = listening("h", &[HookEvent::PreCompact], &told, move |_| does()).into_iter();
+            let hooks = hooks.map(|one| Listening { fails_closed, ..one }).collect();
+            let world = world(&Small::new(10_000, 16), 2_000).hooked(hooks);
+            let result = world.run(world.submit("s", "Read it all.")).await;
+            let ended = result.stop.map_or(result.outcome, |stop| stop.word());
+            let smaller = !compactions(&world).await.is_empty();
+            assert!(!told.events().is_empty(), "case {n} did not fire");
+            assert_eq!((ended, smaller), wanted, "case {n}, failures block: {fails_closed}");
+        }
+    }
+}
+
 /// A hook that forbids keeps the window as it is: a person is told why, and a request that still fits is sent.
 #[tokio::test]
 async fn a_hook_may_forbid_a_compaction() {

@@ -140,3 +140,96 @@ async fn a_model_that_is_too_slow_forbids_and_is_estimated() {
     let hook = spent(&world).await.into_iter().find(|(source, ..)| *source == "hook").unwrap();
     assert!(hook.1 == 1 && hook.2 > 0, "{hook:?}");
 }
+
+/// How often models were to be asked by hooks, by the log.
+async fn intended(world: &World) -> usize {
+    world.bodies("s").await.iter().filter(|body| *body == "hook_intent").count()
+}
+
+fn hanging() -> World {
+    let write = Say::Calls(vec![("write", json!({"content": "x"}))]);
+    let slow = Listening { timeout_ms: 60_000, ..Listening::new(HookEvent::PreToolUse, Arc::new(Prompted)) };
+    World::new(TestModel::new([write, Say::Hang("{")]), writes()).hooked(vec![slow])
+}
+
+/// The turn's call, then that of the hook.
+async fn until_the_hook_asks(world: &World) {
+    while world.model.asked() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn that_a_model_is_asked_is_durable_before_it_is() {
+    let world = hanging();
+    let accepted = world.runtime.submit(world.submit("s", "go")).await.unwrap();
+    until_the_hook_asks(&world).await;
+    assert_eq!(intended(&world).await, 1);
+    // Here the first process dies: nobody heard the answer, and it is paid all the same.
+    let next = world.next_life("two", TestModel::new([Say::Text(r#"{"ok": true}"#), Say::Text("done")]));
+    let next = next.hooked(vec![Listening::new(HookEvent::PreToolUse, Arc::new(Prompted))]);
+    next.runtime.resume(&accepted.session, next.config());
+    let result = next.result(&accepted).await;
+    assert_eq!(result.message.as_deref(), Some("done"));
+    let hook = spent(&next).await.into_iter().find(|(source, ..)| *source == "hook").unwrap();
+    // One that was told, and one that is reckoned by its bytes.
+    assert!(hook.1 == 2 && hook.2 > 110, "{hook:?}");
+    let of_hooks = result.usage.iter().find(|used| used.model.to_string() == "test/small").unwrap();
+    assert_eq!(of_hooks.calls, 2);
+    let ran: Vec<HookRan> = next
+        .records("s")
+        .await
+        .into_iter()
+        .filter_map(|record| match record.body {
+            Body::HookRan(ran) => Some(*ran),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ran.len(), 1);
+    let estimated: Vec<bool> = ran[0].asked.iter().map(|asked| asked.billed.estimated).collect();
+    assert_eq!((estimated, intended(&next).await), (vec![true, false], 2));
+    let replayed = replay(next.runtime.parts(), &SessionId::new("s").unwrap()).await.unwrap();
+    assert_eq!(replayed.difference, None);
+}
+
+/// Nobody waits for the answer any more, or asks again: what it may have cost is in the turn's sum.
+#[tokio::test]
+async fn what_is_given_up_with_its_turn_is_paid() {
+    for dies in [false, true] {
+        let world = hanging();
+        let accepted = world.runtime.submit(world.submit("s", "go")).await.unwrap();
+        until_the_hook_asks(&world).await;
+        let world = match dies {
+            false => world,
+            // Whoever comes next has no hooks.
+            true => world.next_life("two", TestModel::new([])),
+        };
+        world.runtime.cancel(&accepted.session, "person", "enough").await.unwrap();
+        if dies {
+            world.runtime.resume(&accepted.session, world.config());
+        }
+        let result = world.result(&accepted).await;
+        assert_eq!(result.stop, Some(StopReason::Cancelled), "{dies}");
+        let hook = spent(&world).await.into_iter().find(|(source, ..)| *source == "hook");
+        assert!(hook.is_some_and(|hook| hook.1 == 1 && hook.2 > 0), "{dies}: {hook:?}");
+        let committed = world.records("s").await.into_iter().find_map(|record| match record.body {
+            Body::TurnCommitted(committed) => Some(committed.usage.total()),
+            _ => None,
+        });
+        let all: u64 = spent(&world).await.iter().map(|(_, _, tokens)| tokens).sum();
+        assert_eq!(committed, Some(all), "{dies}");
+    }
+}
+
+/// What a cap refuses is not asked, and stands nowhere.
+#[tokio::test]
+async fn what_is_not_asked_is_not_intended() {
+    let write = Say::Calls(vec![("write", json!({"content": "x"}))]);
+    let world = World::new(TestModel::new([write]), writes())
+        .hooked(vec![Listening::new(HookEvent::PreToolUse, Arc::new(Prompted))]);
+    let mut submit = world.submit("s", "go");
+    submit.config.limits.max_tokens = Some(115);
+    submit.config.max_output = Some(10);
+    world.run(submit).await;
+    assert_eq!(intended(&world).await, 0);
+}

@@ -202,7 +202,7 @@ async fn an_effect_that_is_not_asked_for_is_a_replay_mismatch() {
             at: 1,
             turn: None,
             step: None,
-            body: Body::TitleSet { title: "t".into(), by: "t".into() },
+            body: Body::TitleSet { title: "t".into(), by: "t".into(), made: None },
         }],
         blobs: Vec::new(),
     };

@@ -411,6 +411,7 @@ async fn a_shim_that_dies_at_any_step_leaves_the_truth_or_a_doubt() {
         ("OutputKept", Want::Doubt, true),
         ("ExitWritten", Want::Doubt, true),
         ("ExitPublished", Want::Code(4), true),
+        ("ExitDurable", Want::Code(4), true),
     ];
     let world = world();
     std::fs::create_dir(world.shims.root()).unwrap();

@@ -117,7 +117,7 @@ impl SimLog {
             }
             Some(Mutation::NoIntent) => {
                 for draft in append.records.iter_mut().filter(|draft| tools(draft)) {
-                    draft.body = Body::TitleSet { title: "x".into(), by: "x".into() };
+                    draft.body = Body::TitleSet { title: "x".into(), by: "x".into(), made: None };
                 }
             }
             Some(Mutation::EarlyAnswer) if append.records.iter().any(tools) => {

@@ -187,8 +187,8 @@ impl SimTool {
         let said = self.world.look(&cx.key.session, |seen| seen.waits.woken(&cx.key));
         let fits = match &cx.woken {
             None => true,
-            Some(Woken::Time) => said.contains(&Ruling::Timeout),
-            Some(Woken::Signal(payload)) => said.contains(&Ruling::Signal(payload.clone())),
+            Some(Woken::Time) => said == Some(Ruling::Timeout),
+            Some(Woken::Signal(payload)) => said == Some(Ruling::Signal(payload.clone())),
         };
         if !fits {
             self.world.wrong(format!("{} is woken by {:?}, and the log says {said:?}", cx.key, cx.woken));

@@ -50,6 +50,8 @@ pub struct Opened {
     pub wake: bool,
     /// The signal.
     name: Option<String>,
+    /// In the order of the log.
+    nth: usize,
     pub deadline: Option<Millis>,
 }
 
@@ -83,6 +85,7 @@ impl Waits {
 
     fn open(&mut self, open: &WaitOpened) -> Result<(), String> {
         let doubt = self.doubted.remove(&open.key);
+        let nth = self.all.values().filter(|asked| asked.opened.is_some()).count();
         let asked = self.all.entry(open.wait.clone()).or_default();
         let name = match &open.on {
             WaitOn::Signal { name } => Some(name.clone()),
@@ -107,7 +110,7 @@ impl Waits {
         }
         let (key, deadline) = (open.key.clone(), open.deadline);
         let wake = name.is_some() || open.on == WaitOn::Timer;
-        if asked.opened.replace(Opened { key, doubt, wake, name, deadline }).is_some() {
+        if asked.opened.replace(Opened { key, doubt, wake, name, nth, deadline }).is_some() {
             return Err(format!("{} is opened twice", open.wait));
         }
         asked.counted = first;
@@ -153,12 +156,11 @@ impl Waits {
         Ok(())
     }
 
-    /// What ended the waits of this call. Not the last one alone: a leader whose store answered late begins what it had
-    /// written, while its successor asks a person about it already.
-    pub fn woken(&self, key: &EffectKey) -> Vec<Ruling> {
+    /// What ended the last wait of this call.
+    pub fn woken(&self, key: &EffectKey) -> Option<Ruling> {
         let of = |asked: &&Asked| asked.opened.as_ref().is_some_and(|opened| opened.key == *key);
-        let ended = self.all.values().filter(of).filter_map(|asked| asked.counted.as_ref());
-        ended.map(|answer| answer.ruling.clone()).collect()
+        let last = self.all.values().filter(of).max_by_key(|asked| asked.opened.as_ref().map(|o| o.nth));
+        last?.counted.as_ref().map(|answer| answer.ruling.clone())
     }
 
     /// Whether this signal answered a wait, or is kept for one.

@@ -400,6 +400,7 @@ fn settles(body: &Body) -> bool {
         | Body::Automation(_)
         | Body::Goal(_)
         | Body::Budget(_)
+        | Body::HookIntent(_)
         | Body::CheckpointTaken(_)
         | Body::CheckpointMissed { .. }
         | Body::Compacted(_)

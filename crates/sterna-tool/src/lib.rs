@@ -70,6 +70,12 @@ pub trait Tool: Send + Sync {
         }
     }
 
+    /// The items of the todo list that this call would make or change, as it would leave them: hooks are asked about new
+    /// ones, and about those that would be completed. Empty: none, or the call would fail.
+    fn todos(&self, _args: &Value, _view: &SessionView) -> Vec<TodoItem> {
+        Vec::new()
+    }
+
     /// Runs the call. Dropping the future must leave nothing running but what `recover` finds.
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>>;
 

@@ -13,7 +13,7 @@ use sterna_tool::{
     ToolReturn,
 };
 
-use crate::agent_types::AgentType;
+use crate::agent_types::{AgentType, DEFAULT_KIND};
 use crate::support::{first_line, parse};
 
 #[derive(Deserialize, JsonSchema)]
@@ -190,7 +190,8 @@ impl Tool for Agent {
     }
 }
 
-fn told(end: &Arc<ChildEnd>) -> ToolDone {
+/// How an agent ended, as the model is told.
+pub(crate) fn told(end: &Arc<ChildEnd>) -> ToolDone {
     let steps = if end.steps == 1 { "1 step".to_owned() } else { format!("{} steps", end.steps) };
     let text = match end.stop {
         None => format!("{}\n\n[{} · {steps}]", end.message, end.session),
@@ -215,5 +216,3 @@ fn listed(children: &[(ChildRef, Option<ChildEnd>)]) -> String {
     };
     children.iter().map(line).collect::<Vec<_>>().join("\n")
 }
-
-const DEFAULT_KIND: &str = "general";

@@ -57,3 +57,6 @@ pub fn builtin_agents() -> Vec<AgentType> {
         ),
     ]
 }
+
+/// The kind of agent that counts where none is named.
+pub(crate) const DEFAULT_KIND: &str = "general";

@@ -85,8 +85,9 @@ pub struct Options {
 pub fn builtin(options: Options) -> Vec<SharedTool> {
     let Options { shims, sandboxes, web, skills, agents } = options;
     let jobs = jobs::Jobs::new(shims.clone());
+    let kinds: Vec<AgentType> = builtin_agents().into_iter().chain(agents).collect();
     let mut tools: Vec<SharedTool> = vec![
-        agent(builtin_agents().into_iter().chain(agents).collect()),
+        agent(kinds.clone()),
         Arc::new(apply_patch::ApplyPatch::new()),
         Arc::new(ask_user::AskUser::new()),
         Arc::new(context::Context::new()),
@@ -106,7 +107,7 @@ pub fn builtin(options: Options) -> Vec<SharedTool> {
         Arc::new(shell_input::ShellInput::new(jobs)),
     ];
     if let Some(shelf) = skills {
-        tools.push(Arc::new(skill::Skill::new(shelf)));
+        tools.push(Arc::new(skill::Skill::new(shelf, kinds)));
     }
     tools.extend::<[SharedTool; 3]>([
         Arc::new(plan_mode::SubmitPlan::new()),

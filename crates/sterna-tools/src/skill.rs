@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
 use sterna_tool::{
-    Access, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn, ViewBudget,
+    Access, ChildOp, Plan, PlanContext, SpawnChild, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+    ViewBudget,
 };
 
-use crate::skills::{Found, Shelf, SkillText, nearest, tool_name, with_arguments};
+use crate::agent_types::AgentType;
+use crate::skills::{Found, KEPT_TOOLS, Shelf, SkillText, nearest, tool_name, with_arguments};
 use crate::support::{blocking, first_line, parse};
 
 #[derive(Deserialize, JsonSchema)]
@@ -29,12 +31,21 @@ struct Args {
 pub(crate) struct Skill {
     spec: ToolSpec,
     shelf: Arc<Shelf>,
+    /// Who does the skills that say so. Of two kinds with one name the later counts.
+    kinds: Arc<[AgentType]>,
 }
 
 impl Skill {
-    pub(crate) fn new(shelf: Arc<Shelf>) -> Self {
-        Self { spec: crate::schema::spec::<Args>("skill", include_str!("skill.md")), shelf }
+    pub(crate) fn new(shelf: Arc<Shelf>, kinds: Vec<AgentType>) -> Self {
+        let spec = crate::schema::spec::<Args>("skill", include_str!("skill.md"));
+        Self { spec, shelf, kinds: kinds.into() }
     }
+}
+
+/// What a call comes to.
+enum Wanted {
+    Text(String),
+    Agent(Box<SpawnChild>),
 }
 
 impl Tool for Skill {
@@ -42,8 +53,16 @@ impl Tool for Skill {
         &self.spec
     }
 
-    fn class(&self, _: &Value) -> EffectClass {
-        EffectClass::Pure
+    fn class(&self, args: &Value) -> EffectClass {
+        let text = |key: &str| args.get(key).and_then(Value::as_str).map(str::trim).filter(|s| !s.is_empty());
+        let forks = match (text("name"), text("file")) {
+            (Some(name), None) => {
+                self.shelf.skills().found.iter().any(|skill| skill.name == name && skill.what.forks.is_some())
+            }
+            (None, _) | (_, Some(_)) => false,
+        };
+        // Under the key of the call there is one agent.
+        if forks { EffectClass::Idempotent } else { EffectClass::Pure }
     }
 
     fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
@@ -60,9 +79,15 @@ impl Tool for Skill {
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         async move {
+            if let Some(end) = &cx.ended {
+                return Ok(ToolReturn::Done(crate::agent::told(end)));
+            }
             let args: Args = parse(&args)?;
-            let shelf = self.shelf.clone();
-            let text = blocking(&cx.cancel, move |_| told(&shelf, &args)).await?;
+            let (shelf, kinds) = (self.shelf.clone(), self.kinds.clone());
+            let text = match blocking(&cx.cancel, move |_| wanted(&shelf, &kinds, &args)).await? {
+                Wanted::Text(text) => text,
+                Wanted::Agent(spawn) => return Ok(ToolReturn::Child(ChildOp::Spawn(spawn))),
+            };
             let budget = ViewBudget { bytes: 48 << 10, lines: 2_000, head_percent: 100 };
             Ok(ToolReturn::Done(ToolDone { budget, ..ToolDone::text(text) }))
         }
@@ -70,7 +95,7 @@ impl Tool for Skill {
     }
 }
 
-fn told(shelf: &Shelf, args: &Args) -> Result<String, ToolError> {
+fn wanted(shelf: &Shelf, kinds: &[AgentType], args: &Args) -> Result<Wanted, ToolError> {
     let mut skills = shelf.skills().found;
     let wanted = args.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
     let Some(wanted) = wanted else {
@@ -78,7 +103,7 @@ fn told(shelf: &Shelf, args: &Args) -> Result<String, ToolError> {
             return Err(ToolError::invalid("`file` needs the `name` of its skill"));
         }
         skills.retain(|skill| !skill.what.disabled);
-        return Ok(listed(&skills));
+        return Ok(Wanted::Text(listed(&skills)));
     };
     let Some(at) = skills.iter().position(|skill| skill.name == wanted) else {
         let open = || skills.iter().filter(|skill| !skill.what.disabled).map(|skill| skill.name.as_str());
@@ -91,10 +116,58 @@ fn told(shelf: &Shelf, args: &Args) -> Result<String, ToolError> {
     if skill.what.disabled {
         return Err(ToolError::failed(format!("only a person may run the skill `{wanted}`: `/{wanted}`")));
     }
-    match args.file.as_deref() {
-        Some(file) => skill.resource(file).map_err(ToolError::failed),
-        None => Ok(loaded(&skill, args.args.as_deref().unwrap_or_default())),
+    let rest = args.args.as_deref().unwrap_or_default();
+    match (args.file.as_deref(), &skill.what.forks) {
+        (Some(file), _) => skill.resource(file).map(Wanted::Text).map_err(ToolError::failed),
+        (None, None) => Ok(Wanted::Text(loaded(&skill, rest))),
+        (None, Some(kind)) => agent_for(&skill, kind, kinds, rest).map(Wanted::Agent),
     }
+}
+
+/// The agent that does a skill: of its kind, with the skill's text as its task, and with no tool that the skill does not
+/// name where it names some.
+fn agent_for(
+    skill: &Found<SkillText>,
+    kind: &str,
+    kinds: &[AgentType],
+    args: &str,
+) -> Result<Box<SpawnChild>, ToolError> {
+    let Some(kind) = kinds.iter().rev().find(|known| known.name == kind) else {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name.as_str()).collect();
+        let text = format!(
+            "the skill `{}` is for an agent `{kind}`, which there is not; there are {}",
+            skill.name,
+            names.join(", ")
+        );
+        return Err(ToolError::failed(text));
+    };
+    let mut tools = kind.tools.clone();
+    if let Some(named) = skill.what.allowed_tools.as_ref().filter(|named| !named.is_empty()) {
+        let kept = KEPT_TOOLS.iter().map(|tool| (*tool).to_owned());
+        let mut fewer: Vec<String> = named.iter().map(|tool| tool_name(tool)).chain(kept).collect();
+        fewer.retain(|tool| kind.tools.is_empty() || kind.tools.contains(tool));
+        fewer.sort();
+        fewer.dedup();
+        if fewer.is_empty() {
+            let text = format!(
+                "an agent of kind `{}` has none of the tools that the skill `{}` is meant to be done with",
+                kind.name, skill.name
+            );
+            return Err(ToolError::failed(text));
+        }
+        tools = fewer;
+    }
+    Ok(Box::new(SpawnChild {
+        agent: kind.name.clone(),
+        prompt: kind.prompt.clone(),
+        task: loaded(skill, args),
+        tools,
+        route: kind.route.clone(),
+        max_steps: kind.max_steps,
+        background: false,
+        fork: false,
+        worktree: false,
+    }))
 }
 
 /// The text of a skill, as the model is shown it.

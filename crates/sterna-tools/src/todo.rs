@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sterna_model::{EffectClass, Fact, TodoItem, TodoStatus, ToolSpec};
 use sterna_tool::{
-    Access, Placeholders, Plan, PlanContext, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+    Access, Placeholders, Plan, PlanContext, SessionView, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
 };
 
 use crate::support::{first_line, parse};
@@ -101,6 +101,15 @@ impl Tool for Todo {
     /// What is said to a person, or noted, is only text.
     fn placeholders(&self, _: &Value) -> Placeholders {
         Placeholders::Keep
+    }
+
+    fn todos(&self, args: &Value, view: &SessionView) -> Vec<TodoItem> {
+        let done = parse(args).and_then(|args| todo(args, &view.todos));
+        let item = |fact| match fact {
+            Fact::Todo(item) => Some(item),
+            _ => None,
+        };
+        done.map(|done| done.facts.into_iter().filter_map(item).collect()).unwrap_or_default()
     }
 
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {

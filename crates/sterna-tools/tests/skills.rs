@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::World;
 use serde_json::{Value, json};
 use sterna_model::{EffectClass, ToolStatus};
-use sterna_tool::{Output, PlanContext, SharedTool, ToolReturn};
+use sterna_tool::{ChildOp, Output, PlanContext, SharedTool, SpawnChild, ToolReturn};
 use sterna_tools::skills::{Place, Shelf, SkillText, Weight};
 
 /// `valid`: nothing to say. `extended`: used here, refused by the specification. `broken`: not used.
@@ -150,6 +150,53 @@ async fn what_is_not_there_or_not_allowed_is_refused() {
         assert!(matches!(status, ToolStatus::Failed | ToolStatus::InvalidArguments), "{args}");
     }
     assert!(!skills.call(json!({})).await.unwrap().contains("deploy"));
+}
+
+/// The answer to a skill that another agent does: whom it starts, or why not.
+async fn agent_of(skills: &Skills, args: Value) -> Result<SpawnChild, String> {
+    let cx = PlanContext { cwd: skills.world.cwd.clone(), roots: vec![skills.world.cwd.clone()] };
+    let plan = skills.tool.plan(&cx, &args).unwrap();
+    match skills.tool.call(skills.world.context(plan), args).await {
+        Ok(ToolReturn::Child(ChildOp::Spawn(spawn))) => Ok(*spawn),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.message),
+    }
+}
+
+#[tokio::test]
+async fn a_skill_may_be_done_by_another_agent() {
+    let skills = Skills::new();
+    skills.skill(
+        "look",
+        "context: fork\nagent: explore\nallowed-tools: Bash Read Grep\n",
+        "Look at $ARGUMENTS.",
+    );
+    skills.skill("all", "context: fork\n", "Do all of it.");
+    skills.skill("who", "context: fork\nagent: nobody\n", "x");
+    skills.skill("none", "context: fork\nagent: explore\nallowed-tools: Bash\n", "x");
+    skills.skill("here", "context: inline\n", "Do it here.");
+    skills.world.file("own/look/more.md", "more");
+    let spawn = agent_of(&skills, json!({"name": "look", "args": "the parser"})).await.unwrap();
+    assert_eq!((spawn.agent.as_str(), spawn.max_steps, spawn.fork), ("explore", 12, false));
+    // What both the skill and the kind have.
+    assert_eq!(spawn.tools, ["grep", "read"]);
+    assert!(spawn.task.contains("Look at the parser.") && spawn.task.contains("more.md"), "{}", spawn.task);
+    let spawn = agent_of(&skills, json!({"name": "all"})).await.unwrap();
+    assert_eq!((spawn.agent.as_str(), spawn.tools.len()), ("general", 0));
+    let why = agent_of(&skills, json!({"name": "who"})).await.unwrap_err();
+    assert!(why.contains("`nobody`") && why.contains("explore"), "{why}");
+    let why = agent_of(&skills, json!({"name": "none"})).await.unwrap_err();
+    assert!(why.contains("none of the tools"), "{why}");
+    // Its files and the others are read as ever, and only what starts an agent needs an intent.
+    assert_eq!(skills.call(json!({"name": "look", "file": "more.md"})).await.unwrap(), "more");
+    for (args, class) in [
+        (json!({"name": "look"}), EffectClass::Idempotent),
+        (json!({"name": "look", "file": "more.md"}), EffectClass::Pure),
+        (json!({"name": "here"}), EffectClass::Pure),
+        (json!({}), EffectClass::Pure),
+    ] {
+        assert_eq!(skills.tool.class(&args), class, "{args}");
+    }
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl TurnMachine {
             | Body::Automation(_)
             | Body::Goal(_)
             | Body::Budget(_)
+            | Body::HookIntent(_)
             | Body::CheckpointTaken(_)
             | Body::CheckpointMissed { .. } => {}
             Body::Rewound(rewound) if rewound.conversation => {

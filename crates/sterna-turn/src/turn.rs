@@ -1,6 +1,7 @@
 //! One turn: its phases, budgets and endings.
 
 mod answer;
+mod budget;
 mod calls;
 mod children;
 mod judging;
@@ -16,6 +17,7 @@ use crate::call::{CallState, TurnCall};
 use crate::compaction::Compacting;
 use crate::machine::{Next, Steering, key_of};
 use crate::progress::{Progress, cut};
+use budget::GoneOn;
 
 /// The running turn, as far as it decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,8 @@ pub struct Turn {
     /// How often stop hooks have let the turn go on.
     #[serde(default)]
     stop_hooks: u32,
+    #[serde(default)]
+    gone_on: GoneOn,
     progress: Progress,
     denials_in_row: u32,
     last_denial: String,
@@ -113,6 +117,7 @@ impl Turn {
             continuations: 0,
             nudged_empty: false,
             stop_hooks: 0,
+            gone_on: GoneOn::default(),
             progress: Progress::default(),
             denials_in_row: 0,
             last_denial: String::new(),
@@ -201,14 +206,14 @@ impl Turn {
                 if let Some(ending) = &self.ending {
                     return Next::Done(ending.clone());
                 }
-                let heard = steering.before_end();
-                if heard.is_empty() {
-                    return Next::Done(TurnOutcome::Finished {
-                        message: message.clone(),
-                        value: self.value.clone(),
-                    });
+                if !steering.before_end().is_empty() {
+                    return self.decide(Transition::Steer, steering);
                 }
-                self.decide(Transition::Steer, steering)
+                // A guest answers once.
+                if !self.guest && self.gone_on.is_due(&self.limits, &self.usage) {
+                    return self.decide(Transition::BudgetContinue, steering);
+                }
+                Next::Done(TurnOutcome::Finished { message: message.clone(), value: self.value.clone() })
             }
         }
     }
@@ -270,6 +275,9 @@ impl Turn {
                 self.calls.clear();
                 self.judged = 0;
                 self.grace |= model.transition == Transition::Grace;
+                if model.transition == Transition::BudgetContinue {
+                    self.gone_on.begin(&self.usage);
+                }
                 self.phase = Phase::Model(Box::new(ModelPhase {
                     intent: model.clone(),
                     attempts: 0,

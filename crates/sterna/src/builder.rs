@@ -104,6 +104,7 @@ pub struct Builder {
     skills: bool,
     hooks: Vec<Listening>,
     mode_of_session: bool,
+    titles: bool,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -154,6 +155,7 @@ impl Sterna {
             skills: true,
             hooks: Vec::new(),
             mode_of_session: true,
+            titles: true,
             notice: Arc::new(|_| {}),
         }
     }
@@ -432,6 +434,7 @@ impl Builder {
             sections
         });
         let text = |path: &Path| path.display().to_string();
+        let title_route = settings.title_route(&route);
         let given = Given {
             mode: self.mode.or(settings.mode).unwrap_or_default(),
             limits: self.limits.unwrap_or_else(|| settings.limits.clone()),
@@ -456,6 +459,7 @@ impl Builder {
             prompt: PromptSource::with_turn(sections, of_turn),
             summary_route: settings.compact_model.clone(),
             classifier_route: settings.classifier_model.clone(),
+            title_route: title_route.filter(|_| self.titles && !in_memory),
             #[cfg(feature = "mcp")]
             late: live,
             #[cfg(not(feature = "mcp"))]

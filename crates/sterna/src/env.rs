@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_log::Owner;
-use sterna_model::{Millis, SessionId};
-use sterna_runtime::Env;
+use sterna_model::{Digest, Millis, SessionId};
+use sterna_runtime::{Env, FileVersion};
 
 /// The machine's clock, this process's name, and an environment for children that holds no key.
 pub struct SystemEnv {
@@ -22,9 +22,16 @@ pub struct SystemEnv {
     /// Where the secret of waits' keys is kept. `None`: it lives as long as this process.
     secret_file: Option<PathBuf>,
     secret: OnceLock<Option<[u8; 32]>>,
+    /// Files whose content was looked at, as they were then.
+    looked: Mutex<BTreeMap<PathBuf, (Stamp, Digest)>>,
     /// Alive as long as this environment.
     _instance: Instance,
 }
+
+/// Device, inode, length, and when it was changed last: another one whenever the file is.
+type Stamp = (u64, u64, u64, i64, i64);
+/// Bytes of a file that is looked at: tools read no larger one.
+const MAX_LOOKED: u64 = 50 << 20;
 
 impl SystemEnv {
     /// `pass`: further variables that children may see. `state_dirs`: where no tool may write.
@@ -38,7 +45,8 @@ impl SystemEnv {
         state_dirs.dedup();
         let instance = Instance::new();
         let owner = Owner(format!("{}:{}", process_name(std::process::id()), instance.0));
-        Self { child_env, state_dirs, owner, secret_file: None, secret: OnceLock::new(), _instance: instance }
+        let (secret, looked) = (OnceLock::new(), Mutex::default());
+        Self { child_env, state_dirs, owner, secret_file: None, secret, looked, _instance: instance }
     }
 
     /// Keeps the secret of waits' keys in this file, so that another process of the store knows them. It is made when
@@ -125,6 +133,25 @@ impl Env for SystemEnv {
 
     fn git_suspect(&self, folder: &Path) -> Option<String> {
         crate::git_suspect(folder)
+    }
+
+    fn file_version(&self, path: &Path) -> Option<FileVersion> {
+        let meta = match std::fs::metadata(path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(FileVersion::Gone),
+            Err(_) => return None,
+        };
+        if !meta.is_file() || meta.len() > MAX_LOOKED {
+            return None;
+        }
+        let stamp = (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec());
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, hash)) = looked.get(path).filter(|(held, _)| *held == stamp) {
+            return Some(FileVersion::Is(*hash));
+        }
+        let hash = sterna_log::digest(&std::fs::read(path).ok()?);
+        looked.insert(path.to_owned(), (stamp, hash));
+        Some(FileVersion::Is(hash))
     }
 
     fn state_dirs(&self) -> Vec<PathBuf> {

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use sterna_log::SharedBlobs;
 use sterna_model::Route;
 use sterna_runtime::{
-    Dialect, Hook, HookAnswer, HookCall, HookRun, HookSet, HookSpec, Listening, SharedHooks, Written,
-    read_command,
+    Dialect, Hook, HookAnswer, HookCall, HookRun, HookSet, HookSpec, Listening, ServerState, SharedHooks,
+    Written, read_command,
 };
 use sterna_shell::shim::Helper;
 use sterna_shell::{Command, MAX_TIMEOUT, run_split};
@@ -94,7 +94,8 @@ pub(crate) fn all(
         },
     };
     let all: Vec<Listening> = settings.shown().map(listening).chain(host).collect();
-    (!all.is_empty()).then(|| Arc::new(HookSet::new(all)) as SharedHooks)
+    let states = move || servers.states();
+    (!all.is_empty()).then(|| Arc::new(HookSet::new(all).with_servers(Arc::new(states))) as SharedHooks)
 }
 
 struct CommandHook {
@@ -219,6 +220,9 @@ pub(crate) trait HookServers: Send + Sync {
         input: Map<String, Value>,
         confined: bool,
     ) -> BoxFuture<'a, Result<String, String>>;
+
+    /// How each of them is now.
+    fn states(&self) -> Vec<ServerState>;
 }
 
 /// None at all.
@@ -234,6 +238,10 @@ impl HookServers for NoServers {
         _: bool,
     ) -> BoxFuture<'a, Result<String, String>> {
         async move { Err(format!("there is no MCP server `{server}` here")) }.boxed()
+    }
+
+    fn states(&self) -> Vec<ServerState> {
+        Vec::new()
     }
 }
 

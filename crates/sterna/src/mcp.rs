@@ -13,6 +13,7 @@ pub use sterna_mcp::{
 };
 use sterna_model::{Bounds, RuleText, SandboxWish, Scope, SessionId};
 use sterna_policy::{Rule, bounds_of_rules};
+use sterna_runtime::ServerState;
 use sterna_shell::sandbox::Confinement;
 use sterna_shell::shim::Helper;
 use sterna_tools::Sandboxes;
@@ -266,6 +267,20 @@ impl HookServers for Servers {
             client.call_tool(tool, input).await
         }
         .boxed()
+    }
+
+    fn states(&self) -> Vec<ServerState> {
+        let state = |client: &Client| {
+            let (state, detail) = match client.state() {
+                State::Disconnected => ("disconnected", String::new()),
+                // It is told what comes of it.
+                State::Connecting => return None,
+                State::Connected(version) => ("connected", version),
+                State::Failed(error) => ("failed", error.to_string()),
+            };
+            Some(ServerState { server: client.config().name.clone(), state, detail })
+        };
+        self.0.iter().filter_map(state).collect()
     }
 }
 

@@ -169,6 +169,27 @@ async fn skill() {
     stage.check("skill", &sterna).await;
 }
 
+/// A skill that another agent does: who does it is an agent like any other, and goes no deeper.
+#[tokio::test]
+async fn a_skill_that_forks_goes_as_deep_as_agents_may() {
+    let load = || Say::Calls(vec![("skill", json!({"name": "deeper", "args": "down"}))]);
+    let ends = ["third", "second", "first", "top"].map(Say::Text);
+    let stage = Stage::new([load(), load(), load(), load()].into_iter().chain(ends));
+    let text = "---\nname: deeper\ndescription: Goes deeper.\ncontext: fork\n---\nGo $ARGUMENTS.\n";
+    stage.file("config/skills/deeper/SKILL.md", text);
+    let sterna = stage.sterna().await;
+    let reply = sterna.session("s").turn("Begin.").await.unwrap();
+    assert_eq!(reply.message(), "top");
+    let said = |n: usize| stage.model.body(n)["messages"].to_string();
+    assert!(said(1).contains("Go down.") && !said(1).contains("Begin."), "its task alone: {}", said(1));
+    assert!(said(4).contains("3 deep: do it yourself"), "{}", said(4));
+    for (n, end) in [(5, "third"), (6, "second"), (7, "first")] {
+        assert!(said(n).contains(&format!("{end}\\n\\n[agent-")), "{}", said(n));
+    }
+    let found = replay(sterna.runtime().parts(), &SessionId::new("s").unwrap()).await.unwrap();
+    assert!(found.difference.is_none(), "{:?}", found.difference);
+}
+
 #[tokio::test]
 async fn deferred_tool_found() {
     let search = Say::Calls(vec![("tool_search", json!({"query": "select:mcp__far__lamp"}))]);
@@ -390,6 +411,8 @@ impl Stage {
         let (parts, id) = (sterna.runtime().parts(), SessionId::new("s").unwrap());
         let bodies = self.model.bodies.lock().unwrap().clone();
         let mut reports: Vec<(ContextReport, Value)> = Vec::new();
+        // What the log says of each request's prefix.
+        let mut broken = Vec::new();
         for sealed in self.log.read(&id, 1, 10_000).await.unwrap() {
             let Body::Intent(intent) = &sealed.record.body else { continue };
             let Intended::Model(sent) = &intent.what else { continue };
@@ -399,6 +422,7 @@ impl Stage {
             let body = bodies.iter().find(|body| sterna_log::digest(body.as_bytes()) == sent.request);
             let body = body.unwrap_or_else(|| panic!("{name}: record {} was not sent", sealed.record.seq));
             reports.push((report, serde_json::from_str(body).unwrap()));
+            broken.push(!sent.prefix_broken.is_empty());
         }
         let found = replay(parts, &id).await.unwrap();
         assert!(found.difference.is_none(), "{name}: {:?}", found.difference);
@@ -417,8 +441,10 @@ impl Stage {
             }
         }
         text.push_str("=== what became of the prompt cache from request to request\n");
-        for pair in reports.windows(2) {
+        for (pair, broken) in reports.windows(2).zip(&broken[1..]) {
             let diff = pair[1].0.since(&pair[0].0);
+            // Each break has a cause, and nothing is one that the cache did not feel.
+            assert_eq!(diff.broken_by.is_some(), *broken, "{name}: record {}: {:?}", diff.to, diff.broken_by);
             let cause = diff.broken_by.as_deref().unwrap_or("it holds");
             writeln!(text, "record {} to {}: {cause}", diff.from, diff.to).unwrap();
         }

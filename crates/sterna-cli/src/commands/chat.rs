@@ -392,6 +392,7 @@ impl Chat {
 
     fn config(&self) -> TurnConfig {
         let mut config = self.sterna.turn_config_now();
+        config.title_route = self.cx.settings.title_route(&config.route);
         config.mode_of_session |= self.begun && !self.cx.settings.locked.contains("mode");
         config
     }

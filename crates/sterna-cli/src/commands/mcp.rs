@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use futures::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use sterna::SystemEnv;
 use sterna::mcp::{Configured, Hold, configured, project_file, setup, told, user_file};
-use sterna::{Helper, SystemEnv};
 use sterna_mcp::{
     Client, Expand, LoginError, Origin, Pool, ServerConfig, State, ToolDef, edit_add, edit_remove, has_login,
     login, logout, parse, server_name, tool_name,
@@ -440,7 +440,7 @@ fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
 
 fn client(cx: &Context, server: ServerConfig) -> Client {
     let env = SystemEnv::new(&cx.settings.env_pass, Vec::new()).child_env();
-    let helper = Some(Helper::this_program([super::shim::WORD]));
+    let helper = Some(super::shim::helper());
     let hold = Hold::of(&cx.places, &cx.settings, helper.clone());
     Pool::shared().client(server, setup(&cx.places, env, helper, &cx.cwd, &[], hold))
 }

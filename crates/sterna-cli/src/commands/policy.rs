@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sterna::trust::CAPABILITY;
-use sterna::{Explained, Helper, PolicyOf, PolicyView};
+use sterna::{Explained, PolicyOf, PolicyView};
 use sterna_log::{MemoryLog, SharedLog};
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, SandboxWish, Scope};
 use sterna_policy::{Rule, ShellPlan};
@@ -343,7 +343,7 @@ impl OfArgs {
             rules: allowed.chain(denied).collect(),
             mode: mode.or(cx.settings.mode).unwrap_or(Mode::default()),
             sandbox,
-            helper: Some(Helper::this_program([super::shim::WORD])),
+            helper: Some(super::shim::helper()),
             log,
         })?;
         Ok((cx, view))

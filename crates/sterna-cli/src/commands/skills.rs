@@ -141,6 +141,7 @@ fn show(cx: &Context, name: &str, json: bool) -> Result<ExitCode, Failure> {
                 object["skill"] = json!({
                     "when_to_use": what.when_to_use, "argument_hint": what.argument_hint, "license": what.license,
                     "compatibility": what.compatibility, "allowed_tools": what.allowed_tools,
+                    "agent": what.forks,
                     "metadata": what.metadata.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                 });
                 object["files"] = json!(skill.map(Found::files));
@@ -156,6 +157,7 @@ fn show(cx: &Context, name: &str, json: bool) -> Result<ExitCode, Failure> {
                 ("when to use", &what.when_to_use),
                 ("arguments", &what.argument_hint),
                 ("tools", &tools),
+                ("done by an agent", &what.forks),
                 ("licence", &what.license),
                 ("needs", &what.compatibility),
             ];

@@ -276,6 +276,7 @@ impl Text {
             | EventKind::LimitReached { .. }
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
+            | EventKind::HookAsking { .. }
             | EventKind::GrantRevoked { .. }
             | EventKind::BudgetChanged { .. }
             | EventKind::MemoryChanged { .. }

@@ -50,7 +50,7 @@ pub fn build(
     builder.open()?;
     if let Some(title) = foreign.title.take() {
         let by = format!("import:{}", builder.agent);
-        builder.push(None, None, Body::TitleSet { title: title.clone(), by })?;
+        builder.push(None, None, Body::TitleSet { title: title.clone(), by, made: None })?;
         foreign.title = Some(title);
     }
     for item in items {

@@ -119,7 +119,10 @@ pub async fn rows_follow_the_records(store: Store) {
     add(
         log,
         "t",
-        vec![draft(2_700, Body::TitleSet { title: "Mine".into(), by: "user".into() }), committed(2_800)],
+        vec![
+            draft(2_700, Body::TitleSet { title: "Mine".into(), by: "user".into(), made: None }),
+            committed(2_800),
+        ],
     )
     .await;
     // The turn is over, and its questions with it; the inputs still wait.
@@ -128,12 +131,30 @@ pub async fn rows_follow_the_records(store: Store) {
         SessionRow { status: Status::Running, title: Some("Mine".into()), updated_at: 2_800, head: 8, ..row };
     check_row(log, &row).await;
 
+    // A model's title takes the place of the one that it was made for, and of no other.
+    let made = |title: &str, instead_of: &str| Body::TitleSet {
+        title: title.into(),
+        by: "model".into(),
+        made: Some(Box::new(sterna_model::TitleMade {
+            instead_of: Some(instead_of.into()),
+            route: route("local"),
+            billed: sterna_model::Billed::default(),
+            failed: None,
+        })),
+    };
+    add(log, "m1", vec![draft(2_850, made("Late", "fix the tests"))]).await;
+    row = SessionRow { updated_at: 2_850, head: 9, ..row };
+    check_row(log, &row).await;
+    add(log, "m2", vec![draft(2_860, made("Better", "Mine"))]).await;
+    row = SessionRow { title: Some("Better".into()), updated_at: 2_860, head: 10, ..row };
+    check_row(log, &row).await;
+
     let moved = Body::RouteChanged { route: route("anthropic/x"), cause: "user".into(), turn: None };
     add(log, "r", vec![draft(2_900, moved), answer(2_900, 1, None)]).await;
     row = SessionRow {
         route: route("anthropic/x"),
         updated_at: 2_900,
-        head: 10,
+        head: 12,
         steps: 3,
         tokens: 16,
         cost: None,

@@ -145,8 +145,17 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
                 depth: s.depth,
             }),
         }],
-        Body::TitleSet { title, by } => {
-            vec![EventKind::SessionTitled { title: title.clone(), by: by.clone() }]
+        Body::TitleSet { title, by, made } => {
+            // One by a model that came too late, or to nothing, names nothing, and was paid all the same.
+            let counts = made.is_none() || folded.world.title.is_by(record.seq);
+            let titled = EventKind::SessionTitled { title: title.clone(), by: by.clone() };
+            let why = made.as_ref().and_then(|made| made.failed.as_deref());
+            let why = why.unwrap_or("the session was named meanwhile");
+            let said = match counts {
+                true => titled,
+                false => EventKind::Warning { code: "title_unused".into(), message: why.to_owned() },
+            };
+            std::iter::once(said).chain(usage(folded)).collect()
         }
         Body::SessionClosed { by } => vec![EventKind::SessionClosed { by: by.clone() }],
         Body::RouteChanged { route, cause, turn } => {
@@ -457,6 +466,11 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             let message = format!("nothing was compacted ({}): {why}", trigger.word());
             vec![EventKind::Warning { code: "compaction".into(), message }]
         }
+        Body::HookIntent(intent) => vec![EventKind::HookAsking {
+            event: intent.event,
+            key: intent.key.clone(),
+            route: intent.asks.route.clone(),
+        }],
         Body::HookRan(ran) => {
             let hooks = EventKind::HookRan {
                 event: ran.event,

@@ -21,6 +21,8 @@ pub enum Source {
     Classifier,
     /// Hooks that ask a model.
     Hook,
+    /// What names a session after its first turn.
+    Title,
 }
 
 impl Source {
@@ -31,6 +33,7 @@ impl Source {
             Self::Compaction => "compaction",
             Self::Classifier => "classifier",
             Self::Hook => "hook",
+            Self::Title => "title",
         }
     }
 
@@ -150,6 +153,9 @@ impl Ledger {
                     self.add(record, Source::Hook, asked.route.clone(), asked.billed.clone(), 1);
                 }
             }
+            Body::TitleSet { made: Some(made), .. } => {
+                self.add(record, Source::Title, made.route.clone(), made.billed.clone(), 1);
+            }
             Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.add_child(record, end)),
             _ => {}
         }
@@ -235,9 +241,12 @@ impl Ledger {
             self.by_model.entry(route.clone()).or_default(),
             self.by_source.entry(source).or_default(),
             self.by_day.entry(at / 86_400_000).or_default(),
-            &mut self.turn,
-            self.turn_by_model.entry(route.clone()).or_default(),
         ];
         sums.into_iter().for_each(|sum| sum.add(billed, calls));
+        // A title belongs to no turn: one that runs meanwhile has not spent it.
+        if source != Source::Title {
+            self.turn.add(billed, calls);
+            self.turn_by_model.entry(route.clone()).or_default().add(billed, calls);
+        }
     }
 }

@@ -5,6 +5,7 @@ mod events;
 mod goal;
 mod ledger;
 mod notes;
+mod title;
 mod world;
 
 pub use budget::{TreeBudget, room};
@@ -13,6 +14,7 @@ pub use goal::{GoalState, Goals};
 pub use ledger::{Ledger, LedgerRow, Source, Sum};
 pub use notes::{Note, Notes, name_key};
 use std::collections::BTreeSet;
+pub use title::Titled;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{Event, Record, ResultEvent, SessionId, TurnCommitted, TurnNo, TurnOutcome};

@@ -31,6 +31,8 @@ pub struct World {
     pub recalled: Vec<RecalledNote>,
     /// What the session works towards.
     pub goal: super::Goals,
+    /// What the session is called.
+    pub title: super::Titled,
     /// Notes of its own were kept in this log at some time.
     pub has_notes: bool,
     /// Calls of the last answer, to name those that were refused.
@@ -71,6 +73,7 @@ impl World {
     /// Folds one record.
     pub fn apply(&mut self, record: &Record) {
         self.at = record.seq;
+        self.title.apply(record);
         match &record.body {
             Body::TurnStarted(_) => {
                 self.turn_changed.clear();
@@ -152,6 +155,7 @@ impl World {
             Body::TurnCommitted(_) if self.files_rewound => self.set(Before::FilesRewound(false)),
             Body::CheckpointTaken(_)
             | Body::Budget(_)
+            | Body::HookIntent(_)
             | Body::CheckpointMissed { .. }
             | Body::TitleSet { .. }
             | Body::SessionClosed { .. }

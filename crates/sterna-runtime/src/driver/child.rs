@@ -198,6 +198,8 @@ impl Driver {
             max_tokens: limits.max_tokens.map(|cap| cap.saturating_sub(tokens)),
             max_cost: limits.max_cost.map(|cap| cap.saturating_sub(cost.unwrap_or(cap))),
             deadline: until.map(|at| at.saturating_sub(now)),
+            // What a turn is to use up is for the turn itself.
+            turn_tokens: None,
             ..limits.clone()
         }
     }

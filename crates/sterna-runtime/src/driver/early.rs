@@ -16,7 +16,7 @@ use sterna_tool::Cancel;
 use super::want::CallFacts;
 use super::{Driver, InFlight, Msg, Stage};
 use crate::RuntimeError;
-use crate::effects::pipeline::{self, FromHooks, Passed};
+use crate::effects::pipeline::{FromHooks, Passed};
 use crate::effects::tool::{self, ToolEnd};
 
 /// Calls of the answer that streams, in its order.
@@ -81,7 +81,8 @@ impl Driver {
         else {
             return Ok(());
         };
-        let (rights, tools, rt) = (self.rights()?, self.rt.parts.tools.clone(), self.rt.clone());
+        let (mut rights, tools, rt) = (self.rights()?, self.rt.parts.tools.clone(), self.rt.clone());
+        let bound = self.bound();
         let wanted = CallTool {
             key: key.clone(),
             call: call.clone(),
@@ -100,7 +101,7 @@ impl Driver {
             closed: None,
         };
         let run = async move {
-            let passed = pipeline::pass(&wanted, &tools, &rights, &FromHooks::default()).await;
+            let passed = bound.pass(&wanted, &tools, &mut rights, &FromHooks::default()).await;
             let Passed::Run { tool, args, plan, quiet_git, changes, origin, confine, .. } = passed else {
                 return None;
             };

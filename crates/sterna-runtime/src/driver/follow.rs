@@ -63,6 +63,7 @@ impl Driver {
                         | Msg::Undone { .. }
                         | Msg::Child { .. }
                         | Msg::ChildTurn { .. }
+                        | Msg::HookAsks { .. }
                         | Msg::Hooked { .. }
                         | Msg::Deadline { .. },
                     ) => {}

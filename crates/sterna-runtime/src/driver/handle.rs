@@ -29,6 +29,7 @@ impl Driver {
                 | Msg::Undone { .. }
                 | Msg::Child { .. }
                 | Msg::ChildTurn { .. }
+                | Msg::HookAsks { .. }
                 | Msg::Hooked { .. }
                 | Msg::Deadline { .. }
         );
@@ -58,7 +59,7 @@ impl Driver {
                 self.draining = true;
                 self.early.drop_all();
                 // Hooks can be asked again, under the same key.
-                self.hooking.stop();
+                self.hooking.drain();
                 // A model call can be made again; what tools do must settle.
                 // And what is only looked for can be looked for again.
                 let again = |key: &EffectKey, stage| {
@@ -113,6 +114,11 @@ impl Driver {
                 }
             }
             Msg::ChildTurn { wait, seen } => self.child_seen(wait, seen)?,
+            Msg::HookAsks { intent, durable } => {
+                if !self.hook_asks(intent, durable).await? {
+                    return Ok(Some(End::Lost));
+                }
+            }
             Msg::Hooked { key, answered } => {
                 if !self.hooked(&key, answered).await? {
                     return Ok(Some(End::Lost));
@@ -224,7 +230,7 @@ impl Driver {
     pub(super) fn tool_ended(&mut self, key: EffectKey, end: ToolEnd) -> Result<(), RuntimeError> {
         match end {
             ToolEnd::Done(outcome) => self.tool_outcome(key, outcome),
-            ToolEnd::Ask(questions) => self.open_wait(key, WaitOn::Questions(questions)),
+            ToolEnd::Ask(questions) => self.tool_asks(key, questions),
             ToolEnd::Child(op) => {
                 self.child_op(key, op);
                 Ok(())

@@ -2,8 +2,10 @@
 //! it. Nothing here is asked when nobody listens.
 
 mod agents;
+mod calls;
 mod compaction;
 mod model;
+mod round;
 
 pub(super) use compaction::{About, BeforeCompaction};
 
@@ -11,8 +13,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sterna_model::{
-    Body, Bounds, CallTool, Decision, Effect, EffectKey, EffectKind, HookEvent, HookPower, HookRan,
-    HookReport, HookSays, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
+    Body, Bounds, CallTool, Decision, Effect, EffectKey, EffectKind, HookAsked, HookEvent, HookRan,
+    HookReport, HookSays, Question, Rewrite, Seq, StepNo, StopReason, ToolStatus, TurnOutcome,
 };
 use sterna_policy::bounds_of_rules;
 use sterna_turn::{CallState, Next, TurnCall};
@@ -40,30 +42,52 @@ pub(super) struct Point {
 #[derive(Default)]
 pub(super) struct Hooking {
     pub queue: Vec<Point>,
-    flights: Vec<(Point, tokio::task::AbortHandle)>,
+    flights: Vec<Flight>,
     /// The session's log was read when this driver came, up to this record.
     pub restored: Option<Seq>,
+    /// Questions of servers that hooks hear first, with the calls that ask them.
+    pub questions: Vec<(EffectKey, Vec<Question>)>,
+    seen: round::Seen,
+}
+
+/// Hooks of an occurrence that are asked.
+struct Flight {
+    point: Point,
+    /// Calls of models of which an earlier life, or a flight that was given up, has told nothing.
+    lost: Vec<HookAsked>,
+    task: tokio::task::AbortHandle,
 }
 
 impl Hooking {
+    /// The step of an occurrence whose hooks are asked now.
+    fn step_of(&self, key: &str) -> Option<StepNo> {
+        self.flights.iter().find(|flight| flight.point.key == key).map(|flight| flight.point.step)
+    }
+
     fn has(&self, key: &str) -> bool {
         self.queue.iter().any(|point| point.key == key)
-            || self.flights.iter().any(|(point, _)| point.key == key)
+            || self.flights.iter().any(|flight| flight.point.key == key)
     }
 
     fn about(&self, tool: &EffectKey, events: &[HookEvent]) -> bool {
         let of = |point: &Point| point.tool.as_ref() == Some(tool) && events.contains(&point.event);
-        self.queue.iter().any(of) || self.flights.iter().any(|(point, _)| of(point))
+        self.queue.iter().any(of) || self.flights.iter().any(|flight| of(&flight.point))
     }
 
     pub fn stop(&mut self) {
+        self.questions.clear();
         self.keep(|_| false);
+    }
+
+    /// Nothing is begun any more. What calls that are under way wait for is heard: nobody can ask for it again.
+    pub fn drain(&mut self) {
+        self.keep(|point| point.event == HookEvent::Elicitation);
     }
 
     fn keep(&mut self, keep: impl Fn(&Point) -> bool) {
         self.queue.retain(&keep);
-        for (_, task) in self.flights.extract_if(.., |(point, _)| !keep(point)) {
-            task.abort();
+        for flight in self.flights.extract_if(.., |flight| !keep(&flight.point)) {
+            flight.task.abort();
         }
     }
 }
@@ -80,26 +104,31 @@ pub(super) enum Before {
 
 impl Driver {
     /// What must be heard before the machine's wish is done. `None`: nothing, go on.
-    pub(super) fn gate(&mut self, next: &Next) -> Result<Option<Flow>, RuntimeError> {
+    pub(super) async fn gate(&mut self, next: &Next) -> Result<Option<Flow>, RuntimeError> {
         let Some(hooks) = self.rt.parts.hooks.clone() else { return Ok(None) };
         if self.withdraw_blocked(next)? {
             return Ok(Some(Flow::Again));
         }
+        self.look_at_folder(&hooks, next).await?;
         let (first, beside) = self.due(next);
         if matches!(next, Next::Done(_)) {
             // What was asked before something that will not come is asked no longer.
             let due: Vec<&String> = first.iter().flatten().map(|point| &point.key).collect();
             self.hooking.keep(|point| due.contains(&&point.key));
+            self.hooking.questions.clear();
         }
-        let beside: Vec<Point> = beside.into_iter().filter(|point| self.is_open(&hooks, point)).collect();
+        let mut beside: Vec<Point> = beside.into_iter().filter(|point| self.is_open(&hooks, point)).collect();
         // Events in their order: the hooks of one have answered before those of the next are asked.
         let stage = first.into_iter().find_map(|stage| {
             let open: Vec<Point> = stage.into_iter().filter(|point| self.is_open(&hooks, point)).collect();
             (!open.is_empty()).then_some(open)
         });
         let waits = stage.is_some();
+        if !waits && self.look_at_files(&hooks, next).await {
+            beside.extend(self.changed().into_iter().filter(|point| self.is_open(&hooks, point)));
+        }
         if self.draining {
-            let settled = self.inflight.is_empty() && self.ready.is_empty();
+            let settled = self.is_settled();
             return Ok(waits.then_some(if settled { Flow::Stop(super::End::Drained) } else { Flow::Wait }));
         }
         for point in beside.into_iter().chain(stage.into_iter().flatten()) {
@@ -108,6 +137,11 @@ impl Driver {
             }
         }
         Ok(waits.then_some(Flow::Wait))
+    }
+
+    /// Nothing that was begun is under way.
+    pub(super) fn is_settled(&self) -> bool {
+        self.inflight.is_empty() && self.ready.is_empty() && self.hooking.questions.is_empty()
     }
 
     /// Starts the hooks whose cause is durable.
@@ -125,7 +159,8 @@ impl Driver {
                 // A driver that is gone wants no answer.
                 let _ = tx.send(Msg::Hooked { key: told, answered });
             });
-            self.hooking.flights.push((point, task.abort_handle()));
+            let lost = self.state.hooks.asking(&point.key);
+            self.hooking.flights.push(Flight { point, lost, task: task.abort_handle() });
         }
     }
 
@@ -144,14 +179,16 @@ impl Driver {
         stands
     }
 
-    async fn hooks_ended(&mut self, key: &str, answered: HookAnswered) -> Result<bool, RuntimeError> {
-        let Some(at) = self.hooking.flights.iter().position(|(point, _)| point.key == key) else {
+    async fn hooks_ended(&mut self, key: &str, mut answered: HookAnswered) -> Result<bool, RuntimeError> {
+        let Some(at) = self.hooking.flights.iter().position(|flight| flight.point.key == key) else {
             return Ok(true);
         };
-        let (point, _) = self.hooking.flights.swap_remove(at);
+        let Flight { point, lost, .. } = self.hooking.flights.swap_remove(at);
+        answered.asked.splice(0..0, lost);
         if point.event == HookEvent::SessionRestored {
             self.hooking.restored = None;
         }
+        let asks = point.tool.clone().filter(|_| point.event == HookEvent::Elicitation);
         let ran = self.ran(point, answered);
         let running = self.state.machine.turn().map(|turn| turn.number);
         let fits = ran.tool.as_ref().is_none_or(|tool| self.call(tool).is_some());
@@ -160,7 +197,12 @@ impl Driver {
             return Ok(true);
         }
         let step = Some(ran.step).filter(|step| *step > 0);
+        let says = ran.record.says.clone();
         self.stage_at(running, step, Body::HookRan(Box::new(ran.record)))?;
+        if let Some(call) = asks {
+            // In one append: nobody acts on it before.
+            self.questions_heard(&call, &says)?;
+        }
         self.flush().await
     }
 
@@ -174,7 +216,7 @@ impl Driver {
             // It will not run, and no hook is asked about it.
             return Ok(Before::Judge(FromHooks::default()));
         };
-        if self.hooking.about(&call.key, &[HookEvent::PreToolUse, HookEvent::PermissionRequest]) {
+        if self.hooking.about(&call.key, &BEFORE_CALLS) {
             return Ok(Before::Wait);
         }
         let asked = self.permission_point(call, &args);
@@ -182,7 +224,7 @@ impl Driver {
             HookEvent::PreToolUse,
             &call.key,
             format!("{}.{}", call.key.ordinal, call.changes),
-            args,
+            args.clone(),
         );
         if self.is_open(&hooks, &point) {
             if !self.draining {
@@ -204,7 +246,7 @@ impl Driver {
                 Some(Decision::Allow) | None => {}
             }
         }
-        Ok(Before::Judge(from))
+        Ok(self.before_tasks(&hooks, call, &args).unwrap_or(Before::Judge(from)))
     }
 
     /// Somebody would have to be asked about a call: whether hooks are asked first.
@@ -227,11 +269,12 @@ impl Driver {
     }
 
     /// Occurrences that must be heard first, in their order, and those that need only be told.
-    fn due(&self, next: &Next) -> (Vec<Vec<Point>>, Vec<Point>) {
+    fn due(&mut self, next: &Next) -> (Vec<Vec<Point>>, Vec<Point>) {
+        let mut first = Vec::new();
+        let mut beside = self.round();
         let Some(turn) = self.state.machine.turn() else { return (Vec::new(), Vec::new()) };
         let step = turn.steps();
-        let mut first = Vec::new();
-        let mut beside = self.failures();
+        beside.extend(self.failures());
         beside.extend(self.modes());
         let mut shrunk = self.compactions();
         match next {
@@ -299,7 +342,7 @@ impl Driver {
     }
 
     fn turn_begins(&self, inputs: &[Seq]) -> Vec<Vec<Point>> {
-        let mut stages = Vec::new();
+        let mut stages: Vec<Vec<Point>> = self.setup_point().map(|point| vec![point]).into_iter().collect();
         if self.state.hooks.first_turn {
             let fork = self.state.machine.session().is_some_and(|session| session.parent.is_some());
             let source = if fork { "fork" } else { "startup" };
@@ -564,10 +607,7 @@ impl Driver {
         let steered = input
             .is_some_and(|input| !self.state.turn.as_ref().is_some_and(|turn| turn.inputs.contains(&input)));
         // What may not begin ends the turn; a prompt that was steered in is taken back instead.
-        let begins = event.power() == Ok(HookPower::Decides)
-            && !event.is_stop()
-            && !matches!(event, HookEvent::PreToolUse | HookEvent::PermissionRequest | HookEvent::PreCompact);
-        if begins && says.blocked && !steered && says.stop.is_none() {
+        if event.carries_the_turn() && says.blocked && !steered && says.stop.is_none() {
             says.stop = Some(says.reason.clone());
         }
         if event.is_stop() && turn.is_some_and(|turn| turn.stop_hooks() >= MAX_INJECTIONS) {
@@ -619,6 +659,14 @@ fn message_of(kind: &str) -> &'static str {
     }
 }
 
+/// What a call waits for before it is judged, or asks a person.
+const BEFORE_CALLS: [HookEvent; 5] = [
+    HookEvent::PreToolUse,
+    HookEvent::PermissionRequest,
+    HookEvent::TaskCreated,
+    HookEvent::TaskCompleted,
+    HookEvent::Elicitation,
+];
 /// How often hooks may give a call a new input.
 const MAX_REWRITES: u32 = 3;
 /// How often stop hooks may let a turn go on: the machine holds it too.

@@ -13,10 +13,12 @@ mod handle;
 mod hooks;
 pub(crate) mod judge;
 mod ladder;
+mod makers;
 mod memory;
 mod people;
 mod prefix;
 mod stage;
+mod titles;
 mod wake;
 mod want;
 
@@ -31,8 +33,8 @@ use sterna_context::{Loaded, Prompt};
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, MemoryChange, Millis, OnAsk, ResultEvent,
-    Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, HookIntent, MemoryChange, Millis, OnAsk,
+    ResultEvent, Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -42,7 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
-use crate::effects::pipeline::{Passed, Rights};
+use crate::effects::pipeline::Passed;
 use crate::effects::tool::{Found, ToolEnd};
 use crate::hooks::HookAnswered;
 use crate::resident::Rested;
@@ -50,7 +52,7 @@ use crate::runtime::Inner;
 use crate::schema::OutputSchema;
 use crate::shared::Shared;
 use crate::waits::resolution_id;
-use crate::{Parts, RuntimeError, State, TurnConfig};
+use crate::{RuntimeError, State, TurnConfig};
 
 /// Milliseconds that a lease holds, and after which it is renewed (design: lease 30 s, renew 10 s).
 pub(crate) const LEASE_MS: u64 = 30_000;
@@ -129,6 +131,11 @@ pub(crate) enum Msg {
     },
     Deadline {
         turn: TurnNo,
+    },
+    /// A hook is about to ask a model, and waits until that is durable.
+    HookAsks {
+        intent: Box<HookIntent>,
+        durable: oneshot::Sender<()>,
     },
     /// What the hooks of an occurrence came to.
     Hooked {
@@ -238,6 +245,7 @@ pub(crate) struct Driver {
     /// Allowed calls whose intent is staged: they start when it is durable.
     ready: Vec<want::Ready>,
     hooking: hooks::Hooking,
+    makers: makers::Makers,
     early: early::Early,
     request: Option<(EffectKey, Encoded)>,
     prompt: Option<Prompt>,
@@ -299,6 +307,7 @@ impl Driver {
             not_undone: HashMap::new(),
             ready: Vec::new(),
             hooking: hooks::Hooking::default(),
+            makers: makers::Makers::default(),
             early: early::Early::default(),
             request: None,
             prompt: None,
@@ -465,6 +474,9 @@ impl Driver {
             if !self.flush().await? {
                 return Ok(Some(End::Lost));
             }
+            if !self.ready.is_empty() && !self.still_leads().await? {
+                return Ok(Some(End::Lost));
+            }
             self.start_ready();
             self.start_hooks();
             return Ok(None);
@@ -504,7 +516,7 @@ impl Driver {
         self.watch_children();
         let next = self.state.machine.next();
         if self.rt.parts.hooks.is_some()
-            && let Some(flow) = self.gate(&next)?
+            && let Some(flow) = self.gate(&next).await?
         {
             return Ok(flow);
         }
@@ -525,7 +537,7 @@ impl Driver {
                 if again {
                     return Ok(Flow::Again);
                 }
-                if self.draining && self.inflight.is_empty() && self.ready.is_empty() {
+                if self.draining && self.is_settled() {
                     return Ok(Flow::Stop(End::Drained));
                 }
                 Ok(Flow::Wait)
@@ -570,6 +582,7 @@ impl Driver {
     }
 
     async fn commit(&mut self, outcome: TurnOutcome) -> Result<(), RuntimeError> {
+        self.settle_hooks()?;
         let Some(turn) = self.state.machine.turn() else { return Ok(()) };
         let ended = outcome.clone();
         let (number, committed) = (
@@ -580,6 +593,7 @@ impl Driver {
         self.go_on_with_goal(&ended)?;
         // The next turn's first records could share this commit, but whoever waits for this one waits now.
         if self.flush().await? && self.state.machine.turn().is_none() {
+            self.see_to_title(&ended);
             self.own.clear();
             self.unknown.clear();
             self.not_undone.clear();
@@ -643,32 +657,6 @@ impl Driver {
         overdue.map(|(wait, _)| wait.clone()).collect()
     }
 
-    fn rights(&mut self) -> Result<Rights, RuntimeError> {
-        let turn = self.state.turn.clone().ok_or_else(|| RuntimeError::NoTurn(self.id.clone()))?;
-        let number = self.state.machine.turns();
-        let rules = match &self.rules {
-            Some((of, rules)) if *of == number => rules.clone(),
-            _ => {
-                let rules = self.rt.rules(&turn.rules)?;
-                self.rules = Some((number, rules.clone()));
-                rules
-            }
-        };
-        let grants = Arc::new(self.state.folded.world.grants.clone());
-        let Parts { env, levels, log, .. } = &self.rt.parts;
-        Ok(Rights {
-            turn,
-            rules,
-            grants,
-            env: env.clone(),
-            levels: levels.clone(),
-            log: log.clone(),
-            untrusted: Arc::new(self.state.transcript.untrusted()),
-            view: self.view.clone(),
-            secrets: self.secrets.clone(),
-        })
-    }
-
     async fn load(&mut self) -> Result<(), RuntimeError> {
         self.state = State::load(&self.rt.parts.log, &self.id).await?;
         self.prompt = None;
@@ -677,6 +665,13 @@ impl Driver {
         self.cache = EncodeCache::default();
         self.refresh_view();
         Ok(())
+    }
+
+    /// After a commit that may have taken longer than our lease holds: somebody else may lead by now, and have found that
+    /// what was to be started is in doubt. What is still ours then is started under a new lease.
+    async fn still_leads(&mut self) -> Result<bool, RuntimeError> {
+        let expired = self.rt.parts.env.now() >= self.leased_until.load(Ordering::Acquire);
+        if expired { self.try_lease(None).await } else { Ok(true) }
     }
 
     async fn try_lease(&mut self, takeover: Option<Fence>) -> Result<bool, RuntimeError> {

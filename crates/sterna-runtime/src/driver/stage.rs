@@ -138,7 +138,7 @@ impl Driver {
             let machine = &self.state.machine;
             let fact = match &mut draft.body {
                 Body::Outcome(_) | Body::Attempt(_) | Body::InDoubt { .. } => true,
-                Body::LimitReached { .. } | Body::HookRan(_) => true,
+                Body::LimitReached { .. } | Body::HookIntent(_) | Body::HookRan(_) => true,
                 Body::WaitOpened(opened) => {
                     // The answer may be what came first.
                     opened.answered = machine.is_answered_early(&opened.key, &opened.wait, &opened.on);

@@ -453,7 +453,7 @@ impl Driver {
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
     fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
-        let rights = self.rights()?;
+        let (mut rights, bound) = (self.rights()?, self.bound());
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
         let cancel = Cancel::new();
@@ -462,7 +462,7 @@ impl Driver {
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
         let task = tokio::spawn(async move {
             let key = call.key.clone();
-            let checked = AssertUnwindSafe(pipeline::pass(&call, &tools, &rights, &from)).catch_unwind();
+            let checked = AssertUnwindSafe(bound.pass(&call, &tools, &mut rights, &from)).catch_unwind();
             let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
                 status: ToolStatus::Panicked,
                 text: format!("`{}` panicked while its call was planned", call.call.name),

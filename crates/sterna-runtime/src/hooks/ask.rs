@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use sterna_context::{HOOK_TOKENS, hook_request, hook_text, read_hook_answer};
 use sterna_llm::catalog::cost;
-use sterna_llm::{EncodeCache, Price};
+use sterna_llm::{EncodeCache, Price, Request};
 use sterna_log::fold::room;
 use sterna_model::{
-    BudgetChange, EffectKey, HookAsked, Limits, ModelStop, Part, Route, SessionId, Spend, SpendCaps,
-    SpendWish, answer_text,
+    Billed, BudgetChange, EffectKey, HookAsked, HookEvent, HookIntent, Limits, ModelStop, Part, Route,
+    SessionId, Spend, SpendCaps, SpendWish, answer_text,
 };
 use sterna_secrets::Scoped;
 use sterna_tool::Cancel;
+use tokio::sync::{mpsc, oneshot};
 
 use super::HookAnswer;
+use crate::driver::Msg;
 use crate::driver::caps::worst_price;
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
@@ -44,7 +46,17 @@ pub(crate) struct Asking {
     pub key: EffectKey,
     pub leased_until: Arc<AtomicU64>,
     pub secrets: Scoped,
+    /// What is asked for. `None`: no hook, and what is paid is written down when it is known.
+    pub of: Option<Occurrence>,
     pub state: Mutex<Asked>,
+}
+
+/// The occurrence of an event whose hooks ask.
+pub(crate) struct Occurrence {
+    pub key: String,
+    pub event: HookEvent,
+    /// To who leads the session: it alone writes down what is about to be asked.
+    pub tx: mpsc::UnboundedSender<Msg>,
 }
 
 /// What was asked so far.
@@ -93,16 +105,32 @@ impl HookModel {
     }
 
     async fn ask(&self, route: Option<&Route>, text: &str) -> Result<String, String> {
+        let route = route.unwrap_or(&self.0.route);
+        let text = self.0.secrets.redact(text);
+        let request = |route: &Route, max_output: u32, schema_native: bool| {
+            Some(hook_request(&text, route, max_output, schema_native))
+        };
+        self.complete(route, HOOK_TOKENS, request).await
+    }
+
+    /// Sends what `request` makes of the route, the tokens that the answer may have, and whether the provider holds it to a
+    /// schema: one call, if all caps leave room for it. `None`: there is nothing to ask.
+    pub(crate) async fn complete(
+        &self,
+        route: &Route,
+        max_output: u32,
+        request: impl FnOnce(&Route, u32, bool) -> Option<Request>,
+    ) -> Result<String, String> {
         let asking = &*self.0;
         let parts = &asking.rt.parts;
-        let route = route.unwrap_or(&asking.route).clone();
+        let route = route.clone();
         let info = parts.provider.model(&route)?;
-        let max_output = HOOK_TOKENS.min(info.max_output);
-        let text = asking.secrets.redact(text);
-        let request = hook_request(&text, &route, max_output, info.schema_native);
+        let max_output = max_output.min(info.max_output);
+        let request = request(&route, max_output, info.schema_native).ok_or("there is nothing to ask")?;
         let body = parts.provider.encode(&request, &mut EncodeCache::default());
         let bytes = body.bytes;
         let (at, key) = self.reserve(&route, bytes, max_output, info.price.as_ref()).await?;
+        self.intend(at).await?;
         let end = model::run(ModelCall {
             proposed: None,
             provider: parts.provider.clone(),
@@ -146,6 +174,24 @@ impl HookModel {
             asked.billed = billed;
         }
         read
+    }
+
+    /// What is about to be asked is in the log before it is, so that a crash takes no bill away.
+    async fn intend(&self, at: usize) -> Result<(), String> {
+        let Some(Occurrence { key, event, tx }) = &self.0.of else { return Ok(()) };
+        let asks = self.state().calls.get(at).cloned();
+        let Some(asks) = asks else { return Err("no call was reckoned with".into()) };
+        let (durable, written) = oneshot::channel();
+        let intent = Box::new(HookIntent { key: key.clone(), event: *event, asks });
+        // A driver that is gone answers as little as one that leads no more.
+        let _ = tx.send(Msg::HookAsks { intent, durable });
+        if written.await.is_ok() {
+            return Ok(());
+        }
+        if let Some(asked) = self.state().calls.get_mut(at) {
+            asked.billed = Billed::default();
+        }
+        Err("that a model is asked could not be written down".into())
     }
 
     /// Makes sure that the call fits under all caps, at its worst. Gives its place among the calls, and its name.

@@ -98,9 +98,6 @@ impl Reader {
         let Some(event) = HookEvent::of(name) else {
             return self.unknown(name, format!("there is no event `{}`", cut(name, 100)));
         };
-        if let Err(part) = event.power() {
-            self.notices.push(format!("{name}: its hooks do not fire, because {part} are not built yet"));
-        }
         for (group, at) in array(groups, name)?.iter().zip(1..) {
             let place = format!("{name}.{at}");
             let group = object(group, &place)?;
@@ -156,6 +153,11 @@ impl Reader {
                 "hooks of `{name}` are asked outside of turns, where no model and no server is at hand"
             );
             return self.unknown(&place, format!("{why}: write `command` or `http`"));
+        }
+        if kind == "prompt" && matches!(event, HookEvent::WorktreeCreate | HookEvent::WorktreeRemove) {
+            let why =
+                format!("hooks of `{}` are asked while a call runs, where no model is at hand", event.word());
+            return self.unknown(&place, format!("{why}: write `command`, `http` or `mcp_tool`"));
         }
         let text = hook.get(kind).and_then(Value::as_str).map(str::trim).unwrap_or_default();
         if text.is_empty() {
@@ -350,6 +352,7 @@ mod tests {
                 file("ConfigChange", json!({"type": "mcp_tool", "server": "s", "tool": "t"})),
                 "ConfigChange.1.1",
             ),
+            (file("WorktreeCreate", json!({"type": "prompt", "prompt": "x"})), "WorktreeCreate.1.1"),
             (file("Stop", json!({"type": "mcp_tool", "tool": "t"})), "Stop.1.1"),
             (file("Stop", json!({"type": "mcp_tool", "server": "s"})), "Stop.1.1"),
             (file("Stop", json!({"type": "mcp_tool", "server": "s", "tool": "t", "input": 1})), "Stop.1.1"),
@@ -372,14 +375,6 @@ mod tests {
         ] {
             assert!(read_hooks(&value, Dialect::Imported).unwrap().0.is_empty(), "{value}");
         }
-    }
-
-    #[test]
-    fn events_of_parts_that_are_not_built_are_told() {
-        let value = file("Setup", json!({"type": "command", "command": "x"}));
-        let (specs, notices) = read_hooks(&value, Dialect::Own).unwrap();
-        assert_eq!((specs.len(), notices.len()), (1, 1));
-        assert_eq!(notices[0], "Setup: its hooks do not fire, because plugins are not built yet");
     }
 
     #[test]

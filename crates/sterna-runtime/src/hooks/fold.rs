@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, Compacted, EffectResult, ErrorClass, HookRan, HookSays, Mode, Record, Seq, StepNo, ToolStatus,
-    TurnNo, WaitId, WaitOn,
+    Body, Compacted, EffectResult, ErrorClass, HookAsked, HookEvent, HookRan, HookSays, Mode, Record, Seq,
+    StepNo, ToolStatus, TurnNo, WaitId, WaitOn,
 };
+
+use super::happened::Happened;
 
 /// A fold of the log: the same live, on resume and in replay.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -31,6 +33,10 @@ pub struct HookFold {
     pub compacted: Vec<(Seq, StepNo, Box<Compacted>)>,
     /// The last step before which the workspace was kept.
     pub kept: Option<(TurnNo, StepNo)>,
+    /// What happened round the turn.
+    pub happened: Happened,
+    /// Model calls that hooks were about to make, by occurrence, and of which nobody has told what became.
+    asking: BTreeMap<String, (HookEvent, Vec<HookAsked>)>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +50,7 @@ pub struct Failure {
 impl HookFold {
     /// Folds one record.
     pub fn apply(&mut self, record: &Record) {
+        self.happened.apply(record);
         match &record.body {
             Body::SessionOpened(_) => self.opened = true,
             Body::TurnStarted(_) => {
@@ -54,6 +61,7 @@ impl HookFold {
                 self.waits.clear();
                 self.modes.clear();
                 self.compacted.clear();
+                self.asking.clear();
                 self.answered = 0;
             }
             Body::Outcome(outcome) => match &outcome.result {
@@ -90,12 +98,27 @@ impl HookFold {
                 self.compacted.push((record.seq, record.step.unwrap_or(0), compacted.clone()));
             }
             Body::CheckpointTaken(_) => self.kept = record.turn.zip(record.step).or(self.kept),
+            Body::HookIntent(intent) => {
+                let (_, asks) = self.asking.entry(intent.key.clone()).or_insert((intent.event, Vec::new()));
+                asks.push(intent.asks.clone());
+            }
             Body::HookRan(ran) => {
                 let HookRan { key, says, .. } = &**ran;
+                self.asking.remove(key);
                 self.ran.insert(key.clone(), Arc::new(says.clone()));
             }
             _ => {}
         }
+    }
+
+    /// What hooks of this occurrence were about to ask models.
+    pub fn asking(&self, key: &str) -> Vec<HookAsked> {
+        self.asking.get(key).map(|(_, asks)| asks.clone()).unwrap_or_default()
+    }
+
+    /// The occurrences whose hooks were about to ask models, and have not answered.
+    pub fn unanswered(&self) -> impl Iterator<Item = (&String, HookEvent, &Vec<HookAsked>)> {
+        self.asking.iter().map(|(key, (event, asks))| (key, *event, asks))
     }
 
     /// What the hooks of this occurrence came to, if that is in the log.

@@ -7,6 +7,7 @@ mod answer;
 mod ask;
 mod file;
 mod fold;
+mod happened;
 mod matcher;
 mod outside;
 mod set;
@@ -21,11 +22,12 @@ use sterna_model::{Bounds, EffectKey, HookAsked, HookEvent, HookReport, HookSays
 
 pub use answer::{HookAnswer, HookOutput, Written, read_command};
 pub use ask::HookModel;
-pub(crate) use ask::{Asked, Asking, FIRST};
+pub(crate) use ask::{Asked, Asking, FIRST, Occurrence};
 pub use file::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 pub(crate) use fold::{Failure, HookFold};
+pub(crate) use happened::{Arrived, Elicited, server_of};
 pub use matcher::{BadMatcher, Matcher};
-pub use set::{HookSet, Listening};
+pub use set::{HookSet, Listening, Servers};
 
 /// Something that wants to be asked, or told. One value serves all sessions of a process.
 pub trait Hook: Send + Sync {
@@ -79,8 +81,28 @@ pub trait Hooks: Send + Sync {
     /// Whether anybody wants to know. Asked often, and must cost nothing.
     fn listens(&self, event: HookEvent, subject: &str, key: &str) -> bool;
 
+    /// Whether anybody wants to know of any such occurrence. What has to be looked up for it is looked up only then.
+    fn hears(&self, _event: HookEvent) -> bool {
+        true
+    }
+
+    /// In which states the MCP servers of the host are now.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
+    }
+
     /// Runs all that listen.
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered>;
+}
+
+/// The state of an MCP server, for hooks that watch it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerState {
+    pub server: String,
+    /// `connected`, `disconnected` or `failed`.
+    pub state: &'static str,
+    /// The version of the protocol, or what went wrong.
+    pub detail: String,
 }
 
 /// Shared hooks.

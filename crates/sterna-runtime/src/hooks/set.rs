@@ -11,7 +11,7 @@ use sterna_model::{Decision, HookEnd, HookEvent, HookPower, HookReport, HookSays
 use tokio::time::Instant;
 
 use super::answer::cut;
-use super::{Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookOutput, Hooks, Matcher};
+use super::{Dialect, Hook, HookAnswer, HookAnswered, HookCall, HookOutput, Hooks, Matcher, ServerState};
 use crate::driver::told_by;
 
 /// A hook and what it listens to.
@@ -28,7 +28,13 @@ pub struct Listening {
 
 /// Hooks in the order of their files.
 #[derive(Clone, Default)]
-pub struct HookSet(Arc<Vec<Listening>>);
+pub struct HookSet {
+    all: Arc<Vec<Listening>>,
+    servers: Option<Servers>,
+}
+
+/// Says in which states the MCP servers of a host are.
+pub type Servers = Arc<dyn Fn() -> Vec<ServerState> + Send + Sync>;
 
 impl Listening {
     /// A hook of a host, with the usual limits of its event.
@@ -46,22 +52,35 @@ impl Listening {
 
 impl HookSet {
     pub fn new(listening: Vec<Listening>) -> Self {
-        Self(Arc::new(listening))
+        Self { all: Arc::new(listening), servers: None }
+    }
+
+    /// With MCP servers, for the event that tells of them.
+    pub fn with_servers(self, servers: Servers) -> Self {
+        Self { servers: Some(servers), ..self }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 }
 
 impl Hooks for HookSet {
     fn listens(&self, event: HookEvent, subject: &str, _key: &str) -> bool {
-        self.0.iter().any(|listening| listening.wants(event, subject))
+        self.all.iter().any(|listening| listening.wants(event, subject))
+    }
+
+    fn hears(&self, event: HookEvent) -> bool {
+        self.all.iter().any(|listening| listening.event == event)
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.servers.as_ref().map(|servers| servers()).unwrap_or_default()
     }
 
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered> {
         let wanted: Vec<Listening> =
-            self.0.iter().filter(|listening| listening.wants(call.event, &call.subject)).cloned().collect();
+            self.all.iter().filter(|listening| listening.wants(call.event, &call.subject)).cloned().collect();
         async move {
             let event = call.event;
             let answers = join_all(wanted.into_iter().map(|listening| one(listening, call.clone()))).await;
@@ -104,7 +123,7 @@ async fn one(listening: Listening, call: HookCall) -> Ended {
 
 /// One answer of many. The first of the strictest gives the reason.
 fn join(event: HookEvent, ended: Vec<Ended>) -> HookAnswered {
-    let power = event.power().unwrap_or(HookPower::IsTold);
+    let power = event.power();
     let mut joined = HookAnswered::default();
     let says = &mut joined.says;
     for Ended { name, fails_closed, answer, duration_ms } in ended {

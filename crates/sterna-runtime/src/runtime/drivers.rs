@@ -71,6 +71,7 @@ impl Inner {
                 | Msg::Undone { .. }
                 | Msg::Child { .. }
                 | Msg::ChildTurn { .. }
+                | Msg::HookAsks { .. }
                 | Msg::Hooked { .. }
                 | Msg::Deadline { .. } => {}
             }

@@ -27,7 +27,14 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
             input.compact.iter_mut().for_each(text);
         }
         Body::InputEdited { parts: edited, .. } => parts(edited),
-        Body::TitleSet { title, .. } => text(title),
+        Body::TitleSet { title, made, .. } => {
+            text(title);
+            if let Some(made) = made {
+                made.instead_of.iter_mut().for_each(text);
+                made.failed.iter_mut().for_each(text);
+                made.billed.raw.iter_mut().for_each(text);
+            }
+        }
         Body::CancelRequested { reason, .. } => text(reason),
         Body::Attempt(attempt) => {
             text(&mut attempt.failure.message);
@@ -84,6 +91,7 @@ pub(crate) fn clean(body: &mut Body, secrets: &Scoped) {
         },
         Body::SessionOpened(_)
         | Body::Budget(_)
+        | Body::HookIntent(_)
         | Body::SessionClosed { .. }
         | Body::RouteChanged { .. }
         | Body::ModeChanged { .. }

@@ -14,8 +14,8 @@ use sterna_llm::{
 use sterna_log::{Append, Expect, Owner, SharedLog};
 use sterna_model::{
     Body, Digest, Draft, EffectClass, EffectKey, ErrorClass, HookEvent, HookRan, HookSays, InputAccepted,
-    Millis, ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, ToolCall, ToolOutcome,
-    ToolSpec, ToolStatus,
+    Millis, ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, TodoItem, ToolCall,
+    ToolOutcome, ToolSpec, ToolStatus,
 };
 use sterna_tool::{
     Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
@@ -341,6 +341,10 @@ impl Tool for PlayedTool {
         }
     }
 
+    fn todos(&self, args: &Value, view: &SessionView) -> Vec<TodoItem> {
+        self.inner.as_ref().map(|inner| inner.todos(args, view)).unwrap_or_default()
+    }
+
     fn call<'a>(&'a self, cx: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
         if let Some(outcome) = self.play.outcome(cx.key.ordinal) {
             if self.spec.name == "enter_plan" && outcome.status == ToolStatus::Ok {
@@ -384,6 +388,10 @@ pub(super) struct PlayedHooks {
 impl Hooks for PlayedHooks {
     fn listens(&self, _: HookEvent, _: &str, key: &str) -> bool {
         self.ran.contains_key(key) && self.play.lock().divergence.is_none()
+    }
+
+    fn hears(&self, event: HookEvent) -> bool {
+        self.ran.values().any(|ran| ran.event == event)
     }
 
     fn run(&self, call: HookCall) -> BoxFuture<'static, HookAnswered> {

@@ -90,7 +90,11 @@ pub fn saying(events: &[HookEvent], answer: HookAnswer) -> Vec<Listening> {
 impl World {
     /// The same world with hooks.
     pub fn hooked(self, listening: Vec<Listening>) -> World {
-        let hooks: SharedHooks = Arc::new(HookSet::new(listening));
+        self.with_hooks(HookSet::new(listening))
+    }
+
+    pub fn with_hooks(self, hooks: HookSet) -> World {
+        let hooks: SharedHooks = Arc::new(hooks);
         let parts = Parts { hooks: Some(hooks), ..self.runtime.parts().clone() };
         World { runtime: Runtime::new(parts), ..self }
     }

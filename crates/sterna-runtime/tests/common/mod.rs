@@ -35,6 +35,8 @@ pub struct TestEnv {
     pub ends: Arc<AtomicU64>,
     /// Sleeps that were asked for, in milliseconds from then.
     pub slept: Arc<Mutex<Vec<u64>>>,
+    /// What stands at paths.
+    pub files: Arc<Mutex<BTreeMap<PathBuf, FileVersion>>>,
 }
 
 impl TestEnv {
@@ -46,6 +48,7 @@ impl TestEnv {
             dead: Arc::default(),
             ends: Arc::default(),
             slept: Arc::default(),
+            files: Arc::default(),
         }
     }
 }
@@ -88,6 +91,9 @@ impl Env for TestEnv {
     }
     fn git_suspect(&self, _: &Path) -> Option<String> {
         None
+    }
+    fn file_version(&self, path: &Path) -> Option<FileVersion> {
+        self.files.lock().unwrap().get(path).copied()
     }
     fn wait_secret(&self) -> Option<[u8; 32]> {
         Some([7; 32])

@@ -19,6 +19,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep_until};
 
 use super::client::Helper;
+use super::host::name_process;
 use super::kin::Kin;
 use super::supervise::{Ending, Signals, at};
 use crate::Limits;
@@ -83,6 +84,7 @@ pub(super) fn bound_main(prefix: &[OsString], args: &[OsString]) -> Option<u8> {
     let Some(Ok(confine)) = confine.to_str().map(serde_json::from_str::<Option<Confinement>>) else {
         return Some(not_started(program, "its confinement cannot be read"));
     };
+    name_process();
     // Fails only for the leader of a group, which is then as far from the runtime's terminal as we can be.
     let _ = rustix::process::setsid();
     // Without it, descendants that leave are not found; the rest works.

@@ -23,7 +23,7 @@ pub struct Handle {
     at: u64,
     /// Of all bytes from the first. `None` once some were skipped.
     hash: Option<blake3::Hasher>,
-    /// Ends with the shim, so that nobody has to wait for the next look.
+    /// Ends when the end is there to be read, so that nobody has to wait for the next look.
     bell: Bell,
     pause: Duration,
     end: Option<End>,
@@ -165,7 +165,7 @@ impl Handle {
         Ok(bytes)
     }
 
-    /// A pause that grows while nothing comes, and ends with the shim.
+    /// A pause that grows while nothing comes, and ends with the command.
     async fn wait(&mut self) {
         let pause = self.pause;
         self.pause = (pause * 3 / 2).min(PAUSE_MAX);
@@ -175,11 +175,9 @@ impl Handle {
             () = sleep(pause) => {}
             // It never says anything.
             _ = stream.read(&mut nothing) => {
-                self.bell = Bell::Silent;
-                if let Some(child) = &mut self.child {
-                    // It ends now, or has ended: bury it.
-                    drop(tokio::time::timeout(PAUSE_MAX, child.wait()).await);
-                }
+                (self.bell, self.pause) = (Bell::Silent, PAUSE_MIN);
+                // It ends as soon as its last words are on the disk; tokio buries it.
+                self.child = None;
             }
         }
     }

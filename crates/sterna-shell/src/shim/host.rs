@@ -37,6 +37,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(run(args, &|_| ()))
 }
 
+/// Says why this program will not be the shim, to a runtime that takes it for one.
+pub fn refuse(why: &str) -> ExitCode {
+    tell(GREETING);
+    tell_failure(&why);
+    ExitCode::FAILURE
+}
+
 /// As [`main`], and tells each step: tests kill it there.
 #[doc(hidden)]
 pub fn main_observed(args: impl IntoIterator<Item = OsString>, observe: &dyn Fn(Step)) -> ExitCode {
@@ -57,10 +64,12 @@ pub enum Step {
     Output,
     /// The command has ended.
     Ended,
+    /// All output is in its file.
     OutputKept,
-    /// The end is on disk without its name.
+    /// The end is written, and has no name yet.
     ExitWritten,
     ExitPublished,
+    ExitDurable,
 }
 
 fn run(args: impl IntoIterator<Item = OsString>, observe: &dyn Fn(Step)) -> u8 {
@@ -72,14 +81,14 @@ fn run(args: impl IntoIterator<Item = OsString>, observe: &dyn Fn(Step)) -> u8 {
         return code;
     }
     let [dir] = args.as_slice() else {
-        tell(&format!("{FAILED} the shim takes one folder\n"));
+        tell_failure(&"the shim takes one folder");
         return 2;
     };
     match become_shim(&Spool::at(dir), &Helper::this_program(prefix), observe) {
         Ok(()) => 0,
         Err(error) => {
             // Nobody may be listening any more.
-            tell(&format!("{FAILED} {}\n", error.to_string().replace('\n', " ")));
+            tell_failure(&error);
             1
         }
     }
@@ -96,6 +105,7 @@ enum HostError {
 }
 
 fn become_shim(spool: &Spool, helper: &Helper, observe: &dyn Fn(Step)) -> Result<(), HostError> {
+    name_process();
     // Fails only for the leader of a group, which is then as far from the runtime's terminal as we can be.
     let _ = rustix::process::setsid();
     // Without it, descendants that leave are not found; the rest works.
@@ -110,14 +120,14 @@ fn become_shim(spool: &Spool, helper: &Helper, observe: &dyn Fn(Step)) -> Result
         .enable_all()
         .build()
         .map_err(|error| HostError::System("start", error))?;
-    runtime.block_on(async {
+    let over = runtime.block_on(async {
         let prepared = prepare(spool, &file)?;
         observe(Step::Listening);
         match spool.claim(&Claim::Started(started()), || observe(Step::Linked))? {
             Won::Me => {}
             Won::Other => {
                 tell(REVOKED);
-                return Ok(());
+                return Ok(Over::Revoked);
             }
         }
         observe(Step::Claimed);
@@ -128,8 +138,22 @@ fn become_shim(spool: &Spool, helper: &Helper, observe: &dyn Fn(Step)) -> Result
         let exit = supervisor.run(listener, signals, tie).await;
         spool.publish_exit(&exit, || observe(Step::ExitWritten))?;
         observe(Step::ExitPublished);
-        Ok(())
-    })
+        Ok::<_, HostError>(Over::Exited)
+    })?;
+    // With it go the connections of those who wait: they look now, and write the outcome to their log while the disk
+    // takes the end here.
+    drop(runtime);
+    if over == Over::Exited {
+        spool.sync_exit();
+        observe(Step::ExitDurable);
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq)]
+enum Over {
+    Exited,
+    Revoked,
 }
 
 /// All that can fail is done before the claim: after it, the command runs.
@@ -168,10 +192,19 @@ pub(crate) fn boot_id() -> String {
     id.unwrap_or_default().trim().to_owned()
 }
 
+/// What lists of processes show: we may have been started by a descriptor.
+pub(super) fn name_process() {
+    let _ = rustix::thread::set_name(c"sterna-shim");
+}
+
 /// Says a line to the runtime, if it still listens.
 fn tell(line: &str) {
     let mut stdout = io::stdout().lock();
     drop(stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+fn tell_failure(why: &dyn std::fmt::Display) {
+    tell(&format!("{FAILED} {}\n", why.to_string().replace('\n', " ")));
 }
 
 /// Lets the runtime see the end of what we say.

@@ -21,7 +21,9 @@
 //!                                                       └─ shim is killed, power is lost ─▶ Dead (in doubt)
 //! ```
 //!
-//! The claim is durable before the command starts, and `exited`, with the output before it, before it can be seen.
+//! The claim is durable before the command starts. `exited` can be seen as soon as it is written, whole, and the shim makes
+//! it durable with the output before it goes: who reads it writes the outcome to a durable log, which acknowledges it. An
+//! end that the power takes with it before either is a doubt, never another end.
 //! The runtime reads the spool in one way, live and after a restart: [`Handle`].
 //!
 //! A spool goes when its outcome is in the log, unless its plan says `job`: a background job is read, given input and
@@ -56,7 +58,7 @@ pub use control::Control;
 pub use follow::{Followed, follow};
 pub use format::{FormatError, VERSION};
 pub use handle::{End, Event, Handle};
-pub use host::{MARKER, init, main};
+pub use host::{MARKER, init, main, refuse};
 #[doc(hidden)]
 pub use host::{Step, main_observed};
 pub use list::{Listed, ListedPlan};

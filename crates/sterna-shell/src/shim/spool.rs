@@ -245,7 +245,8 @@ impl Spool {
         write_new(&self.path(EXITED_TEMP), &[b' '; EXIT_ROOM], Durable::No)
     }
 
-    /// Writes how it ended, durably. `written` is called before it has its name.
+    /// Writes how it ended: to be seen at once and whole, durable with [`sync_exit`](Self::sync_exit). `written` is called
+    /// before it has its name.
     pub(crate) fn publish_exit(&self, exit: &Exit, written: impl FnOnce()) -> Result<(), SpoolError> {
         let bytes = encode(EXITED, exit)?;
         let (temp, path) = (self.path(EXITED_TEMP), self.path(EXITED));
@@ -253,13 +254,24 @@ impl Spool {
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&temp)?;
             file.write_all(&bytes)?;
-            file.set_len(bytes.len() as u64)?;
-            file.sync_all()
+            file.set_len(bytes.len() as u64)
         };
         write().map_err(io_at("write", &temp))?;
         written();
-        fs::rename(&temp, &path).map_err(io_at("write", &path))?;
-        sync_folder(&self.dir)
+        fs::rename(&temp, &path).map_err(io_at("write", &path))
+    }
+
+    /// Makes output and end durable. What cannot be, or is gone because its outcome is in a log, is left: should the power go
+    /// now, what is found is an end that says by its hash whether the output is whole, or no end, which is a doubt.
+    pub(crate) fn sync_exit(&self) {
+        for name in [OUTPUT, EXITED] {
+            let Ok(file) = File::open(self.path(name)) else { return };
+            let has_content = file.metadata().is_ok_and(|meta| meta.len() > 0);
+            if has_content && file.sync_all().is_err() {
+                return;
+            }
+        }
+        drop(sync_folder(&self.dir));
     }
 
     /// The file that takes the output.

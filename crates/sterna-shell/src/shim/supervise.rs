@@ -249,7 +249,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn exit(&mut self, how: How, cause: Cause, left_behind: u32, denied: Vec<Denied>) -> Exit {
-        let (bytes, hash) = self.sink.keep();
+        let (bytes, hash) = self.sink.kept();
         (self.observe)(Step::OutputKept);
         Exit {
             how,
@@ -400,12 +400,8 @@ impl Sink {
         if beyond_cap > 0 && !self.failed { Room::Full } else { Room::Left }
     }
 
-    /// Makes the output durable: its size and hash.
-    fn keep(&mut self) -> (u64, Digest) {
-        if self.hash.count() > 0 {
-            // Nothing better can be done than to say how it ended: the hash tells whether the output is whole.
-            drop(self.file.sync_all());
-        }
+    /// The size and hash of what was kept.
+    fn kept(&self) -> (u64, Digest) {
         (self.hash.count(), Digest(*self.hash.finalize().as_bytes()))
     }
 }

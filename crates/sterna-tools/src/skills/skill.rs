@@ -1,6 +1,8 @@
 //! What a `SKILL.md` says, and what is wrong with it. Pure: the rules are those of agentskills.io, with the fields that
 //! other agents have added.
 
+use crate::agent_types::DEFAULT_KIND;
+
 use super::front::{Field, FieldValue, Front, Problem, Weight};
 
 /// A skill as its file describes it.
@@ -19,6 +21,8 @@ pub struct SkillText {
     pub metadata: Vec<(String, String)>,
     /// The tools that it needs, as they are written there. They never grant anything.
     pub allowed_tools: Option<Vec<String>>,
+    /// Another agent does it, in a session of its own: the kind of agent.
+    pub forks: Option<String>,
     /// The model may not load it.
     pub disabled: bool,
     /// A person may run it by `/name`.
@@ -40,6 +44,7 @@ impl SkillText {
         let license = check.text("license");
         let metadata = check.metadata();
         let allowed_tools = check.names("allowed-tools");
+        let forks = check.forks();
         let disabled = check.flag("disable-model-invocation").unwrap_or(false);
         let user_invocable = check.flag("user-invocable").unwrap_or(true);
         check.fields();
@@ -57,6 +62,7 @@ impl SkillText {
             compatibility,
             metadata,
             allowed_tools,
+            forks,
             disabled,
             user_invocable,
             body: front.body,
@@ -179,6 +185,26 @@ impl Check<'_, '_> {
         flag
     }
 
+    /// `context: fork`, with the kind of agent that `agent` names.
+    fn forks(&mut self) -> Option<String> {
+        let agent = self.text("agent");
+        let context = self.text("context");
+        let line = |key: &str| self.front.get(key).map_or(1, |field| field.line);
+        match context.as_deref() {
+            Some("fork") => Some(agent.unwrap_or_else(|| DEFAULT_KIND.to_owned())),
+            None | Some("inline") => {
+                if agent.is_some() {
+                    self.say(line("agent"), Weight::Warning, "`agent` means nothing without `context: fork`");
+                }
+                None
+            }
+            Some(_) => {
+                self.say(line("context"), Weight::Error, "`context` must be `inline` or `fork`");
+                None
+            }
+        }
+    }
+
     fn metadata(&mut self) -> Vec<(String, String)> {
         let Some(field) = self.front.get("metadata") else { return Vec::new() };
         let FieldValue::Map(members) = &field.value else {
@@ -252,11 +278,17 @@ const MAX_DESCRIPTION: usize = 1024;
 const MAX_COMPATIBILITY: usize = 500;
 const SPECIFIED: [&str; 6] = ["name", "description", "license", "compatibility", "metadata", "allowed-tools"];
 /// Fields of other agents that mean something here.
-const EXTENSIONS: [&str; 5] =
-    ["when_to_use", "when-to-use", "argument-hint", "disable-model-invocation", "user-invocable"];
+const EXTENSIONS: [&str; 7] = [
+    "when_to_use",
+    "when-to-use",
+    "argument-hint",
+    "disable-model-invocation",
+    "user-invocable",
+    "context",
+    "agent",
+];
 /// Fields of other agents that mean nothing here yet.
-const UNUSED: [&str; 9] =
-    ["model", "effort", "context", "agent", "paths", "hooks", "arguments", "version", "shell"];
+const UNUSED: [&str; 7] = ["model", "effort", "paths", "hooks", "arguments", "version", "shell"];
 /// Tools by the names that skills of other agents use.
 const FOREIGN: [(&str, &str); 13] = [
     ("Bash", "shell"),
@@ -323,6 +355,8 @@ mod tests {
             ("name: x\ndescription: d\nlicence: MIT\n", 4, Weight::Warning, "did you mean `license`"),
             ("name: x\ndescription: d\nauthor: me\n", 4, Weight::Warning, "below `metadata`"),
             ("name: x\ndescription: d\nmodel: opus\n", 4, Weight::Warning, "not used"),
+            ("name: x\ndescription: d\ncontext: spoon\n", 4, Weight::Error, "`inline` or `fork`"),
+            ("name: x\ndescription: d\nagent: explore\n", 4, Weight::Warning, "without `context: fork`"),
         ] {
             let (skill, problems) = read(front);
             let found = problems.iter().find(|p| p.message.contains(word));
@@ -332,6 +366,20 @@ mod tests {
         let long = format!("name: x\ndescription: {}\n", "é".repeat(1025));
         assert!(read(&long).1[0].message.contains("1025 characters; 1024"));
         assert!(read(&long.replacen('é', "", 1)).0.is_some());
+    }
+
+    #[test]
+    fn a_skill_says_whether_another_agent_does_it() {
+        for (more, forks) in [
+            ("", None),
+            ("context: inline\n", None),
+            ("context: fork\n", Some("general")),
+            ("agent: explore\ncontext: fork\n", Some("explore")),
+        ] {
+            let (skill, problems) = read(&format!("name: x\ndescription: d\n{more}"));
+            assert_eq!(skill.unwrap().forks.as_deref(), forks, "{more}");
+            assert!(problems.iter().all(|problem| problem.weight == Weight::Strict), "{problems:?}");
+        }
     }
 
     #[test]

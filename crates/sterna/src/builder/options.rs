@@ -107,6 +107,12 @@ impl Builder {
         self
     }
 
+    /// Sessions keep their first words as titles, whatever is configured.
+    pub fn titles_of_words(mut self) -> Self {
+        self.titles = false;
+        self
+    }
+
     /// Only the host's own tools.
     pub fn without_builtin_tools(mut self) -> Self {
         self.builtin_tools = false;

@@ -52,6 +52,9 @@ struct ConfigFile {
     /// US dollars of a turn.
     #[schemars(range(min = 0))]
     max_cost: Option<f64>,
+    /// Tokens that a turn is to use: it goes on after an answer that comes before nine tenths of them, up to three times.
+    #[schemars(range(min = 1))]
+    turn_tokens: Option<u64>,
     /// Tokens of all turns of a session together.
     #[schemars(range(min = 1))]
     session_max_tokens: Option<u64>,
@@ -103,6 +106,8 @@ struct ConfigFile {
     memory_embedder: Option<String>,
     /// How sessions get their titles.
     title: Option<TitleWord>,
+    /// The model that names sessions where `title` is `model`; the session's own by default.
+    title_model: Option<String>,
     policy: Option<Policy>,
     /// Providers beside the built-in ones, or changes of those, by name.
     providers: Option<BTreeMap<String, Provider>>,
@@ -171,6 +176,8 @@ enum OnOff {
 enum TitleWord {
     /// The first words of the first input.
     Words,
+    /// A model names the session after its first turn; in `sterna run` its first words do all the same.
+    Model,
 }
 
 /// Rules. Those of all files are joined; a deny wins over an ask, an ask over an allow.

@@ -76,6 +76,10 @@ pub struct Settings {
     pub memory: Option<bool>,
     /// What makes the vectors by which notes are found; `None`: spelling alone, without a network.
     pub memory_embedder: Option<Route>,
+    /// How sessions get their titles.
+    pub title: Option<TitleBy>,
+    /// The route that names sessions; `None`: the session's own.
+    pub title_model: Option<Route>,
     /// Built-in providers and those of the files, by name.
     pub providers: BTreeMap<String, ProviderSettings>,
     pub local: LocalSettings,
@@ -88,6 +92,42 @@ pub struct Settings {
     pub hooks: crate::HookSettings,
     /// For people: what was read and is not used.
     pub notices: Vec<String>,
+}
+
+impl Settings {
+    /// The route that names a session whose own route this is. `None`: its first words do.
+    ///
+    /// A local model has one request at a time, and a script its answers in their order: neither is asked beside a
+    /// session's turns, unless it was chosen for that.
+    pub fn title_route(&self, own: &Route) -> Option<Route> {
+        match (self.title.unwrap_or_default(), &self.title_model) {
+            (TitleBy::Words, _) => None,
+            (TitleBy::Model, Some(route)) => Some(route.clone()),
+            (TitleBy::Model, None) if matches!(own.provider.as_str(), "local" | "scripted") => None,
+            (TitleBy::Model, None) => Some(own.clone()),
+        }
+    }
+}
+
+/// How sessions get their titles.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TitleBy {
+    /// The first words of the first input.
+    #[default]
+    Words,
+    /// A model, after the first turn.
+    Model,
+}
+
+impl TitleBy {
+    pub const ALL: [Self; 2] = [Self::Words, Self::Model];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::Model => "model",
+        }
+    }
 }
 
 /// What is a secret besides what is one anyway, and what is none.

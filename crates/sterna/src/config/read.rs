@@ -7,7 +7,7 @@ use sterna_policy::{Examples, Rule, check_examples};
 use sterna_secrets::Scanner;
 
 use super::document::{Node, Source};
-use super::{ConfigError, Settings, provider, web};
+use super::{ConfigError, Settings, TitleBy, provider, web};
 
 /// Keys at the top of a file.
 pub(super) const KEYS: &[&str] = &[
@@ -26,6 +26,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_consecutive_denials",
     "max_tokens",
     "max_cost",
+    "turn_tokens",
     "session_max_tokens",
     "session_max_cost",
     "tree_max_tokens",
@@ -47,6 +48,7 @@ pub(super) const KEYS: &[&str] = &[
     "memory",
     "memory_embedder",
     "title",
+    "title_model",
     "policy",
     "providers",
     "local",
@@ -220,6 +222,7 @@ impl Reader<'_> {
             "max_tokens" => limits.max_tokens = Some(node.whole(1, u64::MAX)?),
             // More than anybody has is cut to what fits.
             "max_cost" => limits.max_cost = Some((node.number()? * 1e9).round() as u64),
+            "turn_tokens" => limits.turn_tokens = Some(node.whole(1, u64::MAX)?),
             "session_max_tokens" => limits.session_max_tokens = Some(node.whole(1, u64::MAX)?),
             "session_max_cost" => limits.session_max_cost = Some((node.number()? * 1e9).round() as u64),
             "tree_max_tokens" => limits.tree_max_tokens = Some(node.whole(1, u64::MAX)?),
@@ -249,8 +252,10 @@ impl Reader<'_> {
                 let route = node.filled()?.parse().map_err(|error| node.error(error))?;
                 settings.memory_embedder = Some(route);
             }
-            // The only way that is built: the first words of the first input.
-            "title" => node.word(&[("words", ())])?,
+            "title" => settings.title = Some(node.word(&TitleBy::ALL.map(|by| (by.word(), by)))?),
+            "title_model" => {
+                settings.title_model = Some(node.filled()?.parse().map_err(|error| node.error(error))?);
+            }
             // Tables are not plain; `KEYS` holds nothing else.
             _ => {}
         }

@@ -37,6 +37,7 @@ impl Settings {
             self.row("max_consecutive_denials", json!(limits.max_consecutive_denials)),
             self.row("max_tokens", json!(limits.max_tokens)),
             self.row("max_cost", json!(sterna_model::dollars(limits.max_cost))),
+            self.row("turn_tokens", json!(limits.turn_tokens)),
             self.row("session_max_tokens", json!(limits.session_max_tokens)),
             self.row("session_max_cost", json!(sterna_model::dollars(limits.session_max_cost))),
             self.row("tree_max_tokens", json!(limits.tree_max_tokens)),
@@ -58,7 +59,8 @@ impl Settings {
             self.row("checkpoints", json!(self.checkpoints.unwrap_or(true))),
             self.row("memory", json!(if self.memory.unwrap_or(true) { "on" } else { "off" })),
             self.row("memory_embedder", json!(self.memory_embedder)),
-            self.row("title", json!("words")),
+            self.row("title", json!(self.title.unwrap_or_default().word())),
+            self.row("title_model", json!(self.title_model)),
         ];
         let of_tools = self.in_doubt_of.iter();
         rows.extend(of_tools.map(|(tool, ruling)| self.row(&format!("in_doubt_of.{tool}"), json!(ruling))));

@@ -50,6 +50,7 @@ no_progress_steps = 5
 max_consecutive_denials = 9
 max_tokens = 1_000_000
 max_cost = 0.25
+turn_tokens = 500_000
 session_max_tokens = 2_000_000
 session_max_cost = 1.5
 tree_max_tokens = 3_000_000
@@ -63,7 +64,8 @@ profile = "minimal"
 tools = ["read", "shell"]
 env_pass = ["RUSTUP_HOME"]
 sandbox = "landlock"
-title = "words"
+title = "model"
+title_model = "openai/gpt-5-nano"
 [policy]
 allow = ["Shell(cargo test *)"]
 deny = [{ rule = "Shell(rm *)", match = ["rm -rf x"], not_match = ["ls"] }, "Write(secrets/**)"]
@@ -97,6 +99,7 @@ allow = ["corp-000000"]
         max_consecutive_denials: 9,
         max_tokens: Some(1_000_000),
         max_cost: Some(250_000_000),
+        turn_tokens: Some(500_000),
         session_max_tokens: Some(2_000_000),
         session_max_cost: Some(1_500_000_000),
         tree_max_tokens: Some(3_000_000),
@@ -128,27 +131,46 @@ allow = ["corp-000000"]
         source: format!("{USER}:{line}"),
     };
     let rules = [
-        rule(Decision::Allow, "Shell(cargo test *)", 30),
-        rule(Decision::Deny, "Shell(rm *)", 31),
-        rule(Decision::Deny, "Write(secrets/**)", 31),
+        rule(Decision::Allow, "Shell(cargo test *)", 32),
+        rule(Decision::Deny, "Shell(rm *)", 33),
+        rule(Decision::Deny, "Write(secrets/**)", 33),
     ];
     assert_eq!(settings.rules, rules);
     let fallback: Vec<String> = settings.fallback.iter().map(ToString::to_string).collect();
     assert_eq!(fallback, ["openai/gpt-5", "local"]);
     assert!(settings.notices.is_empty(), "{:?}", settings.notices);
-    assert_eq!(settings.sources["local.threads"], format!("{USER}:34"));
+    assert_eq!(settings.sources["local.threads"], format!("{USER}:36"));
     assert!(settings.locked.is_empty());
+    let (own, small): (Route, Route) = ("a/m".parse().unwrap(), "openai/gpt-5-nano".parse().unwrap());
+    assert_eq!(settings.title_route(&own), Some(small));
     // Nothing said, nothing changed.
     assert_eq!(read("").unwrap().limits, Limits::default());
     assert_eq!(read("sandbox = \"required\"").unwrap().sandbox, Some(SandboxWish::Required));
 }
 
 #[test]
+fn a_local_model_and_a_script_name_sessions_only_when_they_are_chosen_for_it() {
+    for (text, own, wanted) in [
+        ("", "a/m", None),
+        ("title_model = \"b/small\"", "a/m", None),
+        ("title = \"words\"\ntitle_model = \"b/small\"", "a/m", None),
+        ("title = \"model\"", "a/m", Some("a/m")),
+        ("title = \"model\"", "local", None),
+        ("title = \"model\"", "scripted:x.jsonl", None),
+        ("title = \"model\"\ntitle_model = \"b/small\"", "local", Some("b/small")),
+        ("title = \"model\"\ntitle_model = \"local\"", "a/m", Some("local")),
+    ] {
+        let route = read(text).unwrap().title_route(&own.parse().unwrap());
+        assert_eq!(route, wanted.map(|route| route.parse().unwrap()), "{text} {own}");
+    }
+}
+
+#[test]
 fn complaints_name_the_place_and_what_to_do() {
     let keys = "model, fallback, compact_model, classifier_model, mode, on_ask, in_doubt, in_doubt_of, max_steps, max_parallel_tools, \
-                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, session_max_tokens, session_max_cost, \
+                max_output_continuations, no_progress_steps, max_consecutive_denials, max_tokens, max_cost, turn_tokens, session_max_tokens, session_max_cost, \
                 tree_max_tokens, tree_max_cost, deadline, max_wait, max_children, max_child_depth, \
-                max_output, effort, profile, tools, tool_budget, env_pass, mcp_env, sandbox, secrets, checkpoints, memory, memory_embedder, title, policy, providers, local, web_fetch, web_search, hooks";
+                max_output, effort, profile, tools, tool_budget, env_pass, mcp_env, sandbox, secrets, checkpoints, memory, memory_embedder, title, title_model, policy, providers, local, web_fetch, web_search, hooks";
     let here = format!("keys here are {keys}");
     for (text, message, hint) in [
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
@@ -204,7 +226,7 @@ fn complaints_name_the_place_and_what_to_do() {
             "1: `A=B` in `env_pass` is not the name of a variable",
             "write names of environment variables, without `$` and without `*`",
         ),
-        ("title = \"model\"", "1: `title` cannot be `model`", "it is one of words"),
+        ("title = \"none\"", "1: `title` cannot be `none`", "it is one of words, model"),
         ("policy = 1", "1: `policy` must be a table, not a whole number", ""),
         (
             "[policy]\nallow = [\n  \"Shell(\",\n]",

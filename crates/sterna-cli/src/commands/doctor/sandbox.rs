@@ -6,7 +6,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use sterna::Helper;
 use sterna_model::SandboxWish;
 use sterna_shell::sandbox::{Gap, Level, Prober, Report};
 
@@ -59,7 +58,7 @@ impl Drop for Scratch {
 impl Sandbox {
     /// Tries all levels. What is found is kept where something is kept already; a home that is empty stays empty.
     pub(super) async fn look(cx: &Context) -> Self {
-        let helper = Helper::this_program([shim::WORD]);
+        let helper = shim::helper();
         let report = if cx.places.state.is_dir() {
             Prober::new(helper, &cx.places.state).probe().await
         } else {

@@ -156,7 +156,9 @@ fn told(print: &Print, event: &Event) -> String {
             let how = stop.map_or("finished", |stop| stop.word());
             dim(format!("← {child} {how}, {}", counted(u64::from(*steps), "step")))
         }
-        EventKind::ContextCompacting { .. } | EventKind::ApprovalJudging { .. } => String::new(),
+        EventKind::ContextCompacting { .. }
+        | EventKind::ApprovalJudging { .. }
+        | EventKind::HookAsking { .. } => String::new(),
         EventKind::ApprovalJudged { says, reason, failed, .. } => {
             let why = failed.as_ref().unwrap_or(reason);
             dim(format!("  classifier: {} {}", says.word(), one_line(why, 200)))

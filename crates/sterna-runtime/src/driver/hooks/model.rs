@@ -2,11 +2,13 @@
 
 use std::sync::Mutex;
 
-use sterna_model::{EffectKey, EffectKind, Spend};
+use sterna_model::{Body, EffectKey, EffectKind, HookIntent, HookRan, HookSays, Spend};
+use tokio::sync::oneshot;
 
 use super::Point;
+use crate::RuntimeError;
 use crate::driver::Driver;
-use crate::hooks::{Asked, Asking, FIRST, HookModel};
+use crate::hooks::{Asked, Asking, FIRST, HookModel, Occurrence};
 
 impl Driver {
     /// Asks models under the caps of the turn. `None`: no turn runs that would pay.
@@ -37,7 +39,43 @@ impl Driver {
             },
             leased_until: self.leased_until.clone(),
             secrets: self.secrets.clone(),
+            of: Some(Occurrence { key: point.key.clone(), event: point.event, tx: self.tx.clone() }),
             state: Mutex::new(Asked::default()),
         }))
+    }
+
+    /// A hook is about to ask a model. It is told when that is durable; when it is not, it hears nothing more.
+    pub(in crate::driver) async fn hook_asks(
+        &mut self,
+        intent: Box<HookIntent>,
+        durable: oneshot::Sender<()>,
+    ) -> Result<bool, RuntimeError> {
+        let Some(step) = self.hooking.step_of(&intent.key) else { return Ok(true) };
+        let before = self.state.hooks.asking(&intent.key).len();
+        let (key, running) = (intent.key.clone(), self.state.machine.turn().map(|turn| turn.number));
+        self.stage_at(running, Some(step).filter(|step| *step > 0), Body::HookIntent(intent))?;
+        let stands = self.flush().await?;
+        if stands && self.state.hooks.asking(&key).len() > before {
+            // A hook that was given up meanwhile asks nobody.
+            let _ = durable.send(());
+        }
+        Ok(stands)
+    }
+
+    /// Calls of hooks that were given up, or whose answer a crash took: what they may have cost is in the log before the
+    /// turn's sum is.
+    pub(in crate::driver) fn settle_hooks(&mut self) -> Result<(), RuntimeError> {
+        let lost: Vec<HookRan> = (self.state.hooks.unanswered())
+            .map(|(key, event, asks)| HookRan {
+                key: key.clone(),
+                event,
+                tool: None,
+                input: None,
+                hooks: Vec::new(),
+                says: HookSays::default(),
+                asked: asks.clone(),
+            })
+            .collect();
+        lost.into_iter().try_for_each(|ran| self.stage(Body::HookRan(Box::new(ran))))
     }
 }

@@ -1,0 +1,19 @@
+//! Titles that a model wrote.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Billed, Route};
+
+/// What a title by a model cost, and the title that it may take the place of. It counts only where that one still
+/// stands: whoever named the session meanwhile is not overruled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TitleMade {
+    /// `None`: there was no title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
+    pub route: Route,
+    pub billed: Billed,
+    /// Why no title came of the call. Then the record's own is empty, and changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}

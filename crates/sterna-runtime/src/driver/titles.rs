@@ -1,0 +1,157 @@
+//! Titles by a model: one small call after a session's first turn, beside everything else.
+//!
+//! Nothing waits for it. The record says which title it may take the place of, so whoever names the session meanwhile is not
+//! overruled, whichever of the two is written first. A process that ends in the call leaves the session with its first
+//! words.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use sterna_context::{TITLE_TOKENS, read_title, title_request};
+use sterna_log::LogError;
+use sterna_model::{
+    Body, EffectKey, EffectKind, HookAsked, Limits, Route, SessionId, Spend, TitleMade, TurnNo, TurnOutcome,
+    input_text,
+};
+
+use crate::hooks::{Asked, Asking, HookModel};
+use crate::runtime::Inner;
+use crate::state::for_each_record;
+use crate::{Runtime, RuntimeError, State};
+
+use super::Driver;
+
+impl Driver {
+    /// Lets a model name the session, if it is due: after its first turn, once, and unless somebody has named it.
+    pub(super) fn see_to_title(&self, outcome: &TurnOutcome) {
+        let Some(route) = self.config.title_route.clone() else { return };
+        let finished = matches!(outcome, TurnOutcome::Finished { .. });
+        let world = &self.state.folded.world;
+        let child = self.state.machine.session().is_none_or(|session| session.spawned.is_some());
+        if !finished || child || self.state.machine.turns() != 1 || world.title.is_named() {
+            return;
+        }
+        let asking = self.title_asking();
+        let instead_of = world.title.text().map(str::to_owned);
+        tokio::spawn(async move {
+            // The session keeps its first words.
+            let _ = make(asking, route, instead_of).await;
+        });
+    }
+
+    /// The call is no part of a turn: of the bounds only those of the session and its tree hold.
+    fn title_asking(&self) -> Asking {
+        let limits = self.state.turn.as_ref().map(|turn| turn.limits.clone()).unwrap_or_default();
+        let children = self.state.folded.world.children.iter();
+        let children = children
+            .map(|(session, child)| (session.clone(), Spend { tokens: child.tokens, cost: child.cost }));
+        Asking {
+            rt: self.rt.clone(),
+            session: self.id.clone(),
+            tree: self.tree().clone(),
+            root: self.root().to_owned(),
+            // Each call names its own.
+            route: self.route(),
+            limits: Limits { max_tokens: None, max_cost: None, ..limits },
+            in_turn: Spend { tokens: 0, cost: Some(0) },
+            in_session: self.spent(),
+            children: children.collect(),
+            // Beside every call of the session's turns: none of them takes the place of what is reserved for it.
+            key: EffectKey {
+                session: self.id.clone(),
+                turn: TurnNo::MAX,
+                step: 0,
+                kind: EffectKind::Judge,
+                ordinal: 0,
+            },
+            // It is appended by anyone: no lease has to hold.
+            leased_until: Arc::new(AtomicU64::new(u64::MAX)),
+            secrets: self.secrets.clone(),
+            of: None,
+            state: Mutex::new(Asked::default()),
+        }
+    }
+}
+
+/// Asks, and writes down what came of it with what it cost.
+async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Result<(), RuntimeError> {
+    let rt = asking.rt.clone();
+    let (session, tree, root) = (asking.session.clone(), asking.tree.clone(), asking.root.clone());
+    let said = first_words(&Runtime(rt.clone()), &session).await?;
+    let model = HookModel::new(asking);
+    let request = |route: &Route, max_output: u32, _: bool| title_request(&said, route, max_output);
+    let env = &rt.parts.env;
+    let read = tokio::select! {
+        biased;
+        said = model.complete(&route, TITLE_TOKENS, request) => said.and_then(|text| read_title(&text)),
+        () = env.sleep_until(env.now().saturating_add(TIME_MS)) => {
+            Err(format!("no answer within {} s", TIME_MS / 1_000))
+        }
+    };
+    let (calls, held) = model.take();
+    let billed = calls.into_iter().next().map(|HookAsked { billed, .. }| billed).unwrap_or_default();
+    let (title, failed) = match read {
+        Ok(title) => (title, None),
+        // A call that was not made leaves no record.
+        Err(_) if billed == Default::default() => return settle(&rt, &session, &tree, &root, held).await,
+        Err(why) => (String::new(), Some(why)),
+    };
+    let made = TitleMade { instead_of, route, billed, failed };
+    let body = Body::TitleSet { title, by: BY.into(), made: Some(Box::new(made)) };
+    let runtime = Runtime(rt.clone());
+    let shared = rt.shared(&session);
+    match runtime.append(&shared, APPEND, vec![runtime.draft(None, body)]).await {
+        // Another process had it named.
+        Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {}
+        other => {
+            let written = other?.last;
+            if !shared.is_driven() {
+                // Whoever looks on reads it in the log.
+                shared.hub.settle(Vec::new(), written, env.now());
+            }
+        }
+    }
+    settle(&rt, &session, &tree, &root, held).await
+}
+
+async fn settle(
+    rt: &Arc<Inner>,
+    session: &SessionId,
+    tree: &SessionId,
+    root: &str,
+    held: Vec<(EffectKey, u32)>,
+) -> Result<(), RuntimeError> {
+    if held.is_empty() {
+        return Ok(());
+    }
+    let state = State::load(&rt.parts.log, session).await?;
+    let total = state.folded.ledger.total();
+    let spent = Spend { tokens: total.usage.total(), cost: total.cost() };
+    for (key, attempt) in held {
+        rt.budgets.of(tree).settle(&rt.parts, root, key, attempt, spent).await?;
+    }
+    Ok(())
+}
+
+/// What was said in the first turn's inputs.
+async fn first_words(rt: &Runtime, session: &SessionId) -> Result<String, RuntimeError> {
+    let mut said = Vec::new();
+    let mut over = false;
+    let read = for_each_record(&rt.0.parts.log, session, |_, sealed| {
+        match &sealed.record.body {
+            Body::InputAccepted(input) if !over => said.push(input_text(&input.parts)),
+            Body::TurnCommitted(_) => over = true,
+            _ => {}
+        }
+        Ok(())
+    });
+    read.await?;
+    Ok(said.join("\n"))
+}
+
+/// Milliseconds that a model has for a title (design: 30 s).
+const TIME_MS: u64 = 30_000;
+/// A session is named by a model once, whoever asks.
+const APPEND: &str = "title:model";
+/// Who the title is by.
+const BY: &str = "model";

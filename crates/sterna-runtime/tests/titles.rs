@@ -1,0 +1,268 @@
+//! Titles by a model: after the first turn, beside everything else, and never in place of a person's.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::*;
+use futures::future::BoxFuture;
+use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
+use sterna_log::{Filter, Log, MemoryLog, Page};
+use sterna_model::*;
+use sterna_runtime::replay;
+
+/// A model for the turns, and one for titles.
+struct Two {
+    turns: TestModel,
+    titles: TestModel,
+}
+
+impl Two {
+    fn of(&self, route: &Route) -> &TestModel {
+        if route.model == "small" { &self.titles } else { &self.turns }
+    }
+}
+
+impl Provider for Two {
+    fn model(&self, route: &Route) -> Result<ModelInfo, String> {
+        self.of(route).model(route)
+    }
+    fn encoder(&self, route: &Route) -> String {
+        self.of(route).encoder(route)
+    }
+    fn encode(&self, request: &Request, cache: &mut EncodeCache) -> Encoded {
+        self.turns.encode(request, cache)
+    }
+    fn send<'a>(
+        &'a self,
+        route: &'a Route,
+        body: Encoded,
+        events: &'a mut (dyn FnMut(StreamEvent) + Send),
+    ) -> BoxFuture<'a, Result<ModelReply, ProviderFailure>> {
+        self.of(route).send(route, body, events)
+    }
+}
+
+struct Scene {
+    world: World,
+    titles: TestModel,
+}
+
+fn scene(title: Say) -> Scene {
+    let turns = TestModel::new((0..4).map(|_| Say::Text("done")));
+    let titles = TestModel::new([title]);
+    let log = Arc::new(MemoryLog::new());
+    let two = Arc::new(Two { turns: turns.clone(), titles: titles.clone() });
+    let world = World::with(log.clone(), log, TestEnv::new("one"), turns, two, vec![]);
+    Scene { world, titles }
+}
+
+impl Scene {
+    async fn turn(&self, text: &str) -> ResultEvent {
+        self.turn_with(text, |_| {}).await
+    }
+
+    async fn turn_with(
+        &self,
+        text: &str,
+        change: impl FnOnce(&mut sterna_runtime::TurnConfig),
+    ) -> ResultEvent {
+        let mut submit = self.world.submit("s", text);
+        submit.config.title_route = Some("test/small".parse().unwrap());
+        change(&mut submit.config);
+        self.world.run(submit).await
+    }
+
+    /// Until the record of a title by a model is there.
+    async fn titled(&self) -> TitleMade {
+        let mut observer = self.world.runtime.observe(&id(), 0);
+        let made = async {
+            loop {
+                let event = observer.next().await.unwrap();
+                let kind = serde_json::to_value(&event).unwrap();
+                if kind["type"] == "usage" && kind["source"] == "title" {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), made).await.expect("no title is made");
+        let made = self.world.records("s").await.into_iter().find_map(|record| match record.body {
+            Body::TitleSet { made: Some(made), .. } => Some(*made),
+            _ => None,
+        });
+        made.unwrap()
+    }
+
+    /// As lists show it.
+    async fn title(&self) -> Option<String> {
+        let page = Page { after: None, limit: 9 };
+        let rows = self.world.log.list(&Filter::default(), page).await.unwrap();
+        rows.into_iter().find(|row| row.id == id()).unwrap().title
+    }
+
+    async fn folded(&self) -> sterna_log::fold::Folded {
+        let mut folded = sterna_log::fold::Folded::new();
+        self.world.records("s").await.iter().for_each(|record| folded.apply(record));
+        folded
+    }
+
+    /// Model calls and tokens by source.
+    async fn spent(&self) -> Vec<(&'static str, u64, u64)> {
+        let folded = self.folded().await;
+        let sums = folded.ledger.by_source().iter();
+        sums.map(|(source, sum)| (source.word(), sum.calls, sum.usage.total())).collect()
+    }
+
+    async fn replays(&self) {
+        assert_eq!(replay(self.world.runtime.parts(), &id()).await.unwrap().difference, None);
+    }
+}
+
+fn id() -> SessionId {
+    SessionId::new("s").unwrap()
+}
+
+#[tokio::test]
+async fn a_model_names_a_session_after_its_first_turn_and_no_turn_waits_for_it() {
+    let scene = scene(Say::Hang("**Tests of the parser**"));
+    scene.turn("please fix\nthe tests of the parser").await;
+    scene.titles.arrived.notified().await;
+    let second = scene.turn("and now the docs").await;
+    assert_eq!((second.outcome, scene.title().await.as_deref()), ("finished", Some("please fix")));
+    scene.titles.go.notify_one();
+    let made = scene.titled().await;
+    assert_eq!((made.instead_of.as_deref(), made.failed), (Some("please fix"), None));
+    // What it wrote further belongs to the line.
+    assert_eq!(scene.title().await.as_deref(), Some("Tests of the parser** and the rest"));
+    // In the ledger under a source of its own, and in no turn's result.
+    assert_eq!(scene.spent().await, [("turn", 2, 220), ("title", 1, 110)]);
+    let of: Vec<String> = second.usage.iter().map(|used| used.model.to_string()).collect();
+    assert_eq!(of, ["test/model"]);
+    // It was shown what the person said first, and nothing else.
+    let asked = scene.titles.body(0);
+    assert_eq!(asked["messages"][1]["content"], "please fix\nthe tests of the parser");
+    assert!(asked.get("tools").is_none() && asked["max_tokens"] == 50, "{asked}");
+    // Once.
+    let third = scene.turn("more").await;
+    assert_eq!((third.outcome, scene.titles.asked()), ("finished", 1));
+    scene.replays().await;
+}
+
+#[tokio::test]
+async fn a_persons_name_stays_whichever_comes_first() {
+    // While the model writes.
+    let slow = scene(Say::Hang("By the model"));
+    slow.turn("go").await;
+    slow.titles.arrived.notified().await;
+    slow.world.runtime.set_title(&id(), "Mine", "person").await.unwrap();
+    slow.titles.go.notify_one();
+    slow.titled().await;
+    assert_eq!(slow.title().await.as_deref(), Some("Mine"));
+    assert_eq!(slow.spent().await, [("turn", 1, 110), ("title", 1, 110)]);
+    let folded = slow.folded().await;
+    assert_eq!(folded.world.title.text(), Some("Mine"));
+    let events = shown(&slow.world, "s").await;
+    let titles: Vec<&str> = events.iter().filter_map(|(_, event)| event["title"].as_str()).collect();
+    assert_eq!(titles, ["Mine"]);
+    assert!(events.iter().any(|(_, event)| event["code"] == "title_unused"));
+    // After it.
+    let quick = scene(Say::Text("By the model"));
+    quick.turn("go").await;
+    quick.titled().await;
+    assert_eq!(quick.title().await.as_deref(), Some("By the model"));
+    quick.world.runtime.set_title(&id(), "Mine", "person").await.unwrap();
+    assert_eq!(quick.title().await.as_deref(), Some("Mine"));
+}
+
+#[tokio::test]
+async fn what_is_no_title_is_paid_and_changes_nothing() {
+    let long = "I would be glad to help you with this, but first tell me which tests you mean";
+    let called = || Say::Calls(vec![("shell", serde_json::json!({}))]);
+    for (say, why) in [
+        (Say::Text(long), "in place of a title"),
+        (Say::Text("\"\""), "no title"),
+        (Say::Reply(reply(vec![], ModelStop::Refused)), "refused"),
+        (Say::Reply(reply(vec![Part::Text("A".into())], ModelStop::MaxOutput)), "output limit"),
+        (called(), "called a tool"),
+    ] {
+        let scene = scene(say);
+        scene.turn("go").await;
+        let made = scene.titled().await;
+        assert!(made.failed.as_ref().is_some_and(|failed| failed.contains(why)), "{made:?}");
+        assert_eq!(scene.title().await.as_deref(), Some("go"));
+        assert_eq!(scene.spent().await, [("turn", 1, 110), ("title", 1, 110)]);
+    }
+    // One that says nothing for half a minute was paid, as far as anybody knows.
+    let scene = scene(Say::Hang(""));
+    scene.world.env.ends.store(30_000, Ordering::SeqCst);
+    scene.turn("go").await;
+    let made = scene.titled().await;
+    assert!(made.billed.estimated && made.failed.unwrap().contains("30 s"));
+    assert_eq!(scene.title().await.as_deref(), Some("go"));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_where_no_title_is_due() {
+    type Change = fn(&mut sterna_runtime::TurnConfig);
+    let cases: [(&str, Change); 4] = [
+        ("not configured", |config| config.title_route = None),
+        // The first turn used up 110.
+        ("session cap", |config| config.limits.session_max_tokens = Some(120)),
+        ("tree cap", |config| config.limits.tree_max_tokens = Some(120)),
+        ("stopped turn", |config| config.limits.max_steps = 0),
+    ];
+    for (what, change) in cases {
+        let scene = scene(Say::Text("a title"));
+        scene.turn_with("go", change).await;
+        // Somebody who is asked is asked by the time that another turn is over.
+        scene.turn_with("more", |config| config.title_route = None).await;
+        assert_eq!(scene.titles.asked(), 0, "{what}");
+        assert!(!scene.world.bodies("s").await.contains(&"title_set".to_owned()), "{what}");
+    }
+    // A provider that fails has billed nothing: there is nothing to write down.
+    let scene = scene(Say::Fail(ErrorClass::Server));
+    scene.turn("go").await;
+    scene.titles.arrived.notified().await;
+    scene.turn("more").await;
+    assert!(!scene.world.bodies("s").await.contains(&"title_set".to_owned()));
+    // Named before its first turn was over.
+    let named = self::scene(Say::Text("a title"));
+    let mut submit = named.world.submit("s", "go");
+    submit.drive = false;
+    submit.config.title_route = Some("test/small".parse().unwrap());
+    let config = submit.config.clone();
+    let accepted = named.world.runtime.submit(submit).await.unwrap();
+    named.world.runtime.set_title(&id(), "Mine", "person").await.unwrap();
+    named.world.runtime.resume(&id(), config);
+    named.world.result(&accepted).await;
+    named.turn("more").await;
+    assert_eq!((named.titles.asked(), named.title().await.as_deref()), (0, Some("Mine")));
+}
+
+#[tokio::test]
+async fn what_is_reserved_for_it_in_a_tree_is_given_back() {
+    let scene = scene(Say::Text("a title"));
+    scene.turn_with("go", |config| config.limits.tree_max_tokens = Some(1_000_000)).await;
+    scene.titled().await;
+    let tree = sterna_log::tree_log(&id());
+    let settled = async {
+        loop {
+            let read = scene.world.log.read(&tree, 1, 100).await.unwrap();
+            let mut budget = sterna_log::fold::TreeBudget::default();
+            for sealed in &read {
+                if let Body::Budget(change) = &sealed.record.body {
+                    budget.apply(change);
+                }
+            }
+            if budget.held().next().is_none() && budget.sum().tokens == 220 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled).await.expect("it stays reserved");
+}
