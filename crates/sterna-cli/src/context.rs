@@ -29,6 +29,8 @@ pub struct Context {
     pub broken: Option<Failure>,
     /// Nothing is to be kept.
     pub ephemeral: bool,
+    /// Somebody waits for what is to begin: what is slow may come later.
+    pub hasty: bool,
     /// Whether files of the folder count. `Nothing` until somebody looks: `trust::join`.
     pub trust: Trust,
 }
@@ -69,6 +71,7 @@ impl Context {
             print: Print::from_env(),
             broken,
             ephemeral: false,
+            hasty: false,
             trust: Trust::Nothing,
         })
     }

@@ -544,10 +544,13 @@ async fn ask(
                         show_preview(&print, preview);
                     }
                 }
-                let several = if question.multi { ", several with commas" } else { "" };
-                let prompt = format!("number{several}, or your own words: ");
+                let prompt = match (question.options.as_slice(), question.multi) {
+                    ([], _) => "your answer: ",
+                    (_, true) => "number, several with commas, or your own words: ",
+                    (_, false) => "number, or your own words: ",
+                };
                 let answer = loop {
-                    match person.read(&prompt, false).await {
+                    match person.read(prompt, false).await {
                         Line::Interrupt => return Said::Interrupt,
                         Line::End => {
                             let ruling =

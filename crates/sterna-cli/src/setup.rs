@@ -19,6 +19,9 @@ use crate::trust::{self, Wish};
 /// The exit code when a sandbox is required and there is none.
 const NO_SANDBOX: u8 = 7;
 const NANO: f64 = 1e9;
+/// How long a prompt is held up by MCP servers that were never started before.
+#[cfg(feature = "mcp")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A person sits at this terminal: they can be asked, and see what they are asked.
 pub fn has_person(cx: &Context) -> bool {
@@ -113,6 +116,9 @@ pub async fn sterna(
     #[cfg(feature = "mcp")]
     {
         builder = builder.mcp(crate::commands::mcp::servers(cx));
+        if cx.hasty {
+            builder = builder.mcp_patience(PATIENCE);
+        }
     }
     if let Some(mode) = mode(args)? {
         builder = builder.mode(mode);

@@ -306,6 +306,15 @@ fn servers_run_in_the_sandbox_unless_their_person_says_otherwise() {
             continue;
         }
         assert!(!leaves(&held), "{level}");
+        if level == "bubblewrap" && outside.path().starts_with("/tmp") {
+            // It is there, and its sandbox has another `/tmp`.
+            let program = outside.path().join("program");
+            std::fs::write(&program, "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            configure(&world, &json!({"mcpServers": {"t": {"command": program}}}));
+            let unseen = world.sterna(&["mcp", "test"]);
+            assert!(unseen.code == 1 && unseen.out.contains("not to be seen in its sandbox"), "{unseen:?}");
+        }
         // A level that is a must is one for all.
         configure(&world, &server(json!({"sandbox": false})));
         let refused = world.sterna(&["mcp", "test"]);

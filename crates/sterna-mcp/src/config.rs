@@ -319,7 +319,8 @@ fn server(
         (None, Some(url)) if matches!(kind, None | Some("http" | "streamable-http" | "streamableHttp")) => {
             let url = one(url)?;
             if !matches!(expand, Expand::No) {
-                let parsed = reqwest::Url::parse(&url).map_err(|error| format!("`url`: {error}"))?;
+                let parsed = reqwest::Url::parse(&url)
+                    .map_err(|_| format!("`url` is `{url}`, which is no address such as https://host/mcp"))?;
                 if !matches!(parsed.scheme(), "http" | "https") {
                     return Err("`url` needs the scheme http or https".into());
                 }

@@ -663,7 +663,7 @@ pub(crate) async fn ended(server: &str, fate: &Fate) -> McpError {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     let why = fate.exit().unwrap_or_else(|| "the other side closed it".into());
-    McpError::Closed { server: server.to_owned(), why: format!("{why}{}", fate.said()) }
+    McpError::Closed { server: server.to_owned(), why: format!("{why}{}{}", fate.said(), fate.hint()) }
 }
 
 /// What made a handshake fail, where it is in the transport.

@@ -32,6 +32,8 @@ struct FateState {
     said: Vec<u8>,
     exit: Option<String>,
     not_found: bool,
+    /// Its program is there, and runs in a sandbox.
+    confined: bool,
     too_large: bool,
 }
 
@@ -54,6 +56,12 @@ impl Fate {
     /// The program is not there: nothing is won by starting it again.
     pub(crate) fn is_not_found(&self) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).not_found
+    }
+
+    /// What to do about a program that is there and was not found: its sandbox shows other files than we see.
+    pub(crate) fn hint(&self) -> &'static str {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.not_found && state.confined { UNSEEN } else { "" }
     }
 
     pub(crate) fn is_too_large(&self) -> bool {
@@ -106,6 +114,7 @@ pub(crate) async fn stdio(
         env: all,
         confine,
     };
+    fate.0.lock().unwrap_or_else(PoisonError::into_inner).confined = server.confine.is_some();
     if !can_be_found(&server) {
         let why = format!("there is no program `{command}` on its PATH");
         return Err(start_error(config, why));
@@ -255,6 +264,8 @@ pub(crate) fn start_error(config: &ServerConfig, why: impl std::fmt::Display) ->
 
 /// The most that one message may have.
 pub(crate) const MESSAGE_BYTES: usize = 16 << 20;
+const UNSEEN: &str = "; its program, or what runs it, is not to be seen in its sandbox, which has a temporary folder of its own: put it elsewhere, \
+    allow reading it, or set `\"sandbox\": false` in your own mcp.json";
 /// What is kept of a server's standard error.
 const SAID_BYTES: usize = 4 << 10;
 /// What shells, and our helper, exit with where a program is not there.

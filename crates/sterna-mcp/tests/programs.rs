@@ -254,6 +254,19 @@ async fn an_endless_line_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn lines_without_end_drown_no_answer() {
+    let world = World::new();
+    let client = world.client(&["--chatter"]);
+    client.connect().await.unwrap();
+    for text in ["one", "two", "three"] {
+        assert_eq!(world.call(&client, "echo", json!({ "text": text })).await.unwrap(), (text.into(), false));
+    }
+    // Of what it says to nobody the end is kept, and no more.
+    let (_, why) = status(world.call(&client, "die", json!({})).await);
+    assert!(why.contains("these are my last words") && why.len() < 6_000, "{} bytes: {why}", why.len());
+}
+
+#[tokio::test]
 async fn a_cancelled_call_ends_at_once() {
     let world = World::new();
     let client = world.client(&[]);

@@ -52,7 +52,7 @@ pub use hooks::{
 };
 pub use kept::{STORED_MS, StoredGrant};
 pub use observe::Observer;
-pub use parts::{Levels, Parts, PromptSource, TurnConfig, TurnSections};
+pub use parts::{LateTools, Levels, Parts, PromptSource, TurnConfig, TurnSections};
 pub use replay::{Difference, PrefixBreak, Replayed, replay};
 pub use rewind::{Rewind, RewindFiles, RewindPlan, RewindWhat, RewoundTo};
 pub use runtime::{Accepted, Runtime, Submit};

@@ -52,13 +52,18 @@ pub struct TurnConfig {
     pub summary_route: Option<Route>,
     /// The route of the classifier of mode `auto`; `None`: the turn's own.
     pub classifier_route: Option<Route>,
+    /// What a turn that goes on by itself, with a goal, is given besides. `None`: what the turn before had.
+    pub late: Option<LateTools>,
     /// The route that names a session after its first turn; `None`: it keeps its first words.
     pub title_route: Option<Route>,
 }
 
+/// Adds the tools that came since to what a turn is given that has all that there was.
+pub type LateTools = Arc<dyn Fn(Given) -> Given + Send + Sync>;
+
 impl TurnConfig {
     pub fn new(given: Given, prompt: PromptSource) -> Self {
-        Self { given, prompt, summary_route: None, classifier_route: None, title_route: None }
+        Self { given, prompt, summary_route: None, classifier_route: None, title_route: None, late: None }
     }
 
     /// The same for a turn that is given something else.
@@ -68,6 +73,7 @@ impl TurnConfig {
             prompt: self.prompt.clone(),
             summary_route: self.summary_route.clone(),
             classifier_route: self.classifier_route.clone(),
+            late: self.late.clone(),
             title_route: self.title_route.clone(),
         }
     }

@@ -27,9 +27,11 @@ parser.add_argument("--page", type=int, default=0, help="tools on a page of the 
 parser.add_argument("--endless", action="store_true", help="a list of tools that never ends")
 parser.add_argument("--shadow", action="store_true", help="also tools that are named like built-in ones")
 parser.add_argument("--noise", action="store_true", help="say a lot before every answer, some of it no JSON")
+parser.add_argument("--chatter", action="store_true", help="log without end, on both streams")
 parser.add_argument("--mute", action="store_true", help="never answer anything")
 parser.add_argument("--mute-unknown", action="store_true", help="do not answer methods that are not known")
 parser.add_argument("--mute-ping", action="store_true", help="do not answer pings")
+parser.add_argument("--slow", help="answer nothing before this file is there")
 parser.add_argument("--crash", action="store_true", help="end with some last words before the first answer")
 parser.add_argument("--word", default="first", help="part of the description of the tool `echo`")
 parser.add_argument("--starts", help="a file that gets a line for each start")
@@ -248,6 +250,8 @@ def handle(message, out):
         return
     if "id" not in message:
         return
+    while options.slow and not os.path.exists(options.slow):
+        time.sleep(0.02)
     if options.crash:
         sys.stderr.write("I cannot go on\n")
         sys.stderr.flush()
@@ -278,6 +282,15 @@ def serve_streams():
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 
+    def chatter(number):
+        while True:
+            line = f"line {number} {'x' * 1_000}"
+            sys.stderr.write(line + "\n")
+            out({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": line}})
+            number += 1
+
+    if options.chatter:
+        threading.Thread(target=chatter, args=(0,), daemon=True).start()
     for line in sys.stdin.buffer:
         threading.Thread(target=handle, args=(json.loads(line), out), daemon=True).start()
 

@@ -46,8 +46,6 @@ pub struct Sterna {
     router: Option<Arc<Router>>,
     shelf: Arc<Shelf>,
     pub(crate) agents: Arc<[AgentType]>,
-    #[cfg(feature = "mcp")]
-    live: Option<Arc<Live>>,
 }
 
 /// Where sessions are kept.
@@ -73,6 +71,8 @@ pub struct Builder {
     tool_budget: Option<u32>,
     #[cfg(feature = "mcp")]
     mcp: Vec<sterna_mcp::ServerConfig>,
+    #[cfg(feature = "mcp")]
+    mcp_patience: Option<std::time::Duration>,
     builtin_tools: bool,
     profile: Option<String>,
     helper: Option<Helper>,
@@ -122,6 +122,8 @@ impl Sterna {
             tool_budget: None,
             #[cfg(feature = "mcp")]
             mcp: Vec::new(),
+            #[cfg(feature = "mcp")]
+            mcp_patience: None,
             builtin_tools: true,
             helper: None,
             outlive: true,
@@ -180,9 +182,14 @@ impl Sterna {
     /// What a turn that begins now is given: the same, and tools that MCP servers have come up with since, as far as tools
     /// are shown by name only.
     pub fn turn_config_now(&self) -> TurnConfig {
-        let config = TurnConfig::clone(&self.config);
-        #[cfg(feature = "mcp")]
-        let config = self.live.iter().fold(config, |config, live| live.join(config));
+        self.with_late_tools(TurnConfig::clone(&self.config))
+    }
+
+    /// The same for a config that was changed since. One that was given fewer tools than there are is given none.
+    pub fn with_late_tools(&self, mut config: TurnConfig) -> TurnConfig {
+        if let Some(late) = &self.config.late {
+            config.given = late(config.given);
+        }
         config
     }
 
@@ -356,20 +363,26 @@ impl Builder {
         });
         let mut more = self.deferrable;
         #[cfg(feature = "mcp")]
-        let (mut servers, only, taken) = (Vec::new(), names.clone(), own.iter().cloned().collect());
+        let (mut servers, mut starting) = (Vec::new(), Vec::new());
+        #[cfg(feature = "mcp")]
+        let (only, taken) = (names.clone(), own.iter().cloned().collect());
         #[cfg(feature = "mcp")]
         if !self.mcp.is_empty() {
             let wish = self.sandbox.or(settings.sandbox).unwrap_or_default();
             let hold = crate::mcp::Hold::new(sandboxes.clone(), wish, &settings, &self.rules)?;
             let setup = crate::mcp::setup(&places, env.child_env(), mcp_helper, &root, &add_dirs, hold);
-            let (clients, tools) = crate::mcp::tools(self.mcp, &setup, &self.notice).await;
-            more.extend(tools);
-            servers = clients;
+            let offered = crate::mcp::tools(self.mcp, &setup, self.mcp_patience, &self.notice).await;
+            more.extend(offered.tools);
+            (servers, starting) = (offered.clients, offered.starting);
         }
         #[cfg(feature = "mcp")]
         let for_hooks = Arc::new(crate::mcp::Servers(servers.clone()));
         let mut extra: Vec<SharedTool> = more.iter().map(|of| of.tool.clone()).collect();
-        if !more.is_empty() {
+        let finds = !more.is_empty();
+        // Tools may come later where there are none yet.
+        #[cfg(feature = "mcp")]
+        let finds = finds || !servers.is_empty();
+        if finds {
             extra.extend(sterna_tools::for_deferred());
         }
         let tools = Toolbox::new(builtin.into_iter().chain(extra).chain(self.tools));
@@ -404,7 +417,8 @@ impl Builder {
         #[cfg(feature = "mcp")]
         let live = (!servers.is_empty()).then(|| {
             let (whole, named) = (tools.specs(&shown), deferred.iter().cloned().collect());
-            Arc::new(Live::new(servers, tools.clone(), Shown { whole, named, taken, only }))
+            let shown = Shown { whole, named, taken, only };
+            Live::new(servers, tools.clone(), shown, starting, self.notice.clone()).late_tools()
         });
         let rules = settings.rules.iter().cloned().chain(self.rules).collect();
         let instructions = self.instructions.then(|| Instructions::new(places.config.clone(), env.home()));
@@ -446,6 +460,10 @@ impl Builder {
             summary_route: settings.compact_model.clone(),
             classifier_route: settings.classifier_model.clone(),
             title_route: title_route.filter(|_| self.titles && !in_memory),
+            #[cfg(feature = "mcp")]
+            late: live,
+            #[cfg(not(feature = "mcp"))]
+            late: None,
         };
         let (log, blobs) = store.finish()?;
         if let Some(shims) = &shims {
@@ -490,15 +508,7 @@ impl Builder {
             worktrees,
         };
         let runtime = Runtime::new(parts);
-        Ok(Sterna {
-            runtime,
-            config: Arc::new(config),
-            router,
-            shelf,
-            agents: kinds,
-            #[cfg(feature = "mcp")]
-            live,
-        })
+        Ok(Sterna { runtime, config: Arc::new(config), router, shelf, agents: kinds })
     }
 }
 

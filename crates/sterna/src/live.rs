@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sterna_mcp::{Client, tools_of};
-use sterna_model::ToolSpec;
-use sterna_runtime::{Toolbox, TurnConfig};
+use sterna_mcp::{Client, State, tools_of};
+use sterna_model::{Given, ToolSpec};
+use sterna_runtime::{LateTools, Toolbox};
 use sterna_tool::{CALL_TOOL, TOOL_SEARCH, Tool};
+
+use crate::mcp::{Notice, missing};
 
 /// The servers of a `Sterna`, and what its prompt shows of their tools.
 pub(crate) struct Live {
@@ -15,6 +17,9 @@ pub(crate) struct Live {
     tools: Toolbox,
     prompt: Shown,
     known: Mutex<Known>,
+    /// Servers that were still starting when they were last looked at, and who is told when one of them fails.
+    starting: Mutex<Vec<Client>>,
+    notice: Notice,
 }
 
 /// What a prompt shows, and what may be offered beside it.
@@ -38,28 +43,62 @@ struct Known {
 }
 
 impl Live {
-    pub(crate) fn new(clients: Vec<Client>, tools: Toolbox, prompt: Shown) -> Self {
-        Self { clients, tools, prompt, known: Mutex::default() }
+    /// `starting`: of these it is told when a turn begins and one of them has failed; not before, because somebody may be
+    /// writing.
+    pub(crate) fn new(
+        clients: Vec<Client>,
+        tools: Toolbox,
+        prompt: Shown,
+        starting: Vec<Client>,
+        notice: Notice,
+    ) -> Self {
+        Self { clients, tools, prompt, known: Mutex::default(), starting: Mutex::new(starting), notice }
     }
 
-    /// The config of a turn that begins now, with the tools that the prompt does not show. Where nothing was shown by name
+    pub(crate) fn late_tools(self) -> LateTools {
+        Arc::new(move |given| self.join(given))
+    }
+
+    /// What a turn that begins now is given, with the tools that the prompt does not show. Where nothing was shown by name
     /// only so far, the tools that look them up come with the first of them.
-    pub(crate) fn join(&self, mut config: TurnConfig) -> TurnConfig {
+    fn join(&self, mut given: Given) -> Given {
+        self.tell();
+        let Shown { whole, named, .. } = &self.prompt;
+        let has_all = whole.iter().all(|spec| given.tools.contains(&spec.name))
+            && named.iter().all(|name| given.deferred.contains(name));
+        // A guest has no tools, and a skill or an agent may have been given few: what came later is not for them.
+        if given.tools.is_empty() || !has_all {
+            return given;
+        }
         let added = self.added();
-        if !added.is_empty() && !config.tools.is_empty() {
+        if !added.is_empty() {
             for needed in [TOOL_SEARCH, CALL_TOOL] {
-                let there = config.tools.iter().any(|tool| tool == needed);
+                let there = given.tools.iter().any(|tool| tool == needed);
                 if !there && self.tools.get(needed).is_some() {
                     // The list changes once, and then stays: there was nothing to look up before.
-                    config.tools.push(needed.to_owned());
+                    given.tools.push(needed.to_owned());
                 }
             }
         }
-        if [TOOL_SEARCH, CALL_TOOL].iter().all(|name| config.tools.iter().any(|tool| tool == name)) {
-            config.deferred.extend(added.iter().cloned());
-            config.added = added;
+        if [TOOL_SEARCH, CALL_TOOL].iter().all(|name| given.tools.iter().any(|tool| tool == name)) {
+            // It may be what another turn had, with what had come by then.
+            given.deferred.retain(|name| !given.added.contains(name));
+            given.deferred.extend(added.iter().cloned());
+            given.added = added;
         }
-        config
+        given
+    }
+
+    fn tell(&self) {
+        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        starting.retain(|client| match client.state() {
+            State::Disconnected | State::Connecting => true,
+            State::Connected(_) => false,
+            State::Failed(error) => {
+                (self.notice)(&missing(&error));
+                false
+            }
+        });
     }
 
     /// Tools that the prompt does not show as they are now, sorted. All of them are in the toolbox.

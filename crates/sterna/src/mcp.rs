@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sterna_mcp::{Client, Confines, Expand, Pool, Resources, parse, tools_of};
-pub use sterna_mcp::{ConfigProblem, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport};
+use sterna_mcp::{Client, Confines, Expand, McpError, Pool, Resources, parse, tools_of};
+pub use sterna_mcp::{
+    ConfigProblem, Grant, OAuth, Origin, ServerConfig, Setup, State, Times, ToolChoice, Transport,
+};
 use sterna_model::{Bounds, RuleText, SandboxWish, Scope, SessionId};
 use sterna_policy::{Rule, bounds_of_rules};
 use sterna_runtime::ServerState;
@@ -201,32 +204,45 @@ impl Confines for Held {
 }
 
 /// The tools of these servers. What a server offers is read from what it said last; only one that was never asked is
-/// started, all of those at once, and waited for as long as a start may take. One that failed lately is not waited for.
+/// started, all of those at once, and waited for as long as a start may take, or as patience lasts: its tools come later then.
+/// One that failed lately is not waited for.
 pub(crate) async fn tools(
     servers: Vec<ServerConfig>,
     setup: &Setup,
-    notice: &Arc<dyn Fn(&str) + Send + Sync>,
-) -> (Vec<Client>, Vec<Deferrable>) {
+    patience: Option<Duration>,
+    notice: &Notice,
+) -> Offered {
     let clients: Vec<Client> = servers
         .into_iter()
         .filter(|server| !server.disabled)
         .map(|server| Pool::shared().client(server, setup.clone()))
         .collect();
     let unknown = clients.iter().filter(|client| client.manifest().is_none());
-    let first = unknown.map(|client| first_start(client.clone(), notice));
-    futures::future::join_all(first).await;
-    let mut all = Vec::new();
+    let first = unknown.map(|client| first_start(client.clone(), patience, notice));
+    let starting = futures::future::join_all(first).await.into_iter().flatten().collect();
+    let mut tools = Vec::new();
     for client in &clients {
         for tool in tools_of(client) {
             let deferred = tool.deferred();
-            all.push(Deferrable { tool: Arc::new(tool), deferred });
+            tools.push(Deferrable { tool: Arc::new(tool), deferred });
         }
     }
     if let Some(resources) = Resources::of(&clients) {
-        all.push(Deferrable { tool: Arc::new(resources), deferred: None });
+        tools.push(Deferrable { tool: Arc::new(resources), deferred: None });
     }
-    (clients, all)
+    Offered { clients, tools, starting }
 }
+
+/// What is known of servers when the first turn begins.
+pub(crate) struct Offered {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) tools: Vec<Deferrable>,
+    /// Those that patience did not last for.
+    pub(crate) starting: Vec<Client>,
+}
+
+/// Where a person is told something.
+pub(crate) type Notice = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The servers of a host, for hooks that call their tools.
 pub(crate) struct Servers(pub(crate) Vec<Client>);
@@ -268,19 +284,41 @@ impl HookServers for Servers {
     }
 }
 
-async fn first_start(client: Client, notice: &Arc<dyn Fn(&str) + Send + Sync>) {
+/// Gives the client of a server that is still starting.
+async fn first_start(client: Client, patience: Option<Duration>, notice: &Notice) -> Option<Client> {
     let name = client.config().name.clone();
     if client.failed_lately() {
         notice(&format!(
             "the MCP server `{name}` could not be started a moment ago, so its tools are missing; `sterna mcp test {name}` \
              tries again"
         ));
-        return;
+        return None;
     }
     notice(&format!("starting the MCP server `{name}` for the first time"));
-    if let Err(error) = client.connect().await {
-        notice(&format!("{error}; its tools are missing"));
+    let starts = client.clone();
+    let start = tokio::spawn(async move { starts.connect().await });
+    match tokio::time::timeout(patience.unwrap_or(Duration::MAX), start).await {
+        Ok(Ok(Ok(_))) => None,
+        Ok(Ok(Err(error))) => {
+            notice(&missing(&error));
+            None
+        }
+        Ok(Err(stopped)) => {
+            notice(&format!("the MCP server `{name}` was not started: {stopped}"));
+            None
+        }
+        Err(_) => {
+            notice(&format!(
+                "the MCP server `{name}` is still starting; the first turn after that has its tools"
+            ));
+            Some(client)
+        }
     }
+}
+
+/// For a person whose server could not be started.
+pub(crate) fn missing(error: &McpError) -> String {
+    format!("{error}; its tools are missing")
 }
 
 /// For people: `connected` with the protocol's version, or what went wrong.

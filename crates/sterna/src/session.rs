@@ -116,7 +116,7 @@ impl Session {
         let Some(input) = first.or_else(|| state.machine.waiting().next().map(|(seq, _)| seq)) else {
             return Ok(None);
         };
-        self.sterna.runtime().resume(&id, self.sterna.turn_config().clone());
+        self.sterna.runtime().resume(&id, self.sterna.turn_config_now());
         Ok(Some(Reply(self.sterna.runtime().result(&id, input).await?)))
     }
 

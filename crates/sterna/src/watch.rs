@@ -185,6 +185,8 @@ pub fn key_of(run: &Run) -> String {
 /// What a turn of an automation may do: what was fixed when it was made, less what is denied here by now.
 fn rights(automation: &Automation, host: &TurnConfig) -> TurnConfig {
     let mut config = host.driving(&automation.given);
+    // Nor has it tools that came later.
+    config.late = None;
     // Whoever made it cannot be asked, wherever it is driven.
     if config.on_ask == OnAsk::Prompt {
         config.on_ask = OnAsk::Deny;

@@ -71,6 +71,8 @@ enum Flow {
 pub async fn run(args: ChatArgs) -> Result<ExitCode, Failure> {
     let mut cx = setup::context_here(&args.turn, true).await?;
     cx.ephemeral = args.pick.ephemeral;
+    // Somebody waits for the prompt, and there are more turns to come.
+    cx.hasty = true;
     let signals = Signals::new()?;
     let (store, log) = setup::store(&cx)?;
     let (pick, route) = pick(&cx, &log, &args.pick, None, args.turn.model.is_none()).await?;

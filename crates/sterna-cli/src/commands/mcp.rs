@@ -150,6 +150,7 @@ pub fn rows(cx: &Context) -> (Vec<Row>, Vec<String>) {
         let state = match (&manifest, untrusted, server.disabled) {
             (_, true, _) => "untrusted",
             (_, false, true) => "disabled",
+            (None, false, false) if client.failed_lately() => "failed",
             (None, false, false) => "never started",
             (Some(_), false, false) => "ready",
         };

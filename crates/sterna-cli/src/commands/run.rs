@@ -80,7 +80,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
         // What follows was written for an answer.
         let next = if ended.code == 0 && !ended.left { then.next() } else { None };
         let Some((n, prompt)) = next else { break ended };
-        let mut config = own.clone();
+        let mut config = sterna.with_late_tools(own.clone());
         let text = match slash::expand(&cx, &sterna, prompt, &[])? {
             Some(expansion) => slash::apply(expansion, &mut config)?,
             None => prompt.clone(),

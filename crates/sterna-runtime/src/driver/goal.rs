@@ -34,6 +34,7 @@ impl Driver {
         let before = self.state.folded.ledger.total().usage.total().saturating_sub(held.tokens);
         // A guest answers once: the session's own agent goes on.
         let given = Given { guest: None, ..turn.given.clone() };
+        let given = self.config.late.as_ref().map_or_else(|| given.clone(), |late| late(given.clone()));
         let given = given_for(given, until.map(|until| before.saturating_add(until)));
         let input = InputAccepted {
             key: Some(key),

@@ -71,6 +71,14 @@ impl Builder {
         self
     }
 
+    /// How long a server is waited for that was never started before; its tools come with a later turn if it takes longer.
+    /// Unless this is said, as long as a start may take.
+    #[cfg(feature = "mcp")]
+    pub fn mcp_patience(mut self, patience: std::time::Duration) -> Self {
+        self.mcp_patience = Some(patience);
+        self
+    }
+
     /// MCP servers whose tools are offered. A server starts when a tool of it is first called, and the first time of all
     /// to ask what it offers.
     #[cfg(feature = "mcp")]
