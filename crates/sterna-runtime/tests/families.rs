@@ -127,11 +127,7 @@ async fn a_child_that_asks_is_attached_to_steered_and_answered_from_elsewhere() 
         asks.map(|(_, event)| event["wait"].as_str().unwrap().to_owned()).collect()
     };
     let first = format!("{child}/1/1/tool/0");
-<<<<<<< HEAD
     assert_eq!(asked(&events), std::slice::from_ref(&first));
-=======
-    assert_eq!(asked(&events), std::slice::from_ref(first));
->>>>>>> main
     let mut steer = other.world.submit(child.as_str(), "and be careful");
     (steer.delivery, steer.drive) = (Delivery::AfterWork, false);
     other.world.runtime.submit(steer).await.unwrap();
