@@ -152,6 +152,26 @@ fn titles_closing_and_removing() {
 }
 
 #[test]
+fn a_conversation_is_named_by_a_model_and_a_run_is_not() {
+    // The second answer takes its time: the title is there by then.
+    let world = World::new("{\"text\": \"hello\"}\n{\"delay_ms\": 1500, \"text\": \"again\"}\n");
+    world.config("title = \"model\"\ntitle_model = \"scripted:titles.jsonl\"\n");
+    std::fs::write(world.work().join("titles.jsonl"), "{\"text\": \"Two words\"}\n").unwrap();
+    let title = |id: &str| -> Value {
+        let listed = rows(&world.sterna(&["sessions", "list", "--json"]));
+        listed.into_iter().find(|row| row["id"] == id).unwrap()["title"].clone()
+    };
+    let done = world
+        .with_stdin(&["chat", "-m", "scripted:s.jsonl", "--session", "c"], b"please greet me\nonce more\n");
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(title("c"), "Two words");
+    let usage = world.sterna(&["usage", "c", "--by", "source", "--json"]).out;
+    assert!(usage.contains("\"title\""), "{usage}");
+    let done = world.sterna(&["run", "-m", "scripted:s.jsonl", "--session", "r", "please greet me"]);
+    assert_eq!((done.code, title("r")), (0, "please greet me".into()));
+}
+
+#[test]
 fn a_fork_shares_the_past_and_shows_its_own_part() {
     let world = World::new(WRITES);
     world.run(&["--session", "s", "go"]);

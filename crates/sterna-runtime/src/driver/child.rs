@@ -5,7 +5,7 @@ use sterna_model::{
     Body, ChildTurn, EffectKey, Given, Limits, Ruling, Seq, ToolOutcome, ToolStatus, WaitId, WaitOn,
 };
 use sterna_tool::{Cancel, ChildOp};
-use sterna_turn::CallState;
+use sterna_turn::{CallState, Next};
 
 use super::{Driver, InFlight, Msg, Stage};
 use crate::children::{ChildDone, ChildSeen, Maker};
@@ -179,8 +179,16 @@ impl Driver {
         }
     }
 
-    /// What a parked turn waits for, for people: a child's own waits where that is what it is.
-    pub(super) fn waited_for(&self, waits: Vec<WaitId>) -> String {
+    /// What the turn that is parked now waits for, for people.
+    pub(super) fn parked_on(&self) -> String {
+        match self.state.machine.next() {
+            Next::Wait(waits) => format!("waits for {}", self.waited_for(waits)),
+            Next::Idle | Next::Start { .. } | Next::Effects(_) | Next::Done(_) => "waits".to_owned(),
+        }
+    }
+
+    /// The same of these waits: a child's own where that is what it is.
+    fn waited_for(&self, waits: Vec<WaitId>) -> String {
         let said = |wait: &WaitId| match self.watched.get(wait) {
             Some(Watched::Parked(message, _)) => format!("an agent, which {message}"),
             Some(Watched::Live(_)) | None => self.waits_to_wake(wait).unwrap_or_else(|| wait.clone()),

@@ -762,13 +762,6 @@ impl Driver {
         });
     }
 
-    fn parked_on(&self) -> String {
-        match self.state.machine.next() {
-            Next::Wait(waits) => format!("waits for {}", self.waited_for(waits)),
-            _ => "waits".to_owned(),
-        }
-    }
-
     fn model_key(&self, key: &EffectKey) -> bool {
         matches!(key.kind, EffectKind::Model | EffectKind::Compact | EffectKind::Judge)
     }
