@@ -42,6 +42,7 @@ options = parser.parse_args()
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 word = options.word
+logging = threading.Lock()
 added = []
 pending = {}
 ids = iter(range(1, 1_000_000))
@@ -181,9 +182,11 @@ def call(params, out, request_id):
             file.write(args["text"] + "\n")
         return text_result("written")
     if name == "die":
-        sys.stderr.write("these are my last words\n")
-        sys.stderr.flush()
-        os._exit(3)
+        # Nothing that chatters comes after them.
+        with logging:
+            sys.stderr.write("these are my last words\n")
+            sys.stderr.flush()
+            os._exit(3)
     if name == "hang":
         raise NoAnswer
     if name == "slow":
@@ -285,7 +288,8 @@ def serve_streams():
     def chatter(number):
         while True:
             line = f"line {number} {'x' * 1_000}"
-            sys.stderr.write(line + "\n")
+            with logging:
+                sys.stderr.write(line + "\n")
             out({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": line}})
             number += 1
 
