@@ -266,8 +266,8 @@ pub(crate) fn start_error(config: &ServerConfig, why: impl std::fmt::Display) ->
 pub(crate) const MESSAGE_BYTES: usize = 16 << 20;
 const UNSEEN: &str = "; its program, or what runs it, is not to be seen in its sandbox, which has a temporary folder of its own: put it elsewhere, \
     allow reading it, or set `\"sandbox\": false` in your own mcp.json";
-/// What is kept of a server's standard error.
-const SAID_BYTES: usize = 4 << 10;
+/// What is kept of a server's standard error: its end is what counts, and fits into a message whole.
+const SAID_BYTES: usize = 1_500;
 /// What shells, and our helper, exit with where a program is not there.
 const NOT_FOUND: i32 = 127;
 /// After its input was closed. A bound program's helper is quicker.
