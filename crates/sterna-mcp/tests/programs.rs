@@ -263,7 +263,7 @@ async fn lines_without_end_drown_no_answer() {
     }
     // Of what it says to nobody the end is kept, and no more.
     let (_, why) = status(world.call(&client, "die", json!({})).await);
-    assert!(why.contains("exit status: 3") && why.len() < 2_500, "{} bytes: {why}", why.len());
+    assert!(why.contains("these are my last words") && why.len() < 2_500, "{} bytes: {why}", why.len());
 }
 
 #[tokio::test]
