@@ -316,11 +316,15 @@ fn server(
                 cwd: cwd.map(|cwd| beside.join(cwd)),
             }
         }
-        (None, Some(url)) if matches!(kind, None | Some("http" | "streamable-http" | "streamableHttp")) => {
-            let url = one(url)?;
+        (None, Some(written))
+            if matches!(kind, None | Some("http" | "streamable-http" | "streamableHttp")) =>
+        {
+            let url = one(written)?;
             if !matches!(expand, Expand::No) {
-                let parsed = reqwest::Url::parse(&url)
-                    .map_err(|_| format!("`url` is `{url}`, which is no address such as https://host/mcp"))?;
+                // As it was written: what variables hold may be a secret.
+                let parsed = reqwest::Url::parse(&url).map_err(|_| {
+                    format!("`url` is `{written}`, which is no address such as https://host/mcp")
+                })?;
                 if !matches!(parsed.scheme(), "http" | "https") {
                     return Err("`url` needs the scheme http or https".into());
                 }

@@ -160,7 +160,8 @@ impl CredentialStore for OwnStore {
         let (mut credentials, good) = (self.ask)().await?;
         // Whether it is over is decided here: whoever uses it would renew it as a person's login is renewed.
         credentials.token_received_at = None;
-        let until = good.map(|good| Instant::now() + good.saturating_sub(SPARE));
+        // A server may name any number: one that no clock reaches is no end.
+        let until = good.and_then(|good| Instant::now().checked_add(good.saturating_sub(SPARE)));
         *held = Some((credentials.clone(), until));
         Ok(Some(credentials))
     }

@@ -92,7 +92,11 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
             Ok(())
         }
         Err(AuthError::CredentialStoreError(why)) => Err(LoginError::Keep(why.to_string())),
-        Err(error) => Err(LoginError::Refused(chain(&error))),
+        Err(error) => {
+            // It may have refused what a tool wished for: the next login asks for less.
+            store.forget_wishes();
+            Err(LoginError::Refused(chain(&error)))
+        }
     }
 }
 
