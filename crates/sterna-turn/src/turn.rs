@@ -210,7 +210,9 @@ impl Turn {
                     return self.decide(Transition::Steer, steering);
                 }
                 // A guest answers once.
-                if !self.guest && self.gone_on.is_due(&self.limits, &self.usage) {
+                // Nor does an answer that stands become a stop, because there is no room for another.
+                let room = self.step < self.limits.max_steps && self.bound_reached().is_none();
+                if !self.guest && room && self.gone_on.is_due(&self.limits, &self.usage) {
                     return self.decide(Transition::BudgetContinue, steering);
                 }
                 Next::Done(TurnOutcome::Finished { message: message.clone(), value: self.value.clone() })
