@@ -112,6 +112,23 @@ async fn a_folder_is_made_ready_once() {
     assert_eq!(count(&told, E::Setup), 2);
 }
 
+/// Nor does a second turn of the driver that has made it ready.
+#[tokio::test]
+async fn a_driver_that_goes_on_with_another_turn_makes_nothing_ready_again() {
+    let told = Told::default();
+    let model = TestModel::new([Say::Hang("first"), Say::Text("second")]);
+    let world = World::new(model, vec![]).hooked(watching(&told));
+    let first = world.runtime.submit(world.submit("s", "go")).await.unwrap();
+    world.model.arrived.notified().await;
+    let second = world.runtime.submit(world.submit("s", "and then")).await.unwrap();
+    world.model.go.notify_one();
+    world.result(&first).await;
+    world.result(&second).await;
+    assert_eq!((count(&told, E::TurnStart), count(&told, E::SessionStart)), (2, 1));
+    assert_eq!(count(&told, E::Setup), 1);
+    assert!(count(&told, E::SessionRestored) == 0, "another driver came: {:?}", told.events());
+}
+
 /// Instructions are told when they are others than those of the turn before.
 #[tokio::test]
 async fn instructions_are_told_when_they_change() {
