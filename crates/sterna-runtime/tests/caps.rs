@@ -263,11 +263,11 @@ async fn a_settlement_that_fails_loses_no_answer() {
 }
 
 /// The transitions of a turn's requests, and its answer.
-async fn gone_on(turn_tokens: Option<u64>, writes: u64) -> (Vec<&'static str>, ResultEvent) {
+async fn gone_on(limits: Limits, writes: u64) -> (Vec<&'static str>, ResultEvent) {
     let model = Arc::new(Greedy { writes: Some(writes), ..Greedy::default() });
     let world = world(&model);
     let mut submit = world.submit("s", "go");
-    submit.config.limits.turn_tokens = turn_tokens;
+    submit.config.limits = limits;
     let result = world.run(submit).await;
     let transitions = world.records("s").await.into_iter().filter_map(|record| match record.body {
         Body::Intent(intent) => intent.what.request().map(|request| request.transition.word()),
@@ -291,8 +291,25 @@ async fn a_turn_that_is_to_use_a_budget_goes_on_until_two_answers_add_little() {
         // Most of it is used by the first.
         (Some(500), 500, vec!["input"]),
     ] {
-        let (transitions, result) = gone_on(budget, writes).await;
+        let (transitions, result) =
+            gone_on(Limits { turn_tokens: budget, ..Limits::default() }, writes).await;
         assert_eq!(transitions, wanted, "{budget:?} {writes}");
         assert_eq!((result.outcome, result.steps as usize), ("finished", wanted.len()));
+    }
+}
+
+/// An answer that stands does not become a stop because there is no room for another one.
+#[tokio::test]
+async fn a_turn_that_is_to_use_a_budget_keeps_its_answer_where_a_bound_is_reached() {
+    let budget = Limits { turn_tokens: Some(10_000_000), ..Limits::default() };
+    for (limits, wanted) in [
+        (Limits { max_steps: 1, ..budget.clone() }, vec!["input"]),
+        (Limits { max_steps: 2, ..budget.clone() }, vec!["input", "budget_continue"]),
+        // The first request alone is more.
+        (Limits { max_tokens: Some(100), ..budget }, vec!["input"]),
+    ] {
+        let (transitions, result) = gone_on(limits.clone(), 10).await;
+        assert_eq!(transitions, wanted, "{limits:?}");
+        assert_eq!((result.outcome, result.stop), ("finished", None), "{limits:?}");
     }
 }
