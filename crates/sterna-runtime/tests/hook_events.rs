@@ -163,9 +163,10 @@ async fn instructions_are_told_when_they_change() {
 #[tokio::test]
 async fn files_that_others_changed_are_told_once_for_each_version() {
     let hash = |n: u8| Digest([n; 32]);
-    let read = tool("look", EffectClass::Pure, move |_, _| {
+    let read = tool("look", EffectClass::Pure, move |_, args| {
         async move {
-            let facts = vec![Fact::FileRead { path: "/w/a.rs".into(), hash: hash(1) }];
+            let hash = hash(args["n"].as_u64().unwrap_or(1) as u8);
+            let facts = vec![Fact::FileRead { path: "/w/a.rs".into(), hash }];
             Ok(ToolReturn::Done(ToolDone { facts, ..ToolDone::text("one") }))
         }
         .boxed()
@@ -188,22 +189,121 @@ async fn files_that_others_changed_are_told_once_for_each_version() {
     assert_eq!(count(&told, E::FileChanged), 1);
     let input = told.input(E::FileChanged);
     assert_eq!((&input["file_path"], &input["change"]), (&json!("/w/a.rs"), &json!("changed")));
-    for (version, fired) in [
-        (FileVersion::Is(hash(2)), 1),
-        (FileVersion::Is(hash(3)), 2),
-        (FileVersion::Gone, 3),
-        (FileVersion::Gone, 3),
-        (FileVersion::Is(hash(1)), 3),
+    for (version, change, fired) in [
+        (FileVersion::Is(hash(2)), "changed", 1),
+        (FileVersion::Is(hash(3)), "changed", 2),
+        (FileVersion::Gone, "removed", 3),
+        (FileVersion::Gone, "removed", 3),
+        // As the session knows it, and not as hooks do.
+        (FileVersion::Is(hash(1)), "changed", 4),
+        (FileVersion::Is(hash(1)), "changed", 4),
+        // As it was once.
+        (FileVersion::Is(hash(2)), "changed", 5),
     ] {
         env.files.lock().unwrap().insert(PathBuf::from("/w/a.rs"), version);
         list.lock().unwrap().push_back(Say::Text("done"));
         world.run(world.submit("s", "more")).await;
         assert_eq!(count(&told, E::FileChanged), fired, "{version:?}");
+        let calls = told.calls();
+        let last = calls.iter().rev().find(|call| call.event == E::FileChanged).unwrap();
+        assert_eq!(last.input["change"], change);
     }
-    assert_eq!(
-        told.calls().iter().rev().find(|c| c.event == E::FileChanged).unwrap().input["change"],
-        "removed"
-    );
+    // The session reads it as it is now: that is no change, and the next one is, whatever hooks were told before.
+    for (reads, version, fired) in [(2, 2, 5), (1, 2, 6)] {
+        env.files.lock().unwrap().insert(PathBuf::from("/w/a.rs"), FileVersion::Is(hash(version)));
+        list.lock().unwrap().extend([Say::Calls(vec![("look", json!({"n": reads}))]), Say::Text("done")]);
+        world.run(world.submit("s", "read")).await;
+        assert_eq!(count(&told, E::FileChanged), fired, "read {reads}, is {version}");
+    }
+    replays(&world).await;
+}
+
+/// A tool that reads as many files as it is told, all alike.
+fn reader() -> SharedTool {
+    tool("look", EffectClass::Pure, |_, args| {
+        async move {
+            let of = |n: u64| Fact::FileRead { path: format!("/w/{n:04}.rs"), hash: Digest([1; 32]) };
+            let facts = (0..args["files"].as_u64().unwrap()).map(of).collect();
+            Ok(ToolReturn::Done(ToolDone { facts, ..ToolDone::text("read") }))
+        }
+        .boxed()
+    })
+}
+
+/// However many files a session knows, a step looks at 256 of them at most, and the next ones at the others.
+#[tokio::test]
+async fn a_step_looks_at_so_many_files_and_the_next_at_others() {
+    let told = Told::default();
+    let looks = Say::Calls(vec![("look", json!({"files": 600}))]);
+    let model = TestModel::new([looks].into_iter().chain((0..7).map(|_| Say::Text("done"))));
+    let world = World::new(model, vec![reader()]).hooked(watching(&told));
+    let is = FileVersion::Is(Digest([1; 32]));
+    world.env.files.lock().unwrap().extend((0..600).map(|n| (PathBuf::from(format!("/w/{n:04}.rs")), is)));
+    world.run(world.submit("s", "go")).await;
+    assert_eq!(std::mem::take(&mut *world.env.looked.lock().unwrap()).len(), 256);
+    // The second step of the first turn has looked, and one of each turn after it does.
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        world.run(world.submit("s", "go")).await;
+        let paths = std::mem::take(&mut *world.env.looked.lock().unwrap());
+        assert!(!paths.is_empty() && paths.len() <= 256, "{} files", paths.len());
+        seen.extend(paths);
+    }
+    assert_eq!((seen.len(), count(&told, E::FileChanged)), (600, 0));
+    // A change is told three steps later at most, and once.
+    let last = PathBuf::from("/w/0599.rs");
+    world.env.files.lock().unwrap().insert(last, FileVersion::Gone);
+    for _ in 0..3 {
+        world.run(world.submit("s", "go")).await;
+    }
+    assert_eq!(count(&told, E::FileChanged), 1);
+}
+
+/// Files that no hook watches are not looked at.
+#[tokio::test]
+async fn only_files_that_somebody_watches_are_looked_at() {
+    let model = TestModel::new([Say::Calls(vec![("look", json!({"files": 9}))]), Say::Text("done")]);
+    let told = Told::default();
+    let one = |one| Listening { matcher: Matcher::new("0003.rs").unwrap(), ..one };
+    let hooks = watching(&told).into_iter().filter(|one| one.event == E::FileChanged).map(one).collect();
+    let world = World::new(model, vec![reader()]).hooked(hooks);
+    world.run(world.submit("s", "go")).await;
+    assert_eq!(*world.env.looked.lock().unwrap(), [PathBuf::from("/w/0003.rs")]);
+}
+
+/// Hooks that hear one event, and remember which they were asked about.
+struct Deaf(Mutex<Vec<E>>);
+
+impl Hooks for Deaf {
+    fn listens(&self, event: E, _: &str, _: &str) -> bool {
+        self.0.lock().unwrap().push(event);
+        false
+    }
+    fn hears(&self, event: E) -> bool {
+        event == E::Stop
+    }
+    fn run(&self, _: HookCall) -> BoxFuture<'static, HookAnswered> {
+        unreachable!("nobody listens")
+    }
+}
+
+/// What nobody hears is not put together, whatever happened.
+#[tokio::test]
+async fn what_nobody_hears_is_not_looked_up() {
+    let deaf = Arc::new(Deaf(Mutex::default()));
+    let world = World::new(texts(3), vec![]);
+    let parts = Parts { hooks: Some(deaf.clone()), ..world.runtime.parts().clone() };
+    let world = World { runtime: Runtime::new(parts), ..world };
+    world.run(world.submit("s", "first")).await;
+    for (key, origin) in [("job:s/1/1/tool/0", "job"), ("run:nightly.3.99", "automation")] {
+        let mut come =
+            Submit { key: Some(key.into()), origin: origin.into(), ..world.submit("s", "it ended") };
+        come.config.cwd = format!("/w/{origin}");
+        world.run(come).await;
+    }
+    let asked = deaf.0.lock().unwrap();
+    let rare = [E::TeammateIdle, E::ProcessEvent, E::TriggerFired, E::CwdChanged, E::ElicitationResult];
+    assert!(asked.contains(&E::Stop) && !asked.iter().any(|event| rare.contains(event)), "{asked:?}");
 }
 
 /// The state of a server is told when it is another than it was; what was never up is not down.

@@ -4,6 +4,7 @@
 mod agents;
 mod calls;
 mod compaction;
+mod files;
 mod model;
 mod round;
 
