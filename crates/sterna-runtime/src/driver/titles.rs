@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use sterna_context::{TITLE_TOKENS, read_title, title_request};
 use sterna_log::LogError;
+use sterna_log::fold::{BESIDE_MS, BESIDE_TURNS};
 use sterna_model::{
-    Body, EffectKey, EffectKind, HookAsked, Limits, Route, SessionId, Spend, TitleMade, TurnNo, TurnOutcome,
+    Billed, Body, EffectKey, EffectKind, HookAsked, Limits, Route, SessionId, Spend, TitleMade, TurnOutcome,
     input_text,
 };
 
@@ -59,7 +60,7 @@ impl Driver {
             // Beside every call of the session's turns: none of them takes the place of what is reserved for it.
             key: EffectKey {
                 session: self.id.clone(),
-                turn: TurnNo::MAX,
+                turn: BESIDE_TURNS,
                 step: 0,
                 kind: EffectKind::Judge,
                 ordinal: 0,
@@ -76,8 +77,13 @@ impl Driver {
 /// Asks, and writes down what came of it with what it cost.
 async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Result<(), RuntimeError> {
     let rt = asking.rt.clone();
-    let (session, tree, root) = (asking.session.clone(), asking.tree.clone(), asking.root.clone());
-    let said = first_words(&Runtime(rt.clone()), &session).await?;
+    let of = Of {
+        session: asking.session.clone(),
+        tree: asking.tree.clone(),
+        root: asking.root.clone(),
+        before: asking.in_session,
+    };
+    let said = first_words(&Runtime(rt.clone()), &of.session).await?;
     let model = HookModel::new(asking);
     let request = |route: &Route, max_output: u32, _: bool| title_request(&said, route, max_output);
     let env = &rt.parts.env;
@@ -93,14 +99,17 @@ async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Resul
     let (title, failed) = match read {
         Ok(title) => (title, None),
         // A call that was not made leaves no record.
-        Err(_) if billed == Default::default() => return settle(&rt, &session, &tree, &root, held).await,
+        Err(_) if billed == Billed::default() => return of.settle(&rt, held, None).await,
         Err(why) => (String::new(), Some(why)),
     };
-    let made = TitleMade { instead_of, route, billed, failed };
+    let made = TitleMade { instead_of, route, billed: billed.clone(), failed };
     let body = Body::TitleSet { title, by: BY.into(), made: Some(Box::new(made)) };
     let runtime = Runtime(rt.clone());
-    let shared = rt.shared(&session);
-    match runtime.append(&shared, APPEND, vec![runtime.draft(None, body)]).await {
+    let shared = rt.shared(&of.session);
+    let written = runtime.append(&shared, APPEND, vec![runtime.draft(None, body)]).await;
+    // Whatever became of the record: the call is over, and holds nothing back from others.
+    let settled = of.settle(&rt, held, written.is_err().then_some(&billed)).await;
+    match written {
         // Another process had it named.
         Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {}
         other => {
@@ -111,26 +120,47 @@ async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Resul
             }
         }
     }
-    settle(&rt, &session, &tree, &root, held).await
+    settled
 }
 
-async fn settle(
-    rt: &Arc<Inner>,
-    session: &SessionId,
-    tree: &SessionId,
-    root: &str,
-    held: Vec<(EffectKey, u32)>,
-) -> Result<(), RuntimeError> {
-    if held.is_empty() {
-        return Ok(());
+/// Whose title it is, and who pays.
+struct Of {
+    session: SessionId,
+    tree: SessionId,
+    root: String,
+    /// What the session had spent before.
+    before: Spend,
+}
+
+impl Of {
+    /// Gives back what was reserved. `unwritten`: what the call cost, where the session's log does not say so.
+    async fn settle(
+        &self,
+        rt: &Arc<Inner>,
+        held: Vec<(EffectKey, u32)>,
+        unwritten: Option<&Billed>,
+    ) -> Result<(), RuntimeError> {
+        if held.is_empty() {
+            return Ok(());
+        }
+        let mut spent = match State::load(&rt.parts.log, &self.session).await {
+            Ok(state) => {
+                let total = state.folded.ledger.total();
+                Spend { tokens: total.usage.total(), cost: total.cost() }
+            }
+            // In the tree no sum becomes less.
+            Err(_) => self.before,
+        };
+        if let Some(billed) = unwritten {
+            let cost = if billed.usage.total() == 0 { Some(0) } else { billed.cost };
+            spent.tokens = spent.tokens.saturating_add(billed.usage.total());
+            spent.cost = spent.cost.zip(cost).map(|(sum, cost)| sum.saturating_add(cost));
+        }
+        for (key, attempt) in held {
+            rt.budgets.of(&self.tree).settle(&rt.parts, &self.root, key, attempt, spent).await?;
+        }
+        Ok(())
     }
-    let state = State::load(&rt.parts.log, session).await?;
-    let total = state.folded.ledger.total();
-    let spent = Spend { tokens: total.usage.total(), cost: total.cost() };
-    for (key, attempt) in held {
-        rt.budgets.of(tree).settle(&rt.parts, root, key, attempt, spent).await?;
-    }
-    Ok(())
 }
 
 /// What was said in the first turn's inputs.
@@ -155,3 +185,5 @@ const TIME_MS: u64 = 30_000;
 const APPEND: &str = "title:model";
 /// Who the title is by.
 const BY: &str = "model";
+/// What is reserved for a call that nobody gave back is held longer than any may take.
+const _: () = assert!(TIME_MS < BESIDE_MS);
