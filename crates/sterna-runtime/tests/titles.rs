@@ -328,3 +328,58 @@ async fn what_a_dead_process_held_for_a_title_is_free_after_its_time() {
         assert_eq!((held(&log).await, second.titles.asked()), (stop.is_some(), 0));
     }
 }
+
+/// A fork is named after its own first turn, by what was said in that.
+#[tokio::test]
+async fn a_model_names_a_fork_by_its_own_words() {
+    let log = Arc::new(MemoryLog::new());
+    let titles = vec![Say::Text("The parser"), Say::Text("The docs")];
+    let scene = over(log.clone(), log, TestEnv::new("one"), titles);
+    scene.turn("fix the parser").await;
+    scene.titled().await;
+    let fork = SessionId::new("f").unwrap();
+    scene.world.runtime.fork(&id(), None, Some(fork.clone())).await.unwrap();
+    let turn = |text| {
+        let mut submit = scene.world.submit("f", text);
+        submit.config.title_route = Some("test/small".parse().unwrap());
+        scene.world.run(submit)
+    };
+    turn("write the docs").await;
+    assert_eq!(scene.titled_in(&fork).await.instead_of.as_deref(), Some("write the docs"));
+    assert_eq!((scene.title_of(&fork).await.as_deref(), scene.titles.asked()), (Some("The docs"), 2));
+    assert_eq!(scene.titles.body(1)["messages"][1]["content"], "write the docs");
+    // Once, as any session.
+    turn("more").await;
+    assert_eq!((scene.title().await.as_deref(), scene.titles.asked()), (Some("The parser"), 2));
+}
+
+/// What was said is read in the fork's own first turn alone: its parent's log is read no further than without a title.
+#[tokio::test]
+async fn a_forks_title_reads_nothing_of_its_parent() {
+    let mut read = Vec::new();
+    for titled in [false, true] {
+        let log = HookLog::new(|_| Act::Pass);
+        let scene = over(log.clone(), log.inner.clone(), TestEnv::new("one"), vec![Say::Text("a title")]);
+        scene.world.runtime.snapshot_every(u64::MAX);
+        for _ in 0..9 {
+            scene.turn_with("go", |config| config.title_route = None).await;
+        }
+        scene.world.runtime.rest(&id()).await;
+        let fork = SessionId::new("f").unwrap();
+        scene.world.runtime.fork(&id(), None, Some(fork.clone())).await.unwrap();
+        log.read_since(&id());
+        let mut submit = scene.world.submit("f", "write the docs");
+        submit.config.title_route = titled.then(|| "test/small".parse().unwrap());
+        scene.world.run(submit).await;
+        let written = async {
+            while titled && !scene.world.bodies("f").await.contains(&"title_set".to_owned()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), written).await.expect("no title is made");
+        scene.world.runtime.rest(&fork).await;
+        read.push(log.read_since(&id()));
+    }
+    assert_eq!(read[0], read[1]);
+    assert!(read[0] > 0, "the fork has nothing of its parent");
+}
