@@ -24,6 +24,7 @@ use crate::budget::Budgets;
 use crate::driver::{Configs, Msg, Opening, Start};
 use crate::resident::Residents;
 use crate::shared::Shared;
+use crate::signals::Signals;
 use crate::state::{State, for_each_record};
 use crate::{Observer, Parts, RuntimeError, TurnConfig, files, snapshot};
 
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub snapshot_every: AtomicU64,
     pub breakers: Arc<Breakers>,
     pub budgets: Budgets,
+    pub signals: Signals,
 }
 
 impl Runtime {
@@ -88,6 +90,7 @@ impl Runtime {
             snapshot_every: AtomicU64::new(snapshot::EVERY),
             breakers: Arc::default(),
             budgets: Budgets::default(),
+            signals: Signals::default(),
         }))
     }
 
