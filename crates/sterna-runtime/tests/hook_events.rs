@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/hooks.rs"]
 mod double;
+#[path = "common/tasks.rs"]
+mod todo;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -19,9 +21,8 @@ use sterna_context::Section;
 use sterna_model::HookEvent as E;
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{
-    Access, Plan, PlanContext, SessionView, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
-};
+use sterna_tool::{SharedTool, ToolDone, ToolReturn};
+use todo::{task, tasks};
 
 fn watching(told: &Told) -> Vec<Listening> {
     listening("h", &E::ALL, told, |_| Reaction::Says(HookAnswer::nothing()))
@@ -326,41 +327,6 @@ async fn servers_that_come_and_go_are_told() {
     let input = told.input(E::McpState);
     let shown = (&input["mcp_server_name"], &input["state"], &input["detail"]);
     assert_eq!(shown, (&json!("lint"), &json!("connected"), &json!("why")));
-}
-
-/// A todo list of one tool: its argument is the items that it sets.
-struct Tasks(ToolSpec);
-
-fn tasks() -> SharedTool {
-    let schema = json!({"type": "object"});
-    Arc::new(Tasks(ToolSpec { name: "tasks".into(), description: "t".into(), schema }))
-}
-
-fn items(args: &Value) -> Vec<TodoItem> {
-    serde_json::from_value(args["items"].clone()).unwrap()
-}
-
-impl Tool for Tasks {
-    fn spec(&self) -> &ToolSpec {
-        &self.0
-    }
-    fn class(&self, _: &Value) -> EffectClass {
-        EffectClass::Idempotent
-    }
-    fn plan(&self, _: &PlanContext, _: &Value) -> Result<Plan, ToolError> {
-        Ok(Plan { accesses: vec![Access::Session], ..Plan::default() })
-    }
-    fn todos(&self, args: &Value, _: &SessionView) -> Vec<TodoItem> {
-        items(args)
-    }
-    fn call<'a>(&'a self, _: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
-        let facts = items(&args).into_iter().map(Fact::Todo).collect();
-        async move { Ok(ToolReturn::Done(ToolDone { facts, ..ToolDone::text("kept") })) }.boxed()
-    }
-}
-
-fn task(id: &str, status: &str) -> Value {
-    json!({"id": id, "subject": format!("subject of {id}"), "status": status})
 }
 
 /// New items of the todo list, and those that are completed: each once, before it is so.

@@ -142,6 +142,13 @@ impl TestModel {
     }
 }
 
+/// The results of tools in a request, in their order.
+pub fn results_in(request: &Value) -> Vec<&str> {
+    let messages = request["messages"].as_array().unwrap().iter();
+    let results = messages.filter(|message| message["role"] == "tool");
+    results.map(|message| message["content"].as_str().unwrap()).collect()
+}
+
 pub fn reply(parts: Vec<Part>, stop: ModelStop) -> ModelReply {
     let usage = Usage { input_uncached: 100, output: 10, ..Usage::default() };
     ModelReply { parts, stop, billed: Billed { usage, cost: Some(1_000), ..Billed::default() } }
