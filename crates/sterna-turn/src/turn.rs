@@ -152,6 +152,11 @@ impl Turn {
         self.route.as_ref()
     }
 
+    /// A request was made and has no answer yet: whoever makes it again makes the same one.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.phase, Phase::Model(_)) || self.compacting.is_open()
+    }
+
     /// The open step waits for the request of another route.
     pub fn is_rerouted(&self) -> bool {
         matches!(&self.phase, Phase::Model(model) if model.rerouted)
