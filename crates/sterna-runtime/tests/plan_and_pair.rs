@@ -6,15 +6,18 @@ mod common;
 #[path = "common/hooks.rs"]
 mod double;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 
 use common::*;
 use double::{Reaction, Told, listening};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{Access, SharedTool, ToolDone, ToolReturn};
+use sterna_tool::{
+    Access, Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
 use tokio::sync::Notify;
 
 fn session() -> SessionId {
@@ -229,8 +232,7 @@ fn gate(runs: &Arc<Notify>, go: &Arc<Notify>) -> SharedTool {
 /// A switch within a turn: to `plan` it holds from the next step on, to anything else from the next turn on.
 #[tokio::test]
 async fn plan_mode_holds_in_the_turn_that_runs_and_other_modes_in_the_next() {
-    for (mode, turn, status) in
-        [(Mode::Plan, Some(1), ToolStatus::Denied), (Mode::Ask, None, ToolStatus::Ok)]
+    for (mode, turn, status) in [(Mode::Plan, Some(1), ToolStatus::Denied), (Mode::Ask, None, ToolStatus::Ok)]
     {
         let (runs, go, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Told::default());
         let calls = Say::Calls(vec![("gate", json!({}))]);
@@ -258,6 +260,49 @@ async fn plan_mode_holds_in_the_turn_that_runs_and_other_modes_in_the_next() {
         assert_eq!(told.events(), [HookEvent::ModeChanged], "{mode:?}");
         replays(&world).await;
     }
+}
+
+/// A writer whose calls take their time to be planned.
+struct Slow {
+    spec: ToolSpec,
+    plans: Arc<Notify>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Tool for Slow {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+    fn class(&self, _: &Value) -> EffectClass {
+        EffectClass::AtMostOnce
+    }
+    fn plan(&self, _: &PlanContext, _: &Value) -> Result<Plan, ToolError> {
+        self.plans.notify_one();
+        // Until the test lets go of the other end.
+        let _ = self.go.lock().unwrap().recv();
+        Ok(Plan { accesses: vec![Access::Write("/w/a".into())], ..Plan::default() })
+    }
+    fn call<'a>(&'a self, _: ToolContext, _: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
+        async { Ok(ToolReturn::Done(ToolDone::text("wrote"))) }.boxed()
+    }
+}
+
+/// A call that is being judged when somebody switches is judged again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_being_judged_is_judged_in_the_mode_that_is_now() {
+    let (tx, rx) = mpsc::channel::<()>();
+    let schema = json!({"type": "object"});
+    let spec = ToolSpec { name: "slow".into(), description: "w".into(), schema };
+    let plans = Arc::new(Notify::new());
+    let slow = Arc::new(Slow { spec, plans: plans.clone(), go: Mutex::new(rx) });
+    let model = TestModel::new([Say::Calls(vec![("slow", json!({}))]), Say::Text("done")]);
+    let world = World::new(model, vec![slow]);
+    let accepted = world.runtime.submit(submit(&world, Mode::AcceptEdits, OnAsk::Deny)).await.unwrap();
+    plans.notified().await;
+    world.runtime.set_mode(&session(), Mode::Plan, "person").await.unwrap();
+    drop(tx);
+    assert_eq!(world.result(&accepted).await.outcome, "finished");
+    assert_eq!(views(&world).await[0].0, ToolStatus::Denied);
 }
 
 /// A request that is under way is made again as it was, also by another process; what its answer asks for is judged in the
