@@ -176,8 +176,9 @@ impl TurnMachine {
                 }
             }
             Body::LimitReached { turn, reason } => {
+                let unheard = !self.steering().before_end().is_empty();
                 if let Some(running) = self.turn.as_mut().filter(|running| running.number == *turn) {
-                    running.limit(*reason);
+                    running.limit(*reason, unheard);
                 }
             }
             Body::WaitResolved { wait, ruling, early, .. } => {
