@@ -153,7 +153,10 @@ impl IndexDelta {
                     at: record.at,
                 });
             }
-            Body::TitleSet { made, .. } => made.iter().for_each(|made| self.bill(&made.billed)),
+            Body::TitleSet { made, .. } => {
+                let paid = made.iter().filter(|made| !made.asking);
+                paid.for_each(|made| self.bill(&made.billed));
+            }
             Body::SessionClosed { .. } => self.moves.push(Move::Closed),
             Body::RouteChanged { route, turn: None, .. } => self.route = Some(route.clone()),
             Body::InputAccepted(input) => {

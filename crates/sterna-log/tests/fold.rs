@@ -179,6 +179,7 @@ fn every_body_has_its_events() {
         by: by(),
         made: Some(Box::new(TitleMade {
             instead_of: instead_of.map(str::to_owned),
+            asking: false,
             route: route(),
             billed: billed(5),
             failed: failed.map(str::to_owned),
@@ -187,6 +188,16 @@ fn every_body_has_its_events() {
     check(made("t", Some("go"), None), &["session.titled", "usage"]);
     check(made("t", Some("other"), None), &["warning", "usage"]);
     check(made("", Some("go"), Some("no title")), &["warning", "usage"]);
+    let edited = |edit: &dyn Fn(&mut TitleMade)| {
+        let mut body = made("", Some("go"), Some("no title"));
+        if let Body::TitleSet { made: Some(made), .. } = &mut body {
+            edit(made);
+        }
+        body
+    };
+    check(edited(&|made| made.asking = true), &["title.asking"]);
+    // A provider that failed at once was not paid.
+    check(edited(&|made| made.billed = Billed::default()), &["warning"]);
     check(Body::SessionClosed { by: by() }, &["session.closed"]);
     check(Body::RouteChanged { route: route(), cause: "c".into(), turn: None }, &["route.changed"]);
     check(Body::ModeChanged { mode: Mode::Plan, by: by() }, &["mode.changed"]);

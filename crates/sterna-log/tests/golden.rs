@@ -39,6 +39,7 @@ fn golden(body: &Body) -> [&'static str; 3] {
             file!(2: "session_opened_child")
         }
         Body::SessionOpened(_) => file!("session_opened"),
+        Body::TitleSet { made: Some(made), .. } if made.asking => file!(3: "title_asking"),
         Body::TitleSet { made: Some(_), .. } => file!(3: "title_made"),
         Body::TitleSet { .. } => file!("title_set"),
         Body::SessionClosed { .. } => file!("session_closed"),
@@ -177,7 +178,7 @@ fn each_body_is_written_and_read_as_its_file_says() {
     }
     files.sort_unstable();
     files.dedup();
-    assert_eq!(files.len(), 74, "each file has its draft below");
+    assert_eq!(files.len(), 75, "each file has its draft below");
 }
 
 /// The body as version 1 wrote it: without what it did not know.
@@ -303,9 +304,21 @@ fn drafts() -> Vec<Draft> {
             by: "model".into(),
             made: Some(Box::new(TitleMade {
                 instead_of: Some("please change".into()),
+                asking: false,
                 route: route(),
                 billed: billed(),
                 failed: Some("late".into()),
+            })),
+        }),
+        session(Body::TitleSet {
+            title: String::new(),
+            by: "model".into(),
+            made: Some(Box::new(TitleMade {
+                instead_of: None,
+                asking: true,
+                route: route(),
+                billed: billed(),
+                failed: None,
             })),
         }),
         session(Body::SessionClosed { by: by() }),

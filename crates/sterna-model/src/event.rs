@@ -286,6 +286,9 @@ pub enum EventKind {
         /// The mode that a yes leads to.
         after: Mode,
     },
+    /// A model is asked for the session's title.
+    #[serde(rename = "title.asking")]
+    TitleAsking { route: Route },
     /// A hook asks a model.
     #[serde(rename = "hook.asking")]
     HookAsking { event: HookEvent, key: String, route: Route },

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use hook::{Act, HookLog};
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
 use sterna_log::fold::{BESIDE_MS, BESIDE_TURNS, TreeBudget};
-use sterna_log::{Filter, Log, LogError, MemoryLog, Page, SharedLog};
+use sterna_log::{Append, Expect, Filter, Log, LogError, MemoryLog, Page, SharedLog};
 use sterna_model::*;
 use sterna_runtime::replay;
 
@@ -130,10 +130,33 @@ impl Scene {
         tokio::time::timeout(Duration::from_secs(20), made).await.expect("no title is made");
         let made =
             self.world.records(session.as_str()).await.into_iter().find_map(|record| match record.body {
-                Body::TitleSet { made: Some(made), .. } => Some(*made),
+                Body::TitleSet { made: Some(made), .. } if !made.asking => Some(*made),
                 _ => None,
             });
         made.unwrap()
+    }
+
+    /// Until it is in the log that a model is asked, and what came of it.
+    async fn ended(&self) {
+        self.ended_in("s").await;
+    }
+
+    async fn ended_in(&self, session: &str) {
+        let both = async {
+            while self.said_of_titles(session).await != [true, false] {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("no title is made");
+    }
+
+    /// Records of titles by a model: whether they say that one is about to be asked.
+    async fn said_of_titles(&self, session: &str) -> Vec<bool> {
+        let of = |record: Record| match record.body {
+            Body::TitleSet { made: Some(made), .. } => Some(made.asking),
+            _ => None,
+        };
+        self.world.records(session).await.into_iter().filter_map(of).collect()
     }
 
     /// As lists show it.
@@ -266,12 +289,13 @@ async fn nobody_is_asked_where_no_title_is_due() {
         assert_eq!(scene.titles.asked(), 0, "{what}");
         assert!(!scene.world.bodies("s").await.contains(&"title_set".to_owned()), "{what}");
     }
-    // A provider that fails has billed nothing: there is nothing to write down.
+    // A provider that fails has billed nothing, and nothing counts.
     let scene = scene(Say::Fail(ErrorClass::Server));
     scene.turn("go").await;
     scene.titles.arrived.notified().await;
+    scene.ended().await;
     scene.turn("more").await;
-    assert!(!scene.world.bodies("s").await.contains(&"title_set".to_owned()));
+    assert_eq!(scene.spent().await, [("turn", 2, 220)]);
     // Named before its first turn was over.
     let named = self::scene(Say::Text("a title"));
     let mut submit = named.world.submit("s", "go");
@@ -297,7 +321,10 @@ async fn what_is_reserved_for_it_in_a_tree_is_given_back() {
 /// The log takes no title: what was reserved is free all the same, and what was paid counts.
 #[tokio::test]
 async fn what_is_reserved_is_given_back_when_the_title_cannot_be_written() {
-    let titles = |draft: &Draft| matches!(draft.body, Body::TitleSet { .. });
+    let titles = |draft: &Draft| match &draft.body {
+        Body::TitleSet { made, .. } => made.as_ref().is_some_and(|made| !made.asking),
+        _ => false,
+    };
     let log = HookLog::new(move |append| match append.records.iter().any(titles) {
         true => Act::Fail(LogError::Io("the disk is full".into())),
         false => Act::Pass,
@@ -306,7 +333,7 @@ async fn what_is_reserved_is_given_back_when_the_title_cannot_be_written() {
     scene.turn_with("go", |config| config.limits.tree_max_tokens = Some(1_000_000)).await;
     scene.titles.arrived.notified().await;
     settled(&log.inner, 220).await;
-    assert!(!scene.world.bodies("s").await.contains(&"title_set".to_owned()));
+    assert_eq!(scene.said_of_titles("s").await, [true]);
 }
 
 /// Whoever waited for the title is dead: when no title takes so long any more, what it held is there for others.
@@ -327,6 +354,68 @@ async fn what_a_dead_process_held_for_a_title_is_free_after_its_time() {
         assert_eq!(second.turn_with("more", cap).await.stop, stop, "{later}");
         assert_eq!((held(&log).await, second.titles.asked()), (stop.is_some(), 0));
     }
+}
+
+/// What a call may have cost that a crash took is in the ledger with a later turn, once, and no title comes of it.
+#[tokio::test]
+async fn what_a_title_cost_that_a_crash_took_is_paid_by_a_later_life() {
+    let first = scene(Say::Hang("never"));
+    first.turn("go").await;
+    first.titles.arrived.notified().await;
+    first.world.runtime.rest(&id()).await;
+    assert_eq!(first.said_of_titles("s").await, [true]);
+    // It may still come.
+    assert_eq!(first.spent().await, [("turn", 1, 110)]);
+    let (log, env) = (first.world.log.clone(), TestEnv { name: "two".into(), ..first.world.env.clone() });
+    let second = over(log.clone(), log, env.clone(), vec![]);
+    second.turn("soon").await;
+    assert_eq!(second.said_of_titles("s").await, [true]);
+    env.now.fetch_add(BESIDE_MS, Ordering::SeqCst);
+    second.turn("later").await;
+    second.ended().await;
+    second.turn("and later").await;
+    assert_eq!((second.said_of_titles("s").await, second.titles.asked()), (vec![true, false], 0));
+    let spent = second.spent().await;
+    assert_eq!((spent.len(), spent[0], spent[1].0, spent[1].1), (2, ("turn", 4, 440), "title", 1));
+    // At most what it was asked for, and what it could have written.
+    assert!(spent[1].2 > 0 && spent[1].2 < 1_000, "{spent:?}");
+    assert!(second.folded().await.ledger.by_source()[&sterna_log::fold::Source::Title].estimated);
+    assert_eq!(second.title().await.as_deref(), Some("go"));
+    second.replays().await;
+    // The process was not dead after all: what it has to say comes too late, and counts nowhere.
+    first.titles.go.notify_one();
+    first.turn("last").await;
+    assert_eq!(first.said_of_titles("s").await, [true, false]);
+}
+
+/// Of two processes one asks.
+#[tokio::test]
+async fn a_model_is_asked_once_whoever_asks() {
+    let scene = scene(Say::Text("a title"));
+    let made = TitleMade {
+        instead_of: None,
+        asking: true,
+        route: "test/small".parse().unwrap(),
+        billed: Billed::default(),
+        failed: None,
+    };
+    let body = Body::TitleSet { title: String::new(), by: "model".into(), made: Some(Box::new(made)) };
+    let mut submit = scene.world.submit("s", "go");
+    (submit.drive, submit.config.title_route) = (false, Some("test/small".parse().unwrap()));
+    let config = submit.config.clone();
+    let accepted = scene.world.runtime.submit(submit).await.unwrap();
+    let append = Append {
+        session: id(),
+        expect: Expect::Any,
+        id: "title:asking".into(),
+        records: vec![Draft { at: 1_795_260_000_000, turn: None, step: None, body }],
+        blobs: Vec::new(),
+    };
+    scene.world.log.append(append).await.unwrap();
+    scene.world.runtime.resume(&id(), config);
+    scene.world.result(&accepted).await;
+    scene.turn_with("more", |config| config.title_route = None).await;
+    assert_eq!((scene.titles.asked(), scene.said_of_titles("s").await), (0, vec![true]));
 }
 
 /// A fork is named after its own first turn, by what was said in that.
@@ -371,12 +460,9 @@ async fn a_forks_title_reads_nothing_of_its_parent() {
         let mut submit = scene.world.submit("f", "write the docs");
         submit.config.title_route = titled.then(|| "test/small".parse().unwrap());
         scene.world.run(submit).await;
-        let written = async {
-            while titled && !scene.world.bodies("f").await.contains(&"title_set".to_owned()) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), written).await.expect("no title is made");
+        if titled {
+            scene.ended_in("f").await;
+        }
         scene.world.runtime.rest(&fork).await;
         read.push(log.read_since(&id()));
     }

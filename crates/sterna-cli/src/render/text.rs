@@ -277,6 +277,7 @@ impl Text {
             | EventKind::CheckpointTaken { .. }
             | EventKind::GrantGiven { .. }
             | EventKind::HookAsking { .. }
+            | EventKind::TitleAsking { .. }
             | EventKind::GrantRevoked { .. }
             | EventKind::BudgetChanged { .. }
             | EventKind::MemoryChanged { .. }

@@ -137,6 +137,7 @@ pub async fn rows_follow_the_records(store: Store) {
         by: "model".into(),
         made: Some(Box::new(sterna_model::TitleMade {
             instead_of: Some(instead_of.into()),
+            asking: false,
             route: route("local"),
             billed: sterna_model::Billed::default(),
             failed: None,

@@ -146,6 +146,9 @@ fn kinds(folded: &Folded, record: &Record) -> Vec<EventKind> {
             }),
         }],
         Body::TitleSet { title, by, made } => {
+            if let Some(made) = made.as_ref().filter(|made| made.asking) {
+                return vec![EventKind::TitleAsking { route: made.route.clone() }];
+            }
             // One by a model that came too late, or to nothing, names nothing, and was paid all the same.
             let counts = made.is_none() || folded.world.title.is_by(record.seq);
             let titled = EventKind::SessionTitled { title: title.clone(), by: by.clone() };

@@ -153,7 +153,10 @@ impl Ledger {
                     self.add(record, Source::Hook, asked.route.clone(), asked.billed.clone(), 1);
                 }
             }
-            Body::TitleSet { made: Some(made), .. } => {
+            // A provider that failed at once was not paid.
+            Body::TitleSet { made: Some(made), .. }
+                if !made.asking && (made.failed.is_none() || made.billed != Billed::default()) =>
+            {
                 self.add(record, Source::Title, made.route.clone(), made.billed.clone(), 1);
             }
             Body::InputAccepted(input) => input.ended.iter().for_each(|end| self.add_child(record, end)),

@@ -18,7 +18,7 @@ mod memory;
 mod people;
 mod prefix;
 mod stage;
-mod titles;
+pub(crate) mod titles;
 mod wake;
 mod want;
 

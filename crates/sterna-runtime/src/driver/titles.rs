@@ -2,7 +2,7 @@
 //!
 //! Nothing waits for it. The record says which title it may take the place of, so whoever names the session meanwhile is not
 //! overruled, whichever of the two is written first. A process that ends in the call leaves the session with its first
-//! words.
+//! words, and what the call may have cost is written by whoever drives a later turn.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +16,7 @@ use sterna_model::{
     TurnOutcome, input_text,
 };
 
-use crate::hooks::{Asked, Asking, HookModel};
+use crate::hooks::{Asked, Asking, HookModel, Purpose};
 use crate::runtime::Inner;
 use crate::{Runtime, RuntimeError, State};
 
@@ -26,6 +26,7 @@ impl Driver {
     /// Lets a model name the session, if it is due: after its first turn, a fork's after its own, once, and unless somebody
     /// has named it.
     pub(super) fn see_to_title(&self, outcome: &TurnOutcome) {
+        self.pay_lost_title();
         let Some(route) = self.config.title_route.clone() else { return };
         let finished = matches!(outcome, TurnOutcome::Finished { .. });
         let world = &self.state.folded.world;
@@ -39,6 +40,21 @@ impl Driver {
         tokio::spawn(async move {
             // The session keeps its first words.
             let _ = make(asking, route, instead_of, &inputs).await;
+        });
+    }
+
+    /// A process died while it asked for a title: nobody waits for the answer, and it was paid.
+    fn pay_lost_title(&self) {
+        let Some((at, asked)) = self.state.folded.world.title.asked() else { return };
+        if self.rt.parts.env.now().saturating_sub(at) < BESIDE_MS {
+            return;
+        }
+        let why = "Sterna was stopped while a model was asked for a title".to_owned();
+        let made = TitleMade { asking: false, failed: Some(why), ..asked.clone() };
+        let (rt, session) = (self.rt.clone(), self.id.clone());
+        tokio::spawn(async move {
+            // Whoever drives the next turn tries again.
+            let _ = write(&rt, &session, APPEND, String::new(), made).await;
         });
     }
 
@@ -70,7 +86,7 @@ impl Driver {
             // It is appended by anyone: no lease has to hold.
             leased_until: Arc::new(AtomicU64::new(u64::MAX)),
             secrets: self.secrets.clone(),
-            of: None,
+            of: Purpose::Title,
             state: Mutex::new(Asked::default()),
         }
     }
@@ -101,33 +117,53 @@ async fn make(
             Err(format!("no answer within {} s", TIME_MS / 1_000))
         }
     };
+    let is_intended = model.is_intended();
     let (calls, held) = model.take();
     let billed = calls.into_iter().next().map(|HookAsked { billed, .. }| billed).unwrap_or_default();
     let (title, failed) = match read {
         Ok(title) => (title, None),
-        // A call that was not made leaves no record.
-        Err(_) if billed == Billed::default() => return of.settle(&rt, held, None).await,
+        // Nobody was asked, or somebody else asks.
+        Err(_) if !is_intended => return of.settle(&rt, held, None).await,
         Err(why) => (String::new(), Some(why)),
     };
-    let made = TitleMade { instead_of, route, billed: billed.clone(), failed };
-    let body = Body::TitleSet { title, by: BY.into(), made: Some(Box::new(made)) };
-    let runtime = Runtime(rt.clone());
-    let shared = rt.shared(&of.session);
-    let written = runtime.append(&shared, APPEND, vec![runtime.draft(None, body)]).await;
+    let made = TitleMade { instead_of, asking: false, route, billed: billed.clone(), failed };
+    let written = write(&rt, &of.session, APPEND, title, made).await;
     // Whatever became of the record: the call is over, and holds nothing back from others.
-    let settled = of.settle(&rt, held, written.is_err().then_some(&billed)).await;
+    of.settle(&rt, held, written.is_err().then_some(&billed)).await?;
     match written {
         // Another process had it named.
-        Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {}
-        other => {
-            let written = other?.last;
-            if !shared.is_driven() {
-                // Whoever looks on reads it in the log.
-                shared.hub.settle(Vec::new(), written, env.now());
-            }
-        }
+        Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => Ok(()),
+        written => written,
     }
-    settled
+}
+
+/// That a model is about to be asked for a session's title. `false`: it is not written down, or somebody else asks.
+pub(crate) async fn intend(rt: &Arc<Inner>, session: &SessionId, asks: HookAsked) -> bool {
+    let HookAsked { route, billed } = asks;
+    let made = TitleMade { instead_of: None, asking: true, route, billed, failed: None };
+    write(rt, session, INTENT, String::new(), made).await.is_ok()
+}
+
+/// Writes a record of a title by a model, under a name that the log takes once.
+async fn write(
+    rt: &Arc<Inner>,
+    session: &SessionId,
+    name: &str,
+    title: String,
+    made: TitleMade,
+) -> Result<(), RuntimeError> {
+    let body = Body::TitleSet { title, by: BY.into(), made: Some(Box::new(made)) };
+    let runtime = Runtime(rt.clone());
+    let shared = rt.shared(session);
+    let receipt = runtime.append(&shared, name, vec![runtime.draft(None, body)]).await?;
+    if receipt.repeated {
+        return Err(LogError::Conflict { session: session.clone(), id: name.to_owned() }.into());
+    }
+    if !shared.is_driven() {
+        // Whoever looks on reads it in the log.
+        shared.hub.settle(Vec::new(), receipt.last, rt.parts.env.now());
+    }
+    Ok(())
 }
 
 /// Whose title it is, and who pays.
@@ -196,8 +232,9 @@ async fn said_in(log: &SharedLog, session: &SessionId, inputs: &[Seq]) -> Result
 
 /// Milliseconds that a model has for a title (design: 30 s).
 const TIME_MS: u64 = 30_000;
-/// A session is named by a model once, whoever asks.
+/// A session is named by a model once, whoever asks, and one asks.
 const APPEND: &str = "title:model";
+const INTENT: &str = "title:asking";
 /// Who the title is by.
 const BY: &str = "model";
 /// Records that are read at a time.

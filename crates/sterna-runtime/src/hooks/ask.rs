@@ -19,8 +19,8 @@ use sterna_tool::Cancel;
 use tokio::sync::{mpsc, oneshot};
 
 use super::HookAnswer;
-use crate::driver::Msg;
 use crate::driver::caps::worst_price;
+use crate::driver::{Msg, titles};
 use crate::effects::model::{self, ModelCall, ModelEnd, estimate};
 use crate::hub::Hub;
 use crate::runtime::Inner;
@@ -46,17 +46,22 @@ pub(crate) struct Asking {
     pub key: EffectKey,
     pub leased_until: Arc<AtomicU64>,
     pub secrets: Scoped,
-    /// What is asked for. `None`: no hook, and what is paid is written down when it is known.
-    pub of: Option<Occurrence>,
+    /// What is asked for.
+    pub of: Purpose,
     pub state: Mutex<Asked>,
 }
 
-/// The occurrence of an event whose hooks ask.
-pub(crate) struct Occurrence {
-    pub key: String,
-    pub event: HookEvent,
-    /// To who leads the session: it alone writes down what is about to be asked.
-    pub tx: mpsc::UnboundedSender<Msg>,
+/// What a model is asked for. That it is about to be is in the log before.
+pub(crate) enum Purpose {
+    /// The occurrence of an event whose hooks ask.
+    Hook {
+        key: String,
+        event: HookEvent,
+        /// To who leads the session: it alone writes down what is about to be asked.
+        tx: mpsc::UnboundedSender<Msg>,
+    },
+    /// The session's title: anyone may write that down, and of all who do one asks.
+    Title,
 }
 
 /// What was asked so far.
@@ -67,11 +72,14 @@ pub(crate) struct Asked {
     worst: Spend,
     /// Reserved in the tree.
     pub held: Vec<(EffectKey, u32)>,
+    /// That one is about to be made is written down.
+    intended: bool,
 }
 
 impl Default for Asked {
     fn default() -> Self {
-        Self { calls: Vec::new(), worst: Spend { tokens: 0, cost: Some(0) }, held: Vec::new() }
+        let worst = Spend { tokens: 0, cost: Some(0) };
+        Self { calls: Vec::new(), worst, held: Vec::new(), intended: false }
     }
 }
 
@@ -102,6 +110,11 @@ impl HookModel {
         // What was refused by a cap, or by a provider at once, has cost nothing.
         calls.retain(|asked| asked.billed.usage.total() > 0 || asked.billed.estimated);
         (calls, std::mem::take(&mut state.held))
+    }
+
+    /// It is in the log that somebody is asked.
+    pub(crate) fn is_intended(&self) -> bool {
+        self.state().intended
     }
 
     async fn ask(&self, route: Option<&Route>, text: &str) -> Result<String, String> {
@@ -178,14 +191,20 @@ impl HookModel {
 
     /// What is about to be asked is in the log before it is, so that a crash takes no bill away.
     async fn intend(&self, at: usize) -> Result<(), String> {
-        let Some(Occurrence { key, event, tx }) = &self.0.of else { return Ok(()) };
         let asks = self.state().calls.get(at).cloned();
         let Some(asks) = asks else { return Err("no call was reckoned with".into()) };
-        let (durable, written) = oneshot::channel();
-        let intent = Box::new(HookIntent { key: key.clone(), event: *event, asks });
-        // A driver that is gone answers as little as one that leads no more.
-        let _ = tx.send(Msg::HookAsks { intent, durable });
-        if written.await.is_ok() {
+        let written = match &self.0.of {
+            Purpose::Hook { key, event, tx } => {
+                let (durable, written) = oneshot::channel();
+                let intent = Box::new(HookIntent { key: key.clone(), event: *event, asks });
+                // A driver that is gone answers as little as one that leads no more.
+                let _ = tx.send(Msg::HookAsks { intent, durable });
+                written.await.is_ok()
+            }
+            Purpose::Title => titles::intend(&self.0.rt, &self.0.session, asks).await,
+        };
+        if written {
+            self.state().intended = true;
             return Ok(());
         }
         if let Some(asked) = self.state().calls.get_mut(at) {

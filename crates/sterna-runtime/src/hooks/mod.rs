@@ -22,7 +22,7 @@ use sterna_model::{Bounds, EffectKey, HookAsked, HookEvent, HookReport, HookSays
 
 pub use answer::{HookAnswer, HookOutput, Written, read_command};
 pub use ask::HookModel;
-pub(crate) use ask::{Asked, Asking, FIRST, Occurrence};
+pub(crate) use ask::{Asked, Asking, FIRST, Purpose};
 pub use file::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 pub(crate) use fold::{Failure, HookFold};
 pub(crate) use happened::{Arrived, Elicited, SHORT, server_of, short_of_path, short_of_version};

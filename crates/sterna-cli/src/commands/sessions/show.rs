@@ -158,6 +158,7 @@ fn told(print: &Print, event: &Event) -> String {
         }
         EventKind::ContextCompacting { .. }
         | EventKind::ApprovalJudging { .. }
+        | EventKind::TitleAsking { .. }
         | EventKind::HookAsking { .. } => String::new(),
         EventKind::ApprovalJudged { says, reason, failed, .. } => {
             let why = failed.as_ref().unwrap_or(reason);

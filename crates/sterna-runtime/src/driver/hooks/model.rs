@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::Point;
 use crate::RuntimeError;
 use crate::driver::Driver;
-use crate::hooks::{Asked, Asking, FIRST, HookModel, Occurrence};
+use crate::hooks::{Asked, Asking, FIRST, HookModel, Purpose};
 
 impl Driver {
     /// Asks models under the caps of the turn. `None`: no turn runs that would pay.
@@ -39,7 +39,7 @@ impl Driver {
             },
             leased_until: self.leased_until.clone(),
             secrets: self.secrets.clone(),
-            of: Some(Occurrence { key: point.key.clone(), event: point.event, tx: self.tx.clone() }),
+            of: Purpose::Hook { key: point.key.clone(), event: point.event, tx: self.tx.clone() },
             state: Mutex::new(Asked::default()),
         }))
     }
