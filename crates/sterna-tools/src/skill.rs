@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
 use sterna_tool::{
-    Access, ChildOp, Placeholders, Plan, PlanContext, SpawnChild, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
-    ViewBudget,
+    Access, ChildOp, Placeholders, Plan, PlanContext, SpawnChild, Tool, ToolContext, ToolDone, ToolError,
+    ToolReturn, ViewBudget,
 };
 
 use crate::agent_types::AgentType;
@@ -56,7 +56,8 @@ impl Tool for Skill {
     /// Whether another agent does the skill stands in its file, and files are not read here: a class is asked for where
     /// nothing may wait. So each call that may start an agent is one that does: under the key of the call there is one.
     fn class(&self, args: &Value) -> EffectClass {
-        let has = |key: &str| args.get(key).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+        let has =
+            |key: &str| args.get(key).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
         if has("name") && !has("file") { EffectClass::Idempotent } else { EffectClass::Pure }
     }
 
