@@ -207,6 +207,8 @@ impl Text {
             EventKind::CancelRequested { .. } => {
                 self.note(&self.print.paint_err("cancelling the turn", Style::Yellow), out);
             }
+            // Whoever asked for it is told so as an answer.
+            EventKind::Warning { code, message } if code == "compaction" && message.contains("(manual)") => {}
             EventKind::Warning { message, .. } => self.warn(one_line(message, 500), out),
             EventKind::CheckpointTaken { skipped: skipped @ 1.., skipped_names, .. } => {
                 self.warn(format!("not kept for a rewind: {}", not_kept(skipped_names, *skipped)), out);
@@ -421,7 +423,7 @@ impl Text {
         let session = &result.session;
         if self.open.is_empty() {
             self.print.note(&format!("parked: {}", harmless(result.message.as_deref().unwrap_or(""))));
-            self.print.hint(&format!("`sterna approve {session}` or `sterna answer {session}`"));
+            self.print.hint(&format!("`sterna resume {session}` shows what it asks, and how it is answered"));
         }
         for open in std::mem::take(&mut self.open) {
             match open {
