@@ -35,3 +35,11 @@ pub enum Access {
         why: String,
     },
 }
+
+/// Who would touch a path or a host.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    Tool,
+    /// A command, and the allow rule that covers it.
+    Command(Option<usize>),
+}

@@ -2,8 +2,9 @@
 
 use tree_sitter::Node;
 
+use crate::assign::settable;
 use crate::characters::is_name;
-use crate::lower::{Lowerer, Value, settable, value_of};
+use crate::lower::{Lowerer, Value, value_of};
 use crate::programs::is_known;
 use crate::shell::{Hidden, KEYWORDS, Redirect, SimpleCommand, Word};
 use crate::syntax::{children, source};
@@ -15,15 +16,16 @@ impl<'t> Lowerer<'t> {
     pub(crate) fn loops(&mut self, run: impl Fn(&mut Self) -> Result<(), String>) -> Result<(), String> {
         self.repeating += 1;
         for _ in 0..MAX_ROUNDS {
-            let (from, before) = (self.out.len(), self.scope.variables.clone());
+            let now = |s: &Self| (s.scope.variables.clone(), s.scope.folders.clone(), s.scope.lost.clone());
+            let (from, before) = (self.out.len(), now(self));
             self.perhaps(&run)?;
-            if self.scope.variables == before {
+            if now(self) == before {
                 self.repeating -= 1;
                 return Ok(());
             }
             self.out.truncate(from);
         }
-        Err("a loop whose variables never settle".into())
+        Err("a loop whose variables or folders never settle".into())
     }
 
     /// `if`, `elif`, `else`: the first condition runs, the rest may.
@@ -282,7 +284,9 @@ fn apart(parts: &[Node]) -> Result<(), String> {
 fn numbers_only(argv: &[Word]) -> Result<(), String> {
     const COMPARES: [&str; 6] = ["-eq", "-ne", "-lt", "-le", "-gt", "-ge"];
     let number = |w: Option<&Word>| {
-        w.is_some_and(|w| w.hidden == Hidden::Number || (w.hidden == Hidden::No && is_number(&w.text)))
+        w.is_some_and(|w| {
+            matches!(w.hidden, Hidden::Job | Hidden::Number) || (w.hidden == Hidden::No && is_number(&w.text))
+        })
     };
     for (i, word) in argv.iter().enumerate() {
         if ["-v", "-R"].contains(&word.text.as_str()) {

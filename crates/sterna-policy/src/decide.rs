@@ -8,20 +8,18 @@ use sterna_model::{
     Bounds, Decision, Digest, Grant, Millis, Mode, PathAccess, Permits, PermittedPath, Sandbox, Scope,
 };
 
-use crate::access::Access;
-use crate::binding::{self, Binding};
+use crate::access::{Access, By};
+use crate::binding::Binding;
 use crate::bounds;
-use crate::effect_set::{MAX_FOLDERS, place};
-use crate::effects::{Class, How, Reach};
+use crate::effects::{How, Reach};
 use crate::floor::{self, Protected};
 use crate::paths::{is_harmless_device, normalise, within};
 use crate::permits::Held;
-use crate::programs;
-use crate::rule::{Beneath, PathPattern, Places, Rule, Target, Text, host_matches, trusted_name};
-use crate::shell::{RedirectKind, ShellPlan, SimpleCommand, Word, joined};
-use crate::texts::{texts_to_allow, texts_to_restrict};
-use crate::variables::is_harmless;
+use crate::rule::{Beneath, PathPattern, Places, Rule, Target, host_matches};
+use crate::shell::ShellPlan;
 use crate::verdict::{Changes, Met, Need, Verdict};
+
+mod commands;
 
 /// A call to be judged, and everything that the answer depends on.
 #[derive(Clone, Copy)]
@@ -69,6 +67,7 @@ pub fn decide(ask: &Ask) -> Verdict {
         tool_rule: None,
         held: Held::new(ask.grants, ask.now, ask.mode, !ask.untrusted.is_empty()),
         permitted: false,
+        own_loopback: false,
         changes: Changes::default(),
         bounds: Bounds::default(),
         binding: Binding::default(),
@@ -102,14 +101,6 @@ struct Finding {
     rule: Option<usize>,
 }
 
-/// Who would touch a path or a host.
-#[derive(Clone, Copy)]
-enum By {
-    Tool,
-    /// A command, and the allow rule that covers it.
-    Command(Option<usize>),
-}
-
 struct Judge<'a> {
     ask: &'a Ask<'a>,
     places: Places<'a>,
@@ -124,6 +115,8 @@ struct Judge<'a> {
     held: Held<'a>,
     /// A person permitted what is judged just now: rules that ask have been answered.
     permitted: bool,
+    /// The line starts something in the background, in a network of its own.
+    own_loopback: bool,
     changes: Changes,
     bounds: Bounds,
     binding: Binding,
@@ -321,7 +314,7 @@ impl Judge<'_> {
         }
         let inside = real.iter().all(|r| self.ask.roots.iter().any(|root| within(r, root)));
         let by_command = matches!(by, By::Command(_));
-        let open = inside || self.open_to_commands(how, &real);
+        let open = inside || self.open_to_commands(how, &real.iter().map(full).collect::<Vec<_>>());
         if by_command && !open && !self.glimpsing {
             bounds::touch(&mut self.bounds, how, &real, self.ask.mode);
         }
@@ -407,7 +400,11 @@ impl Judge<'_> {
         };
         let holds = |p: &Path, folder: &Path| within(p, folder) && (itself || p != folder);
         let home = |p: &Path| self.ask.home.is_some_and(|h| within(p, h) || within(h, p));
-        real.iter().all(|p| !home(p) && open.iter().any(|folder| holds(p, Path::new(folder))))
+        let reads = matches!(how, How::Read | How::Named);
+        let fetched = |p: &Path| {
+            reads && self.ask.home.is_some_and(|h| PACKAGES.iter().any(|folder| within(p, &h.join(folder))))
+        };
+        real.iter().all(|p| fetched(p) || !home(p) && open.iter().any(|folder| holds(p, Path::new(folder))))
     }
 
     /// Reading changes nothing: outside the workspace it asks in every mode.
@@ -438,7 +435,11 @@ impl Judge<'_> {
         self.restrict(what, |rule| match about(rule, how) {
             None => false,
             Some(None) => true,
-            Some(Some(p)) => all.iter().any(|path| p.matches_widely(path, places)) && !chosen_root(rule, p),
+            Some(Some(p)) => {
+                let sample = |path: &Path| rule.scope() == Scope::Builtin && is_sample(path);
+                all.iter().any(|path| p.matches_widely(path, places) && !sample(path))
+                    && !chosen_root(rule, p)
+            }
         });
         if !many || reach == Reach::Names {
             return;
@@ -474,6 +475,8 @@ impl Judge<'_> {
             }
             _ => false,
         };
+        // Its own network has a loopback of its own.
+        let own = matches!(by, By::Command(_)) && self.own_loopback && is_loopback(host);
         let permitted = !any && self.held.host(host);
         self.permitted = permitted;
         self.restrict(&what, |rule| hits(rule) || (any && matches!(&rule.target, Target::Web(_))));
@@ -481,7 +484,7 @@ impl Judge<'_> {
         let rule = match by {
             By::Tool => self.tool_rule,
             By::Command(_) => {
-                if !self.glimpsing {
+                if !self.glimpsing && !own {
                     self.bounds.hosts.push(host.to_owned());
                 }
                 None
@@ -493,186 +496,14 @@ impl Judge<'_> {
                 format!("{what}: allowed by {}", described(&self.ask.rules[i])),
                 Some(i),
             ),
+            None if own => {
+                self.find(Rank::Allow, format!("{what}: what the line itself started, in its sandbox"), None);
+            }
             None if permitted => {
                 self.find(Rank::Allow, format!("{what}: it was permitted when it was asked for"), None);
             }
             None => self.find(Rank::AskByMode, what, None),
         }
-    }
-
-    fn shell(&mut self, line: &str, cwd: &Path) {
-        let plan = ShellPlan::read(line);
-        if floor::is_fork_bomb(line) {
-            self.find(Rank::Floor, "safety floor: a fork bomb", None);
-        }
-        let mut cwds = vec![cwd.to_owned()];
-        if let Some(reason) = &plan.unknown {
-            self.unknown(format!("the command line is not understood: {reason}"));
-            self.glimpsing = true;
-            plan.glimpsed.iter().for_each(|c| self.command(c, &mut cwds));
-            self.glimpsing = false;
-        }
-        plan.commands.iter().for_each(|c| self.command(c, &mut cwds));
-        self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
-        let tainted = !self.ask.untrusted.is_empty();
-        bounds::rules(&mut self.bounds, self.ask.rules, self.places, tainted);
-        self.open_permitted();
-        self.plan = Some(plan);
-    }
-
-    /// Opens what a person permitted, but for what a rule denies since.
-    fn open_permitted(&mut self) {
-        let mut bounds = std::mem::take(&mut self.bounds);
-        let deny = || self.ask.rules.iter().filter(|r| r.decision() == Decision::Deny && self.counts(r));
-        let denied = |how: How, path: &Path| {
-            deny().any(|rule| match about(rule, how) {
-                None => false,
-                Some(pattern) => pattern.is_none_or(|p| p.matches_widely(path, self.places)),
-            })
-        };
-        let closed = |host: &str| {
-            deny().any(|rule| match &rule.target {
-                Target::Web(pattern) => pattern.as_ref().is_none_or(|p| host_matches(p, host)),
-                Target::Read(_) | Target::Write(_) | Target::Shell(_) | Target::Tool(_) => false,
-            })
-        };
-        self.held.open(&mut bounds, &denied, &closed);
-        self.bounds = bounds;
-    }
-
-    /// What is not understood asks, and meets every rule that restricts a whole capability.
-    fn unknown(&mut self, reason: String) {
-        self.changes.unknown = true;
-        self.restrict(&reason, |rule| match &rule.target {
-            Target::Shell(text) => text.is_everything(),
-            Target::Read(pattern) | Target::Write(pattern) => pattern.is_none(),
-            Target::Web(pattern) => pattern.as_ref().is_none_or(Text::is_everything),
-            Target::Tool(_) => false,
-        });
-        self.ask_or_wall(reason);
-    }
-
-    fn command(&mut self, command: &SimpleCommand, cwds: &mut Vec<PathBuf>) {
-        let mut effects = programs::effects(command);
-        if effects.git && effects.class == Class::Known && !effects.touches.is_empty() && !self.glimpsing {
-            effects.class = self.git(&effects.git_folders, cwds);
-        }
-        self.bind_programs(command, &effects.class, cwds);
-        let texts = texts_to_restrict(command);
-        let shown = joined(&command.argv);
-        let hit =
-            |rule: &Rule| matches!(&rule.target, Target::Shell(p) if texts.iter().any(|t| p.matches(t)));
-        self.restrict(&format!("`{shown}`"), hit);
-        if let Some(reason) = floor::forbids_command(command) {
-            self.find(Rank::Floor, format!("safety floor: {reason}"), None);
-        }
-        let known = matches!(effects.class, Class::Known);
-        self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_));
-        self.bounds.outside |= !self.glimpsing
-            && (programs::leaves_the_sandbox(command) || programs::speaks_no_http(command, &effects));
-        let covering =
-            self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)));
-        match (&effects.class, covering) {
-            (Class::Unknown(reason), _) => self.unknown(format!("`{shown}`: {reason}")),
-            (Class::Arbitrary(reason), _) if self.ask.mode == Mode::Plan => {
-                self.ask_or_wall(format!("`{shown}`: {reason}"))
-            }
-            (Class::Arbitrary(_) | Class::Known, Some(i)) => {
-                self.find(
-                    Rank::Allow,
-                    format!("`{shown}`: allowed by {}", described(&self.ask.rules[i])),
-                    Some(i),
-                );
-            }
-            (Class::Arbitrary(_), None) if self.sandboxed() && !programs::leaves_the_sandbox(command) => {
-                self.find(Rank::Allow, format!("`{shown}`: the sandbox holds it"), None);
-            }
-            (Class::Arbitrary(reason), None) => self.ask_or_wall(format!("`{shown}`: {reason}")),
-            (Class::Known, None) if effects.only_reads() => {
-                self.find(Rank::Allow, format!("`{shown}`: only reads"), None);
-            }
-            (Class::Known, None) => {}
-        }
-        for touch in &effects.touches {
-            self.word(touch.how, &touch.word, touch.reach, By::Command(covering), cwds);
-        }
-        for redirect in &command.redirects {
-            let how = match redirect.kind {
-                RedirectKind::Read => How::Read,
-                RedirectKind::Write | RedirectKind::Append => How::Write,
-            };
-            self.word(how, &redirect.target, Reach::This, By::Command(None), cwds);
-        }
-        for host in &effects.hosts {
-            self.host(host, By::Command(covering));
-        }
-        if effects.git && !self.needs.contains(&Need::QuietGit) {
-            self.needs.push(Need::QuietGit);
-        }
-        if let Some(target) = &effects.enters {
-            // The `cd` may fail: what follows may run in any of these.
-            let more: Vec<PathBuf> = cwds.iter().filter_map(|cwd| self.word_path(target, cwd)).collect();
-            cwds.extend(more);
-            cwds.sort();
-            cwds.dedup();
-            if cwds.len() > MAX_FOLDERS {
-                cwds.truncate(MAX_FOLDERS);
-                self.unknown("too many changes of folder".into());
-            }
-        }
-    }
-
-    /// A yes to `./build.sh` is one to that very file, and a yes to what only read is none to what may do more.
-    fn bind_programs(&mut self, command: &SimpleCommand, class: &Class, cwds: &[PathBuf]) {
-        for word in binding::programs_by_path(command) {
-            for cwd in cwds {
-                let real = self.word_path(word, cwd).map(|path| self.real(&path));
-                self.binding.program(&real.unwrap_or_default());
-            }
-        }
-        if let Class::Arbitrary(why) = class {
-            self.binding.class(why);
-        }
-    }
-
-    /// What a reading command of git's is in these folders.
-    fn git(&self, folders: &[Word], cwds: &[PathBuf]) -> Class {
-        for cwd in cwds {
-            let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
-            match folders.iter().try_fold(cwd.clone(), from) {
-                None => return Class::Unknown("the home folder is not known".into()),
-                Some(folder) => {
-                    if let Some(why) = (self.ask.git)(&folder) {
-                        return Class::Arbitrary(format!("the repository may make git run a program: {why}"));
-                    }
-                }
-            }
-        }
-        Class::Known
-    }
-
-    fn word(&mut self, how: How, word: &Word, reach: Reach, by: By, cwds: &[PathBuf]) {
-        for cwd in cwds {
-            match self.word_path(word, cwd) {
-                Some(path) => self.path(how, &path, reach, word.glob, by),
-                None => self.unknown("the home folder is not known".into()),
-            }
-        }
-    }
-
-    /// Where a word leads from a folder. Not normalised: `..` behind a link is the link's affair.
-    fn word_path(&self, word: &Word, cwd: &Path) -> Option<PathBuf> {
-        let text = word.text.as_str();
-        let home = |rest: &str| self.ask.home.map(|h| h.join(rest.trim_start_matches('/')));
-        if self.glimpsing {
-            if let Some(rest) = text.strip_prefix("$HOME") {
-                return home(rest);
-            }
-            if let Some(rest) = text.strip_prefix("$PWD") {
-                return Some(cwd.join(rest.trim_start_matches('/')));
-            }
-        }
-        place(word, cwd, self.ask.home)
     }
 
     fn verdict(mut self) -> Verdict {
@@ -732,20 +563,6 @@ impl Judge<'_> {
     }
 }
 
-/// Whether an allow rule's pattern covers a command with its variables and wrappers. What can do anything must be
-/// named: a star does not name it.
-fn covers(pattern: &Text, command: &SimpleCommand, known: bool) -> bool {
-    let named = |argv: &[Word]| argv.first().is_some_and(|w| pattern.names(trusted_name(&w.text)));
-    let telling = command.env_prefix.iter().filter(|v| !is_harmless(v));
-    let variables =
-        telling.filter_map(|v| v.split_once('=')).all(|(name, _)| pattern.contains(&format!("{name}=")));
-    let raised = command.raised.is_none() || command.via.first().is_some_and(|argv| named(argv));
-    variables
-        && raised
-        && (known || named(&command.argv))
-        && texts_to_allow(command).iter().any(|text| pattern.matches(text))
-}
-
 /// The pattern of a rule that is about doing this to a path; the inner `None` is every path.
 fn about(rule: &Rule, how: How) -> Option<Option<&PathPattern>> {
     match (&rule.target, how) {
@@ -754,6 +571,12 @@ fn about(rule: &Rule, how: How) -> Option<Option<&PathPattern>> {
         }
         _ => None,
     }
+}
+
+/// Whether a host is the machine that the command runs on.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    ["localhost", "127.0.0.1"].contains(&name.map_or(host, |(name, _)| name))
 }
 
 fn described(rule: &Rule) -> String {
@@ -769,6 +592,12 @@ fn verb(how: How) -> &'static str {
     }
 }
 
+/// Whether a file shows which settings there are, and by custom holds none: `.env.example`.
+fn is_sample(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(".env."));
+    name.is_some_and(|kind| ["example", "sample", "template", "dist"].contains(&kind))
+}
+
 /// The components before the first with a pattern, and the rest.
 fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
     let glob = |c: &std::path::Component| c.as_os_str().to_string_lossy().contains(['*', '?', '[']);
@@ -777,6 +606,22 @@ fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
     (fixed, rest)
 }
 
+/// Where package managers keep what they fetched from public places, beneath the home folder.
+const PACKAGES: [&str; 13] = [
+    ".cargo/registry",
+    ".cargo/git",
+    ".rustup/toolchains",
+    ".npm/_cacache",
+    ".cache/pip",
+    ".cache/uv",
+    ".cache/yarn",
+    "go/pkg/mod",
+    ".gradle/caches",
+    ".m2/repository",
+    ".nuget/packages",
+    ".ivy2/cache",
+    ".pub-cache",
+];
 /// What programs of the system are made of; `/etc/shadow` has a rule of its own.
 const SYSTEM: [&str; 10] =
     ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/opt", "/tmp", "/var/lib/dpkg", "/nix/store"];

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::effects::{Class, How, Reach};
 use crate::paths::{is_harmless_device, normalise};
 use crate::programs;
-use crate::shell::{RedirectKind, ShellPlan, Word};
+use crate::shell::{Hidden, RedirectKind, ShellPlan, Word};
 
 /// The effects of a plan. Paths are absolute and normalised by name; symlinks are not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -55,13 +55,17 @@ impl ShellPlan {
         if self.unknown.is_some() {
             set.certainty = Certainty::Unknown;
         }
-        let mut cwds = vec![cwd.to_owned()];
         for command in &self.commands {
             let effects = programs::effects(command);
+            let folders = command.folders();
+            let cwds: Vec<PathBuf> = folders.iter().filter_map(|word| place(word, cwd, home)).collect();
+            if cwds.len() < folders.len() {
+                set.certainty = Certainty::Unknown;
+            }
             set.certainty = set.certainty.max(match effects.class {
                 Class::Known => Certainty::Known,
                 Class::Arbitrary(_) => Certainty::Arbitrary,
-                Class::Unknown(_) => Certainty::Unknown,
+                Class::Unclear(_) | Class::Unknown(_) => Certainty::Unknown,
             });
             set.hosts.extend(effects.hosts);
             for touch in &effects.touches {
@@ -74,16 +78,6 @@ impl ShellPlan {
                 };
                 set.add(how, &redirect.target, Reach::This, &cwds, home);
             }
-            if let Some(target) = &effects.enters {
-                let more: Vec<PathBuf> = cwds.iter().filter_map(|cwd| place(target, cwd, home)).collect();
-                cwds.extend(more);
-                cwds.sort();
-                cwds.dedup();
-                if cwds.len() > MAX_FOLDERS {
-                    cwds.truncate(MAX_FOLDERS);
-                    set.certainty = Certainty::Unknown;
-                }
-            }
         }
         set
     }
@@ -91,6 +85,10 @@ impl ShellPlan {
 
 impl EffectSet {
     fn add(&mut self, how: How, word: &Word, reach: Reach, cwds: &[PathBuf], home: Option<&Path>) {
+        if word.hidden != Hidden::No {
+            self.certainty = Certainty::Unknown;
+            return;
+        }
         for cwd in cwds {
             let Some(path) = place(word, cwd, home) else {
                 self.certainty = Certainty::Unknown;
@@ -122,6 +120,3 @@ pub(crate) fn place(word: &Word, cwd: &Path, home: Option<&Path>) -> Option<Path
     }
     Some(cwd.join(text))
 }
-
-/// Folders that a line may be in after its `cd`s.
-pub(crate) const MAX_FOLDERS: usize = 16;

@@ -25,7 +25,9 @@ pub(crate) enum Class {
     Known,
     /// Does more than can be listed; passes only by a rule that names it.
     Arbitrary(String),
-    /// Not understood. Never passes by a rule.
+    /// It is certain which program runs, and not what it makes of its words. Never passes by a rule; a sandbox holds it.
+    Unclear(String),
+    /// Not understood. Never passes by a rule, and asks in a sandbox, too.
     Unknown(String),
 }
 
@@ -63,6 +65,9 @@ impl Effects {
     }
     pub(crate) fn arbitrary(why: impl Into<String>) -> Self {
         Self { class: Class::Arbitrary(why.into()), ..Self::default() }
+    }
+    pub(crate) fn unclear(why: impl Into<String>) -> Self {
+        Self { class: Class::Unclear(why.into()), ..Self::default() }
     }
     pub(crate) fn unknown(why: impl Into<String>) -> Self {
         Self { class: Class::Unknown(why.into()), ..Self::default() }
@@ -133,11 +138,15 @@ pub(crate) fn parse<'a>(args: &'a [Word], options: &Options) -> Result<Parsed<'a
         if text == "--" {
             parsed.operands.extend(words.by_ref());
         } else if let Some(option) = text.strip_prefix("--") {
-            if word.glob {
+            // `--include=*.rs` stays the option that it is, whatever files there are.
+            let fixed = text.split(['*', '?', '[']).next().is_some_and(|before| before.contains('='));
+            if word.glob && !fixed {
                 return Err(format!("the option `{text}`"));
             }
             let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
-            let near = |bad: &&&str| bad.starts_with(key) || key.starts_with(**bad);
+            let near = |bad: &&&str| {
+                (bad.starts_with(key) && !options.long_values.contains(&key)) || key.starts_with(**bad)
+            };
             let closed = options.only.is_some() && !options.only_long.contains(&key);
             if closed || options.bad_long.iter().any(|bad| near(&bad)) {
                 return Err(format!("the option `--{key}`"));

@@ -28,7 +28,7 @@ pub(crate) fn effects(args: &[Word]) -> Effects {
     let mut folders = Vec::new();
     let mut effects = reading(args, &mut folders);
     if folders.iter().any(|word| word.glob) {
-        effects = Effects::unknown("`git -C` with a pattern: its folder cannot be seen");
+        effects = Effects::unclear("`git -C` with a pattern: its folder cannot be seen");
     }
     effects.git = true;
     effects.git_folders = folders.into_iter().cloned().collect();
@@ -84,7 +84,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
                 at += 2;
             }
             option if option.starts_with('-') => {
-                return Effects::unknown(format!("`git {option}` changes how git runs"));
+                return Effects::unclear(format!("`git {option}` changes how git runs"));
             }
             _ => break,
         }
@@ -92,7 +92,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
     let Some(name) = args.get(at) else { return Effects::none() };
     let rest = &args[at + 1..];
     if rest.iter().take_while(|w| w.text != "--").any(|w| "--help".starts_with(&w.text) && w.text.len() > 3) {
-        return Effects::unknown("a page of git's help is shown by a program of the configuration");
+        return Effects::unclear("a page of git's help is shown by a program of the configuration");
     }
     let folder = &*folder;
     // git judges paths from the folder of `-C`; both are held against the rules.
@@ -106,7 +106,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
         | "shortlog" | "rev-list" | "merge-base" | "cat-file" | "show-ref" | "name-rev" | "cherry"
         | "whatchanged" | "count-objects" | "check-ignore" | "grep" | "diff-tree" | "range-diff" | "var" => {
             if name.text == "var" && rest.iter().any(|w| w.text.contains("EDITOR")) {
-                return Effects::unknown("`git var` of an editor");
+                return Effects::unclear("`git var` of an editor");
             }
             base(revisions(&name.text, rest, folder))
         }
@@ -133,17 +133,17 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
         }
         "filter-branch" | "difftool" | "mergetool" | "send-email" | "daemon" | "upload-pack"
         | "receive-pack" => {
-            Effects::unknown(format!("`git {}` runs programs that cannot be seen", name.text))
+            Effects::unclear(format!("`git {}` runs programs that cannot be seen", name.text))
         }
         "bisect" | "rebase"
             if rest.iter().any(|w| w.text == "run" || w.text.starts_with("--exec") || w.text == "-x") =>
         {
-            Effects::unknown(format!("`git {}` runs a program", name.text))
+            Effects::unclear(format!("`git {}` runs a program", name.text))
         }
         known if WRITERS.contains(&known) => {
             by_rule(known, "it changes the repository and may run its hooks".into())
         }
-        other => Effects::unknown(format!("`git {other}` is not known and may be an alias")),
+        other => Effects::unclear(format!("`git {other}` is not known and may be an alias")),
     }
 }
 
@@ -171,15 +171,22 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
         files: if name == "grep" { "f" } else { "" },
         ..NO_OPTIONS
     };
+    // Lines of a file, by numbers or by what stands in them: `-L 1,9:a.rs`, `-L '/fn main/,+9'`.
+    let mut rest: Vec<Word> = rest.to_vec();
+    while let Some(at) = rest.iter().position(|w| w.text == "-L").filter(|_| ["blame", "log"].contains(&name))
+    {
+        rest.drain(at..rest.len().min(at + 2));
+    }
+    let rest = rest.as_slice();
     // `--output-indicator-new` and `--no-textconv` fall with them; nobody misses them.
     let parsed = match parse(rest, &options) {
         Ok(parsed) => parsed,
         Err(option) => {
-            return Effects::unknown(format!("{option} of `git {name}` may run or write something"));
+            return Effects::unclear(format!("{option} of `git {name}` may run or write something"));
         }
     };
     if rest.iter().any(|w| w.text.contains("%G")) {
-        return Effects::unknown("a format with %G runs the signature checker that is configured");
+        return Effects::unclear("a format with %G runs the signature checker that is configured");
     }
     let mut effects = Effects::none();
     if name == "grep" {
@@ -272,7 +279,7 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
             || w.text == "foreach"
     };
     if let Some(word) = rest.iter().find(bad) {
-        return Effects::unknown(format!("`git {name} {}` may run a program", word.text));
+        return Effects::unclear(format!("`git {name} {}` may run a program", word.text));
     }
     let mut effects = by_rule(name, "it reaches a remote or changes the repository".into());
     for word in rest.iter().filter(|w| !w.text.starts_with('-')) {
@@ -281,7 +288,7 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
     effects
 }
 
-const WRITERS: [&str; 24] = [
+const WRITERS: [&str; 25] = [
     "add",
     "am",
     "apply",
@@ -305,5 +312,6 @@ const WRITERS: [&str; 24] = [
     "rm",
     "sparse-checkout",
     "switch",
+    "update-index",
     "worktree",
 ];

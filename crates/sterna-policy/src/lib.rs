@@ -4,6 +4,7 @@
 //! environment, a tool's code or a person: the caller resolves links, tells the time and asks.
 
 mod access;
+mod assign;
 mod binding;
 mod bounds;
 mod builtin;
@@ -12,16 +13,21 @@ mod compound;
 mod decide;
 mod effect_set;
 mod effects;
+mod expansion;
 mod fetches;
 mod floor;
+mod folders;
 mod git;
 mod git_config;
 mod git_index;
 mod glimpse;
+mod hidden;
 mod lower;
 mod network;
+mod outside;
 mod paths;
 mod permits;
+mod program_lists;
 mod programs;
 mod readers;
 mod redirects;

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use tree_sitter::Node;
 
 use crate::characters::is_name;
-use crate::programs::{hidden_words_do_no_harm, is_indifferent};
+use crate::folders;
+use crate::hidden;
+use crate::programs;
 use crate::shell::{Hidden, KEYWORDS, MAX_DEPTH, Redirect, SimpleCommand, Word};
 use crate::syntax::{children, gap, parse, source};
-use crate::variables::{is_kept_by_the_shell, is_loader};
+use crate::variables::is_kept_by_the_shell;
 use crate::words;
 use crate::wrappers;
 
@@ -47,6 +49,8 @@ pub(crate) enum Value {
     Known { text: String, home: bool },
     /// One of the names that a pattern matches.
     Pattern { text: String, home: bool },
+    /// The number of a process that the line has started.
+    Job,
     /// A whole number.
     Number,
     /// Set, to something that only the shell will know.
@@ -63,9 +67,13 @@ pub(crate) struct Scope<'t> {
     /// Arguments of the function that runs.
     pub(crate) arguments: Option<Vec<Word>>,
     /// `NAME=value` that later commands get.
-    exported: Vec<String>,
+    pub(crate) exported: Vec<String>,
     /// Variables that were set and may have been exported before the line.
-    touched: BTreeSet<String>,
+    pub(crate) touched: BTreeSet<String>,
+    /// Where the next command may run, from where the line starts. None: there.
+    pub(crate) folders: Vec<Word>,
+    /// Why it is not certain any more what commands mean, or where they run.
+    pub(crate) lost: Option<String>,
 }
 
 pub(crate) struct Lowerer<'t> {
@@ -99,25 +107,32 @@ impl<'t> Lowerer<'t> {
     }
 
     /// The value of a variable, a parameter of a function, or a number that the shell keeps.
-    pub(crate) fn value(&self, name: &str) -> Result<Value, String> {
-        if ["?", "#", "$", "!"].contains(&name) {
-            return Ok(Value::Number);
+    pub(crate) fn value(&self, name: &str) -> Value {
+        if name == "!" {
+            return Value::Job;
         }
-        let unset = || format!("an expansion with $: `{name}` is not set here");
+        if ["?", "#", "$"].contains(&name) {
+            return Value::Number;
+        }
         if let Ok(number) = name.parse::<usize>() {
             let arguments = self.scope.arguments.as_deref().unwrap_or_default();
-            let (word, before) = arguments.get(..number).and_then(<[Word]>::split_last).ok_or_else(unset)?;
+            let Some((word, before)) = arguments.get(..number).and_then(<[Word]>::split_last) else {
+                return Value::Opaque;
+            };
             // A pattern before it may become any number of arguments.
             if before.iter().any(|w| w.glob || w.hidden == Hidden::Many) {
-                return Ok(Value::Unsure);
+                return Value::Unsure;
             }
-            return Ok(value_of(word));
+            return value_of(word);
         }
         if is_kept_by_the_shell(name) {
-            return Ok(Value::Unsure);
+            return Value::Unsure;
         }
-        let value = self.scope.variables.get(name).cloned();
-        value.ok_or_else(unset)
+        if name == "HOME" {
+            return Value::Known { text: "~".into(), home: true };
+        }
+        // What is not set here, the environment may have.
+        self.scope.variables.get(name).cloned().unwrap_or(Value::Opaque)
     }
 
     pub(crate) fn all_arguments(&self) -> Result<Vec<Word>, String> {
@@ -146,11 +161,16 @@ impl<'t> Lowerer<'t> {
                         return Err("a syntax that is not understood".into());
                     }
                     last = Some(*node);
+                    let before = self.scope.folders.clone();
                     if all.get(i + 1).is_some_and(|n| n.kind() == "&") {
+                        let from = self.out.len();
                         self.apart(|s| s.statement(*node, Vec::new()))?;
+                        self.out.iter_mut().skip(from).for_each(|command| command.background = true);
                     } else {
                         self.statement(*node, Vec::new())?;
                     }
+                    // It may have failed.
+                    self.or_in(&before)?;
                 }
             }
         }
@@ -180,7 +200,8 @@ impl<'t> Lowerer<'t> {
                     self.assignment(part)?;
                 }
             }
-            "declaration_command" => self.export(node)?,
+            "declaration_command" => self.declaration(node)?,
+            "unset_command" => self.unset(node)?,
             "test_command" => return self.test(node, redirects),
             "subshell" => {
                 let inner = self.inner(node, "(", ")")?;
@@ -221,12 +242,27 @@ impl<'t> Lowerer<'t> {
         &mut self,
         run: impl FnOnce(&mut Self) -> Result<(), String>,
     ) -> Result<(), String> {
-        let kept = self.scope.variables.clone();
+        let (kept, folders) = (self.scope.variables.clone(), self.scope.folders.clone());
         self.nested += 1;
         run(self)?;
         self.nested -= 1;
         self.blur(&kept);
-        Ok(())
+        self.or_in(&folders)
+    }
+
+    /// What follows may also run in these folders.
+    fn or_in(&mut self, folders: &[Word]) -> Result<(), String> {
+        let here = [Word::default()];
+        let or_here = |folders: &[Word]| if folders.is_empty() { here.to_vec() } else { folders.to_vec() };
+        if self.scope.folders != folders {
+            let mut all = or_here(&self.scope.folders);
+            folders::merge(&mut all, &or_here(folders));
+            self.scope.folders = all;
+        }
+        match self.scope.folders.len() > MAX_FOLDERS {
+            true => Err("too many changes of folder".into()),
+            false => Ok(()),
+        }
     }
 
     /// Forgets the values of variables that differ from those before.
@@ -257,11 +293,14 @@ impl<'t> Lowerer<'t> {
         let mut parts = Vec::new();
         flatten(node, "list", self.text, &mut parts)?;
         let mut before = None;
+        // Each place where the list may end.
+        let mut seen = self.scope.folders.clone();
         let last = parts.len();
         for (i, (operator, part)) in parts.into_iter().enumerate() {
             let redirects = if i + 1 == last { redirects.clone() } else { Vec::new() };
             match operator {
                 None => self.statement(part, redirects)?,
+                // Only after what came before it has succeeded.
                 Some("&&") => {
                     before.get_or_insert_with(|| self.scope.variables.clone());
                     self.nested += 1;
@@ -271,11 +310,16 @@ impl<'t> Lowerer<'t> {
                 Some("||") => {
                     let kept = before.take().unwrap_or_else(|| self.scope.variables.clone());
                     self.blur(&kept);
+                    self.or_in(&seen)?;
                     self.perhaps(|s| s.statement(part, redirects))?;
                 }
                 Some(_) => return Err("an operator that is not understood".into()),
             }
+            let now = self.scope.folders.clone();
+            self.or_in(&seen)?;
+            seen = std::mem::replace(&mut self.scope.folders, now);
         }
+        self.scope.folders = seen;
         if let Some(before) = before {
             self.blur(&before);
         }
@@ -292,79 +336,6 @@ impl<'t> Lowerer<'t> {
             }
             let redirects = if i + 1 == last { redirects.clone() } else { Vec::new() };
             self.apart(|s| s.statement(part, redirects))?;
-        }
-        Ok(())
-    }
-
-    /// `NAME=value`. Variables that change what runs are not for lines that pass unseen.
-    fn assignment(&mut self, node: Node<'t>) -> Result<(), String> {
-        let (name, value) = self.assigned(node)?;
-        settable(&name)?;
-        if name.chars().any(|c| c.is_ascii_uppercase()) {
-            self.scope.touched.insert(name.clone());
-        }
-        self.scope.variables.insert(name, value);
-        if self.scope.variables.len() > MAX_VARIABLES {
-            return Err(format!("more than {MAX_VARIABLES} variables in one line"));
-        }
-        Ok(())
-    }
-
-    pub(crate) fn assigned(&mut self, node: Node<'t>) -> Result<(String, Value), String> {
-        let fail = || Err("an assignment that is not understood".to_owned());
-        let all = children(node, self.text, |_, _| false)?;
-        let (name, value) = match all[..] {
-            [name, equals] if equals.kind() == "=" => (name, None),
-            [name, equals, value] if equals.kind() == "=" => (name, Some(value)),
-            _ => return fail(),
-        };
-        let name_text = source(self.text, name)?.to_owned();
-        if name.kind() != "variable_name" || !is_name(&name_text) {
-            return fail();
-        }
-        let Some(value) = value else {
-            return Ok((name_text, Value::Known { text: String::new(), home: false }));
-        };
-        if all.windows(2).any(|w| w[0].end_byte() != w[1].start_byte()) {
-            return fail();
-        }
-        // A value is neither cut nor matched, so what would be needs quotes here.
-        let mut words = self.words(value)?;
-        let word = match (words.pop(), words.is_empty()) {
-            (Some(word), true) => word,
-            (None, _) => Word::default(),
-            _ => return fail(),
-        };
-        if word.glob || word.text.contains(":~") {
-            return Err("an assignment with an expansion".into());
-        }
-        let value = match word.hidden {
-            Hidden::No => Value::Known { text: word.text, home: word.tilde },
-            Hidden::Number => Value::Number,
-            Hidden::One | Hidden::Many => Value::Opaque,
-        };
-        Ok((name_text, value))
-    }
-
-    /// `export NAME=value` is a prefix of all later commands.
-    pub(crate) fn export(&mut self, node: Node<'t>) -> Result<(), String> {
-        let all = children(node, self.text, |_, _| false)?;
-        let fail = || Err("a declaration that is not understood".to_owned());
-        let [word, parts @ ..] = &all[..] else { return fail() };
-        if word.kind() != "export" || parts.is_empty() || self.nested > 0 {
-            return fail();
-        }
-        for part in parts {
-            if part.kind() != "variable_assignment" {
-                return fail();
-            }
-            let (name, value) = self.assigned(*part)?;
-            settable(&name)?;
-            match &value {
-                Value::Known { text, home: false } => self.scope.exported.push(format!("{name}={text}")),
-                _ => return fail(),
-            }
-            self.scope.variables.insert(name, value);
         }
         Ok(())
     }
@@ -397,7 +368,11 @@ impl<'t> Lowerer<'t> {
                         Value::Known { text, home: false } => {
                             command.env_prefix.push(format!("{name}={text}"))
                         }
-                        _ => return Err("an assignment with an expansion".into()),
+                        _ => {
+                            command.env_prefix.push(source(self.text, child)?.to_owned());
+                            let why = format!("only the shell will know the value of `{name}`");
+                            command.unclear.get_or_insert(why);
+                        }
                     }
                 }
                 "file_redirect" => words.extend(self.redirect(child, &mut command.redirects)?),
@@ -474,48 +449,61 @@ impl<'t> Lowerer<'t> {
         if name == "read" {
             self.read(&command)?;
         }
+        command.folders.clone_from(&self.scope.folders);
+        if let Some(why) = &self.scope.lost {
+            command.unclear.get_or_insert_with(|| why.clone());
+        }
         command.env_prefix.splice(0..0, self.scope.exported.iter().cloned());
         if let Some(variable) = self.scope.touched.iter().next()
-            && !is_indifferent(&name)
+            && !hidden::is_indifferent(&name)
             && !["test", "[", "printf", "cd", "read"].contains(&name.as_str())
         {
             command.raised = Some(format!("the variable `{variable}` may be set for it"));
         }
         let from = self.out.len();
-        wrappers::unwrap(command, self.depth, &mut self.out)?;
-        for command in self.out.iter().skip(from) {
-            if !hidden_words_do_no_harm(command) {
-                return Err(format!("`{}` gets arguments that only the shell will know", command.program()));
+        if let "source" | "." = name.as_str() {
+            let file = command.argv.get(1).filter(|w| w.hidden == Hidden::No && !w.glob);
+            let Some(file) = file.filter(|w| !["/dev/", "/proc/"].iter().any(|f| w.text.starts_with(f)))
+            else {
+                return Err(format!("`{name}` runs what cannot be seen"));
+            };
+            self.scope.lost = Some(format!("`{name} {}` may have changed what commands mean", file.text));
+            self.scope.variables.values_mut().for_each(|value| *value = Value::Unsure);
+            self.out.push(command);
+        } else {
+            wrappers::unwrap(command, self.depth, &mut self.out)?;
+        }
+        for at in from..self.out.len() {
+            let command = &self.out[at];
+            let hidden = !hidden::words_do_no_harm(command);
+            let opens = command.redirects.iter().any(|r| hidden::is_hidden(&r.target));
+            if hidden {
+                hidden::words_can_be_held(command)?;
             }
-            if self.repeating > 0 && command.program() == "cd" {
-                return Err("a change of folder in a loop".into());
+            if hidden || opens {
+                let why = || "it gets arguments that only the shell will know".to_owned();
+                self.out[at].unclear.get_or_insert_with(why);
             }
+            self.enter(at)?;
         }
         Ok(())
     }
 
-    /// `read NAME…` sets variables to what cannot be known.
-    fn read(&mut self, command: &SimpleCommand) -> Result<(), String> {
-        for word in &command.argv[1..] {
-            if word.text == "-r" {
-                continue;
-            }
-            if word.hidden != Hidden::No || !is_name(&word.text) {
-                return Err("a `read` that is not understood".into());
-            }
-            settable(&word.text)?;
-            self.scope.variables.insert(word.text.clone(), Value::Opaque);
+    /// Follows a `cd` of the shell itself.
+    fn enter(&mut self, at: usize) -> Result<(), String> {
+        let command = &self.out[at];
+        let own = |argv: &Vec<Word>| {
+            argv.first().is_some_and(|w| ["command", "builtin"].contains(&w.text.as_str()))
+        };
+        if command.program() != "cd" || !command.via.iter().all(own) {
+            return Ok(());
+        }
+        match programs::effects(command).enters {
+            Some(target) => self.scope.folders = folders::all_from(&command.folders(), &[target]),
+            None => self.scope.lost = Some("it runs in a folder that only the shell will know".into()),
         }
         Ok(())
     }
-}
-
-/// Whether a variable may be set without changing what runs.
-pub(crate) fn settable(name: &str) -> Result<(), String> {
-    if is_loader(name) {
-        return Err(format!("the variable `{name}` can change what runs"));
-    }
-    Ok(())
 }
 
 pub(crate) fn value_of(word: &Word) -> Value {
@@ -523,6 +511,7 @@ pub(crate) fn value_of(word: &Word) -> Value {
     match word.hidden {
         Hidden::No if word.glob => Value::Pattern { text, home },
         Hidden::No => Value::Known { text, home },
+        Hidden::Job => Value::Job,
         Hidden::Number => Value::Number,
         Hidden::One | Hidden::Many => Value::Opaque,
     }
@@ -531,7 +520,7 @@ pub(crate) fn value_of(word: &Word) -> Value {
 /// Whether a value is certainly a whole number.
 pub(crate) fn is_number(value: &Value) -> bool {
     match value {
-        Value::Number => true,
+        Value::Job | Value::Number => true,
         Value::Known { text, home } => !home && words::is_number(text),
         Value::Pattern { .. } | Value::Opaque | Value::Unsure => false,
     }
@@ -579,5 +568,6 @@ fn any(node: Node, is: &impl Fn(&Node) -> bool) -> bool {
 }
 
 const MAX_COMMANDS: usize = 256;
-const MAX_VARIABLES: usize = 64;
+/// Places that a line may be in after its `cd`s.
+pub(crate) const MAX_FOLDERS: usize = 16;
 const MAX_STEPS: usize = 50_000;

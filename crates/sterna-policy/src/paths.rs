@@ -47,7 +47,9 @@ fn same_any_case(a: &OsStr, b: &OsStr) -> bool {
 pub(crate) fn is_harmless_device(path: &Path) -> bool {
     let Some(text) = path.to_str() else { return false };
     let Some(name) = text.strip_prefix("/dev/") else { return false };
-    ["null", "zero", "full", "stdin", "stdout", "stderr", "tty", "random", "urandom"].contains(&name)
+    // What a shell gives a command to read in place of `<(…)`.
+    name == "fd/63"
+        || ["null", "zero", "full", "stdin", "stdout", "stderr", "tty", "random", "urandom"].contains(&name)
 }
 
 /// Whether a path is a device, or a name in `/dev` that a shell gives a meaning of its own.

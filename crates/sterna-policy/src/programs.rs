@@ -2,7 +2,9 @@
 
 use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Parsed, Reach, parse};
 use crate::git;
+use crate::hidden;
 use crate::network;
+use crate::program_lists::{ARBITRARY, CHANGES_THE_SHELL, PURE, SAFE_WITH_ANY_NAME};
 use crate::readers;
 use crate::rule::trusted_name;
 use crate::shell::{Hidden, SimpleCommand, Word};
@@ -13,8 +15,11 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     let program = command.program();
     let args = command.argv.get(1..).unwrap_or_default();
     let name = trusted_name(program);
-    let mut effects = entry(name, args)
-        .unwrap_or_else(|option| named(Effects::unknown(format!("{option} of `{name}` is not known")), args));
+    let mut effects = entry(name, args).unwrap_or_else(|option| {
+        let why = format!("{option} of `{name}` is not known");
+        let own = CHANGES_THE_SHELL.contains(&name);
+        named(if own { Effects::unknown(why) } else { Effects::unclear(why) }, args)
+    });
     if effects.class == Class::Known && !PURE.contains(&name) && name != "printf" {
         // What follows `=` may be a file.
         let options = args.iter().take_while(|w| w.text != "--").filter_map(|w| w.text.strip_prefix("--"));
@@ -35,99 +40,63 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
         let why = "a pattern may match a file whose name is an option";
         effects.class = Class::Arbitrary(why.into());
     }
-    if let Some(variable) = command.env_prefix.iter().find(|v| is_loader(v)) {
-        let variable = variable.split('=').next().unwrap_or_default();
-        effects.class = Class::Unknown(format!("the variable `{variable}` can change what runs"));
-    }
-    let unknown = matches!(effects.class, Class::Unknown(_));
-    if let Some(why) = command.raised.as_ref().filter(|_| !unknown) {
+    let unseen = matches!(effects.class, Class::Unknown(_) | Class::Unclear(_));
+    let telling = |v: &&String| !(is_harmless(v) || name == "read" && v.starts_with("IFS="));
+    if unseen {
+    } else if let Some(why) = command.raised.as_ref() {
         effects.class = Class::Arbitrary(why.clone());
-    } else if let Some(variable) = command.env_prefix.iter().find(|v| !unknown && !is_harmless(v)) {
-        effects.class = Class::Arbitrary(format!("the variable `{variable}` is set for it"));
+    } else if let Some(variable) = command.env_prefix.iter().find(telling) {
+        let does = if is_loader(variable) { "can change what runs" } else { "is set for it" };
+        let variable = variable.split('=').next().unwrap_or_default();
+        effects.class = Class::Arbitrary(format!("the variable `{variable}` {does}"));
+    }
+    if let Some(why) = command.unclear.as_ref().filter(|_| !matches!(effects.class, Class::Unknown(_))) {
+        // What is removed must be seen.
+        let removes = hidden::removes(&effects, name);
+        effects.class = if removes { Class::Unknown(why.clone()) } else { Class::Unclear(why.clone()) };
     }
     effects
 }
 
 /// Whether the table has the program: its name then means that program and nothing else.
 pub(crate) fn is_known(name: &str) -> bool {
-    !matches!(entry(name, &[]), Ok(Effects { class: Class::Unknown(_), .. }))
-}
-
-/// Whether a command acts through something that no sandbox around it confines: a service, another user, or processes
-/// that were there before.
-pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
-    command.via.iter().chain([&command.argv]).filter_map(|argv| argv.split_first()).any(|(program, args)| {
-        match crate::paths::base_name(&program.text) {
-            "git" => git::configures(args),
-            name => OUTSIDE.contains(&name),
-        }
-    })
-}
-
-/// Whether a command reaches another host in a way that a proxy for HTTP cannot carry.
-pub(crate) fn speaks_no_http(command: &SimpleCommand, effects: &Effects) -> bool {
-    let program = trusted_name(command.program());
-    let by_shell = |word: &Word| word.text.starts_with("ssh://") || !word.text.contains("://");
-    let git = program == "git" && command.argv.iter().any(|word| word.text.contains('@') && by_shell(word));
-    !effects.hosts.is_empty() && (git || network::REMOTE.contains(&program))
-}
-
-/// Whether a command does the same whatever those of its words are that only the shell will know.
-pub(crate) fn hidden_words_do_no_harm(command: &SimpleCommand) -> bool {
-    let hidden = |w: &Word| w.hidden != Hidden::No;
-    if command.via.iter().flatten().any(hidden) {
-        return false;
-    }
-    let args = command.argv.get(1..).unwrap_or_default();
-    if !command.argv.iter().any(hidden) {
-        return true;
-    }
-    match command.program() {
-        "printf" => args.first().is_some_and(|w| !hidden(w) && !w.text.starts_with('-')),
-        "[" => args.split_last().is_some_and(|(_, args)| plain_test(args)),
-        "test" => plain_test(args),
-        name => is_indifferent(name),
-    }
-}
-
-/// Whether a program does nothing but compute, whatever its arguments and variables are.
-pub(crate) fn is_indifferent(name: &str) -> bool {
-    INDIFFERENT.contains(&name)
-}
-
-/// `-n X` and `A = B`, where what is hidden can only be an operand.
-fn plain_test(args: &[Word]) -> bool {
-    let known = |w: &Word| w.hidden == Hidden::No;
-    let one = |w: &Word| w.hidden != Hidden::Many;
-    let args = args.strip_prefix(&[Word::literal("!")]).unwrap_or(args);
-    match args {
-        [operator, x] => {
-            known(operator)
-                && one(x)
-                && operator.text.starts_with('-')
-                && !["-v", "-R"].contains(&operator.text.as_str())
-        }
-        [a, operator, b] => {
-            let compares = ["=", "==", "!=", "-eq", "-ne", "-lt", "-le", "-gt", "-ge"];
-            known(operator) && one(a) && one(b) && compares.contains(&operator.text.as_str())
-        }
-        _ => false,
-    }
+    !matches!(listed(name, &[]), Ok(None)) || name.contains('/') || CHANGES_THE_SHELL.contains(&name)
 }
 
 fn entry(name: &str, args: &[Word]) -> Result<Effects, String> {
+    if let Some(effects) = listed(name, args)? {
+        return Ok(effects);
+    }
+    let effects = if name.contains('/') || name.starts_with('~') {
+        Effects::arbitrary(format!("the script `{name}` can do anything"))
+    } else if CHANGES_THE_SHELL.contains(&name) || !is_plain(name) {
+        Effects::unknown(format!("the program `{name}` is not known"))
+    } else {
+        Effects::arbitrary(format!("the program `{name}` is not known and can do anything"))
+    };
+    Ok(named(effects, args))
+}
+
+/// Letters that mean nothing else to anybody: no look-alikes, no signs of a shell's.
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.+-".contains(&b))
+}
+
+/// What the table says of a program; `None`: it does not have it.
+fn listed(name: &str, args: &[Word]) -> Result<Option<Effects>, String> {
     pure_after_all(name, args)?;
     if PURE.contains(&name) {
         let globs: Vec<&Word> = args.iter().filter(|w| w.glob).collect();
-        return Ok(Effects::none().with(How::Read, &globs, Reach::Names));
+        return Ok(Some(Effects::none().with(How::Read, &globs, Reach::Names)));
     }
     if let Some(effects) = readers::effects(name, args) {
-        return effects;
+        return effects.map(Some);
     }
     if ARBITRARY.contains(&name) {
-        return Ok(named(Effects::arbitrary(format!("`{name}` can do anything")), args));
+        return Ok(Some(named(Effects::arbitrary(format!("`{name}` can do anything")), args)));
     }
-    Ok(match name {
+    Ok(Some(match name {
         "git" => git::effects(args),
         "cd" => enter(args)?,
         "set" => {
@@ -192,11 +161,15 @@ fn entry(name: &str, args: &[Word]) -> Result<Effects, String> {
         "sh" | "bash" | "dash" | "zsh" | "ksh" | "ash" | "mksh" | "fish" => {
             named(Effects::arbitrary(format!("`{name}` runs a script")), args)
         }
-        script if script.contains('/') || script.starts_with('~') => {
-            named(Effects::arbitrary(format!("the script `{script}` can do anything")), args)
-        }
-        other => named(Effects::unknown(format!("the program `{other}` is not known")), args),
-    })
+        "source" | "." => source(name, args),
+        _ => return Ok(None),
+    }))
+}
+
+/// Runs the lines of a file in the shell itself. What that does to the commands after it `lower` says.
+fn source(name: &str, args: &[Word]) -> Effects {
+    let effects = Effects::unclear(format!("`{name}` runs the lines of a file in the shell itself"));
+    named(effects.with(How::Read, &args.iter().take(1).collect::<Vec<_>>(), Reach::This), args)
 }
 
 /// The forms of harmless programs that are not.
@@ -236,11 +209,12 @@ pub(crate) fn named(mut effects: Effects, args: &[Word]) -> Effects {
 }
 
 fn enter(args: &[Word]) -> Result<Effects, String> {
-    let parsed = parse(args, &Options { only: Some("LP"), ..NO_OPTIONS })?;
+    let parsed = parse(args, &Options { only: Some("L"), ..NO_OPTIONS })?;
     let home = Word { tilde: true, ..Word::literal("~") };
     let target = match parsed.operands.as_slice() {
         [] => &home,
-        [one] if !one.glob && one.text != "-" => *one,
+        [one] if !one.glob && one.hidden == Hidden::No && one.text != "-" => *one,
+        [_] => return Ok(Effects::unclear("a folder that only the shell will know")),
         _ => return Err("an argument".into()),
     };
     let mut effects = Effects::none().with(How::Read, &[target], Reach::Names);
@@ -270,12 +244,16 @@ fn find(args: &[Word]) -> Effects {
     let is_test =
         |w: &Word| w.text.starts_with('-') && w.text.len() > 1 || ["(", ")", "!"].contains(&w.text.as_str());
     let skip = args.iter().take_while(|w| ["-H", "-P"].contains(&w.text.as_str())).count();
+    let unclear = |why: &str| {
+        let removes = args.iter().any(|w| w.text == "-delete");
+        named(if removes { Effects::unknown(why) } else { Effects::unclear(why) }, args)
+    };
     if args.iter().any(|w| ["-L", "-follow", "-files0-from"].contains(&w.text.as_str())) {
-        return Effects::unknown("a `find` that follows links");
+        return unclear("a `find` that follows links");
     }
     // Options that stand before the folders.
     if args.iter().any(|w| w.text == "-D" || w.text.starts_with("-O")) {
-        return named(Effects::unknown("an option of `find` that is not known"), args);
+        return unclear("an option of `find` that is not known");
     }
     let rest = &args[skip..];
     let count = rest.iter().take_while(|w| !is_test(w)).count();
@@ -530,7 +508,7 @@ fn tar(args: &[Word]) -> Effects {
         None => w.text.strip_prefix('-').is_some_and(|letters| letters.contains(['I', 'F'])),
     };
     match args.iter().find(runs) {
-        Some(word) => named(Effects::unknown(format!("`tar {}` may run a program", word.text)), args),
+        Some(word) => named(Effects::unclear(format!("`tar {}` may run a program", word.text)), args),
         None => named(Effects::arbitrary("`tar` writes what an archive names"), args),
     }
 }
@@ -551,230 +529,3 @@ fn hidden_glob(word: &Word) -> bool {
             bad
         })
 }
-
-/// Programs that touch nothing, whatever they are given. `test`, `[` and `printf` are told by their forms.
-const INDIFFERENT: [&str; 19] = [
-    "echo", "true", "false", ":", "[[", "sleep", "seq", "expr", "basename", "dirname", "exit", "return",
-    "which", "type", "tr", "numfmt", "factor", "break", "continue",
-];
-const PURE: &[&str] = &[
-    "echo", "true", "false", ":", "pwd", "test", "[", "which", "type", "uname", "whoami", "id", "groups",
-    "basename", "dirname", "seq", "sleep", "expr", "nproc", "uptime", "free", "ps", "arch", "tty", "exit",
-    "tr", "wait", "jobs", "printenv", "cal", "getconf", "yes", "factor", "numfmt", "[[", "return", "break",
-    "continue", "read",
-];
-
-/// Programs without an option that does more than read, whatever the names of the files are.
-const SAFE_WITH_ANY_NAME: &[&str] = &[
-    "echo",
-    "printf",
-    "test",
-    "[",
-    "[[",
-    "ls",
-    "dir",
-    "stat",
-    "readlink",
-    "realpath",
-    "du",
-    "df",
-    "cat",
-    "tac",
-    "nl",
-    "rev",
-    "wc",
-    "head",
-    "tail",
-    "grep",
-    "egrep",
-    "fgrep",
-    "cut",
-    "md5sum",
-    "sha1sum",
-    "sha256sum",
-    "sha512sum",
-    "cksum",
-    "basename",
-    "dirname",
-];
-
-/// Programs that ask someone else to act.
-const OUTSIDE: &[&str] = &[
-    "sudo",
-    "doas",
-    "docker",
-    "podman",
-    "nerdctl",
-    "kubectl",
-    "helm",
-    "ansible",
-    "vagrant",
-    "terraform",
-    "systemctl",
-    "service",
-    "journalctl",
-    "crontab",
-    "at",
-    "tmux",
-    "screen",
-    "kill",
-    "pkill",
-    "killall",
-    "sterna",
-    "gpg",
-];
-
-/// Programs known to do anything.
-const ARBITRARY: &[&str] = &[
-    "make",
-    "gmake",
-    "cmake",
-    "ninja",
-    "meson",
-    "bazel",
-    "cargo",
-    "rustc",
-    "rustup",
-    "rustfmt",
-    "npm",
-    "npx",
-    "pnpm",
-    "yarn",
-    "bun",
-    "deno",
-    "node",
-    "tsc",
-    "eslint",
-    "prettier",
-    "jest",
-    "vitest",
-    "python",
-    "python2",
-    "python3",
-    "pip",
-    "pip3",
-    "pipx",
-    "poetry",
-    "uv",
-    "uvx",
-    "pytest",
-    "tox",
-    "ruff",
-    "mypy",
-    "black",
-    "ruby",
-    "gem",
-    "bundle",
-    "rake",
-    "rspec",
-    "perl",
-    "php",
-    "composer",
-    "go",
-    "gofmt",
-    "java",
-    "javac",
-    "mvn",
-    "gradle",
-    "kotlinc",
-    "scala",
-    "sbt",
-    "dotnet",
-    "swift",
-    "gcc",
-    "g++",
-    "cc",
-    "c++",
-    "clang",
-    "clang++",
-    "ld",
-    "gdb",
-    "lldb",
-    "docker",
-    "podman",
-    "kubectl",
-    "helm",
-    "terraform",
-    "ansible",
-    "vagrant",
-    "just",
-    "task",
-    "awk",
-    "gawk",
-    "mawk",
-    "lua",
-    "Rscript",
-    "julia",
-    "ghc",
-    "cabal",
-    "stack",
-    "mix",
-    "elixir",
-    "erl",
-    "zig",
-    "nim",
-    "dart",
-    "flutter",
-    "apt",
-    "apt-get",
-    "dpkg",
-    "brew",
-    "dnf",
-    "yum",
-    "pacman",
-    "apk",
-    "systemctl",
-    "service",
-    "journalctl",
-    "kill",
-    "pkill",
-    "killall",
-    "crontab",
-    "at",
-    "vim",
-    "vi",
-    "nano",
-    "emacs",
-    "ed",
-    "less",
-    "more",
-    "man",
-    "zip",
-    "unzip",
-    "gzip",
-    "gunzip",
-    "xz",
-    "bzip2",
-    "zstd",
-    "patch",
-    "gh",
-    "sqlite3",
-    "psql",
-    "mysql",
-    "redis-cli",
-    "openssl",
-    "gpg",
-    "base64",
-    "xxd",
-    "tmux",
-    "screen",
-    "watch",
-    "script",
-    "strace",
-    "ltrace",
-    "perf",
-    "valgrind",
-    "sterna",
-    "protoc",
-    "shellcheck",
-    "ctest",
-    "clang-format",
-    "clang-tidy",
-    "nm",
-    "objdump",
-    "readelf",
-    "ldd",
-    "mdbook",
-    "parallel",
-    "source-map",
-];

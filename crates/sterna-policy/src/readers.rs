@@ -40,6 +40,7 @@ const READERS: &[Reader] = &[
         options: Options {
             values: "IwTdtB",
             bad_long: &["files0-from", "exclude-from"],
+            long_values: &["exclude", "ignore"],
             bad: "X",
             ..NO_OPTIONS
         },

@@ -93,7 +93,8 @@ impl<'t> Lowerer<'t> {
         };
         let Some((target, words)) = rest.split_first() else { return fail() };
         let target = self.word(*target)?;
-        if target.glob || target.hidden != Hidden::No || target.text.is_empty() {
+        let unseen = target.hidden != Hidden::No && kind == RedirectKind::Read;
+        if target.glob || unseen || target.text.is_empty() {
             return Err("a redirection without a plain file name".into());
         }
         redirects.push(Redirect { kind, target });
@@ -253,6 +254,17 @@ impl<'t> Lowerer<'t> {
         Ok(document.body.filter(|_| alone))
     }
 
+    /// The commands of `<(…)`. Returns the name that stands for what they write.
+    pub(crate) fn process(&mut self, node: Node<'t>) -> Result<&'static str, String> {
+        let all = children(node, self.text, |_, _| true)?;
+        let ends = all.first().map(Node::kind) == Some("<(") && all.last().map(Node::kind) == Some(")");
+        if !ends || all.len() < 3 {
+            return Err("a process substitution that is not understood".into());
+        }
+        self.apart(|s| s.statements(&all[1..all.len() - 1]))?;
+        Ok("/dev/fd/63")
+    }
+
     /// The commands of `$(…)`, and its text where that is certain.
     pub(crate) fn substitution(&mut self, node: Node<'t>) -> Result<(String, Hidden), String> {
         let written = source(self.text, node)?.trim_start().to_owned();
@@ -280,7 +292,13 @@ impl<'t> Lowerer<'t> {
             })?;
             return Ok((written, Hidden::Many));
         }
+        let from = self.out.len();
         self.apart(|s| s.statements(inner))?;
+        if let [made] = &self.out[from..]
+            && is_temporary(made)
+        {
+            return Ok((TEMPORARY.to_owned(), Hidden::No));
+        }
         if let [only] = inner
             && let Some(text) = self.constant(*only)?
         {
@@ -289,3 +307,14 @@ impl<'t> Lowerer<'t> {
         Ok((written, Hidden::Many))
     }
 }
+
+/// `mktemp` and `mktemp -d` by themselves.
+fn is_temporary(command: &SimpleCommand) -> bool {
+    let plain = command.via.is_empty() && command.env_prefix.is_empty() && command.redirects.is_empty();
+    let certain = command.raised.is_none() && command.unclear.is_none();
+    let words: Vec<&str> = command.argv.iter().map(|word| word.text.as_str()).collect();
+    plain && certain && matches!(words[..], ["mktemp"] | ["mktemp", "-d"])
+}
+
+/// The pattern of the names that `mktemp` makes.
+pub(crate) const TEMPORARY: &str = "/tmp/tmp.??????????";

@@ -1,5 +1,6 @@
 //! Rules: parsed from `Tool` or `Tool(pattern)`, matched against commands, paths, hosts and tool names.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -164,6 +165,29 @@ impl Text {
         let text: Vec<char> = text.chars().collect();
         let bare = self.symbols.strip_suffix(&[Some(' '), None]);
         star_match(&self.symbols, &text) || bare.is_some_and(|symbols| star_match(symbols, &text))
+    }
+
+    /// Whether the pattern matches a text that begins with this one.
+    pub(crate) fn may_match_beyond(&self, beginning: &str) -> bool {
+        // Places in the pattern that the text so far may have led to. A star is also left without having matched.
+        let mut at: BTreeSet<usize> = BTreeSet::from([0]);
+        for c in beginning.chars() {
+            let through = self.through_stars(&at);
+            at = through
+                .into_iter()
+                .filter_map(|i| match self.symbols.get(i)? {
+                    None => Some(i),
+                    Some(want) => (*want == c).then_some(i + 1),
+                })
+                .collect();
+        }
+        !at.is_empty()
+    }
+
+    fn through_stars(&self, at: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let stars =
+            |from: usize| self.symbols[from.min(self.symbols.len())..].iter().take_while(|s| s.is_none());
+        at.iter().flat_map(|i| *i..=*i + stars(*i).count()).collect()
     }
 
     /// Whether this text stands in the pattern without a star.

@@ -46,9 +46,23 @@ pub struct SimpleCommand {
     /// A wrapper gives it more than is written: another user, or arguments from elsewhere. Says which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raised: Option<String>,
+    /// Why it is not certain what its words are or mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unclear: Option<String>,
+    /// The line goes on while it runs.
+    #[serde(skip)]
+    pub(crate) background: bool,
+    /// Where it may run, from where the line starts. None: there.
+    #[serde(skip)]
+    pub(crate) folders: Vec<Word>,
 }
 
 impl SimpleCommand {
+    /// Where it may run, from where the line starts: at least one place.
+    pub(crate) fn folders(&self) -> Vec<Word> {
+        if self.folders.is_empty() { vec![Word::default()] } else { self.folders.clone() }
+    }
+
     /// The program as written, or the empty text.
     pub fn program(&self) -> &str {
         self.argv.first().map_or("", |w| w.text.as_str())
@@ -74,6 +88,8 @@ pub struct Word {
 pub(crate) enum Hidden {
     #[default]
     No,
+    /// The number of a process that the line itself has started.
+    Job,
     /// A whole number.
     Number,
     /// Some text, but one word.

@@ -1,5 +1,6 @@
 //! The texts of a command that rules are held against.
 
+use crate::hidden::is_hidden;
 use crate::paths::base_name;
 use crate::rule::trusted_name;
 use crate::shell::{SimpleCommand, Word, joined};
@@ -23,9 +24,13 @@ pub(crate) fn texts_to_restrict(command: &SimpleCommand) -> Vec<String> {
     texts
 }
 
-/// The texts that an allow rule may cover. Variables that matter are part of it, and so is a wrapper that raises.
+/// The texts that an allow rule may cover: none where a word is not certain. Variables that matter are part of it, and
+/// so is a wrapper that raises.
 pub(crate) fn texts_to_allow(command: &SimpleCommand) -> Vec<String> {
     let mut texts = Vec::new();
+    if command.unclear.is_some() {
+        return texts;
+    }
     let last = (command.raised.is_none()).then_some(&command.argv);
     for argv in command.via.first().into_iter().chain(last) {
         let Some((first, rest)) = argv.split_first() else { continue };
@@ -43,4 +48,23 @@ pub(crate) fn texts_to_allow(command: &SimpleCommand) -> Vec<String> {
 
 fn with_program(program: &str, rest: &[Word]) -> String {
     if rest.is_empty() { program.to_owned() } else { format!("{program} {}", joined(rest)) }
+}
+
+/// The beginnings of a command's texts that are certain; `None` where all of it is.
+pub(crate) fn text_until_hidden(command: &SimpleCommand) -> Option<Vec<String>> {
+    let argvs = || command.via.iter().chain([&command.argv]);
+    if !argvs().flatten().any(is_hidden) {
+        return None;
+    }
+    let mut texts = Vec::new();
+    for argv in argvs() {
+        let Some((first, rest)) = argv.split_first() else { continue };
+        let certain = rest.iter().take_while(|w| !is_hidden(w)).count();
+        let begun = rest.get(certain).and_then(|w| w.text.split(['$', '`']).next()).unwrap_or_default();
+        for program in [first.text.as_str(), base_name(&first.text)] {
+            texts.push(format!("{} {begun}", with_program(program, &rest[..certain])));
+        }
+    }
+    texts.dedup();
+    Some(texts)
 }

@@ -6,6 +6,16 @@ pub(crate) fn is_loader(variable: &str) -> bool {
     LOADERS.contains(&name) || LOADER_PREFIXES.iter().any(|p| name.starts_with(p))
 }
 
+/// Whether a variable, once set, changes how the shell reads the rest of the line.
+pub(crate) fn changes_reading(variable: &str) -> bool {
+    READING.contains(&variable)
+}
+
+/// Whether a variable, once set, changes what the shell runs or where it goes.
+pub(crate) fn changes_running(variable: &str) -> bool {
+    RUNNING.contains(&variable) || variable.starts_with("BASH_")
+}
+
 /// Whether a variable changes nothing but looks.
 pub(crate) fn is_harmless(variable: &str) -> bool {
     HARMLESS.contains(&variable.split('=').next().unwrap_or_default())
@@ -16,6 +26,19 @@ pub(crate) fn is_kept_by_the_shell(variable: &str) -> bool {
     KEPT.contains(&variable) || variable.starts_with("BASH") || variable.starts_with("EPOCH")
 }
 
+const READING: [&str; 9] = [
+    "HOME",
+    "IFS",
+    "GLOBIGNORE",
+    "POSIXLY_CORRECT",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "BASH_COMPAT",
+    "BASH_ARGV0",
+    "FUNCNEST",
+];
+const RUNNING: [&str; 9] =
+    ["PATH", "SHELL", "ENV", "EXECIGNORE", "TMOUT", "HISTFILE", "PS4", "PROMPT_COMMAND", "CDPATH"];
 /// Variables to which a shell gives values of its own.
 const KEPT: [&str; 24] = [
     "_",

@@ -4,7 +4,9 @@
 use tree_sitter::Node;
 
 use crate::characters::{is_name, plain, quoted};
+use crate::expansion;
 use crate::lower::{Lowerer, Value};
+use crate::redirects::TEMPORARY;
 use crate::shell::{Hidden, Word};
 use crate::syntax::{children, source};
 
@@ -91,6 +93,7 @@ impl<'t> Lowerer<'t> {
             "word" | "number" | "test_operator" | "variable_name" | "=" | "+=" | "==" | "!=" | "!" => {
                 unquoted(source(self.text, node)?, draft)
             }
+            "brace_expression" => unquoted(source(self.text, node)?, draft),
             "raw_string" => {
                 let inner = source(self.text, node)?.strip_prefix('\'').and_then(|t| t.strip_suffix('\''));
                 draft.field();
@@ -121,7 +124,7 @@ impl<'t> Lowerer<'t> {
             "command_substitution" => {
                 let (text, hidden) = self.substitution(node)?;
                 match hidden {
-                    Hidden::No => unquoted_value(&text, false, draft),
+                    Hidden::No => unquoted_value(&text, text == TEMPORARY, draft),
                     _ => {
                         draft.hide(&text, Hidden::Many);
                         Ok(())
@@ -133,8 +136,22 @@ impl<'t> Lowerer<'t> {
                 draft.hide(source(self.text, node)?, Hidden::Number);
                 Ok(())
             }
-            "process_substitution" => Err("a process substitution".into()),
-            "ansi_c_string" | "translated_string" => Err("a $'…' string".into()),
+            "process_substitution" => {
+                let file = self.process(node)?;
+                draft.field();
+                file.chars().for_each(|c| draft.push(c, Mark::Quoted));
+                Ok(())
+            }
+            "ansi_c_string" => {
+                let text = expansion::ansi_c(source(self.text, node)?).ok_or("a $'…' string")?;
+                draft.field();
+                for c in text.chars() {
+                    quoted(c)?;
+                    draft.push(c, Mark::Quoted);
+                }
+                Ok(())
+            }
+            "translated_string" => Err("a $\"…\" string".into()),
             other => Err(format!("a syntax that is not understood ({})", other.replace('_', " "))),
         }
     }
@@ -163,6 +180,7 @@ impl<'t> Lowerer<'t> {
             match child.kind() {
                 "simple_expansion" | "expansion" => self.variable(child, true, draft)?,
                 "command_substitution" => match self.substitution(child)? {
+                    (text, Hidden::No) if text == TEMPORARY => unquoted_value(&text, true, draft)?,
                     (text, Hidden::No) => text.chars().for_each(|c| draft.push(c, Mark::Quoted)),
                     (text, _) => draft.hide(&text, Hidden::One),
                 },
@@ -214,21 +232,27 @@ impl<'t> Lowerer<'t> {
         let name = name.unwrap_or_default();
         let known = is_name(name) || (name.len() == 1 && "0123456789?#$!".contains(name));
         if !known {
-            return Err("an expansion with $".into());
+            let made = expansion::made_of(name).ok_or("an expansion with $")?;
+            let cut = !quoted && made == Hidden::One;
+            draft.hide(&text, if cut { Hidden::Many } else { made });
+            return Ok(());
         }
-        let value = self.value(name)?;
+        let written = text.as_str();
+        let value = self.value(name);
         if let Value::Known { text, .. } | Value::Pattern { text, .. } = &value {
             self.weigh(text)?;
         }
         match value {
+            Value::Job => draft.hide(&text, Hidden::Job),
             Value::Number => draft.hide(&text, Hidden::Number),
-            Value::Opaque => draft.hide(&text, if quoted { Hidden::One } else { Hidden::Many }),
+            Value::Opaque | Value::Unsure => {
+                draft.hide(&text, if quoted { Hidden::One } else { Hidden::Many })
+            }
             Value::Known { text, home } => {
                 let start = draft.fields.is_empty() || !draft.open || draft.field().chars.is_empty();
                 if home && !start {
-                    return Err("a home folder in the middle of a word".into());
-                }
-                if quoted || home {
+                    draft.hide(written, Hidden::One);
+                } else if quoted || home {
                     // A home folder with blanks in it would be cut, which only a person can know.
                     let field = draft.field();
                     field.home |= home;
@@ -240,13 +264,11 @@ impl<'t> Lowerer<'t> {
             Value::Pattern { text, home } => {
                 let start = draft.fields.is_empty() || !draft.open || draft.field().chars.is_empty();
                 if home && !start {
-                    return Err("a home folder in the middle of a word".into());
+                    draft.hide(written, Hidden::Many);
+                } else {
+                    draft.field().home |= home;
+                    unquoted_value(&text, true, draft)?;
                 }
-                draft.field().home |= home;
-                unquoted_value(&text, true, draft)?;
-            }
-            Value::Unsure => {
-                return Err(format!("an expansion with $: the value of `{name}` is not certain"));
             }
         }
         Ok(())
@@ -272,8 +294,8 @@ impl<'t> Lowerer<'t> {
                     if !is_name(word) {
                         return fail();
                     }
-                    match self.value(word)? {
-                        Value::Number => {}
+                    match self.value(word) {
+                        Value::Job | Value::Number => {}
                         Value::Known { text, .. } if is_number(&text) => {}
                         _ => return fail(),
                     }
@@ -361,7 +383,16 @@ fn unfold(chars: Vec<(char, Mark)>, out: &mut Vec<Vec<(char, Mark)>>) -> Result<
         let Some(close) = close.filter(|i| c == '{' && rest[*i].0 == '}') else { return fail() };
         let inner = &rest[..close];
         let text: String = inner.iter().map(|(c, _)| c).collect();
-        if inner.iter().any(|&(c, m)| c == ',' && m == Mark::Plain) {
+        if let Some(range) = expansion::range(&text).filter(|_| inner.iter().all(|(_, m)| *m == Mark::Plain))
+        {
+            if done.len() * range.len() > MAX_UNFOLDED {
+                return fail();
+            }
+            let with = |d: &Vec<(char, Mark)>, word: &String| {
+                d.iter().copied().chain(word.chars().map(|c| (c, Mark::Plain))).collect()
+            };
+            done = done.iter().flat_map(|d| range.iter().map(move |word| with(d, word))).collect();
+        } else if inner.iter().any(|&(c, m)| c == ',' && m == Mark::Plain) {
             let choices: Vec<&[(char, Mark)]> = inner.split(|&(c, m)| c == ',' && m == Mark::Plain).collect();
             if done.len() * choices.len() > MAX_UNFOLDED {
                 return fail();

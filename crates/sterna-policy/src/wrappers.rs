@@ -1,5 +1,6 @@
 //! Looks through programs that run another program: what counts is the program that runs in the end.
 
+use crate::folders;
 use crate::lower::lower;
 use crate::paths::base_name;
 use crate::rule::trusted_name;
@@ -36,7 +37,7 @@ pub(crate) fn unwrap(
             "command" => Some(options(&name, args, "p", "", &[])?),
             "builtin" | "exec" | "nohup" => Some(options(&name, args, "", "", &[])?),
             "setsid" => Some(options(&name, args, "cfw", "", &["fork", "wait", "ctty"])?),
-            "time" => Some(options(&name, args, "pv", "", &[])?),
+            "time" => Some(options(&name, args, "pv", "f", &["portability", "verbose", "format="])?),
             "timeout" => {
                 let flags = ["preserve-status", "foreground", "verbose", "signal=", "kill-after="];
                 Some(options(&name, args, "v", "sk", &flags)? + 1)
@@ -94,6 +95,11 @@ pub(crate) fn unwrap(
 pub(crate) fn is_wrapper(program: &str) -> bool {
     let name = base_name(program);
     WRAPPERS.contains(&name) || SHELLS.contains(&name) || REFUSED.contains(&name)
+}
+
+/// Whether a program is a shell, which may be given a line to run.
+pub(crate) fn is_shell(program: &str) -> bool {
+    SHELLS.contains(&base_name(program))
 }
 
 /// `env`, `xargs` and `command -v` may stand alone.
@@ -191,7 +197,7 @@ fn inner_shell(
         return Err(format!("`{name}` speaks another language"));
     }
     // `bash -n FILE`, `sh -eux FILE`.
-    let script = args.get(1).filter(|w| !w.text.starts_with('-') && !w.glob);
+    let script = args.get(1).filter(|w| !w.text.starts_with(['-', '*', '?', '[']));
     if !letters.is_empty() && letters.chars().all(|c| "neuxv".contains(c)) && script.is_some() {
         out.push(command);
         return Ok(());
@@ -214,6 +220,8 @@ fn inner_shell(
         inner.env_prefix = prefix;
         inner.redirects.extend(command.redirects.iter().cloned());
         inner.raised = inner.raised.or_else(|| command.raised.clone());
+        inner.unclear = inner.unclear.or_else(|| command.unclear.clone());
+        inner.folders = folders::all_from(&command.folders(), &inner.folders());
         out.push(inner);
     }
     Ok(())
@@ -242,13 +250,22 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
     let via = command.via.clone();
     let env_prefix = command.env_prefix.clone();
     let raised = command.raised.clone();
+    let (unclear, folders) = (command.unclear.clone(), command.folders.clone());
     out.push(command);
     for argv in inner {
         let mut via = via.clone();
         via.push(outer.clone());
         let raised = raised.clone().or_else(|| Some("`find` gives it names that cannot be seen".into()));
-        let command =
-            SimpleCommand { argv, env_prefix: env_prefix.clone(), redirects: Vec::new(), via, raised };
+        let command = SimpleCommand {
+            argv,
+            env_prefix: env_prefix.clone(),
+            redirects: Vec::new(),
+            via,
+            raised,
+            unclear: unclear.clone(),
+            folders: folders.clone(),
+            background: false,
+        };
         if depth >= MAX_LAYERS {
             return Err("wrappers within wrappers, too deep".into());
         }

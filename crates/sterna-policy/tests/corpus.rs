@@ -71,131 +71,201 @@ fn no_hostile_row_passes_without_asking_and_deny_rules_hold_in_bypass() {
 
 /// The figures of docs/permissions.md. Lines that ask in the sandbox are named, so that each change of them is seen.
 #[test]
-fn fifty_sessions_of_development_ask_this_often() {
-    let none = rules("");
-    let sessions = sessions();
-    assert_eq!(sessions.len(), 50);
-    for (name, lines) in &sessions {
-        assert!(lines.len() >= 6, "the session `{name}` has only {} lines", lines.len());
+fn sessions_of_development_ask_this_often() {
+    for table in [&DAY, &FRESH, &THIRD] {
+        table.holds();
     }
-    let asks = |sandbox: Sandbox, line: &str| {
-        let verdict = judge_in(sandbox, Mode::Execute, &none, &[], &format!("$ {line}"));
-        assert_ne!(verdict.decision, Decision::Deny, "{line}: {}", verdict.reason);
-        (verdict.decision == Decision::Ask).then_some(verdict.reason)
-    };
-    let lines: Vec<&str> = sessions.iter().flat_map(|(_, lines)| lines).map(String::as_str).collect();
-    let confined: Vec<(&str, String)> =
-        lines.iter().filter_map(|line| Some((*line, asks(Sandbox::Bubblewrap, line)?))).collect();
-    let more: Vec<_> = confined.iter().filter(|(line, _)| !ASKS_IN_THE_SANDBOX.contains(line)).collect();
-    assert!(more.is_empty(), "these ask, too: {more:#?}");
-    let missing: Vec<_> =
-        ASKS_IN_THE_SANDBOX.iter().filter(|line| confined.iter().all(|(c, _)| c != *line)).collect();
-    assert!(missing.is_empty(), "these do not ask: {missing:#?}");
-    let by_landlock = lines.iter().filter(|line| asks(Sandbox::Landlock, line).is_some());
-    assert!(by_landlock.eq(confined.iter().map(|(line, _)| line)));
-    let quiet = |lines: &&Vec<String>| lines.iter().all(|line| asks(Sandbox::Bubblewrap, line).is_none());
-    let figures = Figures {
-        lines: lines.len(),
-        ask_in_the_sandbox: confined.len(),
-        ask_without_one: lines.iter().filter(|line| asks(Sandbox::None, line).is_some()).count(),
-        sessions_without_a_question: sessions.iter().map(|(_, lines)| lines).filter(quiet).count(),
-        pass_and_need_a_host: lines
-            .iter()
-            .filter(|line| needs_a_host(line) && asks(Sandbox::Bubblewrap, line).is_none())
-            .count(),
-    };
-    assert_eq!(figures, FIGURES);
-    for (asking, percent) in [(figures.ask_in_the_sandbox, "8.9 %"), (figures.ask_without_one, "67 %")] {
-        let told = format!("{asking} of {} ({percent})", figures.lines);
-        assert!(include_str!("../../../docs/permissions.md").contains(&told), "the page does not say {told}");
+}
+
+/// Sessions, and how often they ask in mode `execute` without any rule.
+struct Table {
+    text: &'static str,
+    sessions: usize,
+    figures: Figures,
+    /// The lines that ask in a sandbox with a network of its own.
+    asks: &'static [&'static str],
+    /// The shares of lines that ask in a sandbox, and without one, as the page says them.
+    percent: [&'static str; 2],
+}
+
+impl Table {
+    fn holds(&self) {
+        let none = rules("");
+        let sessions = sessions(self.text);
+        assert_eq!(sessions.len(), self.sessions);
+        for (name, lines) in &sessions {
+            assert!(lines.len() >= 6, "the session `{name}` has only {} lines", lines.len());
+        }
+        let asks = |sandbox: Sandbox, line: &str| {
+            let verdict = judge_in(sandbox, Mode::Execute, &none, &[], &format!("$ {line}"));
+            assert_ne!(verdict.decision, Decision::Deny, "{line}: {}", verdict.reason);
+            (verdict.decision == Decision::Ask).then_some(verdict.reason)
+        };
+        let lines: Vec<&str> = sessions.iter().flat_map(|(_, lines)| lines).map(String::as_str).collect();
+        let asking = |sandbox: Sandbox| -> Vec<(&str, String)> {
+            lines.iter().filter_map(|line| Some((*line, asks(sandbox, line)?))).collect()
+        };
+        let confined = asking(Sandbox::Bubblewrap);
+        let more: Vec<_> = confined.iter().filter(|(line, _)| !self.asks.contains(line)).collect();
+        assert!(more.is_empty(), "these ask, too: {more:#?}");
+        let missing: Vec<_> =
+            self.asks.iter().filter(|line| confined.iter().all(|(c, _)| c != *line)).collect();
+        assert!(missing.is_empty(), "these do not ask: {missing:#?}");
+        let by_landlock = asking(Sandbox::Landlock);
+        // Without a network of its own, what a line starts is to be reached only where all is.
+        assert!(confined.iter().all(|one| by_landlock.contains(one)));
+        assert!(by_landlock.iter().all(|(line, why)| self.asks.contains(line) || why.contains("localhost")));
+        let quiet = |lines: &&Vec<String>| lines.iter().all(|line| asks(Sandbox::Bubblewrap, line).is_none());
+        let figures = Figures {
+            lines: lines.len(),
+            ask_in_bubblewrap: confined.len(),
+            ask_in_landlock: by_landlock.len(),
+            ask_without_one: asking(Sandbox::None).len(),
+            sessions_without_a_question: sessions.iter().map(|(_, lines)| lines).filter(quiet).count(),
+            pass_and_need_a_host: lines
+                .iter()
+                .filter(|line| needs_a_host(line) && asks(Sandbox::Bubblewrap, line).is_none())
+                .count(),
+        };
+        assert_eq!(figures, self.figures);
+        for (asking, percent) in
+            [figures.ask_in_bubblewrap, figures.ask_without_one].into_iter().zip(self.percent)
+        {
+            let told = format!("{asking} of {} ({percent})", figures.lines);
+            assert!(
+                include_str!("../../../docs/permissions.md").contains(&told),
+                "the page does not say {told}"
+            );
+        }
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Figures {
     lines: usize,
-    ask_in_the_sandbox: usize,
+    ask_in_bubblewrap: usize,
+    ask_in_landlock: usize,
     ask_without_one: usize,
     sessions_without_a_question: usize,
     /// They pass, and the sandbox refuses them the network until somebody gives leave.
     pass_and_need_a_host: usize,
 }
 
-const FIGURES: Figures = Figures {
-    lines: 745,
-    ask_in_the_sandbox: 66,
-    ask_without_one: 497,
-    sessions_without_a_question: 24,
-    pass_and_need_a_host: 40,
+/// By a hand that knew the rules, which were then made better on them.
+const DAY: Table = Table {
+    text: include_str!("corpus/day.txt"),
+    sessions: 50,
+    figures: Figures {
+        lines: 745,
+        ask_in_bubblewrap: 12,
+        ask_in_landlock: 12,
+        ask_without_one: 492,
+        sessions_without_a_question: 42,
+        pass_and_need_a_host: 41,
+    },
+    asks: ASKS_OF_THE_DAY,
+    percent: ["1.6 %", "66 %"],
 };
 
-const ASKS_IN_THE_SANDBOX: [&str; 66] = [
-    "CARGO_TERM_COLOR=never cargo clippy --workspace --all-targets -- -D warnings 2>&1 | tail -20",
-    "hyperfine --warmup 3 './target/release/parse data/big.txt'",
-    "for i in 1 2 3; do /usr/bin/time -f '%e s %M KB' ./target/release/parse data/big.txt > /dev/null; done",
-    r#"RUSTFLAGS="-C target-cpu=native" cargo bench -p parser -- lines 2>&1 | tail -12"#,
-    "cd packages/web && pnpm build && cd .. && ls -la web/dist/assets | sort -k5 -n | tail -5",
-    "NODE_OPTIONS=--max-old-space-size=4096 pnpm -r build 2>&1 | tail -15",
-    "cat .env.example",
-    "NODE_ENV=test npx jest --coverage --runInBand 2>&1 | tail -25",
+/// By a hand that did not know them.
+const FRESH: Table = Table {
+    text: include_str!("corpus/fresh.txt"),
+    sessions: 40,
+    figures: Figures {
+        lines: 504,
+        ask_in_bubblewrap: 17,
+        ask_in_landlock: 23,
+        ask_without_one: 404,
+        sessions_without_a_question: 30,
+        pass_and_need_a_host: 17,
+    },
+    asks: ASKS_OF_THE_FRESH,
+    percent: ["3.4 %", "80 %"],
+};
+
+/// By a third hand that did not know them.
+const THIRD: Table = Table {
+    text: include_str!("corpus/third.txt"),
+    sessions: 30,
+    figures: Figures {
+        lines: 382,
+        ask_in_bubblewrap: 31,
+        ask_in_landlock: 33,
+        ask_without_one: 294,
+        sessions_without_a_question: 20,
+        pass_and_need_a_host: 19,
+    },
+    asks: ASKS_OF_THE_THIRD,
+    percent: ["8.1 %", "77 %"],
+};
+
+const ASKS_OF_THE_THIRD: &[&str] = &[
+    "docker compose up -d db && sleep 3 && python manage.py migrate",
+    "git push -u origin HEAD",
+    "docker run -d --rm --name redis-test -p 6380:6379 redis:7-alpine",
+    "docker exec redis-test redis-cli info keyspace",
+    "docker logs --tail 20 redis-test",
+    "docker stop redis-test",
+    r#"curl -s "http://localhost:3001/api/v1/articles?page=2&per_page=5" | jq '.data | length'"#,
+    r#"curl -si "http://localhost:3001/api/v1/articles?page=999" | head -20"#,
+    "kill $(cat tmp/pids/server.pid)",
+    r#"curl -s localhost:8000/index.html | grep -c "toctree-l1""#,
+    "docker compose up -d postgres && docker compose ps",
+    r#"psql postgres://dev:dev@localhost:5432/app -c '\d+ orders'"#,
+    r#"docker run --rm -v "$PWD":/src -w /src alpine:3.20 sh scripts/install.sh --prefix /tmp/x --dry-run"#,
+    "docker build -t inventory:dev . 2>&1 | tail -15",
+    "docker images inventory --format '{{.Tag}} {{.Size}}'",
+    "docker history --no-trunc inventory:dev | cut -c1-120",
+    "docker build -t inventory:slim . && docker images | grep inventory",
+    "docker run -d --name inv -p 8081:8080 inventory:slim",
+    "curl -fsS http://127.0.0.1:8081/healthz; echo",
+    r#"docker logs inv | jq -c 'select(.level=="error")'"#,
+    "docker rm -f inv && docker image prune -f",
+    "cd envs/staging && terraform plan -out=/tmp/staging.tfplan -var-file=staging.tfvars | tail -40",
+    "cd ../shop-hotfix && cp ../shop/.env.local . && npm ci --prefer-offline",
+    r#"cd ../shop-hotfix && rg -n "cartTotal" app lib components --glob '!*.test.*'"#,
+    "cd ../shop-hotfix && cat lib/cart.ts | head -70",
+    r#"cd ../shop-hotfix && npx jest lib/cart.test.ts -t "applies discount once""#,
+    r#"cd ../shop-hotfix && git log -S"discountRate" --oneline -- lib/cart.ts"#,
+    "cd ../shop-hotfix && npm run lint && npm run typecheck",
+    "cd ../shop-hotfix && npx next build 2>&1 | tail -25",
+    "cd ../shop-hotfix && npx playwright test e2e/cart.spec.ts --project=chromium --reporter=line",
+    r#"cd ../shop-hotfix && git commit -am "fix: apply cart discount only once" && git push -u origin hotfix/cart-total"#,
+];
+
+const ASKS_OF_THE_DAY: &[&str] = &[
     r#"curl -s -X POST localhost:3000/teams -H 'content-type: application/json' -d '{"name":"a"}' | jq ."#,
     r#"pkill -f "tsx watch""#,
-    "PYTHONPATH=src python3 -m app.cli --help",
-    "source .venv/bin/activate && python -m pytest -q 2>&1 | tail -10",
-    "source .venv/bin/activate && pip install 'python-multipart>=0.0.9' && pip freeze | grep -i multipart",
-    "source .venv/bin/activate && uvicorn app.main:app --port 8001 > /tmp/uv.log 2>&1 & sleep 3 && tail /tmp/uv.log",
     "curl -sS -F file=@README.md http://127.0.0.1:8001/uploads | python3 -m json.tool",
-    "kill %1 2>/dev/null; true",
-    "alembic current",
-    r#"alembic revision --autogenerate -m "invoice due date""#,
-    r#"f=$(ls -t migrations/versions/*.py | head -1); cat "$f""#,
-    "poetry run alembic upgrade head && poetry run alembic downgrade -1 && alembic upgrade head",
-    "git bisect start HEAD v2.3.0 && git bisect run python -m pytest -q tests/test_queue.py; git bisect reset",
-    r#"timeout 300 python -m pytest -q tests 2>&1 | tail -3; echo "exit ${PIPESTATUS[0]}""#,
-    r#"psql "$DATABASE_URL" -c '\d events'"#,
     r#"psql postgres://app@localhost:5432/app_dev -Atc "select count(*) from events""#,
-    "pg_dump -d app_dev --schema-only --table=events | grep -v '^--' | head -40",
-    "diff <(psql -d app_dev -Atc 'select id from a order by 1') <(psql -d app_dev -Atc 'select id from b order by 1') | head",
-    "golangci-lint run ./internal/... 2>&1 | head -30",
-    "GOFLAGS=-mod=mod go run golang.org/x/vuln/cmd/govulncheck@latest ./... 2>&1 | tail -20",
-    r#"go build -ldflags "-X main.commit=$(git rev-parse --short HEAD)" -o dist/app ./cmd/app && ./dist/app --version"#,
-    "size hello libx.so",
-    "diff <(./tab2csv tests/in1.tsv) tests/out1.csv && echo same",
-    "man -l tab2csv.1 | col -b | sed -n '1,30p'",
-    "make -C build -j$(nproc) 2>&1 | tail -20",
-    "CC=clang CXX=clang++ cmake -S . -B build-clang -DCMAKE_EXPORT_COMPILE_COMMANDS=ON > /dev/null && ls build-clang/compile_commands.json",
-    "nm -C build-asan/libcache.a 2>/dev/null | c++filt | grep -c LruCache",
-    r#"grep -rn "interface InvoiceRepository" --include=*.java src"#,
-    "JAVA_HOME=/usr/lib/jvm/java-21 ./gradlew check -x integrationTest 2>&1 | tail -20",
-    "ls ~/.gradle/caches/modules-2/files-2.1 | grep jackson",
-    r#"xmllint --noout pom.xml 2>&1 || python3 -c "import xml.dom.minidom as m; m.parse('pom.xml')""#,
-    r#"jar tf core/target/core-2.1.jar | grep -c '\.class$'"#,
-    "find ~/.m2/repository/com/google/guava -maxdepth 2 -type d",
     "cp .env.example .env && php artisan key:generate",
-    r#"grep -rn "ProjectReference\|PackageReference" --include=*.csproj . | cut -c1-140"#,
-    "DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 dotnet build -c Release 2>&1 | grep -E 'error|warn|Elapsed' | sort -u",
     "git push -u origin feature/button",
-    "python3 -m http.server 8000 & sleep 1; kill %1",
     "ln -s ../a.txt b.txt",
     "curl -s http://localhost:3000/health",
     "docker ps",
-    "shfmt -d -i 2 scripts/deploy.sh",
-    r#"tmp=$(mktemp -d) && cp scripts/deploy.sh "$tmp/" && cd "$tmp" && bash deploy.sh --dry-run; echo "exit $?""#,
-    r#"while IFS= read -r line; do case "$line" in \#*) continue ;; esac; printf '%s\n' "$line"; done < scripts/hosts.txt"#,
-    "bats test/deploy.bats 2>&1 | tail -15",
-    r#"for t in test/*.sh; do bash "$t" > "/tmp/$(basename "$t").log" 2>&1 && echo "ok $t" || echo "FAIL $t"; done"#,
-    "git update-index --chmod=+x scripts/rollback.sh",
-    "du -sh --exclude=node_modules . 2>/dev/null; du -sh node_modules build 2>/dev/null | sort -h",
-    "hadolint Dockerfile",
     "docker build -t app:slim . 2>&1 | tail -20",
     "docker images app --format '{{.Tag}} {{.Size}}'",
-    "mkdocs build --strict 2>&1 | tail -5",
     r#"curl -sIL -o /dev/null -w '%{http_code}\n' https://example.com/old-page"#,
-    "rg --hidden -n 'uses: actions/' .github | sort -u -t@ -k1,1",
-    "actionlint .github/workflows/ci.yml",
-    "yamllint -d relaxed .github/workflows",
-    "git log $(git describe --tags --abbrev=0)..HEAD --format=%an | sort | uniq -c | sort -rn",
-    "cd dist && sha256sum *.tar.gz > SHA256SUMS && sha256sum -c SHA256SUMS",
+];
+
+const ASKS_OF_THE_FRESH: &[&str] = &[
+    "git push -u origin feat/list-json",
+    r#"sleep 2; curl -s "http://localhost:8001/items?limit=5&cursor=abc" | python3 -m json.tool"#,
+    r#"curl -s -o /dev/null -w "%{http_code}\n" "http://127.0.0.1:8001/items?limit=0""#,
+    r#"kill %1 2>/dev/null || pkill -f "uvicorn app.main:app""#,
+    r#"curl -s http://localhost:3000/pricing | grep -o 'data-price="[^"]*"' | sort -u"#,
+    "lsof -ti:3000 | xargs kill",
+    r#"sleep 5 && curl -s -X POST http://localhost:5080/orders -H 'Content-Type: application/json' -d '{"lines":[]}' | jq ."#,
+    "kill $(lsof -t -i:5080)",
+    "cp .env.example .env.testing && php artisan key:generate --env=testing",
+    r#"docker run --rm -v "$PWD":/src -w /src swift:5.10 swift test 2>&1 | tail -10"#,
+    "AWS_PROFILE=staging terraform -chdir=infra/envs/staging plan -out=/tmp/tf.plan -no-color | tail -40",
+    "docker compose up -d db && docker compose ps",
+    r#"psql postgres://app:app@localhost:5432/app -c '\d+ accounts'"#,
+    "pytest tests/migrations -q && docker compose down -v",
+    "stty -F /dev/ttyACM0 115200 raw -echo && timeout 5 cat /dev/ttyACM0 | xxd | head",
+    "kubectl -n prod get pods -l app=api -o wide",
+    r#"kubectl -n prod logs deploy/api --since=12h --tail=200 | grep -i "too many" | head"#,
 ];
 
 /// Beginnings of commands that do their work only with a network.
@@ -234,10 +304,10 @@ fn needs_a_host(line: &str) -> bool {
     })
 }
 
-/// The sessions of `day.txt`: what was to be done, and the lines.
-fn sessions() -> Vec<(&'static str, Vec<String>)> {
+/// What was to be done in each session, and its lines.
+fn sessions(text: &'static str) -> Vec<(&'static str, Vec<String>)> {
     let mut sessions: Vec<(&str, Vec<String>)> = Vec::new();
-    for text in include_str!("corpus/day.txt").lines().filter(|l| !l.is_empty() && !l.starts_with("# ")) {
+    for text in text.lines().filter(|l| !l.is_empty() && !l.starts_with("# ")) {
         match text.strip_prefix("## ") {
             Some(name) => sessions.push((name, Vec::new())),
             None => sessions.last_mut().unwrap().1.push(text.replace('␤', "\n")),

@@ -30,6 +30,9 @@ pub(crate) struct Task {
     /// Keep signals and abstract sockets inside, where the kernel can.
     pub(crate) scope: bool,
     pub(crate) via: Option<Via>,
+    /// The proxy leads to this machine's own services, too: what names the loopback goes through it.
+    #[serde(default)]
+    pub(crate) loopback: bool,
     /// The limit of processes.
     pub(crate) processes: Option<u64>,
     pub(crate) arg0: Option<String>,
@@ -100,11 +103,11 @@ fn give_up(prefix: &[OsString], task: &Task, command: &mut Command) -> Result<()
         Some(Via::Socket { path, token }) => {
             let inner = forwarder(prefix, path, token)
                 .map_err(|error| format!("cannot lead to the proxy: {error}"))?;
-            use_proxy(command, &format!("http://127.0.0.1:{inner}"));
+            use_proxy(command, &format!("http://127.0.0.1:{inner}"), task.loopback);
         }
         Some(Via::Port { port: outer, token }) => {
             port = Some(*outer);
-            use_proxy(command, &format!("http://{PROXY_USER}:{token}@127.0.0.1:{outer}"));
+            use_proxy(command, &format!("http://{PROXY_USER}:{token}@127.0.0.1:{outer}"), task.loopback);
         }
     }
     drop_capabilities().map_err(|error| format!("cannot give up capabilities: {error}"))?;
@@ -123,12 +126,12 @@ fn give_up(prefix: &[OsString], task: &Task, command: &mut Command) -> Result<()
 }
 
 /// For every program that knows the usual variables.
-fn use_proxy(command: &mut Command, url: &str) {
+fn use_proxy(command: &mut Command, url: &str, loopback: bool) {
     for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
         command.env(name, url);
     }
     for name in ["no_proxy", "NO_PROXY"] {
-        command.env(name, "localhost,127.0.0.1,::1");
+        command.env(name, if loopback { "" } else { "localhost,127.0.0.1,::1" });
     }
     // Node looks at the variables only when it is told to.
     command.env("NODE_USE_ENV_PROXY", "1");

@@ -14,7 +14,7 @@ use seccompiler::BpfProgram;
 use super::bwrap::{self, Arguments};
 use super::helper::{MARKER, Task};
 use super::net::Proxy;
-use super::{Confinement, Level, Network, seccomp};
+use super::{Confinement, DomainRule, Level, Network, seccomp};
 use crate::Limits;
 use crate::shim::Helper;
 use crate::spawn::surround;
@@ -160,6 +160,7 @@ fn confined(
             landlock: (!bubblewrap).then(|| confinement.clone()),
             scope: bubblewrap && confinement.network == Network::All,
             via,
+            loopback: matches!(&confinement.network, Network::Domains(rules) if rules.iter().any(DomainRule::is_loopback)),
             processes: limits.processes,
             arg0: words.arg0.as_ref().and_then(|arg0| arg0.to_str()).map(str::to_owned),
             status: status.as_raw_fd(),

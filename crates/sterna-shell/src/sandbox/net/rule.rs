@@ -27,6 +27,12 @@ enum Ports {
 }
 
 impl DomainRule {
+    /// Whether it is about this machine's own services.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let address = self.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     pub fn allows(&self, host: &str, port: u16) -> bool {
         let ports = match self.ports {
             Ports::Web => port == 80 || port == 443,

@@ -1,0 +1,271 @@
+//! The commands of a line: each is held against the rules, and what it touches is judged like any access.
+
+use std::path::{Path, PathBuf};
+
+use sterna_model::{Decision, Mode, Sandbox};
+
+use super::{Judge, Rank, about, described};
+use crate::access::By;
+use crate::binding;
+use crate::bounds;
+use crate::effect_set::place;
+use crate::effects::{Class, How, Reach};
+use crate::floor;
+use crate::lower::MAX_FOLDERS;
+use crate::outside;
+use crate::programs;
+use crate::rule::{Rule, Target, Text, host_matches, trusted_name};
+use crate::shell::{Hidden, RedirectKind, ShellPlan, SimpleCommand, Word, joined};
+use crate::texts::{text_until_hidden, texts_to_allow, texts_to_restrict};
+use crate::variables::is_harmless;
+use crate::verdict::Need;
+
+impl Judge<'_> {
+    pub(super) fn shell(&mut self, line: &str, cwd: &Path) {
+        let plan = ShellPlan::read(line);
+        if floor::is_fork_bomb(line) {
+            self.find(Rank::Floor, "safety floor: a fork bomb", None);
+        }
+        if let Some(reason) = &plan.unknown {
+            self.unknown(format!("the command line is not understood: {reason}"));
+        }
+        self.glimpsing = true;
+        let mut cwds = vec![cwd.to_owned()];
+        for command in &plan.glimpsed {
+            let enters = self.command(command, &cwds);
+            self.enter(enters.as_ref(), &mut cwds);
+        }
+        self.glimpsing = false;
+        // Where a rule opens the network, the sandbox has no network of its own.
+        let open = self.allowed(
+            |rule| matches!(&rule.target, Target::Web(p) if p.as_ref().is_none_or(Text::is_everything)),
+        );
+        let apart = self.sandboxed() && self.ask.sandbox == Sandbox::Bubblewrap && open.is_none();
+        self.own_loopback = apart && plan.commands.iter().any(|command| command.background);
+        for command in &plan.commands {
+            let cwds: Option<Vec<PathBuf>> =
+                command.folders().iter().map(|word| place(word, cwd, self.ask.home)).collect();
+            match cwds {
+                Some(cwds) => drop(self.command(command, &cwds)),
+                None => self.unknown("the home folder is not known".into()),
+            }
+        }
+        self.path(How::Read, cwd, Reach::Names, false, By::Command(None));
+        let tainted = !self.ask.untrusted.is_empty();
+        bounds::rules(&mut self.bounds, self.ask.rules, self.places, tainted);
+        self.open_permitted();
+        self.plan = Some(plan);
+    }
+
+    /// Opens what a person permitted, but for what a rule denies since.
+    fn open_permitted(&mut self) {
+        let mut bounds = std::mem::take(&mut self.bounds);
+        let deny = || self.ask.rules.iter().filter(|r| r.decision() == Decision::Deny && self.counts(r));
+        let denied = |how: How, path: &Path| {
+            deny().any(|rule| match about(rule, how) {
+                None => false,
+                Some(pattern) => pattern.is_none_or(|p| p.matches_widely(path, self.places)),
+            })
+        };
+        let closed = |host: &str| {
+            deny().any(|rule| match &rule.target {
+                Target::Web(pattern) => pattern.as_ref().is_none_or(|p| host_matches(p, host)),
+                Target::Read(_) | Target::Write(_) | Target::Shell(_) | Target::Tool(_) => false,
+            })
+        };
+        self.held.open(&mut bounds, &denied, &closed);
+        self.bounds = bounds;
+    }
+
+    /// What is not understood asks, and meets every rule that restricts a whole capability.
+    fn unknown(&mut self, reason: String) {
+        self.meets_whole_capabilities(&reason);
+        self.ask_or_wall(reason);
+    }
+
+    fn meets_whole_capabilities(&mut self, reason: &str) {
+        self.changes.unknown = true;
+        self.restrict(reason, |rule| match &rule.target {
+            Target::Shell(text) => text.is_everything(),
+            Target::Read(pattern) | Target::Write(pattern) => pattern.is_none(),
+            Target::Web(pattern) => pattern.as_ref().is_none_or(Text::is_everything),
+            Target::Tool(_) => false,
+        });
+    }
+
+    /// Judges a command that may run in any of these folders. Returns where it leads the commands after it.
+    fn command(&mut self, command: &SimpleCommand, cwds: &[PathBuf]) -> Option<Word> {
+        let mut effects = programs::effects(command);
+        if effects.git && effects.class == Class::Known && !effects.touches.is_empty() && !self.glimpsing {
+            effects.class = self.git(&effects.git_folders, cwds);
+        }
+        self.bind_programs(command, &effects.class, cwds);
+        let texts = texts_to_restrict(command);
+        let shown = joined(&command.argv);
+        let hit =
+            |rule: &Rule| matches!(&rule.target, Target::Shell(p) if texts.iter().any(|t| p.matches(t)));
+        self.restrict(&format!("`{shown}`"), hit);
+        if let Some(reason) = floor::forbids_command(command) {
+            self.find(Rank::Floor, format!("safety floor: {reason}"), None);
+        }
+        self.may_be_restricted(command, &shown);
+        let leaves = outside::leaves_the_sandbox(command);
+        self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_));
+        self.bounds.outside |= !self.glimpsing && (leaves || outside::speaks_no_http(command, &effects));
+        let covering = match &effects.class {
+            Class::Unclear(_) | Class::Unknown(_) => None,
+            class => self.covering(command, *class == Class::Known),
+        };
+        match (&effects.class, covering) {
+            (Class::Unclear(reason), _) if self.sandboxed() && !leaves => {
+                let reason = format!("`{shown}`: {reason}");
+                self.meets_whole_capabilities(&reason);
+                self.find(Rank::Allow, format!("{reason}; the sandbox holds it"), None);
+            }
+            (Class::Unclear(reason) | Class::Unknown(reason), _) => {
+                self.unknown(format!("`{shown}`: {reason}"))
+            }
+            (Class::Arbitrary(reason), _) if self.ask.mode == Mode::Plan => {
+                self.ask_or_wall(format!("`{shown}`: {reason}"))
+            }
+            (Class::Arbitrary(_) | Class::Known, Some(i)) => {
+                let rule = described(&self.ask.rules[i]);
+                self.find(Rank::Allow, format!("`{shown}`: allowed by {rule}"), Some(i));
+            }
+            (Class::Arbitrary(_), None) if self.sandboxed() && !leaves => {
+                self.find(Rank::Allow, format!("`{shown}`: the sandbox holds it"), None);
+            }
+            (Class::Arbitrary(reason), None) => self.ask_or_wall(format!("`{shown}`: {reason}")),
+            (Class::Known, None) if effects.only_reads() => {
+                self.find(Rank::Allow, format!("`{shown}`: only reads"), None);
+            }
+            (Class::Known, None) => {}
+        }
+        for touch in &effects.touches {
+            self.word(touch.how, &touch.word, touch.reach, By::Command(covering), cwds);
+        }
+        for redirect in &command.redirects {
+            let how = match redirect.kind {
+                RedirectKind::Read => How::Read,
+                RedirectKind::Write | RedirectKind::Append => How::Write,
+            };
+            self.word(how, &redirect.target, Reach::This, By::Command(None), cwds);
+        }
+        for host in &effects.hosts {
+            self.host(host, By::Command(covering));
+        }
+        if effects.git && !self.needs.contains(&Need::QuietGit) {
+            self.needs.push(Need::QuietGit);
+        }
+        effects.enters
+    }
+
+    fn covering(&self, command: &SimpleCommand, known: bool) -> Option<usize> {
+        self.allowed(|rule| matches!(&rule.target, Target::Shell(p) if covers(p, command, known)))
+    }
+
+    /// Words that only the shell will know may be the very ones that a rule is about.
+    fn may_be_restricted(&mut self, command: &SimpleCommand, shown: &str) {
+        let Some(seen) = text_until_hidden(command) else { return };
+        let rules = self.ask.rules;
+        for (i, rule) in rules.iter().enumerate().filter(|(_, r)| r.restricts()) {
+            let Target::Shell(pattern) = &rule.target else { continue };
+            if self.counts(rule) && seen.iter().any(|text| pattern.may_match_beyond(text)) {
+                let denies = rule.decision() == Decision::Deny && self.ask.mode == Mode::Bypass;
+                let rank = if denies { Rank::MayDeny } else { Rank::AskByRule };
+                let rule = described(rule);
+                self.find(rank, format!("`{shown}`: may be what {rule} is about"), Some(i));
+            }
+        }
+    }
+
+    /// In a line that was only glimpsed: the `cd` may fail, so what follows may run in any of these.
+    fn enter(&mut self, target: Option<&Word>, cwds: &mut Vec<PathBuf>) {
+        let Some(target) = target else { return };
+        let more: Vec<PathBuf> = cwds.iter().filter_map(|cwd| self.word_path(target, cwd)).collect();
+        cwds.extend(more);
+        cwds.sort();
+        cwds.dedup();
+        cwds.truncate(MAX_FOLDERS);
+    }
+
+    /// A yes to `./build.sh` is one to that very file, and a yes to what only read is none to what may do more.
+    fn bind_programs(&mut self, command: &SimpleCommand, class: &Class, cwds: &[PathBuf]) {
+        for word in binding::programs_by_path(command) {
+            for cwd in cwds {
+                let real = self.word_path(word, cwd).map(|path| self.real(&path));
+                self.binding.program(&real.unwrap_or_default());
+            }
+        }
+        if let Class::Arbitrary(why) | Class::Unclear(why) = class {
+            self.binding.class(why);
+        }
+    }
+
+    /// What a reading command of git's is in these folders.
+    fn git(&self, folders: &[Word], cwds: &[PathBuf]) -> Class {
+        for cwd in cwds {
+            let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
+            match folders.iter().try_fold(cwd.clone(), from) {
+                None => return Class::Unknown("the home folder is not known".into()),
+                Some(folder) => {
+                    if let Some(why) = (self.ask.git)(&folder) {
+                        return Class::Arbitrary(format!("the repository may make git run a program: {why}"));
+                    }
+                }
+            }
+        }
+        Class::Known
+    }
+
+    /// A word that only the shell will know names no path here: the command that has it is unclear.
+    fn word(&mut self, how: How, word: &Word, reach: Reach, by: By, cwds: &[PathBuf]) {
+        if word.hidden != Hidden::No {
+            // But for what may only make the decision stricter.
+            let rest = word.text.strip_prefix("$PWD").or_else(|| word.text.strip_prefix("${PWD}"));
+            if let Some(rest) = rest.filter(|rest| !rest.contains(['$', '`'])) {
+                let was = std::mem::replace(&mut self.glimpsing, true);
+                for cwd in cwds {
+                    self.path(how, &cwd.join(rest.trim_start_matches('/')), reach, word.glob, by);
+                }
+                self.glimpsing = was;
+            }
+            return;
+        }
+        for cwd in cwds {
+            match self.word_path(word, cwd) {
+                Some(path) => self.path(how, &path, reach, word.glob, by),
+                None => self.unknown("the home folder is not known".into()),
+            }
+        }
+    }
+
+    /// Where a word leads from a folder. Not normalised: `..` behind a link is the link's affair.
+    fn word_path(&self, word: &Word, cwd: &Path) -> Option<PathBuf> {
+        let text = word.text.as_str();
+        let home = |rest: &str| self.ask.home.map(|h| h.join(rest.trim_start_matches('/')));
+        if self.glimpsing {
+            if let Some(rest) = text.strip_prefix("$HOME") {
+                return home(rest);
+            }
+            if let Some(rest) = text.strip_prefix("$PWD") {
+                return Some(cwd.join(rest.trim_start_matches('/')));
+            }
+        }
+        place(word, cwd, self.ask.home)
+    }
+}
+
+/// Whether an allow rule's pattern covers a command with its variables and wrappers. What can do anything must be
+/// named: a star does not name it.
+fn covers(pattern: &Text, command: &SimpleCommand, known: bool) -> bool {
+    let named = |argv: &[Word]| argv.first().is_some_and(|w| pattern.names(trusted_name(&w.text)));
+    let telling = command.env_prefix.iter().filter(|v| !is_harmless(v));
+    let variables =
+        telling.filter_map(|v| v.split_once('=')).all(|(name, _)| pattern.contains(&format!("{name}=")));
+    let raised = command.raised.is_none() || command.via.first().is_some_and(|argv| named(argv));
+    variables
+        && raised
+        && (known || named(&command.argv))
+        && texts_to_allow(command).iter().any(|text| pattern.matches(text))
+}
