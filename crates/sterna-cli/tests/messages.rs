@@ -7,7 +7,7 @@ mod support;
 use support::World;
 
 /// Words after `sterna`, exit code, and the first lines of what is told.
-const TYPED: [(&[&str], i32, &str); 11] = [
+const TYPED: [(&[&str], i32, &str); 12] = [
     (
         &["policy", "explain", "git", "push", "origin"],
         2,
@@ -18,6 +18,13 @@ const TYPED: [(&[&str], i32, &str); 11] = [
         &["policy", "explain", "echo", "a b"],
         2,
         "error: the command line came as 2 words\nhint: quote it whole: sterna policy explain 'git push origin main'\n",
+    ),
+    (
+        &["policy", "explain", "rm", "-rf", "x"],
+        2,
+        "error: unexpected argument '-r' found\n\n  tip: to pass '-r' as a value, use '-- -r'\n\nUsage: sterna policy explain \
+         [OPTIONS] [COMMAND]...\n\nFor more information, try '--help'.\nhint: a command line stands in quotes: sterna \
+         policy explain 'git push origin main'\n",
     ),
     (
         &["policy", "test"],
@@ -75,6 +82,27 @@ fn a_mistake_is_told_with_what_to_do_about_it() {
         let done = world.sterna(args);
         assert!(done.code == code && done.err.starts_with(told), "{args:?}: {done:?}");
         assert_eq!(done.out, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_session_that_is_there_is_not_taken_for_a_fork() {
+    let world = World::new("{\"text\":\"one\"}\n{\"text\":\"two\"}\n{\"text\":\"three\"}\n");
+    for session in ["a", "b"] {
+        assert_eq!(world.run(&["--session", session, "hi"]).code, 0);
+    }
+    for id in ["a", "b"] {
+        let done = world.run(&["--fork", "a", "--session", id, "hi"]);
+        let told = format!(
+            "error: session `{id}` is there already, and is not a fork of `a`\nhint: leave --session out, or give the fork an id \
+             of its own\n"
+        );
+        assert_eq!((done.code, done.err.as_str()), (2, told.as_str()));
+    }
+    // Sent again, a fork is the one that was made.
+    for _ in 0..2 {
+        let made = world.run(&["--fork", "a", "--session", "c", "--key", "k", "hi"]);
+        assert_eq!((made.code, &made.result()["message"]), (0, &serde_json::json!("two")), "{made:?}");
     }
 }
 
