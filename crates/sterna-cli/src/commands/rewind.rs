@@ -159,7 +159,7 @@ fn told(print: &Print, plan: &RewindPlan, most: usize) -> String {
 fn more(print: &Print, changes: &[FileChange]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for change in changes {
-        *counts.entry(&change.what).or_default() += 1;
+        *counts.entry(change.what).or_default() += 1;
     }
     let lines = counts.iter().map(|(what, n)| print.paint(&and_more(what, *n), style_of(what)));
     lines.collect::<Vec<_>>().join("\n")
@@ -175,7 +175,7 @@ fn style_of(what: &str) -> Style {
 
 fn told_change(print: &Print, change: &FileChange) -> String {
     let end = if change.kind == "dir" { "/" } else { "" };
-    print.paint(&format!("  {:<8} {}{end}", change.what, harmless(&change.path)), style_of(&change.what))
+    print.paint(&format!("  {:<8} {}{end}", change.what, harmless(&change.path)), style_of(change.what))
 }
 
 fn tell_done(print: &Print, done: &RewoundTo) {
