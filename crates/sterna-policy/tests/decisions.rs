@@ -370,6 +370,6 @@ fn what_a_call_may_change_is_known_or_anything() {
     check("$ ls && make", &[], true, false);
     check("$ git commit -m x", &[], true, false);
     check("$ frobnicate", &[], true, false);
-    check("$ sort $(ls)", &[], false, true);
+    check("$ sort $(ls)", &[], true, false);
     check("$ rm $X", &["$X"], false, true);
 }

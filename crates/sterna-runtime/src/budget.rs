@@ -105,7 +105,7 @@ impl Budget {
             read.head = last.record.seq;
             for sealed in &page {
                 if let Body::Budget(change) = &sealed.record.body {
-                    let decided = read.fold.apply(change);
+                    let decided = read.fold.apply(sealed.record.at, change);
                     if let (Some(decided), true) = (decided, sealed.record.seq == receipt.last) {
                         answer = decided;
                     }

@@ -14,6 +14,7 @@ mod effects;
 mod env;
 mod error;
 mod files;
+mod folded;
 mod hooks;
 mod hub;
 mod kept;

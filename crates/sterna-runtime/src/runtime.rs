@@ -3,6 +3,7 @@
 
 mod drivers;
 mod goal;
+mod modes;
 mod results;
 mod untaken;
 
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde_json::json;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Mode, Parent, Route, RuleText, Seq,
+    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Parent, Route, RuleText, Seq,
     SessionId, SessionOpened, Spawned,
 };
 use sterna_policy::Rule;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::breakers::{Breakers, OpenBreaker};
 use crate::budget::Budgets;
 use crate::driver::{Configs, Msg, Opening, Start};
+use crate::folded::Kept;
 use crate::resident::Residents;
 use crate::shared::Shared;
 use crate::state::{State, for_each_record};
@@ -73,6 +75,8 @@ pub(crate) struct Inner {
     pub snapshot_every: AtomicU64,
     pub breakers: Arc<Breakers>,
     pub budgets: Budgets,
+    /// Machines of sessions, for those who act on them from outside.
+    pub folded: Kept,
 }
 
 impl Runtime {
@@ -88,6 +92,7 @@ impl Runtime {
             snapshot_every: AtomicU64::new(snapshot::EVERY),
             breakers: Arc::default(),
             budgets: Budgets::default(),
+            folded: Kept::default(),
         }))
     }
 
@@ -281,16 +286,6 @@ impl Runtime {
         self.untaken(session, &[input]).await?;
         let receipt = self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await?;
         self.was_untaken(session, &[input], receipt).await
-    }
-
-    /// Changes the mode from the next turn on, for turns that were given none of their own.
-    pub async fn set_mode(&self, session: &SessionId, mode: Mode, by: &str) -> Result<Receipt, RuntimeError> {
-        let change = json!({ "key": "mode", "value": mode.word(), "by": by });
-        self.ask_outside(session, HookEvent::ConfigChange, "mode", change).await?;
-        let receipt = self.append_one(session, Body::ModeChanged { mode, by: by.into() }).await?;
-        let told = json!({ "mode": mode.word(), "by": by });
-        self.tell_outside(session, HookEvent::ModeChanged, mode.word(), told).await?;
-        Ok(receipt)
     }
 
     /// Changes the route from the next turn on.

@@ -1,12 +1,12 @@
 //! Signals: somebody outside sends a named one to a session, before or after a call waits for it. The first counts, and
 //! goes to one wait.
 
-use sterna_log::{LogError, Receipt};
-use sterna_model::{Body, Ruling, Seq, SessionId, WaitId, is_signal_name, signal_wait, waiting_signal};
+use sterna_log::Receipt;
+use sterna_model::{Body, Record, Ruling, SessionId, is_signal_name, signal_wait};
 use sterna_turn::TurnMachine;
 
-use crate::state::for_each_record;
-use crate::{Resolve, Runtime, RuntimeError};
+use crate::waits::resolution_id;
+use crate::{Runtime, RuntimeError};
 
 impl Runtime {
     /// Sends a signal. A call that waits for it gets the payload; else it is kept for the first that does, in whichever
@@ -33,85 +33,44 @@ impl Runtime {
         }
         let kept = signal_wait(session, name);
         let already = || RuntimeError::AlreadyResolved { wait: kept.clone() };
+        let mut folded = self.folded(session).await?;
         loop {
-            let stands = self.signalled(session, name, 0).await?;
-            if let Some(wait) = stands.open {
-                let ruling = Ruling::Signal(payload.clone());
-                let (of, by) = (session.clone(), by.to_owned());
-                let receipt = self.resolve(Resolve { session: of, wait, ruling, grant: None, by }).await?;
-                if !self.signalled(session, name, receipt.first).await?.too_late {
-                    return Ok(receipt);
-                }
-                // Its turn ended meanwhile: it is kept for another.
-                continue;
-            }
-            if stands.kept {
-                return Err(already());
-            }
-            if stands.all >= MOST_KEPT {
-                let why = format!("{MOST_KEPT} signals wait in `{session}` for somebody who wants them");
-                return Err(RuntimeError::Refused(why));
-            }
             let ruling = Ruling::Signal(payload.clone());
-            let body = Body::WaitResolved { wait: kept.clone(), ruling, by: by.into(), early: true };
-            // Of those who send the next one of this name the store takes one.
-            let id = format!("signal:{name}:{}", stands.sent);
-            let receipt = match self.append(&self.0.shared(session), &id, vec![self.draft(None, body)]).await
-            {
-                Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
-                    return Err(already());
+            let resolved = |wait, early| Body::WaitResolved { wait, ruling, by: by.into(), early };
+            let receipt = match folded.machine().awaits_signal(name).cloned() {
+                Some(wait) => {
+                    let draft = self.draft(None, resolved(wait.clone(), false));
+                    self.first(session, resolution_id(&wait), vec![draft], &wait).await?
                 }
-                Ok(receipt) if receipt.repeated => return Err(already()),
-                other => other?,
+                None if folded.machine().is_signalled(name) => return Err(already()),
+                None if folded.machine().signals() >= MOST_KEPT => {
+                    let why = format!("{MOST_KEPT} signals wait in `{session}` for somebody who wants them");
+                    return Err(RuntimeError::Refused(why));
+                }
+                None => {
+                    // Of those who send the next one of this name the store takes one.
+                    let id = format!("signal:{name}:{}", folded.machine().sent_early(name));
+                    let draft = self.draft(None, resolved(kept.clone(), true));
+                    self.first(session, id, vec![draft], &kept).await?
+                }
             };
-            if !self.signalled(session, name, receipt.first).await?.too_late {
+            let mut counts = true;
+            let look = |machine: &TurnMachine, record: &Record| {
+                if let (Body::WaitResolved { wait, early, .. }, true) =
+                    (&record.body, record.seq == receipt.first)
+                {
+                    let awaited = machine.awaits_signal(name);
+                    counts = if *early { awaited.is_none() } else { awaited == Some(wait) };
+                }
+            };
+            self.read_on(&mut folded, look).await?;
+            if counts {
                 return Ok(receipt);
             }
-            // A call waited for it meanwhile: it was not early, and answers nothing until it is sent as what it is.
+            // Its turn ended meanwhile, and it is kept for another; or a call waited for it meanwhile, so that it was not
+            // early, and answers nothing until it is sent as what it is.
         }
     }
-
-    /// What the log says of a signal. `sent_at`: where ours stands.
-    async fn signalled(
-        &self,
-        session: &SessionId,
-        name: &str,
-        sent_at: Seq,
-    ) -> Result<Signalled, RuntimeError> {
-        let mut machine = TurnMachine::new();
-        let (mut sent, mut too_late, mut wrong) = (0, false, None);
-        let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
-            let record = &sealed.record;
-            if let (Body::WaitResolved { wait, early, .. }, true) = (&record.body, owner == session) {
-                sent += usize::from(*early && waiting_signal(wait) == Some(name));
-                let awaited = machine.awaits_signal(name);
-                let counts = if *early { awaited.is_none() } else { awaited == Some(wait) };
-                too_late |= record.seq == sent_at && !counts;
-            }
-            wrong = machine.apply(record).err().or(wrong.take());
-            Ok(())
-        });
-        read.await?;
-        if let Some(wrong) = wrong {
-            return Err(RuntimeError::Fold { session: session.clone(), detail: wrong.to_string() });
-        }
-        let open = machine.awaits_signal(name).cloned();
-        Ok(Signalled { open, kept: machine.is_signalled(name), all: machine.signals(), sent, too_late })
-    }
-}
-
-/// What the log says of signals of one name.
-struct Signalled {
-    /// The wait of a call that it would answer.
-    open: Option<WaitId>,
-    /// One is there that nobody has waited for.
-    kept: bool,
-    /// Of all names.
-    all: usize,
-    /// How many came before they were waited for.
-    sent: usize,
-    /// Ours answers nothing, and is not kept: a wait was opened, or its turn ended, as it came.
-    too_late: bool,
 }
 
 /// Bytes of what comes with a signal.

@@ -49,6 +49,8 @@ pub struct State {
     pub before_plan: Option<Mode>,
     /// The mode that somebody has switched to since the last turn began.
     pub switched_since: Option<Mode>,
+    /// The mode that the running turn has from its next request on.
+    switching: Option<Mode>,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -154,11 +156,9 @@ impl State {
             Body::ModeChanged { mode, .. } => {
                 self.had_mode(*mode);
                 self.switched_since = Some(*mode);
-                // One of the running turn holds at once; others from the next turn on.
+                // One of the running turn holds in it; others from the next turn on.
                 let running = record.turn.is_some_and(|turn| turn == self.machine.turns());
-                if let (true, Some(turn)) = (running, &mut self.turn) {
-                    Arc::make_mut(turn).mode = *mode;
-                }
+                self.switching = running.then_some(*mode).or(self.switching);
             }
             Body::InputAccepted(input) => {
                 let given = input.given.as_ref().map(|given| (record.seq, Arc::new(Given::clone(given))));
@@ -168,7 +168,7 @@ impl State {
             Body::TurnStarted(started) => {
                 self.forget_given();
                 self.had_mode(started.mode);
-                self.switched_since = None;
+                (self.switched_since, self.switching) = (None, None);
                 self.heard.clone_from(&started.inputs);
                 self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
@@ -222,8 +222,17 @@ impl State {
             }
             _ => {}
         }
+        self.switch();
         self.head = record.seq;
         Ok(())
+    }
+
+    /// The running turn has its new mode at once, unless a request is under way: that one is made again as it was.
+    fn switch(&mut self) {
+        let asking = self.machine.turn().is_some_and(|turn| turn.is_asking());
+        if let (Some(turn), Some(mode)) = (&mut self.turn, self.switching.take_if(|_| !asking)) {
+            Arc::make_mut(turn).mode = mode;
+        }
     }
 
     /// Forgets what only a rewind to a record before the head could ask for. Whoever meets such a rewind later folds

@@ -183,7 +183,7 @@ impl Runtime {
     }
 
     /// Appends an answer that is refused when there is one.
-    async fn first(
+    pub(crate) async fn first(
         &self,
         session: &SessionId,
         id: String,

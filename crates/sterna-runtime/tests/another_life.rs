@@ -82,13 +82,7 @@ async fn a_cancel_before_recovery_does_not_claim_that_a_call_never_ran() {
     // The model is told so in the next turn.
     next.run(next.submit("s", "what now?")).await;
     let body = next.model.body(0);
-    let results: Vec<&str> = body["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|message| message["role"] == "tool")
-        .map(|message| message["content"].as_str().unwrap())
-        .collect();
+    let results = results_in(&body);
     assert!(results[0].starts_with("outcome_unknown") && results[1].starts_with("cancelled"), "{results:?}");
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hooks.rs"]
+mod double;
 #[path = "common/hook.rs"]
 mod hook;
 
@@ -10,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::*;
+use double::saying;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hook::*;
@@ -18,7 +21,7 @@ use sterna_llm::catalog::cost;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Price, Provider, Request, StreamEvent};
 use sterna_log::{LogError, MemoryLog};
 use sterna_model::*;
-use sterna_runtime::refill;
+use sterna_runtime::{HookAnswer, refill};
 
 /// A model that always writes as much as it may, and is billed for all of what it is sent.
 #[derive(Default)]
@@ -263,11 +266,11 @@ async fn a_settlement_that_fails_loses_no_answer() {
 }
 
 /// The transitions of a turn's requests, and its answer.
-async fn gone_on(turn_tokens: Option<u64>, writes: u64) -> (Vec<&'static str>, ResultEvent) {
+async fn gone_on(limits: Limits, writes: u64) -> (Vec<&'static str>, ResultEvent) {
     let model = Arc::new(Greedy { writes: Some(writes), ..Greedy::default() });
     let world = world(&model);
     let mut submit = world.submit("s", "go");
-    submit.config.limits.turn_tokens = turn_tokens;
+    submit.config.limits = limits;
     let result = world.run(submit).await;
     let transitions = world.records("s").await.into_iter().filter_map(|record| match record.body {
         Body::Intent(intent) => intent.what.request().map(|request| request.transition.word()),
@@ -291,8 +294,54 @@ async fn a_turn_that_is_to_use_a_budget_goes_on_until_two_answers_add_little() {
         // Most of it is used by the first.
         (Some(500), 500, vec!["input"]),
     ] {
-        let (transitions, result) = gone_on(budget, writes).await;
+        let (transitions, result) =
+            gone_on(Limits { turn_tokens: budget, ..Limits::default() }, writes).await;
         assert_eq!(transitions, wanted, "{budget:?} {writes}");
         assert_eq!((result.outcome, result.steps as usize), ("finished", wanted.len()));
     }
+}
+
+/// An answer that stands does not become a stop because there is no room for another one.
+#[tokio::test]
+async fn a_turn_that_is_to_use_a_budget_keeps_its_answer_where_a_bound_is_reached() {
+    let budget = Limits { turn_tokens: Some(10_000_000), ..Limits::default() };
+    for (limits, wanted) in [
+        (Limits { max_steps: 1, ..budget.clone() }, vec!["input"]),
+        (Limits { max_steps: 2, ..budget.clone() }, vec!["input", "budget_continue"]),
+        // The first request alone is more.
+        (Limits { max_tokens: Some(100), ..budget.clone() }, vec!["input"]),
+    ] {
+        let (transitions, result) = gone_on(limits.clone(), 10).await;
+        assert_eq!(transitions, wanted, "{limits:?}");
+        assert_eq!((result.outcome, result.stop), ("finished", None), "{limits:?}");
+    }
+    // About what one answer costs: the next one is not begun.
+    let (_, one) = gone_on(Limits::default(), 10).await;
+    let tokens = Some(one.usage.iter().map(|used| used.usage.total()).sum::<u64>() - 20);
+    let nanos = Some((one.cost.unwrap() * 1e9) as u64 + 1_000);
+    for limits in [
+        Limits { max_cost: nanos, ..budget.clone() },
+        Limits { session_max_cost: nanos, ..budget.clone() },
+        Limits { session_max_tokens: tokens, ..budget.clone() },
+        Limits { tree_max_cost: nanos, ..budget.clone() },
+        Limits { tree_max_tokens: tokens, ..budget },
+    ] {
+        let (transitions, result) = gone_on(limits.clone(), 10).await;
+        assert_eq!((transitions.len(), result.outcome, result.stop), (1, "finished", None), "{limits:?}");
+        assert_eq!(result.message.as_deref(), Some("x"), "{limits:?}");
+    }
+}
+
+/// A hook wants the turn to go on where there is no room: that ends it, and it is the second time that the same bound does.
+#[tokio::test]
+async fn a_bound_that_is_reached_twice_is_told_twice() {
+    let model = Arc::new(Greedy { writes: Some(10), ..Greedy::default() });
+    let world = world(&model).hooked(saying(&[HookEvent::Stop], HookAnswer::Blocked("go on".into())));
+    let mut submit = world.submit("s", "go");
+    submit.config.limits.turn_tokens = Some(10_000_000);
+    submit.config.limits.session_max_tokens = Some(500);
+    let result = world.run(submit).await;
+    assert_eq!((result.steps, result.stop), (1, Some(StopReason::BudgetTokens)));
+    let reached = world.bodies("s").await.into_iter().filter(|body| body == "limit_reached").count();
+    assert_eq!(reached, 2);
 }

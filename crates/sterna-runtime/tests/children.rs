@@ -96,8 +96,7 @@ async fn children_of_one_answer_work_side_by_side_and_no_more_than_are_allowed()
     assert_eq!(home.minds.busy.lock().unwrap().1, 3);
     // In the order of the calls, whoever was first.
     let request: Value = serde_json::from_str(home.minds.asked.lock().unwrap().last().unwrap()).unwrap();
-    let results = request["messages"].as_array().unwrap().iter().filter(|m| m["role"] == "tool").count();
-    assert_eq!(results, 5);
+    assert_eq!(results_in(&request).len(), 5);
 }
 
 #[tokio::test]

@@ -289,15 +289,7 @@ async fn two_questions_of_one_step_are_answered_in_the_other_order_from_two_surf
         })
         .collect();
     assert_eq!(settled, [1, 0]);
-    let request = world.model.body(1);
-    let results: Vec<&str> = request["messages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|message| message["role"] == "tool")
-        .map(|message| message["content"].as_str().unwrap())
-        .collect();
-    assert_eq!(results, ["answered one", "answered two"]);
+    assert_eq!(results_in(&world.model.body(1)), ["answered one", "answered two"]);
 }
 
 /// An agent in the background asks when nobody is there; whoever answers it drives its maker, which hears of its end.

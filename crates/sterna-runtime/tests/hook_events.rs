@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/hooks.rs"]
 mod double;
+#[path = "common/tasks.rs"]
+mod todo;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -19,9 +21,8 @@ use sterna_context::Section;
 use sterna_model::HookEvent as E;
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{
-    Access, Plan, PlanContext, SessionView, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
-};
+use sterna_tool::{SharedTool, ToolDone, ToolReturn};
+use todo::{task, tasks};
 
 fn watching(told: &Told) -> Vec<Listening> {
     listening("h", &E::ALL, told, |_| Reaction::Says(HookAnswer::nothing()))
@@ -112,6 +113,23 @@ async fn a_folder_is_made_ready_once() {
     assert_eq!(count(&told, E::Setup), 2);
 }
 
+/// Nor does a second turn of the driver that has made it ready.
+#[tokio::test]
+async fn a_driver_that_goes_on_with_another_turn_makes_nothing_ready_again() {
+    let told = Told::default();
+    let model = TestModel::new([Say::Hang("first"), Say::Text("second")]);
+    let world = World::new(model, vec![]).hooked(watching(&told));
+    let first = world.runtime.submit(world.submit("s", "go")).await.unwrap();
+    world.model.arrived.notified().await;
+    let second = world.runtime.submit(world.submit("s", "and then")).await.unwrap();
+    world.model.go.notify_one();
+    world.result(&first).await;
+    world.result(&second).await;
+    assert_eq!((count(&told, E::TurnStart), count(&told, E::SessionStart)), (2, 1));
+    assert_eq!(count(&told, E::Setup), 1);
+    assert!(count(&told, E::SessionRestored) == 0, "another driver came: {:?}", told.events());
+}
+
 /// Instructions are told when they are others than those of the turn before.
 #[tokio::test]
 async fn instructions_are_told_when_they_change() {
@@ -146,9 +164,10 @@ async fn instructions_are_told_when_they_change() {
 #[tokio::test]
 async fn files_that_others_changed_are_told_once_for_each_version() {
     let hash = |n: u8| Digest([n; 32]);
-    let read = tool("look", EffectClass::Pure, move |_, _| {
+    let read = tool("look", EffectClass::Pure, move |_, args| {
         async move {
-            let facts = vec![Fact::FileRead { path: "/w/a.rs".into(), hash: hash(1) }];
+            let hash = hash(args["n"].as_u64().unwrap_or(1) as u8);
+            let facts = vec![Fact::FileRead { path: "/w/a.rs".into(), hash }];
             Ok(ToolReturn::Done(ToolDone { facts, ..ToolDone::text("one") }))
         }
         .boxed()
@@ -171,22 +190,121 @@ async fn files_that_others_changed_are_told_once_for_each_version() {
     assert_eq!(count(&told, E::FileChanged), 1);
     let input = told.input(E::FileChanged);
     assert_eq!((&input["file_path"], &input["change"]), (&json!("/w/a.rs"), &json!("changed")));
-    for (version, fired) in [
-        (FileVersion::Is(hash(2)), 1),
-        (FileVersion::Is(hash(3)), 2),
-        (FileVersion::Gone, 3),
-        (FileVersion::Gone, 3),
-        (FileVersion::Is(hash(1)), 3),
+    for (version, change, fired) in [
+        (FileVersion::Is(hash(2)), "changed", 1),
+        (FileVersion::Is(hash(3)), "changed", 2),
+        (FileVersion::Gone, "removed", 3),
+        (FileVersion::Gone, "removed", 3),
+        // As the session knows it, and not as hooks do.
+        (FileVersion::Is(hash(1)), "changed", 4),
+        (FileVersion::Is(hash(1)), "changed", 4),
+        // As it was once.
+        (FileVersion::Is(hash(2)), "changed", 5),
     ] {
         env.files.lock().unwrap().insert(PathBuf::from("/w/a.rs"), version);
         list.lock().unwrap().push_back(Say::Text("done"));
         world.run(world.submit("s", "more")).await;
         assert_eq!(count(&told, E::FileChanged), fired, "{version:?}");
+        let calls = told.calls();
+        let last = calls.iter().rev().find(|call| call.event == E::FileChanged).unwrap();
+        assert_eq!(last.input["change"], change);
     }
-    assert_eq!(
-        told.calls().iter().rev().find(|c| c.event == E::FileChanged).unwrap().input["change"],
-        "removed"
-    );
+    // The session reads it as it is now: that is no change, and the next one is, whatever hooks were told before.
+    for (reads, version, fired) in [(2, 2, 5), (1, 2, 6)] {
+        env.files.lock().unwrap().insert(PathBuf::from("/w/a.rs"), FileVersion::Is(hash(version)));
+        list.lock().unwrap().extend([Say::Calls(vec![("look", json!({"n": reads}))]), Say::Text("done")]);
+        world.run(world.submit("s", "read")).await;
+        assert_eq!(count(&told, E::FileChanged), fired, "read {reads}, is {version}");
+    }
+    replays(&world).await;
+}
+
+/// A tool that reads as many files as it is told, all alike.
+fn reader() -> SharedTool {
+    tool("look", EffectClass::Pure, |_, args| {
+        async move {
+            let of = |n: u64| Fact::FileRead { path: format!("/w/{n:04}.rs"), hash: Digest([1; 32]) };
+            let facts = (0..args["files"].as_u64().unwrap()).map(of).collect();
+            Ok(ToolReturn::Done(ToolDone { facts, ..ToolDone::text("read") }))
+        }
+        .boxed()
+    })
+}
+
+/// However many files a session knows, a step looks at 256 of them at most, and the next ones at the others.
+#[tokio::test]
+async fn a_step_looks_at_so_many_files_and_the_next_at_others() {
+    let told = Told::default();
+    let looks = Say::Calls(vec![("look", json!({"files": 600}))]);
+    let model = TestModel::new([looks].into_iter().chain((0..7).map(|_| Say::Text("done"))));
+    let world = World::new(model, vec![reader()]).hooked(watching(&told));
+    let is = FileVersion::Is(Digest([1; 32]));
+    world.env.files.lock().unwrap().extend((0..600).map(|n| (PathBuf::from(format!("/w/{n:04}.rs")), is)));
+    world.run(world.submit("s", "go")).await;
+    assert_eq!(std::mem::take(&mut *world.env.looked.lock().unwrap()).len(), 256);
+    // The second step of the first turn has looked, and one of each turn after it does.
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        world.run(world.submit("s", "go")).await;
+        let paths = std::mem::take(&mut *world.env.looked.lock().unwrap());
+        assert!(!paths.is_empty() && paths.len() <= 256, "{} files", paths.len());
+        seen.extend(paths);
+    }
+    assert_eq!((seen.len(), count(&told, E::FileChanged)), (600, 0));
+    // A change is told three steps later at most, and once.
+    let last = PathBuf::from("/w/0599.rs");
+    world.env.files.lock().unwrap().insert(last, FileVersion::Gone);
+    for _ in 0..3 {
+        world.run(world.submit("s", "go")).await;
+    }
+    assert_eq!(count(&told, E::FileChanged), 1);
+}
+
+/// Files that no hook watches are not looked at.
+#[tokio::test]
+async fn only_files_that_somebody_watches_are_looked_at() {
+    let model = TestModel::new([Say::Calls(vec![("look", json!({"files": 9}))]), Say::Text("done")]);
+    let told = Told::default();
+    let one = |one| Listening { matcher: Matcher::new("0003.rs").unwrap(), ..one };
+    let hooks = watching(&told).into_iter().filter(|one| one.event == E::FileChanged).map(one).collect();
+    let world = World::new(model, vec![reader()]).hooked(hooks);
+    world.run(world.submit("s", "go")).await;
+    assert_eq!(*world.env.looked.lock().unwrap(), [PathBuf::from("/w/0003.rs")]);
+}
+
+/// Hooks that hear one event, and remember which they were asked about.
+struct Deaf(Mutex<Vec<E>>);
+
+impl Hooks for Deaf {
+    fn listens(&self, event: E, _: &str, _: &str) -> bool {
+        self.0.lock().unwrap().push(event);
+        false
+    }
+    fn hears(&self, event: E) -> bool {
+        event == E::Stop
+    }
+    fn run(&self, _: HookCall) -> BoxFuture<'static, HookAnswered> {
+        unreachable!("nobody listens")
+    }
+}
+
+/// What nobody hears is not put together, whatever happened.
+#[tokio::test]
+async fn what_nobody_hears_is_not_looked_up() {
+    let deaf = Arc::new(Deaf(Mutex::default()));
+    let world = World::new(texts(3), vec![]);
+    let parts = Parts { hooks: Some(deaf.clone()), ..world.runtime.parts().clone() };
+    let world = World { runtime: Runtime::new(parts), ..world };
+    world.run(world.submit("s", "first")).await;
+    for (key, origin) in [("job:s/1/1/tool/0", "job"), ("run:nightly.3.99", "automation")] {
+        let mut come =
+            Submit { key: Some(key.into()), origin: origin.into(), ..world.submit("s", "it ended") };
+        come.config.cwd = format!("/w/{origin}");
+        world.run(come).await;
+    }
+    let asked = deaf.0.lock().unwrap();
+    let rare = [E::TeammateIdle, E::ProcessEvent, E::TriggerFired, E::CwdChanged, E::ElicitationResult];
+    assert!(asked.contains(&E::Stop) && !asked.iter().any(|event| rare.contains(event)), "{asked:?}");
 }
 
 /// The state of a server is told when it is another than it was; what was never up is not down.
@@ -209,41 +327,6 @@ async fn servers_that_come_and_go_are_told() {
     let input = told.input(E::McpState);
     let shown = (&input["mcp_server_name"], &input["state"], &input["detail"]);
     assert_eq!(shown, (&json!("lint"), &json!("connected"), &json!("why")));
-}
-
-/// A todo list of one tool: its argument is the items that it sets.
-struct Tasks(ToolSpec);
-
-fn tasks() -> SharedTool {
-    let schema = json!({"type": "object"});
-    Arc::new(Tasks(ToolSpec { name: "tasks".into(), description: "t".into(), schema }))
-}
-
-fn items(args: &Value) -> Vec<TodoItem> {
-    serde_json::from_value(args["items"].clone()).unwrap()
-}
-
-impl Tool for Tasks {
-    fn spec(&self) -> &ToolSpec {
-        &self.0
-    }
-    fn class(&self, _: &Value) -> EffectClass {
-        EffectClass::Idempotent
-    }
-    fn plan(&self, _: &PlanContext, _: &Value) -> Result<Plan, ToolError> {
-        Ok(Plan { accesses: vec![Access::Session], ..Plan::default() })
-    }
-    fn todos(&self, args: &Value, _: &SessionView) -> Vec<TodoItem> {
-        items(args)
-    }
-    fn call<'a>(&'a self, _: ToolContext, args: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
-        let facts = items(&args).into_iter().map(Fact::Todo).collect();
-        async move { Ok(ToolReturn::Done(ToolDone { facts, ..ToolDone::text("kept") })) }.boxed()
-    }
-}
-
-fn task(id: &str, status: &str) -> Value {
-    json!({"id": id, "subject": format!("subject of {id}"), "status": status})
 }
 
 /// New items of the todo list, and those that are completed: each once, before it is so.

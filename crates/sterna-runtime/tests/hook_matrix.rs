@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/hooks.rs"]
 mod double;
+#[path = "common/tasks.rs"]
+mod todo;
 
 use std::sync::{Arc, Mutex};
 
@@ -17,10 +19,8 @@ use serde_json::{Value, json};
 use sterna_model::HookEvent as E;
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{
-    Access, ChildOp, Plan, PlanContext, SessionView, SharedTool, SpawnChild, Tool, ToolContext, ToolDone,
-    ToolError, ToolReturn,
-};
+use sterna_tool::{Access, ChildOp, SharedTool, SpawnChild, ToolDone, ToolReturn};
+use todo::{task, tasks};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Does {
@@ -162,8 +162,12 @@ async fn came(event: E, hooks: Vec<Listening>) -> Came {
             agents(event, hooks).await
         }
         E::Elicitation => call(ask(), json!({}), Access::Session, hooks).await,
-        E::TaskCreated => call(tasks(), json!({"status": "pending"}), Access::Session, hooks).await,
-        E::TaskCompleted => call(tasks(), json!({"status": "completed"}), Access::Session, hooks).await,
+        E::TaskCreated => {
+            call(tasks(), json!({"items": [task("t1", "pending")]}), Access::Session, hooks).await
+        }
+        E::TaskCompleted => {
+            call(tasks(), json!({"items": [task("t1", "completed")]}), Access::Session, hooks).await
+        }
         E::PermissionRequest => {
             let tool = tool_of("t", EffectClass::AtMostOnce, Access::Other, |_, _| {
                 async { Ok(ToolReturn::Done(ToolDone::text("ran"))) }.boxed()
@@ -213,33 +217,6 @@ fn ask() -> SharedTool {
             Question { question: "Who?".into(), header: "Who".into(), options: vec![], multi: false };
         async move { Ok(ToolReturn::Ask(vec![question])) }.boxed()
     })
-}
-
-/// A todo list of one item, whose status is the argument.
-struct Tasks(ToolSpec);
-
-fn tasks() -> SharedTool {
-    let schema = json!({"type": "object"});
-    Arc::new(Tasks(ToolSpec { name: "tasks".into(), description: "t".into(), schema }))
-}
-
-impl Tool for Tasks {
-    fn spec(&self) -> &ToolSpec {
-        &self.0
-    }
-    fn class(&self, _: &Value) -> EffectClass {
-        EffectClass::Idempotent
-    }
-    fn plan(&self, _: &PlanContext, _: &Value) -> Result<Plan, ToolError> {
-        Ok(Plan { accesses: vec![Access::Session], ..Plan::default() })
-    }
-    fn todos(&self, args: &Value, _: &SessionView) -> Vec<TodoItem> {
-        let item = json!({"id": "t1", "subject": "one", "status": args["status"]});
-        vec![serde_json::from_value(item).unwrap()]
-    }
-    fn call<'a>(&'a self, _: ToolContext, _: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
-        async { Ok(ToolReturn::Done(ToolDone::text("kept"))) }.boxed()
-    }
 }
 
 /// Worktrees that are only told of.

@@ -6,13 +6,19 @@ mod common;
 #[path = "common/hooks.rs"]
 mod double;
 
+use std::sync::{Arc, Mutex, mpsc};
+
 use common::*;
 use double::{Reaction, Told, listening};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use sterna_model::*;
 use sterna_runtime::*;
-use sterna_tool::{Access, SharedTool, ToolDone, ToolReturn};
+use sterna_tool::{
+    Access, Plan, PlanContext, SharedTool, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
+};
+use tokio::sync::Notify;
 
 fn session() -> SessionId {
     SessionId::new("s").unwrap()
@@ -207,6 +213,125 @@ async fn a_switched_mode_holds_from_the_next_turn_on() {
     next.config.mode_of_session = true;
     world.run(next).await;
     assert_eq!(views(&world).await[0].0, ToolStatus::Denied);
+}
+
+/// A tool that says when it runs, and goes on when it may.
+fn gate(runs: &Arc<Notify>, go: &Arc<Notify>) -> SharedTool {
+    let (runs, go) = (runs.clone(), go.clone());
+    tool("gate", EffectClass::Pure, move |_, _| {
+        let (runs, go) = (runs.clone(), go.clone());
+        async move {
+            runs.notify_one();
+            go.notified().await;
+            Ok(ToolReturn::Done(ToolDone::text("open")))
+        }
+        .boxed()
+    })
+}
+
+/// A switch within a turn: to `plan` it holds from the next step on, to anything else from the next turn on.
+#[tokio::test]
+async fn plan_mode_holds_in_the_turn_that_runs_and_other_modes_in_the_next() {
+    for (mode, turn, status) in [(Mode::Plan, Some(1), ToolStatus::Denied), (Mode::Ask, None, ToolStatus::Ok)]
+    {
+        let (runs, go, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Told::default());
+        let calls = Say::Calls(vec![("gate", json!({}))]);
+        let model = TestModel::new([calls, write(), Say::Text("a"), write(), Say::Text("b")]);
+        let nothing = |_: &HookCall| Reaction::Says(HookAnswer::nothing());
+        let hooks = listening("h", &[HookEvent::ModeChanged], &told, nothing);
+        let world = World::new(model, [tools(), vec![gate(&runs, &go)]].concat()).hooked(hooks);
+        let running = submit(&world, Mode::AcceptEdits, OnAsk::Deny);
+        let accepted = world.runtime.submit(running).await.unwrap();
+        runs.notified().await;
+        world.runtime.set_mode(&session(), mode, "person").await.unwrap();
+        go.notify_one();
+        assert_eq!(world.result(&accepted).await.outcome, "finished");
+        assert_eq!(modes(&world).await, [(mode, "person".to_owned(), turn)]);
+        assert_eq!(views(&world).await[1].0, status, "{mode:?}");
+        // Its next request says so.
+        let says = |n: usize| world.model.body(n).to_string().contains("mode: plan");
+        assert_eq!((says(0), says(1)), (false, turn.is_some()), "{mode:?}");
+        // In the session's mode from then on.
+        let mut next = submit(&world, Mode::AcceptEdits, OnAsk::Deny);
+        next.config.mode_of_session = true;
+        world.run(next).await;
+        assert_eq!(views(&world).await[2].0, ToolStatus::Denied, "{mode:?}");
+        // Told once, by whoever drove the turn or who switched.
+        assert_eq!(told.events(), [HookEvent::ModeChanged], "{mode:?}");
+        replays(&world).await;
+    }
+}
+
+/// A writer whose calls take their time to be planned.
+struct Slow {
+    spec: ToolSpec,
+    plans: Arc<Notify>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Tool for Slow {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+    fn class(&self, _: &Value) -> EffectClass {
+        EffectClass::AtMostOnce
+    }
+    fn plan(&self, _: &PlanContext, _: &Value) -> Result<Plan, ToolError> {
+        self.plans.notify_one();
+        // Until the test lets go of the other end.
+        let _ = self.go.lock().unwrap().recv();
+        Ok(Plan { accesses: vec![Access::Write("/w/a".into())], ..Plan::default() })
+    }
+    fn call<'a>(&'a self, _: ToolContext, _: Value) -> BoxFuture<'a, Result<ToolReturn, ToolError>> {
+        async { Ok(ToolReturn::Done(ToolDone::text("wrote"))) }.boxed()
+    }
+}
+
+/// A call that is being judged when somebody switches is judged again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_being_judged_is_judged_in_the_mode_that_is_now() {
+    let (tx, rx) = mpsc::channel::<()>();
+    let schema = json!({"type": "object"});
+    let spec = ToolSpec { name: "slow".into(), description: "w".into(), schema };
+    let plans = Arc::new(Notify::new());
+    let slow = Arc::new(Slow { spec, plans: plans.clone(), go: Mutex::new(rx) });
+    let model = TestModel::new([Say::Calls(vec![("slow", json!({}))]), Say::Text("done")]);
+    let world = World::new(model, vec![slow]);
+    let accepted = world.runtime.submit(submit(&world, Mode::AcceptEdits, OnAsk::Deny)).await.unwrap();
+    plans.notified().await;
+    world.runtime.set_mode(&session(), Mode::Plan, "person").await.unwrap();
+    drop(tx);
+    assert_eq!(world.result(&accepted).await.outcome, "finished");
+    assert_eq!(views(&world).await[0].0, ToolStatus::Denied);
+}
+
+/// A request that is under way is made again as it was, also by another process; what its answer asks for is judged in the
+/// new mode.
+#[tokio::test]
+async fn a_request_that_is_under_way_keeps_the_mode_that_it_was_made_in() {
+    let first = World::new(TestModel::new([Say::Hang("never")]), tools());
+    let accepted = first.runtime.submit(submit(&first, Mode::AcceptEdits, OnAsk::Deny)).await.unwrap();
+    first.model.arrived.notified().await;
+    first.runtime.set_mode(&session(), Mode::Plan, "person").await.unwrap();
+    let next = first.next_life("two", TestModel::new([write(), Say::Text("done")]));
+    next.runtime.resume(&session(), next.config());
+    assert_eq!(next.result(&accepted).await.outcome, "finished");
+    assert_eq!(next.model.body(0), first.model.body(0));
+    assert!(next.model.body(1).to_string().contains("mode: plan"));
+    assert_eq!(views(&next).await[0].0, ToolStatus::Denied);
+    replays(&next).await;
+}
+
+/// A person switches to `plan` while a call waits for their yes: their yes is to a call that may not run any more.
+#[tokio::test]
+async fn a_call_that_waits_for_a_person_is_judged_in_the_mode_that_is_now() {
+    let world = World::new(TestModel::new([write(), Say::Text("done")]), tools());
+    assert_eq!(world.run(submit(&world, Mode::Pair, OnAsk::Park)).await.outcome, "parked");
+    world.runtime.rest(&session()).await;
+    world.runtime.set_mode(&session(), Mode::Plan, "person").await.unwrap();
+    let result = carry_on(&world, "s/1/1/tool/0", Ruling::Allow).await;
+    assert_eq!((result.outcome, views(&world).await[0].0), ("finished", ToolStatus::Denied));
+    replays(&world).await;
 }
 
 /// Each write is a person's to allow, to change or to refuse, whatever rules say; reads pass.

@@ -166,7 +166,7 @@ fn tools(keeper: &Arc<Keeper>) -> Vec<SharedTool> {
         ("git_status", EffectClass::AtMostOnce, shell("git status")),
         ("rm", EffectClass::AtMostOnce, shell("rm -r b")),
         ("build", EffectClass::AtMostOnce, shell("make")),
-        ("strange", EffectClass::AtMostOnce, shell("frobnicate --all")),
+        ("strange", EffectClass::AtMostOnce, shell("eval frobnicate")),
         ("other", EffectClass::AtMostOnce, Access::Other),
     ];
     let tool = |(name, class, access): (&str, EffectClass, Access)| {

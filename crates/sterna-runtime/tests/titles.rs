@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +12,10 @@ use std::time::Duration;
 
 use common::*;
 use futures::future::BoxFuture;
+use hook::{Act, HookLog};
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent};
-use sterna_log::{Filter, Log, MemoryLog, Page};
+use sterna_log::fold::{BESIDE_MS, BESIDE_TURNS, TreeBudget};
+use sterna_log::{Filter, Log, LogError, MemoryLog, Page, SharedLog};
 use sterna_model::*;
 use sterna_runtime::replay;
 
@@ -53,12 +57,42 @@ struct Scene {
 }
 
 fn scene(title: Say) -> Scene {
-    let turns = TestModel::new((0..4).map(|_| Say::Text("done")));
-    let titles = TestModel::new([title]);
     let log = Arc::new(MemoryLog::new());
+    over(log.clone(), log, TestEnv::new("one"), vec![title])
+}
+
+fn over(shared: SharedLog, log: Arc<MemoryLog>, env: TestEnv, titles: Vec<Say>) -> Scene {
+    let turns = TestModel::new((0..40).map(|_| Say::Text("done")));
+    let titles = TestModel::new(titles);
     let two = Arc::new(Two { turns: turns.clone(), titles: titles.clone() });
-    let world = World::with(log.clone(), log, TestEnv::new("one"), turns, two, vec![]);
+    let world = World::with(shared, log, env, turns, two, vec![]);
     Scene { world, titles }
+}
+
+/// What the session's tree has spent and reserved, by its log.
+async fn tree(log: &MemoryLog) -> TreeBudget {
+    let read = log.read(&sterna_log::tree_log(&id()), 1, 100).await.unwrap_or_default();
+    let mut budget = TreeBudget::default();
+    for sealed in &read {
+        if let Body::Budget(change) = &sealed.record.body {
+            budget.apply(sealed.record.at, change);
+        }
+    }
+    budget
+}
+
+/// Until the tree holds nothing for anybody, and has spent so much.
+async fn settled(log: &MemoryLog, tokens: u64) {
+    let settled = async {
+        loop {
+            let budget = tree(log).await;
+            if budget.held().next().is_none() && budget.sum().tokens == tokens {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled).await.expect("it stays reserved");
 }
 
 impl Scene {
@@ -79,7 +113,11 @@ impl Scene {
 
     /// Until the record of a title by a model is there.
     async fn titled(&self) -> TitleMade {
-        let mut observer = self.world.runtime.observe(&id(), 0);
+        self.titled_in(&id()).await
+    }
+
+    async fn titled_in(&self, session: &SessionId) -> TitleMade {
+        let mut observer = self.world.runtime.observe(session, 0);
         let made = async {
             loop {
                 let event = observer.next().await.unwrap();
@@ -90,18 +128,23 @@ impl Scene {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), made).await.expect("no title is made");
-        let made = self.world.records("s").await.into_iter().find_map(|record| match record.body {
-            Body::TitleSet { made: Some(made), .. } => Some(*made),
-            _ => None,
-        });
+        let made =
+            self.world.records(session.as_str()).await.into_iter().find_map(|record| match record.body {
+                Body::TitleSet { made: Some(made), .. } => Some(*made),
+                _ => None,
+            });
         made.unwrap()
     }
 
     /// As lists show it.
     async fn title(&self) -> Option<String> {
+        self.title_of(&id()).await
+    }
+
+    async fn title_of(&self, session: &SessionId) -> Option<String> {
         let page = Page { after: None, limit: 9 };
         let rows = self.world.log.list(&Filter::default(), page).await.unwrap();
-        rows.into_iter().find(|row| row.id == id()).unwrap().title
+        rows.into_iter().find(|row| row.id == *session).unwrap().title
     }
 
     async fn folded(&self) -> sterna_log::fold::Folded {
@@ -248,21 +291,95 @@ async fn what_is_reserved_for_it_in_a_tree_is_given_back() {
     let scene = scene(Say::Text("a title"));
     scene.turn_with("go", |config| config.limits.tree_max_tokens = Some(1_000_000)).await;
     scene.titled().await;
-    let tree = sterna_log::tree_log(&id());
-    let settled = async {
-        loop {
-            let read = scene.world.log.read(&tree, 1, 100).await.unwrap();
-            let mut budget = sterna_log::fold::TreeBudget::default();
-            for sealed in &read {
-                if let Body::Budget(change) = &sealed.record.body {
-                    budget.apply(change);
-                }
-            }
-            if budget.held().next().is_none() && budget.sum().tokens == 220 {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+    settled(&scene.world.log, 220).await;
+}
+
+/// The log takes no title: what was reserved is free all the same, and what was paid counts.
+#[tokio::test]
+async fn what_is_reserved_is_given_back_when_the_title_cannot_be_written() {
+    let titles = |draft: &Draft| matches!(draft.body, Body::TitleSet { .. });
+    let log = HookLog::new(move |append| match append.records.iter().any(titles) {
+        true => Act::Fail(LogError::Io("the disk is full".into())),
+        false => Act::Pass,
+    });
+    let scene = over(log.clone(), log.inner.clone(), TestEnv::new("one"), vec![Say::Text("a title")]);
+    scene.turn_with("go", |config| config.limits.tree_max_tokens = Some(1_000_000)).await;
+    scene.titles.arrived.notified().await;
+    settled(&log.inner, 220).await;
+    assert!(!scene.world.bodies("s").await.contains(&"title_set".to_owned()));
+}
+
+/// Whoever waited for the title is dead: when no title takes so long any more, what it held is there for others.
+#[tokio::test]
+async fn what_a_dead_process_held_for_a_title_is_free_after_its_time() {
+    // The first turn uses 110 and the title holds 50.
+    let cap = |config: &mut sterna_runtime::TurnConfig| config.limits.tree_max_tokens = Some(160);
+    let held = async |log: &MemoryLog| tree(log).await.held().any(|(key, _)| key.turn == BESIDE_TURNS);
+    for (later, stop) in [(BESIDE_MS - 1, Some(StopReason::BudgetTokens)), (BESIDE_MS, None)] {
+        let first = scene(Say::Hang("never"));
+        first.turn_with("go", cap).await;
+        first.titles.arrived.notified().await;
+        first.world.runtime.rest(&id()).await;
+        let (log, env) = (first.world.log.clone(), TestEnv { name: "two".into(), ..first.world.env.clone() });
+        assert!(held(&log).await);
+        env.now.fetch_add(later, Ordering::SeqCst);
+        let second = over(log.clone(), log.clone(), env, vec![]);
+        assert_eq!(second.turn_with("more", cap).await.stop, stop, "{later}");
+        assert_eq!((held(&log).await, second.titles.asked()), (stop.is_some(), 0));
+    }
+}
+
+/// A fork is named after its own first turn, by what was said in that.
+#[tokio::test]
+async fn a_model_names_a_fork_by_its_own_words() {
+    let log = Arc::new(MemoryLog::new());
+    let titles = vec![Say::Text("The parser"), Say::Text("The docs")];
+    let scene = over(log.clone(), log, TestEnv::new("one"), titles);
+    scene.turn("fix the parser").await;
+    scene.titled().await;
+    let fork = SessionId::new("f").unwrap();
+    scene.world.runtime.fork(&id(), None, Some(fork.clone())).await.unwrap();
+    let turn = |text| {
+        let mut submit = scene.world.submit("f", text);
+        submit.config.title_route = Some("test/small".parse().unwrap());
+        scene.world.run(submit)
     };
-    tokio::time::timeout(Duration::from_secs(20), settled).await.expect("it stays reserved");
+    turn("write the docs").await;
+    assert_eq!(scene.titled_in(&fork).await.instead_of.as_deref(), Some("write the docs"));
+    assert_eq!((scene.title_of(&fork).await.as_deref(), scene.titles.asked()), (Some("The docs"), 2));
+    assert_eq!(scene.titles.body(1)["messages"][1]["content"], "write the docs");
+    // Once, as any session.
+    turn("more").await;
+    assert_eq!((scene.title().await.as_deref(), scene.titles.asked()), (Some("The parser"), 2));
+}
+
+/// What was said is read in the fork's own first turn alone: its parent's log is read no further than without a title.
+#[tokio::test]
+async fn a_forks_title_reads_nothing_of_its_parent() {
+    let mut read = Vec::new();
+    for titled in [false, true] {
+        let log = HookLog::new(|_| Act::Pass);
+        let scene = over(log.clone(), log.inner.clone(), TestEnv::new("one"), vec![Say::Text("a title")]);
+        scene.world.runtime.snapshot_every(u64::MAX);
+        for _ in 0..9 {
+            scene.turn_with("go", |config| config.title_route = None).await;
+        }
+        scene.world.runtime.rest(&id()).await;
+        let fork = SessionId::new("f").unwrap();
+        scene.world.runtime.fork(&id(), None, Some(fork.clone())).await.unwrap();
+        log.read_since(&id());
+        let mut submit = scene.world.submit("f", "write the docs");
+        submit.config.title_route = titled.then(|| "test/small".parse().unwrap());
+        scene.world.run(submit).await;
+        let written = async {
+            while titled && !scene.world.bodies("f").await.contains(&"title_set".to_owned()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), written).await.expect("no title is made");
+        scene.world.runtime.rest(&fork).await;
+        read.push(log.read_since(&id()));
+    }
+    assert_eq!(read[0], read[1]);
+    assert!(read[0] > 0, "the fork has nothing of its parent");
 }

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/hook.rs"]
+mod hook;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use common::*;
 use futures::FutureExt;
+use hook::{Act, HookLog};
 use serde_json::{Value, json};
 use sterna_model::*;
 use sterna_runtime::*;
@@ -207,6 +210,9 @@ async fn a_signal_outlives_the_turn_and_goes_to_one_wait() {
     assert_eq!(resumed(&world, &third).await.message.as_deref(), Some("third"));
     let one = Some(Woken::Signal("1".into()));
     assert_eq!(*given.lock().unwrap(), [None, one, None, Some(Woken::Time)]);
+    // Another one of the same name is another signal.
+    signal(&world, json!(2)).await.unwrap();
+    assert!(is_late(&signal(&world, json!(3)).await), "it is kept");
 }
 
 #[tokio::test]
@@ -230,6 +236,50 @@ async fn of_many_who_send_one_is_heard() {
         let woken = given.lock().unwrap()[1].clone();
         let who = told.iter().position(Result::is_ok).unwrap();
         assert!(matches!(&woken, Some(Woken::Signal(text)) if heard == 2 || *text == who.to_string()));
+    }
+}
+
+/// Records that are read for signals to a session of so many turns that waits for `ci`: for an early one, for one that is
+/// waited for, and for an early one again. `snapshots`: the session keeps them, and another process sends.
+async fn read_for_signals(turns: usize, snapshots: bool) -> [usize; 3] {
+    let log = HookLog::new(|_| Act::Pass);
+    let texts = (0..turns).map(|_| Say::Text("done"));
+    let model = TestModel::new(texts.chain([Say::Calls(vec![("waiter", json!({}))])]));
+    let given = Given::default();
+    let tools = vec![listener(&given, None)];
+    let provider = Arc::new(model.clone());
+    let env = TestEnv::new("one");
+    let world =
+        World::with(log.clone(), log.inner.clone(), env, model.clone(), provider.clone(), tools.clone());
+    world.runtime.snapshot_every(if snapshots { 1 } else { u64::MAX });
+    for _ in 0..turns {
+        world.run(world.submit("s", "go")).await;
+    }
+    parked(&world).await;
+    world.runtime.rest(&id()).await;
+    let send = async |world: &World, name: &str| {
+        world.runtime.signal(&id(), name, &json!(1), "outside").await.unwrap();
+        log.read_since(&id())
+    };
+    if snapshots {
+        let env = TestEnv::new("two");
+        let other = World::with(log.clone(), log.inner.clone(), env, model, provider, tools);
+        log.read_since(&id());
+        return [send(&other, "a").await, send(&other, "ci").await, send(&other, "b").await];
+    }
+    // The first one reads what there is.
+    send(&world, "first").await;
+    [send(&world, "a").await, send(&world, "ci").await, send(&world, "b").await]
+}
+
+#[tokio::test]
+async fn what_a_signal_reads_does_not_grow_with_the_session() {
+    for snapshots in [false, true] {
+        let short = read_for_signals(2, snapshots).await;
+        let long = read_for_signals(30, snapshots).await;
+        // What it wrote itself. Where there is a snapshot, the first of a process reads also what came since.
+        assert_eq!((&short[1..], &long[1..]), (&[1, 1][..], &[1, 1][..]), "{snapshots}");
+        assert!(long[0] <= short[0], "{snapshots}: {} and {} records", short[0], long[0]);
     }
 }
 

@@ -91,7 +91,7 @@ impl SqliteStore {
         let files = LocalBlobs::open(dir.join("blobs"));
         let writer = match read_only {
             Some(why) => Err(why),
-            None => Ok(Writer::start(connection, dir.clone())?),
+            None => Ok(Writer::new(connection, dir.clone())),
         };
         let pool = Pool::new(dir.clone(), files.clone(), options.busy, options.readers);
         Ok(Self { inner: Arc::new(Inner { dir, files, pool, writer, none_reserved }) })
@@ -104,7 +104,7 @@ impl SqliteStore {
 
     /// Makes lists, totals, keys and the search index anew from the records.
     pub async fn rebuild_indexes(&self) -> Result<Rebuilt, LogError> {
-        self.write(Need::Beginning, |tables| tables.rebuild()).await
+        self.write(None, Need::Beginning, |tables| tables.rebuild()).await
     }
 
     /// The indexes of a session that are not what its records say.
@@ -127,8 +127,10 @@ impl SqliteStore {
         now: Millis,
         is_dead: impl Fn(&Owner) -> bool + Send + 'static,
     ) -> Result<Swept, LogError> {
-        self.write(Need::Outcome, move |tables| tables.whole(|| tables.sweep(&census, &keep, now, &is_dead)))
-            .await
+        self.write(None, Need::Outcome, move |tables| {
+            tables.whole(|| tables.sweep(&census, &keep, now, &is_dead))
+        })
+        .await
     }
 
     /// Appends all of these or none: they become visible and durable together, however many they are.
@@ -143,7 +145,7 @@ impl SqliteStore {
         for bytes in batches.iter().flat_map(large) {
             self.keep_large(bytes).await?;
         }
-        self.write(Need::Beginning, move |tables| {
+        self.write(None, Need::Beginning, move |tables| {
             tables.whole(|| {
                 tables.refuse_collected(&refers)?;
                 batches.iter().map(|batch| tables.append(batch)).collect()
@@ -173,22 +175,25 @@ impl SqliteStore {
 
     async fn write<T: Send + 'static>(
         &self,
+        by: Option<&SessionId>,
         need: Need,
         mut work: impl FnMut(Tables<'_>) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, LogError> {
+        // Logs of our own are written on behalf of some session.
+        let by = by.filter(|session| !is_reserved(session)).map(SessionId::as_str);
         let (dir, files) = (self.inner.dir.clone(), self.inner.files.clone());
         let work =
             move |connection: &rusqlite::Connection| work(Tables { connection, files: &files, dir: &dir });
-        self.writer_thread()?.run(need, work).await
+        self.writing()?.run(by, need, work).await
     }
 
-    fn writer_thread(&self) -> Result<&Writer, LogError> {
+    fn writing(&self) -> Result<&Writer, LogError> {
         self.inner.writer.as_ref().map_err(|why| why.error(&self.inner.dir))
     }
 
     /// Large blobs become files, durable before any record refers to them.
     async fn keep_large(&self, bytes: Bytes) -> Result<BlobRef, LogError> {
-        self.writer_thread()?;
+        self.writing()?;
         self.inner.pool.run(move |reader| reader.files.keep(&bytes)).await
     }
 }
@@ -199,6 +204,7 @@ impl Log for SqliteStore {
         if is_reserved(&append.session) {
             self.inner.none_reserved.store(false, Ordering::Release);
         }
+        let by = append.session.clone();
         let settles = append.records.iter().any(|draft| settles(&draft.body));
         let mut refers = refers(append.records.iter().map(|draft| &draft.body));
         let batch = Batch::prepare(append)?;
@@ -208,7 +214,7 @@ impl Log for SqliteStore {
         for (_, bytes) in large {
             self.keep_large(bytes.clone()).await?;
         }
-        self.write(need, move |tables| {
+        self.write(Some(&by), need, move |tables| {
             tables.refuse_collected(&refers)?;
             tables.append(&batch)
         })
@@ -255,13 +261,13 @@ impl Log for SqliteStore {
     }
 
     async fn lease(&self, session: &SessionId, request: LeaseRequest) -> Result<Lease, LogError> {
-        let session = session.clone();
-        self.write(Need::Outcome, move |tables| tables.lease(&session, &request)).await
+        let (by, session) = (session, session.clone());
+        self.write(Some(by), Need::Outcome, move |tables| tables.lease(&session, &request)).await
     }
 
     async fn release(&self, session: &SessionId, fence: Fence) -> Result<(), LogError> {
-        let session = session.clone();
-        self.write(Need::Outcome, move |tables| tables.release(&session, fence)).await
+        let (by, session) = (session, session.clone());
+        self.write(Some(by), Need::Outcome, move |tables| tables.release(&session, fence)).await
     }
 
     async fn snapshot_put(
@@ -271,8 +277,11 @@ impl Log for SqliteStore {
         version: u32,
         bytes: Bytes,
     ) -> Result<(), LogError> {
-        let session = session.clone();
-        self.write(Need::Beginning, move |tables| tables.put_snapshot(&session, seq, version, &bytes)).await
+        let (by, session) = (session, session.clone());
+        self.write(Some(by), Need::Beginning, move |tables| {
+            tables.put_snapshot(&session, seq, version, &bytes)
+        })
+        .await
     }
 
     async fn snapshot_get(
@@ -285,8 +294,8 @@ impl Log for SqliteStore {
     }
 
     async fn delete(&self, session: &SessionId) -> Result<(), LogError> {
-        let session = session.clone();
-        self.write(Need::Outcome, move |tables| tables.delete(&session)).await
+        let (by, session) = (session, session.clone());
+        self.write(Some(by), Need::Outcome, move |tables| tables.delete(&session)).await
     }
 }
 
@@ -298,7 +307,7 @@ impl Blobs for SqliteStore {
         }
         let reference = BlobRef { hash: digest(&bytes), bytes: bytes.len() as u64 };
         let hash = reference.hash;
-        self.write(Need::Beginning, move |tables| tables.put_blob(&hash, &bytes)).await?;
+        self.write(None, Need::Beginning, move |tables| tables.put_blob(&hash, &bytes)).await?;
         Ok(reference)
     }
 
@@ -318,7 +327,7 @@ impl Blobs for SqliteStore {
     }
 
     fn writer(&self) -> Result<Box<dyn BlobWriter>, LogError> {
-        self.writer_thread()?;
+        self.writing()?;
         Ok(Box::new(Pending { store: self.clone(), small: Vec::new(), large: None }))
     }
 }
@@ -352,7 +361,7 @@ impl BlobWriter for Pending {
         let bytes = Bytes::from(small);
         let reference = BlobRef { hash: digest(&bytes), bytes: bytes.len() as u64 };
         let (dir, files, hash) = (store.inner.dir.clone(), store.inner.files.clone(), reference.hash);
-        store.writer_thread()?.run_blocking(Need::Beginning, move |connection| {
+        store.writing()?.run_blocking(Need::Beginning, move |connection| {
             Tables { connection, files: &files, dir: &dir }.put_blob(&hash, &bytes)
         })?;
         Ok(reference)

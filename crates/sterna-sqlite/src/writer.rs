@@ -1,9 +1,12 @@
-//! The writer thread: it takes every piece of work that waits and commits it as one transaction.
+//! The writer: a thread takes every piece of work that waits and commits it as one transaction. While one session alone
+//! writes there is nothing to wait for, and its work is committed where it is, without the way to the thread and back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use rusqlite::Connection;
@@ -25,31 +28,45 @@ pub enum Need {
 
 /// The writer. Dropped, it finishes what is waiting.
 pub struct Writer {
+    state: Arc<Mutex<State>>,
+    crew: Mutex<Crew>,
+}
+
+/// The thread, from when there is first something for it.
+struct Crew {
     work: Option<Sender<Box<dyn Work>>>,
     thread: Option<JoinHandle<()>>,
+    alone: Alone,
 }
 
 impl Writer {
-    pub fn start(connection: Connection, dir: PathBuf) -> Result<Self, LogError> {
-        let (work, waiting) = channel();
+    pub fn new(connection: Connection, dir: PathBuf) -> Self {
+        Self::patient(connection, dir, LONG_COMMIT)
+    }
+
+    /// `patience`: how long a commit may take and the next one still be made in place.
+    pub fn patient(connection: Connection, dir: PathBuf, patience: Duration) -> Self {
         let reserve = Reserve::of(&dir);
-        let mut state = State { connection, dir, reserve, queue: None };
-        let thread = thread::Builder::new()
-            .name("sterna-write".into())
-            .spawn(move || state.run(&waiting))
-            .map_err(|error| LogError::Io(format!("cannot start a thread: {error}")))?;
-        Ok(Self { work: Some(work), thread: Some(thread) })
+        let state = State { connection, dir, reserve, queue: None };
+        let crew = Crew { work: None, thread: None, alone: Alone { by: None, wait: 0, patience } };
+        Self { state: Arc::new(Mutex::new(state)), crew: Mutex::new(crew) }
     }
 
     /// Runs a piece of work in a transaction that is durable when this returns. It may run more than once; it
-    /// checks all its conditions before it writes.
+    /// checks all its conditions before it writes. `by`: the session that it is of, if it is of one.
     pub async fn run<T: Send + 'static>(
         &self,
+        by: Option<&str>,
         need: Need,
         work: impl FnMut(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, LogError> {
-        let (reply, answer) = oneshot::channel();
-        self.push(Job { need, work, outcome: None, reply: |result| drop(reply.send(result)) })?;
+        let (reply, mut answer) = oneshot::channel();
+        let job = Job { need, work, outcome: None, reply: |result| drop(reply.send(result)) };
+        if let Some(job) = self.here(by, Box::new(job))? {
+            self.push(job)?;
+        } else if let Ok(Some(answer)) = answer.try_recv() {
+            return answer;
+        }
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -60,23 +77,101 @@ impl Writer {
         work: impl FnMut(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, LogError> {
         let (reply, answer) = channel();
-        self.push(Job { need, work, outcome: None, reply: move |result| drop(reply.send(result)) })?;
+        self.push(Box::new(Job {
+            need,
+            work,
+            outcome: None,
+            reply: move |result| drop(reply.send(result)),
+        }))?;
         answer.recv().unwrap_or_else(|_| Err(gone()))
     }
 
-    fn push(&self, work: impl Work + 'static) -> Result<(), LogError> {
-        let sent = self.work.as_ref().map(|sender| sender.send(Box::new(work)));
+    /// Commits at once where nobody else writes. Gives the work back where it has to wait for others.
+    fn here(&self, by: Option<&str>, work: Box<dyn Work>) -> Result<Option<Box<dyn Work>>, LogError> {
+        if !self.crew().alone.may_commit(by) {
+            return Ok(Some(work));
+        }
+        let Ok(mut state) = self.state.try_lock() else { return Ok(Some(work)) };
+        let began = Instant::now();
+        // A panic leaves the lock poisoned: nobody writes any more.
+        let left = catch_unwind(AssertUnwindSafe(move || state.commit_if_free(work))).map_err(|_| gone())?;
+        self.crew().alone.took(began.elapsed());
+        Ok(left)
+    }
+
+    fn push(&self, work: Box<dyn Work>) -> Result<(), LogError> {
+        let mut crew = self.crew();
+        if crew.work.is_none() {
+            let (sender, waiting) = channel();
+            let state = self.state.clone();
+            let thread = thread::Builder::new()
+                .name("sterna-write".into())
+                .spawn(move || serve(&state, &waiting))
+                .map_err(|error| LogError::Io(format!("cannot start a thread: {error}")))?;
+            crew.work = Some(sender);
+            crew.thread = Some(thread);
+        }
+        let sent = crew.work.as_ref().map(|sender| sender.send(work));
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
+    }
+
+    fn crew(&self) -> MutexGuard<'_, Crew> {
+        self.crew.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
+        let mut crew = self.crew();
+        crew.work = None;
+        let thread = crew.thread.take();
+        drop(crew);
+        if let Some(thread) = thread {
             // A panic of the writer was told to everyone who waited.
             let _ = thread.join();
         }
+        if let Ok(state) = self.state.lock() {
+            state.checkpoint_if_worth();
+        }
+    }
+}
+
+/// Whether one session alone writes, and the disk is quick: then a commit holds up nobody for long.
+#[derive(Debug)]
+struct Alone {
+    by: Option<String>,
+    patience: Duration,
+    /// Pieces of work that must go by before work is committed in place.
+    wait: u32,
+}
+
+impl Alone {
+    fn may_commit(&mut self, by: Option<&str>) -> bool {
+        match (&self.by, by) {
+            (Some(last), Some(by)) if last != by => {
+                (self.by, self.wait) = (Some(by.to_owned()), AFTER_ANOTHER)
+            }
+            (None, Some(by)) => self.by = Some(by.to_owned()),
+            (_, None) | (Some(_), Some(_)) => {}
+        }
+        self.wait = self.wait.saturating_sub(1);
+        self.wait == 0
+    }
+
+    fn took(&mut self, time: Duration) {
+        if time > self.patience {
+            self.wait = AFTER_A_LONG_ONE;
+        }
+    }
+}
+
+fn serve(state: &Mutex<State>, waiting: &Receiver<Box<dyn Work>>) {
+    while let Ok(first) = waiting.recv() {
+        // Poisoned by a panic: whoever waits is told that the writer is gone.
+        let Ok(mut state) = state.lock() else { return };
+        let mut group = vec![first];
+        group.extend(waiting.try_iter().take(GROUP - 1));
+        state.commit(group);
     }
 }
 
@@ -131,13 +226,18 @@ struct State {
 }
 
 impl State {
-    fn run(&mut self, waiting: &Receiver<Box<dyn Work>>) {
-        while let Ok(first) = waiting.recv() {
-            let mut group = vec![first];
-            group.extend(waiting.try_iter().take(GROUP - 1));
-            self.commit(group);
+    /// Commits, unless another process writes just now: then the work comes back.
+    fn commit_if_free(&mut self, work: Box<dyn Work>) -> Option<Box<dyn Work>> {
+        if self.queue.is_none() {
+            self.queue = Queue::open(&self.dir).ok();
         }
-        self.checkpoint_if_worth();
+        match self.queue.as_ref().map(Queue::is_free) {
+            Some(true) => {
+                self.commit(vec![work]);
+                None
+            }
+            _ => Some(work),
+        }
     }
 
     /// Commits a group, and tells each of its members.
@@ -248,3 +348,9 @@ fn gone() -> LogError {
 const GROUP: usize = 256;
 /// Reading a log of this length takes well under a millisecond.
 const LONG_WAL_BYTES: u64 = 256 << 10;
+/// Work of one session alone that is seen before it is committed in place, after another's.
+const AFTER_ANOTHER: u32 = 8;
+/// The same after a commit that took long.
+const AFTER_A_LONG_ONE: u32 = 64;
+/// Longer than a flash disk takes: an executor's thread should not wait for it.
+const LONG_COMMIT: Duration = Duration::from_millis(5);

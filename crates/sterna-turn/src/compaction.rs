@@ -41,6 +41,11 @@ struct OpenSummary {
 }
 
 impl Compacting {
+    /// A summary was asked for, and nothing came of it yet.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     pub fn want(&mut self, trigger: CompactTrigger, focus: &str) {
         self.wanted = Some((trigger, focus.to_owned()));
     }

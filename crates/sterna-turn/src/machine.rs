@@ -45,6 +45,9 @@ pub struct TurnMachine {
     /// Answers that came before their waits.
     #[serde(default)]
     early: BTreeMap<WaitId, Ruling>,
+    /// Signals that came before anybody waited for them, ever, by their names: the number that the next one has.
+    #[serde(default)]
+    sent: BTreeMap<String, u64>,
     /// Turns of children whose ends were told: what they used up is paid once.
     #[serde(default)]
     paid: BTreeSet<(SessionId, SpentOf)>,
@@ -173,11 +176,15 @@ impl TurnMachine {
                 }
             }
             Body::LimitReached { turn, reason } => {
+                let unheard = !self.steering().before_end().is_empty();
                 if let Some(running) = self.turn.as_mut().filter(|running| running.number == *turn) {
-                    running.limit(*reason);
+                    running.limit(*reason, unheard);
                 }
             }
             Body::WaitResolved { wait, ruling, early, .. } => {
+                if let Some(name) = waiting_signal(wait).filter(|_| *early) {
+                    *self.sent.entry(name.to_owned()).or_default() += 1;
+                }
                 let awaited = |turn: &Turn| match waiting_signal(wait) {
                     Some(name) => turn.awaits_signal(name).is_some(),
                     None => turn.waits().any(|(open, _)| open == wait),
@@ -309,6 +316,11 @@ impl TurnMachine {
         self.early.keys().any(|wait| waiting_signal(wait) == Some(name))
     }
 
+    /// How many signals of this name were written to the session's own log before anybody waited for them.
+    pub fn sent_early(&self, name: &str) -> u64 {
+        self.sent.get(name).copied().unwrap_or(0)
+    }
+
     /// Signals that came and that nobody has waited for yet.
     pub fn signals(&self) -> usize {
         self.early.keys().filter(|wait| waiting_signal(wait).is_some()).count()
@@ -347,6 +359,7 @@ impl TurnMachine {
         self.waiting.clear();
         self.to_compact.clear();
         self.early.clear();
+        self.sent.clear();
         self.paid.clear();
         self.route = Some(opened.route.clone());
         self.mode = opened.mode;

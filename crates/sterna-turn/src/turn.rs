@@ -152,6 +152,11 @@ impl Turn {
         self.route.as_ref()
     }
 
+    /// A request was made and has no answer yet: whoever makes it again makes the same one.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.phase, Phase::Model(_)) || self.compacting.is_open()
+    }
+
     /// The open step waits for the request of another route.
     pub fn is_rerouted(&self) -> bool {
         matches!(&self.phase, Phase::Model(model) if model.rerouted)
@@ -209,10 +214,7 @@ impl Turn {
                 if !steering.before_end().is_empty() {
                     return self.decide(Transition::Steer, steering);
                 }
-                // A guest answers once.
-                // Nor does an answer that stands become a stop, because there is no room for another.
-                let room = self.step < self.limits.max_steps && self.bound_reached().is_none();
-                if !self.guest && room && self.gone_on.is_due(&self.limits, &self.usage) {
+                if self.goes_on() {
                     return self.decide(Transition::BudgetContinue, steering);
                 }
                 Next::Done(TurnOutcome::Finished { message: message.clone(), value: self.value.clone() })
@@ -225,7 +227,14 @@ impl Turn {
         self.end(StopReason::Cancelled, detail, Some(by.to_owned()));
     }
 
-    pub(crate) fn limit(&mut self, reason: StopReason) {
+    /// `unheard`: inputs wait that the turn would take before it ends.
+    pub(crate) fn limit(&mut self, reason: StopReason, unheard: bool) {
+        use StopReason::{BudgetCost, BudgetTokens, ContextOverflow};
+        let no_room = matches!(reason, BudgetCost | BudgetTokens | ContextOverflow);
+        if no_room && !unheard && matches!(self.phase, Phase::Answered(_)) && self.goes_on() {
+            self.gone_on.give_up();
+            return;
+        }
         let detail = match reason {
             StopReason::Deadline => {
                 format!("the deadline of {} s has passed", self.limits.deadline.unwrap_or(0) / 1000)
@@ -453,6 +462,13 @@ impl Turn {
         if self.ending.is_none() {
             self.ending = Some(TurnOutcome::Stopped { reason, detail, by });
         }
+    }
+
+    /// Whether an answer is gone on from, to use the turn's budget. A guest answers once; and an answer that stands does not
+    /// become a stop because there is no room for another.
+    fn goes_on(&self) -> bool {
+        let room = self.step < self.limits.max_steps && self.bound_reached().is_none();
+        !self.guest && room && self.gone_on.is_due(&self.limits, &self.usage)
     }
 
     fn decide(&self, transition: Transition, steering: &Steering) -> Next {

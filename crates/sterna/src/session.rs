@@ -94,7 +94,8 @@ impl Session {
         Ok(())
     }
 
-    /// Switches the mode from the next turn on, for turns that are given none of their own.
+    /// Switches the mode from the next turn on, for turns that are given none of their own. `plan`, which only takes rights
+    /// away, holds also in the turn that runs or is parked, from its next step on.
     pub async fn set_mode(&self, mode: Mode) -> Result<(), Error> {
         let id = self.named()?;
         self.sterna.runtime().set_mode(&id, mode, "sdk").await?;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use sterna_model::{BudgetChange, EffectKey, SessionId, Spend, SpendCaps, SpendWish, StopReason};
+use sterna_model::{
+    BudgetChange, EffectKey, Millis, SessionId, Spend, SpendCaps, SpendWish, StopReason, TurnNo,
+};
 
 /// A tree's sums. Every reader of the log comes to the same ones.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -11,18 +13,30 @@ pub struct TreeBudget {
     spent: BTreeMap<SessionId, Spend>,
     /// What of a session's is in the sum of the one that made it already.
     counted: BTreeMap<SessionId, Spend>,
-    /// The worst of calls that are under way, with the attempt that was asked for.
-    held: BTreeMap<EffectKey, (u32, Spend)>,
+    held: BTreeMap<EffectKey, Held>,
+}
+
+/// What is reserved for a call that is under way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Held {
+    /// The attempt that was asked for, and when.
+    attempt: u32,
+    at: Millis,
+    /// What it costs at worst.
+    worst: Spend,
 }
 
 impl TreeBudget {
-    /// Folds a record. For one that asks: the tokens that its call may write, or the cap that leaves too few.
-    pub fn apply(&mut self, change: &BudgetChange) -> Option<Result<u32, StopReason>> {
+    /// Folds a record that was written at `at`. For one that asks: the tokens that its call may write, or the cap that
+    /// leaves too few.
+    pub fn apply(&mut self, at: Millis, change: &BudgetChange) -> Option<Result<u32, StopReason>> {
+        // Whoever made such a call is gone: no step of its session comes that would take its place.
+        self.held.retain(|key, held| key.turn != BESIDE_TURNS || at.saturating_sub(held.at) < BESIDE_MS);
         match change {
             BudgetChange::Settled { key, attempt, spent } => {
                 self.say(&key.session, *spent);
                 // A later one may have been asked for in between.
-                self.held.retain(|held, (of, _)| held != key || *of > *attempt);
+                self.held.retain(|of, held| of != key || held.attempt > *attempt);
                 None
             }
             BudgetChange::Asked { key, attempt, spent, children, caps, wish } => {
@@ -32,7 +46,7 @@ impl TreeBudget {
                 self.held.retain(|held, _| held.session != key.session || is_beside(held, key));
                 let fits = room(caps, self.sum(), wish);
                 if let Ok(room) = fits {
-                    self.held.insert(key.clone(), (*attempt, worst(wish, room)));
+                    self.held.insert(key.clone(), Held { attempt: *attempt, at, worst: worst(wish, room) });
                 }
                 Some(fits)
             }
@@ -41,7 +55,7 @@ impl TreeBudget {
 
     /// Calls for which something is reserved, and the attempt that was asked for.
     pub fn held(&self) -> impl Iterator<Item = (&EffectKey, u32)> {
-        self.held.iter().map(|(key, (attempt, _))| (key, *attempt))
+        self.held.iter().map(|(key, held)| (key, held.attempt))
     }
 
     /// What is spent or reserved in all.
@@ -50,7 +64,7 @@ impl TreeBudget {
             Some(counted) => less(*spent, *counted),
             None => *spent,
         });
-        let all = own.chain(self.held.values().map(|(_, worst)| *worst));
+        let all = own.chain(self.held.values().map(|held| held.worst));
         all.fold(Spend { tokens: 0, cost: Some(0) }, |sum, one| Spend {
             tokens: sum.tokens.saturating_add(one.tokens),
             cost: sum.cost.zip(one.cost).map(|(a, b)| a.saturating_add(b)),
@@ -113,6 +127,11 @@ fn is_beside(held: &EffectKey, key: &EffectKey) -> bool {
     held != key && (held.turn, held.step) >= (key.turn, key.step)
 }
 
+/// The turn in the key of a call that stands beside all turns of its session, such as one for a title.
+pub const BESIDE_TURNS: TurnNo = TurnNo::MAX;
+/// Milliseconds after which nothing is reserved any more for a call beside all turns: twice what one may take.
+pub const BESIDE_MS: Millis = 60_000;
+
 #[cfg(test)]
 mod tests {
     use sterna_model::{EffectKind, WorstPrice};
@@ -171,18 +190,18 @@ mod tests {
     #[test]
     fn what_is_reserved_is_not_there_for_others_until_it_is_given_back() {
         let mut tree = TreeBudget::default();
-        assert_eq!(tree.apply(&ask(call("a", 1), spent(0, 0), 10_000, wish(6))), Some(Ok(6)));
+        assert_eq!(tree.apply(1, &ask(call("a", 1), spent(0, 0), 10_000, wish(6))), Some(Ok(6)));
         // 10,000 - 6,010 - 10 to read: 3 tokens.
-        assert_eq!(tree.apply(&ask(call("b", 1), spent(0, 0), 10_000, wish(6))), Some(Ok(3)));
+        assert_eq!(tree.apply(1, &ask(call("b", 1), spent(0, 0), 10_000, wish(6))), Some(Ok(3)));
         assert_eq!(
-            tree.apply(&BudgetChange::Settled { key: call("b", 1), attempt: 1, spent: spent(0, 0) }),
+            tree.apply(1, &BudgetChange::Settled { key: call("b", 1), attempt: 1, spent: spent(0, 0) }),
             None
         );
         // It cost 1,010 in the end.
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_010) });
-        assert_eq!(tree.apply(&ask(call("b", 1), spent(0, 0), 10_000, wish(100))), Some(Ok(8)));
+        tree.apply(1, &BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_010) });
+        assert_eq!(tree.apply(1, &ask(call("b", 1), spent(0, 0), 10_000, wish(100))), Some(Ok(8)));
         // Nothing is held for whoever got nothing.
-        let refused = tree.apply(&ask(call("c", 1), spent(0, 0), 10_000, wish(1)));
+        let refused = tree.apply(1, &ask(call("c", 1), spent(0, 0), 10_000, wish(1)));
         assert_eq!(refused, Some(Err(StopReason::BudgetCost)));
         assert_eq!(tree.held().collect::<Vec<_>>(), [(&call("b", 1), 1)]);
     }
@@ -190,18 +209,18 @@ mod tests {
     #[test]
     fn the_steps_of_a_session_follow_one_another() {
         let mut tree = TreeBudget::default();
-        tree.apply(&ask(call("a", 1), spent(0, 0), 100_000, wish(6)));
-        tree.apply(&ask(call("a", 2), spent(0, 0), 100_000, wish(5)));
-        tree.apply(&ask(call("a", 2), spent(0, 0), 100_000, wish(4)));
+        tree.apply(1, &ask(call("a", 1), spent(0, 0), 100_000, wish(6)));
+        tree.apply(1, &ask(call("a", 2), spent(0, 0), 100_000, wish(5)));
+        tree.apply(1, &ask(call("a", 2), spent(0, 0), 100_000, wish(4)));
         assert_eq!(tree.sum(), spent(4, 4_010));
         // Calls of one step stand beside each other.
         let beside = EffectKey { ordinal: 1, ..call("a", 2) };
-        tree.apply(&ask(beside.clone(), spent(0, 0), 100_000, wish(1)));
+        tree.apply(1, &ask(beside.clone(), spent(0, 0), 100_000, wish(1)));
         assert_eq!(tree.sum(), spent(5, 5_020));
-        tree.apply(&BudgetChange::Settled { key: beside, attempt: 1, spent: spent(0, 0) });
+        tree.apply(1, &BudgetChange::Settled { key: beside, attempt: 1, spent: spent(0, 0) });
         // Somebody who was overtaken says less, and asks for what is over.
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(9, 9_000) });
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_000) });
+        tree.apply(1, &BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(9, 9_000) });
+        tree.apply(1, &BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(1, 1_000) });
         assert_eq!(tree.sum(), spent(13, 13_010));
     }
 
@@ -216,22 +235,40 @@ mod tests {
             };
             BudgetChange::Asked { key, attempt, spent, children, caps, wish }
         };
-        tree.apply(&again(1));
-        tree.apply(&again(2));
+        tree.apply(1, &again(1));
+        tree.apply(1, &again(2));
         // Somebody found the first one over, and says so late.
-        tree.apply(&BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(2, 2_000) });
+        tree.apply(1, &BudgetChange::Settled { key: call("a", 1), attempt: 1, spent: spent(2, 2_000) });
         assert_eq!(tree.held().collect::<Vec<_>>(), [(&call("a", 1), 2)]);
         assert_eq!(tree.sum(), spent(8, 8_010));
+    }
+
+    /// Nobody gives back what a process held that died in the call.
+    #[test]
+    fn what_a_call_beside_all_turns_holds_is_free_when_its_time_is_over() {
+        let beside = EffectKey { turn: BESIDE_TURNS, ..call("a", 0) };
+        let mut tree = TreeBudget::default();
+        tree.apply(1_000, &ask(beside.clone(), spent(0, 0), 100_000, wish(6)));
+        // The steps of its session take its place as little as those of others.
+        for (at, session, wanted) in
+            [(1_000, "a", 2), (500, "b", 3), (1_000 + BESIDE_MS - 1, "a", 3), (1_000 + BESIDE_MS, "a", 2)]
+        {
+            tree.apply(at, &ask(call(session, 1), spent(0, 0), 100_000, wish(1)));
+            assert_eq!(tree.held().count(), wanted, "{at} {session}");
+        }
+        assert_eq!(tree.sum(), spent(2, 2_020));
+        // A call of a turn holds what it holds, however long it takes.
+        assert!(tree.held().all(|(key, _)| *key != beside));
     }
 
     #[test]
     fn what_a_maker_counts_of_a_child_is_counted_once() {
         let mut tree = TreeBudget::default();
         let cap = 10_010;
-        tree.apply(&ask(call("child", 1), spent(0, 0), cap, wish(4)));
-        tree.apply(&BudgetChange::Settled { key: call("child", 1), attempt: 1, spent: spent(4, 4_000) });
+        tree.apply(1, &ask(call("child", 1), spent(0, 0), cap, wish(4)));
+        tree.apply(1, &BudgetChange::Settled { key: call("child", 1), attempt: 1, spent: spent(4, 4_000) });
         // Its end is not in the maker's log yet, and counts.
-        assert_eq!(tree.apply(&ask(call("maker", 1), spent(0, 0), cap, wish(100))), Some(Ok(6)));
+        assert_eq!(tree.apply(1, &ask(call("maker", 1), spent(0, 0), cap, wish(100))), Some(Ok(6)));
         // It is: 4,000 of the maker's 5,000.
         let BudgetChange::Asked { key, attempt, spent, caps, wish, .. } =
             ask(call("maker", 2), spent(5, 5_000), cap, wish(100))
@@ -241,8 +278,8 @@ mod tests {
         let counted = Spend { tokens: 4, cost: Some(4_000) };
         let children = BTreeMap::from([(call("child", 1).session, counted)]);
         let asked = BudgetChange::Asked { key, attempt, spent, children, caps, wish };
-        assert_eq!(tree.apply(&asked), Some(Ok(5)));
+        assert_eq!(tree.apply(1, &asked), Some(Ok(5)));
         // Its maker's log counts it also where nothing else is known of the child.
-        assert_eq!(TreeBudget::default().apply(&asked), Some(Ok(5)));
+        assert_eq!(TreeBudget::default().apply(1, &asked), Some(Ok(5)));
     }
 }

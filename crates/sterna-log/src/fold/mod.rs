@@ -8,7 +8,7 @@ mod notes;
 mod title;
 mod world;
 
-pub use budget::{TreeBudget, room};
+pub use budget::{BESIDE_MS, BESIDE_TURNS, TreeBudget, room};
 pub use events::correlation;
 pub use goal::{GoalState, Goals};
 pub use ledger::{Ledger, LedgerRow, Source, Sum};

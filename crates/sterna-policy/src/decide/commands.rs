@@ -79,12 +79,12 @@ impl Judge<'_> {
 
     /// What is not understood asks, and meets every rule that restricts a whole capability.
     fn unknown(&mut self, reason: String) {
+        self.changes.unknown = true;
         self.meets_whole_capabilities(&reason);
         self.ask_or_wall(reason);
     }
 
     fn meets_whole_capabilities(&mut self, reason: &str) {
-        self.changes.unknown = true;
         self.restrict(reason, |rule| match &rule.target {
             Target::Shell(text) => text.is_everything(),
             Target::Read(pattern) | Target::Write(pattern) => pattern.is_none(),
@@ -110,7 +110,7 @@ impl Judge<'_> {
         }
         self.may_be_restricted(command, &shown);
         let leaves = outside::leaves_the_sandbox(command);
-        self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_));
+        self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_) | Class::Unclear(_));
         self.bounds.outside |= !self.glimpsing && (leaves || outside::speaks_no_http(command, &effects));
         let covering = match &effects.class {
             Class::Unclear(_) | Class::Unknown(_) => None,
@@ -122,9 +122,12 @@ impl Judge<'_> {
                 self.meets_whole_capabilities(&reason);
                 self.find(Rank::Allow, format!("{reason}; the sandbox holds it"), None);
             }
-            (Class::Unclear(reason) | Class::Unknown(reason), _) => {
-                self.unknown(format!("`{shown}`: {reason}"))
+            (Class::Unclear(reason), _) => {
+                let reason = format!("`{shown}`: {reason}");
+                self.meets_whole_capabilities(&reason);
+                self.ask_or_wall(reason);
             }
+            (Class::Unknown(reason), _) => self.unknown(format!("`{shown}`: {reason}")),
             (Class::Arbitrary(reason), _) if self.ask.mode == Mode::Plan => {
                 self.ask_or_wall(format!("`{shown}`: {reason}"))
             }

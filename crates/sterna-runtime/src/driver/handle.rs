@@ -82,10 +82,13 @@ impl Driver {
             }
             Msg::Proposed { key, attempt, ordinal, call } => self.proposed(&key, attempt, ordinal, call)?,
             Msg::Early { key, attempt, end } => self.early_ended(key, attempt, end)?,
-            Msg::Passed { key, passed, checkpoint } => {
+            Msg::Passed { key, passed, mode, checkpoint } => {
                 if self.inflight.remove(&key).is_some() {
                     checkpoint.map_or(Ok(()), |taken| self.stage(taken))?;
-                    self.passed(key, passed).await?;
+                    // In another mode it is judged again.
+                    if self.mode() == mode {
+                        self.passed(key, passed).await?;
+                    }
                 }
             }
             Msg::Tool { key, end } => {

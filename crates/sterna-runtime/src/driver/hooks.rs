@@ -4,6 +4,7 @@
 mod agents;
 mod calls;
 mod compaction;
+mod files;
 mod model;
 mod round;
 
@@ -342,8 +343,10 @@ impl Driver {
     }
 
     fn turn_begins(&self, inputs: &[Seq]) -> Vec<Vec<Point>> {
-        let mut stages: Vec<Vec<Point>> = self.setup_point().map(|point| vec![point]).into_iter().collect();
+        let mut stages: Vec<Vec<Point>> = Vec::new();
         if self.state.hooks.first_turn {
+            // A driver may live for more turns than the one that its session begins with.
+            stages.extend(self.setup_point().map(|point| vec![point]));
             let fork = self.state.machine.session().is_some_and(|session| session.parent.is_some());
             let source = if fork { "fork" } else { "startup" };
             let more = json!({ "source": source });

@@ -1,4 +1,5 @@
-//! What a turn lends to its calls, and what the sessions above an agent take from that: as long as one of them is in plan mode, nothing that the agent begins may write.
+//! What a turn lends to its calls, and what the sessions above an agent take from that: as long as one of them is in plan
+//! mode, nothing that the agent begins may write.
 //!
 //! What an agent was given stands in its own log. That its maker plans since is in its maker's, and is read there before
 //! each call is judged: nobody has to reach the agent, and an agent of an agent is bound as well.

@@ -33,8 +33,9 @@ use sterna_context::{Loaded, Prompt};
 use sterna_llm::{EncodeCache, Encoded};
 use sterna_log::{Fence, Lease, LeaseRequest, LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, HookIntent, MemoryChange, Millis, OnAsk,
-    ResultEvent, Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted, WaitId,
+    Body, Draft, EffectKey, EffectKind, Event, EventKind, Given, HookIntent, MemoryChange, Millis, Mode,
+    OnAsk, ResultEvent, Ruling, Seq, SessionId, ToolCall, TurnCommitted, TurnNo, TurnOutcome, TurnStarted,
+    WaitId,
 };
 use sterna_policy::Rule;
 use sterna_secrets::Scoped;
@@ -102,6 +103,8 @@ pub(crate) enum Msg {
     Passed {
         key: EffectKey,
         passed: Passed,
+        /// The turn's mode when it was judged.
+        mode: Mode,
         /// The record of the checkpoint that was taken before the call may start.
         checkpoint: Option<Body>,
     },

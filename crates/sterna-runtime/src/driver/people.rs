@@ -149,7 +149,8 @@ impl Driver {
         }
     }
 
-    fn mode(&self) -> Mode {
+    /// The mode of the turn.
+    pub(super) fn mode(&self) -> Mode {
         self.state.turn.as_ref().map_or(self.config.mode, |turn| turn.mode)
     }
 }

@@ -4,38 +4,41 @@
 //! overruled, whichever of the two is written first. A process that ends in the call leaves the session with its first
 //! words.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use sterna_context::{TITLE_TOKENS, read_title, title_request};
-use sterna_log::LogError;
+use sterna_log::fold::{BESIDE_MS, BESIDE_TURNS};
+use sterna_log::{LogError, SharedLog};
 use sterna_model::{
-    Body, EffectKey, EffectKind, HookAsked, Limits, Route, SessionId, Spend, TitleMade, TurnNo, TurnOutcome,
-    input_text,
+    Billed, Body, EffectKey, EffectKind, HookAsked, Limits, Route, Seq, SessionId, Spend, TitleMade,
+    TurnOutcome, input_text,
 };
 
 use crate::hooks::{Asked, Asking, HookModel};
 use crate::runtime::Inner;
-use crate::state::for_each_record;
 use crate::{Runtime, RuntimeError, State};
 
 use super::Driver;
 
 impl Driver {
-    /// Lets a model name the session, if it is due: after its first turn, once, and unless somebody has named it.
+    /// Lets a model name the session, if it is due: after its first turn, a fork's after its own, once, and unless somebody
+    /// has named it.
     pub(super) fn see_to_title(&self, outcome: &TurnOutcome) {
         let Some(route) = self.config.title_route.clone() else { return };
         let finished = matches!(outcome, TurnOutcome::Finished { .. });
         let world = &self.state.folded.world;
         let child = self.state.machine.session().is_none_or(|session| session.spawned.is_some());
-        if !finished || child || self.state.machine.turns() != 1 || world.title.is_named() {
+        if !finished || child || !self.state.hooks.first_turn || world.title.is_named() {
             return;
         }
         let asking = self.title_asking();
         let instead_of = world.title.text().map(str::to_owned);
+        let inputs = self.state.heard.clone();
         tokio::spawn(async move {
             // The session keeps its first words.
-            let _ = make(asking, route, instead_of).await;
+            let _ = make(asking, route, instead_of, &inputs).await;
         });
     }
 
@@ -59,7 +62,7 @@ impl Driver {
             // Beside every call of the session's turns: none of them takes the place of what is reserved for it.
             key: EffectKey {
                 session: self.id.clone(),
-                turn: TurnNo::MAX,
+                turn: BESIDE_TURNS,
                 step: 0,
                 kind: EffectKind::Judge,
                 ordinal: 0,
@@ -74,10 +77,20 @@ impl Driver {
 }
 
 /// Asks, and writes down what came of it with what it cost.
-async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Result<(), RuntimeError> {
+async fn make(
+    asking: Asking,
+    route: Route,
+    instead_of: Option<String>,
+    inputs: &[Seq],
+) -> Result<(), RuntimeError> {
     let rt = asking.rt.clone();
-    let (session, tree, root) = (asking.session.clone(), asking.tree.clone(), asking.root.clone());
-    let said = first_words(&Runtime(rt.clone()), &session).await?;
+    let of = Of {
+        session: asking.session.clone(),
+        tree: asking.tree.clone(),
+        root: asking.root.clone(),
+        before: asking.in_session,
+    };
+    let said = said_in(&rt.parts.log, &of.session, inputs).await?;
     let model = HookModel::new(asking);
     let request = |route: &Route, max_output: u32, _: bool| title_request(&said, route, max_output);
     let env = &rt.parts.env;
@@ -93,14 +106,17 @@ async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Resul
     let (title, failed) = match read {
         Ok(title) => (title, None),
         // A call that was not made leaves no record.
-        Err(_) if billed == Default::default() => return settle(&rt, &session, &tree, &root, held).await,
+        Err(_) if billed == Billed::default() => return of.settle(&rt, held, None).await,
         Err(why) => (String::new(), Some(why)),
     };
-    let made = TitleMade { instead_of, route, billed, failed };
+    let made = TitleMade { instead_of, route, billed: billed.clone(), failed };
     let body = Body::TitleSet { title, by: BY.into(), made: Some(Box::new(made)) };
     let runtime = Runtime(rt.clone());
-    let shared = rt.shared(&session);
-    match runtime.append(&shared, APPEND, vec![runtime.draft(None, body)]).await {
+    let shared = rt.shared(&of.session);
+    let written = runtime.append(&shared, APPEND, vec![runtime.draft(None, body)]).await;
+    // Whatever became of the record: the call is over, and holds nothing back from others.
+    let settled = of.settle(&rt, held, written.is_err().then_some(&billed)).await;
+    match written {
         // Another process had it named.
         Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {}
         other => {
@@ -111,42 +127,71 @@ async fn make(asking: Asking, route: Route, instead_of: Option<String>) -> Resul
             }
         }
     }
-    settle(&rt, &session, &tree, &root, held).await
+    settled
 }
 
-async fn settle(
-    rt: &Arc<Inner>,
-    session: &SessionId,
-    tree: &SessionId,
-    root: &str,
-    held: Vec<(EffectKey, u32)>,
-) -> Result<(), RuntimeError> {
-    if held.is_empty() {
-        return Ok(());
-    }
-    let state = State::load(&rt.parts.log, session).await?;
-    let total = state.folded.ledger.total();
-    let spent = Spend { tokens: total.usage.total(), cost: total.cost() };
-    for (key, attempt) in held {
-        rt.budgets.of(tree).settle(&rt.parts, root, key, attempt, spent).await?;
-    }
-    Ok(())
+/// Whose title it is, and who pays.
+struct Of {
+    session: SessionId,
+    tree: SessionId,
+    root: String,
+    /// What the session had spent before.
+    before: Spend,
 }
 
-/// What was said in the first turn's inputs.
-async fn first_words(rt: &Runtime, session: &SessionId) -> Result<String, RuntimeError> {
-    let mut said = Vec::new();
-    let mut over = false;
-    let read = for_each_record(&rt.0.parts.log, session, |_, sealed| {
-        match &sealed.record.body {
-            Body::InputAccepted(input) if !over => said.push(input_text(&input.parts)),
-            Body::TurnCommitted(_) => over = true,
-            _ => {}
+impl Of {
+    /// Gives back what was reserved. `unwritten`: what the call cost, where the session's log does not say so.
+    async fn settle(
+        &self,
+        rt: &Arc<Inner>,
+        held: Vec<(EffectKey, u32)>,
+        unwritten: Option<&Billed>,
+    ) -> Result<(), RuntimeError> {
+        if held.is_empty() {
+            return Ok(());
+        }
+        let mut spent = match State::load(&rt.parts.log, &self.session).await {
+            Ok(state) => {
+                let total = state.folded.ledger.total();
+                Spend { tokens: total.usage.total(), cost: total.cost() }
+            }
+            // In the tree no sum becomes less.
+            Err(_) => self.before,
+        };
+        if let Some(billed) = unwritten {
+            let cost = if billed.usage.total() == 0 { Some(0) } else { billed.cost };
+            spent.tokens = spent.tokens.saturating_add(billed.usage.total());
+            spent.cost = spent.cost.zip(cost).map(|(sum, cost)| sum.saturating_add(cost));
+        }
+        for (key, attempt) in held {
+            rt.budgets.of(&self.tree).settle(&rt.parts, &self.root, key, attempt, spent).await?;
         }
         Ok(())
-    });
-    read.await?;
-    Ok(said.join("\n"))
+    }
+}
+
+/// What was said in these inputs of a session's first turn. Reads no further than to the end of that turn, and nothing that
+/// a fork shares.
+async fn said_in(log: &SharedLog, session: &SessionId, inputs: &[Seq]) -> Result<String, RuntimeError> {
+    let (mut said, mut next) = (BTreeMap::new(), 1);
+    'pages: loop {
+        let page = log.read(session, next, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        next = last.record.seq + 1;
+        for sealed in &page {
+            match &sealed.record.body {
+                Body::InputAccepted(input) if inputs.contains(&sealed.record.seq) => {
+                    said.insert(sealed.record.seq, input_text(&input.parts));
+                }
+                Body::InputEdited { input, parts, .. } => {
+                    said.entry(*input).and_modify(|text| *text = input_text(parts));
+                }
+                Body::TurnCommitted(_) => break 'pages,
+                _ => {}
+            }
+        }
+    }
+    Ok(said.into_values().collect::<Vec<_>>().join("\n"))
 }
 
 /// Milliseconds that a model has for a title (design: 30 s).
@@ -155,3 +200,7 @@ const TIME_MS: u64 = 30_000;
 const APPEND: &str = "title:model";
 /// Who the title is by.
 const BY: &str = "model";
+/// Records that are read at a time.
+const PAGE: usize = 64;
+/// What is reserved for a call that nobody gave back is held longer than any may take.
+const _: () = assert!(TIME_MS < BESIDE_MS);

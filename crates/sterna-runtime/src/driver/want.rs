@@ -453,7 +453,7 @@ impl Driver {
 
     /// Takes a call through the pipeline, beside the driver: resolving names looks at the file system.
     fn pass(&mut self, call: CallTool, from: FromHooks) -> Result<(), RuntimeError> {
-        let (mut rights, bound) = (self.rights()?, self.bound());
+        let (mut rights, bound, mode) = (self.rights()?, self.bound(), self.mode());
         let tools = self.rt.parts.tools.clone();
         let (tx, key) = (self.tx.clone(), call.key.clone());
         let cancel = Cancel::new();
@@ -474,7 +474,7 @@ impl Driver {
                 _ => None,
             };
             // A driver that is gone wants no answer.
-            let _ = tx.send(Msg::Passed { key, passed, checkpoint });
+            let _ = tx.send(Msg::Passed { key, passed, mode, checkpoint });
         });
         let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
         self.inflight.insert(key, flight);

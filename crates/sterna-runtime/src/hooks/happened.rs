@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sterna_model::{
-    Body, ChildEnd, EffectKey, EffectResult, HookRan, InputAccepted, Intended, Part, Record, Ruling, Seq,
-    StepNo, ToolCall, TurnStarted, WaitId, WaitOn,
+    Body, ChildEnd, EffectKey, EffectResult, Fact, HookEvent, HookRan, InputAccepted, Intended, Part, Record,
+    Ruling, Seq, StepNo, ToolCall, TurnStarted, WaitId, WaitOn,
 };
+
+use crate::env::FileVersion;
 
 /// A fold of the log.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -24,7 +26,8 @@ pub struct Happened {
     asked: BTreeMap<WaitId, (StepNo, String)>,
     /// Those of this turn that were answered.
     pub elicited: Vec<Elicited>,
-    /// The state of which hooks were told last, and how often they were told of it.
+    /// The state of which hooks were told last, and how often they were told of it. Empty: the session has seen to it
+    /// itself since.
     told: BTreeMap<String, (String, u64)>,
 }
 
@@ -80,6 +83,9 @@ impl Happened {
                     };
                     self.called = model.parts.iter().filter_map(call).collect();
                 }
+                if let EffectResult::Tool(tool) = &outcome.result {
+                    tool.facts.iter().for_each(|fact| self.seen_to(fact));
+                }
             }
             Body::WaitOpened(opened) => {
                 if let (WaitOn::Questions(_), Some(server)) = (&opened.on, self.server(&opened.key)) {
@@ -100,6 +106,22 @@ impl Happened {
     /// The state of which hooks were told last, and how often they were told of it.
     pub fn told(&self, of: &str) -> Option<&(String, u64)> {
         self.told.get(of)
+    }
+
+    /// What the session itself knows of a file now is no change of it, and what hooks were told of it is over.
+    fn seen_to(&mut self, fact: &Fact) {
+        let (Fact::FileRead { path, .. } | Fact::FileWritten { path, .. } | Fact::FileRemoved { path, .. }) =
+            fact
+        else {
+            return;
+        };
+        if self.told.is_empty() {
+            return;
+        }
+        let of = format!("{}/{}", HookEvent::FileChanged.word(), short_of_path(path));
+        if let Some((state, _)) = self.told.get_mut(&of) {
+            state.clear();
+        }
     }
 
     fn turn_started(&mut self, started: &TurnStarted) {
@@ -148,6 +170,19 @@ impl Happened {
     }
 }
 
+/// A path in keys of occurrences.
+pub fn short_of_path(path: &str) -> String {
+    blake3::hash(path.as_bytes()).to_hex()[..SHORT].to_owned()
+}
+
+/// What a file holds in keys of occurrences.
+pub fn short_of_version(now: FileVersion) -> String {
+    match now {
+        FileVersion::Gone => "gone".to_owned(),
+        FileVersion::Is(hash) => hash.to_string()[..SHORT].to_owned(),
+    }
+}
+
 /// The server of a tool of one, by the name that the model calls it.
 pub fn server_of(tool: &str) -> Option<&str> {
     tool.strip_prefix("mcp__")?.split_once("__").map(|(server, _)| server)
@@ -173,3 +208,6 @@ fn called(call: &ToolCall) -> String {
     let name = inside.and_then(|args| Some(args.get("name")?.as_str()?.to_owned()));
     name.unwrap_or_else(|| call.name.clone())
 }
+
+/// Hexadecimal digits of a hash that tell things of one session apart.
+pub const SHORT: usize = 16;

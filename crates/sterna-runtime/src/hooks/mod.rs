@@ -25,7 +25,7 @@ pub use ask::HookModel;
 pub(crate) use ask::{Asked, Asking, FIRST, Occurrence};
 pub use file::{Dialect, HookFileError, HookRun, HookSpec, read_hooks};
 pub(crate) use fold::{Failure, HookFold};
-pub(crate) use happened::{Arrived, Elicited, server_of};
+pub(crate) use happened::{Arrived, Elicited, SHORT, server_of, short_of_path, short_of_version};
 pub use matcher::{BadMatcher, Matcher};
 pub use set::{HookSet, Listening, Servers};
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +37,8 @@ pub struct HookLog {
     pub panic_in_release: AtomicBool,
     /// A read does not answer at once.
     pub slow_reads: AtomicBool,
+    /// Records that were read of each log so far.
+    pub records_read: Mutex<BTreeMap<SessionId, usize>>,
     pub held: Notify,
     pub go: Notify,
 }
@@ -52,9 +55,15 @@ impl HookLog {
             hold_release: AtomicBool::new(false),
             panic_in_release: AtomicBool::new(false),
             slow_reads: AtomicBool::new(false),
+            records_read: Mutex::default(),
             held: Notify::new(),
             go: Notify::new(),
         })
+    }
+
+    /// Records that were read of this log since this was asked last.
+    pub fn read_since(&self, session: &SessionId) -> usize {
+        self.records_read.lock().unwrap().remove(session).unwrap_or(0)
     }
 
     /// Acts before the n-th append of a driver, and passes all others.
@@ -126,7 +135,9 @@ impl Log for HookLog {
         if self.slow_reads.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }
-        self.inner.read(s, from, limit).await
+        let page = self.inner.read(s, from, limit).await?;
+        *self.records_read.lock().unwrap().entry(s.clone()).or_default() += page.len();
+        Ok(page)
     }
     async fn head(&self, s: &SessionId) -> Result<Head, LogError> {
         self.inner.head(s).await

@@ -37,6 +37,8 @@ pub struct TestEnv {
     pub slept: Arc<Mutex<Vec<u64>>>,
     /// What stands at paths.
     pub files: Arc<Mutex<BTreeMap<PathBuf, FileVersion>>>,
+    /// Paths that somebody looked at, in order.
+    pub looked: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl TestEnv {
@@ -49,6 +51,7 @@ impl TestEnv {
             ends: Arc::default(),
             slept: Arc::default(),
             files: Arc::default(),
+            looked: Arc::default(),
         }
     }
 }
@@ -93,6 +96,7 @@ impl Env for TestEnv {
         None
     }
     fn file_version(&self, path: &Path) -> Option<FileVersion> {
+        self.looked.lock().unwrap().push(path.to_path_buf());
         self.files.lock().unwrap().get(path).copied()
     }
     fn wait_secret(&self) -> Option<[u8; 32]> {
@@ -136,6 +140,13 @@ impl TestModel {
     pub fn body(&self, n: usize) -> Value {
         serde_json::from_str(&self.bodies.lock().unwrap()[n]).unwrap()
     }
+}
+
+/// The results of tools in a request, in their order.
+pub fn results_in(request: &Value) -> Vec<&str> {
+    let messages = request["messages"].as_array().unwrap().iter();
+    let results = messages.filter(|message| message["role"] == "tool");
+    results.map(|message| message["content"].as_str().unwrap()).collect()
 }
 
 pub fn reply(parts: Vec<Part>, stop: ModelStop) -> ModelReply {

@@ -1,5 +1,6 @@
 //! The store as a whole: conformance, crashes, contention, damage, full disks, cost.
 
+mod alone;
 mod collect;
 mod conformance;
 mod cost;

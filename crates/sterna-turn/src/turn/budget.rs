@@ -28,6 +28,11 @@ impl GoneOn {
         self.written = used.output;
     }
 
+    /// There is no room to go on.
+    pub fn give_up(&mut self) {
+        self.times = MOST;
+    }
+
     /// With the one that has just ended, if one has.
     fn small_after(&self, used: &Usage) -> u32 {
         let added = used.output.saturating_sub(self.written);

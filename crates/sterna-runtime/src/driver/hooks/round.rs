@@ -1,6 +1,4 @@
-//! Hooks of what happens round a turn: what came by itself, another folder, instructions, and how files and servers are.
-
-use std::path::Path;
+//! Hooks of what happens round a turn: what came by itself, another folder, instructions, and how servers are.
 
 use serde_json::{Value, json};
 use sterna_log::{Filter, Page, SessionRow};
@@ -8,22 +6,22 @@ use sterna_model::{ChildEnd, Digest, Effect, HookEvent, StepNo, TurnNo};
 use sterna_turn::Next;
 
 use super::Point;
+use super::files::Changed;
 use crate::RuntimeError;
 use crate::driver::Driver;
-use crate::env::FileVersion;
-use crate::hooks::{Arrived, SharedHooks};
+use crate::hooks::{Arrived, SHORT, SharedHooks};
 
 /// What had to be looked up, and when.
 #[derive(Default)]
 pub(in crate::driver) struct Seen {
     /// The step before which files were looked at.
-    at: Option<(TurnNo, StepNo)>,
+    pub(super) at: Option<(TurnNo, StepNo)>,
+    /// Files that are not as hooks, or the session, know them.
+    pub(super) changed: Vec<Changed>,
     /// It was found out whether the folder is new.
     folder: bool,
     /// Why the folder is to be made ready, when it is.
     setup: Option<&'static str>,
-    /// Files that hold something else than the session knows.
-    changed: Vec<(String, FileVersion)>,
     /// What the prompt of this hash says in instructions.
     instructions: Option<(Digest, String, Value)>,
 }
@@ -41,17 +39,6 @@ impl Driver {
             self.hooking.seen.setup = self.is_new_here().await?;
         }
         Ok(())
-    }
-
-    /// Looks at files before a step begins, when all that the step before led to is over. `true`: some are changed.
-    pub(super) async fn look_at_files(&mut self, hooks: &SharedHooks, next: &Next) -> bool {
-        let Some(at) = begun_step(next) else { return false };
-        if self.hooking.seen.at == Some(at) || !hooks.hears(HookEvent::FileChanged) {
-            return false;
-        }
-        self.hooking.seen.at = Some(at);
-        self.hooking.seen.changed = self.changed_files().await;
-        !self.hooking.seen.changed.is_empty()
     }
 
     /// Why the folder of a session that begins may have to be made ready.
@@ -74,22 +61,6 @@ impl Driver {
         Ok((!here.iter().any(older)).then_some("init"))
     }
 
-    /// Files that the session has read or written, and that are not any more what it knows.
-    async fn changed_files(&self) -> Vec<(String, FileVersion)> {
-        let known: Vec<(String, Digest)> =
-            self.state.folded.world.files.iter().map(|(path, hash)| (path.clone(), *hash)).collect();
-        let env = self.rt.parts.env.clone();
-        let look = tokio::task::spawn_blocking(move || {
-            let now = known.into_iter().filter_map(|(path, hash)| {
-                let now = env.file_version(Path::new(&path))?;
-                (now != FileVersion::Is(hash)).then_some((path, now))
-            });
-            now.collect()
-        });
-        // A host that panics there has seen nothing.
-        look.await.unwrap_or_default()
-    }
-
     /// The folder is new to Sterna, or to an agent.
     pub(super) fn setup_point(&self) -> Option<Point> {
         let why = self.hooking.seen.setup?;
@@ -99,9 +70,13 @@ impl Driver {
     /// What happened round this turn, whatever step it is at.
     pub(super) fn round(&mut self) -> Vec<Point> {
         let Some(hooks) = self.rt.parts.hooks.clone() else { return Vec::new() };
-        let mut points = self.arrivals();
-        points.extend(self.moved());
-        points.extend(self.answers());
+        let mut points = self.arrivals(&hooks);
+        if hooks.hears(HookEvent::CwdChanged) {
+            points.extend(self.moved());
+        }
+        if hooks.hears(HookEvent::ElicitationResult) {
+            points.extend(self.answers());
+        }
         if hooks.hears(HookEvent::InstructionsLoaded) {
             points.extend(self.instructions());
         }
@@ -123,7 +98,14 @@ impl Driver {
         points
     }
 
-    fn arrivals(&self) -> Vec<Point> {
+    fn arrivals(&self, hooks: &SharedHooks) -> Vec<Point> {
+        let heard = |(_, arrived): &(u64, &Arrived)| {
+            hooks.hears(match arrived {
+                Arrived::Ended(_) => HookEvent::TeammateIdle,
+                Arrived::Job(_) => HookEvent::ProcessEvent,
+                Arrived::Run(_) => HookEvent::TriggerFired,
+            })
+        };
         let point = |(seq, arrived): (u64, &Arrived)| {
             let text = self.state.transcript.prompt(seq).unwrap_or_default();
             let (event, subject, more) = match arrived {
@@ -152,7 +134,7 @@ impl Driver {
             };
             self.point(event, 0, subject, Some(seq.to_string()), more)
         };
-        self.state.hooks.happened.taken().map(point).collect()
+        self.state.hooks.happened.taken().filter(heard).map(point).collect()
     }
 
     fn agent_type(&self, end: &ChildEnd) -> String {
@@ -190,22 +172,6 @@ impl Driver {
         some.then(|| self.state_point(HookEvent::InstructionsLoaded, String::new(), "files", state, more))?
     }
 
-    /// Files that were found to be changed.
-    pub(super) fn changed(&self) -> Vec<Point> {
-        self.hooking.seen.changed.iter().filter_map(|(path, now)| self.file(path, *now)).collect()
-    }
-
-    fn file(&self, path: &str, now: FileVersion) -> Option<Point> {
-        let (change, state) = match now {
-            FileVersion::Gone => ("removed", "gone".to_owned()),
-            FileVersion::Is(hash) => ("changed", hash.to_string()[..SHORT].to_owned()),
-        };
-        let of = &blake3::hash(path.as_bytes()).to_hex()[..SHORT];
-        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let more = json!({ "file_path": path, "change": change });
-        self.state_point(HookEvent::FileChanged, name, of, &state, more)
-    }
-
     /// How something is. `None`: hooks were told so last.
     fn state_point(
         &self,
@@ -225,7 +191,7 @@ impl Driver {
 }
 
 /// The step that begins with the model call that is wished for.
-fn begun_step(next: &Next) -> Option<(TurnNo, StepNo)> {
+pub(super) fn begun_step(next: &Next) -> Option<(TurnNo, StepNo)> {
     let Next::Effects(effects) = next else { return None };
     match effects.first()? {
         Effect::CallModel(call) if call.intent.is_none() => Some((call.key.turn, call.key.step)),
@@ -233,11 +199,10 @@ fn begun_step(next: &Next) -> Option<(TurnNo, StepNo)> {
     }
 }
 
-fn state_of(event: HookEvent, of: &str) -> String {
+/// Of what hooks are told how it is.
+pub(super) fn state_of(event: HookEvent, of: &str) -> String {
     format!("{}/{of}", event.word())
 }
 
 /// Sessions of a folder that are looked at: where there are so many, it is new to none.
 const NEIGHBOURS: usize = 64;
-/// Hexadecimal digits of a hash that tell things of one session apart.
-const SHORT: usize = 16;
