@@ -100,9 +100,17 @@ class World:
 
     def end(self):
         for bridge in self.bridges:
-            os.killpg(bridge.pid, signal.SIGTERM)
-        for bridge in self.bridges:
-            bridge.wait(PATIENCE)
+            tell(bridge, signal.SIGTERM)
+        gone = until(lambda: all(bridge.poll() is not None for bridge in self.bridges))
+        expect("the bridges end when they are told to", gone, True)
+
+
+def tell(bridge, what):
+    """Sends a signal to a bridge and what it started. One that died may have left something behind, or nothing."""
+    try:
+        os.killpg(bridge.pid, what)
+    except ProcessLookupError:
+        pass
 
 
 def free_port():
@@ -187,7 +195,6 @@ with tempfile.TemporaryDirectory(prefix="mcp-servers-", dir=BIN.parents[1]) as h
         check(made, held)
     finally:
         for child in made.bridges:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
+            tell(child, signal.SIGKILL)
 if wrong:
     sys.exit(f"{len(wrong)} expectations do not hold")

@@ -171,7 +171,7 @@ pub struct TurnArgs {
     #[arg(long, value_name = "WHAT")]
     pub on_ask: Option<OnAskArg>,
     /// Steps (model calls) that a turn may take
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>)]
     pub max_steps: Option<u32>,
     /// US dollars that a turn may cost
     #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = number)]
@@ -221,6 +221,6 @@ pub fn number(text: &str) -> Result<f64, &'static str> {
 }
 
 /// A count that is not nothing.
-pub fn whole(text: &str) -> Result<u32, &'static str> {
-    text.parse().ok().filter(|n| *n > 0).ok_or("write a whole number from 1 on")
+pub fn whole<N: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, &'static str> {
+    text.parse().ok().filter(|n| *n > N::from(0)).ok_or("write a whole number from 1 on")
 }

@@ -36,9 +36,8 @@ fn main() -> ExitCode {
         Err(error) => {
             // A closed stream is no reason to fail.
             let _ = error.print();
-            if is_unquoted_prompt(&error) {
-                print::Print::from_env()
-                    .hint("a prompt of several words stands in quotes: sterna run \"fix the test\"");
+            if let Some(hint) = unquoted(&error) {
+                print::Print::from_env().hint(hint);
             }
             return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
         }
@@ -61,15 +60,25 @@ fn main() -> ExitCode {
     ended.unwrap_or_else(|failure| failure.report(&print::Print::from_env()))
 }
 
-/// `sterna run fix the test`: the second word is one too many.
-fn is_unquoted_prompt(error: &clap::Error) -> bool {
-    let extra = match error.get(clap::error::ContextKind::InvalidArg) {
-        Some(clap::error::ContextValue::String(extra)) => extra,
-        _ => return false,
+/// `sterna run fix the test`: the second word is one too many. `sterna policy explain rm -rf x`: `-rf` is none of our flags.
+fn unquoted(error: &clap::Error) -> Option<&'static str> {
+    let Some(clap::error::ContextValue::String(extra)) = error.get(clap::error::ContextKind::InvalidArg)
+    else {
+        return None;
     };
-    error.kind() == clap::error::ErrorKind::UnknownArgument
-        && !extra.starts_with('-')
-        && std::env::args().nth(1).is_some_and(|command| command == "run")
+    if error.kind() != clap::error::ErrorKind::UnknownArgument {
+        return None;
+    }
+    let mut words = std::env::args().skip(1);
+    match (words.next().as_deref(), words.next().as_deref()) {
+        (Some("run"), _) if !extra.starts_with('-') => {
+            Some("a prompt of several words stands in quotes: sterna run \"fix the test\"")
+        }
+        (Some("policy"), Some("explain")) if words.next().is_some_and(|word| !word.starts_with('-')) => {
+            Some("a command line stands in quotes: sterna policy explain 'git push origin main'")
+        }
+        _ => None,
+    }
 }
 
 async fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {

@@ -292,3 +292,28 @@ fn a_rewind_that_is_killed_is_repeated_to_the_same_end() {
     let left = world.sterna(&["rewind", "s", "2", "--files", "--dry-run"]);
     assert!(left.out.contains("nothing to do"), "{}", left.out);
 }
+
+#[test]
+fn a_long_preview_says_how_much_it_leaves_out_and_all_of_it_can_be_seen() {
+    let call = json!({"calls": [{"name": "shell", "arguments": {"command": "rm -rf many"}}]});
+    let world = World::new(&format!("{call}\n{{\"text\":\"gone\"}}\n"));
+    for n in 0..50 {
+        write(&world, &format!("many/{n:02}"), b"x", 0o644);
+    }
+    let ran = world.run(&[&["--session", "s", "destroy it"], &ALLOW[..]].concat());
+    assert_eq!(ran.result()["outcome"], "finished", "{}", ran.out);
+    let told = events(&ran.out);
+    let input = told.iter().find(|event| event["type"] == "input.accepted").unwrap()["seq"].to_string();
+    let named = |text: &str| text.lines().filter(|line| line.contains("many/")).count();
+    // The folder and its files.
+    let few = world.sterna(&["rewind", "s", &input, "--dry-run"]);
+    assert!(few.out.contains("files: 51 paths in "), "{few:?}");
+    assert!(few.out.contains("\n  create   … and 11 more; --all names them\n"), "{few:?}");
+    assert_eq!(named(&few.out), 40, "{few:?}");
+    let all = world.sterna(&["rewind", "s", &input, "--dry-run", "--all"]);
+    assert!(named(&all.out) == 51 && !all.out.contains(" more"), "{all:?}");
+    // What a program reads is whole in any case.
+    let json = world.sterna(&["rewind", "s", &input, "--dry-run", "--json"]);
+    let plan: Value = serde_json::from_str(&json.out).unwrap();
+    assert!(plan["plan"]["files"].to_string().matches("many/").count() >= 50, "{json:?}");
+}

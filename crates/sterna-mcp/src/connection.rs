@@ -31,6 +31,7 @@ use crate::handler::{Calls, Handler};
 use crate::launch::{self, Fate, Http, start_error};
 use crate::manifest::{self, Kept, Manifest, ToolDef};
 use crate::oauth;
+use crate::own::NotWidened;
 use crate::parked::Parked;
 
 /// A server of the pool. Cheap to clone; the server ends when the last clone is gone.
@@ -374,6 +375,9 @@ impl Inner {
                     Http::LoggedIn(transport) => {
                         self.serve(handler, transport, mode, &over, until, &fate).await
                     }
+                    Http::ByItself(transport) => {
+                        self.serve(handler, transport, mode, &over, until, &fate).await
+                    }
                 }
             }
         };
@@ -438,8 +442,11 @@ impl Inner {
             if let Some(refused) = error.downcast_ref::<InsufficientScopeError>() {
                 let scope = refused.required_scope.as_deref();
                 let scopes = oauth::wants_scopes(&self.config, &self.setup.state, scope);
-                let asks = if scopes.is_empty() { String::new() } else { format!(" ({})", scopes.join(" ")) };
-                return Some(McpError::NeedsScopes { server: server.clone(), asks });
+                return Some(self.needs_scopes(&scopes, None));
+            }
+            let own = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+            if let Some(NotWidened { scopes, why }) = own.and_then(|error| error.downcast_ref()) {
+                return Some(self.needs_scopes(scopes, Some(why)));
             }
             let wanted = error.is::<AuthRequiredError>()
                 || matches!(
@@ -452,6 +459,18 @@ impl Inner {
                 );
             wanted.then(needs_login)
         })
+    }
+
+    fn needs_scopes(&self, scopes: &[String], why: Option<&str>) -> McpError {
+        let server = self.config.name.clone();
+        let asks = if scopes.is_empty() { String::new() } else { format!(" ({})", scopes.join(" ")) };
+        match self.config.oauth.grant {
+            Grant::AuthorizationCode => McpError::NeedsScopes { server, asks },
+            Grant::ClientCredentials => {
+                let why = why.map(|why| format!("; {}", cut(why))).unwrap_or_default();
+                McpError::ClientNeedsScopes { server, asks, why }
+            }
+        }
     }
 
     fn late(&self, fate: &Fate) -> McpError {

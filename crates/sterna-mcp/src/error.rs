@@ -21,6 +21,16 @@ pub enum McpError {
         "the MCP server `{server}` does not take what its `oauth_client_id` was given by the authorization server"
     )]
     ClientRefused { server: String },
+    #[error(
+        "the MCP server `{server}` wants more than its `oauth_client_id` is given{asks}: have the authorization server allow it that{why}"
+    )]
+    ClientNeedsScopes {
+        server: String,
+        /// As in `NeedsScopes`.
+        asks: String,
+        /// What the authorization server said to it, after a semicolon; empty where it gave a login that is not enough.
+        why: String,
+    },
     #[error("the connection to the MCP server `{server}` ended: {why}")]
     Closed { server: String, why: String },
     #[error(
@@ -47,7 +57,8 @@ impl McpError {
             | Self::StartTimeout { .. }
             | Self::NeedsLogin { .. }
             | Self::NeedsScopes { .. }
-            | Self::ClientRefused { .. } => true,
+            | Self::ClientRefused { .. }
+            | Self::ClientNeedsScopes { .. } => true,
             Self::Closed { .. }
             | Self::Silent { .. }
             | Self::TooLong { .. }

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ServerConfig, Transport};
 use crate::connection::Setup;
 use crate::error::{McpError, cut};
-use crate::oauth;
+use crate::oauth::{self, Login};
+use crate::own::OwnClient;
 
 /// What is known of how a connection ended.
 #[derive(Debug, Default)]
@@ -204,6 +205,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Lines<R> {
 pub(crate) enum Http {
     Plain(StreamableHttpClientTransport<reqwest::Client>),
     LoggedIn(StreamableHttpClientTransport<AuthClient<reqwest::Client>>),
+    ByItself(StreamableHttpClientTransport<OwnClient>),
 }
 
 pub(crate) async fn http(config: &ServerConfig, setup: &Setup) -> Result<Http, McpError> {
@@ -226,18 +228,18 @@ pub(crate) async fn http(config: &ServerConfig, setup: &Setup) -> Result<Http, M
     let transport = StreamableHttpClientTransportConfig::with_uri(url.as_str())
         .custom_headers(custom)
         .max_sse_event_size(MESSAGE_BYTES);
-    Ok(
-        match oauth::manager_with_login(config, &setup.state, url)
-            .await
-            .map_err(|why| start_error(config, why))?
-        {
-            Some(manager) => {
-                let client = AuthClient::new(client, manager);
-                Http::LoggedIn(StreamableHttpClientTransport::with_client(client, transport))
-            }
-            None => Http::Plain(StreamableHttpClientTransport::with_client(client, transport)),
-        },
-    )
+    let login = oauth::login_of(config, &setup.state, url).await;
+    Ok(match login.map_err(|why| start_error(config, why))? {
+        Login::None => Http::Plain(StreamableHttpClientTransport::with_client(client, transport)),
+        Login::Kept(manager) => {
+            let client = AuthClient::new(client, manager);
+            Http::LoggedIn(StreamableHttpClientTransport::with_client(client, transport))
+        }
+        Login::Own(manager, own) => {
+            let client = OwnClient::new(AuthClient::new(client, manager), own);
+            Http::ByItself(StreamableHttpClientTransport::with_client(client, transport))
+        }
+    })
 }
 
 /// A client that follows no redirect: a header with a key goes to the host that it was written for.

@@ -16,6 +16,7 @@ mod manifest;
 mod name;
 mod oauth;
 mod offers;
+mod own;
 mod parked;
 mod pool;
 mod reply;

@@ -1,14 +1,11 @@
-//! Where logins are: in files of the state folder, or in memory for a client that logs in by itself.
+//! Where the logins of people are: in files of the state folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use rmcp::transport::auth::{AuthError, CredentialRefreshGuard, CredentialStore, StoredCredentials};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::config::{ServerConfig, Transport};
 use crate::manifest::write_private;
@@ -131,51 +128,6 @@ impl CredentialStore for FileStore {
     }
 }
 
-/// Asks the authorization server for a login of the client itself, and says for how long it is good.
-pub(crate) type Ask = Box<
-    dyn Fn() -> BoxFuture<'static, Result<(StoredCredentials, Option<Duration>), AuthError>> + Send + Sync,
->;
-
-/// The login of a client that logs in by itself: nothing is kept, and a new one is asked for when it is over.
-pub(crate) struct OwnStore {
-    ask: Ask,
-    held: tokio::sync::Mutex<Option<(StoredCredentials, Option<Instant>)>>,
-}
-
-impl OwnStore {
-    pub(crate) fn new(ask: Ask) -> Self {
-        Self { ask, held: tokio::sync::Mutex::default() }
-    }
-}
-
-#[async_trait]
-impl CredentialStore for OwnStore {
-    async fn load(&self) -> Result<Option<StoredCredentials>, AuthError> {
-        let mut held = self.held.lock().await;
-        if let Some((credentials, until)) = &*held
-            && until.is_none_or(|until| Instant::now() < until)
-        {
-            return Ok(Some(credentials.clone()));
-        }
-        let (mut credentials, good) = (self.ask)().await?;
-        // Whether it is over is decided here: whoever uses it would renew it as a person's login is renewed.
-        credentials.token_received_at = None;
-        // A server may name any number: one that no clock reaches is no end.
-        let until = good.and_then(|good| Instant::now().checked_add(good.saturating_sub(SPARE)));
-        *held = Some((credentials.clone(), until));
-        Ok(Some(credentials))
-    }
-
-    async fn save(&self, _: StoredCredentials) -> Result<(), AuthError> {
-        Ok(())
-    }
-
-    async fn clear(&self) -> Result<(), AuthError> {
-        *self.held.lock().await = None;
-        Ok(())
-    }
-}
-
 /// The scopes of a challenge: what is no scope by RFC 6749, and what is too much, is left out.
 pub(crate) fn scopes_of(text: &str) -> Vec<String> {
     let plain = |scope: &&str| {
@@ -189,10 +141,8 @@ fn cannot(file: &Path, why: &dyn std::fmt::Display) -> AuthError {
     AuthError::CredentialStoreError(format!("{}: {why}", file.display()))
 }
 
-/// A login is renewed so long before it is over: a request takes a while.
-const SPARE: Duration = Duration::from_secs(30);
 /// More than any server asks for.
-const SCOPES: usize = 50;
+pub(crate) const SCOPES: usize = 50;
 const SCOPE_BYTES: usize = 200;
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use crate::config::{Grant, ServerConfig, Transport};
 use crate::connection::chain;
 use crate::launch::http_client;
-use crate::logins::{FileStore, OwnStore, scopes_of};
+use crate::logins::{FileStore, scopes_of};
 use crate::manifest::failure_note;
+use crate::own::OwnLogin;
 
 /// Why there is no login.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,11 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
     let (mut manager, takes_pages) = (found.manager, found.takes_pages);
     manager.set_credential_store(store.clone());
     let scopes = scopes(config, &manager, &store);
+    let not_registered = |error: AuthError| {
+        // It may have refused what a tool wished for: the next login asks for less.
+        store.forget_wishes();
+        LoginError::Registration(chain(&error))
+    };
     let mut request = AuthorizationRequest::new(redirect.clone()).with_scopes(scopes.clone());
     request = match (&config.oauth.client, &config.oauth.secret) {
         (Some(client), Some(secret)) => {
@@ -69,7 +75,7 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
         (Some(_) | None, None) | (None, Some(_)) => {
             let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
             let made = manager.register_client("Sterna", &redirect, &scopes).await;
-            let made = made.map_err(|error| LoginError::Registration(chain(&error)))?;
+            let made = made.map_err(not_registered)?;
             let request = request.with_preregistered_client(made.client_id);
             store.keep_secret(made.client_secret.clone());
             match made.client_secret {
@@ -78,9 +84,8 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
             }
         }
     };
-    let session = AuthorizationSession::new(manager, request)
-        .await
-        .map_err(|(_, error)| LoginError::Registration(chain(&error)))?;
+    let session =
+        AuthorizationSession::new(manager, request).await.map_err(|(_, error)| not_registered(error))?;
     open(session.get_authorization_url());
     let back = timeout(PATIENCE, callback(&listener, port));
     let back = back.await.map_err(|_| LoginError::Nobody(PATIENCE.as_secs()))?.map_err(LoginError::Listen)?;
@@ -93,7 +98,6 @@ pub async fn login(config: &ServerConfig, state: &Path, open: impl FnOnce(&str))
         }
         Err(AuthError::CredentialStoreError(why)) => Err(LoginError::Keep(why.to_string())),
         Err(error) => {
-            // It may have refused what a tool wished for: the next login asks for less.
             store.forget_wishes();
             Err(LoginError::Refused(chain(&error)))
         }
@@ -110,22 +114,29 @@ pub fn has_login(config: &ServerConfig, state: &Path) -> bool {
     FileStore::of(config, state).is_some_and(|store| store.is_there())
 }
 
-/// The manager of a login: of one that is kept, and renewed when it is over, or of the client's own. `None` where there is no
-/// login.
-pub(crate) async fn manager_with_login(
-    config: &ServerConfig,
-    state: &Path,
-    url: &str,
-) -> Result<Option<AuthorizationManager>, String> {
+/// A login, and the manager that uses it.
+pub(crate) enum Login {
+    None,
+    /// One that a person has made. It is renewed when it is over.
+    Kept(AuthorizationManager),
+    /// The client's own.
+    Own(AuthorizationManager, OwnLogin),
+}
+
+/// The login that requests to the server are made with.
+pub(crate) async fn login_of(config: &ServerConfig, state: &Path, url: &str) -> Result<Login, String> {
     if config.oauth.grant == Grant::ClientCredentials {
-        return own_login(config, url).await.map(Some).map_err(|error| chain(&error));
+        let own = own_login(config, url).await.map_err(|error| chain(&error))?;
+        return Ok(Login::Own(own.0, own.1));
     }
-    let Some(store) = FileStore::of(config, state).filter(FileStore::is_there) else { return Ok(None) };
+    let Some(store) = FileStore::of(config, state).filter(FileStore::is_there) else {
+        return Ok(Login::None);
+    };
     let mut manager = found(config, url).await.map_err(|error| chain(&error))?.manager;
     manager.set_credential_store(store.clone());
     let wrong = |error: AuthError| format!("its login cannot be used: {}", chain(&error));
     if !manager.initialize_from_store().await.map_err(wrong)? {
-        return Ok(None);
+        return Ok(Login::None);
     }
     if let Some((client, kept)) = store.client() {
         let own = config.oauth.secret.clone().filter(|_| config.oauth.client.as_ref() == Some(&client));
@@ -135,31 +146,34 @@ pub(crate) async fn manager_with_login(
             manager.configure_client(client).map_err(wrong)?;
         }
     }
-    Ok(Some(manager))
+    Ok(Login::Kept(manager))
 }
 
-/// The server wants more than its login allows: which scopes, as far as it says. The next login asks for them too.
+/// The server wants more than its login allows: which scopes, as far as it says. The next login that a person makes asks
+/// for them too.
 pub(crate) fn wants_scopes(config: &ServerConfig, state: &Path, scope: Option<&str>) -> Vec<String> {
     let scopes = scopes_of(scope.unwrap_or_default());
-    if let Some(store) = FileStore::of(config, state).filter(|_| !scopes.is_empty()) {
+    let by_person = config.oauth.grant == Grant::AuthorizationCode;
+    if let Some(store) = FileStore::of(config, state).filter(|_| by_person && !scopes.is_empty()) {
         store.wish(&scopes);
     }
     scopes
 }
 
 /// The manager of a client that logs in by itself.
-async fn own_login(config: &ServerConfig, url: &str) -> Result<AuthorizationManager, AuthError> {
+async fn own_login(config: &ServerConfig, url: &str) -> Result<(AuthorizationManager, OwnLogin), AuthError> {
     let (client, secret) = config.oauth.client.clone().zip(config.oauth.secret.clone()).unwrap_or_default();
     let mut manager = found(config, url).await?.manager;
     // It renews nothing, and has to know whom it speaks for all the same.
     manager.configure_client_id(&client)?;
+    let first = config.oauth.scopes.clone();
     let (config, url) = (config.clone(), url.to_owned());
-    let ask = move || {
+    let ask = move |scopes: Vec<String>| {
         let (config, url) = (config.clone(), url.clone());
         let credentials = ClientCredentialsConfig::ClientSecret {
             client_id: client.clone(),
             client_secret: secret.clone(),
-            scopes: config.oauth.scopes.clone(),
+            scopes,
             resource: Some(url.clone()),
         };
         async move {
@@ -175,8 +189,9 @@ async fn own_login(config: &ServerConfig, url: &str) -> Result<AuthorizationMana
         }
         .boxed()
     };
-    manager.set_credential_store(OwnStore::new(Box::new(ask)));
-    Ok(manager)
+    let login = OwnLogin::new(first, Box::new(ask));
+    manager.set_credential_store(login.clone());
+    Ok((manager, login))
 }
 
 /// What a login asks for: what is configured, or what the server says. A login that was not enough asks for what it had, and

@@ -181,6 +181,7 @@ impl McpTool {
             | McpError::NeedsLogin { .. }
             | McpError::NeedsScopes { .. }
             | McpError::ClientRefused { .. }
+            | McpError::ClientNeedsScopes { .. }
             | McpError::Refused { .. }
             | McpError::Strange { .. } => ToolStatus::Failed,
         };

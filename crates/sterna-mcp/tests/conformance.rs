@@ -7,7 +7,7 @@ mod common;
 
 use common::{World, of, status};
 use serde_json::{Value, json};
-use sterna_mcp::{Client, Grant, LoginError, McpError, OAuth, ServerConfig, Transport, login};
+use sterna_mcp::{Client, Grant, LoginError, McpError, OAuth, ServerConfig, State, Transport, login};
 use sterna_model::ToolStatus;
 use sterna_testkit::mcp::HttpServer;
 use sterna_tool::{Output, ToolReturn};
@@ -245,6 +245,82 @@ async fn a_client_with_a_secret_logs_in_without_a_person() {
         let refused = scenario.login().await.unwrap_err();
         assert!(matches!(refused, LoginError::NoPerson(_)), "{name}: {refused}");
     }
+}
+
+/// A robot that asks for `mcp:basic`, whose server wants `mcp:write` for its tool.
+fn robot(name: &str) -> Scenario {
+    let oauth = OAuth {
+        client: Some("robot".into()),
+        secret: Some("hush".into()),
+        scopes: vec!["mcp:basic".into()],
+        grant: Grant::ClientCredentials,
+    };
+    Scenario::known_as(name, oauth)
+}
+
+impl Scenario {
+    /// The scopes of each token that was asked for.
+    async fn asked_for(&self) -> Vec<String> {
+        let observed = self.observed().await;
+        let tokens = observed["tokens"].as_array().unwrap().iter();
+        tokens.map(|token| token["scope"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn wishes(&self) -> bool {
+        let logins = std::fs::read_dir(self.world.state().join("mcp/logins"));
+        logins.is_ok_and(|mut found| {
+            found.any(|file| file.unwrap().path().extension().is_some_and(|end| end == "scopes"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_person_gets_the_scopes_that_are_missing_by_itself() {
+    let robot = robot("client-credentials-step-up");
+    robot.client.connect().await.unwrap();
+    // Side by side they get one login.
+    let call = || robot.world.call(&robot.client, "test-tool", json!({}));
+    let (first, second) = tokio::join!(call(), call());
+    for done in [first, second, call().await] {
+        assert_eq!(done.unwrap(), ("done".into(), false));
+    }
+    assert_eq!(robot.asked_for().await, ["mcp:basic", "mcp:basic mcp:write"]);
+    assert!(!robot.wishes());
+}
+
+#[tokio::test]
+async fn scopes_that_a_client_without_a_person_is_not_given_are_an_error_and_no_loop() {
+    let wants = "the MCP server `test` wants more than its `oauth_client_id` is given (mcp:write): have the authorization \
+        server allow it that";
+    for (name, told) in [("client-credentials-refused", "invalid_scope"), ("client-credentials-narrowed", "")]
+    {
+        let robot = robot(name);
+        robot.client.connect().await.unwrap();
+        let (status, why) = status(robot.world.call(&robot.client, "test-tool", json!({})).await);
+        assert_eq!(status, ToolStatus::Failed, "{name}");
+        let rest = why.strip_prefix(wants).unwrap_or_else(|| panic!("{name}: {why}"));
+        assert!(rest.contains(told) && rest.is_empty() == told.is_empty(), "{name}: {why}");
+        assert!(!why.contains("login test"), "{name}: {why}");
+        assert_eq!(robot.asked_for().await, ["mcp:basic", "mcp:basic mcp:write"], "{name}");
+        assert!(!robot.wishes(), "{name}");
+        // What its login is good for goes on with it.
+        assert!(matches!(robot.client.state(), State::Connected(_)), "{name}");
+        robot.client.connect().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wish_that_is_refused_at_the_registration_is_forgotten() {
+    let scenario = Scenario::new("scope-refused");
+    scenario.client.connect().await.unwrap_err();
+    scenario.login().await.unwrap();
+    scenario.client.connect().await.unwrap();
+    scenario.world.call(&scenario.client, "test-tool", json!({})).await.unwrap_err();
+    assert!(scenario.wishes());
+    let refused = scenario.login().await.unwrap_err();
+    assert!(matches!(refused, LoginError::Registration(_)), "{refused}");
+    assert!(!scenario.wishes());
+    scenario.login().await.unwrap();
 }
 
 #[tokio::test]

@@ -25,7 +25,8 @@ OPENID = "/.well-known/openid-configuration"
 # server is. prefix: the issuer's path. scope: the challenge's. scopes: those that the resource lists. methods: how a client
 # proves at the token endpoint who it is. resource: another one than ours. forbids: how tokens are answered. steps: what a call
 # needs beyond the challenge's scope. registers: whether anybody may. pages: clients may be named by the address of a page.
-# lasts: seconds that a token is good, with one to renew it where a person has logged in.
+# lasts: seconds that a token is good, with one to renew it where a person has logged in. gives: the only scopes that there are
+# to be had; more is refused, or left out without a word where narrows says so.
 LOGINS = {
     "metadata-default": {},
     "metadata-var1": {"told": False, "oauth": OPENID},
@@ -45,11 +46,18 @@ LOGINS = {
     "basic-cimd": {"pages": True},
     "client-credentials": {"registers": False, "methods": ["client_secret_basic"]},
     "client-credentials-short": {"registers": False, "methods": ["client_secret_basic"], "lasts": 30},
+    "client-credentials-step-up": {"registers": False, "methods": ["client_secret_basic"], "scope": "mcp:basic",
+                                   "steps": "mcp:write"},
+    "client-credentials-refused": {"registers": False, "methods": ["client_secret_basic"], "scope": "mcp:basic",
+                                   "steps": "mcp:write", "gives": ["mcp:basic"]},
+    "client-credentials-narrowed": {"registers": False, "methods": ["client_secret_basic"], "scope": "mcp:basic",
+                                    "steps": "mcp:write", "gives": ["mcp:basic"], "narrows": True},
+    "scope-refused": {"scope": "mcp:basic", "steps": "mcp:write", "gives": ["mcp:basic"]},
     "renewed-with-a-secret": {"methods": ["client_secret_basic"], "lasts": 1},
 }
 USUAL = {"prm": PATH_BASED, "told": True, "oauth": OAUTH, "prefix": "", "scope": None, "scopes": None,
          "methods": ["none"], "resource": None, "forbids": False, "steps": None, "registers": True, "pages": False,
-         "lasts": 3600}
+         "lasts": 3600, "gives": None, "narrows": False}
 PLAIN = ["initialize", "tools_call", "elicitation-defaults", "sse-retry"]
 
 scenario = sys.argv[1]
@@ -137,6 +145,8 @@ class Authority(Handler):
         observed["requests"].append(f"POST {path}")
         if path == login["prefix"] + "/register":
             method = login["methods"][0]
+            if refused(json.loads(body).get("scope")):
+                return self.send(400, {"error": "invalid_client_metadata", "error_description": "no such scope"})
             made = {**json.loads(body), "client_id": "client-1", "token_endpoint_auth_method": method}
             if method != "none":
                 made["client_secret"] = "secret-1"
@@ -152,12 +162,18 @@ class Authority(Handler):
                 proof = "client_secret_post" if "client_secret" in asked else "none"
             grant = asked.get("grant_type")
             pkce = challenges.get(asked.get("code")) == (verified, "S256")
-            observed["tokens"].append({"proof": proof, "pkce": pkce, "resource": asked.get("resource"), "grant": grant})
+            named = {"scope": asked["scope"]} if "scope" in asked else {}
+            observed["tokens"].append({"proof": proof, "pkce": pkce, "resource": asked.get("resource"), "grant": grant,
+                                       **named})
             alone = login["methods"][0] != "none" and proof.startswith(login["methods"][0])
             renewed = grant == "refresh_token" and asked.get("refresh_token") == "renew-1" and alone
             if not (pkce or renewed or (grant == "client_credentials" and alone)):
                 return self.send(400, {"error": "invalid_grant"})
-            scope = (observed["authorizations"] or [{}])[-1].get("scope") or ""
+            if refused(asked.get("scope")):
+                return self.send(400, {"error": "invalid_scope"})
+            scope = (observed["authorizations"] or [asked])[-1].get("scope") or ""
+            if login["narrows"]:
+                scope = " ".join(part for part in scope.split() if part in login["gives"])
             token = f"token-{len(tokens)}"
             tokens[token] = (scope.split(), time.monotonic() + login["lasts"])
             renew = {"refresh_token": "renew-1"} if grant != "client_credentials" and login["lasts"] < 3600 else {}
@@ -263,6 +279,11 @@ class Resource(Handler):
             waiting.update(call=message["id"], closed=time.monotonic())
             return None
         return self.send(200, {**reply, "result": text("done")})
+
+
+def refused(scope):
+    """Whether nobody is given so much."""
+    return login["gives"] and not login["narrows"] and not set((scope or "").split()) <= set(login["gives"])
 
 
 DEFAULTS = {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use sterna_model::{EffectClass, ToolSpec};
 use sterna_tool::{
-    Access, ChildOp, Plan, PlanContext, SpawnChild, Tool, ToolContext, ToolDone, ToolError, ToolReturn,
-    ViewBudget,
+    Access, ChildOp, Placeholders, Plan, PlanContext, SpawnChild, Tool, ToolContext, ToolDone, ToolError,
+    ToolReturn, ViewBudget,
 };
 
 use crate::agent_types::AgentType;
@@ -53,22 +53,23 @@ impl Tool for Skill {
         &self.spec
     }
 
+    /// Whether another agent does the skill stands in its file, and files are not read here: a class is asked for where
+    /// nothing may wait. So each call that may start an agent is one that does: under the key of the call there is one.
     fn class(&self, args: &Value) -> EffectClass {
-        let text = |key: &str| args.get(key).and_then(Value::as_str).map(str::trim).filter(|s| !s.is_empty());
-        let forks = match (text("name"), text("file")) {
-            (Some(name), None) => {
-                self.shelf.skills().found.iter().any(|skill| skill.name == name && skill.what.forks.is_some())
-            }
-            (None, _) | (_, Some(_)) => false,
-        };
-        // Under the key of the call there is one agent.
-        if forks { EffectClass::Idempotent } else { EffectClass::Pure }
+        let has =
+            |key: &str| args.get(key).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+        if has("name") && !has("file") { EffectClass::Idempotent } else { EffectClass::Pure }
+    }
+
+    /// It sends its arguments nowhere but to a model.
+    fn placeholders(&self, _: &Value) -> Placeholders {
+        Placeholders::Keep
     }
 
     fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let args: Args = parse(args)?;
         let name = first_line(args.name.as_deref().unwrap_or_default(), 64);
-        let summary = match args.file.as_deref().filter(|file| !file.is_empty()) {
+        let summary = match args.file.as_deref().filter(|file| !file.trim().is_empty()) {
             None if name.is_empty() => "list skills".to_owned(),
             None => format!("load skill {name}"),
             Some(file) => format!("read {} of skill {name}", first_line(file, 100)),
@@ -98,8 +99,9 @@ impl Tool for Skill {
 fn wanted(shelf: &Shelf, kinds: &[AgentType], args: &Args) -> Result<Wanted, ToolError> {
     let mut skills = shelf.skills().found;
     let wanted = args.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let file = args.file.as_deref().filter(|file| !file.trim().is_empty());
     let Some(wanted) = wanted else {
-        if args.file.is_some() {
+        if file.is_some() {
             return Err(ToolError::invalid("`file` needs the `name` of its skill"));
         }
         skills.retain(|skill| !skill.what.disabled);
@@ -117,7 +119,7 @@ fn wanted(shelf: &Shelf, kinds: &[AgentType], args: &Args) -> Result<Wanted, Too
         return Err(ToolError::failed(format!("only a person may run the skill `{wanted}`: `/{wanted}`")));
     }
     let rest = args.args.as_deref().unwrap_or_default();
-    match (args.file.as_deref(), &skill.what.forks) {
+    match (file, &skill.what.forks) {
         (Some(file), _) => skill.resource(file).map(Wanted::Text).map_err(ToolError::failed),
         (None, None) => Ok(Wanted::Text(loaded(&skill, rest))),
         (None, Some(kind)) => agent_for(&skill, kind, kinds, rest).map(Wanted::Agent),

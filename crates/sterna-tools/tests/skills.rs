@@ -10,7 +10,7 @@ use std::sync::Arc;
 use common::World;
 use serde_json::{Value, json};
 use sterna_model::{EffectClass, ToolStatus};
-use sterna_tool::{ChildOp, Output, PlanContext, SharedTool, SpawnChild, ToolReturn};
+use sterna_tool::{ChildOp, Output, Placeholders, PlanContext, SharedTool, SpawnChild, ToolReturn};
 use sterna_tools::skills::{Place, Shelf, SkillText, Weight};
 
 /// `valid`: nothing to say. `extended`: used here, refused by the specification. `broken`: not used.
@@ -60,7 +60,6 @@ impl Skills {
 
     async fn call(&self, args: Value) -> Result<String, (ToolStatus, String)> {
         let cx = PlanContext { cwd: self.world.cwd.clone(), roots: vec![self.world.cwd.clone()] };
-        assert_eq!(self.tool.class(&args), EffectClass::Pure);
         let told = |error: sterna_tool::ToolError| (error.status, error.message);
         let plan = self.tool.plan(&cx, &args).map_err(told)?;
         match self.tool.call(self.world.context(plan), args).await.map_err(told)? {
@@ -98,6 +97,8 @@ async fn a_skill_is_loaded_listed_and_its_files_are_read() {
     assert_eq!(skills.call(json!({"name": "review", "args": "src/a.rs"})).await.unwrap(), loaded);
     let plain = skills.call(json!({"name": "plain", "args": "now"})).await.unwrap();
     assert!(plain.ends_with("\n\nDo it.\n\nnow"), "{plain}");
+    let plain = skills.call(json!({"name": "plain", "file": ""})).await.unwrap();
+    assert!(plain.ends_with("\n\nDo it."), "{plain}");
     let more = skills.call(json!({"name": "review", "file": "references/more.md"})).await;
     assert_eq!(more.unwrap(), "more");
 }
@@ -187,16 +188,33 @@ async fn a_skill_may_be_done_by_another_agent() {
     assert!(why.contains("`nobody`") && why.contains("explore"), "{why}");
     let why = agent_of(&skills, json!({"name": "none"})).await.unwrap_err();
     assert!(why.contains("none of the tools"), "{why}");
-    // Its files and the others are read as ever, and only what starts an agent needs an intent.
     assert_eq!(skills.call(json!({"name": "look", "file": "more.md"})).await.unwrap(), "more");
-    for (args, class) in [
-        (json!({"name": "look"}), EffectClass::Idempotent),
-        (json!({"name": "look", "file": "more.md"}), EffectClass::Pure),
-        (json!({"name": "here"}), EffectClass::Pure),
-        (json!({}), EffectClass::Pure),
-    ] {
-        assert_eq!(skills.tool.class(&args), class, "{args}");
+}
+
+#[tokio::test]
+async fn what_a_call_is_stands_in_its_arguments_and_not_on_the_disk() {
+    let skills = Skills::new();
+    for there in [false, true] {
+        if there {
+            skills.skill("here", "context: inline\n", "Do it here.");
+            skills.skill("fork", "context: fork\n", "Do it there.");
+            skills.world.file("own/here/more.md", "more");
+        }
+        for (args, class) in [
+            (json!({"name": "fork"}), EffectClass::Idempotent),
+            (json!({"name": "here", "args": "now"}), EffectClass::Idempotent),
+            (json!({"name": "here", "file": ""}), EffectClass::Idempotent),
+            (json!({"name": "nowhere"}), EffectClass::Idempotent),
+            (json!({"name": "here", "file": "more.md"}), EffectClass::Pure),
+            (json!({"name": " "}), EffectClass::Pure),
+            (json!({}), EffectClass::Pure),
+        ] {
+            assert_eq!(skills.tool.class(&args), class, "{args}");
+        }
     }
+    // A secret's placeholder is text for a model here, whoever does the skill.
+    let kept = skills.tool.placeholders(&json!({"name": "here", "args": "[secret:KEY:0]"}));
+    assert_eq!(kept, Placeholders::Keep);
 }
 
 #[test]

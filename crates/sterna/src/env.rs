@@ -28,10 +28,14 @@ pub struct SystemEnv {
     _instance: Instance,
 }
 
-/// Device, inode, length, and when it was changed last: another one whenever the file is.
+/// Device, inode, length, and when it was changed last: another one whenever the file is, where it was at rest.
 type Stamp = (u64, u64, u64, i64, i64);
 /// Bytes of a file that is looked at: tools read no larger one.
 const MAX_LOOKED: u64 = 50 << 20;
+/// Two ticks of the slowest kernel clock, which has 100 a second.
+const GRAIN: Duration = Duration::from_millis(20);
+/// FAT keeps every second one.
+const GRAIN_OF_SECONDS: Duration = Duration::from_secs(2);
 
 impl SystemEnv {
     /// `pass`: further variables that children may see. `state_dirs`: where no tool may write.
@@ -136,6 +140,7 @@ impl Env for SystemEnv {
     }
 
     fn file_version(&self, path: &Path) -> Option<FileVersion> {
+        let before = SystemTime::now();
         let meta = match std::fs::metadata(path) {
             Ok(meta) => meta,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(FileVersion::Gone),
@@ -145,12 +150,15 @@ impl Env for SystemEnv {
             return None;
         }
         let stamp = (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec());
+        let at_rest = is_at_rest(meta.ctime(), meta.ctime_nsec(), before);
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, hash)) = looked.get(path).filter(|(held, _)| *held == stamp) {
             return Some(FileVersion::Is(*hash));
         }
         let hash = sterna_log::digest(&std::fs::read(path).ok()?);
-        looked.insert(path.to_owned(), (stamp, hash));
+        if at_rest {
+            looked.insert(path.to_owned(), (stamp, hash));
+        }
         Some(FileVersion::Is(hash))
     }
 
@@ -164,6 +172,16 @@ impl Env for SystemEnv {
             None => new_secret(),
         })
     }
+}
+
+/// Whether a change from `now` on gives a file another time than this one, in seconds and nanoseconds of the epoch: the
+/// kernel takes it from a clock that stands still for a tick, and some file systems keep whole seconds, or every second one.
+fn is_at_rest(changed: i64, nanos: i64, now: SystemTime) -> bool {
+    let (Ok(seconds), Ok(fraction)) = (u64::try_from(changed), u32::try_from(nanos)) else { return false };
+    let Some(changed) = UNIX_EPOCH.checked_add(Duration::new(seconds, fraction)) else { return false };
+    let grain = if nanos == 0 { GRAIN_OF_SECONDS } else { GRAIN };
+    // A time that is still to come says nothing: the clock was set, or it is another machine's.
+    now.duration_since(changed).is_ok_and(|age| age > grain)
 }
 
 /// The secret in this file, which is made if there is none. `None` where neither can be done.
@@ -258,5 +276,47 @@ mod tests {
         assert!(owner != env.owner() && !env.is_dead(&owner));
         drop(other);
         assert!(env.is_dead(&owner));
+    }
+
+    #[test]
+    fn a_file_that_was_just_changed_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let env = SystemEnv::new(&[], Vec::new());
+        // Same length, same inode, and often the same tick.
+        for round in 0..500 {
+            let text = format!("{round:04}");
+            std::fs::write(&file, &text).unwrap();
+            let wanted = sterna_log::digest(text.as_bytes());
+            assert_eq!(env.file_version(&file), Some(FileVersion::Is(wanted)), "{text}");
+            // A kernel with finer times gives each change its own: nothing must have rested on that.
+            let meta = std::fs::metadata(&file).unwrap();
+            if !is_at_rest(meta.ctime(), meta.ctime_nsec(), SystemTime::now()) {
+                assert!(env.looked.lock().unwrap().is_empty(), "{text}");
+            }
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(env.file_version(&file), Some(FileVersion::Gone));
+    }
+
+    #[test]
+    fn a_time_of_change_is_trusted_when_the_clock_has_moved_on() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        for (seconds, nanos, trusted) in [
+            (999, 970_000_000, true),
+            (999, 990_000_000, false),
+            (999, 979_999_999, true),
+            (999, 980_000_000, false),
+            (1_000, 1, false),
+            (2_000, 1, false),
+            // Whole seconds: the file system may keep no less.
+            (999, 0, false),
+            (998, 0, false),
+            (997, 0, true),
+            (-1, 5, false),
+            (i64::MAX, 5, false),
+        ] {
+            assert_eq!(is_at_rest(seconds, nanos, now), trusted, "{seconds}.{nanos:09}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use sterna_runtime::Accepted;
 
 use super::resume::of_session;
 use super::run::beginning;
-use crate::args::TurnArgs;
+use crate::args::{TurnArgs, whole};
 use crate::context::Context;
 use crate::drive::Follow;
 use crate::failure::{FAILED, Failure};
@@ -50,7 +50,7 @@ struct SetArgs {
     /// What is to be reached, in at most 4,000 characters
     objective: String,
     /// Tokens of all kinds that may be used for it, agents' included
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     tokens: Option<u64>,
     /// Give it to this session, or create one under this id
     #[arg(long, value_name = "ID")]
@@ -70,7 +70,7 @@ struct ResumeArgs {
     /// The session
     session: String,
     /// Its token budget from now on, with what was used before
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     tokens: Option<u64>,
     #[command(flatten)]
     turn: TurnArgs,

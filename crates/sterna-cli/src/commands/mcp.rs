@@ -427,13 +427,13 @@ fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
         ))
         .hint("`sterna trust --show` lists what trust is about"));
     }
-    let near = all
-        .servers
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name)));
+    let names: Vec<&str> = all.servers.iter().map(|server| server.name.as_str()).collect();
+    let near = |name_of: &&str| strsim::jaro_winkler(name_of, name);
+    let nearest = names.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
     let failure = Failure::usage(format!("there is no MCP server `{name}`"));
-    Err(match near {
-        Some(near) => failure.hint(format!("did you mean `{}`?", near.name)),
+    Err(match nearest {
+        Some(other) if near(&other) >= NEAR => failure.hint(format!("did you mean `{other}`?")),
+        Some(_) => failure.hint(format!("there are: {}; `sterna mcp add` adds one", names.join(", "))),
         None => failure.hint("`sterna mcp add` adds one"),
     })
 }
@@ -488,3 +488,6 @@ fn write(file: &PathBuf, text: &str) -> Result<(), Failure> {
 fn broken(file: &std::path::Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::usage(format!("{} cannot be read: {why}", file.display())).hint("mend the file, or move it away")
 }
+
+/// Likeness of two names, of 1 for the same, from which one may have been meant for the other.
+const NEAR: f64 = 0.8;

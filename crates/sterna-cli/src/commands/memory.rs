@@ -13,6 +13,7 @@ use sterna_model::{MemoryScope, MemorySource, SessionId};
 use sterna_runtime::Env;
 use sterna_sqlite::SqliteStore;
 
+use crate::args::whole;
 use crate::context::Context;
 use crate::edit::in_editor;
 use crate::failure::Failure;
@@ -146,7 +147,7 @@ struct SearchArgs {
     #[command(flatten)]
     place: PlaceArgs,
     /// At most so many, up to 20
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, allow_negative_numbers = true, value_parser = whole::<usize>)]
     limit: usize,
     /// One object a line
     #[arg(long)]

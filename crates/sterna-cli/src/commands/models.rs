@@ -8,6 +8,7 @@ use sterna_llm::catalog::{self, Ability, Catalogue, Model, Takes};
 use sterna_llm::{ModelInfo, ModelOverride, Price};
 use sterna_model::Route;
 
+use crate::args::whole;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::table::table;
@@ -38,7 +39,7 @@ pub struct ModelsArgs {
     #[arg(long)]
     video: bool,
     /// Only models that read and write at least this many tokens
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true, value_parser = whole::<u32>)]
     context: Option<u32>,
     /// One object a line
     #[arg(long)]

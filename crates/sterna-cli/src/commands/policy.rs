@@ -41,9 +41,9 @@ enum PolicyCommand {
 
 #[derive(Debug, Args)]
 struct ExplainArgs {
-    /// A command line for the shell
+    /// A command line for the shell, as one word
     #[arg(required_unless_present = "tool", conflicts_with = "tool")]
-    command: Option<String>,
+    command: Vec<String>,
     /// Another tool than shell
     #[arg(long, value_name = "NAME")]
     tool: Option<String>,
@@ -111,15 +111,20 @@ pub async fn policy(args: PolicyArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn explain(args: ExplainArgs) -> Result<ExitCode, Failure> {
+    let line = match args.command.as_slice() {
+        [] => "",
+        [line] => line,
+        words => return Err(unquoted(words)),
+    };
     let (cx, view) = args.of.view().await?;
-    let explained = match (&args.tool, &args.command) {
-        (Some(tool), _) => {
+    let explained = match &args.tool {
+        Some(tool) => {
             let text = args.args.as_deref().unwrap_or("{}");
             let given: Value = serde_json::from_str(text)
                 .map_err(|error| Failure::usage(format!("--args is no JSON: {error}")))?;
             view.explain(tool, &given).await
         }
-        (None, command) => view.explain_command(command.as_deref().unwrap_or_default()).await,
+        None => view.explain_command(line).await,
     };
     let explained = explained.map_err(Failure::usage)?;
     if args.json {
@@ -130,6 +135,14 @@ async fn explain(args: ExplainArgs) -> Result<ExitCode, Failure> {
         cx.print.out(&told(&cx, &explained))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The shell that starts us has taken the quotes away: what was meant cannot be told from the words.
+fn unquoted(words: &[String]) -> Failure {
+    let plain = |word: &String| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c));
+    let line = if words.iter().all(plain) { words.join(" ") } else { "git push origin main".to_owned() };
+    Failure::usage(format!("the command line came as {} words", words.len()))
+        .hint(format!("quote it whole: sterna policy explain '{line}'"))
 }
 
 fn told(cx: &Context, explained: &Explained) -> String {
@@ -197,6 +210,10 @@ async fn test(args: TestArgs) -> Result<ExitCode, Failure> {
                 ))?;
             }
         }
+    }
+    if args.file.is_none() && examples == 0 {
+        cx.print.note("no rule has examples, and no file of command lines is named: nothing was checked");
+        return Ok(ExitCode::SUCCESS);
     }
     cx.print.out(&format!("{examples} examples of rules hold; {} of {lines} lines\n", lines - wrong))?;
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

@@ -1,5 +1,6 @@
 //! `sterna rewind`: shows what would go back, asks, and takes it back.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -28,6 +29,9 @@ pub struct RewindArgs {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Name every path, and not the first 40 of each kind
+    #[arg(long)]
+    all: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -52,7 +56,7 @@ pub async fn rewind(cx: &Context, args: RewindArgs) -> Result<ExitCode, Failure>
     let runtime = cx.quiet_runtime(store);
     let plan = runtime.preview_rewind(&session, to, what, args.force).await?;
     if !args.json {
-        cx.print.out(&told(&cx.print, &plan))?;
+        cx.print.out(&told(&cx.print, &plan, if args.all { usize::MAX } else { SHOWN }))?;
     }
     if args.dry_run {
         if args.json {
@@ -101,7 +105,8 @@ fn is_nothing(plan: &RewindPlan) -> bool {
         }
 }
 
-fn told(print: &Print, plan: &RewindPlan) -> String {
+/// At most `most` paths of each kind are named.
+fn told(print: &Print, plan: &RewindPlan, most: usize) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
         text.push_str(&line);
@@ -125,25 +130,52 @@ fn told(print: &Print, plan: &RewindPlan) -> String {
             let n = files.changes.len();
             match n {
                 0 => line(format!("files: nothing to do, {} is as it was", harmless(root))),
+                1 => line(format!("files: 1 path in {} goes back", harmless(root))),
                 _ => line(format!("files: {n} paths in {} go back", harmless(root))),
             }
-            files.changes.iter().for_each(|change| line(told_change(print, change)));
-            for (path, why) in &files.kept {
+            files.changes.iter().take(most).for_each(|change| line(told_change(print, change)));
+            if n > most {
+                line(more(print, &files.changes[most..]));
+            }
+            for (path, why) in files.kept.iter().take(most) {
                 line(print.paint(&format!("  stays    {}: {}", harmless(path), harmless(why)), Style::Dim));
             }
-            for path in &files.missing {
+            if files.kept.len() > most {
+                line(print.paint(&and_more("stays", files.kept.len() - most), Style::Dim));
+            }
+            for path in files.missing.iter().take(most) {
                 let lost = format!("  lost     {}: the store has lost its contents", harmless(path));
                 line(print.paint(&lost, Style::Red));
+            }
+            if files.missing.len() > most {
+                line(print.paint(&and_more("lost", files.missing.len() - most), Style::Red));
             }
         }
     }
     text
 }
 
+/// What is not named, by what would happen to it: a removal is not to be overlooked.
+fn more(print: &Print, changes: &[FileChange]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for change in changes {
+        *counts.entry(change.what).or_default() += 1;
+    }
+    let lines = counts.iter().map(|(what, n)| print.paint(&and_more(what, *n), style_of(what)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn and_more(what: &str, n: usize) -> String {
+    format!("  {what:<8} … and {n} more; --all names them")
+}
+
+fn style_of(what: &str) -> Style {
+    if what == "remove" { Style::Red } else { Style::Green }
+}
+
 fn told_change(print: &Print, change: &FileChange) -> String {
-    let style = if change.what == "remove" { Style::Red } else { Style::Green };
     let end = if change.kind == "dir" { "/" } else { "" };
-    print.paint(&format!("  {:<8} {}{end}", change.what, harmless(&change.path)), style)
+    print.paint(&format!("  {:<8} {}{end}", change.what, harmless(&change.path)), style_of(change.what))
 }
 
 fn tell_done(print: &Print, done: &RewoundTo) {
@@ -158,3 +190,6 @@ fn tell_done(print: &Print, done: &RewoundTo) {
         (None, None) => {}
     }
 }
+
+/// Paths of each kind that fit a screen; a build folder has thousands.
+const SHOWN: usize = 40;

@@ -193,6 +193,16 @@ pub async fn pick(
             Some(id) => Some(id),
             None => of_key()?,
         };
+        // One that is there may be this very fork, made by an earlier try; any other would go on as if it were one.
+        if let Some(id) = &id
+            && let Some(there) = setup::state(log, id).await?
+            && (*id == parent || there.machine.session().is_none_or(|session| session.parent.is_none()))
+        {
+            return Err(Failure::usage(format!(
+                "session `{id}` is there already, and is not a fork of `{parent}`"
+            ))
+            .hint("leave --session out, or give the fork an id of its own"));
+        }
         return Ok((Pick::Fork { parent, seq, id }, route));
     }
     if args.newest {

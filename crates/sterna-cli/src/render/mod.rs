@@ -2,6 +2,7 @@
 
 mod markdown;
 mod text;
+mod took;
 mod words;
 
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::Print;
 use text::Text;
+pub use took::Took;
 pub use words::{Open, brief, counted, goal as goal_line, money, not_kept, seconds, waits_for};
 
 /// Where a turn's events go. A reader that has gone stops the output and never the turn.

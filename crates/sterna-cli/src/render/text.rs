@@ -11,6 +11,7 @@ use sterna_model::{
 
 use super::Stdout;
 use super::markdown::Markdown;
+use super::took::Took;
 use super::words::{self, Open, not_kept, waits_for};
 use crate::print::{Print, Style, harmless, one_line};
 
@@ -30,6 +31,7 @@ pub struct Text {
     shown: String,
     /// Calls that were proposed and have not ended.
     calls: HashMap<String, Call>,
+    took: Took,
     open: Vec<Open>,
     spinner: Spinner,
     since: Instant,
@@ -59,6 +61,7 @@ impl Text {
             streamed: String::new(),
             shown: String::new(),
             calls: HashMap::new(),
+            took: Took::default(),
             open: Vec::new(),
             spinner: Spinner::default(),
             since: Instant::now(),
@@ -111,12 +114,15 @@ impl Text {
     pub fn earlier(&mut self, event: &Event) {
         if let EventKind::ToolEnded { call_id, .. } = &event.kind {
             self.calls.remove(call_id);
+            self.took.end(event, call_id, 0);
         }
-        self.learn(&event.kind);
+        self.learn(event);
     }
 
     /// The calls that are open, and who is waited for.
-    fn learn(&mut self, kind: &EventKind) {
+    fn learn(&mut self, event: &Event) {
+        self.took.hear(event);
+        let kind = &event.kind;
         if let EventKind::ToolProposed { call_id, name, arguments } = kind {
             let call = Call { brief: words::brief(name, arguments), started: None };
             self.calls.insert(call_id.clone(), call);
@@ -128,7 +134,7 @@ impl Text {
     }
 
     pub fn event(&mut self, event: &Event, out: &mut Stdout) {
-        self.learn(&event.kind);
+        self.learn(event);
         match &event.kind {
             EventKind::TurnStarted { guest, .. } => {
                 self.since = Instant::now();
@@ -172,7 +178,8 @@ impl Text {
             EventKind::ToolEnded { call_id, name, status, output, exit_code, duration_ms, .. } => {
                 let call = self.calls.remove(call_id);
                 let brief = call.map_or_else(|| name.clone(), |call| call.brief);
-                self.tool_ended(&brief, *status, output, *exit_code, *duration_ms, out);
+                let took = self.took.end(event, call_id, *duration_ms);
+                self.tool_ended(&brief, *status, output, *exit_code, took, out);
                 self.spin_calls();
             }
             EventKind::TodoChanged { items } => {
@@ -200,6 +207,8 @@ impl Text {
             EventKind::CancelRequested { .. } => {
                 self.note(&self.print.paint_err("cancelling the turn", Style::Yellow), out);
             }
+            // Whoever asked for it is told so as an answer.
+            EventKind::Warning { code, message } if code == "compaction" && message.contains("(manual)") => {}
             EventKind::Warning { message, .. } => self.warn(one_line(message, 500), out),
             EventKind::CheckpointTaken { skipped: skipped @ 1.., skipped_names, .. } => {
                 self.warn(format!("not kept for a rewind: {}", not_kept(skipped_names, *skipped)), out);
@@ -415,7 +424,7 @@ impl Text {
         let session = &result.session;
         if self.open.is_empty() {
             self.print.note(&format!("parked: {}", harmless(result.message.as_deref().unwrap_or(""))));
-            self.print.hint(&format!("`sterna approve {session}` or `sterna answer {session}`"));
+            self.print.hint(&format!("`sterna resume {session}` shows what it asks, and how it is answered"));
         }
         for open in std::mem::take(&mut self.open) {
             match open {

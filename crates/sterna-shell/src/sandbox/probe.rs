@@ -1,12 +1,11 @@
 //! Finds out which level the machine offers: a confined process of our own tries to break out, and tells how that went.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -16,10 +15,8 @@ use tokio::time::timeout;
 
 use super::launch::OWN_PROGRAM;
 use super::level::ABI_NET;
-use super::{Confinement, Gap, Level, Network, Words, landlock, launch};
-use crate::Limits;
-use crate::shim::Helper;
-use crate::spawn::{Own, prepare};
+use super::{Confinement, Gap, Level, Network, landlock};
+use crate::shim::{Helper, NOT_STARTED, Server};
 
 /// What was found out about this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,33 +228,38 @@ impl Prober {
         confinement.writable = vec![room.at("inside")];
         confinement.unreadable = vec![room.at("hidden")];
         confinement.readable = fs::canonicalize(&self.helper.program).into_iter().collect();
-        let mut args = self.helper.args.clone();
-        args.push(MARKER.into());
-        args.extend(["inside", "outside", "hidden"].map(|name| room.at(name).into_os_string()));
-        args.push(port.to_string().into());
-        let words = Words { program: OWN_PROGRAM.into(), arg0: None, args };
-        let env = [].into();
-        let mut started =
-            launch(words, &room.at("inside"), &env, Limits::default(), Some((&confinement, &self.helper)))?;
-        let command = &mut started.command;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let inherit = std::mem::take(&mut started.inherit);
-        prepare(&mut started.command, started.limits, Own::Group, inherit);
-        let output = timeout(WITHIN, started.command.output()).await;
-        let status = started.take_status();
-        drop(started);
+        let own = [OsString::from(MARKER)].into_iter();
+        let places = ["inside", "outside", "hidden"].map(|name| room.at(name).into_os_string());
+        let args = self.helper.args.iter().cloned().chain(own).chain(places).chain([port.to_string().into()]);
+        let args = args.map(|word| word.into_string().map_err(|word| not_utf8(&word)));
+        let server = Server {
+            program: OWN_PROGRAM.into(),
+            args: args.collect::<Result<_, _>>()?,
+            cwd: room.at("inside"),
+            env: [].into(),
+            confine: Some(confinement),
+        };
+        // Of a `bwrap` that is killed at once a child may stay that waits for it: what it is started by outlives us, and
+        // ends what it started, when its input ends.
+        let started = self.helper.start_bound(&server);
+        let mut child = started.map_err(|error| format!("it could not be started: {error}"))?;
+        let input = child.stdin.take();
+        let output = timeout(WITHIN, child.wait_with_output()).await;
+        drop(input);
         let output = match output {
-            Ok(output) => output.map_err(|error| format!("it could not be started: {error}"))?,
+            Ok(output) => output.map_err(|error| format!("it could not be watched: {error}"))?,
             Err(_) => return Err(format!("the probe did not end in {} s", WITHIN.as_secs())),
         };
-        let failure = status.and_then(|status| status.failure(output.status.code()));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let not_started = format!("{OWN_PROGRAM}{NOT_STARTED}");
+        let failure = stderr.lines().find_map(|line| line.strip_prefix(&not_started));
         let said = String::from_utf8_lossy(&output.stdout);
         let abi = said.trim().strip_prefix(HELD).and_then(|abi| abi.trim().parse().ok());
         match (failure, abi, output.status.success()) {
             (None, Some(abi), true) => Ok(abi),
             (failure, _, _) => {
-                let stderr = String::from_utf8_lossy(&output.stderr);
-                let words = [failure.as_deref(), said.trim().lines().last(), stderr.trim().lines().last()];
+                let complains = stderr.trim().lines().rfind(|line| !line.starts_with(&not_started));
+                let words = [failure, said.trim().lines().last(), complains];
                 let words: Vec<&str> = words.into_iter().flatten().filter(|word| !word.is_empty()).collect();
                 Err(match words.as_slice() {
                     [] => format!("the probe ended with {}", output.status),
@@ -365,6 +367,10 @@ fn break_out(args: &[OsString]) -> Result<u32, String> {
     }
     // Confines itself once more, and does no harm.
     Ok(landlock::scope().unwrap_or(0))
+}
+
+fn not_utf8(word: &OsStr) -> String {
+    format!("the probe could not be made ready: {} is not UTF-8", word.display())
 }
 
 fn list(folders: &[PathBuf]) -> String {

@@ -98,9 +98,9 @@ pub(super) fn bound_main(prefix: &[OsString], args: &[OsString]) -> Option<u8> {
 
 /// The runtime shows a server's last words.
 fn not_started(program: &OsString, why: impl std::fmt::Display) -> u8 {
-    let text = format!("{} could not be started: {why}\n", program.display());
+    let text = format!("{}{NOT_STARTED}{why}\n", program.display());
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
-    NOT_STARTED
+    CODE_NOT_STARTED
 }
 
 async fn serve(words: Words, confine: Option<&Confinement>, helper: &Helper) -> io::Result<u8> {
@@ -197,8 +197,10 @@ async fn drain(mut input: pipe::Receiver) {
 }
 
 const WORD: &str = "bound";
+/// Between a program and why it was not started.
+pub(crate) const NOT_STARTED: &str = " could not be started: ";
 /// What shells say of a program that is not there.
-const NOT_STARTED: u8 = 127;
+const CODE_NOT_STARTED: u8 = 127;
 const CHUNK_BYTES: usize = 64 << 10;
 /// From the end of its input to SIGTERM.
 const POLITE: Duration = Duration::from_secs(2);

@@ -52,6 +52,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bound::NOT_STARTED;
 pub use bound::{Server, start_unbound};
 pub use client::{Found, Helper, ShimError, Shims};
 pub use control::Control;

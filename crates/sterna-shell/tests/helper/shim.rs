@@ -33,14 +33,18 @@ fn shim(args: Vec<OsString>) -> ExitCode {
     })
 }
 
-/// `STATE`: which levels work here, as JSON.
+/// `STATE [FOLDER]`: which levels work here, as JSON, with the `bwrap` of that folder.
 fn report(args: Vec<OsString>) -> ExitCode {
-    let [state] = args.as_slice() else { return ExitCode::from(2) };
+    let [state, folder @ ..] = args.as_slice() else { return ExitCode::from(2) };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return ExitCode::FAILURE;
     };
     let helper = Helper::this_program(["shim"]);
-    let report = runtime.block_on(sterna_shell::sandbox::Prober::new(helper, PathBuf::from(state)).report());
+    let mut prober = sterna_shell::sandbox::Prober::new(helper, PathBuf::from(state));
+    if !folder.is_empty() {
+        prober = prober.folders(folder);
+    }
+    let report = runtime.block_on(prober.report());
     match serde_json::to_writer(std::io::stdout().lock(), &report) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

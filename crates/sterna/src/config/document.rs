@@ -248,6 +248,11 @@ fn join(outer: &str, key: &str) -> String {
 }
 
 fn suggest(given: &str, known: &[&str], outer: &str) -> String {
+    let plain = given.to_ascii_lowercase().replace('-', "_");
+    if let Some((_, hint)) = ELSEWHERE.iter().find(|(words, _)| outer.is_empty() && words.contains(&&*plain))
+    {
+        return (*hint).to_owned();
+    }
     match nearest(given, known) {
         Some(word) => format!("did you mean `{}`?", join(outer, word)),
         None => format!("keys {} are {}", if outer.is_empty() { "here" } else { "there" }, known.join(", ")),
@@ -265,3 +270,12 @@ pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let (far, _) = apart(word);
     (far <= 2.max(given.chars().count() / 3)).then_some(word)
 }
+
+/// What others call a key of the file, and where it is here.
+const ELSEWHERE: [(&[&str], &str); 2] = [
+    (&["mcp", "mcpservers", "mcp_servers"], "MCP servers are in mcp.json: `sterna mcp add` writes it"),
+    (
+        &["allow", "ask", "deny", "permissions", "rules"],
+        "rules are lists in [policy], such as allow = [\"Shell(cargo test *)\"]",
+    ),
+];

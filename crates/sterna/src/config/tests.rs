@@ -176,6 +176,17 @@ fn complaints_name_the_place_and_what_to_do() {
         ("\nmodle = \"x\"", "2: unknown key `modle`", "did you mean `model`?"),
         ("max-steps = 3", "1: unknown key `max-steps`", "did you mean `max_steps`?"),
         ("frobnicate = 1", "1: unknown key `frobnicate`", here.as_str()),
+        (
+            "[mcp_servers.x]",
+            "1: unknown key `mcp_servers`",
+            "MCP servers are in mcp.json: `sterna mcp add` writes it",
+        ),
+        (
+            "allow = []",
+            "1: unknown key `allow`",
+            "rules are lists in [policy], such as allow = [\"Shell(cargo test *)\"]",
+        ),
+        ("[local]\n\nallow = 1", "3: unknown key `local.allow`", "keys there are dir, threads, context"),
         ("[local]\n\nthread = 1", "3: unknown key `local.thread`", "did you mean `local.threads`?"),
         (
             "[providers.mine]\nurl = \"\"",

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sterna_log::{Filter, Log, Page, SessionRow, Status};
 use sterna_model::dollars;
 
+use crate::args::whole;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Style, harmless, one_line};
@@ -20,7 +21,7 @@ pub struct ListArgs {
     #[arg(long)]
     json: bool,
     /// At most so many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     limit: Option<usize>,
     /// Only sessions of this folder
     #[arg(long, value_name = "DIR")]
@@ -46,7 +47,7 @@ pub struct SearchArgs {
     #[arg(required = true, num_args = 1..)]
     query: Vec<String>,
     /// At most so many matches
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true, value_parser = whole::<usize>)]
     limit: usize,
     /// One object a line
     #[arg(long)]

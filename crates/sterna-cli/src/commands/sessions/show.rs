@@ -10,7 +10,7 @@ use sterna_model::{Event, EventKind, MemoryRef, MemoryWord, Ruling, SessionId, T
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::print::{Print, Style, harmless, one_line};
-use crate::render::{brief, counted, goal_line, money, not_kept, seconds, waits_for};
+use crate::render::{Took, brief, counted, goal_line, money, not_kept, seconds, waits_for};
 use crate::table::moment;
 
 #[derive(Debug, Args)]
@@ -27,6 +27,7 @@ pub async fn show(cx: &Context, args: ShowArgs) -> Result<ExitCode, Failure> {
     let store = cx.store_of(&id)?;
     let mut history = read_history(&store, &id).await?;
     let mut folded = Folded::new();
+    let mut took = Took::default();
     loop {
         // What is whole is shown before a damage is told.
         let page = history.next_page().await?;
@@ -46,7 +47,8 @@ pub async fn show(cx: &Context, args: ShowArgs) -> Result<ExitCode, Failure> {
                     text.push_str(&line);
                     text.push('\n');
                 } else {
-                    text.push_str(&told(&cx.print, &event));
+                    took.hear(&event);
+                    text.push_str(&told(&cx.print, &event, &mut took));
                 }
             }
         }
@@ -55,7 +57,7 @@ pub async fn show(cx: &Context, args: ShowArgs) -> Result<ExitCode, Failure> {
 }
 
 /// An event as people read it; empty for those that say nothing new.
-fn told(print: &Print, event: &Event) -> String {
+fn told(print: &Print, event: &Event, took: &mut Took) -> String {
     let dim = |text: String| print.paint(&text, Style::Dim) + "\n";
     match &event.kind {
         EventKind::SessionOpened { cwd, route, mode, parent, .. } => {
@@ -95,8 +97,9 @@ fn told(print: &Print, event: &Event) -> String {
         EventKind::ToolProposed { name, arguments, .. } => {
             print.paint(&format!("• {}", brief(name, arguments)), Style::Bold) + "\n"
         }
-        EventKind::ToolEnded { name, status, output, bytes, duration_ms, .. } => {
-            tool_ended(print, name, *status, output, *bytes, *duration_ms)
+        EventKind::ToolEnded { call_id, name, status, output, bytes, duration_ms, .. } => {
+            let took = took.end(event, call_id, *duration_ms);
+            tool_ended(print, name, *status, output, *bytes, took)
         }
         EventKind::ApprovalRequested { summary, reason, .. } => {
             let line = format!("? asks for: {} ({})", one_line(summary, 200), one_line(reason, 200));

@@ -1,0 +1,243 @@
+//! The login of a client that logs in by itself: held in memory, asked for anew when it is over, and with more scopes when
+//! a server wants more.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use reqwest::header::{HeaderName, HeaderValue};
+use rmcp::model::ClientJsonRpcMessage;
+use rmcp::transport::AuthClient;
+use rmcp::transport::auth::{AuthError, CredentialStore, StoredCredentials};
+use rmcp::transport::streamable_http_client::{
+    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+};
+use sse_stream::Sse;
+use tokio::time::Instant;
+
+use crate::connection::chain;
+use crate::logins::{SCOPES, scopes_of};
+
+/// Asks the authorization server for a login of the client itself with these scopes, and says for how long it is good.
+pub(crate) type Ask = Box<
+    dyn Fn(Vec<String>) -> BoxFuture<'static, Result<(StoredCredentials, Option<Duration>), AuthError>>
+        + Send
+        + Sync,
+>;
+
+/// Clones are the same login.
+#[derive(Clone)]
+pub(crate) struct OwnLogin(Arc<Inner>);
+
+struct Inner {
+    ask: Ask,
+    held: tokio::sync::Mutex<Held>,
+}
+
+struct Held {
+    login: Option<(StoredCredentials, Option<Instant>)>,
+    /// What is asked for.
+    scopes: Vec<String>,
+    /// How often more was asked for.
+    widened: u32,
+}
+
+/// The server wants more scopes, and the authorization server gave no login with them.
+#[derive(Debug, thiserror::Error)]
+#[error("the authorization server gave no more: {why}")]
+pub(crate) struct NotWidened {
+    pub(crate) scopes: Vec<String>,
+    pub(crate) why: String,
+}
+
+impl OwnLogin {
+    /// `scopes`: what is asked for at first; none: what the authorization server thinks fit.
+    pub(crate) fn new(scopes: Vec<String>, ask: Ask) -> Self {
+        let held = Held { login: None, scopes, widened: 0 };
+        Self(Arc::new(Inner { ask, held: held.into() }))
+    }
+
+    async fn widened(&self) -> u32 {
+        self.0.held.lock().await.widened
+    }
+
+    /// Gets a login with these scopes, too, unless somebody else did so after the login had been widened `before` times.
+    /// `false`: these were asked for already, and once more would bring nothing. Where it fails, the login stays as it was.
+    async fn widen(&self, before: u32, more: &[String]) -> Result<bool, AuthError> {
+        let mut held = self.0.held.lock().await;
+        if held.widened != before {
+            return Ok(true);
+        }
+        let granted = held.login.as_ref().map(|(login, _)| login.granted_scopes.clone()).unwrap_or_default();
+        let mut scopes = held.scopes.clone();
+        for scope in granted.into_iter().chain(more.iter().cloned()) {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        let asked = more.iter().all(|scope| held.scopes.contains(scope));
+        if asked || scopes.len() > SCOPES {
+            return Ok(false);
+        }
+        let login = self.ask(scopes.clone()).await?;
+        *held = Held { login: Some(login), scopes, widened: before + 1 };
+        Ok(true)
+    }
+
+    async fn ask(&self, scopes: Vec<String>) -> Result<(StoredCredentials, Option<Instant>), AuthError> {
+        let (mut credentials, good) = (self.0.ask)(scopes).await?;
+        // Whether it is over is decided here: whoever uses it would renew it as a person's login is renewed.
+        credentials.token_received_at = None;
+        // A server may name any number: one that no clock reaches is no end.
+        let until = good.and_then(|good| Instant::now().checked_add(good.saturating_sub(SPARE)));
+        Ok((credentials, until))
+    }
+}
+
+#[async_trait]
+impl CredentialStore for OwnLogin {
+    async fn load(&self) -> Result<Option<StoredCredentials>, AuthError> {
+        let mut held = self.0.held.lock().await;
+        if let Some((credentials, until)) = &held.login
+            && until.is_none_or(|until| Instant::now() < until)
+        {
+            return Ok(Some(credentials.clone()));
+        }
+        let login = self.ask(held.scopes.clone()).await?;
+        held.login = Some(login.clone());
+        Ok(Some(login.0))
+    }
+
+    async fn save(&self, _: StoredCredentials) -> Result<(), AuthError> {
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), AuthError> {
+        self.0.held.lock().await.login = None;
+        Ok(())
+    }
+}
+
+/// HTTP with such a login. A request that is refused for want of scopes is sent once more with a login that has them.
+#[derive(Clone)]
+pub(crate) struct OwnClient {
+    client: AuthClient<reqwest::Client>,
+    login: OwnLogin,
+}
+
+type Answer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
+
+impl OwnClient {
+    pub(crate) fn new(client: AuthClient<reqwest::Client>, login: OwnLogin) -> Self {
+        Self { client, login }
+    }
+
+    async fn with_scopes<T, F: Future<Output = Answer<T>>>(&self, send: impl Fn() -> F) -> Answer<T> {
+        let before = self.login.widened().await;
+        let refused = match send().await {
+            Err(StreamableHttpError::InsufficientScope(refused)) => refused,
+            answer => return answer,
+        };
+        let scopes = scopes_of(refused.required_scope.as_deref().unwrap_or_default());
+        match self.login.widen(before, &scopes).await {
+            // A refused request was not carried out.
+            Ok(true) => send().await,
+            Ok(false) => Err(StreamableHttpError::InsufficientScope(refused)),
+            Err(error) => Err(io::Error::other(NotWidened { scopes, why: chain(&error) }).into()),
+        }
+    }
+}
+
+type Headers = HashMap<HeaderName, HeaderValue>;
+
+impl StreamableHttpClient for OwnClient {
+    type Error = reqwest::Error;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Answer<StreamableHttpPostResponse> {
+        let (to, with) = (&self.client, (uri, message, session, token, headers));
+        let send = || {
+            let (uri, message, session, token, headers) = with.clone();
+            to.post_message(uri, message, session, token, headers)
+        };
+        self.with_scopes(send).await
+    }
+
+    async fn post_message_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        token: Option<String>,
+        headers: Headers,
+        most: usize,
+    ) -> Answer<StreamableHttpPostResponse> {
+        let (to, with) = (&self.client, (uri, message, session, token, headers));
+        let send = || {
+            let (uri, message, session, token, headers) = with.clone();
+            to.post_message_with_max_sse_event_size(uri, message, session, token, headers, most)
+        };
+        self.with_scopes(send).await
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session: Arc<str>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Answer<()> {
+        let (to, with) = (&self.client, (uri, session, token, headers));
+        let send = || {
+            let (uri, session, token, headers) = with.clone();
+            to.delete_session(uri, session, token, headers)
+        };
+        self.with_scopes(send).await
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session: Option<Arc<str>>,
+        last: Option<String>,
+        token: Option<String>,
+        headers: Headers,
+    ) -> Answer<BoxStream<'static, Result<Sse, SseError>>> {
+        let (to, with) = (&self.client, (uri, session, last, token, headers));
+        let send = || {
+            let (uri, session, last, token, headers) = with.clone();
+            to.get_stream(uri, session, last, token, headers)
+        };
+        self.with_scopes(send).await
+    }
+
+    async fn get_stream_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        session: Option<Arc<str>>,
+        last: Option<String>,
+        token: Option<String>,
+        headers: Headers,
+        most: usize,
+    ) -> Answer<BoxStream<'static, Result<Sse, SseError>>> {
+        let (to, with) = (&self.client, (uri, session, last, token, headers));
+        let send = || {
+            let (uri, session, last, token, headers) = with.clone();
+            to.get_stream_with_max_sse_event_size(uri, session, last, token, headers, most)
+        };
+        self.with_scopes(send).await
+    }
+}
+
+/// A login is renewed so long before it is over: a request takes a while.
+const SPARE: Duration = Duration::from_secs(30);
