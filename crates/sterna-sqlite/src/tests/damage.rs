@@ -9,6 +9,7 @@ use sterna_log::{Blobs, Filter, Hit, Page, SessionRow, read_history};
 use sterna_model::{Body, EffectResult, ModelOutcome, ModelStop, Outcome, Part};
 
 use super::*;
+use crate::schema::PAGE_BYTES;
 
 /// SC-46: one flipped bit in the middle; what comes before it can be read, and the check names it.
 #[test]
@@ -85,9 +86,10 @@ fn a_corrupt_page_and_a_strange_file_say_what_to_do() {
     let good = fs::read(&path).unwrap();
     // Every page of the table, zeroed in turn: an error with a way out, or an answer; never a panic or a wrong record.
     let mut damaged = 0;
-    for page in (1..good.len() / 4096).step_by(3) {
+    let size = PAGE_BYTES as usize;
+    for page in (1..good.len() / size).step_by(7) {
         let mut bad = good.clone();
-        bad[page * 4096..(page + 1) * 4096].fill(0x5A);
+        bad[page * size..(page + 1) * size].fill(0x5A);
         let broken = dir.path().join(format!("page-{page}"));
         fs::create_dir(&broken).unwrap();
         fs::write(broken.join("sterna.db"), &bad).unwrap();

@@ -13,7 +13,7 @@ use super::*;
 #[test]
 fn a_full_file_is_told_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { max_pages: Some(60), ..Options::default() };
+    let options = Options { max_pages: Some(240), ..Options::default() };
     let main = SqliteStore::open(dir.path(), options).unwrap();
     block_on(open(&main, "s"));
     let mut sent = 0;
@@ -37,7 +37,7 @@ fn a_full_file_is_told_and_loses_nothing() {
 #[test]
 fn one_that_does_not_fit_fails_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { max_pages: Some(120), ..Options::default() };
+    let options = Options { max_pages: Some(480), ..Options::default() };
     let main = SqliteStore::open(dir.path(), options).unwrap();
     let (_, fence) = block_on(open_leased(&main, "s", "a"));
     block_on(open_leased(&main, "t", "a"));
