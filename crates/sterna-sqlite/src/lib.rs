@@ -1,6 +1,7 @@
 //! The Log and Blobs traits on SQLite: one file for a person's sessions, shared by all of their processes.
 //!
-//! Ring 2. One writer thread commits every waiting append in one transaction; a few reader threads answer the rest.
+//! Ring 2. One writer commits every waiting append in one transaction, on a thread of its own as soon as several sessions
+//! write; a few reader threads answer the rest.
 //! This crate must never know what a record means beyond what `sterna-log` computes from it, nor an executor.
 
 mod check;
