@@ -479,7 +479,11 @@ impl Judge<'_> {
         let own = matches!(by, By::Command(_)) && self.own_loopback && is_loopback(host);
         let permitted = !any && self.held.host(host);
         self.permitted = permitted;
-        self.restrict(&what, |rule| hits(rule) || (any && matches!(&rule.target, Target::Web(_))));
+        // What strangers wrote can send nothing out by it.
+        let about_leaving = |rule: &Rule| own && rule.when_tainted && rule.scope() == Scope::Builtin;
+        self.restrict(&what, |rule| {
+            !about_leaving(rule) && (hits(rule) || (any && matches!(&rule.target, Target::Web(_))))
+        });
         self.permitted = false;
         let rule = match by {
             By::Tool => self.tool_rule,

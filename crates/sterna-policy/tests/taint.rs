@@ -92,3 +92,20 @@ fn a_condition_is_part_of_a_rule_or_an_error() {
         `when tainted`";
     assert_eq!(error, want);
 }
+
+/// In a network of its own a command sends nothing out, whatever a page may have told the model.
+#[test]
+fn what_a_sandbox_keeps_in_is_not_asked_for() {
+    let none = rules("");
+    let in_sandbox = |given: &[Rule], call: &str| {
+        judge_tainted(Sandbox::Bubblewrap, Mode::Execute, given, &[], PAGE, call).decision
+    };
+    for call in ["$ ./x", "$ cat $(ls)", "$ make -j$(nproc)", "$ npm start & sleep 1; curl localhost:3000"] {
+        assert_eq!(in_sandbox(&none, call), Decision::Allow, "{call}");
+    }
+    for call in ["$ curl localhost:3000", "$ npm start & curl https://docs.rs", "$ curl \"$URL\""] {
+        assert_eq!(in_sandbox(&none, call), Decision::Ask, "{call}");
+    }
+    let own = rules("ask Web(localhost:*) when tainted");
+    assert_eq!(in_sandbox(&own, "$ npm start & sleep 1; curl localhost:3000"), Decision::Ask);
+}

@@ -118,9 +118,7 @@ impl Judge<'_> {
         };
         match (&effects.class, covering) {
             (Class::Unclear(reason), _) if self.sandboxed() && !leaves => {
-                let reason = format!("`{shown}`: {reason}");
-                self.meets_whole_capabilities(&reason);
-                self.find(Rank::Allow, format!("{reason}; the sandbox holds it"), None);
+                self.find(Rank::Allow, format!("`{shown}`: {reason}; the sandbox holds it"), None);
             }
             (Class::Unclear(reason), _) => {
                 let reason = format!("`{shown}`: {reason}");
