@@ -13,12 +13,7 @@ impl<'t> Lowerer<'t> {
     /// `NAME=value`.
     pub(crate) fn assignment(&mut self, node: Node<'t>) -> Result<(), String> {
         let (name, value) = self.assigned(node)?;
-        self.set(&name, value)?;
-        // It may have been exported before the line.
-        if (is_loader(&name) || name.chars().any(|c| c.is_ascii_uppercase())) && !is_harmless(&name) {
-            self.scope.touched.insert(name);
-        }
-        Ok(())
+        self.set(&name, value)
     }
 
     pub(crate) fn assigned(&mut self, node: Node<'t>) -> Result<(String, Value), String> {
@@ -96,7 +91,12 @@ impl<'t> Lowerer<'t> {
                     self.scope.exported.push(exported);
                 }
             }
-            self.put(&name, value)?;
+            // A prefix of what comes says all of what is exported.
+            if exports {
+                self.put(&name, value)?;
+            } else {
+                self.set(&name, value)?;
+            }
         }
         Ok(())
     }
@@ -130,6 +130,10 @@ impl<'t> Lowerer<'t> {
     fn set(&mut self, name: &str, value: Value) -> Result<(), String> {
         if self.scope.exported.iter().any(|one| one.split('=').next() == Some(name)) {
             self.scope.lost = Some(format!("the exported variable `{name}` is set again"));
+        }
+        // It may have been exported before the line.
+        if (is_loader(name) || name.chars().any(|c| c.is_ascii_uppercase())) && !is_harmless(name) {
+            self.scope.touched.insert(name.to_owned());
         }
         self.put(name, value)
     }

@@ -61,7 +61,8 @@ pub(crate) fn ansi_c(source: &str) -> Option<String> {
             '\\' => match chars.next()? {
                 'n' => '\n',
                 't' => '\t',
-                c @ ('\\' | '\'' | '"') => c,
+                // An escaped quote ends the string for a shell that does not know this form.
+                c @ ('\\' | '"') => c,
                 _ => return None,
             },
             c => c,
@@ -117,7 +118,8 @@ mod tests {
 
     #[test]
     fn escapes_and_ranges_are_what_a_shell_makes_of_them() {
-        assert_eq!(ansi_c(r"$'a\tb\'c\\'").as_deref(), Some("a\tb'c\\"));
+        assert_eq!(ansi_c(r"$'a\tb\\'").as_deref(), Some("a\tb\\"));
+        assert_eq!(ansi_c(r"$'a\'; rm x #'"), None);
         assert_eq!(ansi_c(r"$'\x41'"), None);
         assert_eq!(range("1..3"), Some(vec!["1".into(), "2".into(), "3".into()]));
         assert_eq!(range("a..c"), Some(vec!["a".into(), "b".into(), "c".into()]));

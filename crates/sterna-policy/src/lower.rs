@@ -39,6 +39,12 @@ pub(crate) fn lower(line: &str, depth: usize) -> Result<Vec<SimpleCommand>, Stri
     if lowerer.out.is_empty() {
         return Err("no command".into());
     }
+    // Those of a group or a loop are each of its commands' too.
+    let opens = |command: &&mut SimpleCommand| command.redirects.iter().any(|r| hidden::is_hidden(&r.target));
+    for command in lowerer.out.iter_mut().filter(opens) {
+        let why = || "it opens a file that only the shell will know".to_owned();
+        command.unclear.get_or_insert_with(why);
+    }
     Ok(lowerer.out)
 }
 
@@ -192,7 +198,10 @@ impl<'t> Lowerer<'t> {
                 if mark.kind() != "!" || mark.end_byte() == inner.start_byte() {
                     return Err("a negation that is not understood".into());
                 }
-                return self.statement(inner, redirects);
+                let before = self.scope.folders.clone();
+                self.statement(inner, redirects)?;
+                // What comes next runs after a failure.
+                return self.or_in(&before);
             }
             "variable_assignment" => self.assignment(node)?,
             "variable_assignments" => {
@@ -476,11 +485,8 @@ impl<'t> Lowerer<'t> {
         for at in from..self.out.len() {
             let command = &self.out[at];
             let hidden = !hidden::words_do_no_harm(command);
-            let opens = command.redirects.iter().any(|r| hidden::is_hidden(&r.target));
             if hidden {
                 hidden::words_can_be_held(command)?;
-            }
-            if hidden || opens {
                 let why = || "it gets arguments that only the shell will know".to_owned();
                 self.out[at].unclear.get_or_insert_with(why);
             }
@@ -492,14 +498,20 @@ impl<'t> Lowerer<'t> {
     /// Follows a `cd` of the shell itself.
     fn enter(&mut self, at: usize) -> Result<(), String> {
         let command = &self.out[at];
-        let own = |argv: &Vec<Word>| {
-            argv.first().is_some_and(|w| ["command", "builtin"].contains(&w.text.as_str()))
-        };
-        if command.program() != "cd" || !command.via.iter().all(own) {
+        let shell = |argv: &Vec<Word>| argv.first().is_some_and(|w| wrappers::is_shell(&w.text));
+        if command.program() != "cd" || command.via.iter().any(shell) {
             return Ok(());
         }
+        // Behind `time` it is the shell that goes, behind `env` it is not.
+        let certain = command.via.is_empty();
         match programs::effects(command).enters {
-            Some(target) => self.scope.folders = folders::all_from(&command.folders(), &[target]),
+            Some(target) => {
+                let before = command.folders();
+                self.scope.folders = folders::all_from(&before, &[target]);
+                if !certain {
+                    self.or_in(&before)?;
+                }
+            }
             None => self.scope.lost = Some("it runs in a folder that only the shell will know".into()),
         }
         Ok(())

@@ -90,7 +90,7 @@ fn compare(line: &str, plan: &ShellPlan, found: &Found) -> Result<(), String> {
 }
 
 /// Words that only change the shell's own state, and so are no commands of a plan.
-const KEYWORD_PROGRAMS: [&str; 1] = ["export"];
+const KEYWORD_PROGRAMS: [&str; 6] = ["export", "declare", "typeset", "local", "readonly", "unset"];
 
 /// What the other parser sees.
 #[derive(Default)]
