@@ -30,18 +30,13 @@ impl Queue {
         entered.and(left).map(|()| Turn(&self.main))
     }
 
-    /// Whether nobody has or waits for a turn just now.
-    pub fn is_free(&self) -> bool {
-        let free = self.turnstile.try_lock().is_ok() && self.main.try_lock().is_ok();
-        // Both were ours for this moment at most.
-        let _ = self.main.unlock();
-        let _ = self.turnstile.unlock();
-        free
-    }
-
-    /// Our turn, if nobody is before us.
+    /// Our turn, if nobody has one or waits for it.
     pub fn try_enter(&self) -> Option<Turn<'_>> {
-        self.main.try_lock().ok().map(|()| Turn(&self.main))
+        self.turnstile.try_lock().ok()?;
+        let turn = self.main.try_lock().ok().map(|()| Turn(&self.main));
+        // It was ours for this moment only.
+        let _ = self.turnstile.unlock();
+        turn
     }
 }
 

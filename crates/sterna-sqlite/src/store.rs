@@ -294,8 +294,9 @@ impl Log for SqliteStore {
     }
 
     async fn delete(&self, session: &SessionId) -> Result<(), LogError> {
-        let (by, session) = (session, session.clone());
-        self.write(Some(by), Need::Outcome, move |tables| tables.delete(&session)).await
+        let session = session.clone();
+        // As large as the session is.
+        self.write(None, Need::Outcome, move |tables| tables.delete(&session)).await
     }
 }
 

@@ -1,8 +1,10 @@
 //! The writer: a thread takes every piece of work that waits and commits it as one transaction. While one session alone
 //! writes there is nothing to wait for, and its work is committed where it is, without the way to the thread and back.
 
+use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -14,7 +16,7 @@ use sterna_blobs::io_error;
 use sterna_log::LogError;
 
 use crate::error::{Fail, full, sql};
-use crate::queue::Queue;
+use crate::queue::{Queue, Turn};
 use crate::reserve::Reserve;
 
 /// What a full disk means for a piece of work.
@@ -29,6 +31,8 @@ pub enum Need {
 /// The writer. Dropped, it finishes what is waiting.
 pub struct Writer {
     state: Arc<Mutex<State>>,
+    /// Pieces of work at the thread that are not committed yet.
+    waiting: Arc<AtomicUsize>,
     crew: Mutex<Crew>,
 }
 
@@ -47,13 +51,13 @@ impl Writer {
     /// `patience`: how long a commit may take and the next one still be made in place.
     pub fn patient(connection: Connection, dir: PathBuf, patience: Duration) -> Self {
         let reserve = Reserve::of(&dir);
-        let state = State { connection, dir, reserve, queue: None };
+        let state = State { connection, dir, reserve, queue: OnceCell::new() };
         let crew = Crew { work: None, thread: None, alone: Alone { by: None, wait: 0, patience } };
-        Self { state: Arc::new(Mutex::new(state)), crew: Mutex::new(crew) }
+        Self { state: Arc::new(Mutex::new(state)), waiting: Arc::default(), crew: Mutex::new(crew) }
     }
 
     /// Runs a piece of work in a transaction that is durable when this returns. It may run more than once; it
-    /// checks all its conditions before it writes. `by`: the session that it is of, if it is of one.
+    /// checks all its conditions before it writes. `by`: the session that it is a step of, if it is of one; then it is small.
     pub async fn run<T: Send + 'static>(
         &self,
         by: Option<&str>,
@@ -62,7 +66,12 @@ impl Writer {
     ) -> Result<T, LogError> {
         let (reply, mut answer) = oneshot::channel();
         let job = Job { need, work, outcome: None, reply: |result| drop(reply.send(result)) };
-        if let Some(job) = self.here(by, Box::new(job))? {
+        let left = match by {
+            Some(by) => self.here(by, Box::new(job))?,
+            // Of any size, such as an import: not for an executor's thread.
+            None => Some(Box::new(job) as Box<dyn Work>),
+        };
+        if let Some(job) = left {
             self.push(job)?;
         } else if let Ok(Some(answer)) = answer.try_recv() {
             return answer;
@@ -87,11 +96,13 @@ impl Writer {
     }
 
     /// Commits at once where nobody else writes. Gives the work back where it has to wait for others.
-    fn here(&self, by: Option<&str>, work: Box<dyn Work>) -> Result<Option<Box<dyn Work>>, LogError> {
-        if !self.crew().alone.may_commit(by) {
+    fn here(&self, by: &str, work: Box<dyn Work>) -> Result<Option<Box<dyn Work>>, LogError> {
+        let alone = self.crew().alone.may_commit(by);
+        // What came before is committed before.
+        if !alone || self.waiting.load(Ordering::SeqCst) > 0 {
             return Ok(Some(work));
         }
-        let Ok(mut state) = self.state.try_lock() else { return Ok(Some(work)) };
+        let Ok(state) = self.state.try_lock() else { return Ok(Some(work)) };
         let began = Instant::now();
         // A panic leaves the lock poisoned: nobody writes any more.
         let left = catch_unwind(AssertUnwindSafe(move || state.commit_if_free(work))).map_err(|_| gone())?;
@@ -102,15 +113,16 @@ impl Writer {
     fn push(&self, work: Box<dyn Work>) -> Result<(), LogError> {
         let mut crew = self.crew();
         if crew.work.is_none() {
-            let (sender, waiting) = channel();
-            let state = self.state.clone();
+            let (sender, work) = channel();
+            let (state, waiting) = (self.state.clone(), self.waiting.clone());
             let thread = thread::Builder::new()
                 .name("sterna-write".into())
-                .spawn(move || serve(&state, &waiting))
+                .spawn(move || serve(&state, &work, &waiting))
                 .map_err(|error| LogError::Io(format!("cannot start a thread: {error}")))?;
             crew.work = Some(sender);
             crew.thread = Some(thread);
         }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         let sent = crew.work.as_ref().map(|sender| sender.send(work));
         if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(gone()) }
     }
@@ -146,13 +158,11 @@ struct Alone {
 }
 
 impl Alone {
-    fn may_commit(&mut self, by: Option<&str>) -> bool {
-        match (&self.by, by) {
-            (Some(last), Some(by)) if last != by => {
-                (self.by, self.wait) = (Some(by.to_owned()), AFTER_ANOTHER)
-            }
-            (None, Some(by)) => self.by = Some(by.to_owned()),
-            (_, None) | (Some(_), Some(_)) => {}
+    fn may_commit(&mut self, by: &str) -> bool {
+        match self.by.as_deref() {
+            Some(last) if last == by => {}
+            Some(_) => (self.by, self.wait) = (Some(by.to_owned()), AFTER_ANOTHER),
+            None => self.by = Some(by.to_owned()),
         }
         self.wait = self.wait.saturating_sub(1);
         self.wait == 0
@@ -165,13 +175,15 @@ impl Alone {
     }
 }
 
-fn serve(state: &Mutex<State>, waiting: &Receiver<Box<dyn Work>>) {
-    while let Ok(first) = waiting.recv() {
+fn serve(state: &Mutex<State>, work: &Receiver<Box<dyn Work>>, waiting: &AtomicUsize) {
+    while let Ok(first) = work.recv() {
         // Poisoned by a panic: whoever waits is told that the writer is gone.
-        let Ok(mut state) = state.lock() else { return };
+        let Ok(state) = state.lock() else { return };
         let mut group = vec![first];
-        group.extend(waiting.try_iter().take(GROUP - 1));
+        group.extend(work.try_iter().take(GROUP - 1));
+        let done = group.len();
         state.commit(group);
+        waiting.fetch_sub(done, Ordering::SeqCst);
     }
 }
 
@@ -222,38 +234,37 @@ struct State {
     connection: Connection,
     dir: PathBuf,
     reserve: Reserve,
-    queue: Option<Queue>,
+    queue: OnceCell<Queue>,
 }
 
 impl State {
-    /// Commits, unless another process writes just now: then the work comes back.
-    fn commit_if_free(&mut self, work: Box<dyn Work>) -> Option<Box<dyn Work>> {
-        if self.queue.is_none() {
-            self.queue = Queue::open(&self.dir).ok();
-        }
-        match self.queue.as_ref().map(Queue::is_free) {
-            Some(true) => {
-                self.commit(vec![work]);
-                None
-            }
-            _ => Some(work),
-        }
+    /// Commits, unless another process writes or waits just now: then the work comes back.
+    fn commit_if_free(&self, work: Box<dyn Work>) -> Option<Box<dyn Work>> {
+        // What stands in the way of the queue is told to who waits for a turn.
+        let Some(turn) = self.queue().ok().and_then(Queue::try_enter) else { return Some(work) };
+        self.commit_in(Some(turn), vec![work]);
+        None
     }
 
     /// Commits a group, and tells each of its members.
-    fn commit(&mut self, group: Vec<Box<dyn Work>>) {
+    fn commit(&self, group: Vec<Box<dyn Work>>) {
+        self.commit_in(None, group);
+    }
+
+    /// The same, the first time in a turn that is ours already.
+    fn commit_in(&self, turn: Option<Turn<'_>>, group: Vec<Box<dyn Work>>) {
         let mut group = self.refuse_beginnings_without_reserve(group);
         if group.is_empty() {
             return;
         }
-        let mut done = self.transact(&mut group);
+        let mut done = self.transact(turn, &mut group);
         if matches!(&done, Err(failure) if failure.is_full()) {
             group = refuse_beginnings(group, &self.dir);
             if group.is_empty() {
                 return;
             }
             if self.reserve.free() {
-                done = self.transact(&mut group);
+                done = self.transact(None, &mut group);
             }
         }
         match done {
@@ -264,19 +275,21 @@ impl State {
         }
     }
 
-    fn transact(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), Failure> {
-        let queue = match self.queue.take() {
-            Some(queue) => queue,
-            None => Queue::open(&self.dir).map_err(Failure::Lock)?,
+    fn transact(&self, turn: Option<Turn<'_>>, group: &mut [Box<dyn Work>]) -> Result<(), Failure> {
+        let turn = match turn {
+            Some(turn) => turn,
+            None => self.queue().and_then(Queue::enter).map_err(Failure::Lock)?,
         };
-        let turn = self.queue.insert(queue).enter().map_err(Failure::Lock)?;
         let done = in_transaction(&self.connection, group);
-        if done.is_err() && !self.connection.is_autocommit() {
-            // Whatever stands in the way of this stands in the way of the next transaction, which tells it.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
         drop(turn);
         done.map_err(Failure::Sql)
+    }
+
+    fn queue(&self) -> std::io::Result<&Queue> {
+        match self.queue.get() {
+            Some(queue) => Ok(queue),
+            None => Queue::open(&self.dir).map(|queue| self.queue.get_or_init(|| queue)),
+        }
     }
 
     /// Without the space held back, what begins now might not be ended: it waits until there is space again.
@@ -292,7 +305,7 @@ impl State {
     fn checkpoint_if_worth(&self) {
         let log = self.dir.join("sterna.db-wal");
         let long = log.metadata().is_ok_and(|log| log.len() > LONG_WAL_BYTES);
-        let Some(queue) = self.queue.as_ref().filter(|_| long) else { return };
+        let Some(queue) = self.queue.get().filter(|_| long) else { return };
         let Some(turn) = queue.try_enter() else { return };
         // Others may be reading from it. Then one of them does this.
         if self.connection.busy_timeout(Duration::ZERO).is_ok() {
@@ -304,11 +317,24 @@ impl State {
 
 fn in_transaction(connection: &Connection, group: &mut [Box<dyn Work>]) -> Result<(), rusqlite::Error> {
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let _open = Open(connection);
     for work in group.iter_mut() {
         work.attempt(connection)?;
     }
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(())
+}
+
+/// A transaction. What is not committed at its end is rolled back, at a panic too: else nobody could write any more.
+struct Open<'a>(&'a Connection);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_autocommit() {
+            // Whatever stands in the way of this stands in the way of the next transaction, which tells it.
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 /// Tells those that begin something that the disk is full, and gives the others.
