@@ -188,8 +188,9 @@ async fn web() -> u16 {
 async fn the_network_is_open_by_domain_and_refusals_are_told() {
     let world = world().await;
     let port = web().await;
-    let rules: Vec<DomainRule> =
-        vec![format!("localhost:{port}").parse().unwrap(), "*.example.com".parse().unwrap()];
+    let listed = [format!("localhost:{port}"), "*.example.com".to_owned()];
+    let rules: Vec<DomainRule> = listed.iter().map(|rule| rule.parse().unwrap()).collect();
+    let unlisted = web().await;
     for level in LEVELS {
         let Some(mut confinement) = world.confinement(level) else { continue };
         confinement.network = Network::Domains(rules.clone());
@@ -202,7 +203,7 @@ async fn the_network_is_open_by_domain_and_refusals_are_told() {
         );
 
         let refused = format!(
-            "{curl} http://other.example/; {curl} https://other.example/; {curl} http://127.0.0.1:{port}/; \
+            "{curl} http://other.example/; {curl} https://other.example/; {curl} http://0.0.0.0:{port}/; \
              {curl} http://169.254.169.254/latest; exit 0"
         );
         let (exit, output) = world.run(&refused, Some(confinement.clone())).await;
@@ -210,14 +211,14 @@ async fn the_network_is_open_by_domain_and_refusals_are_told() {
         let told: Vec<&str> = exit.denied.iter().map(|denied| denied.what.as_str()).collect();
         let not_listed = |place: &str| format!("network: {place} is not in the list of allowed domains");
         let want =
-            ["other.example:80", "other.example:443", &format!("127.0.0.1:{port}"), "169.254.169.254:80"];
+            ["other.example:80", "other.example:443", &format!("0.0.0.0:{port}"), "169.254.169.254:80"];
         assert_eq!(told, want.map(not_listed), "{level}: {output}");
         assert!(exit.denied.iter().all(|denied| denied.source == Source::Fact));
 
         // Without the proxy there is no way.
         let helper = quoted(&std::fs::canonicalize(common::sandbox::helper_program()).unwrap());
         let line = format!(
-            "{helper} try tcp {port}; {helper} try udp {port}; {curl} --noproxy '*' http://localhost:{port}/"
+            "{helper} try tcp {unlisted}; {helper} try udp {unlisted}; {curl} --noproxy '*' http://localhost:{unlisted}/"
         );
         let (exit, output) = world.run(&line, Some(confinement.clone())).await;
         assert!(output.starts_with("errno "), "{level}: {output}");
@@ -225,6 +226,38 @@ async fn the_network_is_open_by_domain_and_refusals_are_told() {
         let left = outside(&world.at("tmp"), "ls -A");
         assert!(!left.contains("proxy"), "{level}: {left}");
     }
+}
+
+/// Programs that know of no proxy, such as clients of databases, find a listed service of this machine where they look for it.
+#[tokio::test]
+async fn a_listed_service_of_this_machine_is_on_its_port_inside() {
+    let world = world().await;
+    let Some(mut confinement) = world.confinement(Level::Bubblewrap) else { return };
+    let (listed, unlisted) = (web().await, web().await);
+    // Nobody listens there: it is the command's own.
+    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let rules = [format!("localhost:{listed}"), format!("127.0.0.1:{own}")];
+    confinement.network = Network::Domains(rules.iter().map(|rule| rule.parse().unwrap()).collect());
+    let plain = "curl -sS --max-time 10 --noproxy '*'";
+    let lines = [
+        (
+            format!("{plain} http://localhost:{listed}/a; {plain} http://127.0.0.1:{listed}/b"),
+            "GET /a HTTP/1.1GET /b HTTP/1.1",
+        ),
+        (format!("curl -sS --max-time 10 http://localhost:{listed}/c"), "GET /c HTTP/1.1"),
+        (
+            format!(
+                "python3 -c \"import socket; here = socket.create_server(('127.0.0.1', {own})); \
+                 socket.create_connection(('127.0.0.1', {own})); print('own', end='')\""
+            ),
+            "own",
+        ),
+    ];
+    for (line, want) in lines {
+        assert_eq!(good(&world, &line, confinement.clone()).await, want, "{line}");
+    }
+    let (exit, output) = world.run(&format!("{plain} http://localhost:{unlisted}/"), Some(confinement)).await;
+    assert_ne!(exit.how, How::Code(0), "{output}");
 }
 
 /// What Landlock cannot hold with a domain list: it knows ports, and no addresses.

@@ -136,25 +136,21 @@ fn faults(report: &Report) -> String {
     faults.map(|(level, why)| format!("{level}: {why}")).collect::<Vec<_>>().join("; ")
 }
 
-/// The hosts of a line and of rules. What a list cannot say opens all: a pattern for any host, and services of this machine,
-/// to which programs go past a proxy.
+/// The hosts of a line and of rules. A pattern that a list cannot say, for any host or half of the world, opens all. What is
+/// no host leads nowhere, and opens nothing.
 fn network(hosts: &[String]) -> Network {
     if hosts.is_empty() {
         return Network::None;
     }
-    let rules = hosts.iter().map(|host| {
-        let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
-        let here = name == "localhost" || name.ends_with(".localhost") || name.parse().is_ok_and(is_loopback);
-        if here { None } else { host.parse::<DomainRule>().ok() }
-    });
-    match rules.collect::<Option<Vec<DomainRule>>>() {
-        Some(rules) => Network::Domains(rules),
-        None => Network::All,
+    let mut rules = Vec::new();
+    for host in hosts {
+        match host.parse::<DomainRule>() {
+            Ok(rule) => rules.push(rule),
+            Err(_) if host.starts_with('*') => return Network::All,
+            Err(_) => {}
+        }
     }
-}
-
-fn is_loopback(address: std::net::IpAddr) -> bool {
-    address.is_loopback()
+    Network::Domains(rules)
 }
 
 /// Adds what rules and people said of this call.
@@ -212,7 +208,9 @@ mod tests {
         assert_eq!(list(&[]), Network::None);
         assert_eq!(list(&["docs.rs", "*.example.org"]), domains(&["docs.rs", "*.example.org"]));
         assert_eq!(list(&["docs.rs:8443", "10.0.0.7:5432"]), domains(&["docs.rs:8443", "10.0.0.7:5432"]));
-        for open in [&["*"][..], &["docs.rs", "*"], &["localhost:3000"], &["127.0.0.1"], &["*.com"]] {
+        assert_eq!(list(&["localhost:3000", "127.0.0.1"]), domains(&["localhost:3000", "127.0.0.1"]));
+        assert_eq!(list(&["docs.rs", "a..b:x"]), domains(&["docs.rs"]));
+        for open in [&["*"][..], &["docs.rs", "*"], &["*.com"]] {
             assert_eq!(list(open), Network::All, "{open:?}");
         }
     }

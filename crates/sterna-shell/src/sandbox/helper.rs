@@ -4,8 +4,8 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
 use super::launch::FAILED;
+use super::net::service::Service;
 use super::{Confinement, landlock, probe, seccomp};
 use crate::spawn::close_on_exec;
 
@@ -30,8 +31,9 @@ pub(crate) struct Task {
     /// Keep signals and abstract sockets inside, where the kernel can.
     pub(crate) scope: bool,
     pub(crate) via: Option<Via>,
-    /// The proxy leads to this machine's own services, too: what names the loopback goes through it.
-    #[serde(default)]
+    /// This machine's services that the command may reach: the same ports of its own loopback lead to them.
+    pub(crate) services: Vec<Service>,
+    /// The proxy leads to services of this machine, too: what names the loopback goes through it.
     pub(crate) loopback: bool,
     /// The limit of processes.
     pub(crate) processes: Option<u64>,
@@ -54,8 +56,13 @@ pub(crate) enum Via {
 pub(crate) fn main(prefix: &[OsString], args: &[OsString]) -> Option<u8> {
     let (role, rest) = args.split_first()?;
     if role == FORWARD {
-        let [socket, token] = rest else { return Some(CANNOT) };
-        return Some(token.to_str().map_or(CANNOT, |token| forward(Path::new(socket), token)));
+        let texts: Option<Vec<&str>> = rest.iter().map(|text| text.to_str()).collect();
+        let way = match texts.as_deref() {
+            Some([socket, token]) => Way { socket, token, to: None },
+            Some([socket, token, to]) => Way { socket, token, to: Some(to) },
+            Some(_) | None => return Some(CANNOT),
+        };
+        return Some(forward(way));
     }
     if role == probe::MARKER {
         return Some(probe::inside(rest));
@@ -101,9 +108,12 @@ fn give_up(prefix: &[OsString], task: &Task, command: &mut Command) -> Result<()
     match &task.via {
         None => {}
         Some(Via::Socket { path, token }) => {
-            let inner = forwarder(prefix, path, token)
-                .map_err(|error| format!("cannot lead to the proxy: {error}"))?;
-            use_proxy(command, &format!("http://127.0.0.1:{inner}"), task.loopback);
+            let failed = |error: io::Error| format!("cannot lead to the proxy: {error}");
+            let led = lead(prefix, path, token, &task.services).map_err(failed)?;
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+            let inner = listener.local_addr().map_err(failed)?.port();
+            forwarder(prefix, listener, path, token, None).map_err(failed)?;
+            use_proxy(command, &format!("http://127.0.0.1:{inner}"), task.loopback || !led);
         }
         Some(Via::Port { port: outer, token }) => {
             port = Some(*outer);
@@ -150,33 +160,81 @@ fn drop_capabilities() -> io::Result<()> {
     )?)
 }
 
-/// Starts the forwarder, and says on which port of the loopback it listens. It ends with the sandbox.
-fn forwarder(prefix: &[OsString], socket: &Path, token: &str) -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let port = listener.local_addr()?.port();
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("sterna").args(prefix).arg(FORWARD).arg(socket).arg(token).env_clear();
-    // The command's output must end with the command.
-    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)));
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn()?;
-    Ok(port)
+/// Opens the ports of services. `false`: one of them cannot be opened here, such as one below 1,024; the proxy leads to it.
+fn lead(prefix: &[OsString], socket: &Path, token: &str, services: &[Service]) -> io::Result<bool> {
+    let mut all = true;
+    for service in services {
+        // One socket for both families, where the kernel has both. Nobody is on this network but the command.
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, service.port))
+            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, service.port)));
+        match listener {
+            Ok(listener) => forwarder(prefix, listener, socket, token, Some(&service.told()))?,
+            Err(_) => all = false,
+        }
+    }
+    Ok(all)
 }
 
-/// Accepts connections on the listener that is our standard input, and leads each to the proxy's socket.
-fn forward(socket: &Path, token: &str) -> u8 {
+/// Starts a forwarder: all that comes to the listener is led to the proxy, or through it to one place. It ends with the
+/// sandbox.
+fn forwarder(
+    prefix: &[OsString],
+    listener: TcpListener,
+    socket: &Path,
+    token: &str,
+    to: Option<&str>,
+) -> io::Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("sterna").args(prefix).arg(FORWARD).arg(socket).arg(token).args(to).env_clear();
+    // The command's output must end with the command.
+    command.stdin(Stdio::from(OwnedFd::from(listener)));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map(drop)
+}
+
+/// What a forwarder is started with.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    socket: &'a str,
+    token: &'a str,
+    to: Option<&'a str>,
+}
+
+/// Accepts connections on the listener that is our standard input, and leads each on.
+fn forward(way: Way<'_>) -> u8 {
     let Ok(listener) = io::stdin().as_fd().try_clone_to_owned() else { return CANNOT };
     let listener = TcpListener::from(listener);
-    for inner in listener.incoming().flatten() {
-        let outer = UnixStream::connect(socket).and_then(|mut outer| {
-            outer.write_all(format!("{token}\n").as_bytes())?;
-            Ok(outer)
-        });
-        let Ok(outer) = outer else { continue };
-        // A machine out of threads drops the connection.
-        drop(std::thread::Builder::new().spawn(move || join(&inner, &outer)));
-    }
+    std::thread::scope(|scope| {
+        for inner in listener.incoming().flatten() {
+            // A machine out of threads drops the connection.
+            let led = std::thread::Builder::new().spawn_scoped(scope, move || {
+                if let Ok(outer) = reach(way) {
+                    join(&inner, &outer);
+                }
+            });
+            drop(led);
+        }
+    });
     0
+}
+
+/// A connection to the proxy, or through it to the one place.
+fn reach(way: Way<'_>) -> io::Result<UnixStream> {
+    let mut outer = UnixStream::connect(way.socket)?;
+    outer.write_all(format!("{}\n", way.token).as_bytes())?;
+    let Some(to) = way.to else { return Ok(outer) };
+    outer.write_all(format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes())?;
+    let mut head = Vec::new();
+    // Byte by byte: what follows is the service's.
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        outer.read_exact(&mut byte)?;
+        head.extend(byte);
+        if head.len() > HEAD_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    if head.starts_with(b"HTTP/1.1 200 ") { Ok(outer) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
 }
 
 fn join(inner: &TcpStream, outer: &UnixStream) {
@@ -208,6 +266,8 @@ fn pump(mut from: impl Read, mut to: impl Write) {
 }
 
 const FORWARD: &str = "__sterna-forward";
+/// Of the proxy's answer.
+const HEAD_MAX: usize = 4 << 10;
 /// The name that goes with the token.
 pub(crate) const PROXY_USER: &str = "sterna";
 /// As a shell's "found, and cannot be run".

@@ -13,7 +13,7 @@ use seccompiler::BpfProgram;
 
 use super::bwrap::{self, Arguments};
 use super::helper::{MARKER, Task};
-use super::net::Proxy;
+use super::net::{Proxy, service};
 use super::{Confinement, DomainRule, Level, Network, seccomp};
 use crate::Limits;
 use crate::shim::Helper;
@@ -123,6 +123,12 @@ fn confined(
         Network::None | Network::All => None,
     };
     let via = proxy.as_ref().map(|proxy| proxy.via(Path::new("/tmp")));
+    let (services, loopback) = match &confinement.network {
+        Network::Domains(rules) if confinement.level == Level::Bubblewrap => service::services(rules),
+        // On this machine's own loopback a command reaches the proxy's port, and no other.
+        Network::Domains(rules) => (Vec::new(), rules.iter().any(DomainRule::is_loopback)),
+        Network::None | Network::All => (Vec::new(), false),
+    };
     let (reader, status) = io::pipe()?;
     let mut env = env.clone();
     let bubblewrap = confinement.level == Level::Bubblewrap;
@@ -160,7 +166,8 @@ fn confined(
             landlock: (!bubblewrap).then(|| confinement.clone()),
             scope: bubblewrap && confinement.network == Network::All,
             via,
-            loopback: matches!(&confinement.network, Network::Domains(rules) if rules.iter().any(DomainRule::is_loopback)),
+            services,
+            loopback,
             processes: limits.processes,
             arg0: words.arg0.as_ref().and_then(|arg0| arg0.to_str()).map(str::to_owned),
             status: status.as_raw_fd(),

@@ -5,6 +5,7 @@ mod head;
 mod pin;
 mod proxy;
 mod rule;
+pub(crate) mod service;
 
 pub use address::{Kind, kind};
 pub use pin::{Resolver, system_resolver};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// `example.com`, `*.example.com` (what is beneath it, not itself), `localhost:8080`, `192.0.2.7:*`.
 ///
 /// Without a port it is for 80 and 443. An exact host *with* a port is also let through to private addresses: whoever
-/// writes `localhost:8080` means it.
+/// writes `10.0.0.7:8080` means it. `localhost`, what is beneath it and the loopback's addresses can mean nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DomainRule {
@@ -28,9 +28,19 @@ enum Ports {
 
 impl DomainRule {
     /// Whether it is about this machine's own services.
-    pub(crate) fn is_loopback(&self) -> bool {
-        let address = self.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        self.host == "localhost"
+            || self.host.ends_with(".localhost")
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// The one port of one host, where it has both.
+    pub(crate) fn place(&self) -> Option<(&str, u16)> {
+        match self.ports {
+            Ports::One(port) if !self.beneath => Some((&self.host, port)),
+            Ports::One(_) | Ports::Web | Ports::Any => None,
+        }
     }
 
     pub fn allows(&self, host: &str, port: u16) -> bool {
@@ -52,7 +62,7 @@ impl DomainRule {
 
     /// Whether it also means addresses that are not of the public network.
     pub fn allows_private(&self) -> bool {
-        !self.beneath && self.ports != Ports::Web
+        self.is_loopback() || (!self.beneath && self.ports != Ports::Web)
     }
 }
 
@@ -81,7 +91,8 @@ impl FromStr for DomainRule {
             });
         let is_address = host.parse::<IpAddr>().is_ok();
         // `*.com` would be half of the world.
-        if !(is_name || is_address) || (beneath && (is_address || !host.contains('.'))) {
+        let wide = !host.contains('.') && host != "localhost";
+        if !(is_name || is_address) || (beneath && (is_address || wide)) {
             return Err(error());
         }
         Ok(Self { host, beneath, ports })
@@ -169,10 +180,37 @@ mod tests {
 
     #[test]
     fn only_an_exact_host_with_a_port_means_private_addresses() {
-        for (rule, want) in
-            [("localhost", false), ("localhost:80", true), ("10.0.0.1:*", true), ("*.corp.example:80", false)]
-        {
-            assert_eq!(rule.parse::<DomainRule>().unwrap().allows_private(), want, "{rule}");
+        // rule, private addresses, this machine
+        let cases = [
+            ("10.0.0.1:*", true, false),
+            ("10.0.0.1", false, false),
+            ("corp.example:80", true, false),
+            ("*.corp.example:80", false, false),
+            ("localhost.example:80", true, false),
+            ("notlocalhost", false, false),
+            ("localhost", true, true),
+            ("localhost:80", true, true),
+            ("app.localhost", true, true),
+            ("*.localhost:3000", true, true),
+            ("127.8.8.8", true, true),
+            ("[::1]:8080", true, true),
+            ("::ffff:127.0.0.1", true, true),
+        ];
+        for (rule, private, loopback) in cases {
+            let parsed = rule.parse::<DomainRule>().unwrap();
+            assert_eq!((parsed.allows_private(), parsed.is_loopback()), (private, loopback), "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_one_host_with_one_port() {
+        let place = |rule: &str| {
+            rule.parse::<DomainRule>().unwrap().place().map(|(host, port)| format!("{host} {port}"))
+        };
+        assert_eq!(place("localhost:8080").as_deref(), Some("localhost 8080"));
+        assert_eq!(place("[::1]:8080").as_deref(), Some("::1 8080"));
+        for none in ["localhost", "localhost:*", "*.localhost:80"] {
+            assert_eq!(place(none), None, "{none}");
         }
     }
 
