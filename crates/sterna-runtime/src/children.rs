@@ -151,7 +151,8 @@ impl Runtime {
         }
         let task = brief(&text);
         // A turn that has other rights than its maker has now is told nothing: the next one has the maker's.
-        let alike = (turn.mode, &turn.rules, turn.sandbox) == (given.mode, &given.rules, given.sandbox)
+        let alike = (state.mode.now(), &turn.rules, turn.sandbox)
+            == (given.mode, &given.rules, given.sandbox)
             && (&turn.tools, &turn.deferred) == (&given.tools, &given.deferred);
         let steers = state.machine.turn().is_some() && alike;
         let delivery = if steers { Delivery::AfterWork } else { Delivery::NextTurn };

@@ -18,6 +18,7 @@ mod folded;
 mod hooks;
 mod hub;
 mod kept;
+mod mode;
 mod observe;
 mod parts;
 mod reader;

@@ -15,6 +15,7 @@ use sterna_turn::TurnMachine;
 
 use crate::RuntimeError;
 use crate::hooks::HookFold;
+use crate::mode::ModeNow;
 use crate::snapshot;
 
 /// Machine, transcript and folds of a session, at the same record. Serialises as a snapshot.
@@ -49,8 +50,8 @@ pub struct State {
     pub before_plan: Option<Mode>,
     /// The mode that somebody has switched to since the last turn began.
     pub switched_since: Option<Mode>,
-    /// The mode that the running turn has from its next request on.
-    switching: Option<Mode>,
+    /// The mode that calls are judged in. Requests are made in that of `turn`, which follows it between two of them.
+    pub(crate) mode: ModeNow,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -140,7 +141,8 @@ impl State {
         (self.weight, self.fresh) = (self.weight + weight, self.fresh + weight);
         self.folded.apply(record);
         self.gauge.apply(record);
-        self.hooks.apply(record);
+        self.mode.apply(record);
+        self.hooks.apply(record, self.mode.is_of_turn(record));
         match &record.body {
             Body::WaitOpened(opened) => {
                 if let WaitOn::Plan(plan) = &opened.on {
@@ -156,9 +158,6 @@ impl State {
             Body::ModeChanged { mode, .. } => {
                 self.had_mode(*mode);
                 self.switched_since = Some(*mode);
-                // One of the running turn holds in it; others from the next turn on.
-                let running = record.turn.is_some_and(|turn| turn == self.machine.turns());
-                self.switching = running.then_some(*mode).or(self.switching);
             }
             Body::InputAccepted(input) => {
                 let given = input.given.as_ref().map(|given| (record.seq, Arc::new(Given::clone(given))));
@@ -168,7 +167,7 @@ impl State {
             Body::TurnStarted(started) => {
                 self.forget_given();
                 self.had_mode(started.mode);
-                (self.switched_since, self.switching) = (None, None);
+                self.switched_since = None;
                 self.heard.clone_from(&started.inputs);
                 self.prompt = None;
                 self.turn = Some(Arc::new(TurnStarted::clone(started)));
@@ -230,7 +229,9 @@ impl State {
     /// The running turn has its new mode at once, unless a request is under way: that one is made again as it was.
     fn switch(&mut self) {
         let asking = self.machine.turn().is_some_and(|turn| turn.is_asking());
-        if let (Some(turn), Some(mode)) = (&mut self.turn, self.switching.take_if(|_| !asking)) {
+        if let (Some(turn), Some(mode)) = (&mut self.turn, self.mode.of_turn().filter(|_| !asking))
+            && turn.mode != mode
+        {
             Arc::make_mut(turn).mode = mode;
         }
     }

@@ -974,6 +974,40 @@ async fn plan_mode_binds_agents_that_are_in_a_turn_already() {
     }
 }
 
+/// Its maker is asking its model when somebody switches: the agent, which has not looked at its maker yet, is bound already.
+#[tokio::test]
+async fn plan_mode_binds_agents_while_their_maker_asks_its_model() {
+    let wrote = Arc::new(Mutex::new(0));
+    let count = wrote.clone();
+    let danger = tool_of("danger", EffectClass::AtMostOnce, Access::Other, move |_, _| {
+        *count.lock().unwrap() += 1;
+        async move { Ok(ToolReturn::Done(ToolDone::text("boom"))) }.boxed()
+    });
+    let home = family(
+        vec![
+            ("begin now", Thought::Call(vec![("agent", json!({"task": "zulu task", "background": true}))])),
+            ("started:", Thought::Later("I wait")),
+            ("zulu task", Thought::CallLater(vec![("danger", json!({}))])),
+            ("boom", Thought::Say("zulu done")),
+            ("is in plan mode", Thought::Say("zulu done")),
+            ("has finished", Thought::Say("I heard")),
+        ],
+        vec![danger],
+    );
+    let accepted = home.world.runtime.submit(allowing(&home, "begin now", &["danger"])).await.unwrap();
+    until("both ask their models", async || home.minds.busy.lock().unwrap().0 == 2).await;
+    let session = SessionId::new("s").unwrap();
+    home.world.runtime.set_mode(&session, Mode::Plan, "person").await.unwrap();
+    home.minds.go_call.notify_one();
+    until("its call was answered", async || {
+        home.minds.asked("`s`, which you work for, is in plan mode") + home.minds.asked("boom") > 0
+    })
+    .await;
+    assert_eq!(*wrote.lock().unwrap(), 0);
+    home.minds.go.notify_one();
+    assert_eq!(home.world.result(&accepted).await.outcome, "finished");
+}
+
 /// An agent has no more than its maker has when it is told something, whatever it was given when it was made.
 #[tokio::test]
 async fn an_agent_that_is_told_more_has_only_what_its_maker_still_has() {

@@ -29,6 +29,8 @@ struct Reply {
     streams: Vec<(&'static str, Value)>,
     /// What the answer holds, if that is something else.
     holds: Option<Vec<(&'static str, Value)>>,
+    /// It waits for the test before it streams.
+    late: bool,
     /// It waits for the test after it has streamed.
     gated: bool,
     fails: bool,
@@ -66,6 +68,9 @@ impl Provider for Streams {
         };
         let answer = self.replies.lock().unwrap().pop_front().expect("the model was asked once too often");
         async move {
+            if answer.late {
+                self.go.notified().await;
+            }
             let id = |at: usize| format!("c{n}_{at}");
             for (at, (name, args)) in answer.streams.iter().enumerate() {
                 let mut event = |phase, text: &str| {
@@ -131,6 +136,7 @@ fn scene(replies: impl IntoIterator<Item = Reply>) -> Scene {
     let tools = vec![
         noting("look", EffectClass::Pure, Access::Session, &ran),
         noting("far", EffectClass::Pure, Access::Read("/elsewhere/x".into()), &ran),
+        noting("keep", EffectClass::Pure, Access::Keep, &ran),
         noting("write", EffectClass::AtMostOnce, Access::Session, &ran),
     ];
     let log = Arc::new(MemoryLog::new());
@@ -281,6 +287,31 @@ async fn an_answer_that_differs_from_its_stream_is_run_as_it_is() {
     assert_eq!(scene.world.result(&accepted).await.outcome, "finished");
     assert_eq!(scene.results().await, [("ok".to_owned(), "look gave {\"n\":9}".to_owned())]);
     scene.replays().await;
+}
+
+/// Somebody switches to plan mode while the request is under way: what it asks for is judged in that, early or not.
+#[tokio::test]
+async fn a_call_that_starts_early_is_judged_in_the_mode_that_is_now() {
+    for (mode, ran, status) in [(Mode::Plan, 0, "denied"), (Mode::Ask, 1, "ok")] {
+        let late = Reply { late: true, ..streams(vec![("keep", json!({}))]) };
+        let scene = scene([late, done()]);
+        let accepted = scene.world.runtime.submit(scene.world.submit("s", "go")).await.unwrap();
+        let asked = async {
+            while scene.model.bodies.lock().unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), asked).await.expect("nobody asks");
+        scene.world.runtime.set_mode(&accepted.session, mode, "person").await.unwrap();
+        scene.model.go.notify_one();
+        scene.until_ran(ran).await;
+        scene.settle().await;
+        assert_eq!(scene.ran().len(), ran, "{mode:?}");
+        scene.model.go.notify_one();
+        assert_eq!(scene.world.result(&accepted).await.outcome, "finished");
+        assert_eq!((scene.ran().len(), scene.results().await[0].0.as_str()), (ran, status), "{mode:?}");
+        scene.replays().await;
+    }
 }
 
 /// A turn that is cancelled while it streams: nothing was asked for, so nothing has a result.

@@ -552,7 +552,7 @@ impl Driver {
     fn hook_call(&self, point: &Point) -> HookCall {
         let turn = self.state.turn.as_ref();
         let cwd = turn.map_or_else(String::new, |turn| turn.cwd.clone());
-        let mode = turn.map_or("", |turn| turn.mode.word());
+        let mode = turn.map_or("", |turn| self.state.mode.of_turn().unwrap_or(turn.mode).word());
         let mut input = json!({
             "session_id": self.id.to_string(),
             "transcript_path": "",

@@ -7,18 +7,23 @@
 use std::sync::Arc;
 
 use sterna_log::{LogError, SharedLog};
-use sterna_model::{Body, CallTool, Mode, Record, Seq, SessionId, ToolStatus};
+use sterna_model::{CallTool, Mode, Seq, SessionId, ToolStatus};
 use tokio::sync::Mutex;
 
 use super::Driver;
 use crate::effects::pipeline::{self, FromHooks, Passed, Rights};
+use crate::mode::ModeNow;
 use crate::tools::Toolbox;
 use crate::{Parts, RuntimeError, State};
 
 impl Driver {
     /// What the turn lends.
     pub(super) fn rights(&mut self) -> Result<Rights, RuntimeError> {
-        let turn = self.state.turn.clone().ok_or_else(|| RuntimeError::NoTurn(self.id.clone()))?;
+        let mut turn = self.state.turn.clone().ok_or_else(|| RuntimeError::NoTurn(self.id.clone()))?;
+        // That of the request may be another, as long as that one is under way.
+        if turn.mode != self.mode() {
+            Arc::make_mut(&mut turn).mode = self.mode();
+        }
         let number = self.state.machine.turns();
         let rules = match &self.rules {
             Some((of, rules)) if *of == number => rules.clone(),
@@ -157,79 +162,12 @@ async fn all(log: &SharedLog, first: &SessionId) -> Result<Vec<Maker>, RuntimeEr
         };
         let spawned = state.machine.session().and_then(|opened| opened.spawned.as_ref());
         next = spawned.map(|spawned| spawned.by.session.clone());
-        let of_turn = state.machine.turn().and(state.turn.as_ref()).map(|turn| turn.mode);
-        let mode = ModeNow { of_session: state.machine.mode(), of_turn };
-        makers.push(Maker { session, head: state.head, mode });
+        makers.push(Maker { session, head: state.head, mode: state.mode });
     }
     Ok(makers)
-}
-
-/// The mode that a session acts in: that of the turn that runs, else its own.
-struct ModeNow {
-    of_session: Mode,
-    of_turn: Option<Mode>,
-}
-
-impl ModeNow {
-    fn now(&self) -> Mode {
-        self.of_turn.unwrap_or(self.of_session)
-    }
-
-    fn apply(&mut self, record: &Record) {
-        match &record.body {
-            Body::TurnStarted(started) => self.of_turn = Some(started.mode),
-            Body::TurnCommitted(_) => self.of_turn = None,
-            Body::ModeChanged { mode, .. } => {
-                self.of_session = *mode;
-                // One that is no record of the turn holds from the next one on.
-                if record.turn.is_some() {
-                    self.of_turn = self.of_turn.map(|_| *mode);
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 /// Agents go no deeper; the one more is whoever a person talks to.
 const DEEPEST: usize = 6;
 /// Records that are read at a time.
 const PAGE: usize = 512;
-
-#[cfg(test)]
-mod tests {
-    use sterna_model::{Draft, Given, TurnCommitted, TurnOutcome, TurnStarted, Usage};
-
-    use super::*;
-
-    #[test]
-    fn a_session_acts_in_the_mode_of_its_turn_and_then_in_its_own() {
-        let record = |turn: Option<u64>, body: Body| Draft { at: 1, turn, step: None, body }.at_seq(1);
-        let started = |mode| {
-            let given = Given { mode, ..Given::new("a/m".parse().unwrap(), "/w") };
-            record(Some(1), Body::TurnStarted(Box::new(TurnStarted { inputs: vec![2], given, now: 1 })))
-        };
-        let changed = |turn, mode| record(turn, Body::ModeChanged { mode, by: "p".into() });
-        let outcome = TurnOutcome::Finished { message: String::new(), value: None };
-        let ended = TurnCommitted { outcome, steps: 1, usage: Usage::default(), cost: None };
-        let committed = || record(Some(1), Body::TurnCommitted(Box::new(ended.clone())));
-        for (records, now) in [
-            (vec![], Mode::Execute),
-            (vec![started(Mode::Plan)], Mode::Plan),
-            (vec![started(Mode::Plan), committed()], Mode::Execute),
-            (vec![started(Mode::Execute), changed(Some(1), Mode::Plan)], Mode::Plan),
-            (vec![started(Mode::Execute), changed(Some(1), Mode::Plan), committed()], Mode::Plan),
-            (vec![started(Mode::Execute), changed(None, Mode::Plan)], Mode::Execute),
-            (vec![started(Mode::Execute), changed(None, Mode::Plan), committed()], Mode::Plan),
-            (vec![changed(None, Mode::Plan)], Mode::Plan),
-            (
-                vec![started(Mode::Plan), changed(Some(1), Mode::Execute), changed(None, Mode::Plan)],
-                Mode::Execute,
-            ),
-        ] {
-            let mut mode = ModeNow { of_session: Mode::Execute, of_turn: None };
-            records.iter().for_each(|record| mode.apply(record));
-            assert_eq!(mode.now(), now, "{records:?}");
-        }
-    }
-}

@@ -149,9 +149,9 @@ impl Driver {
         }
     }
 
-    /// The mode of the turn.
+    /// The mode that calls are judged in.
     pub(super) fn mode(&self) -> Mode {
-        self.state.turn.as_ref().map_or(self.config.mode, |turn| turn.mode)
+        self.state.mode.now()
     }
 }
 

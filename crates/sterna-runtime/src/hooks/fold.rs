@@ -48,8 +48,8 @@ pub struct Failure {
 }
 
 impl HookFold {
-    /// Folds one record.
-    pub fn apply(&mut self, record: &Record) {
+    /// Folds one record. `in_turn`: it is one of the turn that runs.
+    pub fn apply(&mut self, record: &Record, in_turn: bool) {
         self.happened.apply(record);
         match &record.body {
             Body::SessionOpened(_) => self.opened = true,
@@ -91,7 +91,7 @@ impl HookFold {
                 };
                 self.waits.extend(kind.map(|kind| (opened.wait.clone(), Cow::Borrowed(kind))));
             }
-            Body::ModeChanged { mode, by } if record.turn.is_some() => {
+            Body::ModeChanged { mode, by } if in_turn => {
                 self.modes.push((record.seq, *mode, by.clone()));
             }
             Body::Compacted(compacted) => {

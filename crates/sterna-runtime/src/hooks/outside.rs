@@ -58,7 +58,7 @@ impl Runtime {
             "transcript_path": "",
             "cwd": cwd,
             "hook_event_name": event.word(),
-            "permission_mode": state.machine.mode().word(),
+            "permission_mode": state.mode.now().word(),
             "turn_id": state.machine.turns(),
             "step": 0,
             "effect_key": key,

@@ -23,6 +23,7 @@ pub struct Minds {
     pub rules: Arc<Mutex<Vec<(&'static str, Thought)>>>,
     pub asked: Arc<Mutex<Vec<String>>>,
     pub go: Arc<Notify>,
+    pub go_call: Arc<Notify>,
     /// Requests that are being answered now, and the most there were.
     pub busy: Arc<Mutex<(usize, usize)>>,
 }
@@ -33,6 +34,8 @@ pub enum Thought {
     Call(Vec<(&'static str, Value)>),
     /// Says this when the test lets it go on.
     Later(&'static str),
+    /// Calls these when the test lets it go on, by another door.
+    CallLater(Vec<(&'static str, Value)>),
 }
 
 impl Minds {
@@ -87,9 +90,12 @@ impl Provider for Minds {
                 busy.0 += 1;
                 busy.1 = busy.1.max(busy.0);
             }
+            if let Thought::CallLater(_) = thought {
+                self.go_call.notified().await;
+            }
             let said = match thought {
                 Thought::Say(text) => Ok(reply(vec![Part::Text(text.into())], ModelStop::EndTurn)),
-                Thought::Call(calls) => {
+                Thought::Call(calls) | Thought::CallLater(calls) => {
                     let part = |(i, (name, args)): (usize, (&str, Value))| {
                         call(&format!("c{i}"), name, &args.to_string())
                     };
