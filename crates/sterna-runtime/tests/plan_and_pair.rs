@@ -5,14 +5,19 @@
 mod common;
 #[path = "common/hooks.rs"]
 mod double;
+#[path = "common/hook.rs"]
+mod hook;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, mpsc};
 
 use common::*;
 use double::{Reaction, Told, listening};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use hook::{Act, HookLog};
 use serde_json::{Value, json};
+use sterna_log::{Append, Expect};
 use sterna_model::*;
 use sterna_runtime::*;
 use sterna_tool::{
@@ -332,6 +337,75 @@ async fn a_call_that_waits_for_a_person_is_judged_in_the_mode_that_is_now() {
     let result = carry_on(&world, "s/1/1/tool/0", Ruling::Allow).await;
     assert_eq!((result.outcome, views(&world).await[0].0), ("finished", ToolStatus::Denied));
     replays(&world).await;
+}
+
+/// A log in which these come before the records that switch the mode, one after the other.
+fn before_switches(before: Vec<Vec<Draft>>) -> Arc<HookLog> {
+    let mut script = VecDeque::from(before);
+    HookLog::new(move |append| {
+        let switches = append.records.iter().any(|draft| matches!(draft.body, Body::ModeChanged { .. }));
+        match switches.then(|| script.pop_front()).flatten() {
+            Some(records) => Act::First(Append {
+                session: append.session.clone(),
+                expect: Expect::Any,
+                id: format!("before {}", append.id),
+                records,
+                blobs: Vec::new(),
+            }),
+            None => Act::Pass,
+        }
+    })
+}
+
+/// Turns end and begin between the look at the session and the record of the switch: it holds in the turn that runs by then.
+#[tokio::test]
+async fn a_switch_to_plan_holds_in_whichever_turn_runs_when_it_is_written() {
+    let draft = |turn, body| Draft { at: 1, turn: Some(turn), step: None, body };
+    let begun = |turn| {
+        let given = Given { mode: Mode::AcceptEdits, ..Given::new("test/model".parse().unwrap(), "/w") };
+        draft(turn, Body::TurnStarted(Box::new(TurnStarted { inputs: vec![], given, now: 1 })))
+    };
+    let over = |turn| {
+        let outcome = TurnOutcome::Finished { message: String::new(), value: None };
+        let ended = TurnCommitted { outcome, steps: 1, usage: Usage::default(), cost: Some(0) };
+        draft(turn, Body::TurnCommitted(Box::new(ended)))
+    };
+    // What comes before each record of the switch, and the turn that each is of. The first turn waits for a person.
+    for (before, turns, running) in [
+        (vec![], vec![Some(1)], true),
+        (vec![vec![over(1)]], vec![Some(1)], false),
+        (vec![vec![over(1), begun(2)]], vec![Some(1), Some(2)], true),
+        (vec![vec![over(1), begun(2)], vec![over(2)]], vec![Some(1), Some(2)], false),
+        (vec![vec![over(1), begun(2)], vec![over(2), begun(3)]], vec![Some(1), Some(2), Some(3)], true),
+    ] {
+        let log = before_switches(before.clone());
+        let model = TestModel::new([write()]);
+        let (env, told) = (TestEnv::new("one"), Told::default());
+        let provider = Arc::new(model.clone());
+        let hooks =
+            listening("h", &[HookEvent::ModeChanged], &told, |_| Reaction::Says(HookAnswer::nothing()));
+        let world = World::with(log.clone(), log.inner.clone(), env, model, provider, tools()).hooked(hooks);
+        assert_eq!(world.run(submit(&world, Mode::Pair, OnAsk::Park)).await.outcome, "parked");
+        world.runtime.rest(&session()).await;
+        world.runtime.set_mode(&session(), Mode::Plan, "person").await.unwrap();
+        let written: Vec<Option<TurnNo>> = modes(&world).await.into_iter().map(|(_, _, turn)| turn).collect();
+        assert_eq!(written, turns, "{before:?}");
+        let state = State::load(&world.runtime.parts().log, &session()).await.unwrap();
+        assert_eq!(state.machine.turn().is_some(), running, "{before:?}");
+        assert!(!running || state.turn.unwrap().mode == Mode::Plan, "{before:?}");
+        // Whoever drives the turn tells of it; where none runs, whoever switched.
+        assert_eq!(told.calls().len(), usize::from(!running), "{before:?}");
+    }
+    // No turn runs, and one begins.
+    let log = before_switches(vec![vec![begun(1)]]);
+    let model = TestModel::new([]);
+    let (env, provider) = (TestEnv::new("one"), Arc::new(model.clone()));
+    let world = World::with(log.clone(), log.inner.clone(), env, model, provider, tools());
+    let waiting = Submit { drive: false, ..submit(&world, Mode::Pair, OnAsk::Park) };
+    world.runtime.submit(waiting).await.unwrap();
+    world.runtime.set_mode(&session(), Mode::Plan, "person").await.unwrap();
+    let turns: Vec<Option<TurnNo>> = modes(&world).await.into_iter().map(|(_, _, turn)| turn).collect();
+    assert_eq!(turns, [None, Some(1)]);
 }
 
 /// Each write is a person's to allow, to change or to refuse, whatever rules say; reads pass.

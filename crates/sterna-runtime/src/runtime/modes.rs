@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use sterna_log::Receipt;
-use sterna_model::{Body, HookEvent, Mode, Record, SessionId};
+use sterna_model::{Body, HookEvent, Mode, Record, SessionId, TurnNo};
 use sterna_turn::TurnMachine;
 
 use crate::{Runtime, RuntimeError};
@@ -14,27 +14,48 @@ impl Runtime {
     pub async fn set_mode(&self, session: &SessionId, mode: Mode, by: &str) -> Result<Receipt, RuntimeError> {
         let change = json!({ "key": "mode", "value": mode.word(), "by": by });
         self.ask_outside(session, HookEvent::ConfigChange, "mode", change).await?;
-        let number = |machine: &TurnMachine| machine.turn().map(|turn| turn.number);
-        let mut folded = match mode {
-            Mode::Plan => Some(self.folded(session).await?),
-            _ => None,
+        let (receipt, in_turn) = match mode {
+            Mode::Plan => self.plan_now(session, by).await?,
+            _ => (self.switch(session, None, mode, by).await?, false),
         };
-        let turn = folded.as_ref().and_then(|folded| number(folded.machine()));
-        let draft = self.draft(turn, Body::ModeChanged { mode, by: by.into() });
-        let id = format!("once:{}", self.0.parts.env.new_session_id());
-        let receipt = self.append(&self.0.shared(session), &id, vec![draft]).await?;
-        // Whoever drives the turn tells of it, unless the turn was over by then.
-        let mut in_turn = false;
-        if let Some(folded) = folded.as_mut().filter(|_| turn.is_some()) {
-            let look = |machine: &TurnMachine, record: &Record| {
-                in_turn |= record.seq == receipt.last && number(machine) == turn;
-            };
-            self.read_on(folded, look).await?;
-        }
+        // Whoever drives the turn tells of it, if one runs.
         if !in_turn {
             let told = json!({ "mode": mode.word(), "by": by });
             self.tell_outside(session, HookEvent::ModeChanged, mode.word(), told).await?;
         }
         Ok(receipt)
+    }
+
+    /// Switches to `plan`, in the turn that runs as well. Whether one does.
+    async fn plan_now(&self, session: &SessionId, by: &str) -> Result<(Receipt, bool), RuntimeError> {
+        let number = |machine: &TurnMachine| machine.turn().map(|turn| turn.number);
+        let mut folded = self.folded(session).await?;
+        loop {
+            let turn = number(folded.machine());
+            let receipt = self.switch(session, turn, Mode::Plan, by).await?;
+            let mut running = None;
+            let look = |machine: &TurnMachine, record: &Record| {
+                if record.seq == receipt.last {
+                    running = number(machine);
+                }
+            };
+            self.read_on(&mut folded, look).await?;
+            if running.is_none() || running == turn {
+                return Ok((receipt, running.is_some()));
+            }
+            // Another turn began meanwhile, and this was not of it.
+        }
+    }
+
+    async fn switch(
+        &self,
+        session: &SessionId,
+        turn: Option<TurnNo>,
+        mode: Mode,
+        by: &str,
+    ) -> Result<Receipt, RuntimeError> {
+        let draft = self.draft(turn, Body::ModeChanged { mode, by: by.into() });
+        let id = format!("once:{}", self.0.parts.env.new_session_id());
+        self.append(&self.0.shared(session), &id, vec![draft]).await
     }
 }
