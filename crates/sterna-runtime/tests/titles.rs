@@ -271,6 +271,29 @@ async fn what_is_no_title_is_paid_and_changes_nothing() {
     assert_eq!(scene.title().await.as_deref(), Some("go"));
 }
 
+/// Its time is over when it is written down that a model is about to be asked: nobody is, and nothing is paid.
+#[tokio::test]
+async fn nobody_is_asked_for_a_title_when_its_time_is_over() {
+    let env = TestEnv::new("one");
+    let now = env.now.clone();
+    let asking = |draft: &Draft| match &draft.body {
+        Body::TitleSet { made, .. } => made.as_ref().is_some_and(|made| made.asking),
+        _ => false,
+    };
+    let log = HookLog::new(move |append| {
+        if append.records.iter().any(asking) {
+            now.fetch_add(30_000, Ordering::SeqCst);
+        }
+        Act::Pass
+    });
+    let scene = over(log.clone(), log.inner.clone(), env, vec![Say::Text("a title")]);
+    scene.turn_with("go", |config| config.limits.tree_max_tokens = Some(1_000_000)).await;
+    scene.ended().await;
+    settled(&log.inner, 110).await;
+    assert_eq!((scene.titles.asked(), scene.spent().await), (0, vec![("turn", 1, 110)]));
+    scene.replays().await;
+}
+
 #[tokio::test]
 async fn nobody_is_asked_where_no_title_is_due() {
     type Change = fn(&mut sterna_runtime::TurnConfig);
@@ -334,6 +357,37 @@ async fn what_is_reserved_is_given_back_when_the_title_cannot_be_written() {
     scene.titles.arrived.notified().await;
     settled(&log.inner, 220).await;
     assert_eq!(scene.said_of_titles("s").await, [true]);
+}
+
+/// Another process took this one for dead while it waited, and wrote down what the call may have cost: that counts, once.
+#[tokio::test]
+async fn what_another_process_has_paid_for_a_title_is_not_paid_again() {
+    let usage = Usage { input_uncached: 40, output: 10, ..Usage::default() };
+    let made = TitleMade {
+        instead_of: None,
+        asking: false,
+        route: "test/small".parse().unwrap(),
+        billed: Billed { usage, cost: Some(7), estimated: true, ..Billed::default() },
+        failed: Some("stopped".into()),
+    };
+    let mut other =
+        Some(Body::TitleSet { title: String::new(), by: "model".into(), made: Some(Box::new(made)) });
+    let log = HookLog::new(move |append| match other.take_if(|_| append.id == "title:model") {
+        Some(body) => Act::First(Append {
+            session: append.session.clone(),
+            expect: Expect::Any,
+            id: append.id.clone(),
+            records: vec![Draft { at: 1_795_260_000_000, turn: None, step: None, body }],
+            blobs: Vec::new(),
+        }),
+        None => Act::Pass,
+    });
+    let scene = over(log.clone(), log.inner.clone(), TestEnv::new("one"), vec![Say::Text("a title")]);
+    scene.turn_with("go", |config| config.limits.tree_max_tokens = Some(1_000_000)).await;
+    scene.ended().await;
+    // The turn's, and what the other one wrote.
+    settled(&log.inner, 110 + 50).await;
+    assert_eq!(scene.title().await.as_deref(), Some("go"));
 }
 
 /// Whoever waited for the title is dead: when no title takes so long any more, what it held is there for others.

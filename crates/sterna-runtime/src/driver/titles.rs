@@ -86,7 +86,7 @@ impl Driver {
             // It is appended by anyone: no lease has to hold.
             leased_until: Arc::new(AtomicU64::new(u64::MAX)),
             secrets: self.secrets.clone(),
-            of: Purpose::Title,
+            of: Purpose::Title { until: self.rt.parts.env.now().saturating_add(TIME_MS) },
             state: Mutex::new(Asked::default()),
         }
     }
@@ -109,14 +109,8 @@ async fn make(
     let said = said_in(&rt.parts.log, &of.session, inputs).await?;
     let model = HookModel::new(asking);
     let request = |route: &Route, max_output: u32, _: bool| title_request(&said, route, max_output);
-    let env = &rt.parts.env;
-    let read = tokio::select! {
-        biased;
-        said = model.complete(&route, TITLE_TOKENS, request) => said.and_then(|text| read_title(&text)),
-        () = env.sleep_until(env.now().saturating_add(TIME_MS)) => {
-            Err(format!("no answer within {} s", TIME_MS / 1_000))
-        }
-    };
+    let said = model.complete(&route, TITLE_TOKENS, request).await;
+    let read = said.and_then(|text| read_title(&text));
     let is_intended = model.is_intended();
     let (calls, held) = model.take();
     let billed = calls.into_iter().next().map(|HookAsked { billed, .. }| billed).unwrap_or_default();
@@ -128,13 +122,14 @@ async fn make(
     };
     let made = TitleMade { instead_of, asking: false, route, billed: billed.clone(), failed };
     let written = write(&rt, &of.session, APPEND, title, made).await;
+    // Another process took this one for dead: what it wrote says already what the call may have cost.
+    let is_told = match &written {
+        Ok(()) => true,
+        Err(error) => matches!(error.log(), Some(LogError::Conflict { .. })),
+    };
     // Whatever became of the record: the call is over, and holds nothing back from others.
-    of.settle(&rt, held, written.is_err().then_some(&billed)).await?;
-    match written {
-        // Another process had it named.
-        Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => Ok(()),
-        written => written,
-    }
+    of.settle(&rt, held, (!is_told).then_some(&billed)).await?;
+    if is_told { Ok(()) } else { written }
 }
 
 /// That a model is about to be asked for a session's title. `false`: it is not written down, or somebody else asks.
@@ -231,7 +226,7 @@ async fn said_in(log: &SharedLog, session: &SessionId, inputs: &[Seq]) -> Result
 }
 
 /// Milliseconds that a model has for a title (design: 30 s).
-const TIME_MS: u64 = 30_000;
+pub(crate) const TIME_MS: u64 = 30_000;
 /// A session is named by a model once, whoever asks, and one asks.
 const APPEND: &str = "title:model";
 const INTENT: &str = "title:asking";

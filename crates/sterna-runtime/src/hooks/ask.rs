@@ -11,8 +11,8 @@ use sterna_llm::catalog::cost;
 use sterna_llm::{EncodeCache, Price, Request};
 use sterna_log::fold::room;
 use sterna_model::{
-    Billed, BudgetChange, EffectKey, HookAsked, HookEvent, HookIntent, Limits, ModelStop, Part, Route,
-    SessionId, Spend, SpendCaps, SpendWish, answer_text,
+    Billed, BudgetChange, EffectKey, HookAsked, HookEvent, HookIntent, Limits, Millis, ModelStop, Part,
+    Route, SessionId, Spend, SpendCaps, SpendWish, answer_text,
 };
 use sterna_secrets::Scoped;
 use sterna_tool::Cancel;
@@ -60,8 +60,9 @@ pub(crate) enum Purpose {
         /// To who leads the session: it alone writes down what is about to be asked.
         tx: mpsc::UnboundedSender<Msg>,
     },
-    /// The session's title: anyone may write that down, and of all who do one asks.
-    Title,
+    /// The session's title: anyone may write that down, and of all who do one asks. From `until` on an answer comes too
+    /// late.
+    Title { until: Millis },
 }
 
 /// What was asked so far.
@@ -144,7 +145,20 @@ impl HookModel {
         let bytes = body.bytes;
         let (at, key) = self.reserve(&route, bytes, max_output, info.price.as_ref()).await?;
         self.intend(at).await?;
-        let end = model::run(ModelCall {
+        // Whoever asks for a hook gives it up.
+        let until = match asking.of {
+            Purpose::Hook { .. } => None,
+            Purpose::Title { until } => Some(until),
+        };
+        let late = || format!("no answer within {} s", titles::TIME_MS / 1_000);
+        if until.is_some_and(|until| until <= parts.env.now()) {
+            // Nobody is asked any more, which costs nothing.
+            if let Some(asked) = self.state().calls.get_mut(at) {
+                asked.billed = Billed::default();
+            }
+            return Err(late());
+        }
+        let call = model::run(ModelCall {
             proposed: None,
             provider: parts.provider.clone(),
             env: parts.env.clone(),
@@ -160,8 +174,15 @@ impl HookModel {
             body,
             cancel: Cancel::new(),
             secrets: asking.secrets.clone(),
-        })
-        .await;
+        });
+        let end = match until {
+            None => call.await,
+            Some(until) => tokio::select! {
+                biased;
+                end = call => end,
+                () = parts.env.sleep_until(until) => return Err(late()),
+            },
+        };
         let (read, mut billed) = match end {
             ModelEnd::Answered(outcome) => {
                 let called = outcome.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
@@ -201,7 +222,7 @@ impl HookModel {
                 let _ = tx.send(Msg::HookAsks { intent, durable });
                 written.await.is_ok()
             }
-            Purpose::Title => titles::intend(&self.0.rt, &self.0.session, asks).await,
+            Purpose::Title { .. } => titles::intend(&self.0.rt, &self.0.session, asks).await,
         };
         if written {
             self.state().intended = true;
