@@ -40,8 +40,9 @@ impl Driver {
     }
 
     /// Those of the session's files that somebody watches, with what the session knows of them. Of many, a step looks at
-    /// some, and the next one at the next: what a step costs does not grow with the session. Which they are is told by the
-    /// numbers of turn and step, so that whoever drives the next turn goes on with others.
+    /// some, and the next one at the next: what is read of the disk does not grow with the session. The names of all its
+    /// files are matched each time, which does. Which are looked at is told by the numbers of turn and step, so that whoever
+    /// drives the next turn goes on with others.
     fn files_to_look_at(&self, hooks: &SharedHooks, (turn, step): (TurnNo, StepNo)) -> Vec<(String, Digest)> {
         let watched =
             |(path, _): &(&String, &Digest)| hooks.listens(HookEvent::FileChanged, &name_of(path), "");
