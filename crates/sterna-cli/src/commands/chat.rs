@@ -29,7 +29,7 @@ const COMMANDS: [(&str, &str, &str); 14] = [
     ("resume", "ID", "go on with another session"),
     ("fork", "[SEQ]", "go on in a copy, from here or from an earlier record"),
     ("model", "ROUTE", "another model from the next turn on"),
-    ("mode", "MODE", "another mode from the next turn on"),
+    ("mode", "MODE", "another mode from the next turn on; plan from the next step on"),
     ("compact", "[FOCUS]", "make what the model sees smaller; the log keeps everything"),
     ("cost", "", "what this session used up"),
     ("todo", "", "the list of what is to be done"),
