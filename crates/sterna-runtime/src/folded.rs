@@ -8,13 +8,14 @@ use sterna_log::{HistoryCursor, SharedLog};
 use sterna_model::{Record, SessionId};
 use sterna_turn::TurnMachine;
 
+use crate::outside::{Outside, Places};
 use crate::{Runtime, RuntimeError, snapshot};
 
-/// The machine of a session, up to some record of its own log.
+/// What is known of a session, up to some record of its own log.
 #[derive(Clone)]
 pub(crate) struct Folded {
     session: SessionId,
-    machine: TurnMachine,
+    outside: Outside,
 }
 
 /// Those that were asked for last. The last of all is at the end.
@@ -22,7 +23,7 @@ pub(crate) struct Folded {
 pub(crate) struct Kept(Mutex<VecDeque<Folded>>);
 
 impl Runtime {
-    /// A session's machine at the head of its log.
+    /// A session at the head of its log.
     pub(crate) async fn folded(&self, session: &SessionId) -> Result<Folded, RuntimeError> {
         let mut folded = match self.0.folded.get(session) {
             Some(folded) => folded,
@@ -38,7 +39,7 @@ impl Runtime {
         folded: &mut Folded,
         look: impl FnMut(&TurnMachine, &Record),
     ) -> Result<(), RuntimeError> {
-        let cursor = HistoryCursor::after(&folded.session, folded.machine.head());
+        let cursor = HistoryCursor::after(&folded.session, folded.machine().head());
         folded.fold(&self.0.parts.log, cursor, look).await?;
         self.0.folded.keep(folded);
         Ok(())
@@ -47,13 +48,17 @@ impl Runtime {
 
 impl Folded {
     pub fn machine(&self) -> &TurnMachine {
-        &self.machine
+        &self.outside.machine
+    }
+
+    pub fn places(&self) -> &Places {
+        &self.outside.places
     }
 
     /// From the last snapshot on, or from the first record.
     async fn load(log: &SharedLog, session: &SessionId) -> Result<Self, RuntimeError> {
-        let (state, cursor) = snapshot::begin(log, session).await?;
-        let mut folded = Self { session: session.clone(), machine: state.machine };
+        let (outside, cursor) = snapshot::begin(log, session).await?;
+        let mut folded = Self { session: session.clone(), outside };
         folded.fold(log, cursor, |_, _| {}).await?;
         Ok(folded)
     }
@@ -70,8 +75,8 @@ impl Folded {
                 return Ok(());
             }
             for (_, sealed) in page {
-                look(&self.machine, &sealed.record);
-                self.machine.apply(&sealed.record).map_err(|wrong| {
+                look(&self.outside.machine, &sealed.record);
+                self.outside.apply(&sealed.record).map_err(|wrong| {
                     let (session, detail) = (self.session.clone(), wrong.to_string());
                     RuntimeError::Fold { session, detail }
                 })?;
@@ -90,7 +95,7 @@ impl Kept {
         let mut held = self.lock();
         let at = held.iter().position(|other| other.session == folded.session);
         let known = at.and_then(|at| held.remove(at));
-        let further = known.filter(|known| known.machine.head() >= folded.machine.head());
+        let further = known.filter(|known| known.machine().head() >= folded.machine().head());
         held.push_back(further.unwrap_or_else(|| folded.clone()));
         if held.len() > MOST_KEPT {
             held.pop_front();

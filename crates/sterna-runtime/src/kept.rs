@@ -3,7 +3,6 @@
 use sterna_log::{LogError, SharedLog, append_reserved, is_reserved, project_log, user_log};
 use sterna_model::{Body, Digest, Draft, Grant, GrantScope, Millis, SessionId, WaitId, WaitOn};
 
-use crate::state::for_each_record;
 use crate::{Env, Runtime, RuntimeError};
 
 /// How long a stored grant lasts: 30 days.
@@ -49,19 +48,15 @@ impl Runtime {
         wait: &WaitId,
         scope: GrantScope,
     ) -> Result<Grant, RuntimeError> {
-        let mut approval = None;
-        let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
-            if let Body::WaitOpened(open) = sealed.record.body
-                && open.wait == *wait
-                && let WaitOn::Approval(asked) = open.on
-            {
-                approval = Some(asked);
-            }
-            Ok(())
-        });
-        read.await?;
-        let no_wait = || RuntimeError::NoWait { session: session.clone(), wait: wait.clone() };
-        Ok(granted(&approval.ok_or_else(no_wait)?, scope, self.0.parts.env.now()))
+        let folded = self.folded(session).await?;
+        let on = match folded.places().wait(wait) {
+            Some(opened) => self.waits_on(session, opened.seq).await?,
+            None => None,
+        };
+        match on {
+            Some(WaitOn::Approval(asked)) => Ok(granted(&asked, scope, self.0.parts.env.now())),
+            _ => Err(RuntimeError::NoWait { session: session.clone(), wait: wait.clone() }),
+        }
     }
 
     pub(crate) async fn keep_grant(&self, root: &str, grant: Grant, by: &str) -> Result<(), RuntimeError> {

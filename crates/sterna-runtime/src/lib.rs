@@ -20,6 +20,7 @@ mod hub;
 mod kept;
 mod mode;
 mod observe;
+mod outside;
 mod parts;
 mod reader;
 mod replay;

@@ -14,19 +14,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde_json::json;
 use sterna_log::{Append, Expect, Lease, LeaseRequest, LogError, Receipt, is_reserved};
 use sterna_model::{
-    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Parent, Route, RuleText, Seq,
-    SessionId, SessionOpened, Spawned,
+    Body, Delivery, Digest, Draft, HookEvent, InputAccepted, InputPart, Parent, Record, Route, RuleText, Seq,
+    SessionId, SessionOpened, Spawned, TurnNo,
 };
 use sterna_policy::Rule;
+use sterna_turn::TurnMachine;
 use tokio::sync::oneshot;
 
 use crate::breakers::{Breakers, OpenBreaker};
 use crate::budget::Budgets;
 use crate::driver::{Configs, Msg, Opening, Start};
-use crate::folded::Kept;
+use crate::folded::{Folded, Kept};
 use crate::resident::Residents;
 use crate::shared::Shared;
-use crate::state::{State, for_each_record};
+use crate::state::State;
 use crate::{Observer, Parts, RuntimeError, TurnConfig, files, snapshot};
 
 /// One process's runtime. Cheap to clone.
@@ -246,8 +247,8 @@ impl Runtime {
 
     /// Asks the running turn to end. The first request counts; what was said so far is kept.
     pub async fn cancel(&self, session: &SessionId, by: &str, reason: &str) -> Result<Receipt, RuntimeError> {
-        let state = State::load(&self.0.parts.log, session).await?;
-        let turn = state.machine.turn().ok_or_else(|| RuntimeError::NoTurn(session.clone()))?.number;
+        let mut folded = self.folded(session).await?;
+        let turn = folded.machine().turn().ok_or_else(|| RuntimeError::NoTurn(session.clone()))?.number;
         let request = self.0.parts.env.new_session_id().to_string();
         let body = Body::CancelRequested { turn, request, by: by.into(), reason: reason.into() };
         // The first of many cancels gives the receipt of all.
@@ -255,7 +256,7 @@ impl Runtime {
         match self.append(&self.0.shared(session), &id, vec![self.draft(Some(turn), body)]).await {
             // Another cancel came first: this one has the same effect.
             Err(RuntimeError::Log(error)) if matches!(*error, LogError::Conflict { .. }) => {
-                self.first_cancel(session, turn).await?.ok_or(RuntimeError::Log(error))
+                self.first_cancel(session, &mut folded, turn).await?.ok_or(RuntimeError::Log(error))
             }
             other => other,
         }
@@ -268,10 +269,10 @@ impl Runtime {
         inputs: Vec<Seq>,
         by: &str,
     ) -> Result<Receipt, RuntimeError> {
-        self.untaken(session, &inputs).await?;
+        let mut folded = self.untaken(session, &inputs).await?;
         let body = Body::InputWithdrawn { inputs: inputs.clone(), by: by.into() };
         let receipt = self.append_one(session, body).await?;
-        self.was_untaken(session, &inputs, receipt).await
+        self.was_untaken(session, &mut folded, &inputs, receipt).await
     }
 
     /// Replaces the text of an input that no turn has taken.
@@ -283,9 +284,9 @@ impl Runtime {
         by: &str,
     ) -> Result<Receipt, RuntimeError> {
         files::check(&parts, &self.0.parts.blobs).await?;
-        self.untaken(session, &[input]).await?;
+        let mut folded = self.untaken(session, &[input]).await?;
         let receipt = self.append_one(session, Body::InputEdited { input, parts, by: by.into() }).await?;
-        self.was_untaken(session, &[input], receipt).await
+        self.was_untaken(session, &mut folded, &[input], receipt).await
     }
 
     /// Changes the route from the next turn on.
@@ -500,19 +501,28 @@ impl Runtime {
         Ok(self.0.parts.log.append(append).await?)
     }
 
-    async fn first_cancel(&self, session: &SessionId, of: u64) -> Result<Option<Receipt>, RuntimeError> {
-        let mut first = None;
-        let read = for_each_record(&self.0.parts.log, session, |owner, sealed| {
-            let cancels = matches!(&sealed.record.body, Body::CancelRequested { turn, .. } if *turn == of);
-            if cancels && owner == session && first.is_none() {
-                let seq = sealed.record.seq;
-                first =
-                    Some(Receipt { first: seq, last: seq, hash: sealed.hash, repeated: true, lease: None });
+    async fn first_cancel(
+        &self,
+        session: &SessionId,
+        folded: &mut Folded,
+        of: TurnNo,
+    ) -> Result<Option<Receipt>, RuntimeError> {
+        let mut first = folded.places().cancel(of);
+        let look = |_: &TurnMachine, record: &Record| {
+            if matches!(&record.body, Body::CancelRequested { turn, .. } if *turn == of) {
+                first.get_or_insert(record.seq);
             }
-            Ok(())
-        });
-        read.await?;
-        Ok(first)
+        };
+        self.read_on(folded, look).await?;
+        let Some(seq) = first else { return Ok(None) };
+        let read = self.0.parts.log.read(session, seq, 1).await?;
+        Ok(read.first().map(|sealed| Receipt {
+            first: seq,
+            last: seq,
+            hash: sealed.hash,
+            repeated: true,
+            lease: None,
+        }))
     }
 
     pub(crate) fn draft(&self, turn: Option<u64>, body: Body) -> Draft {

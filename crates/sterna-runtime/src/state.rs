@@ -16,6 +16,7 @@ use sterna_turn::TurnMachine;
 use crate::RuntimeError;
 use crate::hooks::HookFold;
 use crate::mode::ModeNow;
+use crate::outside::Places;
 use crate::snapshot;
 
 /// Machine, transcript and folds of a session, at the same record. Serialises as a snapshot.
@@ -52,6 +53,8 @@ pub struct State {
     pub switched_since: Option<Mode>,
     /// The mode that calls are judged in. Requests are made in that of `turn`, which follows it between two of them.
     pub(crate) mode: ModeNow,
+    /// Where the log says what those outside have to know.
+    pub(crate) places: Places,
     /// What the turns of waiting inputs are given.
     given: BTreeMap<Seq, Arc<Given>>,
     /// Conversation rewinds of the log that is being folded: their record, and the one they went back to.
@@ -85,7 +88,7 @@ impl State {
     /// Folds a session's log, and the history that it shares: from the last snapshot on where there is one that fits,
     /// else all of it.
     pub async fn load(log: &SharedLog, session: &SessionId) -> Result<Self, RuntimeError> {
-        let (state, cursor) = snapshot::begin(log, session).await?;
+        let (state, cursor): (Self, _) = snapshot::begin(log, session).await?;
         match state.fold_rest(log, session, cursor).await {
             Err(RuntimeError::Forgotten { .. }) => Self::load_whole(log, session).await,
             other => other,
@@ -142,6 +145,7 @@ impl State {
         self.folded.apply(record);
         self.gauge.apply(record);
         self.mode.apply(record);
+        self.places.apply(record);
         self.hooks.apply(record, self.mode.is_of_turn(record));
         match &record.body {
             Body::WaitOpened(opened) => {

@@ -3,13 +3,13 @@
 
 use sterna_log::{LogError, Receipt};
 use sterna_model::{
-    Body, Draft, EffectClass, EffectKey, EffectResult, GrantScope, Mode, Part, Rewrite, Ruling, Seq,
-    SessionId, ToolCall, TurnStarted, WaitId, WaitOn, WaitOpened, waiting_call,
+    Body, Draft, EffectClass, GrantScope, Mode, Record, Rewrite, Ruling, Seq, SessionId, ToolCall,
+    TurnStarted, WaitId, WaitOn, waiting_call,
 };
+use sterna_turn::TurnMachine;
 
 use crate::effects::pipeline::places_of;
 use crate::kept::granted;
-use crate::state::for_each_record;
 use crate::tools::{inside, with_arguments};
 use crate::{Runtime, RuntimeError};
 
@@ -61,10 +61,10 @@ impl Runtime {
     async fn settle(&self, resolve: Resolve, may_be_early: bool) -> Result<Receipt, RuntimeError> {
         let Resolve { session, wait, ruling, grant, by } = resolve;
         let no_wait = || RuntimeError::NoWait { session: session.clone(), wait: wait.clone() };
-        let mut stands = self.standing(&session, &wait).await?;
-        if stands.opened.is_none() {
-            if !(may_be_early && stands.may_come) {
-                return Err(if stands.answered { already(wait) } else { no_wait() });
+        let mut folded = self.folded(&session).await?;
+        if folded.places().wait(&wait).is_none() {
+            if !(may_be_early && may_come(folded.machine(), &session, &wait)) {
+                return Err(no_wait());
             }
             if matches!(ruling, Ruling::Edited(_)) {
                 let why = "what waits for this key is not known yet, so it cannot be edited";
@@ -75,19 +75,24 @@ impl Runtime {
             let body = Body::WaitResolved { wait: wait.clone(), ruling: early, by, early: true };
             let id = format!("early:{wait}");
             let receipt = self.first(&session, id, vec![self.draft(None, body)], &wait).await?;
-            stands = self.standing(&session, &wait).await?;
-            if stands.opened.as_ref().is_none_or(|(at, _)| *at > receipt.first) {
+            let mut opened = false;
+            let look = |_: &TurnMachine, record: &Record| {
+                let opens = matches!(&record.body, Body::WaitOpened(open) if open.wait == wait);
+                opened |= opens && record.seq < receipt.first;
+            };
+            self.read_on(&mut folded, look).await?;
+            if !opened {
                 return Ok(receipt);
             }
             // It was opened meanwhile, so that this came too late to be early.
         }
-        let Some((_, opened)) = stands.opened.take().filter(|_| !stands.answered) else {
+        let Some(opened) = folded.places().wait(&wait).filter(|opened| !opened.answered) else {
             return Err(already(wait));
         };
-        if !stands.may_come {
+        if !may_come(folded.machine(), &session, &wait) {
             return Err(no_wait());
         }
-        let on = opened.on;
+        let on = self.waits_on(&session, opened.seq).await?.ok_or_else(no_wait)?;
         if !on.takes(&ruling) {
             let wants = match &on {
                 WaitOn::Approval(_) => "an approval, which is allowed or denied",
@@ -99,7 +104,14 @@ impl Runtime {
             };
             return Err(RuntimeError::Refused(format!("`{wait}` is {wants}")));
         }
-        let ruling = self.checked(&on, stands.call.take(), stands.turn.as_deref(), ruling)?;
+        // The last turn is the one of the wait.
+        let turn = match folded.places().turn() {
+            Some(seq) if grant.is_some() || matches!(ruling, Ruling::Edited(_)) => {
+                self.started(&session, seq).await?
+            }
+            _ => None,
+        };
+        let ruling = self.checked(&on, called(folded.machine(), &wait), turn.as_deref(), ruling)?;
         let mut drafts = Vec::new();
         let mut kept = None;
         if let (WaitOn::Approval(approval), Some(scope), Ruling::Allow) = (&on, grant, &ruling) {
@@ -111,39 +123,32 @@ impl Runtime {
         let receipt = self.first(&session, resolution_id(&wait), drafts, &wait).await?;
         if let Some((grant, by)) = kept {
             // Only now: had somebody else answered first, nothing would be granted.
-            let root = stands.turn.as_ref().map_or("", |turn| turn.given.root.as_str());
+            let root = turn.as_ref().map_or("", |turn| turn.given.root.as_str());
             self.keep_grant(root, grant, &by).await?;
         }
         Ok(receipt)
     }
 
-    async fn standing(&self, session: &SessionId, wait: &WaitId) -> Result<Standing, RuntimeError> {
-        let (mut opened, mut answered, mut over, mut turn) = (None, false, 0, None);
-        let (of, mut call) = (waiting_call(wait), None);
-        let read = for_each_record(&self.0.parts.log, session, |_, sealed| {
-            match sealed.record.body {
-                Body::WaitOpened(open) if open.wait == *wait => {
-                    answered |= open.answered;
-                    opened = Some((sealed.record.seq, open));
-                }
-                // One that came early counts when the wait says so.
-                Body::WaitResolved { wait: done, early: false, .. } if done == *wait => answered = true,
-                Body::TurnCommitted(_) => over = sealed.record.turn.unwrap_or(over),
-                Body::TurnStarted(started) => turn = Some(started),
-                Body::Outcome(outcome) => {
-                    let asks = |of: &&EffectKey| (of.turn, of.step) == (outcome.key.turn, outcome.key.step);
-                    if let (Some(of), EffectResult::Model(model)) = (of.as_ref().filter(asks), outcome.result)
-                    {
-                        call = model.parts.into_iter().filter_map(called).nth(of.ordinal as usize);
-                    }
-                }
-                _ => {}
-            }
-            Ok(())
-        });
-        read.await?;
-        let may_come = of.is_some_and(|key| key.turn > over);
-        Ok(Standing { opened, answered, may_come, call, turn })
+    /// What a wait is for, by the record that opened it.
+    pub(crate) async fn waits_on(
+        &self,
+        session: &SessionId,
+        seq: Seq,
+    ) -> Result<Option<WaitOn>, RuntimeError> {
+        let read = self.0.parts.log.read(session, seq, 1).await?.pop();
+        Ok(read.and_then(|sealed| match sealed.record.body {
+            Body::WaitOpened(opened) => Some(opened.on),
+            _ => None,
+        }))
+    }
+
+    /// The turn that this record began.
+    async fn started(&self, session: &SessionId, seq: Seq) -> Result<Option<Box<TurnStarted>>, RuntimeError> {
+        let read = self.0.parts.log.read(session, seq, 1).await?.pop();
+        Ok(read.and_then(|sealed| match sealed.record.body {
+            Body::TurnStarted(started) => Some(started),
+            _ => None,
+        }))
     }
 
     /// A person's own words are checked as the model's are, before they are taken.
@@ -201,23 +206,17 @@ impl Runtime {
     }
 }
 
-/// What the log says of a wait.
-struct Standing {
-    opened: Option<(Seq, Box<WaitOpened>)>,
-    answered: bool,
-    /// Its turn is not over.
-    may_come: bool,
-    /// The call that it is about, as the model asked for it.
-    call: Option<ToolCall>,
-    /// The last turn.
-    turn: Option<Box<TurnStarted>>,
+/// The turn of this wait is not over.
+fn may_come(machine: &TurnMachine, session: &SessionId, wait: &str) -> bool {
+    let over = machine.turn().map_or(machine.turns(), |turn| turn.number.saturating_sub(1));
+    waiting_call(wait).is_some_and(|key| key.session == *session && key.turn > over)
 }
 
-fn called(part: Part) -> Option<ToolCall> {
-    match part {
-        Part::ToolCall(call) => Some(call),
-        Part::Text(_) | Part::Reasoning(_) | Part::Opaque(_) => None,
-    }
+/// The call that a wait of the current step is about.
+fn called(machine: &TurnMachine, wait: &str) -> Option<ToolCall> {
+    let key = waiting_call(wait)?;
+    let turn = machine.turn().filter(|turn| (turn.number, turn.steps()) == (key.turn, key.step))?;
+    turn.calls().get(key.ordinal as usize).map(|called| called.call.clone())
 }
 
 /// Refuses an approval of a plan that cannot be one.

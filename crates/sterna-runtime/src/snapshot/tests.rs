@@ -96,7 +96,21 @@ impl Kept {
         let waiting: Vec<Seq> = whole.machine.waiting().map(|(seq, _)| seq).collect();
         assert_eq!(loaded.transcript.with(&waiting), whole.transcript.with(&waiting));
         assert_eq!(loaded.history(), whole.history());
+        let outside = block_on(self.outside());
+        assert_eq!((outside.machine, outside.places), (whole.machine.clone(), whole.places.clone()));
         assert_eq!(text(loaded), text(whole));
+    }
+
+    /// What those outside need, from the small snapshot on.
+    async fn outside(&self) -> Outside {
+        let (mut outside, mut cursor): (Outside, _) = begin(&self.log, &self.name).await.unwrap();
+        loop {
+            let page = cursor.next_page(&*self.log).await.unwrap();
+            if page.is_empty() {
+                return outside;
+            }
+            page.iter().for_each(|(_, sealed)| outside.apply(&sealed.record).unwrap());
+        }
     }
 }
 
@@ -184,14 +198,14 @@ fn waiting() -> Kept {
 }
 
 fn begun_at(log: &SharedLog) -> Seq {
-    block_on(begin(log, &id(SESSION))).unwrap().0.head
+    block_on(begin::<State>(log, &id(SESSION))).unwrap().0.head
 }
 
 #[test]
 fn only_what_came_since_is_read() {
     let mut kept = waiting();
     kept.push(None, input("three", Delivery::NextTurn));
-    let (state, mut cursor) = block_on(begin(&kept.log, &kept.name)).unwrap();
+    let (state, mut cursor) = block_on(begin::<State>(&kept.log, &kept.name)).unwrap();
     assert_eq!(state.head, 3);
     let page = block_on(cursor.next_page(&*kept.log)).unwrap();
     assert_eq!(page.iter().map(|(_, sealed)| sealed.record.seq).collect::<Vec<_>>(), [4]);
@@ -239,7 +253,7 @@ fn what_does_not_fit_is_passed_over() {
 fn a_rewind_behind_a_snapshot_is_told_and_the_whole_log_read() {
     let mut kept = waiting();
     kept.push(None, rewound(2));
-    let (mut state, _) = block_on(begin(&kept.log, &kept.name)).unwrap();
+    let (mut state, _) = block_on(begin::<State>(&kept.log, &kept.name)).unwrap();
     let back = record(4, None, rewound(2));
     assert!(matches!(state.apply(&back), Err(RuntimeError::Forgotten { to: 2, from: 3 })));
     let waits: Vec<Seq> = kept.load().machine.waiting().map(|(seq, _)| seq).collect();

@@ -39,6 +39,8 @@ pub struct HookLog {
     pub slow_reads: AtomicBool,
     /// Records that were read of each log so far.
     pub records_read: Mutex<BTreeMap<SessionId, usize>>,
+    /// Bytes of snapshots that were read so far.
+    pub snapshot_bytes: AtomicUsize,
     pub held: Notify,
     pub go: Notify,
 }
@@ -56,6 +58,7 @@ impl HookLog {
             panic_in_release: AtomicBool::new(false),
             slow_reads: AtomicBool::new(false),
             records_read: Mutex::default(),
+            snapshot_bytes: AtomicUsize::new(0),
             held: Notify::new(),
             go: Notify::new(),
         })
@@ -166,7 +169,10 @@ impl Log for HookLog {
         self.inner.snapshot_put(s, seq, v, bytes).await
     }
     async fn snapshot_get(&self, s: &SessionId, v: u32) -> Result<Option<(Seq, Bytes)>, LogError> {
-        self.inner.snapshot_get(s, v).await
+        let found = self.inner.snapshot_get(s, v).await?;
+        let bytes = found.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        self.snapshot_bytes.fetch_add(bytes, Ordering::SeqCst);
+        Ok(found)
     }
     async fn delete(&self, s: &SessionId) -> Result<(), LogError> {
         self.inner.delete(s).await
