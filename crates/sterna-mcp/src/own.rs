@@ -20,6 +20,7 @@ use sse_stream::Sse;
 use tokio::time::Instant;
 
 use crate::connection::chain;
+use crate::launch::MESSAGE_BYTES;
 use crate::logins::{SCOPES, scopes_of};
 
 /// Asks the authorization server for a login of the client itself with these scopes, and says for how long it is good.
@@ -88,6 +89,26 @@ impl OwnLogin {
         Ok(true)
     }
 
+    /// Sends a request, and once more where it is refused for want of scopes, with a login that has them.
+    async fn with_scopes<W: Clone, T, F: Future<Output = Answer<T>>>(
+        &self,
+        with: W,
+        send: impl Fn(W) -> F,
+    ) -> Answer<T> {
+        let before = self.widened().await;
+        let refused = match send(with.clone()).await {
+            Err(StreamableHttpError::InsufficientScope(refused)) => refused,
+            answer => return answer,
+        };
+        let scopes = scopes_of(refused.required_scope.as_deref().unwrap_or_default());
+        match self.widen(before, &scopes).await {
+            // A refused request was not carried out.
+            Ok(true) => send(with).await,
+            Ok(false) => Err(StreamableHttpError::InsufficientScope(refused)),
+            Err(error) => Err(io::Error::other(NotWidened { scopes, why: chain(&error) }).into()),
+        }
+    }
+
     async fn ask(&self, scopes: Vec<String>) -> Result<(StoredCredentials, Option<Instant>), AuthError> {
         let (mut credentials, good) = (self.0.ask)(scopes).await?;
         // Whether it is over is decided here: whoever uses it would renew it as a person's login is renewed.
@@ -135,24 +156,10 @@ impl OwnClient {
     pub(crate) fn new(client: AuthClient<reqwest::Client>, login: OwnLogin) -> Self {
         Self { client, login }
     }
-
-    async fn with_scopes<T, F: Future<Output = Answer<T>>>(&self, send: impl Fn() -> F) -> Answer<T> {
-        let before = self.login.widened().await;
-        let refused = match send().await {
-            Err(StreamableHttpError::InsufficientScope(refused)) => refused,
-            answer => return answer,
-        };
-        let scopes = scopes_of(refused.required_scope.as_deref().unwrap_or_default());
-        match self.login.widen(before, &scopes).await {
-            // A refused request was not carried out.
-            Ok(true) => send().await,
-            Ok(false) => Err(StreamableHttpError::InsufficientScope(refused)),
-            Err(error) => Err(io::Error::other(NotWidened { scopes, why: chain(&error) }).into()),
-        }
-    }
 }
 
 type Headers = HashMap<HeaderName, HeaderValue>;
+type Events = BoxStream<'static, Result<Sse, SseError>>;
 
 impl StreamableHttpClient for OwnClient {
     type Error = reqwest::Error;
@@ -165,12 +172,8 @@ impl StreamableHttpClient for OwnClient {
         token: Option<String>,
         headers: Headers,
     ) -> Answer<StreamableHttpPostResponse> {
-        let (to, with) = (&self.client, (uri, message, session, token, headers));
-        let send = || {
-            let (uri, message, session, token, headers) = with.clone();
-            to.post_message(uri, message, session, token, headers)
-        };
-        self.with_scopes(send).await
+        let most = MESSAGE_BYTES;
+        self.post_message_with_max_sse_event_size(uri, message, session, token, headers, most).await
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -182,12 +185,10 @@ impl StreamableHttpClient for OwnClient {
         headers: Headers,
         most: usize,
     ) -> Answer<StreamableHttpPostResponse> {
-        let (to, with) = (&self.client, (uri, message, session, token, headers));
-        let send = || {
-            let (uri, message, session, token, headers) = with.clone();
-            to.post_message_with_max_sse_event_size(uri, message, session, token, headers, most)
+        let send = |(uri, message, session, token, headers)| {
+            self.client.post_message_with_max_sse_event_size(uri, message, session, token, headers, most)
         };
-        self.with_scopes(send).await
+        self.login.with_scopes((uri, message, session, token, headers), send).await
     }
 
     async fn delete_session(
@@ -197,12 +198,8 @@ impl StreamableHttpClient for OwnClient {
         token: Option<String>,
         headers: Headers,
     ) -> Answer<()> {
-        let (to, with) = (&self.client, (uri, session, token, headers));
-        let send = || {
-            let (uri, session, token, headers) = with.clone();
-            to.delete_session(uri, session, token, headers)
-        };
-        self.with_scopes(send).await
+        let send = |(uri, session, token, headers)| self.client.delete_session(uri, session, token, headers);
+        self.login.with_scopes((uri, session, token, headers), send).await
     }
 
     async fn get_stream(
@@ -212,13 +209,8 @@ impl StreamableHttpClient for OwnClient {
         last: Option<String>,
         token: Option<String>,
         headers: Headers,
-    ) -> Answer<BoxStream<'static, Result<Sse, SseError>>> {
-        let (to, with) = (&self.client, (uri, session, last, token, headers));
-        let send = || {
-            let (uri, session, last, token, headers) = with.clone();
-            to.get_stream(uri, session, last, token, headers)
-        };
-        self.with_scopes(send).await
+    ) -> Answer<Events> {
+        self.get_stream_with_max_sse_event_size(uri, session, last, token, headers, MESSAGE_BYTES).await
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -229,13 +221,11 @@ impl StreamableHttpClient for OwnClient {
         token: Option<String>,
         headers: Headers,
         most: usize,
-    ) -> Answer<BoxStream<'static, Result<Sse, SseError>>> {
-        let (to, with) = (&self.client, (uri, session, last, token, headers));
-        let send = || {
-            let (uri, session, last, token, headers) = with.clone();
-            to.get_stream_with_max_sse_event_size(uri, session, last, token, headers, most)
+    ) -> Answer<Events> {
+        let send = |(uri, session, last, token, headers)| {
+            self.client.get_stream_with_max_sse_event_size(uri, session, last, token, headers, most)
         };
-        self.with_scopes(send).await
+        self.login.with_scopes((uri, session, last, token, headers), send).await
     }
 }
 
