@@ -70,7 +70,8 @@ impl OwnLogin {
     /// `false`: these were asked for already, and once more would bring nothing. Where it fails, the login stays as it was.
     async fn widen(&self, before: u32, more: &[String]) -> Result<bool, AuthError> {
         let mut held = self.0.held.lock().await;
-        if held.widened != before {
+        let asked = more.iter().all(|scope| held.scopes.contains(scope));
+        if asked && held.widened != before {
             return Ok(true);
         }
         let granted = held.login.as_ref().map(|(login, _)| login.granted_scopes.clone()).unwrap_or_default();
@@ -80,12 +81,11 @@ impl OwnLogin {
                 scopes.push(scope);
             }
         }
-        let asked = more.iter().all(|scope| held.scopes.contains(scope));
         if asked || scopes.len() > SCOPES {
             return Ok(false);
         }
         let login = self.ask(scopes.clone()).await?;
-        *held = Held { login: Some(login), scopes, widened: before + 1 };
+        *held = Held { login: Some(login), scopes, widened: held.widened + 1 };
         Ok(true)
     }
 
@@ -231,3 +231,65 @@ impl StreamableHttpClient for OwnClient {
 
 /// A login is renewed so long before it is over: a request takes a while.
 const SPARE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures::FutureExt;
+    use rmcp::transport::streamable_http_client::InsufficientScopeError;
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    /// A login that is given what it asks for, and what it asked for.
+    fn login() -> (OwnLogin, Arc<Mutex<Vec<Vec<String>>>>) {
+        let asked: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+        let heard = asked.clone();
+        let ask = move |scopes: Vec<String>| {
+            heard.lock().unwrap().push(scopes.clone());
+            let login = StoredCredentials::new("robot".into(), None, scopes, None);
+            async move { Ok((login, None)) }.boxed()
+        };
+        (OwnLogin::new(vec!["read".into()], Box::new(ask)), asked)
+    }
+
+    /// A request that wants a scope. It is refused only when the other one is, too.
+    async fn request(login: &OwnLogin, both: &Barrier, scope: &str) -> Answer<()> {
+        let tries = AtomicU32::new(0);
+        let send = |()| async {
+            let held = login.load().await?.unwrap().granted_scopes;
+            if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+                both.wait().await;
+            }
+            if held.iter().any(|held| held == scope) {
+                return Ok(());
+            }
+            let refused = InsufficientScopeError::new("Bearer".into(), Some(scope.to_owned()));
+            Err(StreamableHttpError::InsufficientScope(refused))
+        };
+        login.with_scopes((), send).await
+    }
+
+    #[tokio::test]
+    async fn side_by_side_each_request_gets_the_scope_that_it_wants() {
+        for (scopes, wanted) in [
+            // Whichever comes first.
+            (["admin", "write"], &[&["read"][..], &["admin", "read", "write"]][..]),
+            (["write", "write"], &[&["read"], &["read", "write"]]),
+        ] {
+            let ((login, asked), both) = (login(), Barrier::new(2));
+            let [first, second] = scopes;
+            let (first, second) = tokio::join!(request(&login, &both, first), request(&login, &both, second));
+            first.unwrap();
+            second.unwrap();
+            let mut asked = asked.lock().unwrap().clone();
+            asked.iter_mut().for_each(|scopes| scopes.sort());
+            if scopes[0] != scopes[1] {
+                assert_eq!(asked.remove(1).len(), 2, "{scopes:?}");
+            }
+            assert_eq!(asked, wanted, "{scopes:?}");
+        }
+    }
+}
