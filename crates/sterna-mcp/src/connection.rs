@@ -442,11 +442,15 @@ impl Inner {
             if let Some(refused) = error.downcast_ref::<InsufficientScopeError>() {
                 let scope = refused.required_scope.as_deref();
                 let scopes = oauth::wants_scopes(&self.config, &self.setup.state, scope);
-                return Some(self.needs_scopes(&scopes, None));
+                return Some(self.needs_scopes(asks(&scopes), String::new()));
             }
             let own = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-            if let Some(NotWidened { scopes, why }) = own.and_then(|error| error.downcast_ref()) {
-                return Some(self.needs_scopes(scopes, Some(why)));
+            if let Some(NotWidened { scopes, why, refused }) = own.and_then(|error| error.downcast_ref()) {
+                let (asks, why) = (asks(scopes), cut(why));
+                return Some(match refused {
+                    true => self.needs_scopes(asks, format!("; {why}")),
+                    false => McpError::ClientNotWidened { server: server.clone(), asks, why },
+                });
             }
             let wanted = error.is::<AuthRequiredError>()
                 || matches!(
@@ -461,15 +465,11 @@ impl Inner {
         })
     }
 
-    fn needs_scopes(&self, scopes: &[String], why: Option<&str>) -> McpError {
+    fn needs_scopes(&self, asks: String, why: String) -> McpError {
         let server = self.config.name.clone();
-        let asks = if scopes.is_empty() { String::new() } else { format!(" ({})", scopes.join(" ")) };
         match self.config.oauth.grant {
             Grant::AuthorizationCode => McpError::NeedsScopes { server, asks },
-            Grant::ClientCredentials => {
-                let why = why.map(|why| format!("; {}", cut(why))).unwrap_or_default();
-                McpError::ClientNeedsScopes { server, asks, why }
-            }
+            Grant::ClientCredentials => McpError::ClientNeedsScopes { server, asks, why },
         }
     }
 
@@ -668,6 +668,11 @@ async fn heard(subscription: &mut Option<rmcp::service::Subscription>) {
             },
         }
     }
+}
+
+/// Scopes as a message names them: in brackets, where there are any.
+fn asks(scopes: &[String]) -> String {
+    if scopes.is_empty() { String::new() } else { format!(" ({})", scopes.join(" ")) }
 }
 
 /// How a connection ended, as far as anybody knows a moment later.

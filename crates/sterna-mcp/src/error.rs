@@ -31,6 +31,15 @@ pub enum McpError {
         /// What the authorization server said to it, after a semicolon; empty where it gave a login that is not enough.
         why: String,
     },
+    #[error(
+        "the MCP server `{server}` wants more than its login has{asks}, and asking for another one failed: {why}"
+    )]
+    ClientNotWidened {
+        server: String,
+        /// As in `NeedsScopes`.
+        asks: String,
+        why: String,
+    },
     #[error("the connection to the MCP server `{server}` ended: {why}")]
     Closed { server: String, why: String },
     #[error(
@@ -58,7 +67,8 @@ impl McpError {
             | Self::NeedsLogin { .. }
             | Self::NeedsScopes { .. }
             | Self::ClientRefused { .. }
-            | Self::ClientNeedsScopes { .. } => true,
+            | Self::ClientNeedsScopes { .. }
+            | Self::ClientNotWidened { .. } => true,
             Self::Closed { .. }
             | Self::Silent { .. }
             | Self::TooLong { .. }

@@ -47,12 +47,23 @@ struct Held {
     widened: u32,
 }
 
-/// The server wants more scopes, and the authorization server gave no login with them.
+/// The server wants more scopes, and there was no login with them to be had.
 #[derive(Debug, thiserror::Error)]
-#[error("the authorization server gave no more: {why}")]
+#[error("there is no login with more scopes: {why}")]
 pub(crate) struct NotWidened {
     pub(crate) scopes: Vec<String>,
     pub(crate) why: String,
+    /// The authorization server said no. Else nobody knows what it would say.
+    pub(crate) refused: bool,
+}
+
+impl NotWidened {
+    fn new(scopes: Vec<String>, error: &AuthError) -> Self {
+        // The library keeps the answer's code as a part of its text only.
+        let refused = |why: &String| REFUSALS.iter().any(|code| why.contains(code));
+        let refused = matches!(error, AuthError::ClientCredentialsError(why) if refused(why));
+        Self { scopes, why: chain(error), refused }
+    }
 }
 
 impl OwnLogin {
@@ -105,7 +116,7 @@ impl OwnLogin {
             // A refused request was not carried out.
             Ok(true) => send(with).await,
             Ok(false) => Err(StreamableHttpError::InsufficientScope(refused)),
-            Err(error) => Err(io::Error::other(NotWidened { scopes, why: chain(&error) }).into()),
+            Err(error) => Err(io::Error::other(NotWidened::new(scopes, &error)).into()),
         }
     }
 
@@ -231,6 +242,8 @@ impl StreamableHttpClient for OwnClient {
 
 /// A login is renewed so long before it is over: a request takes a while.
 const SPARE: Duration = Duration::from_secs(30);
+/// What an authorization server answers where more is not for this client (RFC 6749, 5.2; RFC 8707).
+const REFUSALS: [&str; 4] = ["invalid_scope", "unauthorized_client", "access_denied", "invalid_target"];
 
 #[cfg(test)]
 mod tests {

@@ -182,6 +182,7 @@ impl McpTool {
             | McpError::NeedsScopes { .. }
             | McpError::ClientRefused { .. }
             | McpError::ClientNeedsScopes { .. }
+            | McpError::ClientNotWidened { .. }
             | McpError::Refused { .. }
             | McpError::Strange { .. } => ToolStatus::Failed,
         };

@@ -310,6 +310,20 @@ async fn scopes_that_a_client_without_a_person_is_not_given_are_an_error_and_no_
 }
 
 #[tokio::test]
+async fn scopes_that_nobody_could_be_asked_for_are_no_refusal() {
+    let robot = robot("client-credentials-broken");
+    robot.client.connect().await.unwrap();
+    let call = || robot.world.call(&robot.client, "test-tool", json!({}));
+    let (status, why) = status(call().await);
+    assert_eq!(status, ToolStatus::Failed);
+    let told = "the MCP server `test` wants more than its login has (mcp:write), and asking for another one failed: ";
+    assert!(why.starts_with(told) && why.len() > told.len() && !why.contains("oauth_client_id"), "{why}");
+    // What failed once is asked for again when it is needed again.
+    assert_eq!(call().await.unwrap(), ("done".into(), false));
+    assert_eq!(robot.asked_for().await, ["mcp:basic", "mcp:basic mcp:write", "mcp:basic mcp:write"]);
+}
+
+#[tokio::test]
 async fn a_wish_that_is_refused_at_the_registration_is_forgotten() {
     let scenario = Scenario::new("scope-refused");
     scenario.client.connect().await.unwrap_err();

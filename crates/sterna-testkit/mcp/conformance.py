@@ -26,7 +26,8 @@ OPENID = "/.well-known/openid-configuration"
 # proves at the token endpoint who it is. resource: another one than ours. forbids: how tokens are answered. steps: what a call
 # needs beyond the challenge's scope. registers: whether anybody may. pages: clients may be named by the address of a page.
 # lasts: seconds that a token is good, with one to renew it where a person has logged in. gives: the only scopes that there are
-# to be had; more is refused, or left out without a word where narrows says so.
+# to be had; more is refused, or left out without a word where narrows says so. breaks: how often the first to ask for more than
+# one scope get no answer.
 LOGINS = {
     "metadata-default": {},
     "metadata-var1": {"told": False, "oauth": OPENID},
@@ -52,12 +53,14 @@ LOGINS = {
                                    "steps": "mcp:write", "gives": ["mcp:basic"]},
     "client-credentials-narrowed": {"registers": False, "methods": ["client_secret_basic"], "scope": "mcp:basic",
                                     "steps": "mcp:write", "gives": ["mcp:basic"], "narrows": True},
+    "client-credentials-broken": {"registers": False, "methods": ["client_secret_basic"], "scope": "mcp:basic",
+                                  "steps": "mcp:write", "breaks": 1},
     "scope-refused": {"scope": "mcp:basic", "steps": "mcp:write", "gives": ["mcp:basic"]},
     "renewed-with-a-secret": {"methods": ["client_secret_basic"], "lasts": 1},
 }
 USUAL = {"prm": PATH_BASED, "told": True, "oauth": OAUTH, "prefix": "", "scope": None, "scopes": None,
          "methods": ["none"], "resource": None, "forbids": False, "steps": None, "registers": True, "pages": False,
-         "lasts": 3600, "gives": None, "narrows": False}
+         "lasts": 3600, "gives": None, "narrows": False, "breaks": 0}
 PLAIN = ["initialize", "tools_call", "elicitation-defaults", "sse-retry"]
 
 scenario = sys.argv[1]
@@ -171,6 +174,10 @@ class Authority(Handler):
                 return self.send(400, {"error": "invalid_grant"})
             if refused(asked.get("scope")):
                 return self.send(400, {"error": "invalid_scope"})
+            if login["breaks"] and " " in asked.get("scope", ""):
+                login["breaks"] -= 1
+                self.close_connection = True
+                return None
             scope = (observed["authorizations"] or [asked])[-1].get("scope") or ""
             if login["narrows"]:
                 scope = " ".join(part for part in scope.split() if part in login["gives"])
