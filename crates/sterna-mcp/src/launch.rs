@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ServerConfig, Transport};
 use crate::connection::Setup;
 use crate::error::{McpError, cut};
+use crate::listening::Listening;
 use crate::oauth::{self, Login};
 use crate::own::OwnClient;
 
@@ -203,9 +204,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Lines<R> {
 
 /// A transport over HTTP, with a login where there is one.
 pub(crate) enum Http {
-    Plain(StreamableHttpClientTransport<reqwest::Client>),
-    LoggedIn(StreamableHttpClientTransport<AuthClient<reqwest::Client>>),
-    ByItself(StreamableHttpClientTransport<OwnClient>),
+    Plain(StreamableHttpClientTransport<Listening<reqwest::Client>>),
+    LoggedIn(StreamableHttpClientTransport<Listening<AuthClient<reqwest::Client>>>),
+    ByItself(StreamableHttpClientTransport<Listening<OwnClient>>),
 }
 
 pub(crate) async fn http(config: &ServerConfig, setup: &Setup) -> Result<Http, McpError> {
@@ -230,13 +231,16 @@ pub(crate) async fn http(config: &ServerConfig, setup: &Setup) -> Result<Http, M
         .max_sse_event_size(MESSAGE_BYTES);
     let login = oauth::login_of(config, &setup.state, url).await;
     Ok(match login.map_err(|why| start_error(config, why))? {
-        Login::None => Http::Plain(StreamableHttpClientTransport::with_client(client, transport)),
+        Login::None => {
+            let client = Listening::new(client);
+            Http::Plain(StreamableHttpClientTransport::with_client(client, transport))
+        }
         Login::Kept(manager) => {
-            let client = AuthClient::new(client, manager);
+            let client = Listening::new(AuthClient::new(client, manager));
             Http::LoggedIn(StreamableHttpClientTransport::with_client(client, transport))
         }
         Login::Own(manager, own) => {
-            let client = OwnClient::new(AuthClient::new(client, manager), own);
+            let client = Listening::new(OwnClient::new(AuthClient::new(client, manager), own));
             Http::ByItself(StreamableHttpClientTransport::with_client(client, transport))
         }
     })

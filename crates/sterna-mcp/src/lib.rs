@@ -11,6 +11,7 @@ mod elicit;
 mod error;
 mod handler;
 mod launch;
+mod listening;
 mod logins;
 mod manifest;
 mod name;

@@ -67,7 +67,16 @@ async fn numbers_reach_a_tool_as_numbers() {
 
 #[tokio::test]
 async fn what_a_person_leaves_empty_is_the_servers_default() {
-    let scenario = Scenario::new("elicitation-defaults");
+    defaults("elicitation-defaults").await;
+}
+
+#[tokio::test]
+async fn what_a_server_asks_on_a_stream_that_opens_slowly_is_heard() {
+    defaults("elicitation-aside").await;
+}
+
+async fn defaults(name: &str) {
+    let scenario = Scenario::new(name);
     let (world, client) = (&scenario.world, &scenario.client);
     client.connect().await.unwrap();
     let questions = world.asked(client, "defaults", json!({}), None).await.unwrap();

@@ -61,7 +61,8 @@ LOGINS = {
 USUAL = {"prm": PATH_BASED, "told": True, "oauth": OAUTH, "prefix": "", "scope": None, "scopes": None,
          "methods": ["none"], "resource": None, "forbids": False, "steps": None, "registers": True, "pages": False,
          "lasts": 3600, "gives": None, "narrows": False, "breaks": 0}
-PLAIN = ["initialize", "tools_call", "elicitation-defaults", "sse-retry"]
+# elicitation-aside: the question comes on the stream that the client opens, which the server is slow to open.
+PLAIN = ["initialize", "tools_call", "elicitation-defaults", "elicitation-aside", "sse-retry"]
 
 scenario = sys.argv[1]
 if scenario not in PLAIN and scenario not in LOGINS:
@@ -196,7 +197,7 @@ class Resource(Handler):
         if path == "/observed":
             return self.send(200, observed)
         if path == "/mcp":
-            return self.reconnected()
+            return self.listened() if scenario == "elicitation-aside" else self.reconnected()
         observed["requests"].append(f"GET {path}")
         if login and path == login["prm"]:
             told = {"resource": login["resource"] or base(self.server) + ("" if path == AT_ROOT else "/mcp"),
@@ -217,6 +218,13 @@ class Resource(Handler):
         self.stream()
         self.event(id="event-2", retry=str(RETRY_MS), data="")
         self.message({"jsonrpc": "2.0", "id": waiting.pop("call"), "result": text("reconnected")})
+
+    def listened(self):
+        time.sleep(0.2)
+        waiting.update(stream=self, open=threading.Event())
+        self.stream()
+        waiting["open"].set()
+        threading.Event().wait()
 
     def do_DELETE(self):
         self.send(200)
@@ -271,8 +279,13 @@ class Resource(Handler):
             return self.send(200, {**reply, "result": text(str(args["a"] + args["b"]))})
         if name == "defaults":
             waiting["answered"] = threading.Event()
+            aside = waiting.get("stream")
+            if scenario == "elicitation-aside" and not aside:
+                return self.send(200, {**reply, "error": {"code": -32603, "message": "nobody listens"}})
+            if aside:
+                waiting["open"].wait()
             self.stream()
-            self.message({"jsonrpc": "2.0", "id": "asked-1", "method": "elicitation/create", "params": {
+            (aside or self).message({"jsonrpc": "2.0", "id": "asked-1", "method": "elicitation/create", "params": {
                 "message": "Accept what is proposed", "requestedSchema": {"type": "object", "properties": DEFAULTS}}})
             waiting["answered"].wait(30)
             said = waiting["answer"].get("result")
@@ -319,6 +332,7 @@ def answer(method, params):
     number = {"type": "number"}
     numbers = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a", "b"]}
     named = {"tools_call": ("add_numbers", numbers), "elicitation-defaults": ("defaults", {"type": "object"}),
+             "elicitation-aside": ("defaults", {"type": "object"}),
              "sse-retry": ("reconnect", {"type": "object"})}
     name, schema = named.get(scenario, ("test-tool", {"type": "object"}))
     return {"tools/list": {"tools": [{"name": name, "inputSchema": schema}]}}[method]
