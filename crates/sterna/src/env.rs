@@ -58,6 +58,29 @@ impl SystemEnv {
     pub fn secret_in(self, file: PathBuf) -> Self {
         Self { secret_file: Some(file), ..self }
     }
+
+    /// What a file holds. `now`: when it is looked at, or before.
+    fn version_at(&self, path: &Path, now: SystemTime) -> Option<FileVersion> {
+        let meta = match std::fs::metadata(path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(FileVersion::Gone),
+            Err(_) => return None,
+        };
+        if !meta.is_file() || meta.len() > MAX_LOOKED {
+            return None;
+        }
+        let stamp = (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec());
+        let at_rest = is_at_rest(meta.ctime(), meta.ctime_nsec(), now);
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, hash)) = looked.get(path).filter(|(held, _)| *held == stamp) {
+            return Some(FileVersion::Is(*hash));
+        }
+        let hash = sterna_log::digest(&std::fs::read(path).ok()?);
+        if at_rest {
+            looked.insert(path.to_owned(), (stamp, hash));
+        }
+        Some(FileVersion::Is(hash))
+    }
 }
 
 /// One of this process's environments. Two runtimes in one process are two owners: neither may take the other's lease.
@@ -140,26 +163,7 @@ impl Env for SystemEnv {
     }
 
     fn file_version(&self, path: &Path) -> Option<FileVersion> {
-        let before = SystemTime::now();
-        let meta = match std::fs::metadata(path) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(FileVersion::Gone),
-            Err(_) => return None,
-        };
-        if !meta.is_file() || meta.len() > MAX_LOOKED {
-            return None;
-        }
-        let stamp = (meta.dev(), meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec());
-        let at_rest = is_at_rest(meta.ctime(), meta.ctime_nsec(), before);
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, hash)) = looked.get(path).filter(|(held, _)| *held == stamp) {
-            return Some(FileVersion::Is(*hash));
-        }
-        let hash = sterna_log::digest(&std::fs::read(path).ok()?);
-        if at_rest {
-            looked.insert(path.to_owned(), (stamp, hash));
-        }
-        Some(FileVersion::Is(hash))
+        self.version_at(path, SystemTime::now())
     }
 
     fn state_dirs(&self) -> Vec<PathBuf> {
@@ -282,19 +286,24 @@ mod tests {
     fn a_file_that_was_just_changed_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
-        let env = SystemEnv::new(&[], Vec::new());
+        let (env, at_once) = (SystemEnv::new(&[], Vec::new()), SystemEnv::new(&[], Vec::new()));
+        let mut changed = UNIX_EPOCH;
         // Same length, same inode, and often the same tick.
         for round in 0..500 {
             let text = format!("{round:04}");
             std::fs::write(&file, &text).unwrap();
-            let wanted = sterna_log::digest(text.as_bytes());
-            assert_eq!(env.file_version(&file), Some(FileVersion::Is(wanted)), "{text}");
+            let wanted = Some(FileVersion::Is(sterna_log::digest(text.as_bytes())));
+            assert_eq!(env.file_version(&file), wanted, "{text}");
             // A kernel with finer times gives each change its own: nothing must have rested on that.
             let meta = std::fs::metadata(&file).unwrap();
-            if !is_at_rest(meta.ctime(), meta.ctime_nsec(), SystemTime::now()) {
-                assert!(env.looked.lock().unwrap().is_empty(), "{text}");
-            }
+            let (seconds, nanos) = (meta.ctime().try_into().unwrap(), meta.ctime_nsec().try_into().unwrap());
+            changed = UNIX_EPOCH + Duration::new(seconds, nanos);
+            assert_eq!(at_once.version_at(&file, changed), wanted, "{text}");
+            assert!(at_once.looked.lock().unwrap().is_empty(), "{text}");
         }
+        // Once the clock has moved on, it need not be.
+        at_once.version_at(&file, changed + Duration::from_secs(3)).unwrap();
+        assert_eq!(at_once.looked.lock().unwrap().len(), 1);
         std::fs::remove_file(&file).unwrap();
         assert_eq!(env.file_version(&file), Some(FileVersion::Gone));
     }
