@@ -28,6 +28,17 @@ struct Args {
     file: Option<String>,
 }
 
+impl Args {
+    /// Empty ones are none: models fill in what they need not.
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref().map(str::trim).filter(|name| !name.is_empty())
+    }
+
+    fn file(&self) -> Option<&str> {
+        self.file.as_deref().filter(|file| !file.trim().is_empty())
+    }
+}
+
 pub(crate) struct Skill {
     spec: ToolSpec,
     shelf: Arc<Shelf>,
@@ -68,8 +79,8 @@ impl Tool for Skill {
 
     fn plan(&self, _: &PlanContext, args: &Value) -> Result<Plan, ToolError> {
         let args: Args = parse(args)?;
-        let name = first_line(args.name.as_deref().unwrap_or_default(), 64);
-        let summary = match args.file.as_deref().filter(|file| !file.trim().is_empty()) {
+        let name = first_line(args.name().unwrap_or_default(), 64);
+        let summary = match args.file() {
             None if name.is_empty() => "list skills".to_owned(),
             None => format!("load skill {name}"),
             Some(file) => format!("read {} of skill {name}", first_line(file, 100)),
@@ -98,9 +109,8 @@ impl Tool for Skill {
 
 fn wanted(shelf: &Shelf, kinds: &[AgentType], args: &Args) -> Result<Wanted, ToolError> {
     let mut skills = shelf.skills().found;
-    let wanted = args.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
-    let file = args.file.as_deref().filter(|file| !file.trim().is_empty());
-    let Some(wanted) = wanted else {
+    let file = args.file();
+    let Some(wanted) = args.name() else {
         if file.is_some() {
             return Err(ToolError::invalid("`file` needs the `name` of its skill"));
         }
