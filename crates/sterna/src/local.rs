@@ -26,6 +26,9 @@ const CONTEXT: u32 = 8_192;
 /// Tokens that the model may write: small models that go on and on help nobody.
 const MAX_OUTPUT: u32 = 1_024;
 
+/// Says how a model is installed, with the script and by hand. An installed Sterna has neither beside it.
+const PAGE: &str = "docs/local-model.md";
+
 /// The local model's server.
 pub struct LocalModel {
     dir: PathBuf,
@@ -55,7 +58,7 @@ struct Ready {
 }
 
 impl LocalModel {
-    /// `dir`: where `scripts/local-model install` put it. `notice` tells a person what takes long.
+    /// `dir`: where it was installed. `notice` tells a person what takes long.
     pub fn new(
         dir: PathBuf,
         threads: Option<u32>,
@@ -84,7 +87,8 @@ impl LocalModel {
         match (missing, self.weights()) {
             (None, Some(_)) => Ok(()),
             _ => Err(format!(
-                "no local model is installed in {}; run scripts/local-model install",
+                "no local model is installed in {0}; `scripts/local-model install {0}` in a checkout of Sterna puts one there; \
+                 without a checkout name a model server that you run, such as `-m ollama/MODEL`, or install by hand: {PAGE}",
                 self.dir.display()
             )),
         }
@@ -223,4 +227,23 @@ fn provider(base_url: &str) -> HttpProvider {
     let mut endpoint = Endpoint::new("openai_chat", base_url);
     endpoint.timeouts = Timeouts::of_provider("local");
     HttpProvider::new(BTreeMap::from([("local".to_owned(), endpoint)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_local_model_is_told_what_to_do_with_a_checkout_and_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("model");
+        let model = LocalModel::new(dir.clone(), None, None, Arc::new(|_: &str| {}));
+        let why = model.ready().unwrap_err();
+        let (what, to_do) = why.split_once("; ").unwrap();
+        assert_eq!(what, format!("no local model is installed in {}", dir.display()));
+        let script = format!("`scripts/local-model install {}` in a checkout", dir.display());
+        for part in [script.as_str(), "without a checkout", "-m ollama/MODEL", "docs/local-model.md"] {
+            assert!(to_do.contains(part), "{part}: {why}");
+        }
+    }
 }
