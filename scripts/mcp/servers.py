@@ -86,7 +86,7 @@ class World:
         child = subprocess.Popen(command, env={**self.env, **env, "PORT": str(port)}, cwd=self.work, stdout=log,
                                  stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         self.bridges.append(child)
-        return lambda: until(lambda: child.poll() is not None or reachable(port))
+        return lambda: until(lambda: has_ended(child) or reachable(port))
 
     def turn(self, calls):
         """Has a turn make these calls, one a step; gives the status and the answer of each."""
@@ -101,16 +101,19 @@ class World:
     def end(self):
         for bridge in self.bridges:
             tell(bridge, signal.SIGTERM)
-        gone = until(lambda: all(bridge.poll() is not None for bridge in self.bridges))
+        gone = until(lambda: all(map(has_ended, self.bridges)))
         expect("the bridges end when they are told to", gone, True)
 
 
 def tell(bridge, what):
-    """Sends a signal to a bridge and what it started. One that died may have left something behind, or nothing."""
-    try:
-        os.killpg(bridge.pid, what)
-    except ProcessLookupError:
-        pass
+    """Sends a signal to a bridge and what it started, also where the bridge itself has ended. It is not reaped yet: its number
+    is nobody else's."""
+    os.killpg(bridge.pid, what)
+
+
+def has_ended(bridge):
+    """Whether it has, without reaping it."""
+    return os.waitid(os.P_PID, bridge.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def free_port():
@@ -196,5 +199,6 @@ with tempfile.TemporaryDirectory(prefix="mcp-servers-", dir=BIN.parents[1]) as h
     finally:
         for child in made.bridges:
             tell(child, signal.SIGKILL)
+            child.wait()
 if wrong:
     sys.exit(f"{len(wrong)} expectations do not hold")
