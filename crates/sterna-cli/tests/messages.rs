@@ -104,6 +104,12 @@ fn a_session_that_is_there_is_not_taken_for_a_fork() {
         let made = world.run(&["--fork", "a", "--session", "c", "--key", "k", "hi"]);
         assert_eq!((made.code, &made.result()["message"]), (0, &serde_json::json!("two")), "{made:?}");
     }
+    // A fork of another session is none of this one.
+    let other = world.run(&["--fork", "b", "--session", "c", "--key", "k", "hi"]);
+    assert!(
+        other.code == 2 && other.err.contains("`c` is there already, and is not a fork of `b`"),
+        "{other:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sterna::Store;
 use sterna_log::{LogError, SharedLog};
-use sterna_model::{Delivery, InputPart, Route, Seq, SessionId};
+use sterna_model::{Delivery, InputPart, Route, Seq, SessionId, SessionOpened};
 use sterna_runtime::{Accepted, Runtime, RuntimeError, Submit, TurnConfig};
 
 use crate::args::{PickArgs, RunArgs};
@@ -194,9 +194,10 @@ pub async fn pick(
             None => of_key()?,
         };
         // One that is there may be this very fork, made by an earlier try; any other would go on as if it were one.
+        let of_parent = |there: &SessionOpened| there.parent.as_ref().is_some_and(|of| of.session == parent);
         if let Some(id) = &id
             && let Some(there) = setup::state(log, id).await?
-            && (*id == parent || there.machine.session().is_none_or(|session| session.parent.is_none()))
+            && (*id == parent || !there.machine.session().is_some_and(of_parent))
         {
             return Err(Failure::usage(format!(
                 "session `{id}` is there already, and is not a fork of `{parent}`"
