@@ -7,7 +7,7 @@ mod support;
 use support::World;
 
 /// Words after `sterna`, exit code, and the first lines of what is told.
-const TYPED: [(&[&str], i32, &str); 12] = [
+const TYPED: [(&[&str], i32, &str); 13] = [
     (
         &["policy", "explain", "git", "push", "origin"],
         2,
@@ -45,6 +45,11 @@ const TYPED: [(&[&str], i32, &str); 12] = [
         &["memory", "search", "--limit", "1.5", "word"],
         2,
         "error: invalid value '1.5' for '--limit <N>': write a whole number from 1 on\n",
+    ),
+    (
+        &["what-if", "s", "--from", "1", "--max-steps", "-1"],
+        2,
+        "error: invalid value '-1' for '--max-steps <N>': write a whole number from 1 on\n",
     ),
     (
         &["models", "--context", "big"],

@@ -33,7 +33,7 @@ pub struct WhatIfArgs {
     #[arg(long)]
     mode: Option<String>,
     /// Steps (model calls) that a turn may take
-    #[arg(long, value_name = "N", value_parser = whole::<u32>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u32>)]
     max_steps: Option<u32>,
     /// US dollars that a turn may cost
     #[arg(long, value_name = "USD", allow_negative_numbers = true, value_parser = number)]
