@@ -7,7 +7,7 @@ mod support;
 use support::World;
 
 /// Words after `sterna`, exit code, and the first lines of what is told.
-const TYPED: [(&[&str], i32, &str); 13] = [
+const TYPED: [(&[&str], i32, &str); 14] = [
     (
         &["policy", "explain", "git", "push", "origin"],
         2,
@@ -66,6 +66,7 @@ const TYPED: [(&[&str], i32, &str); 13] = [
         2,
         "error: there is no MCP server `trakcer`\nhint: did you mean `tracker`?\n",
     ),
+    (&["mcp", "login", "NOTES"], 2, "error: there is no MCP server `NOTES`\nhint: did you mean `notes`?\n"),
     (
         &["mcp", "login", "github"],
         2,

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sterna::SystemEnv;
+use sterna::config::nearest;
 use sterna::mcp::{Configured, Hold, configured, project_file, setup, told, user_file};
 use sterna_mcp::{
     Client, Expand, LoginError, Origin, Pool, ServerConfig, State, ToolDef, edit_add, edit_remove, has_login,
@@ -428,13 +429,11 @@ fn find(cx: &Context, name: &str) -> Result<ServerConfig, Failure> {
         .hint("`sterna trust --show` lists what trust is about"));
     }
     let names: Vec<&str> = all.servers.iter().map(|server| server.name.as_str()).collect();
-    let near = |name_of: &&str| strsim::jaro_winkler(name_of, name);
-    let nearest = names.iter().copied().max_by(|a, b| near(a).total_cmp(&near(b)));
     let failure = Failure::usage(format!("there is no MCP server `{name}`"));
-    Err(match nearest {
-        Some(other) if near(&other) >= NEAR => failure.hint(format!("did you mean `{other}`?")),
-        Some(_) => failure.hint(format!("there are: {}; `sterna mcp add` adds one", names.join(", "))),
-        None => failure.hint("`sterna mcp add` adds one"),
+    Err(match nearest(name, &names) {
+        Some(other) => failure.hint(format!("did you mean `{other}`?")),
+        None if names.is_empty() => failure.hint("`sterna mcp add` adds one"),
+        None => failure.hint(format!("there are: {}; `sterna mcp add` adds one", names.join(", "))),
     })
 }
 
@@ -488,6 +487,3 @@ fn write(file: &PathBuf, text: &str) -> Result<(), Failure> {
 fn broken(file: &std::path::Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::usage(format!("{} cannot be read: {why}", file.display())).hint("mend the file, or move it away")
 }
-
-/// Likeness of two names, of 1 for the same, from which one may have been meant for the other.
-const NEAR: f64 = 0.8;

@@ -259,8 +259,8 @@ fn suggest(given: &str, known: &[&str], outer: &str) -> String {
     }
 }
 
-/// The known word that was probably meant.
-pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
+/// The known word that was probably meant by one that is not known.
+pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = |word: &str| word.to_ascii_lowercase().replace('-', "_");
     let given = plain(given);
     let distance = |word: &str| strsim::damerau_levenshtein(&given, &plain(word));
@@ -268,7 +268,8 @@ pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
     let apart = |word: &str| (distance(word), word.chars().count().abs_diff(given.chars().count()));
     let word = known.iter().copied().min_by_key(|word| apart(word))?;
     let (far, _) = apart(word);
-    (far <= 2.max(given.chars().count() / 3)).then_some(word)
+    // Of a short word something must be left: any two letters are as near to any others.
+    (far <= 2.max(given.chars().count() / 3) && far < given.chars().count()).then_some(word)
 }
 
 /// What others call a key of the file, and where it is here.

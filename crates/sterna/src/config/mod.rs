@@ -25,6 +25,7 @@ use self::hooks::Whose;
 use crate::places::Places;
 use crate::trust::Project;
 
+pub use document::nearest;
 pub use error::ConfigError;
 pub use file::schema;
 pub use provider::{KeyWish, ProviderSettings};

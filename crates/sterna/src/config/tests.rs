@@ -606,3 +606,21 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
         assert_eq!(schema.pointer(pointer).unwrap()["additionalProperties"], false, "{pointer}");
     }
 }
+
+#[test]
+fn a_word_that_was_meant_is_like_the_one_that_was_written() {
+    let known = ["gh", "tracker", "max_steps"];
+    for (given, meant) in [
+        ("trakcer", Some("tracker")),
+        ("Tracker", Some("tracker")),
+        ("max-step", Some("max_steps")),
+        ("gb", Some("gh")),
+        // Nothing of it is left.
+        ("db", None),
+        ("x", None),
+        ("github", None),
+    ] {
+        assert_eq!(nearest(given, &known), meant, "{given}");
+    }
+    assert_eq!(nearest("x", &[]), None);
+}
