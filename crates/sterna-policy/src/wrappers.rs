@@ -45,7 +45,10 @@ pub(crate) fn unwrap(
             "nice" => Some(nice(args)?),
             "stdbuf" => Some(options(&name, args, "", "ioe", &["input=", "output=", "error="])?),
             "env" => match env(args, &mut command.env_prefix)? {
-                None => break, // prints the environment
+                None => {
+                    own_words_are_certain(&name, args)?;
+                    break; // prints the environment
+                }
                 taken => taken,
             },
             "sudo" | "doas" => {
@@ -71,6 +74,7 @@ pub(crate) fn unwrap(
                 ];
                 let taken = options(&name, args, "0rtx", "nPILdsE", &flags)?;
                 if taken >= args.len() {
+                    own_words_are_certain(&name, args)?;
                     break; // runs echo
                 }
                 Some(taken)
@@ -81,6 +85,7 @@ pub(crate) fn unwrap(
         if taken >= args.len() {
             return Err(format!("`{name}` without a command"));
         }
+        own_words_are_certain(&name, &args[..taken])?;
         let rest = args[taken..].to_vec();
         command.via.push(std::mem::replace(&mut command.argv, rest));
     }
@@ -100,6 +105,14 @@ pub(crate) fn is_wrapper(program: &str) -> bool {
 /// Whether a program is a shell, which may be given a line to run.
 pub(crate) fn is_shell(program: &str) -> bool {
     SHELLS.contains(&base_name(program))
+}
+
+/// A pattern may become several words, of which one is then the program.
+fn own_words_are_certain(name: &str, words: &[Word]) -> Result<(), String> {
+    match words.iter().any(|w| w.glob) {
+        true => Err(format!("a pattern among the words of `{name}` itself")),
+        false => Ok(()),
+    }
 }
 
 /// `env`, `xargs` and `command -v` may stand alone.
