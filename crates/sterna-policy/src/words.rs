@@ -46,7 +46,12 @@ impl Draft {
     }
 
     fn push(&mut self, c: char, mark: Mark) {
-        self.field().chars.push((c, mark));
+        let field = self.field();
+        if matches!(field.hidden, Hidden::Job | Hidden::Number) {
+            // A number beside something else is some text.
+            field.hidden = Hidden::One;
+        }
+        field.chars.push((c, mark));
     }
 
     fn hide(&mut self, text: &str, hidden: Hidden) {
@@ -254,9 +259,8 @@ impl<'t> Lowerer<'t> {
                     draft.hide(written, Hidden::One);
                 } else if quoted || home {
                     // A home folder with blanks in it would be cut, which only a person can know.
-                    let field = draft.field();
-                    field.home |= home;
-                    field.chars.extend(text.chars().map(|c| (c, Mark::Quoted)));
+                    draft.field().home |= home;
+                    text.chars().for_each(|c| draft.push(c, Mark::Quoted));
                 } else {
                     unquoted_value(&text, false, draft)?;
                 }
@@ -280,11 +284,20 @@ impl<'t> Lowerer<'t> {
         let text = source(self.text, node)?.trim_start();
         let Some(inner) = text.strip_prefix("$((").and_then(|t| t.strip_suffix("))")) else { return fail() };
         let mut rest = inner;
+        let mut last = ' ';
         while let Some(c) = rest.chars().next() {
+            if rest.starts_with("<<=") || rest.starts_with(">>=") {
+                // It sets the variable.
+                return fail();
+            }
             let operator = ["==", "!=", "<=", ">="].iter().find(|o| rest.starts_with(**o));
             if let Some(operator) = operator {
                 rest = &rest[operator.len()..];
             } else if c.is_ascii_alphanumeric() || c == '_' || c == '$' {
+                if last.is_ascii_alphanumeric() || last == '_' {
+                    // `a$x` is another name.
+                    return fail();
+                }
                 let dollar = usize::from(c == '$');
                 let length =
                     rest[dollar..].bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
@@ -306,6 +319,7 @@ impl<'t> Lowerer<'t> {
             } else {
                 return fail();
             }
+            last = inner[..inner.len() - rest.len()].chars().next_back().unwrap_or(' ');
         }
         Ok(())
     }
