@@ -26,6 +26,7 @@ mod lower;
 mod network;
 mod outside;
 mod paths;
+mod patterns;
 mod permits;
 mod program_lists;
 mod programs;

@@ -4,6 +4,7 @@ use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Parsed, Reach, pa
 use crate::git;
 use crate::hidden;
 use crate::network;
+use crate::patterns;
 use crate::program_lists::{ARBITRARY, CHANGES_THE_SHELL, PURE, SAFE_WITH_ANY_NAME};
 use crate::readers;
 use crate::rule::trusted_name;
@@ -110,8 +111,8 @@ fn listed(name: &str, args: &[Word]) -> Result<Option<Effects>, String> {
         }
         "command" | "env" => Effects::none(), // only what stands alone comes here
         "xargs" => Effects::none(),
-        "printf" if args.iter().any(|w| w.text.starts_with("-v")) => return Err("the option `-v`".into()),
         "printf" => {
+            plain_printf(args)?;
             let globs: Vec<&Word> = args.iter().filter(|w| w.glob).collect();
             Effects::none().with(How::Read, &globs, Reach::Names)
         }
@@ -175,19 +176,48 @@ fn source(name: &str, args: &[Word]) -> Effects {
 /// The forms of harmless programs that are not.
 fn pure_after_all(name: &str, args: &[Word]) -> Result<(), String> {
     let has = |bad: &[&str]| args.iter().any(|w| bad.contains(&w.text.as_str()));
+    // A name that somebody chose may be an option.
+    let may_have = |bad: &[&str]| args.iter().any(|w| bad.iter().any(|b| patterns::may_be(w, b)));
     match name {
         // Evaluates a name, and runs what stands in its brackets.
-        "test" | "[" | "[[" if has(&["-v", "-R"]) => Err("the option `-v`".into()),
-        "wait" if args.iter().any(|w| w.text.starts_with('-')) => Err("an option".into()),
-        "jobs" if args.iter().any(|w| w.text.starts_with('-') && w.text.contains('x')) => {
+        "test" | "[" if may_have(&["-v", "-R"]) => Err("the option `-v`".into()),
+        "[[" if has(&["-v", "-R"]) => Err("the option `-v`".into()),
+        "wait" if args.iter().any(|w| w.text.starts_with('-') || w.glob) => Err("an option".into()),
+        "jobs" if args.iter().any(|w| w.glob || w.text.starts_with('-') && w.text.contains('x')) => {
             Err("the option `-x`".into())
         }
         // Shows the variables of other programs.
-        "ps" if args.iter().any(|w| !w.text.starts_with('-') && w.text.contains('e')) => {
+        "ps" if args.iter().any(|w| w.glob || !w.text.starts_with('-') && w.text.contains('e')) => {
             Err("the option `e`".into())
         }
         _ => Ok(()),
     }
+}
+
+/// `-v` and `%n` set variables, and so does a name in the place of the format.
+fn plain_printf(args: &[Word]) -> Result<(), String> {
+    if args.iter().any(|w| w.text.starts_with("-v")) {
+        return Err("the option `-v`".into());
+    }
+    let format = args.get(usize::from(args.first().is_some_and(|w| w.text == "--")));
+    match format {
+        Some(format) if format.glob => Err("a pattern as the format".into()),
+        Some(format) if sets_a_variable(&format.text) => Err("the format `%n`".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a format may hold `%n`, with whatever stands between the two.
+fn sets_a_variable(format: &str) -> bool {
+    let mut rest = format;
+    while let Some((_, after)) = rest.split_once('%') {
+        let form = after.trim_start_matches(|c: char| c.is_ascii_digit() || "#'-+ .*hlLjtz".contains(c));
+        if form.starts_with('n') {
+            return true;
+        }
+        rest = if form.len() == after.len() { after.strip_prefix('%').unwrap_or(after) } else { form };
+    }
+    false
 }
 
 /// Arguments of a program whose work is not known: each may be a file.
@@ -513,9 +543,9 @@ fn tar(args: &[Word]) -> Effects {
     }
 }
 
-/// A pattern that begins with anything: it matches `--output=x`, too, if there is such a file.
+/// A pattern that begins with anything, or as an option: it matches `--output=x`, too, if there is such a file.
 fn may_be_an_option(word: &Word) -> bool {
-    word.glob && word.text.starts_with(['*', '?', '['])
+    word.glob && word.text.starts_with(['*', '?', '[', '-'])
 }
 
 /// A pattern that would match hidden names, or whose matches are left again by `..`.

@@ -3,6 +3,7 @@
 use crate::folders;
 use crate::lower::lower;
 use crate::paths::base_name;
+use crate::patterns;
 use crate::rule::trusted_name;
 use crate::shell::{SimpleCommand, Word};
 
@@ -242,22 +243,31 @@ fn inner_shell(
 
 /// The search itself, and each program that it starts.
 fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> Result<(), String> {
-    let mut words = command.argv.iter().skip(1);
+    let words = command.argv.get(1..).unwrap_or_default();
+    if let Some(word) = words.iter().find(|w| w.glob && w.text.starts_with('-')) {
+        return Err(format!("the pattern `{}`, which may become `-exec`", word.text));
+    }
     let mut inner = Vec::new();
-    while let Some(word) = words.next() {
-        if !["-exec", "-execdir", "-ok", "-okdir"].contains(&word.text.as_str()) {
-            continue;
-        }
+    // Wherever it stands: after `-name` it may be a name, and the next one the action.
+    let starts = |w: &Word| ["-exec", "-execdir", "-ok", "-okdir"].contains(&w.text.as_str());
+    for at in words.iter().enumerate().filter(|(_, w)| starts(w)).map(|(i, _)| i) {
         let mut argv: Vec<Word> = Vec::new();
+        let mut rest = words[at + 1..].iter();
         loop {
-            match words.next() {
+            match rest.next() {
                 None => return Err("a `find -exec` that never ends".into()),
                 Some(w) if w.text == ";" => break,
                 Some(w) if w.text == "+" && argv.last().is_some_and(|l| l.text == "{}") => break,
+                Some(w) if w.glob && [";", "+"].iter().any(|end| patterns::may_be(w, end)) => {
+                    return Err(format!("the pattern `{}`, which may end an `-exec`", w.text));
+                }
                 Some(w) => argv.push(w.clone()),
             }
         }
         inner.push(argv);
+        if inner.len() > MAX_EXECS {
+            return Err(format!("more than {MAX_EXECS} programs of one `find`"));
+        }
     }
     let outer = command.argv.clone();
     let via = command.via.clone();
@@ -288,6 +298,7 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
 }
 
 const MAX_LAYERS: usize = 12;
+const MAX_EXECS: usize = 32;
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
 /// Shells that read a line as bash does. The others have escapes, patterns and substitutions of their own.
 const POSIX_LIKE: [&str; 6] = ["sh", "bash", "dash", "ksh", "ash", "mksh"];

@@ -49,3 +49,71 @@ fn a_pattern_among_a_wrapper_s_own_words_may_be_the_program() {
         got == Decision::Allow
     });
 }
+
+#[test]
+fn a_pattern_may_become_an_option() {
+    // Shells evaluate what follows these, and run what stands in its brackets.
+    let calls = [
+        "printf -[v] 'a[$(id)]' x",
+        "printf * 'a[$(id)]' x",
+        "printf -- *",
+        "printf ?v",
+        "test -[v] 'a[$(id)]'",
+        "[ -? 'a[$(id)]' ]",
+        "test * 'a[$(id)]'",
+        "[ ! [-]R a ]",
+        "wait [-]p 'a[$(id)]'",
+        "jobs -? touch x",
+        "jobs [-]x touch x",
+        "find . -maxdepth 0 -exe[c] touch x ';'",
+        "find . -maxdepth 0 -* touch x ';'",
+        r"find . -maxdepth 0 -exec echo [\;] -exec touch x ';'",
+        "find . -maxdepth 0 -exec echo * -exec touch x ';'",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Ask);
+    check(&[Sandbox::None], "", &["ps [e]", "seq -*", "sort -[o] x a"], |got| got == Decision::Ask);
+    let calls = [
+        r"printf '%s\n' *.rs *",
+        "[ -f *.toml ]",
+        "test -e src/*",
+        "[[ $x == *.rs ]]",
+        "find src -name '*.rs'",
+        "ps aux",
+    ];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+}
+
+#[test]
+fn a_format_may_set_a_variable() {
+    let calls = [
+        "printf '%n' PATH; ls",
+        "printf %5n PATH",
+        "printf '%.3ln' PATH",
+        "printf '%5.*hhn' 3 PATH",
+        "printf '%% %s%%%n' a PATH",
+        r"printf -- 'x\n%n' PATH",
+        "f=%n; printf \"$f\" PATH",
+        "printf '%(%Y)T %n' 1 PATH",
+        "printf %n \"$X\"",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Ask);
+    let calls =
+        [r"printf '%s\n%d %5.2f %%n %q%b\n' a 1 2 b c", r"printf 'none\n'", "printf '%-10s|%n%%' 2>&1 | cat"];
+    check(ALL, "", &calls[..2], |got| got == Decision::Allow);
+    check(ALL, "", &calls[2..], |got| got == Decision::Ask);
+}
+
+/// `-exec` stands where `-name` expects a name: the next one is the action.
+#[test]
+fn each_exec_of_a_find_counts() {
+    let calls = [
+        "find . -name -exec -exec rm x ';'",
+        "find . -name -exec -o -exec rm x ';'",
+        "find . -exec echo -exec rm x ';'",
+    ];
+    for call in calls {
+        let got =
+            judge_in(Sandbox::None, Mode::Bypass, &rules("deny Shell(rm *)"), &[], &format!("$ {call}"));
+        assert_eq!(got.decision, Decision::Deny, "{call}");
+    }
+}
