@@ -149,6 +149,10 @@ impl<'t> Lowerer<'t> {
             return fail();
         };
         let body_start = start.end_byte() + line_end + 1;
+        if self.text[..body_start - 1].ends_with('\\') {
+            // The line goes on, and the document begins behind it.
+            return fail();
+        }
         let mut at = body_start;
         let closing = loop {
             let Some(rest) = self.text.get(at..).filter(|r| !r.is_empty()) else { return fail() };
@@ -166,6 +170,9 @@ impl<'t> Lowerer<'t> {
             return fail();
         }
         let content = self.text.get(body_start..at).unwrap_or_default();
+        if written == mark && !ends_there(content, mark, tabs) {
+            return fail();
+        }
         let plain = written != mark || !content.contains(['$', '`', '\\']);
         if !plain {
             self.expansions(*body, body_start, at)?;
@@ -306,6 +313,31 @@ impl<'t> Lowerer<'t> {
         }
         Ok((written, Hidden::Many))
     }
+}
+
+/// Whether a here-document ends behind this text for a shell, too, which joins lines at an escaped line break before it
+/// looks for the mark.
+fn ends_there(content: &str, mark: &str, tabs: bool) -> bool {
+    let mut line = String::new();
+    let mut joined = false;
+    let mut chars = content.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' => {
+                let bare = if tabs { line.replace('\t', "") } else { line };
+                if joined && bare == mark {
+                    return false;
+                }
+                (line, joined) = (String::new(), false);
+            }
+            '\\' => match chars.next() {
+                Some('\n') => joined = true,
+                next => line.extend([Some(c), next].into_iter().flatten()),
+            },
+            c => line.push(c),
+        }
+    }
+    !content.ends_with("\\\n")
 }
 
 /// `mktemp` and `mktemp -d` by themselves.
