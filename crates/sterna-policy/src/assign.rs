@@ -35,9 +35,9 @@ impl<'t> Lowerer<'t> {
             return fail();
         }
         // A value is neither cut nor matched, so what would be needs quotes here.
-        let mut words = self.words(value)?;
+        let (mut words, braces) = self.unfolded(value)?;
         let word = match (words.pop(), words.is_empty()) {
-            (Some(word), true) => word,
+            (Some(word), true) if !braces => word,
             (None, _) => Word::default(),
             _ => return fail(),
         };

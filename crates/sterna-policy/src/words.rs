@@ -16,6 +16,12 @@ struct Draft {
     fields: Vec<Field>,
     /// Whether the last field still grows.
     open: bool,
+    /// A value was cut, or left nothing: a shell unfolds braces before it does that.
+    cut: bool,
+    /// The last thing was `$name`, whose name would go on with what comes next.
+    bare: bool,
+    /// A brace or a comma stands right behind `$name`.
+    joined: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -46,6 +52,8 @@ impl Draft {
     }
 
     fn push(&mut self, c: char, mark: Mark) {
+        self.joined |= self.bare && mark == Mark::Plain && matches!(c, '{' | ',' | '}');
+        self.bare = false;
         let field = self.field();
         if matches!(field.hidden, Hidden::Job | Hidden::Number) {
             // A number beside something else is some text.
@@ -55,6 +63,7 @@ impl Draft {
     }
 
     fn hide(&mut self, text: &str, hidden: Hidden) {
+        self.bare = false;
         let field = self.field();
         let alone = field.chars.is_empty() && field.hidden == Hidden::No;
         // A number beside something else is some text.
@@ -67,21 +76,36 @@ impl Draft {
 impl<'t> Lowerer<'t> {
     /// The arguments that a node stands for: usually one, none for an empty variable, several for a split one.
     pub(crate) fn words(&mut self, node: Node<'t>) -> Result<Vec<Word>, String> {
+        self.unfolded(node).map(|(words, _)| words)
+    }
+
+    /// The same, and whether braces were unfolded, which a shell does not do in an assignment.
+    pub(crate) fn unfolded(&mut self, node: Node<'t>) -> Result<(Vec<Word>, bool), String> {
         self.step()?;
         if source(self.text, node)? == "\"$@\"" {
-            return self.all_arguments();
+            return Ok((self.all_arguments()?, false));
         }
         let mut draft = Draft::default();
         self.draft(node, &mut draft)?;
         let mut words = Vec::new();
+        let mut braces = false;
         for field in draft.fields {
-            let mut unfolded = Vec::new();
-            unfold(field.chars, &mut unfolded)?;
+            let empty = field.chars.is_empty();
+            let (unfolded, active) = unfold(field.chars)?;
+            braces |= active;
             for chars in unfolded {
+                if chars.is_empty() && !empty {
+                    // Dropped, unless there were quotes in it.
+                    return Err("a brace expansion that makes an empty word".into());
+                }
                 words.push(finish(chars, field.hidden, field.home)?);
             }
         }
-        Ok(words)
+        // A shell unfolds first: `$a{b,c}` are the variables `ab` and `ac`.
+        match braces && (draft.cut || draft.joined) {
+            true => Err("a brace expansion beside a variable".into()),
+            false => Ok((words, braces)),
+        }
     }
 
     /// The one word that a node stands for.
@@ -242,16 +266,22 @@ impl<'t> Lowerer<'t> {
             draft.hide(&text, if cut { Hidden::Many } else { made });
             return Ok(());
         }
-        let written = text.as_str();
+        self.expand(name, &text, quoted, draft)?;
+        draft.bare = !quoted && is_name(name) && !text.starts_with("${");
+        Ok(())
+    }
+
+    /// What a variable with this name, written so, adds to a word.
+    fn expand(&mut self, name: &str, written: &str, quoted: bool, draft: &mut Draft) -> Result<(), String> {
         let value = self.value(name);
         if let Value::Known { text, .. } | Value::Pattern { text, .. } = &value {
             self.weigh(text)?;
         }
         match value {
-            Value::Job => draft.hide(&text, Hidden::Job),
-            Value::Number => draft.hide(&text, Hidden::Number),
+            Value::Job => draft.hide(written, Hidden::Job),
+            Value::Number => draft.hide(written, Hidden::Number),
             Value::Opaque | Value::Unsure => {
-                draft.hide(&text, if quoted { Hidden::One } else { Hidden::Many })
+                draft.hide(written, if quoted { Hidden::One } else { Hidden::Many })
             }
             Value::Known { text, home } => {
                 let start = draft.fields.is_empty() || !draft.open || draft.field().chars.is_empty();
@@ -371,9 +401,11 @@ fn unquoted_value(text: &str, whole: bool, draft: &mut Draft) -> Result<(), Stri
     if text.contains('\\') {
         return Err("an expansion with a backslash in it".into());
     }
+    draft.cut |= text.is_empty();
     for c in text.chars() {
         if !whole && matches!(c, ' ' | '\t' | '\n') {
             draft.open = false;
+            draft.cut = true;
         } else {
             draft.push(c, Mark::Value);
         }
@@ -381,9 +413,10 @@ fn unquoted_value(text: &str, whole: bool, draft: &mut Draft) -> Result<(), Stri
     Ok(())
 }
 
-/// Unfolds `{a,b}`. `{}` and `@{1}` are text.
-fn unfold(chars: Vec<(char, Mark)>, out: &mut Vec<Vec<(char, Mark)>>) -> Result<(), String> {
+/// Unfolds `{a,b}`, and says whether there was something to unfold. `{}` and `@{1}` are text.
+fn unfold(chars: Vec<(char, Mark)>) -> Result<(Vec<Vec<(char, Mark)>>, bool), String> {
     let mut done: Vec<Vec<(char, Mark)>> = vec![Vec::new()];
+    let mut active = false;
     let mut at = 0;
     while let Some(&(c, mark)) = chars.get(at) {
         if mark != Mark::Plain || !matches!(c, '{' | '}') {
@@ -405,12 +438,14 @@ fn unfold(chars: Vec<(char, Mark)>, out: &mut Vec<Vec<(char, Mark)>>) -> Result<
             let with = |d: &Vec<(char, Mark)>, word: &String| {
                 d.iter().copied().chain(word.chars().map(|c| (c, Mark::Plain))).collect()
             };
+            active = true;
             done = done.iter().flat_map(|d| range.iter().map(move |word| with(d, word))).collect();
         } else if inner.iter().any(|&(c, m)| c == ',' && m == Mark::Plain) {
             let choices: Vec<&[(char, Mark)]> = inner.split(|&(c, m)| c == ',' && m == Mark::Plain).collect();
             if done.len() * choices.len() > MAX_UNFOLDED {
                 return fail();
             }
+            active = true;
             done = done.iter().flat_map(|d| choices.iter().map(|c| [d.as_slice(), c].concat())).collect();
         } else {
             let simple = text.chars().all(|c| c.is_ascii_alphanumeric() || "-+_/^".contains(c));
@@ -423,8 +458,7 @@ fn unfold(chars: Vec<(char, Mark)>, out: &mut Vec<Vec<(char, Mark)>>) -> Result<
         }
         at += close + 2;
     }
-    out.append(&mut done);
-    Ok(())
+    Ok((done, active))
 }
 
 fn finish(chars: Vec<(char, Mark)>, hidden: Hidden, home: bool) -> Result<Word, String> {

@@ -39,6 +39,32 @@ fn arithmetic_that_sets_a_variable_is_not_read() {
 }
 
 #[test]
+fn braces_are_unfolded_before_variables() {
+    asks(&[
+        "x=' touch PROOF'; timeout {5,ls}$x",
+        "x=; env {-u,$x} -u touch ls",
+        "x=; env {-u,} -u touch ls",
+        "x=; env {-u,${x}} -u touch ls",
+        "x='b '; timeout {5,ls}${x}c",
+        r#"x=; env {-u,"$x"} a ls"#,
+        // Another variable's name.
+        "x=5; x1='5 touch PROOF'; timeout $x{1,} ls",
+        "x=5; x1='5 touch PROOF'; timeout $x{1..1} ls",
+        "x=5; xs='5 touch PROOF'; timeout {$x,1}s ls",
+        "x=5; xs='5 touch PROOF'; timeout {-v,$x}s ls",
+        // In an assignment they are text.
+        "x=-{d..d}elete; find . $x",
+        "x={5..5}; cat $x",
+    ]);
+    passes(&[
+        "x=a; ls $x/{b,c} ${x}{1,2}.rs {b,c}/$x",
+        r#"x='a b'; ls "$x"/{b,c} {b,c}"$x""#,
+        "x='a b'; ls $x{} @{1}",
+        "ls a{,.bak} {1..3}.rs",
+    ]);
+}
+
+#[test]
 fn a_here_document_ends_where_a_shell_ends_it() {
     asks(&[
         "cat <<EOF\nEO\\\nF\ntouch PROOF\nEOF",
