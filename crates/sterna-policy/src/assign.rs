@@ -107,6 +107,9 @@ impl<'t> Lowerer<'t> {
             if !["variable_name", "word"].contains(&part.kind()) || !is_name(&name) {
                 return Err("an `unset` that is not understood".into());
             }
+            if self.scope.functions.contains_key(&name) {
+                return Err(format!("an `unset` that may remove the function `{name}`"));
+            }
             self.set(&name, Value::Opaque)?;
         }
         Ok(())

@@ -65,6 +65,18 @@ fn braces_are_unfolded_before_variables() {
 }
 
 #[test]
+fn a_function_that_may_be_removed_is_not_called() {
+    asks(&[
+        "rbash() { :; }; unset rbash; rbash -c 'touch PROOF'",
+        "rbash() { :; }; x=1; unset x rbash; rbash -c 'touch PROOF'",
+        "rbash() { :; }; unset -f rbash; rbash -c 'touch PROOF'",
+        "rbash() { :; }; command unset rbash; rbash -c 'touch PROOF'",
+        "g() { unset rbash; }; rbash() { :; }; g; rbash -c 'touch PROOF'",
+    ]);
+    passes(&["x=a; f() { ls $x; }; f; unset x; ls"]);
+}
+
+#[test]
 fn a_here_document_ends_where_a_shell_ends_it() {
     asks(&[
         "cat <<EOF\nEO\\\nF\ntouch PROOF\nEOF",
