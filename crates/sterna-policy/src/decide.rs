@@ -2,7 +2,7 @@
 //!
 //! Deny rule, safety floor, walls of the mode, ask rule, grant, allow rule, mode.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sterna_model::{
     Bounds, Decision, Digest, Grant, Millis, Mode, PathAccess, Permits, PermittedPath, Sandbox, Scope,
@@ -14,6 +14,7 @@ use crate::bounds;
 use crate::effects::{How, Reach};
 use crate::floor::{self, Protected};
 use crate::paths::{is_harmless_device, normalise, within};
+use crate::patterns;
 use crate::permits::Held;
 use crate::rule::{Beneath, PathPattern, Places, Rule, Target, host_matches};
 use crate::shell::ShellPlan;
@@ -296,7 +297,7 @@ impl Judge<'_> {
         self.restrict_path(how, &what, &all, &real, glob || reach == Reach::Tree, reach);
         self.permitted = false;
         let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
-        let everything = glob && matches!(rest.to_str(), Some("*" | ".*" | "**"));
+        let everything = glob && names_everything(&rest);
         for place in if everything { &real } else { &all } {
             if let Some(reason) = floor::forbids_path(how, place, reach, everything, protected) {
                 self.find(Rank::Floor, format!("safety floor: {reason}"), None);
@@ -600,6 +601,17 @@ fn verb(how: How) -> &'static str {
 fn is_sample(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(".env."));
     name.is_some_and(|kind| ["example", "sample", "template", "dist"].contains(&kind))
+}
+
+/// Whether the patterns of a path, one below the other, match most of what there is. `**/*` is some of it: that is what
+/// tests of `find` spare.
+fn names_everything(rest: &Path) -> bool {
+    let broad = |c: Component| match c {
+        Component::Normal(part) => part.to_str().is_some_and(patterns::is_broad),
+        Component::ParentDir | Component::CurDir => true,
+        Component::Prefix(_) | Component::RootDir => false,
+    };
+    rest != Path::new("**/*") && rest.components().all(broad)
 }
 
 /// The components before the first with a pattern, and the rest.

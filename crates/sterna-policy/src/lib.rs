@@ -15,6 +15,7 @@ mod effect_set;
 mod effects;
 mod expansion;
 mod fetches;
+mod find;
 mod floor;
 mod folders;
 mod git;

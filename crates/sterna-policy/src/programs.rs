@@ -1,6 +1,7 @@
 //! The table of programs: what each reads, writes, removes and reaches. A program without an entry is unknown.
 
 use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Parsed, Reach, parse};
+use crate::find;
 use crate::git;
 use crate::hidden;
 use crate::network;
@@ -34,7 +35,7 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     if args.iter().any(hidden_glob) {
         effects.class = Class::Unknown("a pattern that matches hidden files or climbs with `..`".into());
     }
-    if effects.only_reads()
+    if (effects.only_reads() || name == "find" && effects.class == Class::Known)
         && !SAFE_WITH_ANY_NAME.contains(&name)
         && args.iter().take_while(|w| w.text != "--").any(may_be_an_option)
     {
@@ -120,7 +121,7 @@ fn listed(name: &str, args: &[Word]) -> Result<Option<Effects>, String> {
         "hostname" if args.iter().all(|w| ["-f", "-s", "-i", "-I"].contains(&w.text.as_str())) => {
             Effects::none()
         }
-        "find" => find(args),
+        "find" => find::effects(args),
         "sed" => sed(args)?,
         "uniq" => uniq(args)?,
         "touch" | "mkdir" | "truncate" | "mkfifo" => {
@@ -269,57 +270,6 @@ fn date(args: &[Word]) -> Result<Effects, String> {
     Ok(Effects::none().with(How::Read, &files, Reach::This))
 }
 
-/// Programs behind `-exec` are commands of their own in the plan.
-fn find(args: &[Word]) -> Effects {
-    let is_test =
-        |w: &Word| w.text.starts_with('-') && w.text.len() > 1 || ["(", ")", "!"].contains(&w.text.as_str());
-    let skip = args.iter().take_while(|w| ["-H", "-P"].contains(&w.text.as_str())).count();
-    let unclear = |why: &str| {
-        let removes = args.iter().any(|w| w.text == "-delete");
-        named(if removes { Effects::unknown(why) } else { Effects::unclear(why) }, args)
-    };
-    if args.iter().any(|w| ["-L", "-follow", "-files0-from"].contains(&w.text.as_str())) {
-        return unclear("a `find` that follows links");
-    }
-    // Options that stand before the folders.
-    if args.iter().any(|w| w.text == "-D" || w.text.starts_with("-O")) {
-        return unclear("an option of `find` that is not known");
-    }
-    let rest = &args[skip..];
-    let count = rest.iter().take_while(|w| !is_test(w)).count();
-    let here = Word::literal(".");
-    let starts: Vec<&Word> = if count == 0 { vec![&here] } else { rest[..count].iter().collect() };
-    let mut effects = Effects::none().with(How::Read, &starts, Reach::Names);
-    let mut tests = rest[count..].iter();
-    let mut narrowed = false;
-    let mut deletes = false;
-    while let Some(word) = tests.next() {
-        match word.text.as_str() {
-            "-delete" => deletes = true,
-            "-fprint" | "-fprint0" | "-fls" | "-fprintf" => {
-                if let Some(file) = tests.next() {
-                    effects.touch(How::Write, file, Reach::This);
-                }
-            }
-            "-newer" | "-samefile" | "-anewer" | "-cnewer" => {
-                if let Some(file) = tests.next() {
-                    effects.touch(How::Read, file, Reach::Names);
-                }
-            }
-            "-depth" | "-xdev" | "-mount" | "-print" => {}
-            _ => narrowed = true,
-        }
-    }
-    if deletes {
-        // With a test it removes some of what is there; without, all of it.
-        for start in starts {
-            let below = Word { text: format!("{}/**/*", start.text), glob: true, ..start.clone() };
-            effects.touch(How::Delete, if narrowed { &below } else { start }, Reach::Tree);
-        }
-    }
-    effects
-}
-
 fn sed(args: &[Word]) -> Result<Effects, String> {
     let options = Options {
         only: Some("nErsuzi"),
@@ -425,6 +375,13 @@ fn remove(name: &str, args: &[Word]) -> Result<Effects, String> {
         }
         Err(why) => (args.iter().filter(|w| !w.text.starts_with('-')).collect(), true, Some(why)),
     };
+    // Two stars are one for a shell that was not told otherwise.
+    let plain = |w: &&Word| Word {
+        text: if w.glob { w.text.replace("**", "*") } else { w.text.clone() },
+        ..(*w).clone()
+    };
+    let operands: Vec<Word> = operands.iter().map(plain).collect();
+    let operands: Vec<&Word> = operands.iter().collect();
     let mut effects =
         Effects::none().with(How::Delete, &operands, if recursive { Reach::Tree } else { Reach::This });
     if let Some(why) = why {

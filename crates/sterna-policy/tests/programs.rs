@@ -117,3 +117,74 @@ fn each_exec_of_a_find_counts() {
         assert_eq!(got.decision, Decision::Deny, "{call}");
     }
 }
+
+#[test]
+fn a_test_of_find_may_take_what_looks_like_an_action() {
+    let calls = [
+        "find . -name -newer -fprint x",
+        "find . ! -name -newer -delete",
+        "find . -newer -name -delete",
+        "find . -user -anewer -fls x",
+        "find . -name a -fprintf x %p",
+        "find -P . -regex -samefile -fprint0 x",
+        "find . -nosuch -fprint x",
+        "find . -name a -nosuch",
+    ];
+    check(&[Sandbox::None], "", &calls, |got| got != Decision::Allow);
+    let hooks = ["find . -name -newer -fprint .git/hooks/x", "find . -nosuch -fprint .git/config"];
+    check(ALL, "", &hooks, |got| got != Decision::Allow);
+    let calls = [
+        r"find . -type f \( -name '*.rs' -o -name '*.toml' \) ! -path './target/*' -print0",
+        "find . -maxdepth 2 -mindepth 1 -newer Cargo.toml -newermt 2024-01-01 -size +1k -printf '%p\\n'",
+        "find . -path ./target -prune -o -name '*.rs' -print",
+        "find src -type d -empty -ls",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Allow);
+}
+
+#[test]
+fn what_matches_most_names_is_everything() {
+    let calls = [
+        "rm -rf ?*",
+        "rm -rf [!.]*",
+        "rm -rf [a-m]* [n-z]*",
+        "rm -rf */*",
+        "rm -rf **/*",
+        "rm -rf ./?*/",
+        "rm -rf src/../?*",
+        "rm -rf ~/?*",
+        "find . -print0 -delete",
+        "find . -mindepth 1 -delete",
+        "find . -true -delete",
+        "find . -type f -delete",
+        "find . -type f,d -ls -delete",
+        "find . -delete -name x",
+        "find . -name x -o -delete",
+        "find . -name x , -delete",
+        "find . -name '*' -delete",
+        "find . -path './*' -delete",
+        "find . -regex '.*' -delete",
+        "find . ! -name keep -delete",
+        r"find . \( -name x -o -type f \) -delete",
+        r"find . ! \( -name x \) -delete",
+        r"find . -type f \( -name x -o -print -delete \)",
+        "find ?* -delete",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Deny);
+    let calls = [
+        "rm -rf *.o",
+        "rm -rf build/*",
+        "rm -rf [abc]*",
+        "rm -rf target/?*",
+        "find . -name '*.o' -delete",
+        r"find . \( -name '*.o' -o -name '*.a' \) -delete",
+        r"find . -type f \( -name '*.o' -o -name '*.a' \) -print -delete",
+        "find . -type d -empty -delete",
+        "find . -mtime +7 -type f -delete",
+        "find . -name '*.o' -type f -delete -o -name '*.a' -delete",
+        "find . -maxdepth 1 -type f -delete",
+        "find build -type f -delete",
+        "find build -mindepth 1 ! -name keep -delete",
+    ];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+}
