@@ -152,7 +152,9 @@ fn listed(name: &str, args: &[Word]) -> Result<Option<Effects>, String> {
             // `chmod -x file`: a mode may look like options.
             let parsed = parse(args, &Options { only: Some("RvcfhrwxX"), only_long, ..NO_OPTIONS })?;
             let mode_is_option = name == "chmod" && parsed.has("rwxX", &[]);
-            let paths = parsed.operands.get(usize::from(!mode_is_option)..).unwrap_or_default();
+            // What a pattern becomes is a mode and files.
+            let first_is_mode = !mode_is_option && parsed.operands.first().is_some_and(|w| !w.glob);
+            let paths = parsed.operands.get(usize::from(first_is_mode)..).unwrap_or_default();
             let reach = if parsed.has("R", &["recursive"]) { Reach::Tree } else { Reach::This };
             Effects::none().with(How::Write, paths, reach)
         }
@@ -278,6 +280,8 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
     };
     // `-i.bak` hides letters behind it, and `-e` its script: read by hand.
     let mut scripts: Vec<&str> = Vec::new();
+    // A script that is a pattern becomes the name of a file that somebody has chosen, and of more files.
+    let mut patterns: Vec<&Word> = Vec::new();
     let mut flags = Vec::new();
     let mut in_place = false;
     let mut words = args.iter();
@@ -285,8 +289,15 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
     while let Some(word) = words.next() {
         match word.text.as_str() {
             "--" => rest.extend(words.by_ref()),
-            "-e" | "--expression" => scripts.extend(words.next().map(|script| script.text.as_str())),
-            text if text.starts_with("--expression=") => scripts.extend(text.split_once('=').map(|(_, s)| s)),
+            "-e" | "--expression" => {
+                let script = words.next();
+                scripts.extend(script.map(|script| script.text.as_str()));
+                patterns.extend(script.filter(|script| script.glob));
+            }
+            text if text.starts_with("--expression=") => {
+                scripts.extend(text.split_once('=').map(|(_, s)| s));
+                patterns.extend(Some(word).filter(|word| word.glob));
+            }
             text if text.starts_with("-i") || text.starts_with("--in-place") => in_place = true,
             text if text.starts_with('-') && text.len() > 1 => {
                 in_place |= !text.starts_with("--") && text.contains('i');
@@ -303,11 +314,13 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
         if rest.is_empty() {
             return Err("a missing script".into());
         }
-        scripts.push(&rest.remove(0).text);
+        let script = rest.remove(0);
+        scripts.push(&script.text);
+        patterns.extend(Some(script).filter(|script| script.glob));
     }
     let how = if in_place { How::Write } else { How::Read };
-    let mut effects = Effects::none().with(how, &rest, Reach::This);
-    if !scripts.iter().all(|script| plain_sed(script)) {
+    let mut effects = Effects::none().with(how, &rest, Reach::This).with(how, &patterns, Reach::This);
+    if !patterns.is_empty() || !scripts.iter().all(|script| plain_sed(script)) {
         effects.class = Class::Arbitrary("a `sed` script that may write or run something".into());
     }
     Ok(effects)
@@ -337,11 +350,11 @@ fn plain_sed(script: &str) -> bool {
     })
 }
 
-/// The second operand is written.
+/// The second operand is written, and the second name that a pattern becomes.
 fn uniq(args: &[Word]) -> Result<Effects, String> {
     let parsed = parse(args, &Options { values: "fsw", ..NO_OPTIONS })?;
     let read = parsed.operands.get(..1).unwrap_or_default();
-    let written = parsed.operands.get(1..).unwrap_or_default();
+    let written = parsed.operands.get(usize::from(!read.iter().any(|w| w.glob))..).unwrap_or_default();
     Ok(Effects::none().with(How::Read, read, Reach::This).with(How::Write, written, Reach::This))
 }
 

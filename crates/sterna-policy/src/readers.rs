@@ -185,6 +185,10 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
         Reach::This
     };
     let mut effects = Effects::none().with(How::Read, files, reach);
+    // What comes before the files is no file, but of the names that a pattern becomes only the first does.
+    for word in parsed.operands.iter().take(skip).filter(|word| word.glob) {
+        effects.touch(How::Read, word, reach);
+    }
     // The value of an option that is not known may stand where a file would.
     let unsure = reader.tree == Some("") && (!parsed.long.is_empty() || parsed.short.contains('d'));
     if (files.is_empty() && (reader.here || recursive)) || unsure {

@@ -188,3 +188,45 @@ fn what_matches_most_names_is_everything() {
     ];
     check(HELD, "", &calls, |got| got == Decision::Allow);
 }
+
+#[test]
+fn a_script_that_is_a_pattern_is_what_somebody_called_a_file() {
+    let calls = [
+        "sed s*a*b* README",
+        "sed -n s/*/x/p README",
+        "sed -e s?a?b? README",
+        "sed --expression=s?a?b? README",
+        "for f in s*; do sed $f README; done",
+        "sed -n [1]p README",
+    ];
+    check(&[Sandbox::None], "", &calls, |got| got == Decision::Ask);
+    let calls = ["sed -i s/a/b/ a*", "sed s/a/b/ *.rs", "sed -n '/[a-z]*/p' README"];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+}
+
+/// The first of the names that a pattern becomes is the text to look for, and the others are files.
+#[test]
+fn what_stands_before_the_files_may_be_files() {
+    let calls = [
+        "grep -v secrets/* README",
+        "egrep -v secrets/k? README",
+        "rg -v secrets/* README",
+        "jq -R secrets/* README",
+        "grep -e secrets/* README",
+        "grep -A secrets/* a README",
+        "sed -n secrets/* README",
+        "sed -n -e secrets/* README",
+        "for f in secrets/*; do grep -v $f README; done",
+        "chmod secrets/* README",
+    ];
+    let given = "deny Read(secrets/**); deny Write(secrets/**)";
+    check(ALL, given, &calls, |got| got != Decision::Allow);
+    let bypass = |call: &str| judge_in(Sandbox::None, Mode::Bypass, &rules(given), &[], call).decision;
+    for call in calls {
+        assert_eq!(bypass(&format!("$ {call}")), Decision::Deny, "{call}");
+    }
+    check(ALL, "", &["grep -v ~/.ssh/id_* README", "rg -v ~/.ssh/* README"], |got| got != Decision::Allow);
+    // The second name is written.
+    check(&[Sandbox::None], "", &["uniq a*", "uniq -c src/a*"], |got| got == Decision::Ask);
+    check(ALL, "", &["grep -v 'secrets/*' README", "uniq -c a"], |got| got == Decision::Allow);
+}
