@@ -53,6 +53,9 @@ pub struct Ask<'a> {
     /// Why git's reading commands in this folder may do more than read: a setting of the repository there, as
     /// `suspect_setting` judges it. `None`: they only read.
     pub git: &'a dyn Fn(&Path) -> Option<String>,
+    /// Why git in this folder may run a program of a repository at hand although a rule allows it and no sandbox holds it, also
+    /// by a push to the remote that is told (empty: the one that the settings name). `None`: it runs none.
+    pub git_outside: &'a dyn Fn(&Path, Option<&str>) -> Option<String>,
 }
 
 /// Judges a call.
@@ -69,6 +72,7 @@ pub fn decide(ask: &Ask) -> Verdict {
         held: Held::new(ask.grants, ask.now, ask.mode, !ask.untrusted.is_empty()),
         permitted: false,
         own_loopback: false,
+        leaving: false,
         changes: Changes::default(),
         bounds: Bounds::default(),
         binding: Binding::default(),
@@ -118,6 +122,8 @@ struct Judge<'a> {
     permitted: bool,
     /// The line starts something in the background, in a network of its own.
     own_loopback: bool,
+    /// Something of the line is held by no sandbox, and so nothing of it is.
+    leaving: bool,
     changes: Changes,
     bounds: Bounds,
     binding: Binding,

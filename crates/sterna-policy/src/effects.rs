@@ -15,6 +15,8 @@ pub(crate) struct Effects {
     pub git: bool,
     /// Where git goes first, each from the one before.
     pub git_folders: Vec<Word>,
+    /// The remote that git pushes to, as it is written; empty where the repository's settings name it.
+    pub pushes: Option<String>,
 }
 
 /// How much of a program is known.

@@ -1,6 +1,7 @@
 //! What a git command would do: the reading ones by a list of what is safe, the rest only by rule.
 
 use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
+use crate::git_remote;
 use crate::shell::Word;
 
 /// Environment that keeps git's reading commands from running the programs that a repository's configuration names
@@ -115,6 +116,10 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
             let words: Vec<_> = rest.iter().map(|w| w.text.as_str()).collect();
             match words.as_slice() {
                 [] | ["-v"] | ["--verbose"] | ["get-url", _] => base(Effects::none()),
+                // A push there would run what hooks that repository has.
+                ["add" | "set-url", words @ ..] if words.iter().any(|word| git_remote::is_path(word)) => {
+                    Effects::unclear("a remote on this machine is a repository with hooks of its own")
+                }
                 _ => by_rule("remote", "it changes or reaches remotes".into()),
             }
         }
@@ -277,11 +282,21 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
         !upstream && (BAD.contains(&text) || BAD.iter().any(abbreviated))
             || w.text.contains("ext::")
             || w.text == "foreach"
+            // Submodules have remotes and hooks of their own.
+            || name == "push" && text.len() > 5 && "--recurse-submodules".starts_with(text)
+                && !["check", "no"].iter().any(|v| w.text.split_once('=').is_some_and(|(_, value)| value == *v))
     };
     if let Some(word) = rest.iter().find(bad) {
         return Effects::unclear(format!("`git {name} {}` may run a program", word.text));
     }
+    let remote = git_remote::remote(name, rest);
+    if let Some(path) = remote.filter(|remote| name == "push" && git_remote::is_path(remote)) {
+        return Effects::unclear(format!("`git push` to `{path}`, a repository that runs hooks of its own"));
+    }
     let mut effects = by_rule(name, "it reaches a remote or changes the repository".into());
+    if name == "push" {
+        effects.pushes = Some(remote.unwrap_or_default().to_owned());
+    }
     for word in rest.iter().filter(|w| !w.text.starts_with('-')) {
         effects.hosts.extend(crate::network::host_of(&word.text));
     }

@@ -35,11 +35,11 @@ pub fn has_long_names(text: &str) -> bool {
 }
 
 /// `section.sub.name = value`; section and name in lower case.
-struct Setting {
-    section: String,
-    sub: Option<String>,
-    name: String,
-    value: String,
+pub(crate) struct Setting {
+    pub(crate) section: String,
+    pub(crate) sub: Option<String>,
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 impl Setting {
@@ -47,7 +47,7 @@ impl Setting {
         self.sub.is_none() && self.section == section && self.name == name
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let Self { section, sub, name, .. } = self;
         let plain = |text: &str| {
             text.chars().map(|c| if c.is_control() { '?' } else { c }).take(SHOWN_CHARS).collect::<String>()
@@ -104,7 +104,7 @@ fn is_harmless(setting: &Setting) -> bool {
 }
 
 /// Calls `each` with the settings of a text as git reads it. An error is the line that git would not understand.
-fn each_setting(text: &str, mut each: impl FnMut(&Setting)) -> Result<(), usize> {
+pub(crate) fn each_setting(text: &str, mut each: impl FnMut(&Setting)) -> Result<(), usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut reader = Reader { rest: text.chars().peekable(), line: 1 };
     let (mut section, mut sub) = (String::new(), None);

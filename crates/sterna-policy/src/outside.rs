@@ -4,6 +4,7 @@ use crate::effects::Effects;
 use crate::git;
 use crate::network;
 use crate::paths::base_name;
+use crate::programs;
 use crate::rule::trusted_name;
 use crate::shell::{Hidden, SimpleCommand, Word};
 
@@ -18,6 +19,13 @@ pub(crate) fn leaves_the_sandbox(command: &SimpleCommand) -> bool {
             name => OUTSIDE.contains(&name),
         }
     })
+}
+
+/// Whether a line with this command runs where no sandbox holds any of it.
+pub(crate) fn moves_the_line(command: &SimpleCommand) -> bool {
+    let program = trusted_name(command.program());
+    let may = program == "git" || network::REMOTE.contains(&program);
+    leaves_the_sandbox(command) || may && speaks_no_http(command, &programs::effects(command))
 }
 
 /// Whether a command reaches another host in a way that a proxy for HTTP cannot carry.

@@ -42,6 +42,7 @@ fn judged(root: &str, links: &[(&str, &str)], grants: &[&Grant], suspect: bool, 
         untrusted: &[],
         resolve: &resolve,
         git: &|_| suspect.then(|| "`diff.x.textconv`".into()),
+        git_outside: &|_, _| None,
     })
 }
 

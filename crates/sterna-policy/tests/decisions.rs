@@ -266,6 +266,44 @@ fn git_in_a_repository_of_strangers_is_a_program_that_may_do_anything() {
     assert_eq!(judge(Mode::Ask, &allowed, &[], "$ cd hostile; git diff").decision, Decision::Allow);
 }
 
+/// A confined command may make a repository with hooks and settings of its own: a line that leaves the sandbox asks for it.
+#[test]
+fn no_rule_lets_a_repository_at_hand_out_of_the_sandbox() {
+    let given = rules("allow Shell(git push *); allow Shell(git remote *); allow Shell(docker *)");
+    for (call, want) in [
+        ("$ git push -u origin x", Decision::Allow),
+        ("$ git push -u ./evil.git HEAD:x", Decision::Ask),
+        ("$ git push -u -o a ../x HEAD", Decision::Ask),
+        ("$ git push -u --repo=sub/x", Decision::Ask),
+        ("$ git push -u file:///w/x HEAD", Decision::Ask),
+        ("$ git push -u . HEAD:x", Decision::Ask),
+        ("$ git push -u evil HEAD:x", Decision::Ask),
+        ("$ git push -u --recurse-submodules=on-demand origin x", Decision::Ask),
+        ("$ cd hostile && git push -u origin x", Decision::Ask),
+        ("$ cd hostile; git push -u origin x", Decision::Ask),
+        ("$ git -C hostile push --set-upstream origin x", Decision::Ask),
+        // The line is moved out as a whole.
+        ("$ docker ps; git push origin x", Decision::Allow),
+        ("$ git push evil x; docker ps", Decision::Ask),
+        ("$ cd hostile && git push origin x; docker ps", Decision::Ask),
+        ("$ cd hostile && git log -p; docker ps", Decision::Ask),
+        ("$ git remote add o git@example.org:a/b && git push -u o x", Decision::Allow),
+        ("$ git remote set-url origin ./x && git push -u origin x", Decision::Ask),
+    ] {
+        // As it is run: what no sandbox can hold is judged without one.
+        let confined = judge_in(Sandbox::Bubblewrap, Mode::Execute, &given, &[], call);
+        let held = !confined.bounds.outside;
+        let verdict = if held { confined } else { judge(Mode::Execute, &given, &[], call) };
+        assert_eq!((verdict.decision, held), (want, false), "{call}: {}", verdict.reason);
+    }
+    // What stays inside is held there.
+    for call in ["$ git push ./evil.git HEAD:x", "$ cd hostile && git push origin x"] {
+        let inside = judge_in(Sandbox::Bubblewrap, Mode::Execute, &given, &[], call);
+        assert_eq!((inside.decision, inside.bounds.outside), (Decision::Allow, false), "{call}");
+    }
+    assert_eq!(judge(Mode::Execute, &given, &[], "$ git push ./evil.git HEAD:x").decision, Decision::Ask);
+}
+
 /// What landlock cannot hold within the workspace is judged by what the line names.
 #[test]
 fn what_makes_git_run_programs_is_not_left_to_a_sandbox() {

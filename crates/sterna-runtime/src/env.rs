@@ -47,6 +47,13 @@ pub trait Env: Send + Sync {
         Some("this host does not look at repositories".into())
     }
 
+    /// Why git in this folder, held by no sandbox, may run programs of a repository at hand, also by a push to the remote that
+    /// is told; an empty one is the one that the repository's settings name. `None`: it runs none.
+    fn git_outside(&self, folder: &Path, _remote: Option<&str>) -> Option<String> {
+        self.git_suspect(folder)
+            .or_else(|| Some("this host does not look where git leads without a sandbox".into()))
+    }
+
     /// Sterna's own state and configuration: no tool writes there.
     fn state_dirs(&self) -> Vec<PathBuf>;
 

@@ -162,6 +162,10 @@ impl Env for SystemEnv {
         crate::git_suspect(folder)
     }
 
+    fn git_outside(&self, folder: &Path, remote: Option<&str>) -> Option<String> {
+        crate::git_outside(folder, remote)
+    }
+
     fn file_version(&self, path: &Path) -> Option<FileVersion> {
         self.version_at(path, SystemTime::now())
     }

@@ -4,22 +4,39 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sterna_policy::{has_long_names, submodules, suspect_setting};
+use sterna_policy::{has_long_names, submodules, suspect_remote, suspect_setting};
 
 /// Why a reading command of git's in this folder may run a program, read elsewhere or reach a host. `None`: no setting of the
 /// repository makes it. Settings of the person and of the system are theirs.
 pub fn git_suspect(folder: &Path) -> Option<String> {
     // What does not exist yet would lie in a repository that does.
     let there = folder.ancestors().find_map(|folder| fs::canonicalize(folder).ok())?;
-    let mut seen = BTreeSet::new();
-    for folder in there.ancestors() {
-        match at(folder) {
-            None => {}
-            Some(Err(why)) => return Some(why),
-            Some(Ok(repository)) => return repository.suspect(true, &mut seen),
-        }
+    match around(&there)? {
+        Err(why) => Some(why),
+        Ok(repository) => repository.suspect(true, &mut BTreeSet::new()),
     }
-    None
+}
+
+/// Why git in this folder may run a program although its own hooks are switched off: by a setting, in a submodule, or in the
+/// repository that a push to `remote` reaches. An empty remote is the one that the settings name.
+pub fn git_outside(folder: &Path, remote: Option<&str>) -> Option<String> {
+    // The line may come to make it, with settings that are not seen.
+    let Ok(there) = fs::canonicalize(folder) else {
+        return Some(format!("{} is not there yet", folder.display()));
+    };
+    let repository = match around(&there)? {
+        Err(why) => return Some(why),
+        Ok(repository) => repository,
+    };
+    repository
+        .suspect(true, &mut BTreeSet::new())
+        .or_else(|| repository.modules())
+        .or_else(|| remote.and_then(|remote| repository.receiver(remote)))
+}
+
+/// The repository that a folder lies in.
+fn around(there: &Path) -> Option<Result<Repository, String>> {
+    there.ancestors().find_map(at)
 }
 
 struct Repository {
@@ -69,13 +86,8 @@ impl Repository {
         }
         let here = fs::canonicalize(&self.root).ok();
         let worktree_is_here = |value: &str| here.is_some() && fs::canonicalize(git.join(value)).ok() == here;
-        let mut files = vec![self.common.join("config"), self.common.join("config.worktree")];
-        if self.common != self.git {
-            files.push(self.git.join("config"));
-            files.push(self.git.join("config.worktree"));
-        }
         let mut long_names = false;
-        for file in files {
+        for file in self.configs() {
             let text = match text_of(&file) {
                 Ok(Some(text)) => text,
                 Ok(None) => continue,
@@ -101,6 +113,79 @@ impl Repository {
             Some(Ok(repository)) => repository.suspect(false, seen),
         })
     }
+}
+
+impl Repository {
+    fn configs(&self) -> Vec<PathBuf> {
+        let mut folders = vec![&self.common];
+        if self.common != self.git {
+            folders.push(&self.git);
+        }
+        let files = |folder: &PathBuf| [folder.join("config"), folder.join("config.worktree")];
+        folders.into_iter().flat_map(files).collect()
+    }
+
+    /// Why git may run a program in a submodule, checked out or not: hooks are not switched off there.
+    fn modules(&self) -> Option<String> {
+        let mut folders = vec![self.common.join("modules")];
+        let mut looked_at = 0;
+        while let Some(folder) = folders.pop() {
+            for module in names_in(&folder).map(|name| folder.join(name)) {
+                looked_at += 1;
+                if looked_at > MAX_REPOSITORIES {
+                    return Some(format!("more than {MAX_REPOSITORIES} submodules"));
+                }
+                if module.is_symlink() {
+                    return Some(format!("{} is a link", module.display()));
+                }
+                if !module.is_dir() {
+                    continue;
+                }
+                if !module.join("HEAD").exists() {
+                    // A submodule's name may have slashes.
+                    folders.push(module);
+                    continue;
+                }
+                folders.push(module.join("modules"));
+                if let Some(hook) = names_in(&module.join("hooks")).find(|hook| !hook.ends_with(".sample")) {
+                    return Some(format!("{} has the hook `{hook}`", module.display()));
+                }
+                let here = |value: &str| {
+                    fs::canonicalize(module.join(value)).is_ok_and(|tree| tree.starts_with(&self.root))
+                };
+                for file in [module.join("config"), module.join("config.worktree")] {
+                    match text_of(&file) {
+                        Err(why) => return Some(why),
+                        Ok(None) => {}
+                        Ok(Some(text)) => {
+                            if let Some(what) = suspect_setting(&text, false, &here) {
+                                return Some(format!("{what} in {}", file.display()));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Why who receives a push may be a repository on this machine.
+    fn receiver(&self, remote: &str) -> Option<String> {
+        // An older way to name remotes.
+        for folder in [self.common.join("remotes"), self.common.join("branches")] {
+            if names_in(&folder).next().is_some() {
+                return Some(format!("{} names remotes", folder.display()));
+            }
+        }
+        let texts: Result<Vec<String>, String> =
+            self.configs().iter().filter_map(|file| text_of(file).transpose()).collect();
+        texts.map_or_else(Some, |texts| suspect_remote(&texts, remote))
+    }
+}
+
+fn names_in(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
 /// `None`: there is no such file. An error says why it cannot be looked at.

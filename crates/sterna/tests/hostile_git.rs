@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sterna::git_suspect;
+use sterna::{git_outside, git_suspect};
 
 struct World {
     dir: tempfile::TempDir,
@@ -147,6 +147,59 @@ fn ordinary_repositories_have_nothing() {
         git(&repo, &["update-index", "--index-version", version]);
         assert_eq!(git_suspect(&repo), None);
     }
+}
+
+/// Who receives a push runs hooks that nothing switches off.
+#[test]
+fn a_push_to_a_repository_at_hand_runs_its_hooks_and_is_found() {
+    let world = World::new();
+    let repo = world.repository("repo");
+    git(&world.at(""), &["init", "-q", "--bare", "evil.git"]);
+    let (marker, evil) = (world.at("marker"), world.at("evil.git"));
+    let hook = evil.join("hooks/post-receive");
+    fs::write(&hook, format!("#!/bin/sh\ntouch {}\n", marker.display())).unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut pushes = 0;
+    let mut runs = |args: &[&str]| {
+        pushes += 1;
+        let to = format!("HEAD:refs/heads/x{pushes}");
+        quiet(&repo, &[&["push", "-q"], args, &[to.as_str()]].concat());
+        std::fs::remove_file(&marker).is_ok()
+    };
+    git(&repo, &["remote", "add", "origin", "https://example.org/a.git"]);
+    assert_eq!(git_outside(&repo, Some("origin")), None);
+    assert_eq!(git_outside(&repo, Some("")), None);
+    assert_eq!(git_outside(&repo, None), None);
+    assert!(runs(&["../evil.git"]) && git_outside(&repo, Some("../evil.git")).is_some());
+    // Every way to name it.
+    let path = evil.to_str().unwrap();
+    for (key, value) in [
+        ("remote.up.url", path),
+        ("remote.origin.pushurl", "../evil.git"),
+        (&*format!("url.{path}.pushInsteadOf"), "https://example.org/a.git"),
+    ] {
+        git(&repo, &["config", key, value]);
+        let remote = if key.starts_with("remote.up") { "up" } else { "origin" };
+        assert!(runs(&[remote]), "{key}");
+        assert!(git_outside(&repo, Some(remote)).is_some(), "{key}");
+        git(&repo, &["config", "--unset", key]);
+    }
+    fs::create_dir_all(repo.join(".git/remotes")).unwrap();
+    fs::write(repo.join(".git/remotes/old"), format!("URL: {path}\n")).unwrap();
+    assert!(git_outside(&repo, Some("old")).is_some());
+    fs::remove_dir_all(repo.join(".git/remotes")).unwrap();
+    assert_eq!(git_outside(&repo, Some("origin")), None);
+    // What the line may come to make is not seen, and hooks of submodules are not switched off.
+    assert!(git_outside(&repo.join("not/yet"), None).is_some());
+    git(&repo, &["stash", "-q"]);
+    let origin = world.repository("origin");
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add"];
+    git(&repo, &[&add[..], &[origin.to_str().unwrap(), "sub/one"]].concat());
+    git(&repo, &["config", "submodule.sub/one.url", "https://example.org/sub.git"]);
+    assert_eq!(git_outside(&repo, None), None);
+    fs::copy(&hook, repo.join(".git/modules/sub/one/hooks/post-checkout")).unwrap();
+    let why = git_outside(&repo, None).unwrap();
+    assert!(why.contains("post-checkout"), "{why}");
 }
 
 #[test]

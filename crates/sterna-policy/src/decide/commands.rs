@@ -9,7 +9,7 @@ use crate::access::By;
 use crate::binding;
 use crate::bounds;
 use crate::effect_set::place;
-use crate::effects::{Class, How, Reach};
+use crate::effects::{Class, Effects, How, Reach};
 use crate::floor;
 use crate::lower::MAX_FOLDERS;
 use crate::outside;
@@ -42,6 +42,7 @@ impl Judge<'_> {
         );
         let apart = self.sandboxed() && self.ask.sandbox == Sandbox::Bubblewrap && open.is_none();
         self.own_loopback = apart && plan.commands.iter().any(|command| command.background);
+        self.leaving = plan.commands.iter().any(outside::moves_the_line);
         for command in &plan.commands {
             let cwds: Option<Vec<PathBuf>> =
                 command.folders().iter().map(|word| place(word, cwd, self.ask.home)).collect();
@@ -98,6 +99,15 @@ impl Judge<'_> {
         let mut effects = programs::effects(command);
         if effects.git && effects.class == Class::Known && !effects.touches.is_empty() && !self.glimpsing {
             effects.class = self.git(&effects.git_folders, cwds);
+        }
+        // A repository that a confined command has made must not get out by a line that does.
+        if effects.git
+            && self.leaving
+            && !self.glimpsing
+            && matches!(effects.class, Class::Arbitrary(_))
+            && let Some(why) = self.git_outside(&effects, cwds)
+        {
+            effects.class = Class::Unclear(why);
         }
         self.bind_programs(command, &effects.class, cwds);
         let texts = texts_to_restrict(command);
@@ -217,6 +227,16 @@ impl Judge<'_> {
             }
         }
         Class::Known
+    }
+
+    /// Why a git command that no sandbox holds may run programs of a repository.
+    fn git_outside(&self, effects: &Effects, cwds: &[PathBuf]) -> Option<String> {
+        let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
+        let suspect = |cwd: &PathBuf| match effects.git_folders.iter().try_fold(cwd.clone(), from) {
+            None => Some("the home folder is not known".to_owned()),
+            Some(folder) => (self.ask.git_outside)(&folder, effects.pushes.as_deref()),
+        };
+        cwds.iter().find_map(suspect).map(|why| format!("no sandbox would hold it, and {why}"))
     }
 
     /// A word that only the shell will know names no path here: the command that has it is unclear.

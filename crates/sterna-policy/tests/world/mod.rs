@@ -119,6 +119,11 @@ fn suspect(folder: &Path) -> Option<String> {
     folder.starts_with(Path::new(ROOT).join("hostile")).then(|| "`diff.x.textconv` in .git/config".into())
 }
 
+/// `evil` is a repository at hand, and no other name of a remote is.
+fn outside(folder: &Path, remote: Option<&str>) -> Option<String> {
+    suspect(folder).or_else(|| remote.filter(|r| r.contains("evil")).map(|r| format!("`{r}` is at hand")))
+}
+
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
     judge_in(Sandbox::None, mode, rules, grants, text)
 }
@@ -155,5 +160,6 @@ pub fn judge_tainted(
         untrusted,
         resolve: &resolve,
         git: &suspect,
+        git_outside: &outside,
     })
 }

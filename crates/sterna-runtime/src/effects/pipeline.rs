@@ -391,6 +391,7 @@ fn verdict(
         untrusted: &untrusted,
         resolve: &|path| env.resolve(path),
         git: &|folder| env.git_suspect(folder),
+        git_outside: &|folder, remote| env.git_outside(folder, remote),
     })
 }
 

@@ -535,6 +535,10 @@ impl Env for Clock {
         self.env.git_suspect(folder)
     }
 
+    fn git_outside(&self, folder: &Path, remote: Option<&str>) -> Option<String> {
+        self.env.git_outside(folder, remote)
+    }
+
     fn state_dirs(&self) -> Vec<PathBuf> {
         self.env.state_dirs()
     }
