@@ -141,7 +141,12 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
             Effects::unclear(format!("`git {}` runs programs that cannot be seen", name.text))
         }
         "bisect" | "rebase"
-            if rest.iter().any(|w| w.text == "run" || w.text.starts_with("--exec") || w.text == "-x") =>
+            if rest.iter().any(|w| {
+                let text = w.text.split('=').next().unwrap_or_default();
+                ["run", "visualize", "view"].contains(&text)
+                    || abbreviates(text, "--exec")
+                    || has_letter(text, "x", "sXSC")
+            }) =>
         {
             Effects::unclear(format!("`git {}` runs a program", name.text))
         }
@@ -172,7 +177,8 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
             "submodule",
             "recurse-submodules",
         ],
-        values: "nSGL",
+        // What takes no value must not hide the letters behind it.
+        values: if name == "grep" { "eABCm" } else { "nSGL" },
         files: if name == "grep" { "f" } else { "" },
         ..NO_OPTIONS
     };
@@ -264,22 +270,21 @@ fn config(rest: &[Word]) -> Effects {
 
 /// Commands that talk to a remote. A URL names its host; a remote's name is in the repository.
 fn reaching(name: &str, rest: &[Word]) -> Effects {
-    const BAD: [&str; 9] = [
-        "--upload-pack",
-        "--receive-pack",
-        "--exec",
-        "--config",
-        "--template",
-        "--remote",
-        "--output",
-        "-c",
-        "-u",
-    ];
+    const BAD: [&str; 7] =
+        ["--upload-pack", "--receive-pack", "--exec", "--config", "--template", "--remote", "--output"];
+    // Letters that run or write something, and those with a value, behind which none counts.
+    let (letters, values) = match name {
+        "clone" => ("uc", "job"),
+        "push" => ("c", "o"),
+        "pull" => ("uc", "josXS"),
+        "submodule" => ("uc", "bjn"),
+        "archive" => ("uco", ""),
+        _ => ("uc", "jo"),
+    };
     let bad = |w: &&Word| {
         let text = w.text.split('=').next().unwrap_or_default();
-        let upstream = name == "push" && text == "-u";
-        let abbreviated = |b: &&str| text.len() > 3 && b.starts_with(text);
-        !upstream && (BAD.contains(&text) || BAD.iter().any(abbreviated))
+        BAD.iter().any(|b| abbreviates(text, b))
+            || has_letter(text, letters, values)
             || w.text.contains("ext::")
             || w.text == "foreach"
             // Submodules have remotes and hooks of their own.
@@ -301,6 +306,18 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
         effects.hosts.extend(crate::network::host_of(&word.text));
     }
     effects
+}
+
+/// Whether git takes a word for this long option.
+fn abbreviates(text: &str, option: &str) -> bool {
+    text.len() > 2 && option.starts_with(text)
+}
+
+/// Whether one of these short options stands in a word, before one that takes the rest as its value.
+fn has_letter(text: &str, letters: &str, values: &str) -> bool {
+    let options = text.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
+    let before = options.split(|c| values.contains(c)).next().unwrap_or_default();
+    before.contains(|c| letters.contains(c))
 }
 
 const WRITERS: [&str; 25] = [

@@ -266,6 +266,52 @@ fn git_in_a_repository_of_strangers_is_a_program_that_may_do_anything() {
     assert_eq!(judge(Mode::Ask, &allowed, &[], "$ cd hostile; git diff").decision, Decision::Allow);
 }
 
+/// Each of these made git run `touch`.
+#[test]
+fn no_spelling_of_an_option_makes_git_run_a_program_by_a_rule() {
+    let given = rules("allow Shell(git *)");
+    for call in [
+        "$ git clone '-utouch x;' . y",
+        "$ git clone '-squtouch x;' . y",
+        "$ git clone --u 'touch x;' . y",
+        "$ git clone -q '-ccore.sshCommand=touch x' h:x",
+        "$ git fetch --upl 'touch x;' .",
+        "$ git pull --upl='touch x;' .",
+        "$ git ls-remote --u 'touch x;' .",
+        "$ git push --exe 'touch x;' h:x",
+        "$ git archive --rem=. --exe='touch x;' HEAD",
+        "$ git archive -vox HEAD",
+        "$ git rebase '-xtouch x' HEAD~1",
+        "$ git rebase '-fxtouch x' HEAD~1",
+        "$ git rebase --ex 'touch x' HEAD~1",
+        "$ git rebase --exe='touch x' HEAD~1",
+        "$ git bisect visualize git/x",
+        "$ git bisect view gitx/y",
+        "$ git grep '-nOtouch x;' y",
+        "$ git grep '-lnOtouch x;' y",
+    ] {
+        let verdict = judge(Mode::Execute, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Ask, "{call}: {}", verdict.reason);
+    }
+    for call in [
+        "$ git rebase main",
+        "$ git rebase -i -Xours HEAD~3",
+        "$ git rebase -s ours --autosquash main",
+        "$ git bisect start",
+        "$ git clone -ojupiter -bunder -q src x",
+        "$ git fetch -j4 --prune --tags origin",
+        "$ git push -o ci.skip origin main",
+        "$ git pull -Xours --rebase",
+        "$ git archive HEAD",
+        "$ git grep -n -e x -A 3 src",
+        "$ git grep -nwi x",
+    ] {
+        let verdict = judge(Mode::Execute, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Allow, "{call}: {}", verdict.reason);
+    }
+    assert_eq!(judge(Mode::Execute, &rules(""), &[], "$ git grep '-nOtouch x;' y").decision, Decision::Ask);
+}
+
 /// A confined command may make a repository with hooks and settings of its own: a line that leaves the sandbox asks for it.
 #[test]
 fn no_rule_lets_a_repository_at_hand_out_of_the_sandbox() {
