@@ -2,6 +2,7 @@
 
 use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
 use crate::git_remote;
+use crate::programs::named;
 use crate::shell::Word;
 
 /// Environment that keeps git's reading commands from running the programs that a repository's configuration names
@@ -111,7 +112,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
             }
             base(revisions(&name.text, rest, folder))
         }
-        "branch" | "tag" => listing(&name.text, rest).map_or_else(|e| by_rule(&name.text, e), base),
+        "branch" | "tag" => listing(&name.text, rest).map_or_else(|e| by_rule(&name.text, rest, &e), base),
         "remote" => {
             let words: Vec<_> = rest.iter().map(|w| w.text.as_str()).collect();
             match words.as_slice() {
@@ -120,12 +121,12 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
                 ["add" | "set-url", words @ ..] if words.iter().any(|word| git_remote::is_path(word)) => {
                     Effects::unclear("a remote on this machine is a repository with hooks of its own")
                 }
-                _ => by_rule("remote", "it changes or reaches remotes".into()),
+                _ => by_rule("remote", rest, "it changes or reaches remotes"),
             }
         }
         "stash" => match rest.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().as_slice() {
             ["list"] => base(Effects::none()),
-            _ => by_rule("stash", "it changes the work tree".into()),
+            _ => by_rule("stash", rest, "it changes the work tree"),
         },
         "worktree" if rest.len() == 1 && rest[0].text == "list" => base(Effects::none()),
         "config" => config(rest),
@@ -151,14 +152,61 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
             Effects::unclear(format!("`git {}` runs a program", name.text))
         }
         known if WRITERS.contains(&known) => {
-            by_rule(known, "it changes the repository and may run its hooks".into())
+            by_rule(known, rest, "it changes the repository and may run its hooks")
         }
         other => Effects::unclear(format!("`git {other}` is not known and may be an alias")),
     }
 }
 
-fn by_rule(name: &str, why: String) -> Effects {
-    Effects::arbitrary(format!("`git {name}`: {why}"))
+/// Passes by a rule. What its words may name is held against rules that forbid reading: git keeps what it is given.
+fn by_rule(name: &str, rest: &[Word], why: &str) -> Effects {
+    let mut files = Vec::new();
+    let mut words = rest.iter();
+    while let Some(word) = words.next() {
+        // Sterna's own files may be kept like others.
+        let own = ["add", "commit"].contains(&name) && word.text.split('/').any(|part| part == ".sterna");
+        if !own {
+            files.push(word.clone());
+            files.extend(parts(word));
+        }
+        if takes_a_message(name, &word.text) {
+            words.next();
+        }
+    }
+    named(Effects::arbitrary(format!("`git {name}`: {why}")), &files)
+}
+
+/// The files within a word: what follows a colon (`HEAD:a`, `:0:a`, `:(top)a`), and the letters `-F` and `-t`.
+fn parts(word: &Word) -> Vec<Word> {
+    let text = word.text.as_str();
+    let mut parts = Vec::new();
+    let mut colons: Vec<usize> = text.match_indices(':').map(|(at, _)| at).collect();
+    if colons.len() > MAX_PARTS {
+        // A revision may end anywhere, and a path begin.
+        colons.drain(MAX_PARTS / 2..colons.len() - MAX_PARTS / 2);
+    }
+    for at in colons {
+        let part = &text[at + 1..];
+        let magic = part.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(_, path)| path);
+        parts.push(magic.unwrap_or(part).trim_start_matches(['/', '!', '^']));
+    }
+    if text.starts_with('-') && !text.starts_with("--") {
+        parts.extend(text.split_once(['F', 't']).map(|(_, file)| file));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.into_iter().map(|text| Word { text: text.to_owned(), ..Word::default() }).collect()
+}
+
+/// Whether the next word is text for people: `-m`, `-am`.
+fn takes_a_message(name: &str, option: &str) -> bool {
+    let message =
+        |letters: &str| letters.find(|c| "mFcCtSuX".contains(c)).is_some_and(|at| letters[at..] == *"m");
+    let writes = ["commit", "tag", "merge", "notes", "stash"].contains(&name);
+    writes
+        && match option.strip_prefix("--") {
+            Some(long) => long.len() > 1 && "message".starts_with(long),
+            None => option.strip_prefix('-').is_some_and(message),
+        }
 }
 
 /// Revisions and paths cannot be told apart, so every operand counts as a path that is read.
@@ -184,6 +232,10 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
     };
     // Lines of a file, by numbers or by what stands in them: `-L 1,9:a.rs`, `-L '/fn main/,+9'`.
     let mut rest: Vec<Word> = rest.to_vec();
+    let lines = |pair: &[Word]| pair[0].text == "-L";
+    let values = rest.windows(2).filter(|pair| lines(pair)).map(|pair| &pair[1]);
+    let joined = rest.iter().filter(|w| w.text.starts_with("-L"));
+    let of_lines: Vec<Word> = values.chain(joined).flat_map(parts).collect();
     while let Some(at) = rest.iter().position(|w| w.text == "-L").filter(|_| ["blame", "log"].contains(&name))
     {
         rest.drain(at..rest.len().min(at + 2));
@@ -206,11 +258,9 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
         let folders = if folder.is_empty() { vec![&here] } else { folder.to_vec() };
         effects = effects.with(How::Read, &folders, Reach::Tree);
     }
-    for word in parsed.operands.iter().copied().chain(&parsed.files) {
-        let mut texts = vec![word.text.clone()];
-        texts.extend(word.text.split_once(':').map(|(_, path)| path.to_owned()).filter(|p| !p.is_empty()));
-        for text in texts {
-            let word = Word { text, tilde: word.tilde, ..Word::default() };
+    for word in parsed.operands.iter().copied().chain(&parsed.files).chain(&of_lines) {
+        let whole = Word { text: word.text.clone(), tilde: word.tilde, ..Word::default() };
+        for word in std::iter::once(whole).chain(parts(word)) {
             effects.touch(How::Read, &word, Reach::Names);
             for folder in folder {
                 let text = format!("{}/{}", folder.text, word.text);
@@ -298,7 +348,7 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
     if let Some(path) = remote.filter(|remote| name == "push" && git_remote::is_path(remote)) {
         return Effects::unclear(format!("`git push` to `{path}`, a repository that runs hooks of its own"));
     }
-    let mut effects = by_rule(name, "it reaches a remote or changes the repository".into());
+    let mut effects = by_rule(name, rest, "it reaches a remote or changes the repository");
     if name == "push" {
         effects.pushes = Some(remote.unwrap_or_default().to_owned());
     }
@@ -320,6 +370,8 @@ fn has_letter(text: &str, letters: &str, values: &str) -> bool {
     before.contains(|c| letters.contains(c))
 }
 
+/// Colons of a word that are looked behind.
+const MAX_PARTS: usize = 64;
 const WRITERS: [&str; 25] = [
     "add",
     "am",

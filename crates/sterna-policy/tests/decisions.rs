@@ -312,6 +312,54 @@ fn no_spelling_of_an_option_makes_git_run_a_program_by_a_rule() {
     assert_eq!(judge(Mode::Execute, &rules(""), &[], "$ git grep '-nOtouch x;' y").decision, Decision::Ask);
 }
 
+#[test]
+fn what_git_is_given_to_keep_or_to_show_is_held_against_rules_for_reading() {
+    let given = rules("allow Shell(git *); deny Read(.env); deny Read(secrets/**)");
+    for call in [
+        "$ git commit --allow-empty -F ~/.ssh/id_rsa",
+        "$ git commit -F /home/me/.ssh/id_rsa",
+        "$ git commit -qF.env",
+        "$ git commit -m .env .env",
+        "$ git commit --file=.env",
+        "$ git commit -Fm .env",
+        "$ git add .env",
+        "$ git add -- src secrets/a",
+        "$ git -C . add .env",
+        "$ git stash push -m x .env",
+        "$ git tag -a x -F .env",
+        "$ git notes add -F secrets/a",
+        "$ git checkout HEAD -- .env",
+        "$ git restore :/.env",
+        "$ git clone -q secrets/a x",
+        // Showing, in every way to name a file of a revision.
+        "$ git show HEAD:.env",
+        "$ git show :0:.env",
+        "$ git show :2:secrets/a",
+        "$ git show 'HEAD^{/a:b}:.env'",
+        "$ git cat-file -p :1:./secrets/../.env",
+        "$ git log -p -- ':(top).env'",
+        "$ git diff ':/secrets/a'",
+        "$ git log -L 1,9:.env",
+        "$ git log -L1,9:secrets/a",
+    ] {
+        let verdict = judge(Mode::Execute, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Deny, "{call}: {}", verdict.reason);
+    }
+    for call in [
+        "$ git add -A",
+        "$ git add src .sterna/config.toml",
+        "$ git commit -m '.env is read'",
+        "$ git commit -qam .env",
+        "$ git commit -s --message .env",
+        "$ git checkout -b fix/env",
+        "$ git show HEAD:src/a.rs",
+        "$ git log -L 1,9:src/a.rs",
+    ] {
+        let verdict = judge(Mode::Execute, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Allow, "{call}: {}", verdict.reason);
+    }
+}
+
 /// A confined command may make a repository with hooks and settings of its own: a line that leaves the sandbox asks for it.
 #[test]
 fn no_rule_lets_a_repository_at_hand_out_of_the_sandbox() {
