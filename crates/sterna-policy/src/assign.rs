@@ -28,6 +28,7 @@ impl<'t> Lowerer<'t> {
         if name.kind() != "variable_name" || !is_name(&name_text) {
             return fail();
         }
+        self.assignable(&name_text)?;
         let Some(value) = value else {
             return Ok((name_text, Value::Known { text: String::new(), home: false }));
         };
@@ -69,16 +70,29 @@ impl<'t> Lowerer<'t> {
         {
             return fail();
         }
+        let function = !self.scope.frames.is_empty();
+        if word.kind() == "local" && !function {
+            return Err("`local` outside a function".into());
+        }
+        let own = function && ["local", "declare", "typeset"].contains(&word.kind());
+        let mut declared = Vec::new();
+        // A shell expands all of them before it sets any.
         for part in parts {
-            let (name, value) = match part.kind() {
+            declared.push(match part.kind() {
                 "variable_assignment" => self.assigned(*part)?,
                 "variable_name" => {
                     let name = source(self.text, *part)?.to_owned();
-                    let value = self.value(&name);
+                    let value = if own { Value::Opaque } else { self.value(&name) };
                     (name, value)
                 }
                 _ => return fail(),
-            };
+            });
+        }
+        for (name, value) in declared {
+            if own {
+                self.assignable(&name)?;
+                self.declare(&name);
+            }
             if exports {
                 let exported = match &value {
                     Value::Known { text, home: false } => format!("{name}={text}"),
@@ -97,6 +111,9 @@ impl<'t> Lowerer<'t> {
             } else {
                 self.set(&name, value)?;
             }
+            if word.kind() == "readonly" {
+                self.scope.readonly.insert(name);
+            }
         }
         Ok(())
     }
@@ -110,6 +127,7 @@ impl<'t> Lowerer<'t> {
             if self.scope.functions.contains_key(&name) {
                 return Err(format!("an `unset` that may remove the function `{name}`"));
             }
+            self.assignable(&name)?;
             self.set(&name, Value::Opaque)?;
         }
         Ok(())
@@ -125,9 +143,18 @@ impl<'t> Lowerer<'t> {
                 return Err("a `read` that is not understood".into());
             }
             settable(&word.text)?;
+            self.assignable(&word.text)?;
             self.set(&word.text, Value::Opaque)?;
         }
         Ok(())
+    }
+
+    /// A shell drops the rest of the line where a variable cannot be set.
+    pub(crate) fn assignable(&self, name: &str) -> Result<(), String> {
+        match READONLY.contains(&name) || self.scope.readonly.contains(name) {
+            true => Err(format!("the variable `{name}` cannot be set")),
+            false => Ok(()),
+        }
     }
 
     fn set(&mut self, name: &str, value: Value) -> Result<(), String> {
@@ -164,4 +191,5 @@ pub(crate) fn settable(name: &str) -> Result<(), String> {
     }
 }
 
+const READONLY: [&str; 4] = ["UID", "EUID", "PPID", "BASH_VERSINFO"];
 const MAX_VARIABLES: usize = 64;

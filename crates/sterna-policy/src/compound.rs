@@ -4,6 +4,7 @@ use tree_sitter::Node;
 
 use crate::assign::settable;
 use crate::characters::is_name;
+use crate::jumps::{Break, merge};
 use crate::lower::{Lowerer, Value, value_of};
 use crate::programs::is_known;
 use crate::shell::{Hidden, KEYWORDS, Redirect, SimpleCommand, Word};
@@ -12,16 +13,23 @@ use crate::words::is_number;
 use crate::wrappers::is_wrapper;
 
 impl<'t> Lowerer<'t> {
-    /// May run any number of times: the body is read again until what it sets is what it began with.
-    pub(crate) fn loops(&mut self, run: impl Fn(&mut Self) -> Result<(), String>) -> Result<(), String> {
+    /// May run any number of times.
+    fn loops(&mut self, run: impl Fn(&mut Self) -> Result<(), String>) -> Result<(), String> {
+        self.looping(|s| s.rounds(run))
+    }
+
+    /// The body is read again until what it sets is what it began with.
+    fn rounds(&mut self, run: impl Fn(&mut Self) -> Result<(), String>) -> Result<Option<Break>, String> {
         self.repeating += 1;
         for _ in 0..MAX_ROUNDS {
             let now = |s: &Self| (s.scope.variables.clone(), s.scope.folders.clone(), s.scope.lost.clone());
             let (from, before) = (self.out.len(), now(self));
             self.perhaps(&run)?;
+            let mut left = None;
+            self.round_ends(&mut left);
             if now(self) == before {
                 self.repeating -= 1;
-                return Ok(());
+                return Ok(left);
             }
             self.out.truncate(from);
         }
@@ -98,6 +106,7 @@ impl<'t> Lowerer<'t> {
         }
         let name = source(self.text, *name)?.to_owned();
         settable(&name)?;
+        self.assignable(&name)?;
         let mut words = Vec::new();
         let mut last = *keyword;
         for value in values.iter().filter(|v| v.kind() != ";") {
@@ -110,19 +119,24 @@ impl<'t> Lowerer<'t> {
         }
         let inner = self.inner(*body, "do", "done")?;
         let before = self.scope.variables.clone();
-        for word in words {
-            let value = value_of(&word);
-            let once = matches!(value, Value::Known { .. });
-            self.scope.variables.insert(name.clone(), value);
-            self.step()?;
-            if once {
-                self.nested += 1;
-                self.statements(&inner)?;
-                self.nested -= 1;
-            } else {
-                self.loops(|s| s.statements(&inner))?;
+        self.looping(|s| {
+            let mut left = None;
+            for word in words {
+                let value = value_of(&word);
+                let once = matches!(value, Value::Known { .. });
+                s.scope.variables.insert(name.clone(), value);
+                s.step()?;
+                if once {
+                    s.nested += 1;
+                    s.statements(&inner)?;
+                    s.nested -= 1;
+                    s.round_ends(&mut left);
+                } else {
+                    merge(&mut left, s.rounds(|s| s.statements(&inner))?);
+                }
             }
-        }
+            Ok(left)
+        })?;
         self.blur(&before);
         Ok(())
     }
@@ -167,6 +181,9 @@ impl<'t> Lowerer<'t> {
             return Err(format!("the function `{name}` has the name of a program"));
         }
         let body = *all.last().ok_or("a function that is not understood")?;
+        if self.may_have_failed() {
+            return Err(format!("the function `{name}` may not be defined"));
+        }
         if self.nested > 0 || self.repeating > 0 || !["compound_statement", "subshell"].contains(&body.kind())
         {
             return Err("a function within something else".into());
@@ -191,7 +208,7 @@ impl<'t> Lowerer<'t> {
         }
         let outer = self.scope.arguments.replace(arguments);
         let from = self.out.len();
-        self.statement(body, Vec::new())?;
+        self.calling(|s| s.statement(body, Vec::new()))?;
         self.scope.arguments = outer;
         for command in self.out.iter_mut().skip(from) {
             command.redirects.extend(redirects.iter().cloned());
@@ -229,6 +246,7 @@ impl<'t> Lowerer<'t> {
         argv.push(Word::literal(close));
         if open == "[[" {
             numbers_only(&argv)?;
+            self.may_fail();
         }
         self.finish(SimpleCommand { argv, redirects, ..SimpleCommand::default() })
     }

@@ -36,7 +36,8 @@ pub(crate) fn words_can_be_held(command: &SimpleCommand) -> Result<(), String> {
         let program = outer.first().map_or("", |w| w.text.as_str());
         // The wrapper's own words come before those of what it runs.
         let own = if is_shell(program) { outer.len() } else { outer.len().saturating_sub(inner.len()) };
-        let number = |w: &Word| matches!(w.hidden, Hidden::No | Hidden::Number | Hidden::Job);
+        // Where nothing was started, `$!` is no word at all.
+        let number = |w: &Word| matches!(w.hidden, Hidden::No | Hidden::Number);
         if program != "find" && !outer[..own].iter().all(number) {
             return refused();
         }

@@ -10,6 +10,7 @@ use tree_sitter::Node;
 use crate::characters::is_name;
 use crate::folders;
 use crate::hidden;
+use crate::jumps::{Frame, Jumps, Variables, join};
 use crate::programs;
 use crate::shell::{Hidden, KEYWORDS, MAX_DEPTH, Redirect, SimpleCommand, Word};
 use crate::syntax::{children, gap, parse, source};
@@ -80,6 +81,11 @@ pub(crate) struct Scope<'t> {
     pub(crate) folders: Vec<Word>,
     /// Why it is not certain any more what commands mean, or where they run.
     pub(crate) lost: Option<String>,
+    /// Of the functions that run, outermost first.
+    pub(crate) frames: Vec<Frame>,
+    /// Variables that cannot be set again.
+    pub(crate) readonly: BTreeSet<String>,
+    pub(crate) jumps: Jumps,
 }
 
 pub(crate) struct Lowerer<'t> {
@@ -146,9 +152,18 @@ impl<'t> Lowerer<'t> {
     }
 
     /// Statements one after another. They must be told apart by more than the tree.
-    pub(crate) fn sequence(&mut self, node: Node<'t>) -> Result<(), String> {
+    fn sequence(&mut self, node: Node<'t>) -> Result<(), String> {
         let all = children(node, self.text, |_, _| true)?;
-        self.statements(&all)
+        let mut from = 0;
+        for (i, pair) in all.windows(2).enumerate() {
+            let between = self.text.get(pair[0].end_byte()..pair[1].start_byte()).unwrap_or_default();
+            if between.contains('\n') {
+                self.statements(&all[from..=i])?;
+                self.line_ends();
+                from = i + 1;
+            }
+        }
+        self.statements(&all[from..])
     }
 
     pub(crate) fn statements(&mut self, all: &[Node<'t>]) -> Result<(), String> {
@@ -203,6 +218,22 @@ impl<'t> Lowerer<'t> {
                 // What comes next runs after a failure.
                 return self.or_in(&before);
             }
+            "test_command" => return self.test(node, redirects),
+            _ if redirects.is_empty() => self.compound(node)?,
+            // Where the file cannot be opened, nothing of it runs.
+            _ => self.perhaps(|s| s.compound(node))?,
+        }
+        if !redirects.is_empty() && from == self.out.len() {
+            return Err("a redirection without a program".into());
+        }
+        for command in self.out.iter_mut().skip(from) {
+            command.redirects.extend(redirects.iter().cloned());
+        }
+        Ok(())
+    }
+
+    fn compound(&mut self, node: Node<'t>) -> Result<(), String> {
+        match node.kind() {
             "variable_assignment" => self.assignment(node)?,
             "variable_assignments" => {
                 for part in children(node, self.text, |_, _| false)? {
@@ -211,7 +242,6 @@ impl<'t> Lowerer<'t> {
             }
             "declaration_command" => self.declaration(node)?,
             "unset_command" => self.unset(node)?,
-            "test_command" => return self.test(node, redirects),
             "subshell" => {
                 let inner = self.inner(node, "(", ")")?;
                 self.apart(|s| s.statements(&inner))?;
@@ -226,12 +256,6 @@ impl<'t> Lowerer<'t> {
             "case_statement" => self.case(node)?,
             "function_definition" => self.define(node)?,
             other => return Err(format!("a syntax that is not understood ({})", other.replace('_', " "))),
-        }
-        if !redirects.is_empty() && from == self.out.len() {
-            return Err("a redirection without a program".into());
-        }
-        for command in self.out.iter_mut().skip(from) {
-            command.redirects.extend(redirects.iter().cloned());
         }
         Ok(())
     }
@@ -275,14 +299,8 @@ impl<'t> Lowerer<'t> {
     }
 
     /// Forgets the values of variables that differ from those before.
-    pub(crate) fn blur(&mut self, before: &BTreeMap<String, Value>) {
-        for (name, value) in &mut self.scope.variables {
-            let was = before.get(name);
-            if was != Some(value) {
-                let numbers = was.is_some_and(is_number) && is_number(value);
-                *value = if numbers { Value::Number } else { Value::Unsure };
-            }
-        }
+    pub(crate) fn blur(&mut self, before: &Variables) {
+        join(&mut self.scope.variables, before);
     }
 
     pub(crate) fn inner(&self, node: Node<'t>, open: &str, close: &str) -> Result<Vec<Node<'t>>, String> {
@@ -453,7 +471,15 @@ impl<'t> Lowerer<'t> {
                 return Err(format!("variables in front of the function `{name}`"));
             }
             let arguments = command.argv.split_off(1);
-            return self.call(&name, body, arguments, command.redirects);
+            let redirects = command.redirects;
+            return match redirects.is_empty() {
+                true => self.call(&name, body, arguments, redirects),
+                // Where the file cannot be opened, it is not called.
+                false => self.perhaps(|s| s.call(&name, body, arguments, redirects)),
+            };
+        }
+        if name == "time" && command.argv.iter().any(|word| self.scope.functions.contains_key(&word.text)) {
+            return Err("`time` of a function".into());
         }
         if name == "read" {
             self.read(&command)?;
@@ -490,6 +516,7 @@ impl<'t> Lowerer<'t> {
                 let why = || "it gets arguments that only the shell will know".to_owned();
                 self.out[at].unclear.get_or_insert_with(why);
             }
+            self.leaves(at);
             self.enter(at)?;
         }
         Ok(())

@@ -23,6 +23,7 @@ impl<'t> Lowerer<'t> {
         let mut body = None;
         let mut words = Vec::new();
         let mut after = Vec::new();
+        let documents = all.iter().any(|n| ["herestring_redirect", "heredoc_redirect"].contains(&n.kind()));
         for child in all {
             match child.kind() {
                 "file_redirect" => words.extend(self.redirect(child, &mut redirects)?),
@@ -42,6 +43,10 @@ impl<'t> Lowerer<'t> {
                     return Err("words after a redirection".into());
                 }
                 self.command(body, redirects, words, dash)?;
+            }
+            // What cannot be opened may also be a here-document.
+            Some(body) if documents && !["command", "list", "pipeline"].contains(&body.kind()) => {
+                self.perhaps(|s| s.statement(body, redirects))?;
             }
             Some(body) => self.statement(body, redirects)?,
             None if words.is_empty() && !dash => {

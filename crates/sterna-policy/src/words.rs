@@ -262,6 +262,8 @@ impl<'t> Lowerer<'t> {
         let known = is_name(name) || (name.len() == 1 && "0123456789?#$!".contains(name));
         if !known {
             let made = expansion::made_of(name).ok_or("an expansion with $")?;
+            // `${x:0:-9}` of a short text is an error.
+            self.may_fail();
             let cut = !quoted && made == Hidden::One;
             draft.hide(&text, if cut { Hidden::Many } else { made });
             return Ok(());
@@ -310,6 +312,8 @@ impl<'t> Lowerer<'t> {
 
     /// Whole numbers, operators and variables that are whole numbers. A shell would run what it finds in other values.
     fn arithmetic(&mut self, node: Node<'t>) -> Result<(), String> {
+        // It divides by nothing, or finds a number that is none.
+        self.may_fail();
         let fail = || Err("arithmetic that is not understood".to_owned());
         let text = source(self.text, node)?.trim_start();
         let Some(inner) = text.strip_prefix("$((").and_then(|t| t.strip_suffix("))")) else { return fail() };

@@ -5,7 +5,8 @@
 mod world;
 
 use sterna_model::{Decision, Mode};
-use world::{judge, rules};
+use sterna_policy::Sandbox;
+use world::{judge, judge_in, rules};
 
 #[test]
 fn a_number_beside_text_is_no_number() {
@@ -92,6 +93,98 @@ fn a_here_document_ends_where_a_shell_ends_it() {
         "cat <<EOF\na\\\\b\\n\nEOF\nls",
         "cat <<-EOF\n\ta\n\tEOF\nls",
     ]);
+}
+
+#[test]
+fn what_is_skipped_sets_nothing() {
+    const E: &str = "x='. -maxdepth 0 -exec touch PROOF ;'";
+    let lines = [
+        // Variables of a function's own.
+        "f() { local x=README; }; E; f; find $x",
+        "f() { declare x=README; }; E; f; find $x",
+        "f() { typeset x=README; }; E; f; find $x",
+        "f() { local x; x=README; }; E; f; find $x",
+        "f() { (local x); E; }; x=README; f; find $x",
+        "f() { [ -f a ] && local x; E; }; x=README; f; find $x",
+        "f() { case a in a) E; return;; esac; local x=1; }; x=README; f; find $x",
+        "g() { x=README; }; f() { local x; g; }; E; f; find $x",
+        "E; local x=README; find $x",
+        "f() { E; local x=README y=$x; find $y; }; f",
+        "E; export x=README y=$x; find $y",
+        // What stands behind `return`, `break` and `continue`.
+        "f() { return; x=README; }; E; f; find $x",
+        "f() { command return; x=README; }; E; f; find $x",
+        "f() { if true; then E; return 0; x=README; fi; }; x=README; f; find $x",
+        "f() { for i in 1; do return; done; x=README; }; E; f; find $x",
+        "x=README; while true; do E; break; x=README; done; find $x",
+        "x=README; for i in 1 2; do E; continue; x=README; done; find $x",
+        "x=README; for i in 1; do for j in 1; do E; break 2; done; x=README; done; find $x",
+        "x=README; while true; do for j in 1; do E; continue 2; done; x=README; done; find $x",
+        "y=' -delete'; x=README; for x in \"$y\" README; do break; done; find . $x",
+        "x=README; for i in a* README; do E; break; x=README; done; find $x",
+        "f() { return; rbash() { :; }; }; f; rbash -c 'touch PROOF'",
+        // A file that cannot be opened.
+        "E; { x=README; true; } < nofile; find $x",
+        "f() { x=README; }; E; f < nofile; find $x",
+        "f() { x=README; true; }; E; f > no/file; find $x",
+        "E; if x=README; then true; fi < nofile; find $x",
+        "E; case a in a) x=README; true;; esac < nofile; find $x",
+        "{ rbash() { :; }; true; } < nofile; rbash -c 'touch PROOF'",
+        // An error, after which a shell goes on with the next line.
+        "E\ny=$((1/0)); x=README\nfind $x",
+        "E\necho $((08)); x=README\nfind $x",
+        "E\ny=abc; echo ${y:0:-8}; x=README\nfind $x",
+        "E\nif true; then echo $((1%0)); fi; x=README\nfind $x",
+        "f() { y=$((1/0)); }; E\nf; x=README\nfind $x",
+        "f() { local x=README; y=$((1/0)); }; E; f; x=README\nfind $x",
+        "E\ncat <<EOF; x=README\n$((1/0))\nEOF\nfind $x",
+        "E\ncat <<< $((1/0)); x=README\nfind $x",
+        "E\nreadonly x\nx=README\nfind $x",
+        "readonly x='. -delete'\nx=README\nfind $x",
+        "f() { readonly x=b; }; f; x=README\nfind $x",
+        "E\nUID=5; x=README\nfind $x",
+        "E\nfor PPID in a; do x=README; done\nfind $x",
+        "for i in 1; do break a; x=README; done; y=$((1/0)); rbash() { :; }\nrbash -c 'touch PROOF'",
+        "y=$((1/0)); rbash() { :; }\nrbash -c 'touch PROOF'",
+        // `time` is no program for a shell.
+        "f() { E; }; x=README; time f; find $x",
+    ];
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let at = line.find(" E;").map(|at| at + 1).or_else(|| line.starts_with('E').then_some(0));
+            at.map_or_else(|| (*line).to_owned(), |at| format!("{}{E}{}", &line[..at], &line[at + 1..]))
+        })
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    asks(&lines);
+    passes(&[
+        "x=src; f() { local x=a; ls $x; }; f; ls $x",
+        "f() { [ -f a ] || return 1; y=b; }; x=src; f; ls $x",
+        "x=src; for i in a b; do [ -f $i ] || continue; ls $i; done; ls $x",
+        "x=src; { ls; pwd; } > /dev/null; ls $x",
+        "n=$((1 + 2)); x=src; ls $x",
+        "n=$((1 + 2))\nx=src\nf() { ls $x; }\nf",
+        "i=0; while [ $i -lt 9 ]; do i=$((i + 1)); [ $i -eq 5 ] && continue; echo $((i * 2)); done",
+        "i=0\nfor a in 1 2; do for b in 1 2; do [ $a = $b ] && break; i=$((i + 1)); done; i=$((i + a)); done\necho $((i))",
+        "readonly x=src; ls $x",
+        "f() { echo a; }; f | cat; time ls",
+    ]);
+}
+
+#[test]
+fn a_wrapper_gets_no_word_that_may_be_none() {
+    let none = rules("");
+    // Where nothing was started, `touch` runs, and no `ls`.
+    for line in [
+        "env -u $! ls touch PROOF",
+        "x=$!; env -u $x ls touch PROOF",
+        "x=5; if true; then x=$!; fi; env -u $x ls touch PROOF",
+    ] {
+        let got = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], &format!("$ {line}"));
+        assert_eq!(got.decision, Decision::Ask, "{line}: {}", got.reason);
+    }
+    passes(&["sleep 1 & wait $!"]);
 }
 
 /// None of them is allowed without asking, as nobody can say what it does.
