@@ -67,7 +67,12 @@ const READERS: &[Reader] = &[
         ..READER
     },
     Reader {
-        names: &["od", "hexdump", "strings", "cksum", "md5sum", "sha1sum", "sha256sum", "sha512sum", "b2sum"],
+        names: &["hexdump", "hd"],
+        options: Options { values: "ens", files: "f", ..NO_OPTIONS },
+        ..READER
+    },
+    Reader {
+        names: &["od", "strings", "cksum", "md5sum", "sha1sum", "sha256sum", "sha512sum", "b2sum"],
         options: Options { bad: "c", bad_long: &["files0-from", "check"], ..NO_OPTIONS },
         ..READER
     },
@@ -102,9 +107,11 @@ const READERS: &[Reader] = &[
         options: Options {
             values: "IUCWn",
             bad: "lX",
-            bad_long: &["paginate", "exclude-from"],
+            bad_long: &["paginate", "exclude-from", "from-file", "to-file"],
             ..NO_OPTIONS
         },
+        // Shows a file that the other folder lacks, too.
+        tree: Some("rNP"),
         ..READER
     },
     Reader {
@@ -166,6 +173,10 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
     if reader.names.contains(&"jq") && parsed.operands.iter().any(|w| loads(&w)) {
         return Err("a filter that reads other files".into());
     }
+    // Arguments from a file, wherever it is named.
+    if reader.names.contains(&"strings") && args.iter().any(|w| w.text.starts_with('@')) {
+        return Err("a file of arguments".into());
+    }
     // Abbreviations count.
     let long = |names: &[&str]| parsed.long.iter().any(|l| names.iter().any(|n| n.starts_with(l.as_str())));
     let given = parsed.short.contains(|c| reader.instead.contains(c))
@@ -175,7 +186,9 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
     let recursive = match reader.tree {
         None => false,
         Some("") => true,
-        Some(letters) => parsed.has(letters, &[]) || long(&["recursive"]),
+        Some(letters) => {
+            parsed.has(letters, &[]) || long(&["recursive", "new-file", "unidirectional-new-file"])
+        }
     };
     let reach = if reader.names_only {
         Reach::Names
@@ -197,5 +210,30 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
     for file in &parsed.files {
         effects.touch(How::Read, file, Reach::This);
     }
+    if reader.names.contains(&"diff") {
+        compared(&parsed.operands, &mut effects);
+    }
     Ok(effects)
 }
+
+/// Of two folders `diff` compares the files in them, and of a folder and a file the one of that name. What may be a
+/// folder is held against rules that forbid what is in it.
+fn compared(operands: &[&Word], effects: &mut Effects) {
+    let last =
+        |word: &Word| word.text.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    for (i, word) in operands.iter().enumerate().take(MOST_COMPARED) {
+        let name = last(word);
+        if !name.contains('.') || [".", ".."].contains(&name.as_str()) || word.text.ends_with('/') {
+            effects.touch(How::Named, word, Reach::Tree);
+        }
+        for other in operands.iter().enumerate().take(MOST_COMPARED).filter(|(j, _)| *j != i).map(|(_, w)| w)
+        {
+            let text = format!("{}/{}", word.text.trim_end_matches('/'), last(other));
+            let glob = word.glob || other.glob;
+            effects.touch(How::Named, &Word { text, glob, ..(*word).clone() }, Reach::This);
+        }
+    }
+}
+
+/// More than two are an error.
+const MOST_COMPARED: usize = 3;
