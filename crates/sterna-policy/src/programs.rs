@@ -20,7 +20,9 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     let mut effects = entry(name, args).unwrap_or_else(|option| {
         let why = format!("{option} of `{name}` is not known");
         let own = CHANGES_THE_SHELL.contains(&name);
-        named(if own { Effects::unknown(why) } else { Effects::unclear(why) }, args)
+        let mut effects = named(if own { Effects::unknown(why) } else { Effects::unclear(why) }, args);
+        writes_nevertheless(name, args, &mut effects);
+        effects
     });
     if effects.class == Class::Known && !PURE.contains(&name) && name != "printf" {
         // What follows `=` may be a file.
@@ -58,6 +60,39 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
         effects.class = if removes { Class::Unknown(why.clone()) } else { Class::Unclear(why.clone()) };
     }
     effects
+}
+
+/// An option that is not known makes what a program writes no less written.
+fn writes_nevertheless(name: &str, args: &[Word], effects: &mut Effects) {
+    let in_place = |w: &Word| w.text.starts_with("--i") || !w.text.starts_with("--") && w.text.contains('i');
+    let writes = match name {
+        "tee" | "touch" | "mkdir" | "truncate" | "mkfifo" | "chmod" | "chown" | "chgrp" | "uniq" => true,
+        "mv" | "cp" | "ln" | "install" => true,
+        "sed" => args.iter().filter(|w| w.text.starts_with('-')).any(in_place),
+        _ => false,
+    };
+    for word in args.iter().filter(|w| writes && !w.text.starts_with('-')) {
+        effects.touch(How::Write, word, Reach::This);
+    }
+    // `sort -o x`, `sort --output=x`, `tree -ox`, `dd of=x`.
+    for (i, word) in args.iter().enumerate() {
+        let text = word.text.as_str();
+        let value = match name {
+            "dd" => text.strip_prefix("of="),
+            "sort" | "tree" if text.starts_with("--o") => {
+                Some(text.split_once('=').map_or("", |(_, value)| value))
+            }
+            "sort" | "tree" if !text.starts_with("--") => {
+                text.strip_prefix('-').and_then(|letters| letters.split_once('o')).map(|(_, value)| value)
+            }
+            _ => None,
+        };
+        match value {
+            Some("") => args.get(i + 1).into_iter().for_each(|w| effects.touch(How::Write, w, Reach::This)),
+            Some(value) => effects.touch(How::Write, &Word::literal(value), Reach::This),
+            None => {}
+        }
+    }
 }
 
 /// Whether the table has the program: its name then means that program and nothing else.
@@ -284,6 +319,7 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
     let mut patterns: Vec<&Word> = Vec::new();
     let mut flags = Vec::new();
     let mut in_place = false;
+    let mut kept = Vec::new();
     let mut words = args.iter();
     let mut rest = Vec::new();
     while let Some(word) = words.next() {
@@ -298,7 +334,10 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
                 scripts.extend(text.split_once('=').map(|(_, s)| s));
                 patterns.extend(Some(word).filter(|word| word.glob));
             }
-            text if text.starts_with("-i") || text.starts_with("--in-place") => in_place = true,
+            text if text.starts_with("-i") || text.starts_with("--in-place") => {
+                in_place = true;
+                kept.push(word);
+            }
             text if text.starts_with('-') && text.len() > 1 => {
                 in_place |= !text.starts_with("--") && text.contains('i');
                 flags.push(word.clone());
@@ -320,10 +359,31 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
     }
     let how = if in_place { How::Write } else { How::Read };
     let mut effects = Effects::none().with(how, &rest, Reach::This).with(how, &patterns, Reach::This);
+    for option in kept {
+        let text = option.text.strip_prefix("--in-place").or_else(|| option.text.strip_prefix("-i"));
+        let suffix = text.map_or("", |text| text.strip_prefix('=').unwrap_or(text));
+        for file in rest.iter().filter(|_| !suffix.is_empty()) {
+            let glob = file.glob || option.glob;
+            effects.touch(How::Write, &Word { glob, ..copy_of(file, suffix) }, Reach::This);
+        }
+    }
     if !patterns.is_empty() || !scripts.iter().all(|script| plain_sed(script)) {
         effects.class = Class::Arbitrary("a `sed` script that may write or run something".into());
     }
     Ok(effects)
+}
+
+/// Where `sed -i` keeps what a file was: a star is the file's name, and with a slash it is a path of its own.
+fn copy_of(file: &Word, suffix: &str) -> Word {
+    let (folder, name) = file.text.rsplit_once('/').map_or(("", file.text.as_str()), |(f, n)| (f, n));
+    let copy = match suffix.contains('*') {
+        true => suffix.replace('*', name),
+        false => format!("{name}{suffix}"),
+    };
+    match copy.contains('/') || file.text == name {
+        true => Word { text: copy, tilde: false, ..file.clone() },
+        false => Word { text: format!("{folder}/{copy}"), ..file.clone() },
+    }
 }
 
 /// `10,20p`, `$d`, `/x/p`, `s/a/b/g`: no `w`, no `e`.
@@ -407,7 +467,7 @@ fn remove(name: &str, args: &[Word]) -> Result<Effects, String> {
 fn transfer(name: &str, args: &[Word]) -> Result<Effects, String> {
     let options = Options {
         values: "mogS",
-        only: Some("abdfiLlnPpRrsuvxTDnhF"),
+        only: Some("abdfiLlnPpRrsuvxTDnhFHc"),
         only_long: &[
             "recursive",
             "force",
@@ -420,31 +480,59 @@ fn transfer(name: &str, args: &[Word]) -> Result<Effects, String> {
             "no-target-directory",
             "mode",
             "preserve",
+            "no-preserve",
             "backup",
+            "suffix",
+            "dereference",
+            "no-dereference",
+            "reflink",
+            "sparse",
+            "remove-destination",
+            "interactive",
+            "one-file-system",
+            "relative",
+            "link",
+            "directory",
         ],
         ..NO_OPTIONS
     };
-    let (parsed, into) = match args.iter().position(|w| w.text == "-t" || w.text == "--target-directory") {
-        Some(at) => {
-            let into = args.get(at + 1).ok_or("a missing target")?;
-            (parse_without(args, at, &options)?, Some(into.clone()))
+    let (args, into) = without_target(args)?;
+    // An option that is not known makes it no less a copy.
+    let (parsed, why) = match parse(&args, &options) {
+        Ok(parsed) => (parsed, None),
+        Err(why) => {
+            let operands = args.iter().filter(|w| !w.text.starts_with('-')).collect();
+            (Parsed { operands, ..Parsed::default() }, Some(why))
         }
-        None => (parse(args, &options)?, None),
     };
     let mut sources = parsed.operands.clone();
-    let target = match into {
-        Some(into) => into,
-        None if sources.len() < 2 && name == "ln" => Word::literal("."),
-        None if name == "install" && parsed.has("d", &[]) => {
+    let mut targets = Vec::new();
+    match into {
+        Some(into) => targets.push(into),
+        None if sources.len() < 2 && name == "ln" => targets.push(Word::literal(".")),
+        None if name == "install" && parsed.has("d", &["directory"]) && why.is_none() => {
             return Ok(Effects::none().with(How::Write, &sources, Reach::This));
         }
-        None => sources.pop().ok_or("a missing target")?.clone(),
-    };
+        None => {
+            let target = sources.pop().ok_or("a missing target")?;
+            targets.push(target.clone());
+            // The last name that it becomes is the target.
+            sources.extend(Some(target).filter(|target| target.glob));
+        }
+    }
     if sources.is_empty() {
         return Err("a missing target".into());
     }
+    if parsed.has("S", &["suffix"]) {
+        // What was there keeps a name that is like it.
+        let like = |target: &Word| Word { text: format!("{}*", target.text), glob: true, ..target.clone() };
+        targets.extend(targets.first().map(like));
+    }
     let tree = name == "cp" && parsed.has("raR", &["recursive", "archive"]);
-    let mut effects = Effects::none().with(How::Write, &[&target], Reach::This);
+    let mut effects = Effects::none();
+    for target in &targets {
+        effects.touch(How::Write, target, Reach::This);
+    }
     for source in sources {
         effects.touch(How::Read, source, if tree { Reach::Tree } else { Reach::This });
         if name == "mv" {
@@ -452,25 +540,63 @@ fn transfer(name: &str, args: &[Word]) -> Result<Effects, String> {
         }
         let last = source.text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         if ![".", "..", ""].contains(&last) {
-            let text = format!("{}/{last}", target.text.trim_end_matches('/'));
-            effects.touch(
-                How::Write,
-                &Word { text, glob: target.glob || source.glob, ..target.clone() },
-                Reach::This,
-            );
+            for target in &targets {
+                let text = format!("{}/{last}", target.text.trim_end_matches('/'));
+                let glob = target.glob || source.glob;
+                effects.touch(How::Write, &Word { text, glob, ..target.clone() }, Reach::This);
+            }
         }
+    }
+    if let Some(why) = why {
+        effects.class = Class::Unclear(format!("{why} of `{name}` is not known"));
+        effects = named(effects, &args);
     }
     Ok(effects)
 }
 
-/// Parses without the target option and its value.
-fn parse_without<'a>(args: &'a [Word], at: usize, options: &Options) -> Result<Parsed<'a>, String> {
-    let mut parsed = parse(&args[..at], options)?;
-    let mut rest = parse(args.get(at + 2..).unwrap_or_default(), options)?;
-    parsed.operands.append(&mut rest.operands);
-    parsed.short.push_str(&rest.short);
-    parsed.long.append(&mut rest.long);
-    Ok(parsed)
+/// The words without the option that names the target, and what it names: `-t x`, `-vtx`, `--target=x`.
+fn without_target(args: &[Word]) -> Result<(Vec<Word>, Option<Word>), String> {
+    let mut rest = Vec::new();
+    let mut into = None;
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let text = word.text.as_str();
+        if text == "--" {
+            rest.push(word.clone());
+            rest.extend(words.by_ref().cloned());
+            break;
+        }
+        let (before, value) = if let Some(option) = text.strip_prefix("--") {
+            let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
+            let is_target = !key.is_empty() && "target-directory".starts_with(key);
+            if !is_target {
+                rest.push(word.clone());
+                continue;
+            }
+            ("", value)
+        } else {
+            // Behind these letters stands a value.
+            let letters = text.strip_prefix('-').unwrap_or_default();
+            let Some(at) =
+                letters.find(['t', 'm', 'o', 'g', 'S']).filter(|at| letters[*at..].starts_with('t'))
+            else {
+                rest.push(word.clone());
+                continue;
+            };
+            (&letters[..at], Some(&letters[at + 1..]).filter(|value| !value.is_empty()))
+        };
+        if !before.is_empty() {
+            rest.push(Word::literal(format!("-{before}")));
+        }
+        let value = match value {
+            Some(value) => Word { glob: word.glob, hidden: word.hidden, ..Word::literal(value) },
+            None => words.next().ok_or("a missing target")?.clone(),
+        };
+        if into.replace(value).is_some() || word.glob {
+            return Err("a second target".into());
+        }
+    }
+    Ok((rest, into))
 }
 
 fn dd(args: &[Word]) -> Result<Effects, String> {

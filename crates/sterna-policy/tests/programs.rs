@@ -230,3 +230,85 @@ fn what_stands_before_the_files_may_be_files() {
     check(&[Sandbox::None], "", &["uniq a*", "uniq -c src/a*"], |got| got == Decision::Ask);
     check(ALL, "", &["grep -v 'secrets/*' README", "uniq -c a"], |got| got == Decision::Allow);
 }
+
+#[test]
+fn options_may_name_files_that_are_read() {
+    let calls = [
+        "strings @/w/.env",
+        "strings -n 3 README @.env",
+        "hexdump -f.env README",
+        "hexdump -f .env README",
+        "hexdump -Cf.env README",
+        "diff -rN . empty",
+        "diff -N . empty",
+        "diff --new-file . empty",
+        "diff --recurs . empty",
+        "diff . other",
+        "diff src/.. other",
+        "diff ./ other",
+        "diff secrets other",
+        "diff secrets k.pem",
+        "diff ../w/secrets k.pem",
+    ];
+    let given = "deny Read(.env); deny Read(secrets/k.pem)";
+    check(ALL, given, &calls, |got| got != Decision::Allow);
+    check(&[Sandbox::None], given, &["diff --from-file=. other", "diff other --to-f ."], |got| {
+        got == Decision::Ask
+    });
+    let calls = ["hexdump -f/home/me/.ssh/id_rsa README", "strings @/home/me/.ssh/id_rsa"];
+    check(ALL, "", &calls, |got| got != Decision::Allow);
+    let calls = [
+        "hexdump -C README",
+        "strings -n 8 a.out",
+        "diff -u a.rs b.rs",
+        "diff src/a.rs ../w/b.rs",
+        "cmp a b",
+    ];
+    check(ALL, given, &calls, |got| got == Decision::Allow);
+    check(ALL, "", &["diff -rq a b", "diff -ru src/ old/"], |got| got == Decision::Allow);
+}
+
+#[test]
+fn what_is_written_is_seen_however_it_is_said() {
+    let calls = [
+        "cp -t.git/hooks pre-commit",
+        "cp -vt.git/hooks pre-commit",
+        "cp -vt .git/hooks pre-commit",
+        "cp --target-directory=.git/hooks pre-commit",
+        "mv --target=.git/hooks pre-commit",
+        "ln --t .git/hooks pre-commit",
+        "install -m755 -t.git/hooks pre-commit",
+        "cp -t.git config",
+        "cp --nosuch config .git",
+        "cp --reflink=auto config .git",
+        "cp -b -S g x .git/confi",
+        "cp --suffix=g x .git/confi",
+        "sed -i'.git/hooks/*' p pre-commit",
+        "sed -i.git/hooks/* p pre-commit",
+        "sed --in-place='.git/hooks/*' p pre-commit",
+        "sed -ig p .git/confi",
+        "sed -i'.git/*' p src/config",
+        "sed -i -f x .git/config",
+        "tee --nosuch=warn .git/config",
+        "touch --nosuch .git/hooks/pre-commit",
+        "sort -o .git/config a",
+        "sort -ro.git/config a",
+        "sort --output=.git/config a",
+        "sort a --outp .git/config",
+        "tree -o .git/hooks/x",
+        "dd if=x of=.git/config nosuch=1",
+        "uniq --nosuch=2 a .git/config",
+    ];
+    check(ALL, "", &calls, |got| got != Decision::Allow);
+    let calls = [
+        "cp -t target a b",
+        "cp -at target/ a",
+        "cp --target-directory=target a",
+        "mv -v a b",
+        "cp --no-preserve=mode a b",
+        "install -Dm755 a target/b",
+        "sed -i.bak s/a/b/ src/a.rs",
+        "sort -o a a",
+    ];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+}
