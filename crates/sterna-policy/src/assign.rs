@@ -4,10 +4,10 @@ use tree_sitter::Node;
 
 use crate::characters::is_name;
 use crate::lower::{Lowerer, Value};
-use crate::redirects::TEMPORARY;
 use crate::shell::{Hidden, SimpleCommand, Word};
 use crate::syntax::{children, source};
 use crate::variables::{changes_reading, changes_running, is_harmless, is_loader};
+use crate::words::is_made;
 
 impl<'t> Lowerer<'t> {
     /// `NAME=value`.
@@ -42,8 +42,7 @@ impl<'t> Lowerer<'t> {
             (None, _) => Word::default(),
             _ => return fail(),
         };
-        let made = word.glob
-            && word.text.strip_prefix(TEMPORARY).is_some_and(|rest| !rest.contains(['*', '?', '[']));
+        let made = word.glob && is_made(&word.text);
         if made && word.hidden == Hidden::No {
             return Ok((name_text, Value::Pattern { text: word.text, home: false }));
         }

@@ -103,6 +103,12 @@ impl Word {
     pub(crate) fn literal(text: impl Into<String>) -> Self {
         Self { text: text.into(), ..Self::default() }
     }
+
+    /// A pattern in a variable, whose names are cut at their blanks: it is certain what it is about, and not how many
+    /// words it makes.
+    pub(crate) fn is_cut_pattern(&self) -> bool {
+        self.hidden == Hidden::Many && self.glob && !self.text.contains(['$', '`'])
+    }
 }
 
 impl Serialize for Word {

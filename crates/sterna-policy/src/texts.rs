@@ -60,7 +60,9 @@ pub(crate) fn text_until_hidden(command: &SimpleCommand) -> Option<Vec<String>> 
     for argv in argvs() {
         let Some((first, rest)) = argv.split_first() else { continue };
         let certain = rest.iter().take_while(|w| !is_hidden(w)).count();
-        let begun = rest.get(certain).and_then(|w| w.text.split(['$', '`']).next()).unwrap_or_default();
+        let ends: &[char] = &['$', '`', '*', '?', '['];
+        let ends = |w: &Word| if w.glob { ends } else { &ends[..2] };
+        let begun = rest.get(certain).and_then(|w| w.text.split(ends(w)).next()).unwrap_or_default();
         for program in [first.text.as_str(), base_name(&first.text)] {
             texts.push(format!("{} {begun}", with_program(program, &rest[..certain])));
         }

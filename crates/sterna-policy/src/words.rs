@@ -39,6 +39,8 @@ enum Mark {
     Quoted,
     /// Of a variable that was not quoted: may be a pattern, is no brace and no `~`.
     Value,
+    /// Of the pattern that stands for what `mktemp` made, whose names have no blanks.
+    Made,
 }
 
 impl Draft {
@@ -297,6 +299,7 @@ impl<'t> Lowerer<'t> {
                     unquoted_value(&text, false, draft)?;
                 }
             }
+            // Its names may have blanks, at which they are cut.
             Value::Pattern { text, home } => {
                 let start = draft.fields.is_empty() || !draft.open || draft.field().chars.is_empty();
                 if home && !start {
@@ -304,6 +307,9 @@ impl<'t> Lowerer<'t> {
                 } else {
                     draft.field().home |= home;
                     unquoted_value(&text, true, draft)?;
+                    if !quoted && !is_made(&text) {
+                        draft.field().hidden = Hidden::Many;
+                    }
                 }
             }
         }
@@ -374,6 +380,11 @@ fn lone_dollar(text: &str, after: usize, ends: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a pattern stands for one name that `mktemp` made, or for what is beneath it.
+pub(crate) fn is_made(pattern: &str) -> bool {
+    pattern.strip_prefix(TEMPORARY).is_some_and(|rest| !rest.contains(['*', '?', '[']))
+}
+
 /// Source text without quotes around it.
 fn unquoted(text: &str, draft: &mut Draft) -> Result<(), String> {
     let mut chars = text.chars();
@@ -406,8 +417,11 @@ fn unquoted_value(text: &str, whole: bool, draft: &mut Draft) -> Result<(), Stri
         return Err("an expansion with a backslash in it".into());
     }
     draft.cut |= text.is_empty();
-    for c in text.chars() {
-        if !whole && matches!(c, ' ' | '\t' | '\n') {
+    let made = if whole && text.starts_with(TEMPORARY) { TEMPORARY.len() } else { 0 };
+    for (i, c) in text.char_indices() {
+        if i < made {
+            draft.push(c, Mark::Made);
+        } else if !whole && matches!(c, ' ' | '\t' | '\n') {
             draft.open = false;
             draft.cut = true;
         } else {
@@ -476,6 +490,12 @@ fn finish(chars: Vec<(char, Mark)>, hidden: Hidden, home: bool) -> Result<Word, 
         }
     }
     let glob = chars.iter().any(|(c, m)| *m != Mark::Quoted && matches!(c, '*' | '?' | '['));
+    if text.starts_with(TEMPORARY)
+        && glob
+        && chars.iter().take(TEMPORARY.len()).any(|(_, m)| *m != Mark::Made)
+    {
+        return Err("a pattern like the names of temporary files".into());
+    }
     let assign = text.find('=').filter(|at| is_name(&text[..*at]) && *at < plain_until);
     Ok(Word { text, tilde, glob, assign, hidden })
 }

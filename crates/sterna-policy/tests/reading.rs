@@ -187,6 +187,42 @@ fn a_wrapper_gets_no_word_that_may_be_none() {
     passes(&["sleep 1 & wait $!"]);
 }
 
+#[test]
+fn a_name_that_a_pattern_matched_is_cut_at_its_blanks() {
+    asks(&[
+        // A file `a . -maxdepth 0 -exec touch PROOF ;`.
+        "for f in a*; do find $f; done",
+        "for f in src/a*; do find ${f}; done",
+        "for f in [5]*; do timeout $f ls; done",
+        "f() { find $1; }; f a*",
+        "for f in a*; do g=$f; find $g; done",
+        "t=$(mktemp -d); for f in $t/*; do find $f; done",
+        "for f in /tmp/tmp.??????????; do find $f; done",
+        "x='/tmp/tmp.??????????'; for f in $x; do find $f; done",
+        "for f in '/tmp/tmp.'?????\"\"?????; do find $f; done",
+    ]);
+    passes(&["for f in a*; do echo $f; done", "for f in *.rs; do [[ -f $f ]]; done"]);
+    let denied = rules("deny Read(secrets/**); deny Shell(git push *)");
+    for line in [
+        "for f in secrets/*; do cat $f; done",
+        "for f in secrets/*; do cat a $f; done",
+        "for f in p*; do git $f; done",
+    ] {
+        let got = judge(Mode::Bypass, &denied, &[], &format!("$ {line}"));
+        assert_eq!(got.decision, Decision::Deny, "{line}: {}", got.reason);
+    }
+    let none = rules("");
+    for (line, want) in [
+        ("for f in src/*; do frobnicate $f; done", Decision::Allow),
+        ("for f in ~/x/*; do cat $f; done", Decision::Ask),
+        ("for f in *.o; do rm $f; done", Decision::Ask),
+        ("t=$(mktemp -d); rm -r $t; cat $t", Decision::Allow),
+    ] {
+        let got = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], &format!("$ {line}"));
+        assert_eq!(got.decision, want, "{line}: {}", got.reason);
+    }
+}
+
 /// None of them is allowed without asking, as nobody can say what it does.
 fn asks(lines: &[&str]) {
     let none = rules("");

@@ -241,7 +241,7 @@ impl Judge<'_> {
 
     /// A word that only the shell will know names no path here: the command that has it is unclear.
     fn word(&mut self, how: How, word: &Word, reach: Reach, by: By, cwds: &[PathBuf]) {
-        if word.hidden != Hidden::No {
+        if word.hidden != Hidden::No && !word.is_cut_pattern() {
             // But for what may only make the decision stricter.
             let rest = word.text.strip_prefix("$PWD").or_else(|| word.text.strip_prefix("${PWD}"));
             if let Some(rest) = rest.filter(|rest| !rest.contains(['$', '`'])) {
