@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::effects::{Class, How, Reach};
+use crate::network;
 use crate::paths::{is_harmless_device, normalise};
 use crate::programs;
 use crate::shell::{Hidden, RedirectKind, ShellPlan, Word};
@@ -77,6 +78,7 @@ impl ShellPlan {
                     RedirectKind::Write | RedirectKind::Append => How::Write,
                 };
                 set.add(how, &redirect.target, Reach::This, &cwds, home);
+                set.hosts.extend(network::host_of_device(&redirect.target));
             }
         }
         set

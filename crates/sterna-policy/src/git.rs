@@ -2,6 +2,7 @@
 
 use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
 use crate::git_remote;
+use crate::network::host_in;
 use crate::programs::named;
 use crate::shell::Word;
 
@@ -121,7 +122,15 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
                 ["add" | "set-url", words @ ..] if words.iter().any(|word| git_remote::is_path(word)) => {
                     Effects::unclear("a remote on this machine is a repository with hooks of its own")
                 }
-                _ => by_rule("remote", rest, "it changes or reaches remotes"),
+                _ => {
+                    let mut effects = by_rule("remote", rest, "it changes or reaches remotes");
+                    let fetches =
+                        |w: &Word| has_letter(&w.text, "f", "tm") || abbreviates(&w.text, "--fetch");
+                    if rest.iter().any(fetches) {
+                        effects.hosts = rest.iter().filter_map(|word| host_in(&word.text)).collect();
+                    }
+                    effects
+                }
             }
         }
         "stash" => match rest.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().as_slice() {
@@ -173,7 +182,9 @@ fn by_rule(name: &str, rest: &[Word], why: &str) -> Effects {
             words.next();
         }
     }
-    named(Effects::arbitrary(format!("`git {name}`: {why}")), &files)
+    let effects = named(Effects::arbitrary(format!("`git {name}`: {why}")), &files);
+    // An address that is only kept reaches nobody.
+    Effects { hosts: Vec::new(), ..effects }
 }
 
 /// The files within a word: what follows a colon (`HEAD:a`, `:0:a`, `:(top)a`), and the letters `-F` and `-t`.
@@ -352,9 +363,15 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
     if name == "push" {
         effects.pushes = Some(remote.unwrap_or_default().to_owned());
     }
-    for word in rest.iter().filter(|w| !w.text.starts_with('-')) {
-        effects.hosts.extend(crate::network::host_of(&word.text));
-    }
+    let hosts: Vec<String> = match name {
+        "fetch" | "pull" | "push" => remote.and_then(host_in).into_iter().collect(),
+        // `HEAD:path` is of the repository itself.
+        "archive" => Vec::new(),
+        _ => rest.iter().filter(|w| !w.text.starts_with('-')).filter_map(|w| host_in(&w.text)).collect(),
+    };
+    effects.hosts.extend(hosts);
+    effects.hosts.sort();
+    effects.hosts.dedup();
     effects
 }
 

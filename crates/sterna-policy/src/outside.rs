@@ -32,7 +32,11 @@ pub(crate) fn moves_the_line(command: &SimpleCommand) -> bool {
 pub(crate) fn speaks_no_http(command: &SimpleCommand, effects: &Effects) -> bool {
     let program = trusted_name(command.program());
     let by_shell = |word: &Word| word.text.starts_with("ssh://") || !word.text.contains("://");
-    let git = program == "git" && command.argv.iter().any(|word| word.text.contains('@') && by_shell(word));
+    let words = command.argv.iter();
+    // Without a URL a host is one of `host:path`.
+    let git = program == "git"
+        && (words.clone().any(|word| word.text.contains('@') && by_shell(word))
+            || words.clone().all(|word| !word.text.contains("://")));
     !effects.hosts.is_empty() && (git || network::REMOTE.contains(&program))
 }
 

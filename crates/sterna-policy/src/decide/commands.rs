@@ -12,6 +12,7 @@ use crate::effect_set::place;
 use crate::effects::{Class, Effects, How, Reach};
 use crate::floor;
 use crate::lower::MAX_FOLDERS;
+use crate::network;
 use crate::outside;
 use crate::programs;
 use crate::rule::{Rule, Target, Text, host_matches, trusted_name};
@@ -161,6 +162,9 @@ impl Judge<'_> {
                 RedirectKind::Write | RedirectKind::Append => How::Write,
             };
             self.word(how, &redirect.target, Reach::This, By::Command(None), cwds);
+            if let Some(host) = network::host_of_device(&redirect.target) {
+                self.host(&host, By::Command(None));
+            }
         }
         for host in &effects.hosts {
             self.host(host, By::Command(covering));
