@@ -20,6 +20,10 @@ pub(crate) fn parse(text: &str) -> Result<Tree, String> {
     if text.bytes().filter(|b| *b == b'|').count() > MAX_PIPES || text.matches("case").count() > MAX_CASES {
         return Err(format!("more than {MAX_PIPES} pipes or {MAX_CASES} cases in one line"));
     }
+    let back: usize = text.lines().map(|line| line.len() * line.matches('$').count()).sum();
+    if text.contains("<<") && back > MAX_BACK {
+        return Err("too many expansions in one line of a here-document".into());
+    }
     if deepest(text) > MAX_OPEN {
         return Err("brackets within brackets, too deep".into());
     }
@@ -172,6 +176,8 @@ const MAX_OPEN: usize = 400;
 const MAX_OPERATORS: usize = 3_000;
 const MAX_PIPES: usize = 1_000;
 const MAX_CASES: usize = 300;
+/// At each expansion in a here-document the parser goes back to where its line begins.
+const MAX_BACK: usize = 20_000_000;
 /// Of the syntax tree.
 const MAX_DEPTH: usize = 40;
 /// The parser reports after every hundred or so of its steps: some ten times for a kilobyte of words.

@@ -5,7 +5,7 @@
 mod world;
 
 use sterna_model::{Decision, Mode};
-use sterna_policy::Sandbox;
+use sterna_policy::{Sandbox, ShellPlan};
 use world::{judge, judge_in, rules};
 
 #[test]
@@ -221,6 +221,17 @@ fn a_name_that_a_pattern_matched_is_cut_at_its_blanks() {
         let got = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], &format!("$ {line}"));
         assert_eq!(got.decision, want, "{line}: {}", got.reason);
     }
+}
+
+#[test]
+fn a_here_document_made_to_be_slow_is_refused_whole() {
+    let document = |body: &str| ShellPlan::read(&format!("cat <<EOF\n{body}\nEOF")).unknown;
+    for body in ["$x ".repeat(20_000), "$x a\\\n".repeat(9) + &"a ${x} $y ".repeat(4_000)] {
+        assert_eq!(document(&body).as_deref(), Some("too many expansions in one line of a here-document"));
+    }
+    assert_eq!(document(&"$x a\n".repeat(10_000)), None);
+    assert_eq!(document(&"a $x ".repeat(1_000)), None);
+    assert_eq!(document(&"abcd ".repeat(12_000)), None);
 }
 
 /// None of them is allowed without asking, as nobody can say what it does.
