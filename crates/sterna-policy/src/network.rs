@@ -62,7 +62,10 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
                     if more { "sends more than a plain request" } else { "follows links to other hosts" };
                 effects.class = Class::Arbitrary(format!("`{name}` {why}"));
             }
-            if more {
+            if name == "curl" && !unknown && tells_by_file(args) {
+                effects.class = Class::Arbitrary("`curl -w` of a file reads or writes it".into());
+                effects = named(effects, args);
+            } else if more {
                 effects = named(effects, args);
             }
         }
@@ -75,7 +78,37 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
             effects = named(effects, args);
         }
     }
+    if effects.class != Class::Known {
+        option_files(args).iter().for_each(|file| effects.touch(How::Named, file, Reach::This));
+    }
     effects
+}
+
+/// Files within the options of a download: a value that begins with `@`, or is joined to its letter.
+fn option_files(args: &[Word]) -> Vec<Word> {
+    let mut texts = Vec::new();
+    for word in args {
+        let text = word.text.as_str();
+        let value = letters(text).and_then(|(_, value)| value).filter(|value| !value.is_empty());
+        texts.extend(value);
+        for (at, _) in text.match_indices(['@', '<']).take(MAX_FILES) {
+            let file = text[at + 1..].split([';', ',']).next().unwrap_or_default();
+            texts.extend(Some(file).filter(|file| !file.is_empty()));
+        }
+    }
+    texts.into_iter().map(Word::literal).collect()
+}
+
+/// Whether curl is told what to print by a file, or to write into one: `-w @file`, `-w %output{file}`.
+fn tells_by_file(args: &[Word]) -> bool {
+    let mut values = Vec::new();
+    for (i, word) in args.iter().enumerate() {
+        if let Some((_, value)) = letters(&word.text).filter(|(flags, _)| flags.ends_with('w')) {
+            let next = args.get(i + 1).map(|next| next.text.as_str());
+            values.extend(value.filter(|value| !value.is_empty()).or(next));
+        }
+    }
+    values.iter().any(|value| value.starts_with('@') || value.contains("%output"))
 }
 
 fn with_scheme(url: &str) -> String {
@@ -243,6 +276,8 @@ fn readable(host: &str) -> String {
     if plain && number { host.to_ascii_lowercase() } else { "*".to_owned() }
 }
 
+/// Signs of a file in one word that are looked behind.
+const MAX_FILES: usize = 16;
 /// Options of curl and wget whose value is the next word.
 const WITH_A_VALUE: [&str; 30] = [
     "cacert",
