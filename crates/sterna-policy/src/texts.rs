@@ -3,7 +3,7 @@
 use crate::hidden::is_hidden;
 use crate::paths::base_name;
 use crate::rule::trusted_name;
-use crate::shell::{SimpleCommand, Word, joined};
+use crate::shell::{Hidden, SimpleCommand, Word, joined};
 use crate::variables::is_harmless;
 
 /// The texts of a command that deny and ask rules are held against: as written, by base name, with and without
@@ -13,16 +13,42 @@ pub(crate) fn texts_to_restrict(command: &SimpleCommand) -> Vec<String> {
     for argv in command.via.iter().chain([&command.argv]) {
         let Some((first, rest)) = argv.split_first() else { continue };
         for program in [first.text.as_str(), base_name(&first.text)] {
-            let text = with_program(program, rest);
-            if !command.env_prefix.is_empty() {
-                texts.push(format!("{} {text}", command.env_prefix.join(" ")));
+            for rest in [Some(rest), git_command(program, rest)].into_iter().flatten() {
+                let text = with_program(program, rest);
+                if !command.env_prefix.is_empty() {
+                    texts.push(format!("{} {text}", command.env_prefix.join(" ")));
+                }
+                texts.push(text);
             }
-            texts.push(text);
         }
     }
     texts.dedup();
     texts
 }
+
+/// git's command and what follows, where options of git itself stand before it: `-C x push`. What they hide is no less a push.
+fn git_command<'a>(program: &str, args: &'a [Word]) -> Option<&'a [Word]> {
+    if base_name(program) != "git" {
+        return None;
+    }
+    let mut at = 0;
+    while let Some(word) = args.get(at).filter(|word| word.text.starts_with('-')) {
+        at += 1 + usize::from(WITH_A_VALUE.contains(&word.text.as_str()));
+    }
+    args.get(at..).filter(|rest| at > 0 && !rest.is_empty())
+}
+
+/// Options of git itself whose value is the next word.
+const WITH_A_VALUE: [&str; 8] = [
+    "-C",
+    "-c",
+    "--git-dir",
+    "--work-tree",
+    "--namespace",
+    "--super-prefix",
+    "--config-env",
+    "--attr-source",
+];
 
 /// The texts that an allow rule may cover: none where a word is not certain. Variables that matter are part of it, and
 /// so is a wrapper that raises.
@@ -59,12 +85,21 @@ pub(crate) fn text_until_hidden(command: &SimpleCommand) -> Option<Vec<String>> 
     let mut texts = Vec::new();
     for argv in argvs() {
         let Some((first, rest)) = argv.split_first() else { continue };
-        let certain = rest.iter().take_while(|w| !is_hidden(w)).count();
+        let command = git_command(&first.text, rest);
+        let options = &rest[..rest.len() - command.unwrap_or(rest).len()];
+        if options.iter().any(|word| word.glob || word.hidden == Hidden::Many) {
+            // They may be more words: git's command may be any.
+            texts.push("git ".to_owned());
+        }
         let ends: &[char] = &['$', '`', '*', '?', '['];
         let ends = |w: &Word| if w.glob { ends } else { &ends[..2] };
-        let begun = rest.get(certain).and_then(|w| w.text.split(ends(w)).next()).unwrap_or_default();
-        for program in [first.text.as_str(), base_name(&first.text)] {
-            texts.push(format!("{} {begun}", with_program(program, &rest[..certain])));
+        let command = command.filter(|command| command.iter().any(is_hidden));
+        for rest in [Some(rest), command].into_iter().flatten() {
+            let certain = rest.iter().take_while(|w| !is_hidden(w)).count();
+            let begun = rest.get(certain).and_then(|w| w.text.split(ends(w)).next()).unwrap_or_default();
+            for program in [first.text.as_str(), base_name(&first.text)] {
+                texts.push(format!("{} {begun}", with_program(program, &rest[..certain])));
+            }
         }
     }
     texts.dedup();

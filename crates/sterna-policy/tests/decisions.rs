@@ -361,6 +361,37 @@ fn what_git_is_given_to_keep_or_to_show_is_held_against_rules_for_reading() {
     }
 }
 
+/// Options of git itself do not hide which of its commands runs.
+#[test]
+fn a_rule_for_a_git_command_sees_it_behind_options_of_git() {
+    let given = rules("deny Shell(git push *); deny Read(.env)");
+    for call in [
+        "$ git -C . push --force origin main",
+        "$ git --no-pager -C a -C b push",
+        "$ git -c a.b=c push origin",
+        "$ git --git-dir .git --work-tree=. push",
+        "$ /usr/bin/git -P push",
+        "$ env git -C . push",
+        r#"$ git -C "$d" push --force"#,
+        r#"$ git -C "$d" $x"#,
+        "$ git -C . $x",
+        "$ git $x push",
+        "$ git -C $x log",
+        r#"$ git -C "$d" push "$x""#,
+        // In what is not understood.
+        "$ eval x; git -C . push",
+    ] {
+        let verdict = judge(Mode::Bypass, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Deny, "{call}: {}", verdict.reason);
+    }
+    for call in
+        ["$ git -C push log", "$ git -C . log push", r#"$ git -C "$d" log "$x""#, "$ git commit -m push"]
+    {
+        let verdict = judge(Mode::Bypass, &given, &[], call);
+        assert_eq!(verdict.decision, Decision::Allow, "{call}: {}", verdict.reason);
+    }
+}
+
 #[test]
 fn files_in_options_of_curl_are_held_against_rules_for_reading() {
     let given = rules("allow Web(good.example); allow Shell(curl *); deny Read(.env)");
