@@ -46,7 +46,7 @@ const KEY_STORES: [&str; 16] = [
     "~/.npmrc",
     "/etc/shadow",
 ];
-const UNWRITABLE: [&str; 24] = [
+const UNWRITABLE: [&str; 34] = [
     "/etc",
     "/usr",
     "/bin",
@@ -68,9 +68,20 @@ const UNWRITABLE: [&str; 24] = [
     "~/.zshenv",
     "~/.zprofile",
     "~/.zlogin",
+    "~/.zlogout",
+    "~/.bash_aliases",
     "~/.config/fish",
     "~/.gitconfig",
+    "~/.config/git",
     "~/.ssh",
+    // What a desktop or the machine starts for a person, and what is before others in `PATH`.
+    "~/.xprofile",
+    "~/.xinitrc",
+    "~/.xsession",
+    "~/.xsessionrc",
+    "~/.config/autostart",
+    "~/.config/systemd/user",
+    "~/.cargo/bin",
 ];
 
 #[cfg(test)]

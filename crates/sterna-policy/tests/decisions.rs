@@ -6,7 +6,7 @@ mod world;
 
 use sterna_model::{Decision, Mode};
 use sterna_policy::Sandbox;
-use world::{grant, judge, judge_in, mode, rules};
+use world::{HOME, grant, judge, judge_in, mode, rules};
 
 #[test]
 fn the_table_holds() {
@@ -417,6 +417,29 @@ fn files_in_options_of_curl_are_held_against_rules_for_reading() {
     assert_eq!(decision("$ curl -s -w @format https://good.example"), Decision::Ask);
     assert_eq!(decision("$ curl -s -w '%output{x}y' https://good.example"), Decision::Ask);
     assert_eq!(decision("$ curl -s -w '%{http_code}' https://good.example"), Decision::Allow);
+}
+
+#[test]
+fn what_starts_by_itself_is_not_written() {
+    for path in [
+        ".bash_aliases",
+        ".zlogout",
+        ".config/git/config",
+        ".xprofile",
+        ".xinitrc",
+        ".xsession",
+        ".config/autostart/x.desktop",
+        ".config/systemd/user/x.service",
+        ".cargo/bin/ls",
+    ] {
+        for mode in [Mode::Execute, Mode::Bypass] {
+            for call in
+                [format!("$ cp x ~/{path}"), format!("write {HOME}/{path}"), format!("$ echo x >> ~/{path}")]
+            {
+                assert_eq!(judge(mode, &rules(""), &[], &call).decision, Decision::Deny, "{call}");
+            }
+        }
+    }
 }
 
 /// A rule that denies a host sees it however it is written, or that it cannot be seen.
