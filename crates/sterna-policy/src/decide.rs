@@ -300,7 +300,8 @@ impl Judge<'_> {
 
         let permitted = self.held.path(how, &real, reach, glob);
         self.permitted = permitted;
-        self.restrict_path(how, &what, &all, &real, glob || reach == Reach::Tree, reach);
+        let many = glob || matches!(reach, Reach::Tree | Reach::Whole);
+        self.restrict_path(how, &what, &all, &real, many, reach);
         self.permitted = false;
         let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
         let everything = glob && names_everything(&rest);
@@ -460,7 +461,7 @@ impl Judge<'_> {
             let Some(Some(p)) = about(rule, how) else { continue };
             let may = real.iter().any(|folder| match p.may_match_beneath(folder, places) {
                 Beneath::No => false,
-                Beneath::Anywhere => rule.scope() != Scope::Builtin,
+                Beneath::Anywhere => rule.scope() != Scope::Builtin && reach != Reach::Whole,
                 Beneath::Here => true,
             });
             if may && !chosen_root(rule, p) && !(self.permitted && rule.decision() == Decision::Ask) {

@@ -59,6 +59,8 @@ pub(crate) enum Reach {
     Names,
     /// All beneath.
     Tree,
+    /// The path itself, which leads to what lies beneath from now on: it gets another name, or a link.
+    Whole,
 }
 
 impl Effects {

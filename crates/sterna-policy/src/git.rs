@@ -269,14 +269,26 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
         let folders = if folder.is_empty() { vec![&here] } else { folder.to_vec() };
         effects = effects.with(How::Read, &folders, Reach::Tree);
     }
+    // Two folders are compared with all beneath: also without the option, where one is outside of the work tree.
+    let two = name == "diff" && parsed.operands.len() == 2;
+    let is_outside =
+        |w: &&Word| w.tilde || w.text.starts_with('/') || w.text.split('/').any(|part| part == "..");
+    let folders =
+        rest.iter().any(|w| w.text == "--no-index") || two && parsed.operands.iter().any(is_outside);
+    let reach = if folders { Reach::Tree } else { Reach::Names };
     for word in parsed.operands.iter().copied().chain(&parsed.files).chain(&of_lines) {
         let whole = Word { text: word.text.clone(), tilde: word.tilde, ..Word::default() };
         for word in std::iter::once(whole).chain(parts(word)) {
-            effects.touch(How::Read, &word, Reach::Names);
-            for folder in folder {
+            let from = |folder: &&Word| {
                 let text = format!("{}/{}", folder.text, word.text);
-                let word = Word { text, tilde: folder.tilde, ..Word::default() };
-                effects.touch(How::Read, &word, Reach::Names);
+                Word { text, tilde: folder.tilde, ..Word::default() }
+            };
+            for place in std::iter::once(word.clone()).chain(folder.iter().map(from)) {
+                effects.touch(How::Read, &place, reach);
+                if two {
+                    // Outside of repositories they are folders.
+                    effects.touch(How::Named, &place, Reach::Whole);
+                }
             }
         }
     }

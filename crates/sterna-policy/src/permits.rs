@@ -91,7 +91,7 @@ fn covers(permitted: &PermittedPath, how: How, path: &Path, reach: Reach) -> boo
         (true, How::Delete, _) => within(path, &permitted.path) && !itself,
         (true, How::Read | How::Named | How::Write, _) => within(path, &permitted.path),
         (false, How::Read | How::Named | How::Write, Reach::Tree) => false,
-        (false, _, Reach::This | Reach::Names | Reach::Tree) => itself,
+        (false, _, Reach::This | Reach::Names | Reach::Tree | Reach::Whole) => itself,
     };
     may && there
 }

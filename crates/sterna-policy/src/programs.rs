@@ -534,9 +534,26 @@ fn transfer(name: &str, args: &[Word]) -> Result<Effects, String> {
         effects.touch(How::Write, target, Reach::This);
     }
     for source in sources {
-        effects.touch(How::Read, source, if tree { Reach::Tree } else { Reach::This });
+        let linked = name == "ln" && (why.is_some() || parsed.has("s", &["symbolic"]));
+        let reach = match name {
+            _ if tree => Reach::Tree,
+            "mv" => Reach::Whole,
+            _ if linked => Reach::Whole,
+            _ => Reach::This,
+        };
+        effects.touch(How::Read, source, reach);
         if name == "mv" {
             effects.touch(How::Delete, source, Reach::Tree);
+        }
+        if linked && !source.tilde && !source.text.starts_with('/') {
+            // A link's text is told from where the link is.
+            for target in &targets {
+                for up in ["", "../"] {
+                    let text = format!("{}/{up}{}", target.text, source.text);
+                    let from = Word { text, tilde: target.tilde, ..source.clone() };
+                    effects.touch(How::Named, &from, Reach::Whole);
+                }
+            }
         }
         let last = source.text.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         if ![".", "..", ""].contains(&last) {

@@ -420,6 +420,46 @@ fn files_in_options_of_curl_are_held_against_rules_for_reading() {
 }
 
 #[test]
+fn what_lies_beneath_is_not_reached_by_another_name() {
+    let given = rules("deny Read(secrets/**); deny Read(sub/keys/**); allow Shell(git diff *)");
+    for call in [
+        "$ git diff --no-index empty .",
+        "$ git diff --no-index empty secrets",
+        "$ git -C empty diff --no-index . ../secrets",
+        "$ git diff /tmp ..",
+        "$ git diff /tmp/empty /w",
+        "$ git diff empty secrets",
+        "$ ln -s secrets y; cat y/a",
+        "$ ln -s . y; cat y/secrets/a",
+        "$ ln -s /w/secrets y",
+        "$ ln -sfn ../secrets src/y; cat src/y/a",
+        "$ ln -s ../keys sub/x; cat sub/x/a",
+        "$ ln -s ../secrets src; cat src/secrets/a",
+        "$ ln --symbolic secrets y",
+        "$ mv secrets y; cat y/a",
+        "$ mv sub y; cat y/keys/a",
+        "$ mv -t y secrets",
+        "$ mv src secrets y",
+    ] {
+        for (mode, want) in [(Mode::Bypass, Decision::Deny), (Mode::Execute, Decision::Ask)] {
+            let verdict = judge_in(Sandbox::Bubblewrap, mode, &given, &[], call);
+            assert_eq!(verdict.decision, want, "{call}: {}", verdict.reason);
+        }
+    }
+    let wide = rules("deny Read(secrets/**); deny Read(**/*.pem)");
+    for call in [
+        "$ mv a b",
+        "$ mv src/a src/b c",
+        "$ ln -s a b",
+        "$ git diff main feature",
+        "$ git diff HEAD~1 -- src/a",
+    ] {
+        let verdict = judge_in(Sandbox::Bubblewrap, Mode::Execute, &wide, &[], call);
+        assert_eq!(verdict.decision, Decision::Allow, "{call}: {}", verdict.reason);
+    }
+}
+
+#[test]
 fn what_starts_by_itself_is_not_written() {
     for path in [
         ".bash_aliases",
