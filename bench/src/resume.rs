@@ -108,7 +108,7 @@ async fn both_folds(data: &Path, session: &SessionId) -> Result<(f64, f64, u64)>
 fn bare(data: &Path) -> Result<f64> {
     let connection = rusqlite::Connection::open(data.join("sterna.db"))?;
     let started = Instant::now();
-    let mut query = connection.prepare("SELECT seq, hash, data FROM records ORDER BY session, seq")?;
+    let mut query = connection.prepare("SELECT seq, hash, data FROM records ORDER BY id")?;
     let mut rows = query.query([])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {

@@ -149,8 +149,9 @@ async fn ours(options: &Options, variant: Variant) -> Result<Ours> {
 /// Bytes of each record's row in the store: its data, its hash and the append's name.
 fn row_bytes(dir: &std::path::Path) -> Result<Vec<usize>> {
     let connection = rusqlite::Connection::open(dir.join("sterna.db"))?;
-    let mut query = connection
-        .prepare("SELECT length(data) + length(hash) + coalesce(length(append_id), 0) FROM records ORDER BY session, seq")?;
+    let mut query = connection.prepare(
+        "SELECT length(data) + length(hash) + coalesce(length(append_id), 0) FROM records ORDER BY id",
+    )?;
     let rows = query.query_map([], |row| row.get::<_, i64>(0))?;
     rows.map(|bytes| Ok(usize::try_from(bytes?)?)).collect()
 }

@@ -10,6 +10,8 @@ use support::World;
 
 /// A store of version 1 without its indexes: two sessions, of which the second is a fork of the first.
 const V1: &str = include_str!("../../sterna-sqlite/tests/stores/v1.sql");
+/// The same as version 3 keeps it.
+const V3: &str = include_str!("../../sterna-sqlite/tests/stores/v3.sql");
 
 fn database(world: &World) -> Connection {
     std::fs::create_dir_all(world.home().join("data")).unwrap();
@@ -33,9 +35,18 @@ fn indexed(world: &World) -> Vec<Vec<Value>> {
 
 #[test]
 fn a_store_of_version_1_opens_and_goes_on() {
+    it_opens_and_goes_on(V1);
+}
+
+#[test]
+fn a_store_of_version_3_opens_and_goes_on() {
+    it_opens_and_goes_on(V3);
+}
+
+fn it_opens_and_goes_on(store: &str) {
     let world =
         World::new("{\"text\":\"-\"}\n{\"text\":\"-\"}\n{\"text\":\"-\"}\n{\"text\":\"it goes on\"}\n");
-    database(&world).execute_batch(V1).unwrap();
+    database(&world).execute_batch(store).unwrap();
     // Its indexes were dropped: that is found, named and mended.
     let found = world.sterna(&["sessions", "fsck"]);
     assert!(found.code == 1 && found.out.contains("deleted index"), "{}", found.out);

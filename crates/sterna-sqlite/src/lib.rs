@@ -7,6 +7,7 @@
 mod check;
 mod collect;
 mod error;
+mod layout;
 mod place;
 mod pool;
 mod queue;

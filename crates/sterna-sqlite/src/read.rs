@@ -12,6 +12,7 @@ use sterna_log::{
 use sterna_model::{Digest, Route, Seq, SessionId};
 
 use crate::error::sql;
+use crate::layout::Layout;
 
 /// A connection, and what is beside the database.
 #[derive(Clone, Copy)]
@@ -19,6 +20,7 @@ pub struct Tables<'a> {
     pub connection: &'a Connection,
     pub files: &'a LocalBlobs,
     pub dir: &'a Path,
+    pub layout: Layout,
 }
 
 /// A session as its row says.
@@ -65,9 +67,7 @@ impl Tables<'_> {
         // One before, for the hash that the first is chained to.
         let before = u64::from(from > 1);
         let limit = limit.min(1 << 31) as u64;
-        let mut query = self.cached(
-            "SELECT seq, hash, data FROM records WHERE session = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
-        )?;
+        let mut query = self.cached(&format!("{} LIMIT ?3", self.layout.select("seq, hash, data")))?;
         let mut rows = query
             .query(params![found.key, int(from - before), int(limit + before)])
             .map_err(|error| self.sql(&error))?;
@@ -95,8 +95,8 @@ impl Tables<'_> {
     }
 
     pub fn has_rows(&self, key: i64) -> Result<bool, LogError> {
-        self.cached("SELECT 1 FROM records WHERE session = ?1 LIMIT 1")?
-            .exists([key])
+        self.cached(&format!("{} LIMIT 1", self.layout.select("1")))?
+            .exists([key, 1])
             .map_err(|error| self.sql(&error))
     }
 
@@ -116,7 +116,7 @@ impl Tables<'_> {
     /// The chain hash of a record.
     pub fn hash_at(&self, id: &SessionId, session: i64, seq: Seq) -> Result<Option<Digest>, LogError> {
         let hash = self
-            .cached("SELECT hash FROM records WHERE session = ?1 AND seq = ?2")?
+            .cached(&self.layout.select_one("hash"))?
             .query_row(params![session, int(seq)], |row| row.get::<_, Vec<u8>>(0))
             .optional()
             .map_err(|error| self.sql(&error))?;

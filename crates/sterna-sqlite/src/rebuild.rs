@@ -104,9 +104,8 @@ impl Tables<'_> {
         let Some(first) = records.first().map(|record| record.seq) else { return Ok(keys) };
         let mut starts: Vec<(usize, String)> = Vec::new();
         let mut bodies: Vec<Digest> = Vec::new();
-        let mut query = self.connection.prepare_cached(
-            "SELECT append_id, data FROM records WHERE session = ?1 AND seq >= ?2 ORDER BY seq LIMIT ?3",
-        )?;
+        let rows = format!("{} LIMIT ?3", self.layout.select("append_id, data"));
+        let mut query = self.connection.prepare_cached(&rows)?;
         let mut rows = query.query(params![session, int(first), int(records.len() as u64)])?;
         while let Some(row) = rows.next()? {
             if let Some(tagged) = row.get::<_, Option<String>>(0)? {

@@ -11,6 +11,7 @@ use sterna_blobs::{LocalBlobs, io_error};
 use sterna_log::LogError;
 
 use crate::error::{Fail, sql};
+use crate::layout::Layout;
 use crate::queue::Queue;
 use crate::read::Tables;
 use crate::reserve::Reserve;
@@ -19,12 +20,18 @@ use crate::{Options, ReadOnly, place};
 /// The version of the tables. Kept in `user_version`.
 ///
 /// 2: a session's row counts what waits (`inputs`, `asks`, `in_turn`).
-pub const SCHEMA_VERSION: u32 = 2;
+/// 3: records lie by one row number ([`Layout::Rows`]). A store of version 2 stays one, and is read and written as such.
+pub const SCHEMA_VERSION: u32 = 3;
+/// What a store of version 1 is brought up to.
+const COUNTED: u32 = 2;
+
+/// The connection that writes, why it must not, and how the records lie.
+pub type Opened = (Connection, Option<ReadOnly>, Layout);
 
 /// Makes the store if there is none, and opens the connection that writes.
 ///
 /// An existing store costs an open and one read: no pragma here writes.
-pub fn open(dir: &Path, options: &Options) -> Result<(Connection, Option<ReadOnly>), LogError> {
+pub fn open(dir: &Path, options: &Options) -> Result<Opened, LogError> {
     if !dir.is_dir() {
         DirBuilder::new()
             .recursive(true)
@@ -53,12 +60,12 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Connection, Option<ReadOnl
         version = stamp(&connection, dir)?;
     }
     if version > SCHEMA_VERSION {
-        return frozen(connection, ReadOnly::Newer(version), dir, options);
+        return frozen(connection, ReadOnly::Newer(version), dir, options, Layout::of(version));
     }
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
-        return frozen(connection, ReadOnly::Place, dir, options);
+        return frozen(connection, ReadOnly::Place, dir, options, Layout::of(version));
     }
-    if version < SCHEMA_VERSION {
+    if version < COUNTED {
         upgrade(&connection, dir)?;
     }
     let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
@@ -66,7 +73,7 @@ pub fn open(dir: &Path, options: &Options) -> Result<(Connection, Option<ReadOnl
     if let Some(pages) = options.max_pages {
         connection.pragma_update(None, "max_page_count", pages).map_err(failed)?;
     }
-    Ok((connection, None))
+    Ok((connection, None, Layout::of(version)))
 }
 
 fn frozen(
@@ -74,8 +81,9 @@ fn frozen(
     why: ReadOnly,
     dir: &Path,
     options: &Options,
-) -> Result<(Connection, Option<ReadOnly>), LogError> {
-    if options.may_be_read_only { Ok((connection, Some(why))) } else { Err(why.error(dir)) }
+    layout: Layout,
+) -> Result<Opened, LogError> {
+    if options.may_be_read_only { Ok((connection, Some(why), layout)) } else { Err(why.error(dir)) }
 }
 
 /// A connection that only reads.
@@ -174,7 +182,7 @@ fn upgrade_locked(connection: &Connection, dir: &Path) -> Result<(), LogError> {
     let failed = |error: rusqlite::Error| sql(dir, &error);
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     // Another process may have been faster.
-    if number("user_version").map_err(failed)? >= i64::from(SCHEMA_VERSION) {
+    if number("user_version").map_err(failed)? >= i64::from(COUNTED) {
         return Ok(());
     }
     let mut added = false;
@@ -190,13 +198,13 @@ fn upgrade_locked(connection: &Connection, dir: &Path) -> Result<(), LogError> {
     }
     if added {
         let files = LocalBlobs::open(dir.join("blobs"));
-        let rebuilt = Tables { connection, files: &files, dir }.rebuild();
+        let rebuilt = Tables { connection, files: &files, dir, layout: Layout::Pairs }.rebuild();
         rebuilt.map_err(|fail| match fail {
             Fail::Refused(error) => error,
             Fail::Broken(error) => failed(error),
         })?;
     }
-    connection.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed)
+    connection.pragma_update(None, "user_version", COUNTED).map_err(failed)
 }
 
 /// The page of a new store. An append changes a handful of pages by a few hundred bytes each, and the write-ahead log takes
@@ -239,13 +247,13 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_cwd ON sessions(cwd, id) WHERE deleted = 0;
 CREATE INDEX sessions_by_parent ON sessions(parent) WHERE parent IS NOT NULL;
 CREATE TABLE records (
-    session INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY,
     append_id TEXT,
     hash BLOB NOT NULL,
     data BLOB NOT NULL,
-    PRIMARY KEY (session, seq)
-) STRICT, WITHOUT ROWID;
+    session INTEGER NOT NULL AS (id >> 32),
+    seq INTEGER NOT NULL AS (id & 4294967295)
+) STRICT;
 CREATE TABLE snapshots (
     session INTEGER NOT NULL,
     version INTEGER NOT NULL,
@@ -259,7 +267,7 @@ CREATE TABLE blobs (
     data BLOB NOT NULL
 ) STRICT;
 PRAGMA application_id = 1398035022;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 ";
 
 /// Tables that are made anew, also where somebody dropped them.

@@ -18,6 +18,7 @@ use sterna_model::{BlobRef, Body, Digest, Millis, Seq, SessionId};
 use crate::check::StaleIndex;
 use crate::collect::{Census, Swept, refers};
 use crate::error::Fail;
+use crate::layout::Layout;
 use crate::pool::Pool;
 use crate::read::Tables;
 use crate::rebuild::Rebuilt;
@@ -74,6 +75,7 @@ pub struct SqliteStore {
 struct Inner {
     dir: PathBuf,
     files: LocalBlobs,
+    layout: Layout,
     pool: Pool,
     writer: Result<Writer, ReadOnly>,
     /// There was no reserved log when the store was opened, and nobody has asked since.
@@ -85,7 +87,7 @@ impl SqliteStore {
     ///
     /// Errors: `ReadOnly`, `Refused` (a network file system), `Damaged`, `Newer`, `DiskFull`.
     pub fn open(dir: &Path, options: Options) -> Result<Self, LogError> {
-        let (connection, read_only) = schema::open(dir, &options)?;
+        let (connection, read_only, layout) = schema::open(dir, &options)?;
         let none_reserved = AtomicBool::new(!schema::holds_reserved(&connection));
         let dir = dir.to_owned();
         let files = LocalBlobs::open(dir.join("blobs"));
@@ -94,7 +96,7 @@ impl SqliteStore {
             None => Ok(Writer::new(connection, dir.clone())),
         };
         let pool = Pool::new(dir.clone(), files.clone(), options.busy, options.readers);
-        Ok(Self { inner: Arc::new(Inner { dir, files, pool, writer, none_reserved }) })
+        Ok(Self { inner: Arc::new(Inner { dir, files, layout, pool, writer, none_reserved }) })
     }
 
     /// Why the store is open for reading only, if it is.
@@ -158,6 +160,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(Tables<'_>) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
+        let layout = self.inner.layout;
         self.inner
             .pool
             .run(move |reader| {
@@ -166,7 +169,7 @@ impl SqliteStore {
                 let failed = |error: rusqlite::Error| crate::error::sql(&dir, &error);
                 // All of one answer is of one moment.
                 let moment = connection.unchecked_transaction().map_err(failed)?;
-                let answer = work(Tables { connection, files: &files, dir: &dir });
+                let answer = work(Tables { connection, files: &files, dir: &dir, layout });
                 moment.finish().map_err(failed)?;
                 answer
             })
@@ -181,9 +184,10 @@ impl SqliteStore {
     ) -> Result<T, LogError> {
         // Logs of our own are written on behalf of some session.
         let by = by.filter(|session| !is_reserved(session)).map(SessionId::as_str);
-        let (dir, files) = (self.inner.dir.clone(), self.inner.files.clone());
-        let work =
-            move |connection: &rusqlite::Connection| work(Tables { connection, files: &files, dir: &dir });
+        let (dir, files, layout) = (self.inner.dir.clone(), self.inner.files.clone(), self.inner.layout);
+        let work = move |connection: &rusqlite::Connection| {
+            work(Tables { connection, files: &files, dir: &dir, layout })
+        };
         self.writing()?.run(by, need, work).await
     }
 
@@ -362,8 +366,9 @@ impl BlobWriter for Pending {
         let bytes = Bytes::from(small);
         let reference = BlobRef { hash: digest(&bytes), bytes: bytes.len() as u64 };
         let (dir, files, hash) = (store.inner.dir.clone(), store.inner.files.clone(), reference.hash);
+        let layout = store.inner.layout;
         store.writing()?.run_blocking(Need::Beginning, move |connection| {
-            Tables { connection, files: &files, dir: &dir }.put_blob(&hash, &bytes)
+            Tables { connection, files: &files, dir: &dir, layout }.put_blob(&hash, &bytes)
         })?;
         Ok(reference)
     }

@@ -10,6 +10,7 @@ use sterna_log::{
 use sterna_model::{Digest, Parent, Seq, SessionId};
 
 use crate::error::Fail;
+use crate::layout::LAST_SEQ;
 use crate::read::{Found, Tables, corrupt, int, status_number, uint};
 
 impl Tables<'_> {
@@ -32,7 +33,10 @@ impl Tables<'_> {
         for (hash, bytes) in batch.blobs.iter().filter(|(_, bytes)| bytes.len() <= INLINE_BYTES) {
             self.put_blob(hash, bytes)?;
         }
-        let mut insert = self.connection.prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        if last > LAST_SEQ {
+            return Err(full_session(&batch.session).into());
+        }
+        let mut insert = self.connection.prepare_cached(self.layout.insert())?;
         let mut append_id = Some(AppendKind::of(&batch.expect).tagged(&batch.id));
         let mut hash = prev;
         for (seq, prepared) in (first..).zip(&batch.records) {
@@ -115,16 +119,16 @@ impl Tables<'_> {
         while let Some(id) = next.take() {
             let Some(found) = self.session(&id)?.filter(|found| found.deleted) else { break };
             // A child counts as long as it has records: its own life, or its own forks, keep them.
+            let has_some = self.layout.child_has_some();
             let keep: Option<i64> = self
                 .connection
-                .prepare_cached(
-                    "SELECT max(parent_seq) FROM sessions AS child WHERE parent = ?1
-                     AND EXISTS (SELECT 1 FROM records WHERE session = child.id)",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT max(parent_seq) FROM sessions AS child WHERE parent = ?1 AND {has_some}"
+                ))?
                 .query_row([id.as_str()], |row| row.get(0))?;
             self.connection
-                .prepare_cached("DELETE FROM records WHERE session = ?1 AND seq > ?2")?
-                .execute(params![found.key, keep.unwrap_or(0)])?;
+                .prepare_cached(&self.layout.delete())?
+                .execute(params![found.key, keep.unwrap_or(0) + 1])?;
             if keep.is_none() {
                 next = found.row.parent;
             }
@@ -235,6 +239,12 @@ impl Tables<'_> {
     }
 }
 
+fn full_session(id: &SessionId) -> LogError {
+    LogError::Refused(format!(
+        "session `{id}` has as many records as one can have; fork it, or go on in a new one"
+    ))
+}
+
 struct Look<'a> {
     tables: &'a Tables<'a>,
     id: &'a SessionId,
@@ -249,10 +259,8 @@ impl Lookup for Look<'_> {
     fn append_after(&mut self, seq: Seq, tagged: &str) -> Result<Option<KeyEntry>, LogError> {
         let Some(found) = self.found else { return Ok(None) };
         let failed = |error: rusqlite::Error| self.tables.sql(&error);
-        let mut query = self.tables.cached(
-            "SELECT seq, append_id, data FROM records WHERE session = ?1 AND seq > ?2 ORDER BY seq",
-        )?;
-        let mut rows = query.query(params![found.key, int(seq)]).map_err(failed)?;
+        let mut query = self.tables.cached(&self.tables.layout.select("seq, append_id, data"))?;
+        let mut rows = query.query(params![found.key, int(seq.saturating_add(1))]).map_err(failed)?;
         let (mut first, mut bodies) = (0, Vec::new());
         while let Some(row) = rows.next().map_err(failed)? {
             let at = uint(row.get(0).map_err(failed)?);

@@ -58,7 +58,9 @@ fn work_of_no_session_is_the_threads_and_counts_for_none() {
     for _ in 0..3 {
         assert_ne!(commits(&writer, None), here);
     }
-    assert_ne!(commits(&writer, Some("b")), commits(&writer, Some("a")), "another session, once");
+    // The thread tells an end a moment before it lets go.
+    assert!((0..1_000).any(|_| commits(&writer, Some("b")) == here));
+    assert_ne!(commits(&writer, Some("a")), here);
     for _ in 0..20 {
         assert_ne!(commits(&writer, None), here);
     }

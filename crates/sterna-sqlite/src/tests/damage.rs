@@ -122,7 +122,7 @@ fn a_newer_store_is_read_and_never_written() {
     filled(&store(dir.path()), "s", 3);
     sqlite(dir.path()).execute_batch("PRAGMA user_version = 7").unwrap();
     let error = SqliteStore::open(dir.path(), Options::default()).err().unwrap();
-    assert!(matches!(error, LogError::Newer { found: 7, known: 2 }), "{error}");
+    assert!(matches!(error, LogError::Newer { found: 7, known: crate::SCHEMA_VERSION }), "{error}");
     let options = Options { may_be_read_only: true, ..Options::default() };
     let newer = SqliteStore::open(dir.path(), options).unwrap();
     assert_eq!(newer.read_only(), Some(crate::ReadOnly::Newer(7)));
@@ -132,7 +132,7 @@ fn a_newer_store_is_read_and_never_written() {
     assert!(matches!(block_on(newer.put("x".into())), Err(LogError::Newer { .. })));
     assert!(matches!(newer.writer(), Err(LogError::Newer { .. })));
     // A record of a newer version in a store of ours: what comes before it is still there.
-    sqlite(dir.path()).execute_batch("PRAGMA user_version = 2").unwrap();
+    sqlite(dir.path()).pragma_update(None, "user_version", crate::SCHEMA_VERSION).unwrap();
     let main = store(dir.path());
     let row = String::from_utf8(raw(dir.path(), "data", 3)).unwrap().replacen(
         &format!("\"v\":{}", sterna_model::RECORD_VERSION),
@@ -156,7 +156,7 @@ fn a_newer_store_is_read_and_never_written() {
 #[test]
 fn a_store_of_the_first_tables_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
-    let first = store(dir.path());
+    let first = old_store(dir.path());
     filled(&first, "s", 3);
     let page = || sterna_log::Page { after: None, limit: 9 };
     let rows = block_on(first.list(&sterna_log::Filter::default(), page())).unwrap();
@@ -172,7 +172,26 @@ fn a_store_of_the_first_tables_is_brought_up_to_date() {
         assert_eq!(block_on(now.check_indexes(&id("s"))).unwrap(), []);
     }
     let version = sqlite(dir.path()).pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0));
-    assert_eq!(version.unwrap(), crate::SCHEMA_VERSION);
+    assert_eq!(version.unwrap(), 2, "its records stay where they are");
+}
+
+/// A session ends where its row numbers do, and the one behind it is not touched.
+#[test]
+fn a_session_takes_no_number_of_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = store(dir.path());
+    filled(&main, "s", 1);
+    filled(&main, "t", 1);
+    let last = "UPDATE records SET id = (1 << 32) + 4294967295 WHERE session = 1 AND seq = 2;
+        UPDATE sessions SET head = 4294967295 WHERE id = 1";
+    sqlite(dir.path()).execute_batch(last).unwrap();
+    let error = send(&main, "s", "more", "x").unwrap_err();
+    assert!(matches!(&error, LogError::Refused(text) if text.contains("as many records")), "{error}");
+    assert_eq!(block_on(main.read(&id("t"), 1, 9)).unwrap().len(), 2);
+    assert!(block_on(main.read(&id("s"), 4_294_967_296, 9)).unwrap().is_empty());
+    assert!(block_on(main.read(&id("s"), u64::MAX, 9)).unwrap().is_empty());
+    block_on(main.delete(&id("s"))).unwrap();
+    assert_eq!(block_on(main.read(&id("t"), 1, 9)).unwrap().len(), 2);
 }
 
 /// SC-84: a store with its indexes dropped gets the same ones back.

@@ -22,6 +22,13 @@ fn store(dir: &Path) -> SqliteStore {
     SqliteStore::open(dir, Options::default()).unwrap()
 }
 
+/// A new store with the tables of version 2.
+fn old_store(dir: &Path) -> SqliteStore {
+    let tables = include_str!("../../tests/stores/v2-tables.sql");
+    rusqlite::Connection::open(dir.join("sterna.db")).unwrap().execute_batch(tables).unwrap();
+    store(dir)
+}
+
 /// Sends an input under a key, as anyone may.
 fn send(store: &SqliteStore, session: &str, key: &str, text: &str) -> Result<Receipt, LogError> {
     let records = vec![input(text, Some(key))];
