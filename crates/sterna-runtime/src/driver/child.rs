@@ -7,6 +7,7 @@ use sterna_model::{
 use sterna_tool::{Cancel, ChildOp};
 use sterna_turn::{CallState, Next};
 
+use super::beside::Beside;
 use super::{Driver, InFlight, Msg, Stage};
 use crate::children::{ChildDone, ChildSeen, Maker};
 use crate::effects::tool::unrun;
@@ -34,13 +35,13 @@ impl Driver {
             tainted: self.state.transcript.untrusted().into_iter().map(|one| one.origin).collect(),
         };
         let (rt, tx, sent) = (Runtime(self.rt.clone()), self.tx.clone(), key.clone());
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let done = rt.see_to_child(maker, op).await;
             let done = done.unwrap_or_else(|error| ChildDone::Refused(error.to_string()));
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Child { key: sent, done });
         });
-        let flight = InFlight { cancel: Cancel::new(), task: task.abort_handle(), stage: Stage::Running };
+        let flight = InFlight { cancel: Cancel::new(), task, stage: Stage::Running };
         self.inflight.insert(key, flight);
     }
 

@@ -20,6 +20,7 @@ use sterna_model::{
 };
 use sterna_tool::Cancel;
 
+use super::beside::Beside;
 use super::caps::Costs;
 use super::hooks::{About, BeforeCompaction};
 use super::{Driver, InFlight, Msg, Stage, told_by};
@@ -441,13 +442,13 @@ impl Driver {
             secrets: self.secrets.clone(),
         });
         let (tx, sent) = (self.tx.clone(), key.clone());
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| model::panicked(&told_by(&*panic)));
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task, stage: Stage::Running });
     }
 
     fn no_summary(

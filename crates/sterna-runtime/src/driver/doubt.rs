@@ -11,6 +11,7 @@ use sterna_model::{
 };
 use sterna_tool::SharedTool;
 
+use super::beside::Beside;
 use super::{Driver, InFlight, Msg, Stage};
 use crate::effects::tool::unrun;
 use crate::effects::{pipeline, tool};
@@ -153,12 +154,12 @@ impl Driver {
             Ok(None) | Err(_) => args,
         };
         let (tx, sent) = (self.tx.clone(), key.clone());
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let undone = tool::undo(tool, context, args).await;
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Undone { key: sent, undone });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Undoing });
+        self.inflight.insert(key, InFlight { cancel, task, stage: Stage::Undoing });
         Ok(false)
     }
 
@@ -194,12 +195,12 @@ impl Driver {
             cancel.cancel();
         }
         let (tx, key) = (self.tx.clone(), call.key.clone());
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let found = AssertUnwindSafe(tool::recover(tool, context, args, after)).catch_unwind().await;
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Recovered { key, found: found.unwrap_or(tool::Found::Unknown) });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Recovering };
+        let flight = InFlight { cancel, task, stage: Stage::Recovering };
         self.inflight.insert(call.key, flight);
         Ok(false)
     }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use sterna_model::{CallTool, EffectClass, EffectKey, EffectKind, ModelOutcome, Part, ToolCall};
 use sterna_tool::Cancel;
 
+use super::beside::Beside;
 use super::want::CallFacts;
 use super::{Driver, InFlight, Msg, Stage};
 use crate::RuntimeError;
@@ -32,7 +33,7 @@ pub(super) struct Early {
 struct EarlyCall {
     call: ToolCall,
     cancel: Cancel,
-    task: tokio::task::AbortHandle,
+    task: Beside,
     /// `Some(None)`: it has to take the usual way.
     end: Option<Option<ToolEnd>>,
 }
@@ -124,13 +125,13 @@ impl Driver {
             }
         };
         let tx = self.tx.clone();
-        let task = tokio::spawn(async move {
+        let task = Beside::start(async move {
             // A panic takes the usual way, and is told there.
             let end = AssertUnwindSafe(run).catch_unwind().await.unwrap_or(None);
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Early { key, attempt, end });
         });
-        self.early.calls.push(EarlyCall { call, cancel, task: task.abort_handle(), end: None });
+        self.early.calls.push(EarlyCall { call, cancel, task, end: None });
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use sterna_model::{
 };
 use sterna_tool::Cancel;
 
+use super::beside::Beside;
 use super::caps::Costs;
 use super::{Driver, InFlight, Msg, Stage, told_by};
 use crate::RuntimeError;
@@ -266,7 +267,7 @@ impl Driver {
             secrets: self.secrets.clone(),
         });
         let (tx, sent) = (self.tx.clone(), key.clone());
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let due = env.sleep_until(env.now().saturating_add(TIME_MS));
             let end = tokio::select! {
                 biased;
@@ -278,7 +279,7 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key: sent, attempt, end });
         });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        self.inflight.insert(key, InFlight { cancel, task, stage: Stage::Running });
     }
 
     fn not_judged(

@@ -1,6 +1,8 @@
 //! One session's driver: it leads the session's turns while it holds the lease, and follows the log while another
 //! process does. It is the only task that appends turn records.
 
+mod alarm;
+mod beside;
 pub(crate) mod caps;
 mod child;
 pub(crate) mod compact;
@@ -43,6 +45,8 @@ use sterna_tool::{Cancel, GoalView, SessionView, SharedTool};
 use sterna_turn::Next;
 use tokio::sync::{mpsc, oneshot};
 
+use self::alarm::Alarm;
+use self::beside::Beside;
 use crate::children::{ChildDone, ChildSeen};
 use crate::effects::model::ModelEnd;
 use crate::effects::pipeline::Passed;
@@ -190,7 +194,7 @@ enum Flow {
 
 struct InFlight {
     cancel: Cancel,
-    task: tokio::task::AbortHandle,
+    task: Beside,
     stage: Stage,
 }
 
@@ -221,6 +225,9 @@ pub(crate) struct Driver {
     /// The session is to be opened with the next append.
     opening: Option<Opening>,
     renew_at: Millis,
+    /// When the log is looked at next, while effects run.
+    look_at: Option<Millis>,
+    look: Alarm,
     /// Shared with model calls that wait for their time.
     leased_until: Arc<AtomicU64>,
     /// Records that are folded and not yet durable.
@@ -294,6 +301,8 @@ impl Driver {
             fence: None,
             opening: None,
             renew_at: 0,
+            look_at: None,
+            look: Alarm::default(),
             leased_until: Arc::default(),
             staged: Vec::new(),
             staged_events: Vec::new(),
@@ -484,11 +493,11 @@ impl Driver {
             self.start_hooks();
             return Ok(None);
         }
-        let env = &self.rt.parts.env;
+        let env = self.rt.parts.env.clone();
         let renew = env.sleep_until(self.renew_at);
         let now = env.now();
         let due = self.next_deadline(now).unwrap_or(Millis::MAX);
-        let look = env.sleep_until(now.saturating_add(LOOK_MS).min(due));
+        let look_at = *self.look_at.get_or_insert(now.saturating_add(LOOK_MS));
         tokio::select! {
             msg = self.rx.recv() => match msg {
                 Some(msg) => self.handle(msg).await,
@@ -499,7 +508,9 @@ impl Driver {
                 false => Ok(Some(End::Lost)),
             },
             // Another process may have cancelled, answered or steered.
-            () = look => {
+            () = self.look.at(look_at.min(due), &*env) => {
+                self.look.off();
+                self.look_at = None;
                 if self.rt.parts.log.head(&self.id).await?.seq != self.state.head {
                     self.catch_up().await?;
                 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::Value;
 use sterna_context::{CONTEXT_VERSION, Prompt, PromptError, TurnFacts, derive};
 use sterna_llm::{Encoded, Request};
@@ -15,6 +16,7 @@ use sterna_model::{
 };
 use sterna_tool::{Cancel, Confine, Plan, SessionView, SharedTool, TOOL_SEARCH, ToolContext, Woken};
 
+use super::beside::Beside;
 use super::caps::Costs;
 use super::compact::Room;
 use super::hooks::Before;
@@ -320,13 +322,13 @@ impl Driver {
             cancel: cancel.clone(),
             secrets: self.secrets.clone(),
         });
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| model::panicked(&told_by(&*panic)));
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Model { key, attempt, end });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Running };
+        let flight = InFlight { cancel, task, stage: Stage::Running };
         self.inflight.insert(call.key.clone(), flight);
     }
 
@@ -460,7 +462,7 @@ impl Driver {
         let covered = self.state.covered == Some((key.turn, key.step));
         let keeper =
             self.rt.parts.checkpoints.clone().filter(|_| !covered).map(|keeper| (keeper, cancel.clone()));
-        let task = tokio::spawn(async move {
+        let task = Beside::spawn(async move {
             let key = call.key.clone();
             let checked = AssertUnwindSafe(bound.pass(&call, &tools, &mut rights, &from)).catch_unwind();
             let passed = checked.await.unwrap_or_else(|_| pipeline::Passed::Answer {
@@ -476,16 +478,15 @@ impl Driver {
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Passed { key, passed, mode, checkpoint });
         });
-        let flight = InFlight { cancel, task: task.abort_handle(), stage: Stage::Passing };
+        let flight = InFlight { cancel, task, stage: Stage::Passing };
         self.inflight.insert(key, flight);
         Ok(())
     }
 
     /// Starts the calls whose intents are durable, and pure ones, which need none.
     pub(super) fn start_ready(&mut self) {
-        for ready in std::mem::take(&mut self.ready) {
-            self.start(ready);
-        }
+        let ready = std::mem::take(&mut self.ready);
+        self.start_all(ready);
     }
 
     pub(super) fn start_pure(&mut self) {
@@ -493,12 +494,21 @@ impl Driver {
             .into_iter()
             .partition(|ready| self.call(&ready.key).is_some_and(|call| call.class == EffectClass::Pure));
         self.ready = rest;
-        for ready in pure {
-            self.start(ready);
+        self.start_all(pure);
+    }
+
+    /// Several run at once, also those that only compute; the last one is begun here.
+    fn start_all(&mut self, mut ready: Vec<Ready>) {
+        let last = ready.pop();
+        for ready in ready {
+            self.start(ready, Beside::spawn);
+        }
+        if let Some(last) = last {
+            self.start(last, Beside::start);
         }
     }
 
-    fn start(&mut self, ready: Ready) {
+    fn start(&mut self, ready: Ready, begin: fn(BoxFuture<'static, ()>) -> Beside) {
         let Ready { key, attempt, tool, args, plan, quiet_git, confine, origin } = ready;
         let Some((mut context, after, cancel)) = self.tool_context(&key, attempt, plan, quiet_git, origin)
         else {
@@ -507,7 +517,7 @@ impl Driver {
         context.confine = confine;
         let (tx, sent, env, called) =
             (self.tx.clone(), key.clone(), self.rt.parts.env.clone(), tool.spec().name.clone());
-        let task = tokio::spawn(async move {
+        let work = async move {
             let ended = AssertUnwindSafe(tool::run(tool, context, args, after)).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| {
                 let text = format!("`{called}` panicked: {}", told_by(&*panic));
@@ -515,8 +525,8 @@ impl Driver {
             });
             // A driver that is gone wants no answer.
             let _ = tx.send(Msg::Tool { key: sent, end });
-        });
-        self.inflight.insert(key, InFlight { cancel, task: task.abort_handle(), stage: Stage::Running });
+        };
+        self.inflight.insert(key, InFlight { cancel, task: begin(work.boxed()), stage: Stage::Running });
     }
 
     pub(super) fn tool_context(

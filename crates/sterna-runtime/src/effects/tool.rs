@@ -69,6 +69,8 @@ pub async fn run(tool: SharedTool, cx: ToolContext, args: Value, after: After) -
     let name = tool.spec().name.clone();
     let call = AssertUnwindSafe(async { tool.call(cx, args).await }).catch_unwind();
     let ended = tokio::select! {
+        // What ends at once needs no timer.
+        biased;
         ended = call => ended.unwrap_or_else(|panic| Err(panicked(&name, &*panic))),
         () = tokio::time::sleep(std::time::Duration::from_millis(limit)) => Err(ToolError {
             status: ToolStatus::Timeout,
