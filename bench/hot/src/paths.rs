@@ -195,6 +195,7 @@ fn check() -> Hot {
                 untrusted: &[],
                 resolve: &Path::to_path_buf,
                 git: &|_| None,
+                git_outside: &|_, _| None,
             });
             black_box(verdict);
         }),
