@@ -131,8 +131,8 @@ impl<'t> Lowerer<'t> {
             let Some((word, before)) = arguments.get(..number).and_then(<[Word]>::split_last) else {
                 return Value::Opaque;
             };
-            // A pattern before it may become any number of arguments.
-            if before.iter().any(|w| w.glob || w.hidden == Hidden::Many) {
+            // A pattern before it may become any number of arguments, and `$!` none.
+            if before.iter().any(|w| w.glob || matches!(w.hidden, Hidden::Many | Hidden::Job)) {
                 return Value::Unsure;
             }
             return value_of(word);
@@ -478,8 +478,8 @@ impl<'t> Lowerer<'t> {
                 false => self.perhaps(|s| s.call(&name, body, arguments, redirects)),
             };
         }
-        if name == "time" && command.argv.iter().any(|word| self.scope.functions.contains_key(&word.text)) {
-            return Err("`time` of a function".into());
+        if name == "time" {
+            self.timed(&command.argv[1..])?;
         }
         if name == "read" {
             self.read(&command)?;
@@ -520,6 +520,20 @@ impl<'t> Lowerer<'t> {
             self.enter(at)?;
         }
         Ok(())
+    }
+
+    /// `time` is no program: what comes behind it may be more of the shell's own.
+    fn timed(&self, words: &[Word]) -> Result<(), String> {
+        let of_the_shell = |word: &Word| {
+            let text = word.text.as_str();
+            word.assign.is_some() || KEYWORDS.contains(&text) && text != "return"
+        };
+        let first = words.iter().find(|word| !word.text.starts_with('-') && word.text != "time");
+        let calls = words.iter().any(|word| self.scope.functions.contains_key(&word.text));
+        match calls || first.is_some_and(of_the_shell) {
+            true => Err("`time` of what is no program".into()),
+            false => Ok(()),
+        }
     }
 
     /// Follows a `cd` of the shell itself.

@@ -184,6 +184,7 @@ fn a_wrapper_gets_no_word_that_may_be_none() {
         let got = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], &format!("$ {line}"));
         assert_eq!(got.decision, Decision::Ask, "{line}: {}", got.reason);
     }
+    asks(&["f() { find $2; }; f $! README '. -delete'"]);
     passes(&["sleep 1 & wait $!"]);
 }
 
@@ -221,6 +222,22 @@ fn a_name_that_a_pattern_matched_is_cut_at_its_blanks() {
         let got = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], &format!("$ {line}"));
         assert_eq!(got.decision, want, "{line}: {}", got.reason);
     }
+}
+
+#[test]
+fn what_the_shell_itself_times_is_no_program() {
+    let none = rules("");
+    for line in [
+        "x=README; time x=-delete; find . $x",
+        "x=README; time -p x=-delete; find . $x",
+        "x=README; time time ! x=-delete; find . $x",
+        "time X=1 rm -r x",
+        "f() { x=-delete; }; x=README; time -- f; find . $x",
+    ] {
+        let got = judge_in(Sandbox::Bubblewrap, Mode::Execute, &none, &[], &format!("$ {line}"));
+        assert_eq!(got.decision, Decision::Ask, "{line}: {}", got.reason);
+    }
+    passes(&["time ls", "time -p cat src/a", "time echo a=b"]);
 }
 
 #[test]
