@@ -2,6 +2,7 @@
 //!
 //! Deny rule, safety floor, walls of the mode, ask rule, grant, allow rule, mode.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use sterna_model::{
@@ -73,6 +74,8 @@ pub fn decide(ask: &Ask) -> Verdict {
         permitted: false,
         own_loopback: false,
         leaving: false,
+        work: 0,
+        repositories: BTreeMap::new(),
         changes: Changes::default(),
         bounds: Bounds::default(),
         binding: Binding::default(),
@@ -106,6 +109,9 @@ struct Finding {
     rule: Option<usize>,
 }
 
+/// A folder, and where no sandbox holds git there, the remote that it pushes to.
+type Repository = (PathBuf, Option<Option<String>>);
+
 struct Judge<'a> {
     ask: &'a Ask<'a>,
     places: Places<'a>,
@@ -124,6 +130,10 @@ struct Judge<'a> {
     own_loopback: bool,
     /// Something of the line is held by no sandbox, and so nothing of it is.
     leaving: bool,
+    /// What judging has cost so far.
+    work: usize,
+    /// What was told of git in a folder, and of a push from there.
+    repositories: BTreeMap<Repository, Option<String>>,
     changes: Changes,
     bounds: Bounds,
     binding: Binding,
@@ -274,6 +284,27 @@ impl Judge<'_> {
         self.ask.cwd.join(path)
     }
 
+    /// Whether something more may be judged. Once it is too much, the rest is not looked at: a person sees it, and where
+    /// nobody does it is refused.
+    fn affords(&mut self, cost: usize) -> bool {
+        let before = self.work;
+        self.work = before.saturating_add(cost);
+        if self.work <= MAX_WORK {
+            return true;
+        }
+        if before <= MAX_WORK {
+            self.changes.unknown = true;
+            let reason = "it names more places than can be judged";
+            self.meets_whole_capabilities(reason);
+            match self.ask.mode {
+                Mode::Bypass => self.find(Rank::MayDeny, reason, None),
+                Mode::Plan => self.ask_or_wall(reason.to_owned()),
+                _ => self.find(Rank::AskByRule, reason, None),
+            }
+        }
+        false
+    }
+
     /// The places that a path may mean: by name, by link, and by `..` on either side of a link.
     fn real(&self, path: &Path) -> Vec<PathBuf> {
         let mut real =
@@ -283,6 +314,10 @@ impl Judge<'_> {
     }
 
     fn path(&mut self, how: How, path: &Path, reach: Reach, glob: bool, by: By) {
+        // What a command touches was counted before.
+        if matches!(by, By::Tool) && !self.affords(cost(path.components().count())) {
+            return;
+        }
         if is_harmless_device(&normalise(path)) {
             return;
         }
@@ -575,6 +610,11 @@ impl Judge<'_> {
     }
 }
 
+/// What it costs to hold a path of so many parts against the rules: some look at each folder above it.
+fn cost(parts: usize) -> usize {
+    1 + parts.saturating_mul(parts) / 1_000
+}
+
 /// The pattern of a rule that is about doing this to a path; the inner `None` is every path.
 fn about(rule: &Rule, how: How) -> Option<Option<&PathPattern>> {
     match (&rule.target, how) {
@@ -629,6 +669,8 @@ fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
     (fixed, rest)
 }
 
+/// Paths that are judged in one call: less than a second's work.
+const MAX_WORK: usize = 20_000;
 /// Where package managers keep what they fetched from public places, beneath the home folder.
 const PACKAGES: [&str; 13] = [
     ".cargo/registry",

@@ -482,6 +482,37 @@ fn what_starts_by_itself_is_not_written() {
     }
 }
 
+/// What is judged once for each folder and each part of a path would take minutes: it is refused as a whole.
+#[test]
+fn what_is_too_much_to_judge_is_not_allowed() {
+    let moves = "cd a; ".repeat(14);
+    let many = |from: usize| (from..from + 200).map(|i| format!("git -C x{i} status; ")).collect::<String>();
+    for line in [
+        format!("ls {}", "*/".repeat(5_000)),
+        format!("cat {}x", "a/".repeat(5_000)),
+        format!("{moves}ls {}", "*/".repeat(2_000)),
+        format!("{moves}cat {}", "w ".repeat(2_000)),
+        format!("{moves}python3 {}", "w ".repeat(2_000)),
+        format!("{moves}cat < {}x", "a/".repeat(2_000)),
+        format!("{}ls", many(0)),
+        format!("eval x; ls {}", "*/".repeat(5_000)),
+    ] {
+        let shown: String = line.chars().take(100).collect();
+        for mode in [Mode::Execute, Mode::Plan, Mode::Bypass] {
+            let given = rules("allow Shell(*); allow Shell(python3 *)");
+            let verdict = judge(mode, &given, &[], &format!("$ {line}"));
+            assert_ne!(verdict.decision, Decision::Allow, "{shown} {}", mode.word());
+        }
+    }
+    let long = format!("read {}x", "a/".repeat(5_000));
+    assert_ne!(judge(Mode::Bypass, &rules(""), &[], &long).decision, Decision::Allow);
+    // What is long and plain is judged.
+    let many = format!("$ {}cat {}", "cd a; cd ..; ", "src/a.rs ".repeat(500));
+    assert_eq!(judge(Mode::Bypass, &rules(""), &[], &many).decision, Decision::Allow);
+    let twice = format!("$ {}", "git status; ".repeat(200));
+    assert_eq!(judge(Mode::Execute, &rules(""), &[], &twice).decision, Decision::Allow);
+}
+
 /// A rule that denies a host sees it however it is written, or that it cannot be seen.
 #[test]
 fn a_denied_host_is_denied_in_every_spelling() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sterna_model::{Decision, Mode, Sandbox};
 
-use super::{Judge, Rank, about, described};
+use super::{Judge, Rank, about, cost, described};
 use crate::access::By;
 use crate::binding;
 use crate::bounds;
@@ -86,7 +86,7 @@ impl Judge<'_> {
         self.ask_or_wall(reason);
     }
 
-    fn meets_whole_capabilities(&mut self, reason: &str) {
+    pub(super) fn meets_whole_capabilities(&mut self, reason: &str) {
         self.restrict(reason, |rule| match &rule.target {
             Target::Shell(text) => text.is_everything(),
             Target::Read(pattern) | Target::Write(pattern) => pattern.is_none(),
@@ -153,6 +153,14 @@ impl Judge<'_> {
             }
             (Class::Known, None) => {}
         }
+        let words = effects
+            .touches
+            .iter()
+            .map(|touch| &touch.word)
+            .chain(command.redirects.iter().map(|r| &r.target));
+        if !self.affords(cost_of(words, cwds)) {
+            return effects.enters;
+        }
         for touch in &effects.touches {
             self.word(touch.how, &touch.word, touch.reach, By::Command(covering), cwds);
         }
@@ -206,7 +214,11 @@ impl Judge<'_> {
 
     /// A yes to `./build.sh` is one to that very file, and a yes to what only read is none to what may do more.
     fn bind_programs(&mut self, command: &SimpleCommand, class: &Class, cwds: &[PathBuf]) {
-        for word in binding::programs_by_path(command) {
+        let programs = binding::programs_by_path(command);
+        if !self.affords(cost_of(programs.iter().copied(), cwds)) {
+            return;
+        }
+        for word in programs {
             for cwd in cwds {
                 let real = self.word_path(word, cwd).map(|path| self.real(&path));
                 self.binding.program(&real.unwrap_or_default());
@@ -218,13 +230,13 @@ impl Judge<'_> {
     }
 
     /// What a reading command of git's is in these folders.
-    fn git(&self, folders: &[Word], cwds: &[PathBuf]) -> Class {
+    fn git(&mut self, folders: &[Word], cwds: &[PathBuf]) -> Class {
         for cwd in cwds {
             let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
             match folders.iter().try_fold(cwd.clone(), from) {
                 None => return Class::Unknown("the home folder is not known".into()),
                 Some(folder) => {
-                    if let Some(why) = (self.ask.git)(&folder) {
+                    if let Some(why) = self.repository(folder, None) {
                         return Class::Arbitrary(format!("the repository may make git run a program: {why}"));
                     }
                 }
@@ -234,13 +246,31 @@ impl Judge<'_> {
     }
 
     /// Why a git command that no sandbox holds may run programs of a repository.
-    fn git_outside(&self, effects: &Effects, cwds: &[PathBuf]) -> Option<String> {
-        let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
+    fn git_outside(&mut self, effects: &Effects, cwds: &[PathBuf]) -> Option<String> {
+        let home = self.ask.home;
+        let from = |at: PathBuf, word: &Word| place(word, &at, home);
         let suspect = |cwd: &PathBuf| match effects.git_folders.iter().try_fold(cwd.clone(), from) {
             None => Some("the home folder is not known".to_owned()),
-            Some(folder) => (self.ask.git_outside)(&folder, effects.pushes.as_deref()),
+            Some(folder) => self.repository(folder, Some(effects.pushes.as_deref())),
         };
         cwds.iter().find_map(suspect).map(|why| format!("no sandbox would hold it, and {why}"))
+    }
+
+    /// Why git in a folder may run a program; `outside`: where no sandbox holds it, with the remote that it pushes to.
+    fn repository(&mut self, folder: PathBuf, outside: Option<Option<&str>>) -> Option<String> {
+        let key = (folder, outside.map(|remote| remote.map(str::to_owned)));
+        if let Some(told) = self.repositories.get(&key) {
+            return told.clone();
+        }
+        if !self.affords(COST_OF_A_REPOSITORY) {
+            return Some("there are too many of them to look at".to_owned());
+        }
+        let told = match outside {
+            None => (self.ask.git)(&key.0),
+            Some(remote) => (self.ask.git_outside)(&key.0, remote),
+        };
+        self.repositories.insert(key, told.clone());
+        told
     }
 
     /// A word that only the shell will know names no path here: the command that has it is unclear.
@@ -280,6 +310,19 @@ impl Judge<'_> {
         place(word, cwd, self.ask.home)
     }
 }
+
+/// What it costs to judge these words in each of these folders.
+fn cost_of<'w>(words: impl Iterator<Item = &'w Word>, cwds: &[PathBuf]) -> usize {
+    let above: Vec<usize> = cwds.iter().map(|cwd| cwd.components().count()).collect();
+    let of_one = |word: &Word| {
+        let parts = word.text.matches('/').count() + 1;
+        above.iter().fold(0_usize, |sum, above| sum.saturating_add(cost(above + parts)))
+    };
+    words.fold(0, |sum, word| sum.saturating_add(of_one(word)))
+}
+
+/// As much as so many paths: its settings and its index are read.
+const COST_OF_A_REPOSITORY: usize = 100;
 
 /// Whether an allow rule's pattern covers a command with its variables and wrappers. What can do anything must be
 /// named: a star does not name it.
