@@ -36,7 +36,7 @@ impl<'t> Lowerer<'t> {
             return fail();
         }
         // A value is neither cut nor matched, so what would be needs quotes here.
-        let (mut words, braces) = self.unfolded(value)?;
+        let (mut words, braces) = self.uncut(value)?;
         let word = match (words.pop(), words.is_empty()) {
             (Some(word), true) if !braces => word,
             (None, _) => Word::default(),

@@ -277,8 +277,12 @@ impl<'t> Lowerer<'t> {
                 Ok(())
             }
             _ if double => {
-                let mut words = self.words(node)?;
+                let (mut words, braces) = self.uncut(node)?;
                 words.iter_mut().for_each(|w| w.hidden = w.hidden.min(Hidden::One));
+                if braces {
+                    // They are text here.
+                    words.iter_mut().for_each(|w| w.hidden = Hidden::One);
+                }
                 argv.append(&mut words);
                 Ok(())
             }

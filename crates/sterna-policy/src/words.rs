@@ -16,6 +16,8 @@ struct Draft {
     fields: Vec<Field>,
     /// Whether the last field still grows.
     open: bool,
+    /// Values are not cut here.
+    whole: bool,
     /// A value was cut, or left nothing: a shell unfolds braces before it does that.
     cut: bool,
     /// The last thing was `$name`, whose name would go on with what comes next.
@@ -78,16 +80,21 @@ impl Draft {
 impl<'t> Lowerer<'t> {
     /// The arguments that a node stands for: usually one, none for an empty variable, several for a split one.
     pub(crate) fn words(&mut self, node: Node<'t>) -> Result<Vec<Word>, String> {
-        self.unfolded(node).map(|(words, _)| words)
+        self.unfolded(node, false).map(|(words, _)| words)
     }
 
-    /// The same, and whether braces were unfolded, which a shell does not do in an assignment.
-    pub(crate) fn unfolded(&mut self, node: Node<'t>) -> Result<(Vec<Word>, bool), String> {
+    /// What a node stands for in an assignment or in `[[ … ]]`, where a shell cuts no value. Also whether braces were
+    /// unfolded, which it does not do there either.
+    pub(crate) fn uncut(&mut self, node: Node<'t>) -> Result<(Vec<Word>, bool), String> {
+        self.unfolded(node, true)
+    }
+
+    fn unfolded(&mut self, node: Node<'t>, whole: bool) -> Result<(Vec<Word>, bool), String> {
         self.step()?;
         if source(self.text, node)? == "\"$@\"" {
             return Ok((self.all_arguments()?, false));
         }
-        let mut draft = Draft::default();
+        let mut draft = Draft { whole, ..Draft::default() };
         self.draft(node, &mut draft)?;
         let mut words = Vec::new();
         let mut braces = false;
@@ -416,8 +423,12 @@ fn unquoted_value(text: &str, whole: bool, draft: &mut Draft) -> Result<(), Stri
     if text.contains('\\') {
         return Err("an expansion with a backslash in it".into());
     }
+    if draft.whole {
+        draft.field();
+    }
     draft.cut |= text.is_empty();
     let made = if whole && text.starts_with(TEMPORARY) { TEMPORARY.len() } else { 0 };
+    let whole = whole || draft.whole;
     for (i, c) in text.char_indices() {
         if i < made {
             draft.push(c, Mark::Made);

@@ -241,6 +241,24 @@ fn what_the_shell_itself_times_is_no_program() {
 }
 
 #[test]
+fn no_value_is_cut_in_an_assignment_or_a_test() {
+    asks(&[
+        "x='a[$(touch PROOF)] + 1'; [[ $x -eq 1 ]]",
+        "x='1 + a[$(touch PROOF)]'; [[ 1 -eq $x ]]",
+        "x='a[$(touch PROOF)] + 1'; y=$x; [[ ${y} -ge 1 ]]",
+        "[[ 1 -eq {1,'a[$(touch PROOF)]'} ]]",
+    ]);
+    // Another file than `a`.
+    let plan = |line: &str| ShellPlan::read(line).commands.pop().map(|c| c.argv[1..].to_vec()).unwrap();
+    let texts = |line: &str| plan(line).iter().map(|w| w.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts("y=' '; x=${y}a; cat \"$x\" $x"), [" a", "a"]);
+    assert_eq!(texts("y='b '; x=$y; cat \"$x\""), ["b "]);
+    assert_eq!(texts("y='a b'; x=$y; cat \"$x\" $x"), ["a b", "a", "b"]);
+    assert_eq!(texts("y=' '; export x=$y; cat \"a$x\""), ["a "]);
+    passes(&["y=5; [[ $y -eq 5 ]]", "x='a b'; [[ $x == a* ]]", "x=; [[ $x == a ]]"]);
+}
+
+#[test]
 fn a_here_document_made_to_be_slow_is_refused_whole() {
     let document = |body: &str| ShellPlan::read(&format!("cat <<EOF\n{body}\nEOF")).unknown;
     for body in ["$x ".repeat(20_000), "$x a\\\n".repeat(9) + &"a ${x} $y ".repeat(4_000)] {
