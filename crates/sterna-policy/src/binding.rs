@@ -87,7 +87,7 @@ fn version_of(program: &str, name: &str) -> bool {
 }
 
 /// Programs whose argument is a program.
-const RUN_FILES: [&str; 20] = [
-    "sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish", "source", ".", "python", "pypy", "node",
-    "deno", "bun", "ruby", "perl", "php", "lua", "Rscript",
+const RUN_FILES: [&str; 21] = [
+    "sh", "bash", "rbash", "dash", "zsh", "ksh", "ash", "mksh", "fish", "source", ".", "python", "pypy",
+    "node", "deno", "bun", "ruby", "perl", "php", "lua", "Rscript",
 ];

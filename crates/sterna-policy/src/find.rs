@@ -95,6 +95,9 @@ fn search(args: &[Word]) -> Result<Effects, String> {
     if narrowed.is_empty() && args.iter().any(|w| w.text == "-delete") {
         narrowed.push(true);
     }
+    // One is as good as many.
+    narrowed.sort_unstable();
+    narrowed.dedup();
     for narrowed in narrowed {
         // With a test it removes some of what is there; without, all of it.
         for start in &starts {

@@ -197,7 +197,7 @@ fn listed(name: &str, args: &[Word]) -> Result<Option<Effects>, String> {
         "curl" | "wget" => network::fetch(name, args),
         _ if network::REMOTE.contains(&name) => network::remote(name, args),
         "tar" => tar(args),
-        "sh" | "bash" | "dash" | "zsh" | "ksh" | "ash" | "mksh" | "fish" => {
+        "sh" | "bash" | "rbash" | "dash" | "zsh" | "ksh" | "ash" | "mksh" | "fish" => {
             named(Effects::arbitrary(format!("`{name}` runs a script")), args)
         }
         "source" | "." => source(name, args),
@@ -224,6 +224,8 @@ fn pure_after_all(name: &str, args: &[Word]) -> Result<(), String> {
         "jobs" if args.iter().any(|w| w.glob || w.text.starts_with('-') && w.text.contains('x')) => {
             Err("the option `-x`".into())
         }
+        // Elsewhere it runs what it is given.
+        "arch" if !args.is_empty() => Err("an argument".into()),
         // Shows the variables of other programs.
         "ps" if args.iter().any(|w| w.glob || !w.text.starts_with('-') && w.text.contains('e')) => {
             Err("the option `e`".into())
@@ -359,6 +361,9 @@ fn sed(args: &[Word]) -> Result<Effects, String> {
     }
     let how = if in_place { How::Write } else { How::Read };
     let mut effects = Effects::none().with(how, &rest, Reach::This).with(how, &patterns, Reach::This);
+    if kept.len() > 4 {
+        return Err("the option `-i`, given again and again".into());
+    }
     for option in kept {
         let text = option.text.strip_prefix("--in-place").or_else(|| option.text.strip_prefix("-i"));
         let suffix = text.map_or("", |text| text.strip_prefix('=').unwrap_or(text));

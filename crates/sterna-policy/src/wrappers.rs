@@ -1,9 +1,11 @@
 //! Looks through programs that run another program: what counts is the program that runs in the end.
 
 use crate::folders;
+use crate::glimpse::glimpse;
 use crate::lower::lower;
 use crate::paths::base_name;
 use crate::patterns;
+use crate::program_lists::RUNNERS;
 use crate::rule::trusted_name;
 use crate::shell::{SimpleCommand, Word};
 
@@ -101,6 +103,50 @@ pub(crate) fn unwrap(
 pub(crate) fn is_wrapper(program: &str) -> bool {
     let name = base_name(program);
     WRAPPERS.contains(&name) || SHELLS.contains(&name) || REFUSED.contains(&name)
+}
+
+/// Whether a program is known to run what it is given, with options of its own before it that are not.
+pub(crate) fn is_runner(program: &str) -> bool {
+    let name = base_name(program);
+    RUNNERS.contains(&name) || ["ld-linux", "ld-musl", "ld.so"].iter().any(|start| name.starts_with(start))
+}
+
+/// What a program may run of the words that it is given. It sees too much rather than too little, and what it sees may
+/// only make a decision stricter.
+/// `None`: more than can be looked at.
+pub(crate) fn tails(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
+    let mut found = Vec::new();
+    let mut next = vec![(command.clone(), 0)];
+    while let Some((command, depth)) = next.pop() {
+        if command.argv.len() > MAX_WORDS {
+            return None;
+        }
+        let words = command.argv.iter().enumerate().skip(1).take(MAX_TAILS);
+        let runs = |w: &Word| !w.text.starts_with('-') && !w.text.bytes().all(|b| b.is_ascii_digit());
+        let mut inner = Vec::new();
+        for (at, word) in words.filter(|(_, word)| runs(word)) {
+            let argv = command.argv[at..].to_vec();
+            let tail = SimpleCommand { argv, folders: command.folders.clone(), ..SimpleCommand::default() };
+            let before = inner.len();
+            if unwrap(tail.clone(), depth, &mut inner).is_err() {
+                inner.truncate(before);
+                inner.push(tail);
+            }
+            if is_runner(command.program()) && word.text.contains(' ') {
+                inner.append(&mut glimpse(&word.text));
+            }
+        }
+        for one in inner {
+            if depth < 2 && is_runner(one.program()) {
+                next.push((one.clone(), depth + 1));
+            }
+            found.push(one);
+            if found.len() > MAX_RUN {
+                return None;
+            }
+        }
+    }
+    Some(found)
 }
 
 /// Whether a program is a shell, which may be given a line to run.
@@ -299,9 +345,14 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
 
 const MAX_LAYERS: usize = 12;
 const MAX_EXECS: usize = 32;
-const SHELLS: [&str; 8] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
+const MAX_TAILS: usize = 32;
+/// Of a command whose tails are looked at.
+const MAX_WORDS: usize = 512;
+/// Commands of all tails together.
+const MAX_RUN: usize = 256;
+const SHELLS: [&str; 9] = ["sh", "bash", "rbash", "dash", "zsh", "ksh", "ash", "mksh", "fish"];
 /// Shells that read a line as bash does. The others have escapes, patterns and substitutions of their own.
-const POSIX_LIKE: [&str; 6] = ["sh", "bash", "dash", "ksh", "ash", "mksh"];
+const POSIX_LIKE: [&str; 7] = ["sh", "bash", "rbash", "dash", "ksh", "ash", "mksh"];
 /// Programs that change what later words mean, or run text that cannot be seen.
 const REFUSED: [&str; 18] = [
     "eval", "source", ".", "alias", "unalias", "trap", "export", "declare", "typeset", "local", "readonly",

@@ -312,3 +312,79 @@ fn what_is_written_is_seen_however_it_is_said() {
     ];
     check(HELD, "", &calls, |got| got == Decision::Allow);
 }
+
+#[test]
+fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
+    let decision = |sandbox, mode, given: &str, call: &str| {
+        let got = judge_in(sandbox, mode, &rules(given), &[], &format!("$ {call}"));
+        (got.decision, got.reason)
+    };
+    let given = "deny Shell(rm *); allow Shell(*)";
+    for call in [
+        "ionice rm x",
+        "ionice -c 3 rm x",
+        "flock . rm x",
+        "flock -c 'rm x' .",
+        "flock . -c 'cd a && rm x'",
+        "setarch -R rm x",
+        "chrt 1 rm x",
+        "toybox rm x",
+        "rbash -c 'rm -r x'",
+        "strace -f ionice /bin/rm x",
+        "unshare -r sh -c 'rm x'",
+        "unshare sh -c 'ionice rm x'",
+        "timeout 5 ionice rm x",
+        "sh -c 'flock . rm x'",
+        "/lib64/ld-linux-x86-64.so.2 rm x",
+        "watch 'rm x'",
+        "su -c 'rm x' me",
+        "frobnicate rm x",
+        "frobnicate --go sudo rm x",
+    ] {
+        for sandbox in Sandbox::ALL {
+            let (got, why) = decision(sandbox, Mode::Bypass, given, call);
+            assert_eq!(got, Decision::Deny, "{call}: {why}");
+        }
+        // Nobody knows whether an unknown program runs it.
+        let want = if call.starts_with("frob") { Decision::Ask } else { Decision::Deny };
+        assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, given, call).0, want, "{call}");
+    }
+    for call in [
+        "ionice rm -rf ~",
+        "flock /tmp/l rm -rf ~",
+        "flock /tmp/l -c 'rm -rf ~'",
+        "rbash -c 'rm -rf ~'",
+        "ionice shutdown now",
+        "chrt 1 find . -delete",
+        "taskset 1 env A=1 dd if=x of=/dev/sda",
+        "frobnicate rm -rf ~",
+    ] {
+        for sandbox in Sandbox::ALL {
+            let (got, why) = decision(sandbox, Mode::Bypass, "", call);
+            assert!(got == Decision::Deny && why.contains("floor"), "{call}: {why}");
+        }
+    }
+    check(ALL, "", &["ionice cp x .git/hooks/pre-commit"], |got| got != Decision::Allow);
+    check(&[Sandbox::None], "", &["arch rm x"], |got| got == Decision::Ask);
+    // So many words are not looked at, and may hold anything.
+    for many in ["ionice", "frobnicate"] {
+        let line = format!("{many} {}rm x", "a ".repeat(600));
+        assert_eq!(decision(Sandbox::None, Mode::Bypass, given, &line).0, Decision::Deny, "{many}");
+        assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, given, &line).0, Decision::Ask, "{many}");
+    }
+    // What they run otherwise is as it was.
+    let given = "deny Shell(rm *); deny Shell(git push *)";
+    for call in [
+        "virsh shutdown vm",
+        "frobnicate mv ~ x",
+        "svn mv . x",
+        "ionice -c 3 make -j4",
+        "strace -o out -f ./hello rmx",
+        "perf record -g ./target/release/x",
+        "cargo rm serde",
+        "npm rm left-pad",
+    ] {
+        let (got, why) = decision(Sandbox::Bubblewrap, Mode::Execute, given, call);
+        assert_eq!(got, Decision::Allow, "{call}: {why}");
+    }
+}

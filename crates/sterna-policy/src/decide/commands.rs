@@ -9,17 +9,19 @@ use crate::access::By;
 use crate::binding;
 use crate::bounds;
 use crate::effect_set::place;
-use crate::effects::{Class, Effects, How, Reach};
+use crate::effects::{Class, Effects, How, Reach, Touch};
 use crate::floor;
 use crate::lower::MAX_FOLDERS;
 use crate::network;
 use crate::outside;
+use crate::paths::base_name;
 use crate::programs;
 use crate::rule::{Rule, Target, Text, host_matches, trusted_name};
 use crate::shell::{Hidden, RedirectKind, ShellPlan, SimpleCommand, Word, joined};
 use crate::texts::{text_until_hidden, texts_to_allow, texts_to_restrict};
 use crate::variables::is_harmless;
 use crate::verdict::Need;
+use crate::wrappers;
 
 impl Judge<'_> {
     pub(super) fn shell(&mut self, line: &str, cwd: &Path) {
@@ -120,6 +122,7 @@ impl Judge<'_> {
             self.find(Rank::Floor, format!("safety floor: {reason}"), None);
         }
         self.may_be_restricted(command, &shown);
+        self.may_run(command, cwds);
         let leaves = outside::leaves_the_sandbox(command);
         self.changes.arbitrary |= matches!(effects.class, Class::Arbitrary(_) | Class::Unclear(_));
         self.bounds.outside |= !self.glimpsing && (leaves || outside::speaks_no_http(command, &effects));
@@ -190,16 +193,65 @@ impl Judge<'_> {
     /// Words that only the shell will know may be the very ones that a rule is about.
     fn may_be_restricted(&mut self, command: &SimpleCommand, shown: &str) {
         let Some(seen) = text_until_hidden(command) else { return };
+        self.restrict_perhaps(shown, |rule| {
+            matches!(&rule.target, Target::Shell(p) if seen.iter().any(|text| p.may_match_beyond(text)))
+        });
+    }
+
+    /// Rules that restrict and may be meant ask, and deny where asking is off.
+    fn restrict_perhaps(&mut self, shown: &str, may_match: impl Fn(&Rule) -> bool) {
         let rules = self.ask.rules;
         for (i, rule) in rules.iter().enumerate().filter(|(_, r)| r.restricts()) {
-            let Target::Shell(pattern) = &rule.target else { continue };
-            if self.counts(rule) && seen.iter().any(|text| pattern.may_match_beyond(text)) {
+            if self.counts(rule) && may_match(rule) {
                 let denies = rule.decision() == Decision::Deny && self.ask.mode == Mode::Bypass;
                 let rank = if denies { Rank::MayDeny } else { Rank::AskByRule };
                 let rule = described(rule);
                 self.find(rank, format!("`{shown}`: may be what {rule} is about"), Some(i));
             }
         }
+    }
+
+    /// What a program may run of its words, as `ionice` and `flock` do, is held against what restricts. Of a program that
+    /// nobody knows the words may mean something else.
+    fn may_run(&mut self, command: &SimpleCommand, cwds: &[PathBuf]) {
+        let runs = wrappers::is_runner(command.program());
+        if !runs && programs::is_known(trusted_name(command.program())) {
+            return;
+        }
+        let Some(all) = wrappers::tails(command) else {
+            // Whatever is forbidden may be among it.
+            let reason = format!("`{}`: it runs more than can be looked at", command.program());
+            let rank = if self.ask.mode == Mode::Bypass { Rank::MayDeny } else { Rank::AskByRule };
+            match runs {
+                true => self.find(rank, reason, None),
+                false => self.restrict_perhaps(command.program(), |r| matches!(r.target, Target::Shell(_))),
+            }
+            return;
+        };
+        let was = std::mem::replace(&mut self.glimpsing, true);
+        for inner in all {
+            let texts = texts_to_restrict(&inner);
+            let hit = |rule: &Rule| matches!(&rule.target, Target::Shell(p) if !p.is_everything() && texts.iter().any(|t| p.matches(t)));
+            let shown = joined(&inner.argv);
+            if runs {
+                self.restrict(&format!("`{shown}`"), hit);
+                if let Some(reason) = floor::forbids_command(&inner) {
+                    self.find(Rank::Floor, format!("safety floor: {reason}"), None);
+                }
+            } else {
+                self.restrict_perhaps(&joined(&command.argv), hit);
+            }
+            let is_rm = base_name(inner.program()) == "rm";
+            let counts = |touch: &&Touch| match touch.how {
+                How::Read | How::Named => false,
+                How::Write => runs,
+                How::Delete => runs || is_rm && touch.reach == Reach::Tree,
+            };
+            for touch in programs::effects(&inner).touches.iter().filter(counts) {
+                self.word(touch.how, &touch.word, touch.reach, By::Command(None), cwds);
+            }
+        }
+        self.glimpsing = was;
     }
 
     /// In a line that was only glimpsed: the `cd` may fail, so what follows may run in any of these.
