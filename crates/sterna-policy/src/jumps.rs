@@ -37,6 +37,7 @@ pub(crate) struct Frame {
 impl<'t> Lowerer<'t> {
     /// A word may not be expanded, or a command may fail so that the rest of the line is dropped.
     pub(crate) fn may_fail(&mut self) {
+        self.steps += weight(&self.scope.variables);
         let now = without(&self.scope.variables, &self.scope.frames);
         add(&mut self.scope.jumps.errors, now);
     }
@@ -66,6 +67,7 @@ impl<'t> Lowerer<'t> {
             [one] if one.hidden == Hidden::No && words::is_number(&one.text) => {}
             _ => self.may_fail(),
         }
+        self.steps += weight(&self.scope.variables);
         let scope = &mut self.scope;
         match name.as_str() {
             "return" => {
@@ -156,6 +158,15 @@ pub(crate) fn join(variables: &mut Variables, others: &Variables) {
             };
         }
     }
+}
+
+/// What it costs to keep them, in steps.
+fn weight(variables: &Variables) -> usize {
+    let length = |value: &Value| match value {
+        Value::Known { text, .. } | Value::Pattern { text, .. } => text.len(),
+        Value::Job | Value::Number | Value::Opaque | Value::Unsure => 0,
+    };
+    variables.values().map(length).sum::<usize>() / 256
 }
 
 /// The variables when these functions are left.

@@ -99,7 +99,7 @@ pub(crate) struct Lowerer<'t> {
     /// Levels of what may run more than once.
     pub(crate) repeating: usize,
     pub(crate) calls: usize,
-    steps: usize,
+    pub(crate) steps: usize,
 }
 
 impl<'t> Lowerer<'t> {

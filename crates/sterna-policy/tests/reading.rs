@@ -259,6 +259,14 @@ fn no_value_is_cut_in_an_assignment_or_a_test() {
 }
 
 #[test]
+fn many_places_that_may_fail_beside_long_values_are_refused_whole() {
+    let line = format!("x={}; {}", "a".repeat(20_000), ": ${y:0:1};".repeat(2_900));
+    assert!(ShellPlan::read(&line).unknown.is_some());
+    let line = format!("x={}; {}", "a".repeat(500), ": $((1 + 2));".repeat(200));
+    assert_eq!(ShellPlan::read(&line).unknown, None);
+}
+
+#[test]
 fn a_here_document_made_to_be_slow_is_refused_whole() {
     let document = |body: &str| ShellPlan::read(&format!("cat <<EOF\n{body}\nEOF")).unknown;
     for body in ["$x ".repeat(20_000), "$x a\\\n".repeat(9) + &"a ${x} $y ".repeat(4_000)] {
