@@ -45,33 +45,55 @@ struct Repository {
     common: PathBuf,
 }
 
-/// The repository whose work tree, or whose own folder, this is.
+/// The repository whose work tree, or whose own folder, this is. git goes on upwards from what is none, and so must this.
 fn at(folder: &Path) -> Option<Result<Repository, String>> {
     let link = folder.join(".git");
-    let git = match fs::metadata(&link) {
-        Ok(meta) if meta.is_dir() => link,
+    let found = |git: PathBuf| match common_of(&git) {
+        Err(why) => Some(Err(why)),
+        Ok(None) => None,
+        Ok(Some(common)) => Some(Ok(Repository { root: folder.to_owned(), git, common })),
+    };
+    match fs::metadata(&link) {
+        Ok(meta) if meta.is_dir() => found(link).or_else(|| found(folder.to_owned())),
         Ok(meta) if meta.is_file() => match text_of(&link) {
-            Err(why) => return Some(Err(why)),
+            Err(why) => Some(Err(why)),
             Ok(text) => match text.as_deref().and_then(|text| text.strip_prefix("gitdir:")) {
-                Some(path) => folder.join(path.trim()),
-                None => return Some(Err(format!("{} is not understood", link.display()))),
+                Some(path) => found(folder.join(path.trim()))
+                    .or_else(|| Some(Err(format!("{} leads to no repository", link.display())))),
+                None => Some(Err(format!("{} is not understood", link.display()))),
             },
         },
-        Ok(_) => return Some(Err(format!("{} is neither a folder nor a file", link.display()))),
+        Ok(_) => Some(Err(format!("{} is neither a folder nor a file", link.display()))),
         // A repository without a work tree.
-        Err(_) if folder.join("HEAD").exists() && folder.join("objects").is_dir() => folder.to_owned(),
-        Err(_) => return None,
-    };
-    // git goes on upwards from what is none.
-    if fs::symlink_metadata(git.join("HEAD")).is_err() {
-        return None;
+        Err(_) => found(folder.to_owned()),
     }
-    let common = match text_of(&git.join("commondir")) {
-        Err(why) => return Some(Err(why)),
-        Ok(None) => git.clone(),
-        Ok(Some(path)) => git.join(path.trim_end_matches('\n')),
+}
+
+/// Where a repository keeps what its work trees share. `None`: git takes the folder for none. An error: it may or may not.
+fn common_of(git: &Path) -> Result<Option<PathBuf>, String> {
+    let head = git.join("HEAD");
+    let Ok(meta) = fs::symlink_metadata(&head) else { return Ok(None) };
+    let common = match text_of(&git.join("commondir"))? {
+        None => git.to_owned(),
+        Some(path) => git.join(path.trim_end_matches('\n')),
     };
-    Some(Ok(Repository { root: folder.to_owned(), git, common }))
+    for part in [common.join("objects"), common.join("refs")] {
+        if fs::symlink_metadata(&part).is_err() {
+            return Ok(None);
+        }
+        if fs::metadata(part.join(".")).is_err() {
+            return Err(format!("{} cannot be looked at", part.display()));
+        }
+    }
+    let names_a_branch = |text: &str| text.trim_start().starts_with("refs/");
+    let is_head = if meta.is_symlink() {
+        fs::read_link(&head).is_ok_and(|to| to.to_str().is_some_and(names_a_branch))
+    } else {
+        let text = text_of(&head)?.unwrap_or_default();
+        let hash = text.len() >= 40 && text.bytes().take(40).all(|b| b.is_ascii_hexdigit());
+        text.strip_prefix("ref:").map_or(hash, names_a_branch)
+    };
+    if is_head { Ok(Some(common)) } else { Err(format!("{} is not understood", head.display())) }
 }
 
 impl Repository {

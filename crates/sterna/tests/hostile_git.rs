@@ -202,6 +202,41 @@ fn a_push_to_a_repository_at_hand_runs_its_hooks_and_is_found() {
     assert!(why.contains("post-checkout"), "{why}");
 }
 
+/// What git takes for no repository must not hide the one that it uses.
+#[test]
+fn the_repository_that_git_uses_is_the_one_that_is_looked_at() {
+    let uses = |folder: &Path| {
+        let out = plain(folder, &["config", "diff.x.textconv"]).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).trim() == "evil"
+    };
+    let world = World::new();
+    let repo = world.repository("repo");
+    git(&repo, &["config", "diff.x.textconv", "evil"]);
+    let sub = repo.join("sub");
+    for (made, hides) in [
+        (&[(".git/HEAD", "ref: refs/heads/main\n"), (".git/config", "")][..], true),
+        (&[(".git/HEAD", "junk\n"), (".git/objects/x", ""), (".git/refs/x", "")], true),
+        (&[("HEAD", "ref: refs/heads/main\n"), ("objects/x", "")], true),
+        (&[(".git/HEAD", "ref: refs/heads/main\n"), (".git/objects/x", ""), (".git/refs/x", "")], false),
+    ] {
+        for (file, text) in made {
+            let path = sub.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(uses(&sub), hides, "{made:?}");
+        assert_eq!(git_suspect(&sub).is_some(), hides, "{made:?}");
+        fs::remove_dir_all(&sub).unwrap();
+    }
+    // A folder that is a repository itself, with a `.git` that is none.
+    let clean = world.repository("clean");
+    git(&clean, &["init", "-q", "--bare", "bare"]);
+    let bare = clean.join("bare");
+    git(&bare, &["config", "diff.x.textconv", "evil"]);
+    fs::create_dir(bare.join(".git")).unwrap();
+    assert!(uses(&bare) && git_suspect(&bare).is_some());
+}
+
 #[test]
 fn other_folders_of_a_repository_are_looked_at_too() {
     let world = World::new();
@@ -242,6 +277,7 @@ fn other_folders_of_a_repository_are_looked_at_too() {
     // What is no repository may be one within a folder of the workspace.
     let bare = world.at("data/inner");
     fs::create_dir_all(bare.join("objects")).unwrap();
+    fs::create_dir(bare.join("refs")).unwrap();
     fs::write(bare.join("HEAD"), "ref: refs/heads/main\n").unwrap();
     fs::write(bare.join("config"), format!("[core]\nsshCommand = {touch}\n")).unwrap();
     assert!(git_suspect(&bare).is_some());
