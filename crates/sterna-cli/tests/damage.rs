@@ -304,7 +304,7 @@ fn a_store_of_a_newer_version_is_read_and_never_written() {
     store.execute_batch("PRAGMA user_version = 7; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(store);
     let bytes = fs::read(&file).unwrap();
-    let newer = "written by a newer version of Sterna (format 7, this one reads up to 2)";
+    let newer = "written by a newer version of Sterna (format 7, this one reads up to 3)";
     for args in [
         &["run", "-m", "scripted:s.jsonl", "--session", "s", "more"][..],
         &["run", "-m", "scripted:s.jsonl", "more"],

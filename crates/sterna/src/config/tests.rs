@@ -195,8 +195,8 @@ fn complaints_name_the_place_and_what_to_do() {
         ),
         ("[web_search]\nurl = \"http://h\"", "2: [web_search] has no `backend`: searxng or brave", ""),
         (
-            "[web_fetch]\nallow_private = [\"localhost\"]",
-            "2: `localhost` in `web_fetch.allow_private` has no port: write host:port, or host:*",
+            "[web_fetch]\nallow_private = [\"10.0.0.7\"]",
+            "2: `10.0.0.7` in `web_fetch.allow_private` has no port: write host:port, or host:*",
             "",
         ),
         (
