@@ -126,6 +126,10 @@ impl<'t> Lowerer<'t> {
             if self.scope.functions.contains_key(&name) {
                 return Err(format!("an `unset` that may remove the function `{name}`"));
             }
+            // In a function that it calls, it gives the outer one back.
+            if self.scope.frames.iter().any(|frame| frame.hides.contains_key(&name)) {
+                return Err(format!("an `unset` of `{name}`, which a function has for itself"));
+            }
             self.assignable(&name)?;
             self.set(&name, Value::Opaque)?;
         }

@@ -170,7 +170,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
 /// Passes by a rule. What its words may name is held against rules that forbid reading: git keeps what it is given.
 fn by_rule(name: &str, rest: &[Word], why: &str) -> Effects {
     let mut files = Vec::new();
-    let mut words = rest.iter();
+    let mut words = rest.iter().peekable();
     while let Some(word) = words.next() {
         // Sterna's own files may be kept like others.
         let own = ["add", "commit"].contains(&name) && word.text.split('/').any(|part| part == ".sterna");
@@ -179,7 +179,8 @@ fn by_rule(name: &str, rest: &[Word], why: &str) -> Effects {
             files.extend(parts(word));
         }
         if takes_a_message(name, &word.text) {
-            words.next();
+            // `-m` may itself be the value of what stands before it; then this is an option.
+            words.next_if(|word| !word.text.starts_with('-'));
         }
     }
     let effects = named(Effects::arbitrary(format!("`git {name}`: {why}")), &files);

@@ -29,7 +29,7 @@ pub(crate) struct Break {
 /// What a function has declared for itself, and what it hides.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Frame {
-    hides: BTreeMap<String, Value>,
+    pub(crate) hides: BTreeMap<String, Value>,
     /// How deep in what may not run the function's body is.
     nested: usize,
 }

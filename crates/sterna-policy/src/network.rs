@@ -27,6 +27,18 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
     };
     let mut effects = Effects::none();
     let mut plain = Vec::new();
+    // What stands behind an option that takes a value is that, whatever it looks like.
+    let valued = |word: &Word| match word.text.strip_prefix("--") {
+        Some(long) => !long.contains('=') && options.long_values.iter().any(|name| name.starts_with(long)),
+        None => word.text.strip_prefix('-').is_some_and(|letters| {
+            letters.find(|c| options.values.contains(c)).is_some_and(|at| at + 1 == letters.len())
+        }),
+    };
+    if args.windows(2).any(|two| valued(&two[0]) && two[1].text.starts_with('-')) {
+        let mut effects = named(Effects::unknown(format!("options of `{name}` that look like values")), args);
+        effects.hosts.push("*".into());
+        return effects;
+    }
     let mut words = args.iter();
     while let Some(word) = words.next() {
         let output = ["-o", "--output", "--output-document"].contains(&word.text.as_str())

@@ -599,10 +599,12 @@ fn without_target(args: &[Word]) -> Result<(Vec<Word>, Option<Word>), String> {
         } else {
             // Behind these letters stands a value.
             let letters = text.strip_prefix('-').unwrap_or_default();
-            let Some(at) =
-                letters.find(['t', 'm', 'o', 'g', 'S']).filter(|at| letters[*at..].starts_with('t'))
-            else {
+            let valued = letters.find(['t', 'm', 'o', 'g', 'S']);
+            let Some(at) = valued.filter(|at| letters[*at..].starts_with('t')) else {
                 rest.push(word.clone());
+                if valued.is_some_and(|at| at + 1 == letters.len()) {
+                    rest.extend(words.next().cloned());
+                }
                 continue;
             };
             (&letters[..at], Some(&letters[at + 1..]).filter(|value| !value.is_empty()))

