@@ -7,7 +7,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use serde_json::Value;
@@ -210,8 +209,7 @@ impl Driver {
         let whole = serde_json::from_str::<Value>(&call.arguments).is_ok_and(|value| value.is_object());
         let running = self.early.calls.iter().filter(|call| call.end.is_none()).count();
         // Whoever hung in the store may have been led over: what was proposed then is another's to run.
-        let leads = self.rt.parts.env.now() < self.leased_until.load(Ordering::Acquire);
-        leads
+        self.holds_lease()
             && self.rt.parts.hooks.is_none()
             && !self.draining
             && !turn.is_ending()

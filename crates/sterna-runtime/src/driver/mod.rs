@@ -684,8 +684,12 @@ impl Driver {
     /// After a commit that may have taken longer than our lease holds: somebody else may lead by now, and have found that
     /// what was to be started is in doubt. What is still ours then is started under a new lease.
     async fn still_leads(&mut self) -> Result<bool, RuntimeError> {
-        let expired = self.rt.parts.env.now() >= self.leased_until.load(Ordering::Acquire);
-        if expired { self.try_lease(None).await } else { Ok(true) }
+        if self.holds_lease() { Ok(true) } else { self.try_lease(None).await }
+    }
+
+    /// Whether our lease holds by our clock.
+    fn holds_lease(&self) -> bool {
+        self.rt.parts.env.now() < self.leased_until.load(Ordering::Acquire)
     }
 
     async fn try_lease(&mut self, takeover: Option<Fence>) -> Result<bool, RuntimeError> {

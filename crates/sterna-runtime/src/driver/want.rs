@@ -490,6 +490,10 @@ impl Driver {
     }
 
     pub(super) fn start_pure(&mut self) {
+        // After a wait for the store somebody else may lead: then they start with the others, once what is staged is durable.
+        if !self.holds_lease() {
+            return;
+        }
         let (pure, rest): (Vec<Ready>, Vec<Ready>) = std::mem::take(&mut self.ready)
             .into_iter()
             .partition(|ready| self.call(&ready.key).is_some_and(|call| call.class == EffectClass::Pure));
