@@ -73,7 +73,8 @@ async fn a_dead_owner_is_taken_over_without_waiting() {
     let two = one.next_life("two", TestModel::new([Say::Text("taken over")]));
     two.runtime.resume(&a.session, two.config());
     assert_eq!(two.result(&a).await.message.as_deref(), Some("taken over"));
-    assert!(Env::now(&one.env) - began < 1_000);
+    // The lease holds for 30 s; each look at the log, however short it is here, counts as half a second.
+    assert!(Env::now(&one.env) - began < 10_000);
 }
 
 #[tokio::test]
