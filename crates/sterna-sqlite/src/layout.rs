@@ -9,7 +9,7 @@ pub enum Layout {
     Pairs,
     /// From version 3 on: both are one row number, the session in its upper half. A row then lies whole in its page, where the
     /// other layout takes a page of its own for most of it, and new rows fill the last page instead of sharing out those
-    /// before it: a step writes half the pages.
+    /// before it: a step writes a third less.
     Rows,
 }
 
