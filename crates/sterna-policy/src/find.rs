@@ -2,14 +2,32 @@
 
 use crate::effects::{Effects, How, Reach};
 use crate::patterns;
-use crate::programs::named;
-use crate::shell::Word;
+use crate::programs::{self, named};
+use crate::rule::trusted_name;
+use crate::shell::{SimpleCommand, Word};
+use crate::wrappers;
 
 pub(crate) fn effects(args: &[Word]) -> Effects {
-    let mut effects = search(args).unwrap_or_else(|why| {
-        let removes = args.iter().any(|w| w.text == "-delete");
-        named(if removes { Effects::unknown(why) } else { Effects::unclear(why) }, args)
-    });
+    let deletes = args.iter().any(|w| w.text == "-delete");
+    let unsure = |why: String| if deletes { Effects::unknown(why) } else { Effects::unclear(why) };
+    let mut effects = match search(args) {
+        Err(why) => named(unsure(why), args),
+        Ok(Search { starts, removed, compared, unsure: why, .. }) => {
+            let mut effects = match why {
+                Some(why) => named(unsure(why), args),
+                None => {
+                    let read: Vec<&Word> = starts.iter().chain(&compared).collect();
+                    Effects::none().with(How::Read, &read, Reach::Names)
+                }
+            };
+            for (taken, reach) in removed {
+                for start in &starts {
+                    effects.touch(How::Delete, &taken.of(start), reach);
+                }
+            }
+            effects
+        }
+    };
     // Wherever they stand: what would be another test's argument may be the action after all.
     for (i, _) in args.iter().enumerate().filter(|(_, w)| WRITES.contains(&w.text.as_str())) {
         if let Some(file) = args.get(i + 1) {
@@ -19,31 +37,81 @@ pub(crate) fn effects(args: &[Word]) -> Effects {
     effects
 }
 
-/// The search by its tests and actions. The error says what of it is not known.
-fn search(args: &[Word]) -> Result<Effects, String> {
-    if args.iter().any(|w| ["-L", "-follow", "-files0-from"].contains(&w.text.as_str())) {
-        return Err("a `find` that follows links".into());
+/// What of the places where a search starts something is done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Taken {
+    /// Some of what is there: a test spares the most of it.
+    Some,
+    /// Each name in it, or the folders: with what they hold that is everything.
+    Names,
+    All,
+}
+
+impl Taken {
+    fn of(self, start: &Word) -> Word {
+        let below = |pattern: &str| Word {
+            text: format!("{}/{pattern}", start.text.trim_end_matches('/')),
+            glob: true,
+            ..start.clone()
+        };
+        match self {
+            Self::Some => below("**/*"),
+            Self::Names => below("*"),
+            Self::All => start.clone(),
+        }
     }
-    // Options that stand before the folders.
-    if args.iter().any(|w| w.text == "-D" || w.text.starts_with("-O")) {
-        return Err("an option of `find` that is not known".into());
+}
+
+/// A search by its tests and actions.
+#[derive(Default)]
+struct Search {
+    starts: Vec<Word>,
+    /// What `-delete` and programs remove.
+    removed: Vec<(Taken, Reach)>,
+    /// Files whose age is looked at.
+    compared: Vec<Word>,
+    /// Why it may find more than it says.
+    unsure: Option<String>,
+}
+
+/// The error says what of it is not known.
+fn search(args: &[Word]) -> Result<Search, String> {
+    let mut search = Search::default();
+    let follows = |w: &Word| ["-L", "-follow"].contains(&w.text.as_str());
+    if args.iter().any(follows) {
+        search.unsure = Some("a `find` that follows links".into());
+    }
+    if args.iter().any(|w| w.text == "-files0-from") {
+        return Err("a `find` that reads where it starts".into());
     }
     let is_test =
-        |w: &Word| w.text.starts_with('-') && w.text.len() > 1 || ["(", ")", "!"].contains(&w.text.as_str());
-    let skip = args.iter().take_while(|w| ["-H", "-P"].contains(&w.text.as_str())).count();
-    let rest = &args[skip..];
+        |w: &Word| w.text.starts_with('-') && w.text.len() > 1 || ["(", "!"].contains(&w.text.as_str());
+    // Options that stand before the folders.
+    let mut at = 0;
+    while let Some(word) = args.get(at) {
+        match word.text.as_str() {
+            "-H" | "-L" | "-P" => {}
+            text if text == "-D" || text.starts_with("-O") => {
+                search.unsure = Some("an option of `find` that is not known".into());
+                at += usize::from(text == "-D");
+            }
+            "--" => {
+                at += 1;
+                break;
+            }
+            _ => break,
+        }
+        at += 1;
+    }
+    let rest = args.get(at..).unwrap_or_default();
     let count = rest.iter().take_while(|w| !is_test(w)).count();
-    let here = Word::literal(".");
-    let starts: Vec<&Word> = if count == 0 { vec![&here] } else { rest[..count].iter().collect() };
-    let mut effects = Effects::none().with(How::Read, &starts, Reach::Names);
-    // Of each `-delete`, whether a test before it spares most of what is there.
-    let mut narrowed = Vec::new();
+    search.starts = if count == 0 { vec![Word::literal(".")] } else { rest[..count].to_vec() };
     let mut groups = vec![Group::default()];
     let mut negated = false;
     let mut tests = rest[count..].iter();
     while let Some(word) = tests.next() {
         let text = word.text.as_str();
-        let mut narrows = false;
+        let mut spares = Spared::default();
         let group = groups.last_mut().ok_or("a `)` of `find` without its `(`")?;
         match text {
             "!" | "-not" => {
@@ -55,20 +123,23 @@ fn search(args: &[Word]) -> Result<Effects, String> {
             "," => *group = Group { negated: group.negated, ..Group::default() },
             "(" => groups.push(Group { negated: std::mem::take(&mut negated), ..Group::default() }),
             ")" => {
-                narrows = group.narrows();
+                spares = group.spares();
                 groups.pop();
             }
-            "-delete" => narrowed.push(groups.iter().any(|group| group.narrowed)),
+            "-delete" => search.removed.push((taken(&groups, Reach::This), Reach::Tree)),
             "-exec" | "-execdir" | "-ok" | "-okdir" => {
-                let mut braces = false;
+                let mut program: Vec<Word> = Vec::new();
                 for word in tests.by_ref() {
-                    if word.text == ";" || braces && word.text == "+" {
+                    if word.text == ";" || word.text == "+" && program.last().is_some_and(|w| w.text == "{}")
+                    {
                         break;
                     }
-                    braces = word.text == "{}";
+                    program.push(word.clone());
                 }
+                search.removed.extend(removal(program).map(|reach| (taken(&groups, reach), reach)));
             }
-            _ if ALONE.contains(&text) => narrows = narrowing(text, "", negated),
+            _ if ALONE.contains(&text) => spares = sparing(text, "", negated, &search.starts),
+            "-follow" => {}
             _ => {
                 let value = tests.next().map_or("", |w| w.text.as_str());
                 match text {
@@ -76,12 +147,12 @@ fn search(args: &[Word]) -> Result<Effects, String> {
                     _ if WITH_ONE.contains(&text) => {}
                     _ if is_newer(text) => {
                         if !text.ends_with('t') {
-                            effects.touch(How::Read, &Word::literal(value), Reach::Names);
+                            search.compared.push(Word::literal(value));
                         }
                     }
                     _ => return Err(format!("the test `{text}` of `find`")),
                 }
-                narrows = narrowing(text, value, negated);
+                spares = sparing(text, value, negated, &search.starts);
             }
         }
         negated = false;
@@ -89,61 +160,212 @@ fn search(args: &[Word]) -> Result<Effects, String> {
             return Err("brackets within brackets of a `find`".into());
         }
         if let Some(group) = groups.last_mut() {
-            group.narrowed |= narrows;
+            group.now = group.now.or(spares);
         }
     }
-    if narrowed.is_empty() && args.iter().any(|w| w.text == "-delete") {
-        narrowed.push(true);
+    if search.removed.is_empty() && args.iter().any(|w| w.text == "-delete") {
+        search.removed.push((Taken::Some, Reach::Tree));
     }
     // One is as good as many.
-    narrowed.sort_unstable();
-    narrowed.dedup();
-    for narrowed in narrowed {
-        // With a test it removes some of what is there; without, all of it.
-        for start in &starts {
-            let below = Word { text: format!("{}/**/*", start.text), glob: true, ..(*start).clone() };
-            effects.touch(How::Delete, if narrowed { &below } else { start }, Reach::Tree);
+    search.removed.sort_unstable_by_key(|(taken, reach)| (*taken, *reach == Reach::Tree));
+    search.removed.dedup();
+    Ok(search)
+}
+
+/// How much of what lies below a program behind `-exec` takes away. `None`: it removes nothing that it is given.
+fn removal(argv: Vec<Word>) -> Option<Reach> {
+    let given = |w: &Word| w.text.contains("{}");
+    let names = argv.iter().filter(|w| given(w)).count();
+    let mut inner = Vec::new();
+    wrappers::unwrap(SimpleCommand { argv, ..SimpleCommand::default() }, 0, &mut inner).ok()?;
+    // What gets a name beside its old one is still there, and `rmdir` takes only what is empty.
+    let loses = |c: &&SimpleCommand| match trusted_name(c.program()) {
+        "mv" => names == 1,
+        name => name != "rmdir",
+    };
+    let touches = inner.iter().filter(loses).flat_map(|c| programs::effects(c).touches);
+    let reaches = touches.filter(|t| t.how == How::Delete && given(&t.word)).map(|t| t.reach);
+    reaches.max_by_key(|reach| *reach == Reach::Tree)
+}
+
+/// What an action takes, by the tests before it.
+fn taken(groups: &[Group], reach: Reach) -> Taken {
+    let spared = groups.iter().fold(Spared::default(), |all, group| all.or(group.now));
+    let whole_folders = reach == Reach::Tree && !spared.folders;
+    match spared {
+        Spared { files: false, .. } => Taken::All,
+        Spared { trees: false, .. } if whole_folders => Taken::Names,
+        Spared { .. } => Taken::Some,
+    }
+}
+
+/// What a test spares.
+#[derive(Clone, Copy, Default)]
+struct Spared {
+    /// Most files.
+    files: bool,
+    /// Most folders with what they hold. Not so where only few names are left out, as each may hold many files.
+    trees: bool,
+    /// All folders.
+    folders: bool,
+}
+
+impl Spared {
+    const MOST: Self = Self { files: true, trees: true, folders: false };
+    const FILES: Self = Self { files: true, trees: false, folders: false };
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            files: self.files || other.files,
+            trees: self.trees || other.trees,
+            folders: self.folders || other.folders,
         }
     }
-    Ok(effects)
+    fn and(self, other: Self) -> Self {
+        Self {
+            files: self.files && other.files,
+            trees: self.trees && other.trees,
+            folders: self.folders && other.folders,
+        }
+    }
 }
 
 /// What stands in one pair of brackets.
 #[derive(Default)]
 struct Group {
     negated: bool,
-    /// A test since the last `-o` spares most files.
-    narrowed: bool,
-    /// An earlier one of its alternatives spares few.
-    wide: bool,
+    /// By the tests since the last `-o`.
+    now: Spared,
+    /// By each of the alternatives before it.
+    before: Option<Spared>,
 }
 
 impl Group {
     fn or(&mut self) {
-        self.wide |= !self.narrowed;
-        self.narrowed = false;
+        self.before = Some(self.before.map_or(self.now, |before| before.and(self.now)));
+        self.now = Spared::default();
     }
-    fn narrows(&self) -> bool {
-        self.narrowed && !self.wide && !self.negated
+    fn spares(&self) -> Spared {
+        match self.negated {
+            true => Spared::default(),
+            false => self.before.map_or(self.now, |before| before.and(self.now)),
+        }
     }
 }
 
-/// Whether a test lets only some of the files pass.
-fn narrowing(test: &str, value: &str, negated: bool) -> bool {
+/// What a test spares. In doubt nothing: one that nearly all there is passes is no test.
+fn sparing(test: &str, value: &str, negated: bool, starts: &[Word]) -> Spared {
+    let most = |spares: bool| if spares { Spared::MOST } else { Spared::default() };
+    let files = |spares: bool| if spares { Spared::FILES } else { Spared::default() };
     match test {
         "-name" | "-iname" | "-path" | "-ipath" | "-wholename" | "-iwholename" | "-lname" | "-ilname" => {
-            !negated
-                && !value.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part))
+            let whole = !test.ends_with("name") || test.ends_with("wholename");
+            // What is before it is the same for all that is found.
+            let below = |start: &Word| value.strip_prefix(start.text.trim_end_matches('/'));
+            let part = match whole {
+                true => starts.iter().filter_map(below).min_by_key(|rest| rest.len()).unwrap_or(value),
+                false => value,
+            };
+            let spares = !negated && !part.split('/').all(broad_part);
+            let last = |start: &Word| start.text.trim_end_matches('/').rsplit('/').next() == Some(value);
+            // Where it is the name of the folder itself, all that is in it goes along.
+            if starts.iter().any(last) { files(spares) } else { most(spares) }
         }
-        "-regex" | "-iregex" => !negated && value.contains(|c: char| c.is_alphanumeric()),
-        // Without its files a folder is nothing.
-        "-type" | "-xtype" => negated == value.contains('f'),
-        "-maxdepth" => ["0", "1"].contains(&value),
-        "-empty" | "-executable" | "-nouser" | "-nogroup" => !negated,
-        "-inum" | "-links" | "-samefile" | "-perm" => !negated,
-        "-size" | "-mtime" | "-mmin" | "-atime" | "-amin" | "-ctime" | "-cmin" => true,
-        _ => is_newer(test),
+        "-regex" | "-iregex" => most(!negated && regex_spares(value)),
+        "-type" | "-xtype" => {
+            let finds = |kind: char| value.contains(kind) != negated;
+            Spared { files: !finds('f'), trees: !finds('f') && !finds('d'), folders: !finds('d') }
+        }
+        "-maxdepth" => files(["0", "1"].contains(&value)),
+        "-empty" | "-nouser" | "-nogroup" => most(!negated),
+        "-executable" => files(!negated),
+        "-samefile" if starts.iter().any(|start| start.text == value) => files(!negated),
+        "-samefile" => most(!negated),
+        "-inum" => most(!negated && value.starts_with(|c: char| c.is_ascii_digit())),
+        "-links" => files(
+            !negated && count(value).is_some_and(|(sign, n)| sign != '-' && n + u64::from(sign == '+') > 1),
+        ),
+        "-size" => most(size_spares(value, negated)),
+        "-mtime" | "-atime" | "-ctime" => files(age_spares(value, negated, 1)),
+        "-mmin" | "-amin" | "-cmin" => files(age_spares(value, negated, MINUTES)),
+        // A mark that somebody has set here. A day, or a file of the system, may be older than all there is.
+        "-newer" | "-anewer" | "-cnewer" => files(!negated && !value.starts_with(['/', '~'])),
+        _ => Spared::default(),
     }
+}
+
+fn broad_part(part: &str) -> bool {
+    part.is_empty() || part == "." || patterns::is_broad(part)
+}
+
+/// `+5`, `-5`, `5`: the sign and the number.
+fn count(value: &str) -> Option<(char, u64)> {
+    let sign = value.chars().next().filter(|c| ['+', '-'].contains(c));
+    let number = &value[usize::from(sign.is_some())..];
+    Some((sign.unwrap_or('='), number.parse().ok()?))
+}
+
+/// Older than a day, or not older than some days. `a_day` in units of the test.
+fn age_spares(value: &str, negated: bool, a_day: u64) -> bool {
+    match (count(value), negated) {
+        (Some(('=', _)), negated) => !negated,
+        (Some(('+', n)), false) | (Some(('-', n)), true) => n >= a_day,
+        (Some((_, n)), _) => n <= a_day.saturating_mul(DAYS),
+        (None, _) => false,
+    }
+}
+
+/// Empty, or larger than most files are. A size is told in whole units, rounded up: `1G` is whatever is not empty.
+fn size_spares(value: &str, negated: bool) -> bool {
+    let unit = match value.chars().next_back() {
+        Some('c') => 1,
+        Some('w') => 2,
+        Some('k') => 1 << 10,
+        Some('M') => 1 << 20,
+        Some('G') => 1 << 30,
+        _ => 512,
+    };
+    let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    match (count(number), negated) {
+        (Some(('=', n)), negated) => !negated && (n != 1 || unit < 512),
+        (Some(('+', n)), false) | (Some(('-', n)), true) => n.saturating_mul(unit) >= LARGE,
+        (Some(('-', n)), false) => n.saturating_sub(1).saturating_mul(unit) < 512,
+        (Some((_, n)), _) => n.saturating_mul(unit) < 512,
+        (None, _) => false,
+    }
+}
+
+/// Whether each alternative of an expression has a letter that must be there.
+fn regex_spares(value: &str) -> bool {
+    let optional = |at: usize| {
+        value[at..].starts_with(['*', '?', '{'])
+            || value[at..].starts_with("\\{")
+            || value[at..].starts_with("\\?")
+    };
+    // Of a group it is not worked out what it may leave out.
+    let group = value.match_indices(')').any(|(at, _)| optional(at + 1));
+    let alternative = |part: &str| {
+        let mut must = false;
+        let mut chars = part.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                // `\w` and its like; of others it is the sign itself.
+                '\\' => drop(chars.next()),
+                '[' => {
+                    chars.next_if(|(_, c)| *c == '^');
+                    chars.next_if(|(_, c)| *c == ']');
+                    while chars.next_if(|(_, c)| *c != ']').is_some() {}
+                }
+                c if c.is_alphanumeric() => {
+                    let rest = &part[at + c.len_utf8()..];
+                    must |= !["*", "?", "{", "\\{", "\\?"].iter().any(|sign| rest.starts_with(sign));
+                }
+                _ => {}
+            }
+        }
+        must
+    };
+    !group && value.split('|').all(alternative)
 }
 
 /// `-newer` and its like, and `-newerXY`.
@@ -155,6 +377,12 @@ fn is_newer(test: &str) -> bool {
 }
 
 const MAX_GROUPS: usize = 64;
+/// Of a day.
+const MINUTES: u64 = 24 * 60;
+/// What is as young as this is little of what there is.
+const DAYS: u64 = 7;
+/// Bytes that most files of a workspace do not have.
+const LARGE: u64 = 10 << 10;
 const WRITES: [&str; 4] = ["-fprint", "-fprint0", "-fls", "-fprintf"];
 /// Tests and actions without an argument.
 const ALONE: [&str; 27] = [

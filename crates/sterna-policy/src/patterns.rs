@@ -24,7 +24,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Whether one part of a pattern's path matches most names: `*`, `?*`, `[!.]*`, `.*`.
+/// Whether one part of a pattern's path matches most names: `*`, `?*`, `[!.]*`, `.*`, `*.*`.
 pub(crate) fn is_broad(part: &str) -> bool {
     let mut rest = part.strip_prefix('.').unwrap_or(part);
     if !rest.contains('*') {
@@ -33,6 +33,8 @@ pub(crate) fn is_broad(part: &str) -> bool {
     while let Some(c) = rest.chars().next() {
         rest = match c {
             '*' | '?' => &rest[1..],
+            // `*.*`: what has an ending, as files have.
+            '.' if rest.contains('*') => &rest[1..],
             '[' => {
                 // The first may itself be a bracket.
                 let negated = rest[1..].starts_with(['!', '^']);
@@ -108,6 +110,8 @@ mod tests {
             ".*",
             ".[!.]*",
             "??*",
+            "*.*",
+            "*.?*",
         ] {
             assert!(is_broad(part), "{part}");
         }
@@ -119,6 +123,8 @@ mod tests {
             "*.o",
             "x*",
             "*x",
+            "*.",
+            "*.x*",
             "[abc]*",
             "[0-9]*",
             "[!a-zA-Z]*",

@@ -169,9 +169,41 @@ fn what_matches_most_names_is_everything() {
         r"find . ! \( -name x \) -delete",
         r"find . -type f \( -name x -o -print -delete \)",
         "find ?* -delete",
+        "find . -mindepth 2 -links +0 -delete",
+        "find . -size +0 -delete",
+        "find . -size -9G -delete",
+        "find . -size 1G -delete",
+        "find . ! -size 0 -delete",
+        "find . -newermt 1970-01-01 -delete",
+        "find . -newer /etc/passwd -delete",
+        "find . -mtime +0 -delete",
+        "find . -mmin +1 -delete",
+        "find . -amin -99999 -delete",
+        "find . ! -ctime -1 ! -mtime 5000 -delete -o -delete",
+        "find . -perm /777 -delete",
+        "find . -inum +0 -delete",
+        "find . -regex '.*[a-z].*' -delete",
+        r"find . -regex '.*\.o\|.*' -delete",
+        r"find . -regex '.*\w.*' -delete",
+        "find /w -path '/w/*' -delete",
+        "find . -name '*.*' -delete",
+        "find -O3 . -delete",
+        "find -D exec . -delete",
+        "find -- . -delete",
+        "find -L . -delete",
+        "rm -rf *.*",
     ];
     check(ALL, "", &calls, |got| got == Decision::Deny);
     let calls = [
+        "find . -size +100M -delete",
+        "find . -size 0 -delete",
+        "find . -mtime +7 -delete",
+        "find . -mtime -1 -type f -delete",
+        "find . -newer stamp -type f -delete",
+        "find . -samefile a -delete",
+        r"find . -regex '.*\.\(o\|a\)' -delete",
+        "find . -path './target/*' -delete",
+        "find src -name src -delete",
         "rm -rf *.o",
         "rm -rf build/*",
         "rm -rf [abc]*",
@@ -187,6 +219,69 @@ fn what_matches_most_names_is_everything() {
         "find build -mindepth 1 ! -name keep -delete",
     ];
     check(HELD, "", &calls, |got| got == Decision::Allow);
+}
+
+#[test]
+fn what_find_gives_a_program_to_remove_is_seen() {
+    let calls = [
+        r"find . -exec rm -rf {} \;",
+        "find . -exec rm -rf {} +",
+        r"find . -execdir rm -rf {} \;",
+        r"find . -ok rm {} \;",
+        "find . -type f -exec rm {} +",
+        "find . -maxdepth 1 -exec rm -rf {} +",
+        "find . -mindepth 1 -maxdepth 1 -exec rm -rf {} +",
+        "find . -mindepth 1 -type d -exec rm -r {} +",
+        "find . -maxdepth 0 -exec rm -rf {} +",
+        "find . -mtime +7 -exec rm -rf {} +",
+        "find . -executable -exec rm -rf {} +",
+        "find . -links +1 -exec rm -rf {} +",
+        "find . ! -name .git -exec rm -rf {} +",
+        r"find . -exec nice -n 5 rm -rf ./{} \;",
+        r"find . -exec sh -c 'rm -rf {}' \;",
+        r"find . -type f -exec shred -u {} \;",
+        r"find . -type f -exec unlink {} \;",
+        r"find . -exec mv {} /tmp/x \;",
+        "find . -exec mv -t /tmp/x {} +",
+        r"find . -name '*.o' -exec rm {} \; -o -exec rm {} \;",
+        "find src . -exec rm -rf {} +",
+        "find * -maxdepth 0 -exec rm -rf {} +",
+        "find ~ -exec rm -rf {} +",
+        "find / -xdev -exec rm -rf {} +",
+        "cd ~ && find . -exec rm -rf {} +",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Deny);
+    for call in calls {
+        let got = judge_in(Sandbox::None, Mode::Bypass, &rules(""), &[], &format!("$ {call}"));
+        assert!(got.decision == Decision::Deny && got.reason.contains("floor"), "{call}: {}", got.reason);
+    }
+    let calls = [
+        "find . -name __pycache__ -exec rm -rf {} +",
+        r"find . -type d -name node_modules -prune -exec rm -rf {} \;",
+        "find . -type f -name '*.orig' -exec rm -f {} +",
+        r"find . \( -name '*.o' -o -name '*.a' \) -exec rm {} +",
+        "find . -maxdepth 1 -type f -exec rm -f {} +",
+        "find . -type f -mtime +7 -exec rm -rf {} +",
+        r"find . -type d -empty -exec rmdir {} \;",
+        r"find . -depth -type d -exec rmdir {} \;",
+        r"find . -type f -exec mv {} {}.bak \;",
+        r"find . -name '*.log' -exec mv {} /tmp/x \;",
+        "find target -mtime +7 -delete",
+        "find target -exec rm -rf {} +",
+        r"find . -type f -exec grep -l rm {} \;",
+        r"find . -type f -exec sed -i s/a/b/ {} +",
+        r"find . -type f -exec chmod 644 {} +",
+    ];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+    // What is told of it may be what a rule is about.
+    let got = judge_in(
+        Sandbox::None,
+        Mode::Bypass,
+        &rules("deny Write(secrets/**)"),
+        &[],
+        "$ find . -name k -exec rm {} +",
+    );
+    assert_eq!(got.decision, Decision::Deny, "{}", got.reason);
 }
 
 #[test]
