@@ -260,9 +260,10 @@ fn sets_a_variable(format: &str) -> bool {
     false
 }
 
-/// Arguments of a program whose work is not known: each may be a file.
+/// Arguments of a program whose work is not known: each may be a file. All of them, for what is too many is said by who
+/// judges them.
 pub(crate) fn named(mut effects: Effects, args: &[Word]) -> Effects {
-    for word in args.iter().take(256) {
+    for word in args {
         effects.touch(How::Named, word, Reach::This);
         if let Some((_, value)) = word.text.split_once('=').filter(|(_, v)| !v.is_empty()) {
             effects.touch(

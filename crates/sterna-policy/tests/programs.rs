@@ -483,3 +483,32 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         assert_eq!(got, Decision::Allow, "{call}: {why}");
     }
 }
+
+/// A rule looks at every word, and where there are too many to look at, nothing passes.
+#[test]
+fn no_word_is_too_far_back_to_be_seen() {
+    let given = "deny Read(.env); deny Web(evil.example); allow Shell(*); allow Shell(python3 *); allow Shell(frobnicate *); \
+                 allow Shell(git *); allow Web(*)";
+    let decision =
+        |sandbox, mode, line: &str| judge_in(sandbox, mode, &rules(given), &[], &format!("$ {line}"));
+    for program in ["python3 x.py", "frobnicate", "git add", "unknown/script", "curl -d x"] {
+        for count in [250, 257, 600, 3_000] {
+            let line = format!("{program} {}.env", "a ".repeat(count));
+            let got = decision(Sandbox::None, Mode::Bypass, &line);
+            assert_eq!(got.decision, Decision::Deny, "{program} {count}: {}", got.reason);
+        }
+    }
+    for line in [
+        format!("python3 x.py {}f=.env", "a ".repeat(300)),
+        format!("python3 x.py {}@.env", "a ".repeat(300)),
+        format!("python3 x.py {}https://evil.example/x", "a ".repeat(300)),
+        format!("frobnicate {}.env", "a ".repeat(60_000)),
+    ] {
+        let got = decision(Sandbox::None, Mode::Bypass, &line);
+        assert_eq!(got.decision, Decision::Deny, "{}", got.reason);
+        assert_ne!(decision(Sandbox::Bubblewrap, Mode::Execute, &line).decision, Decision::Allow);
+    }
+    let many = format!("python3 x.py {}", "src/a.rs ".repeat(1_000));
+    let got = decision(Sandbox::Bubblewrap, Mode::Execute, &many);
+    assert_eq!(got.decision, Decision::Allow, "{}", got.reason);
+}
