@@ -24,6 +24,7 @@ mod git_index;
 mod git_remote;
 mod glimpse;
 mod hidden;
+mod host_options;
 mod jumps;
 mod lower;
 mod network;

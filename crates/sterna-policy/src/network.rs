@@ -1,99 +1,112 @@
 //! Programs that reach other hosts.
 
-use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Reach, parse};
+use crate::effects::{Class, Effects, How, Reach};
+use crate::host_options::{self, Line, Takes};
 use crate::programs::named;
 use crate::shell::{Hidden, Word};
 
 /// Plain downloads are known by host and file; everything else passes only by a rule that names the program.
 pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
-    let options = Options {
-        values: if name == "curl" { "HAmewXu" } else { "UtTw" },
-        only: Some(if name == "curl" { "sSfIivgkO" } else { "qncO" }),
-        only_long: &[
-            "silent",
-            "show-error",
-            "fail",
-            "head",
-            "include",
-            "header",
-            "max-time",
-            "user-agent",
-            "request",
-            "quiet",
-            "no-verbose",
-        ],
-        long_values: &["header", "max-time", "user-agent", "request"],
-        ..NO_OPTIONS
-    };
+    let Some(table) = host_options::table(name) else { return named(Effects::unknown("a download"), args) };
+    let line = table.read(args);
+    let curl = name == "curl";
     let mut effects = Effects::none();
-    let mut plain = Vec::new();
-    // What stands behind an option that takes a value is that, whatever it looks like.
-    let valued = |word: &Word| match word.text.strip_prefix("--") {
-        Some(long) => !long.contains('=') && options.long_values.iter().any(|name| name.starts_with(long)),
-        None => word.text.strip_prefix('-').is_some_and(|letters| {
-            letters.find(|c| options.values.contains(c)).is_some_and(|at| at + 1 == letters.len())
-        }),
+    let mut hosts: Vec<String> = Vec::new();
+    let mut more = line
+        .options
+        .iter()
+        .any(|option| !PLAIN.contains(&option.name.as_str()))
+        .then_some("sends more than a plain request");
+    for option in &line.options {
+        let value = option.value.as_ref();
+        let text = value.map_or("", |word| word.text.as_str());
+        match option.takes {
+            Takes::Nothing | Takes::Text => {}
+            Takes::Anywhere => hosts.push("*".into()),
+            Takes::Host => hosts.push(host_of_url(text)),
+            Takes::Elsewhere => hosts.extend([host_of_url(text), "*".into()]),
+            Takes::Settings => {
+                hosts.push("*".into());
+                value.into_iter().for_each(|w| effects.touch(How::Named, w, Reach::This));
+            }
+            Takes::Reads => value.into_iter().for_each(|w| effects.touch(How::Named, w, Reach::This)),
+            Takes::Data if text.starts_with('@') || text.contains("%output") => {
+                more = Some("reads or writes a file that an option names");
+            }
+            Takes::Data => {}
+            // What stands between braces in a URL becomes part of the name.
+            Takes::Writes if curl && text.contains('#') => more = Some("writes a file that the URL names"),
+            Takes::Writes => value.into_iter().for_each(|w| effects.touch(How::Write, w, Reach::This)),
+            Takes::Runs if is_harmless_command(text) => {}
+            Takes::Runs => {
+                hosts.push("*".into());
+                let why = format!("`{name}` with the option `{}` may run a program", option.name);
+                effects.class = Class::Unclear(why);
+            }
+        }
+    }
+    let saves = match curl {
+        true => line.has(&["O", "remote-name", "remote-name-all"]),
+        false => !line.has(&["O", "output-document"]),
     };
-    if args.windows(2).any(|two| valued(&two[0]) && two[1].text.starts_with('-')) {
-        let mut effects = named(Effects::unknown(format!("options of `{name}` that look like values")), args);
-        effects.hosts.push("*".into());
-        return effects;
-    }
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        let output = ["-o", "--output", "--output-document"].contains(&word.text.as_str())
-            && (name == "curl" || word.text != "-o");
-        let wget_output = name == "wget" && word.text == "-O";
-        if output || wget_output {
-            words
-                .next()
-                .filter(|w| w.text != "-")
-                .into_iter()
-                .for_each(|w| effects.touch(How::Write, w, Reach::This));
-        } else {
-            plain.push(word.clone());
+    let folders: Vec<&Word> = line
+        .options
+        .iter()
+        .filter(|option| ["P", "directory-prefix", "output-dir"].contains(&option.name.as_str()))
+        .filter_map(|option| option.value.as_ref())
+        .collect();
+    for url in &line.operands {
+        if url_with_scheme(&url.text).split("://").next().is_none_or(|s| !["http", "https"].contains(&s)) {
+            effects.class = Class::Unknown(format!("`{name}` of `{}`", url.text));
+        }
+        hosts.push(host_of_url(&url.text));
+        if saves {
+            let whole = url_with_scheme(&url.text);
+            let path = whole
+                .split_once("://")
+                .and_then(|(_, rest)| rest.split_once('/'))
+                .map_or("", |(_, path)| path);
+            let file = path.rsplit('/').next().filter(|f| !f.is_empty()).unwrap_or("index.html");
+            effects.touch(How::Write, &Word::literal(file), Reach::This);
+            for folder in &folders {
+                let text = format!("{}/{file}", folder.text);
+                effects.touch(How::Write, &Word { text, ..(*folder).clone() }, Reach::This);
+            }
         }
     }
-    match parse(&plain, &options) {
-        Ok(parsed) => {
-            for url in &parsed.operands {
-                if with_scheme(&url.text).split("://").next().is_none_or(|s| !["http", "https"].contains(&s))
-                {
-                    effects.class = Class::Unknown(format!("`{name}` of `{}`", url.text));
-                }
-                effects.hosts.push(host_of(&with_scheme(&url.text)).unwrap_or_else(|| "*".into()));
-                if name == "wget" || parsed.short.contains(['o', 'O']) {
-                    let file = url.text.rsplit('/').next().filter(|f| !f.is_empty()).unwrap_or("index.html");
-                    effects.touch(How::Write, &Word::literal(file), Reach::This);
-                }
-            }
-            let unknown = matches!(effects.class, Class::Unknown(_));
-            let more = parsed.short.contains(['H', 'X', 'u', 'k']) || parsed.has("", &["header", "request"]);
-            if !unknown && (more || name == "wget") {
-                let why =
-                    if more { "sends more than a plain request" } else { "follows links to other hosts" };
-                effects.class = Class::Arbitrary(format!("`{name}` {why}"));
-            }
-            if name == "curl" && !unknown && tells_by_file(args) {
-                effects.class = Class::Arbitrary("`curl -w` of a file reads or writes it".into());
-                effects = named(effects, args);
-            } else if more {
-                effects = named(effects, args);
-            }
+    if let Some(option) = &line.unknown {
+        hosts.push("*".into());
+        if effects.class == Class::Known {
+            effects.class = Class::Arbitrary(format!("the option `{option}` of `{name}` is not known"));
         }
-        Err(option) => {
-            effects.hosts = addresses(args);
-            if effects.hosts.is_empty() || args.iter().any(leads_elsewhere) {
-                effects.hosts.push("*".into());
-            }
-            effects.class = Class::Arbitrary(format!("{option} of `{name}` is not known"));
-            effects = named(effects, args);
-        }
+    }
+    let why = more.or((!curl).then_some("follows links to other hosts"));
+    if let Some(why) = why.filter(|_| effects.class == Class::Known) {
+        effects.class = Class::Arbitrary(format!("`{name}` {why}"));
+    }
+    if more.is_some()
+        || line.unknown.is_some()
+        || !matches!(effects.class, Class::Known | Class::Arbitrary(_))
+    {
+        effects = named(effects, args);
     }
     if effects.class != Class::Known {
         option_files(args).iter().for_each(|file| effects.touch(How::Named, file, Reach::This));
     }
+    // Addresses in what is sent are only text, where it is known which words are sent.
+    match line.unknown {
+        Some(_) => effects.hosts.extend(hosts),
+        None => effects.hosts = hosts,
+    }
     effects
+}
+
+/// Whether a command of wget's settings only says how it behaves: `robots=off`.
+fn is_harmless_command(text: &str) -> bool {
+    let name = text.split_once('=').map(|(name, _)| name.trim().to_ascii_lowercase());
+    name.is_some_and(|name| {
+        ["robots", "tries", "timeout", "wait", "quiet", "verbose"].contains(&name.as_str())
+    })
 }
 
 /// Files within the options of a download: a value that begins with `@`, or is joined to its letter.
@@ -101,136 +114,180 @@ fn option_files(args: &[Word]) -> Vec<Word> {
     let mut texts = Vec::new();
     for word in args {
         let text = word.text.as_str();
-        let value = letters(text).and_then(|(_, value)| value).filter(|value| !value.is_empty());
-        texts.extend(value);
+        let letters = text.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
+        // Whichever of them is the one that has the value.
+        texts.extend(letters.char_indices().skip(1).take(MAX_FILES).filter_map(|(at, _)| letters.get(at..)));
         for (at, _) in text.match_indices(['@', '<']).take(MAX_FILES) {
-            let file = text[at + 1..].split([';', ',']).next().unwrap_or_default();
-            texts.extend(Some(file).filter(|file| !file.is_empty()));
+            // `@a,b` are two files.
+            texts.extend(text[at + 1..].split([';', ',']).take(MAX_FILES).filter(|file| !file.is_empty()));
         }
     }
     texts.into_iter().map(Word::literal).collect()
 }
 
-/// Whether curl is told what to print by a file, or to write into one: `-w @file`, `-w %output{file}`.
-fn tells_by_file(args: &[Word]) -> bool {
-    let mut values = Vec::new();
-    for (i, word) in args.iter().enumerate() {
-        if let Some((_, value)) = letters(&word.text).filter(|(flags, _)| flags.ends_with('w')) {
-            let next = args.get(i + 1).map(|next| next.text.as_str());
-            values.extend(value.filter(|value| !value.is_empty()).or(next));
-        }
-    }
-    values.iter().any(|value| value.starts_with('@') || value.contains("%output"))
+/// The host of what a download takes for an address; `*` where it cannot be read.
+fn host_of_url(text: &str) -> String {
+    host_of(&url_with_scheme(text)).unwrap_or_else(|| "*".into())
 }
 
-fn with_scheme(url: &str) -> String {
+fn url_with_scheme(url: &str) -> String {
     if url.contains("://") { url.to_owned() } else { format!("http://{url}") }
 }
 
-/// The hosts that a download with options that are not known may reach.
-fn addresses(args: &[Word]) -> Vec<String> {
+/// Programs that reach a host with a protocol of their own.
+pub(crate) const REMOTE: [&str; 15] = [
+    "ssh",
+    "scp",
+    "sftp",
+    "rsync",
+    "nc",
+    "netcat",
+    "nc.openbsd",
+    "nc.traditional",
+    "ncat",
+    "ftp",
+    "telnet",
+    "ping",
+    "dig",
+    "nslookup",
+    "host",
+];
+
+/// Programs that reach a host and may run something there or here.
+pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
+    let (mut hosts, why) = match host_options::table(name) {
+        None => (any_word(args, name == "dig"), None),
+        Some(table) => {
+            let line = table.read(args);
+            let mut hosts = match name {
+                "ssh" | "sftp" => {
+                    line.operands.first().map(|word| bare_host(&word.text)).into_iter().collect()
+                }
+                "scp" | "rsync" => line.operands.iter().filter_map(|w| host_in(&w.text)).collect(),
+                // Which word is an option's value is theirs to know: each may be the host.
+                _ => any_word(args, false),
+            };
+            let why = options_lead(name, &line, &mut hosts);
+            (hosts, why)
+        }
+    };
+    let effects = match why {
+        None => Effects::arbitrary(format!("`{name}` reaches another host")),
+        Some(why) => Effects::unknown(why),
+    };
+    let mut effects = named(effects, args);
+    hosts.sort();
+    hosts.dedup();
+    effects.hosts = hosts;
+    effects
+}
+
+/// Adds the hosts to which options lead. Says why one of them may run a program here.
+fn options_lead(name: &str, line: &Line, hosts: &mut Vec<String>) -> Option<String> {
+    let mut why =
+        line.unknown.as_ref().map(|option| format!("the option `{option}` of `{name}` is not known"));
+    for option in &line.options {
+        let text = option.value.as_ref().map_or("", |word| word.text.as_str());
+        let runs = match option.takes {
+            Takes::Nothing | Takes::Text | Takes::Writes => false,
+            Takes::Data => match setting_of_ssh(text) {
+                Setting::Harmless => false,
+                Setting::Leads(host) => {
+                    hosts.extend(host);
+                    hosts.push("*".to_owned());
+                    false
+                }
+                Setting::Runs => true,
+            },
+            Takes::Reads => {
+                hosts.extend(host_in(text));
+                false
+            }
+            Takes::Host => {
+                hosts.push(bare_host(text));
+                false
+            }
+            Takes::Anywhere | Takes::Elsewhere | Takes::Settings => {
+                hosts.extend((!text.is_empty()).then(|| bare_host(text)));
+                hosts.push("*".to_owned());
+                false
+            }
+            Takes::Runs => {
+                name != "rsync" || !["e", "rsh"].contains(&option.name.as_str()) || !is_plain_ssh(text)
+            }
+        };
+        if runs {
+            why = Some(format!("`{name} {}{} {text}` may run a program", dash(&option.name), option.name));
+        }
+    }
+    if why.is_some() {
+        hosts.push("*".to_owned());
+    }
+    why
+}
+
+fn dash(name: &str) -> &'static str {
+    if name.len() == 1 { "-" } else { "--" }
+}
+
+/// Whether rsync is only told of ssh what it does by itself: `ssh`, `ssh -p 2222`.
+fn is_plain_ssh(text: &str) -> bool {
+    let words: Vec<Word> = text.split_whitespace().map(Word::literal).collect();
+    let Some((program, args)) = words.split_first() else { return false };
+    let line = host_options::table("ssh").map(|table| table.read(args)).unwrap_or_default();
+    let plain = line.options.iter().all(|option| match option.takes {
+        Takes::Nothing | Takes::Text => true,
+        Takes::Data => {
+            let text = option.value.as_ref().map_or("", |word| word.text.as_str());
+            matches!(setting_of_ssh(text), Setting::Harmless)
+        }
+        _ => false,
+    });
+    let plain_text = !text.contains(['\'', '"', '\\']);
+    program.text == "ssh" && plain && plain_text && line.operands.is_empty() && line.unknown.is_none()
+}
+
+/// What `-o NAME=VALUE` of ssh means to us.
+enum Setting {
+    Harmless,
+    /// It leads to this host, or to one that is not seen.
+    Leads(Option<String>),
+    Runs,
+}
+
+fn setting_of_ssh(text: &str) -> Setting {
+    let (name, value) = text.trim().split_once(|c: char| c == '=' || c.is_whitespace()).unwrap_or((text, ""));
+    let name = name.to_ascii_lowercase();
+    let value = value.trim_matches(|c: char| c == '=' || c.is_whitespace() || c == '"');
+    match name.as_str() {
+        "hostname" | "proxyjump" => Setting::Leads(Some(bare_host(value))),
+        name if SSH_RUNS.contains(&name) => Setting::Runs,
+        name if SSH_HARMLESS.contains(&name) => Setting::Harmless,
+        _ => Setting::Leads(None),
+    }
+}
+
+/// Every word that may be a host, also one that is joined to an option's letter. `from_files`: `-f` names a file of them.
+fn any_word(args: &[Word], from_files: bool) -> Vec<String> {
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
     let mut hosts = Vec::new();
-    let mut before = "";
-    for word in args {
-        let text = word.text.as_str();
-        let is_value = letters(before).is_some_and(|(_, rest)| rest == Some(""))
-            || before.strip_prefix("--").is_some_and(|option| WITH_A_VALUE.contains(&option));
-        before = text;
-        if text.contains("://") {
-            hosts.extend(host_of(text));
-        } else if !text.starts_with('-') && !is_value {
-            let host = host_of(&with_scheme(text)).unwrap_or_default();
-            let is_one = host.contains(['.', ':']) || host == "localhost";
-            let begins_as_one = ["http:", "https:", "ftp:"].iter().any(|scheme| text.starts_with(scheme));
-            if is_one || begins_as_one {
-                hosts.push(host);
+    for text in args.iter().map(|word| word.text.as_str()) {
+        match text.strip_prefix(['-', '+']) {
+            None if !number(text) => hosts.push(bare_host(text)),
+            None => {}
+            Some(option) => {
+                let mut after = option.chars();
+                let joined = after.next().map_or("", |_| after.as_str());
+                let names_one =
+                    joined.contains(['.', ':', '@']) && joined.contains(|c: char| c.is_alphabetic());
+                hosts.extend((text.starts_with('-') && names_one).then(|| bare_host(joined)));
+                if from_files && text.starts_with("-f") {
+                    hosts.push("*".to_owned());
+                }
             }
         }
     }
     hosts
-}
-
-/// Whether an option makes other hosts of those that are named.
-fn leads_elsewhere(word: &Word) -> bool {
-    let text = word.text.as_str();
-    let long = ["--location", "--config", "--proxy", "--preproxy", "--socks", "--connect-to", "--resolve"];
-    let abbreviates = |option: &&str| option.starts_with(text) || text.starts_with(*option);
-    text == "-L"
-        || (text.len() > 4 && text.starts_with("--") && long.iter().any(abbreviates))
-        || letters(text).is_some_and(|(flags, _)| flags.contains(['K', 'x']))
-}
-
-/// The short options of a word up to the first with a value, and that value as far as it stands in the word.
-fn letters(text: &str) -> Option<(&str, Option<&str>)> {
-    let all = text.strip_prefix('-').filter(|rest| !rest.is_empty() && !rest.starts_with('-'))?;
-    match all.find(|c| "AbcCdDeEFhHKmoPQrtTuUwxXyYz".contains(c)) {
-        Some(at) => Some((&all[..=at], all.get(at + 1..))),
-        None => Some((all, None)),
-    }
-}
-
-/// Programs that reach a host with a protocol of their own.
-pub(crate) const REMOTE: [&str; 11] =
-    ["ssh", "scp", "sftp", "rsync", "nc", "ncat", "telnet", "ping", "dig", "nslookup", "host"];
-
-/// Programs that reach a host and may run something there or here.
-pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
-    let runs = |w: &&Word| {
-        let text = w.text.to_ascii_lowercase();
-        ["proxycommand", "localcommand", "permitlocal", "--rsh", "knownhostscommand", "--exec", "--sh-exec"]
-            .iter()
-            .any(|b| text.contains(b))
-            || (name == "rsync" && w.text.starts_with("-e"))
-            || (name.starts_with("nc") && (w.text.starts_with("-e") || w.text.starts_with("-c")))
-            || ["-F", "-S", "-D"].iter().any(|f| w.text.starts_with(f))
-    };
-    if let Some(word) = args.iter().find(runs) {
-        return named(Effects::unknown(format!("`{name} {}` may run a program", word.text)), args);
-    }
-    let mut effects = named(Effects::arbitrary(format!("`{name}` reaches another host")), args);
-    effects.hosts = match name {
-        "ssh" => first_host(args, "46AaCfGgKkMNnqsTtVvXxYy", "BbcDEeFIiJLlmOoPpQRSWw"),
-        "sftp" => first_host(args, "46AaCfNpqrv", "BbcDFiJloPRsSX"),
-        "scp" | "rsync" => args.iter().filter_map(|w| host_in(&w.text)).collect(),
-        // Which word is an option's value is theirs to know: each may be the host.
-        _ => {
-            let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-            let may_be = |w: &&Word| !w.text.starts_with(['-', '+']) && !number(&w.text);
-            args.iter().filter(may_be).map(|w| bare_host(&w.text)).collect()
-        }
-    };
-    // What is said of a host in an option is another host.
-    let tells = ["hostname=", "hostname ", "proxyjump"];
-    let jumps = |w: &Word| {
-        let text = w.text.to_ascii_lowercase();
-        tells.iter().any(|option| text.contains(option))
-            || name == "ssh" && ["-J", "-L", "-R", "-W"].iter().any(|o| w.text.starts_with(o))
-            || name != "ssh" && w.text.starts_with("-J")
-    };
-    if args.iter().any(jumps) {
-        effects.hosts.push("*".into());
-    }
-    effects
-}
-
-/// The first operand, where all options are known; `*` where one is not.
-fn first_host(args: &[Word], flags: &str, values: &str) -> Vec<String> {
-    let mut words = args.iter().map(|word| word.text.as_str());
-    while let Some(text) = words.next() {
-        match text.strip_prefix('-') {
-            None => return vec![bare_host(text)],
-            Some("-") => return words.next().map(bare_host).into_iter().collect(),
-            Some(options) => match options.find(|c| !flags.contains(c)) {
-                None => {}
-                Some(at) if !options[at..].starts_with(|c| values.contains(c)) => {
-                    return vec!["*".to_owned()];
-                }
-                Some(at) if at + 1 == options.len() => drop(words.next()),
-                Some(_) => {}
-            },
-        }
-    }
-    Vec::new()
 }
 
 /// The host of a word that is one: `me@host`, `host:port`, a URL.
@@ -290,36 +347,87 @@ fn readable(host: &str) -> String {
 
 /// Signs of a file in one word that are looked behind.
 const MAX_FILES: usize = 16;
-/// Options of curl and wget whose value is the next word.
-const WITH_A_VALUE: [&str; 30] = [
-    "cacert",
-    "cert",
-    "connect-timeout",
-    "continue-at",
-    "cookie",
-    "cookie-jar",
-    "data",
-    "data-ascii",
-    "data-binary",
-    "data-raw",
-    "data-urlencode",
-    "form",
-    "form-string",
-    "header",
-    "json",
-    "key",
-    "limit-rate",
+/// Options of a download that send nothing but a plain request.
+const PLAIN: [&str; 21] = [
+    "s",
+    "S",
+    "f",
+    "I",
+    "i",
+    "v",
+    "g",
+    "O",
+    "A",
+    "m",
+    "e",
+    "w",
+    "o",
+    "silent",
+    "show-error",
+    "fail",
+    "head",
+    "include",
     "max-time",
-    "output",
-    "output-dir",
-    "output-document",
-    "range",
-    "referer",
-    "request",
-    "retry",
-    "retry-delay",
-    "upload-file",
-    "user",
     "user-agent",
-    "write-out",
+    "output",
+];
+/// Settings of ssh that run a program of this machine, or load a library.
+const SSH_RUNS: [&str; 9] = [
+    "proxycommand",
+    "localcommand",
+    "permitlocalcommand",
+    "knownhostscommand",
+    "pkcs11provider",
+    "securitykeyprovider",
+    "xauthlocation",
+    "include",
+    "match",
+];
+/// Settings of ssh that lead nowhere else and run nothing here.
+const SSH_HARMLESS: [&str; 45] = [
+    "addkeystoagent",
+    "addressfamily",
+    "batchmode",
+    "bindaddress",
+    "bindinterface",
+    "checkhostip",
+    "ciphers",
+    "clearallforwardings",
+    "compression",
+    "connectionattempts",
+    "connecttimeout",
+    "controlmaster",
+    "controlpersist",
+    "exitonforwardfailure",
+    "forwardagent",
+    "forwardx11",
+    "globalknownhostsfile",
+    "gssapiauthentication",
+    "hashknownhosts",
+    "hostkeyalgorithms",
+    "identitiesonly",
+    "identityfile",
+    "ipqos",
+    "kbdinteractiveauthentication",
+    "kexalgorithms",
+    "loglevel",
+    "macs",
+    "nohostauthenticationforlocalhost",
+    "numberofpasswordprompts",
+    "passwordauthentication",
+    "port",
+    "preferredauthentications",
+    "pubkeyacceptedalgorithms",
+    "pubkeyacceptedkeytypes",
+    "pubkeyauthentication",
+    "rekeylimit",
+    "requesttty",
+    "serveralivecountmax",
+    "serveraliveinterval",
+    "stricthostkeychecking",
+    "tcpkeepalive",
+    "updatehostkeys",
+    "user",
+    "userknownhostsfile",
+    "verifyhostkeydns",
 ];
