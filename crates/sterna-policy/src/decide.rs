@@ -2,7 +2,7 @@
 //!
 //! Deny rule, safety floor, walls of the mode, ask rule, grant, allow rule, mode.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use sterna_model::{
@@ -75,6 +75,7 @@ pub fn decide(ask: &Ask) -> Verdict {
         own_loopback: false,
         leaving: false,
         work: 0,
+        swept: BTreeMap::new(),
         repositories: BTreeMap::new(),
         changes: Changes::default(),
         bounds: Bounds::default(),
@@ -132,6 +133,8 @@ struct Judge<'a> {
     leaving: bool,
     /// What judging has cost so far.
     work: usize,
+    /// Of a folder, with what the names begin that are removed by patterns.
+    swept: BTreeMap<PathBuf, BTreeSet<char>>,
     /// What was told of git in a folder, and of a push from there.
     repositories: BTreeMap<Repository, Option<String>>,
     changes: Changes,
@@ -339,7 +342,8 @@ impl Judge<'_> {
         self.restrict_path(how, &what, &all, &real, many, reach);
         self.permitted = false;
         let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
-        let everything = glob && names_everything(&rest);
+        let everything =
+            glob && (names_everything(&rest) || how == How::Delete && self.sweeps(&real, &rest, reach));
         for place in if everything { &real } else { &all } {
             if let Some(reason) = floor::forbids_path(how, place, reach, everything, protected) {
                 self.find(Rank::Floor, format!("safety floor: {reason}"), None);
@@ -424,6 +428,25 @@ impl Judge<'_> {
                 }
             },
         }
+    }
+
+    /// Whether patterns like this one, which the line has removed so far, together name most of what there is.
+    fn sweeps(&mut self, folders: &[PathBuf], rest: &Path, reach: Reach) -> bool {
+        let mut parts = rest.components();
+        let (Some(Component::Normal(part)), None, Reach::Tree) = (parts.next(), parts.next(), reach) else {
+            return false;
+        };
+        let letters = part.to_str().map(patterns::first_letters).unwrap_or_default();
+        if letters.is_empty() {
+            return false;
+        }
+        let mut most = false;
+        for folder in folders {
+            let all = self.swept.entry(folder.clone()).or_default();
+            all.extend(&letters);
+            most |= patterns::are_most(all);
+        }
+        most
     }
 
     /// Whether what a command does is left to the sandbox: in the modes that do not ask for each command that writes.

@@ -1,5 +1,7 @@
 //! What names an unquoted pattern may become: the shell replaces it by those that there are.
 
+use std::collections::BTreeSet;
+
 use crate::shell::Word;
 
 /// Whether a word is this very text, or may become it.
@@ -35,40 +37,64 @@ pub(crate) fn is_broad(part: &str) -> bool {
             '*' | '?' => &rest[1..],
             // `*.*`: what has an ending, as files have.
             '.' if rest.contains('*') => &rest[1..],
-            '[' => {
-                // The first may itself be a bracket.
-                let negated = rest[1..].starts_with(['!', '^']);
-                let inner = &rest[1 + usize::from(negated)..];
-                let first = inner.chars().next().map_or(0, char::len_utf8);
-                let end = if inner.starts_with("[:") {
-                    inner.find(":]]").map(|i| i + 2)
-                } else {
-                    inner[first..].find(']').map(|i| i + first)
-                };
-                let Some(end) = end else { return false };
-                if !holds_most(&inner[..end], negated) {
-                    return false;
-                }
-                &inner[end + 1..]
-            }
+            '[' => match bracket(rest) {
+                Some((negated, inner, after)) if holds_most(inner, negated) => after,
+                _ => return false,
+            },
             _ => return false,
         };
     }
     true
 }
 
-/// Whether a bracket's characters, or all others, are many of those that names are made of.
-fn holds_most(inner: &str, negated: bool) -> bool {
-    if inner.contains("[:") {
-        return true;
+/// What the names begin with that one part of a pattern's path matches, where it spares none of those: `a*`, `[ab]?*`.
+pub(crate) fn first_letters(part: &str) -> Vec<char> {
+    let Some(first) = part.chars().next() else { return Vec::new() };
+    let (letters, rest): (Vec<char>, &str) = match first {
+        '[' => {
+            let Some((negated, inner, rest)) = bracket(part) else { return Vec::new() };
+            (LETTERS.chars().filter(|c| holds(inner, *c) != negated).collect(), rest)
+        }
+        c => (vec![c], &part[c.len_utf8()..]),
+    };
+    match rest.starts_with('*') && is_broad(rest) {
+        true => letters.into_iter().filter(char::is_ascii_alphanumeric).collect(),
+        false => Vec::new(),
     }
-    let chars: Vec<char> = inner.chars().collect();
-    let holds =
-        |c: char| chars.contains(&c) || chars.windows(3).any(|w| w[1] == '-' && (w[0]..=w[2]).contains(&c));
-    let count = ('a'..='z').chain('A'..='Z').chain('0'..='9').filter(|c| holds(*c) != negated).count();
-    count >= MANY
 }
 
+/// Whether these are so many that names beginning with one of them are most of what there is.
+pub(crate) fn are_most(letters: &BTreeSet<char>) -> bool {
+    letters.len() >= MANY
+}
+
+/// What stands in the bracket that a pattern begins with, whether all others are meant, and what comes after it.
+fn bracket(pattern: &str) -> Option<(bool, &str, &str)> {
+    let negated = pattern[1..].starts_with(['!', '^']);
+    let inner = &pattern[1 + usize::from(negated)..];
+    // The first may itself be a bracket.
+    let first = inner.chars().next().map_or(0, char::len_utf8);
+    let end = match inner.starts_with("[:") {
+        true => inner.find(":]]").map(|i| i + 2),
+        false => inner[first..].find(']').map(|i| i + first),
+    }?;
+    Some((negated, &inner[..end], &inner[end + 1..]))
+}
+
+/// Whether a bracket's characters, or all others, are many of those that names are made of.
+fn holds_most(inner: &str, negated: bool) -> bool {
+    LETTERS.chars().filter(|c| holds(inner, *c) != negated).count() >= MANY || inner.contains("[:")
+}
+
+fn holds(inner: &str, c: char) -> bool {
+    let chars: Vec<char> = inner.chars().collect();
+    inner.contains("[:")
+        || chars.contains(&c)
+        || chars.windows(3).any(|w| w[1] == '-' && (w[0]..=w[2]).contains(&c))
+}
+
+/// What names begin with.
+const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /// Half of the small letters: two such patterns name all.
 const MANY: usize = 13;
 /// Longer ones may become anything.
@@ -135,6 +161,20 @@ mod tests {
             ".git*",
         ] {
             assert!(!is_broad(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn letters_that_names_begin_with() {
+        let check = |part: &str, want: &str| {
+            assert_eq!(first_letters(part).into_iter().collect::<String>(), want, "{part}");
+        };
+        check("a*", "a");
+        check("[a-c]*", "abc");
+        check("[xy]*?", "xy");
+        check("[!0-9a-z]*", "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+        for part in ["", "a", "a*.o", "a?", "ab*", "a.*", ".*", "[ab", "[ab]", "-*", "é*"] {
+            check(part, "");
         }
     }
 }

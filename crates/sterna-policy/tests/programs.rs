@@ -192,9 +192,21 @@ fn what_matches_most_names_is_everything() {
         "find -- . -delete",
         "find -L . -delete",
         "rm -rf *.*",
+        "rm -rf {a..z}*",
+        "rm -rf ./{A..Z}* {a..z}*",
+        "rm -rf [a-g]* [h-n]*",
+        "rm -rf [a-g]*; rm -r [h-n]*",
+        "for l in {a..m}; do rm -rf $l*; done",
+        "mv {a..z}* /tmp/x",
+        "rm -rf ~/{a..z}*",
     ];
     check(ALL, "", &calls, |got| got == Decision::Deny);
     let calls = [
+        "rm -rf {a..f}*",
+        "rm -rf [ab]* target/[c-z]*",
+        "rm -rf {a..z}*.o",
+        "rm -rf target/{a..z}*",
+        "rm -f {a..z}*",
         "find . -size +100M -delete",
         "find . -size 0 -delete",
         "find . -mtime +7 -delete",
