@@ -37,9 +37,16 @@ pub(crate) fn effects(args: &[Word]) -> Effects {
     effects
 }
 
+/// The names that a search prints, each time by where it starts.
+pub(crate) fn printed(args: &[Word]) -> Vec<(Taken, Word)> {
+    let Ok(search) = search(args) else { return Vec::new() };
+    let each = |taken: &Taken| search.starts.iter().map(|start| (*taken, start.clone())).collect::<Vec<_>>();
+    search.printed.iter().flat_map(each).collect()
+}
+
 /// What of the places where a search starts something is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Taken {
+pub(crate) enum Taken {
     /// Some of what is there: a test spares the most of it.
     Some,
     /// Each name in it, or the folders: with what they hold that is everything.
@@ -48,7 +55,7 @@ enum Taken {
 }
 
 impl Taken {
-    fn of(self, start: &Word) -> Word {
+    pub(crate) fn of(self, start: &Word) -> Word {
         let below = |pattern: &str| Word {
             text: format!("{}/{pattern}", start.text.trim_end_matches('/')),
             glob: true,
@@ -68,6 +75,8 @@ struct Search {
     starts: Vec<Word>,
     /// What `-delete` and programs remove.
     removed: Vec<(Taken, Reach)>,
+    /// What it tells.
+    printed: Vec<Taken>,
     /// Files whose age is looked at.
     compared: Vec<Word>,
     /// Why it may find more than it says.
@@ -108,10 +117,15 @@ fn search(args: &[Word]) -> Result<Search, String> {
     search.starts = if count == 0 { vec![Word::literal(".")] } else { rest[..count].to_vec() };
     let mut groups = vec![Group::default()];
     let mut negated = false;
+    let mut acts = false;
     let mut tests = rest[count..].iter();
     while let Some(word) = tests.next() {
         let text = word.text.as_str();
         let mut spares = Spared::default();
+        acts |= ACTIONS.contains(&text);
+        if PRINTS.contains(&text) {
+            search.printed.push(taken(&groups, Reach::Tree));
+        }
         let group = groups.last_mut().ok_or("a `)` of `find` without its `(`")?;
         match text {
             "!" | "-not" => {
@@ -166,6 +180,13 @@ fn search(args: &[Word]) -> Result<Search, String> {
     if search.removed.is_empty() && args.iter().any(|w| w.text == "-delete") {
         search.removed.push((Taken::Some, Reach::Tree));
     }
+    if !acts {
+        // It prints what passes all tests.
+        let all = groups.first().map(Group::spares).unwrap_or_default();
+        search.printed.push(taken(&[Group { now: all, ..Group::default() }], Reach::Tree));
+    }
+    search.printed.sort_unstable();
+    search.printed.dedup();
     // One is as good as many.
     search.removed.sort_unstable_by_key(|(taken, reach)| (*taken, *reach == Reach::Tree));
     search.removed.dedup();
@@ -383,6 +404,12 @@ const MINUTES: u64 = 24 * 60;
 const DAYS: u64 = 7;
 /// Bytes that most files of a workspace do not have.
 const LARGE: u64 = 10 << 10;
+/// What it does with what it finds, in the place of printing it.
+const ACTIONS: [&str; 13] = [
+    "-print", "-print0", "-printf", "-ls", "-fprint", "-fprint0", "-fprintf", "-fls", "-delete", "-exec",
+    "-execdir", "-ok", "-okdir",
+];
+const PRINTS: [&str; 4] = ["-print", "-print0", "-printf", "-ls"];
 const WRITES: [&str; 4] = ["-fprint", "-fprint0", "-fls", "-fprintf"];
 /// Tests and actions without an argument.
 const ALONE: [&str; 27] = [

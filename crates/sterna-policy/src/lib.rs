@@ -14,6 +14,7 @@ mod decide;
 mod effect_set;
 mod effects;
 mod expansion;
+mod feeds;
 mod fetches;
 mod find;
 mod floor;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tree_sitter::Node;
 
 use crate::characters::is_name;
+use crate::feeds;
 use crate::folders;
 use crate::hidden;
 use crate::jumps::{Frame, Jumps, Variables, join};
@@ -357,13 +358,16 @@ impl<'t> Lowerer<'t> {
         let mut parts = Vec::new();
         flatten(node, "pipeline", self.text, &mut parts)?;
         let last = parts.len();
+        let mut ends = vec![self.out.len()];
         for (i, (operator, part)) in parts.into_iter().enumerate() {
             if operator.is_some_and(|o| !["|", "|&"].contains(&o)) {
                 return Err("an operator that is not understood".into());
             }
             let redirects = if i + 1 == last { redirects.clone() } else { Vec::new() };
             self.apart(|s| s.statement(part, redirects))?;
+            ends.push(self.out.len());
         }
+        feeds::flow(&mut self.out, &ends, Vec::new());
         Ok(())
     }
 
@@ -403,7 +407,7 @@ impl<'t> Lowerer<'t> {
                     }
                 }
                 "file_redirect" => words.extend(self.redirect(child, &mut command.redirects)?),
-                "herestring_redirect" => self.here_string(child)?,
+                "herestring_redirect" => command.input = feeds::names_in(&self.here_string(child)?),
                 _ => words.push(child),
             }
         }

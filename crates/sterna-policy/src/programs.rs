@@ -1,6 +1,7 @@
 //! The table of programs: what each reads, writes, removes and reaches. A program without an entry is unknown.
 
 use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Parsed, Reach, parse};
+use crate::feeds;
 use crate::find;
 use crate::git;
 use crate::hidden;
@@ -17,13 +18,8 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     let program = command.program();
     let args = command.argv.get(1..).unwrap_or_default();
     let name = trusted_name(program);
-    let mut effects = entry(name, args).unwrap_or_else(|option| {
-        let why = format!("{option} of `{name}` is not known");
-        let own = CHANGES_THE_SHELL.contains(&name);
-        let mut effects = named(if own { Effects::unknown(why) } else { Effects::unclear(why) }, args);
-        writes_nevertheless(name, args, &mut effects);
-        effects
-    });
+    let mut effects = of_program(name, args);
+    feeds::remove_given(command, &mut effects);
     if effects.class == Class::Known && !PURE.contains(&name) && name != "printf" {
         // What follows `=` may be a file.
         let options = args.iter().take_while(|w| w.text != "--").filter_map(|w| w.text.strip_prefix("--"));
@@ -60,6 +56,17 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
         effects.class = if removes { Class::Unknown(why.clone()) } else { Class::Unclear(why.clone()) };
     }
     effects
+}
+
+/// What a program would touch with these arguments, by its name alone.
+pub(crate) fn of_program(name: &str, args: &[Word]) -> Effects {
+    entry(name, args).unwrap_or_else(|option| {
+        let why = format!("{option} of `{name}` is not known");
+        let own = CHANGES_THE_SHELL.contains(&name);
+        let mut effects = named(if own { Effects::unknown(why) } else { Effects::unclear(why) }, args);
+        writes_nevertheless(name, args, &mut effects);
+        effects
+    })
 }
 
 /// An option that is not known makes what a program writes no less written.

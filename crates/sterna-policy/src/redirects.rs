@@ -4,6 +4,7 @@
 use tree_sitter::Node;
 
 use crate::characters::is_name;
+use crate::feeds::{self, Given};
 use crate::lower::Lowerer;
 use crate::shell::{Hidden, Redirect, RedirectKind, SimpleCommand, Word};
 use crate::syntax::{children, source};
@@ -23,14 +24,20 @@ impl<'t> Lowerer<'t> {
         let mut body = None;
         let mut words = Vec::new();
         let mut after = Vec::new();
+        let mut given = Vec::new();
+        let from = self.out.len();
         let documents = all.iter().any(|n| ["herestring_redirect", "heredoc_redirect"].contains(&n.kind()));
         for child in all {
             match child.kind() {
                 "file_redirect" => words.extend(self.redirect(child, &mut redirects)?),
-                "herestring_redirect" => self.here_string(child)?,
+                "herestring_redirect" => given.append(&mut feeds::names_in(&self.here_string(child)?)),
                 "heredoc_redirect" => {
                     let mut document = self.document(child)?;
                     redirects.append(&mut document.redirects);
+                    given.append(&mut match document.body {
+                        Some(text) => feeds::names_in(&[Word::literal(text)]),
+                        None => vec![Given::Unseen],
+                    });
                     after.append(&mut document.after);
                 }
                 _ if body.is_none() => body = Some(child),
@@ -55,8 +62,13 @@ impl<'t> Lowerer<'t> {
             }
             None => return Err("a redirection without a program".into()),
         }
+        let mut ends = vec![from, self.out.len()];
         for node in after {
             self.perhaps(|s| s.statement(node, Vec::new()))?;
+            ends.push(self.out.len());
+        }
+        if !given.is_empty() {
+            feeds::flow(&mut self.out, &ends, given);
         }
         Ok(())
     }
@@ -117,10 +129,10 @@ impl<'t> Lowerer<'t> {
         }
     }
 
-    pub(crate) fn here_string(&mut self, node: Node<'t>) -> Result<(), String> {
+    pub(crate) fn here_string(&mut self, node: Node<'t>) -> Result<Vec<Word>, String> {
         self.no_descriptor_before(node)?;
         match children(node, self.text, |_, _| false)?[..] {
-            [arrow, value] if arrow.kind() == "<<<" => self.words(value).map(|_| ()),
+            [arrow, value] if arrow.kind() == "<<<" => self.words(value),
             _ => Err("a here-string that is not understood".into()),
         }
     }

@@ -5,6 +5,7 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::feeds::Given;
 use crate::glimpse::glimpse;
 use crate::lower::lower;
 
@@ -52,6 +53,9 @@ pub struct SimpleCommand {
     /// The line goes on while it runs.
     #[serde(skip)]
     pub(crate) background: bool,
+    /// What is known of its standard input.
+    #[serde(skip)]
+    pub(crate) input: Vec<Given>,
     /// Where it may run, from where the line starts. None: there.
     #[serde(skip)]
     pub(crate) folders: Vec<Word>,

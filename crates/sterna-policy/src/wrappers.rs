@@ -1,5 +1,6 @@
 //! Looks through programs that run another program: what counts is the program that runs in the end.
 
+use crate::feeds;
 use crate::folders;
 use crate::glimpse::glimpse;
 use crate::lower::lower;
@@ -126,7 +127,12 @@ pub(crate) fn tails(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
         let mut inner = Vec::new();
         for (at, word) in words.filter(|(_, word)| runs(word)) {
             let argv = command.argv[at..].to_vec();
-            let tail = SimpleCommand { argv, folders: command.folders.clone(), ..SimpleCommand::default() };
+            let mut tail =
+                SimpleCommand { argv, folders: command.folders.clone(), ..SimpleCommand::default() };
+            if feeds::hands_on(&command.argv) {
+                tail.via.push(command.argv[..at].to_vec());
+                tail.input.clone_from(&command.input);
+            }
             let before = inner.len();
             if unwrap(tail.clone(), depth, &mut inner).is_err() {
                 inner.truncate(before);
@@ -282,6 +288,9 @@ fn inner_shell(
         inner.raised = inner.raised.or_else(|| command.raised.clone());
         inner.unclear = inner.unclear.or_else(|| command.unclear.clone());
         inner.folders = folders::all_from(&command.folders(), &inner.folders());
+        if inner.input.is_empty() {
+            inner.input.clone_from(&command.input);
+        }
         out.push(inner);
     }
     Ok(())
@@ -334,6 +343,7 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
             unclear: unclear.clone(),
             folders: folders.clone(),
             background: false,
+            input: Vec::new(),
         };
         if depth >= MAX_LAYERS {
             return Err("wrappers within wrappers, too deep".into());

@@ -297,6 +297,83 @@ fn what_find_gives_a_program_to_remove_is_seen() {
 }
 
 #[test]
+fn what_xargs_gives_a_program_to_remove_is_seen() {
+    let calls = [
+        "ls | xargs rm -rf",
+        "ls -A1 | xargs -d '\\n' rm -rf",
+        "ls . | xargs -I % rm -rf ./%",
+        "ls | xargs -I{} sh -c 'rm -rf {}'",
+        "ls | xargs -I{} mv {} /tmp/x",
+        "ls | grep -v keep | xargs rm -rf",
+        "ls | sort | uniq | tee all | xargs rm -rf",
+        "ls | xargs -n 1 echo | xargs rm -rf",
+        "find . -print0 | xargs -0 rm -rf",
+        "find . -type f | xargs rm",
+        "find . -maxdepth 1 | xargs rm -rf",
+        "find . -name x -o -print | xargs rm -rf",
+        "git ls-files | xargs rm",
+        "git ls-files -z | xargs -0 rm -f",
+        "echo * | xargs rm -rf",
+        "pwd | xargs rm -rf",
+        "echo ~ | xargs rm -rf",
+        "echo $HOME | xargs -n1 sudo rm -rf",
+        r"printf '%s\n' / | xargs rm -rf",
+        r"printf '/\n' | xargs rm -rf",
+        "ls -d ~ | xargs rm -rf",
+        "realpath ~ | xargs rm -rf",
+        "dirname ~/x | xargs rm -rf",
+        "cd ~ && ls | xargs rm -rf",
+        "xargs -I{} rm -rf {} <<< ~",
+        "xargs rm -rf <<< 'a /'",
+        "cat <<< ~ | xargs rm -rf",
+        "xargs rm -rf <<E\n/\nE",
+        "cat <<E | xargs rm -rf\n/\nE",
+        "(echo a; echo /) | xargs rm -rf",
+        "sh -c 'echo ~ | xargs rm -rf'",
+        "echo ~ | sh -c 'xargs rm -rf'",
+        "echo ~ | 'xar'gs rm -rf",
+        "echo ~ | parallel rm -rf {}",
+        "parallel rm -rf ::: ~",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Deny);
+    for call in calls {
+        let got = judge_in(Sandbox::None, Mode::Bypass, &rules(""), &[], &format!("$ {call}"));
+        assert!(got.decision == Decision::Deny && got.reason.contains("floor"), "{call}: {}", got.reason);
+    }
+    // As `rm -rf "$x"` does: nobody has seen it.
+    let calls = [
+        "cat list | xargs rm -rf",
+        "xargs rm < list",
+        "ls | xargs rm < list",
+        "echo $X | xargs rm",
+        "xargs rm -rf",
+        "ls | awk '{print $1}' | xargs rm -rf",
+        "xargs rm -rf <<E\n$X\nE",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Ask);
+    let calls = [
+        "find . -name '*.o' -print0 | sort -z | xargs -0 rm -f",
+        r"find . | grep '\.o$' | xargs rm",
+        "find target | xargs rm -rf",
+        "find . -type d -empty | xargs rmdir",
+        "ls -t *.log | tail -n +6 | xargs rm -f",
+        "ls | xargs -I{} mv {} {}.bak",
+        "git ls-files -o --exclude-standard | xargs rm",
+        "git diff --name-only | xargs rm",
+        "grep -rl foo . | xargs rm",
+        "echo build dist | xargs rm -rf",
+        "seq 1 3 | xargs -I{} rm -rf build{}",
+        "ls *.txt | xargs cat",
+        "cat list | xargs touch",
+        "cat list | xargs -I{} mv {} target",
+        "git branch --merged | grep -v main | xargs git branch -d",
+    ];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+    let got = judge_in(Sandbox::None, Mode::Bypass, &rules("deny Write(a)"), &[], "$ echo b a | xargs rm");
+    assert_eq!(got.decision, Decision::Deny, "{}", got.reason);
+}
+
+#[test]
 fn a_script_that_is_a_pattern_is_what_somebody_called_a_file() {
     let calls = [
         "sed s*a*b* README",

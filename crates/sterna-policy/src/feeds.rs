@@ -1,0 +1,269 @@
+//! What the commands of a pipeline give each other as far as it is certain: the names that `xargs` hands on.
+
+use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Reach, parse};
+use crate::find::{self, Taken};
+use crate::paths::base_name;
+use crate::programs;
+use crate::rule::trusted_name;
+use crate::shell::{Hidden, RedirectKind, SimpleCommand, Word};
+
+/// Some of what a command reads from its standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// This very word.
+    Name(Word),
+    /// Names of what is in this folder.
+    In(Taken, Word),
+    /// Whatever it may be.
+    Unseen,
+}
+
+/// The commands of a pipeline are given what those of the part before them print. The parts are between `ends`; the
+/// first one is given `given`.
+pub(crate) fn flow(all: &mut [SimpleCommand], ends: &[usize], mut given: Vec<Given>) {
+    let first = ends.first().copied().unwrap_or_default();
+    // Nobody else asks.
+    let asks = |command: &SimpleCommand| command.via.iter().chain([&command.argv]).any(|argv| hands_on(argv));
+    if !all.get(first..).unwrap_or_default().iter().any(asks) {
+        return;
+    }
+    for pair in ends.windows(2) {
+        let mut next = Vec::new();
+        for command in all.get_mut(pair[0]..pair[1]).unwrap_or_default() {
+            if command.input.is_empty() {
+                command.input.clone_from(&given);
+            }
+            next.append(&mut printed(command));
+        }
+        if next.len() > MAX_GIVEN {
+            next.truncate(MAX_GIVEN);
+            next.push(Given::Unseen);
+        }
+        given = next;
+    }
+}
+
+/// The names in a text that a command is given: those of a here-string.
+pub(crate) fn names_in(words: &[Word]) -> Vec<Given> {
+    words.iter().flat_map(pieces).collect()
+}
+
+/// Whether a program runs another one with the names that it reads.
+pub(crate) fn hands_on(argv: &[Word]) -> bool {
+    argv.first().is_some_and(|w| HANDS_ON.contains(&base_name(&w.text)))
+}
+
+/// Adds what a command removes of the names that `xargs` hands on.
+pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
+    let Some(own) = command.via.iter().rfind(|argv| hands_on(argv)) else { return };
+    let mut argv = command.argv.clone();
+    match replaced(own, &argv) {
+        None => argv.push(Word::literal(MARK)),
+        Some(sign) => argv.iter_mut().for_each(|word| word.text = word.text.replace(&sign, MARK)),
+    }
+    let marked = |word: &Word| word.text.contains(MARK);
+    let name = trusted_name(command.program());
+    // What gets a name beside its old one is still there, and `rmdir` takes only what is empty.
+    let stays = name == "mv" && argv.iter().filter(|w| marked(w)).count() > 1 || name == "rmdir";
+    let Some(args) = argv.get(1..).filter(|args| !stays && args.iter().any(marked)) else { return };
+    let touches = programs::of_program(name, args).touches;
+    for touch in touches.iter().filter(|touch| touch.how == How::Delete && marked(&touch.word)) {
+        for given in &command.input {
+            let (word, reach) = match given {
+                Given::Name(word) => (word.clone(), touch.reach),
+                Given::In(taken @ Taken::Some, folder) => (taken.of(folder), Reach::Tree),
+                Given::In(taken, folder) => (taken.of(folder), touch.reach),
+                Given::Unseen => continue,
+            };
+            let alone = touch.word.text == MARK;
+            let text = touch.word.text.replace(MARK, &word.text);
+            let tilde = if alone { word.tilde } else { touch.word.tilde };
+            let glob = word.glob || touch.word.glob;
+            effects.touch(How::Delete, &Word { text, tilde, glob, ..word }, reach);
+        }
+        let file = command.redirects.iter().any(|redirect| redirect.kind == RedirectKind::Read);
+        // What only moves is not lost.
+        if name != "mv" && (file || command.input.is_empty() || command.input.contains(&Given::Unseen)) {
+            effects.class =
+                Class::Unknown(format!("`{name}` removes names that it is given, and nobody has seen"));
+        }
+    }
+}
+
+/// What stands for a name among the words behind `xargs`. `None`: names come after them.
+fn replaced(own: &[Word], argv: &[Word]) -> Option<String> {
+    if own.first().is_some_and(|w| base_name(&w.text) == "parallel") {
+        return argv.iter().any(|w| w.text.contains("{}")).then(|| "{}".to_owned());
+    }
+    let mut words = own.iter().skip(1);
+    let mut sign = None;
+    while let Some(word) = words.next() {
+        let text = word.text.as_str();
+        if let Some(value) = text.strip_prefix("--replace") {
+            sign = Some(value.strip_prefix('=').unwrap_or("{}").to_owned());
+        } else if let Some((before, value)) =
+            text.strip_prefix('-').and_then(|letters| letters.split_once('I'))
+            && !text.starts_with("--")
+            && !before.contains(['n', 'P', 'L', 'd', 's', 'E'])
+        {
+            sign = match value {
+                "" => words.next().map(|w| w.text.clone()),
+                value => Some(value.to_owned()),
+            };
+        }
+    }
+    sign.filter(|sign| !sign.is_empty())
+}
+
+/// What a command writes to its standard output, as names.
+fn printed(command: &SimpleCommand) -> Vec<Given> {
+    let args = command.argv.get(1..).unwrap_or_default();
+    let reads = command.redirects.iter().any(|redirect| redirect.kind == RedirectKind::Read);
+    let input = || match reads || command.input.is_empty() {
+        true => vec![Given::Unseen],
+        false => command.input.clone(),
+    };
+    let name = trusted_name(command.program());
+    if command.via.iter().any(|argv| hands_on(argv)) {
+        return if WORDS.contains(&name) { input() } else { vec![Given::Unseen] };
+    }
+    let operands = || args.iter().filter(|w| !w.text.starts_with('-'));
+    match name {
+        _ if SILENT.contains(&name) => Vec::new(),
+        "echo" | "printf" | "yes" | "realpath" | "readlink" => operands().flat_map(pieces).collect(),
+        "dirname" => operands().map(parent).collect(),
+        "seq" => vec![Given::Name(Word::literal("0"))],
+        "pwd" => vec![Given::Name(Word::literal("."))],
+        "ls" | "dir" | "vdir" => list(args),
+        "find" => find::printed(args).into_iter().map(|(taken, start)| Given::In(taken, start)).collect(),
+        "git" => tracked(args),
+        // With a file they read that.
+        "cat" | "tac" | "sort" | "uniq" | "shuf" | "nl" if operands().next().is_some() => vec![Given::Unseen],
+        "cat" | "tac" | "sort" | "uniq" | "shuf" | "nl" | "tee" | "tr" => input(),
+        "head" | "tail" if operands().all(|w| w.text.parse::<u64>().is_ok() || w.text.starts_with('+')) => {
+            some_of(input())
+        }
+        "grep" | "egrep" | "fgrep" => filter(args, input),
+        _ => vec![Given::Unseen],
+    }
+}
+
+/// The names that a listing shows.
+fn list(args: &[Word]) -> Vec<Given> {
+    let letters = |w: &Word, letter: char| {
+        w.text.starts_with('-') && !w.text.starts_with("--") && w.text.contains(letter)
+    };
+    let itself = args.iter().any(|w| letters(w, 'd') || w.text == "--directory");
+    let operands: Vec<&Word> = args.iter().filter(|w| !w.text.starts_with('-')).collect();
+    let here = Word::literal(".");
+    match operands.is_empty() {
+        true if itself => vec![Given::Name(here)],
+        true => vec![Given::In(Taken::Names, here)],
+        false => operands
+            .into_iter()
+            .map(|word| {
+                let text = word.text.trim_end_matches('/');
+                match word {
+                    word if word.hidden != Hidden::No => Given::Unseen,
+                    word if itself || word.glob => Given::Name(word.clone()),
+                    _ if text == "." => Given::In(Taken::Names, here.clone()),
+                    // Of a folder its names, told from elsewhere.
+                    word => Given::In(Taken::Some, word.clone()),
+                }
+            })
+            .collect(),
+    }
+}
+
+/// What git tells of the files that it keeps.
+fn tracked(args: &[Word]) -> Vec<Given> {
+    let rest = args.get(1..).unwrap_or_default();
+    let only = |plain: &[&str]| rest.iter().all(|w| plain.contains(&w.text.as_str()));
+    let of_here = |taken: Taken| vec![Given::In(taken, Word::literal("."))];
+    match args.first().map(|w| w.text.as_str()) {
+        Some("ls-files") if only(&["-z", "-c", "--cached", "--full-name", "--", "."]) => of_here(Taken::All),
+        Some("ls-tree") if rest.iter().any(|w| ["-r", "-rz", "-zr"].contains(&w.text.as_str())) => {
+            of_here(Taken::All)
+        }
+        Some("ls-tree") => of_here(Taken::Names),
+        Some("ls-files") => of_here(Taken::Some),
+        Some("diff") if rest.iter().any(|w| w.text == "--name-only") => of_here(Taken::Some),
+        _ => vec![Given::Unseen],
+    }
+}
+
+/// `grep` of what it is given, or for the names of files.
+fn filter(args: &[Word], input: impl Fn() -> Vec<Given>) -> Vec<Given> {
+    let options = Options { values: "mABC", bad: "ef", bad_long: &["regexp", "file"], ..NO_OPTIONS };
+    let Ok(parsed) = parse(args, &options) else { return vec![Given::Unseen] };
+    let Some((pattern, files)) = parsed.operands.split_first() else { return vec![Given::Unseen] };
+    let here = Word::literal(".");
+    let places = || if files.is_empty() { vec![&here] } else { files.to_vec() };
+    if parsed.has("l", &["files-with-matches"]) {
+        let known = places().into_iter().all(|word| word.hidden == Hidden::No);
+        return match known {
+            true => places().into_iter().map(|word| Given::In(Taken::Some, word.clone())).collect(),
+            false => vec![Given::Unseen],
+        };
+    }
+    match files.is_empty()
+        && !parsed.has("rRLoc", &["recursive", "files-without-match", "only-matching", "count"])
+    {
+        false => vec![Given::Unseen],
+        true if parsed.has("v", &["invert-match"]) => input(),
+        true if pattern.hidden == Hidden::No && pattern.text.contains(char::is_alphanumeric) => {
+            some_of(input())
+        }
+        true => input(),
+    }
+}
+
+/// What is left where some of it is taken out.
+fn some_of(given: Vec<Given>) -> Vec<Given> {
+    given
+        .into_iter()
+        .map(|one| match one {
+            Given::In(_, folder) => Given::In(Taken::Some, folder),
+            Given::Name(word) => Given::Name(word),
+            Given::Unseen => Given::Unseen,
+        })
+        .collect()
+}
+
+/// The names in a word: `xargs` cuts at blanks, and `printf` has its own signs for them.
+fn pieces(word: &Word) -> Vec<Given> {
+    if word.hidden != Hidden::No {
+        return vec![Given::Unseen];
+    }
+    let text = ["\\n", "\\0", "\\t", "%s", "%b"]
+        .iter()
+        .fold(word.text.clone(), |text, sign| text.replace(sign, " "));
+    let one = |(at, piece): (usize, &str)| {
+        Given::Name(Word {
+            tilde: word.tilde && at == 0 && text.starts_with(piece),
+            text: piece.to_owned(),
+            ..word.clone()
+        })
+    };
+    text.split_whitespace().enumerate().map(one).collect()
+}
+
+fn parent(word: &Word) -> Given {
+    match word.text.trim_end_matches('/').rsplit_once('/') {
+        _ if word.hidden != Hidden::No => Given::Unseen,
+        Some(("", _)) => Given::Name(Word::literal("/")),
+        Some((folder, _)) => Given::Name(Word { text: folder.to_owned(), ..word.clone() }),
+        None => Given::Name(Word::literal(".")),
+    }
+}
+
+/// Programs that run another one with what they read.
+const HANDS_ON: [&str; 3] = ["xargs", "gxargs", "parallel"];
+/// Programs that print the words that they are given.
+const WORDS: [&str; 4] = ["echo", "printf", "realpath", "ls"];
+/// Programs that print nothing.
+const SILENT: [&str; 12] =
+    ["cd", ":", "true", "false", "test", "[", "[[", "mkdir", "touch", "sleep", "set", "wait"];
+const MAX_GIVEN: usize = 64;
+/// Stands for a name that is handed on, in no line.
+const MARK: &str = "\u{1}";
