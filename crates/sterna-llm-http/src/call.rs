@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, TRANSFER_ENCODING};
 use reqwest::{Response, StatusCode, Version};
 use sterna_llm::wire::{Decoder, Wire};
@@ -100,8 +101,7 @@ impl Call<'_> {
                 }
             }
             if decoder.done() {
-                // What follows can only be the body's end; with it the connection serves the next request too.
-                let _ = timeout(DRAIN, response.chunk()).await;
+                to_the_end(response).await;
                 return decoder.finish(true, events);
             }
             if total > MAX_ANSWER_BYTES {
@@ -112,6 +112,18 @@ impl Call<'_> {
             next = limits.idle(response.chunk()).await;
         }
     }
+}
+
+/// Reads what follows the answer, which can only be the body's end: with it the connection serves the next request too. Mostly it is
+/// there already, and the connection's task only has to look: a timer would wake whoever waits for timers.
+async fn to_the_end(mut response: Response) {
+    for _ in 0..LOOKS {
+        if response.chunk().now_or_never().is_some() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    let _ = timeout(DRAIN, response.chunk()).await;
 }
 
 /// The four limits of a call that starts now.
@@ -138,8 +150,8 @@ impl Limits {
     }
 
     async fn idle<T>(&self, work: impl Future<Output = T>) -> Result<T, ProviderFailure> {
-        let what = format!("the stream was silent for {} ms", self.idle.as_millis());
-        timeout_at(self.whole.min(Instant::now() + self.idle), work).await.map_err(|_| self.over(&what))
+        let over = |_| self.over(&format!("the stream was silent for {} ms", self.idle.as_millis()));
+        timeout_at(self.whole.min(Instant::now() + self.idle), work).await.map_err(over)
     }
 
     fn over(&self, what: &str) -> ProviderFailure {
@@ -251,6 +263,8 @@ pub(crate) fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64
     u64::try_from(wait.as_millis()).ok()
 }
 
+/// How often the end of a body is looked for before it is waited for.
+const LOOKS: usize = 2;
 /// How long the end of a body may take after the answer's own end.
 const DRAIN: Duration = Duration::from_millis(20);
 /// A year: no sum of times overflows.

@@ -4,6 +4,8 @@
 //! place of `body` when the body is kept as a blob. The chain hash of a row is blake3 over the hash of the row
 //! before it and the row's bytes; the row itself does not hold its predecessor.
 
+use std::io::Write;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -76,18 +78,18 @@ pub fn seal(prepared: &Prepared, seq: Seq, prev: &Digest) -> (Vec<u8>, Digest) {
 /// The row as that version wrote it: a body that an older version could write has the same bytes in all of them.
 pub fn seal_as(version: u32, prepared: &Prepared, seq: Seq, prev: &Digest) -> (Vec<u8>, Digest) {
     let mut row = Vec::with_capacity(prepared.row_bytes());
-    let mut text = format!("{{\"v\":{version},\"seq\":{seq},\"at\":{}", prepared.at);
+    // Writing to memory does not fail.
+    let _ = write!(row, "{{\"v\":{version},\"seq\":{seq},\"at\":{}", prepared.at);
     if let Some(turn) = prepared.turn {
-        text.push_str(&format!(",\"turn\":{turn}"));
+        let _ = write!(row, ",\"turn\":{turn}");
     }
     if let Some(step) = prepared.step {
-        text.push_str(&format!(",\"step\":{step}"));
+        let _ = write!(row, ",\"step\":{step}");
     }
-    row.extend_from_slice(text.as_bytes());
     match prepared.spilled() {
-        Some(BlobRef { hash, bytes }) => row.extend_from_slice(
-            format!(",\"spilled\":{{\"hash\":\"{hash}\",\"bytes\":{bytes}}}}}").as_bytes(),
-        ),
+        Some(BlobRef { hash, bytes }) => {
+            let _ = write!(row, ",\"spilled\":{{\"hash\":\"{hash}\",\"bytes\":{bytes}}}}}");
+        }
         None => {
             row.extend_from_slice(b",\"body\":");
             row.extend_from_slice(&prepared.body);

@@ -294,16 +294,17 @@ impl Answer {
 
 /// Tokens by class. The wire's prompt tokens include what was cached.
 fn usage(raw: &Value) -> Usage {
-    let number = |path: &str| raw.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-    let prompt = number("/prompt_tokens");
+    let number = |of: &Value, name: &str| of.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let within = |group: &str, name: &str| raw.get(group).map_or(0, |of| number(of, name));
+    let prompt = number(raw, "prompt_tokens");
     let cache_read =
-        number("/prompt_tokens_details/cached_tokens").max(number("/prompt_cache_hit_tokens")).min(prompt);
-    let cache_write_5m = number("/prompt_tokens_details/cache_write_tokens").min(prompt - cache_read);
-    let reasoning = number("/completion_tokens_details/reasoning_tokens");
-    let completion = number("/completion_tokens");
+        within("prompt_tokens_details", "cached_tokens").max(number(raw, "prompt_cache_hit_tokens")).min(prompt);
+    let cache_write_5m = within("prompt_tokens_details", "cache_write_tokens").min(prompt - cache_read);
+    let reasoning = within("completion_tokens_details", "reasoning_tokens");
+    let completion = number(raw, "completion_tokens");
     // A few providers count reasoning beside the completion; their total tells.
     let beside = reasoning > 0
-        && number("/total_tokens") == prompt.saturating_add(completion).saturating_add(reasoning);
+        && number(raw, "total_tokens") == prompt.saturating_add(completion).saturating_add(reasoning);
     let output = if beside { completion.saturating_add(reasoning) } else { completion };
     Usage {
         input_uncached: prompt - cache_read - cache_write_5m,
