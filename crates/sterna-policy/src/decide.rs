@@ -12,8 +12,9 @@ use sterna_model::{
 use crate::access::{Access, By};
 use crate::binding::Binding;
 use crate::bounds;
-use crate::effects::{How, Reach};
+use crate::effects::{Contact, How, Reach};
 use crate::floor::{self, Protected};
+use crate::git_remote::Contacts;
 use crate::paths::{is_harmless_device, normalise, within};
 use crate::patterns;
 use crate::permits::Held;
@@ -57,6 +58,8 @@ pub struct Ask<'a> {
     /// Why git in this folder may run a program of a repository at hand although a rule allows it and no sandbox holds it, also
     /// by a push to the remote that is told (empty: the one that the settings name). `None`: it runs none.
     pub git_outside: &'a dyn Fn(&Path, Option<&str>) -> Option<String>,
+    /// Where git in this folder goes when it talks to a remote (empty: one that the settings name), and whether it pushes.
+    pub git_contacts: &'a dyn Fn(&Path, &str, bool) -> Contacts,
 }
 
 /// Judges a call.
@@ -77,6 +80,8 @@ pub fn decide(ask: &Ask) -> Verdict {
         work: 0,
         swept: BTreeMap::new(),
         repositories: BTreeMap::new(),
+        contacts: BTreeMap::new(),
+        contacting: false,
         changes: Changes::default(),
         bounds: Bounds::default(),
         binding: Binding::default(),
@@ -137,6 +142,10 @@ struct Judge<'a> {
     swept: BTreeMap<PathBuf, BTreeSet<char>>,
     /// What was told of git in a folder, and of a push from there.
     repositories: BTreeMap<Repository, Option<String>>,
+    /// Where git goes from a folder.
+    contacts: BTreeMap<(PathBuf, Contact), Contacts>,
+    /// The line has git talk to a remote.
+    contacting: bool,
     changes: Changes,
     bounds: Bounds,
     binding: Binding,

@@ -9,14 +9,26 @@ pub(crate) struct Effects {
     pub touches: Vec<Touch>,
     /// Hosts it reaches; `*` is any host.
     pub hosts: Vec<String>,
+    /// Hosts to which its traffic may be led: held against rules that restrict, no more.
+    pub may_reach: Vec<String>,
+    /// Hosts that a later command of git's may come to reach by it.
+    pub keeps: Vec<String>,
     /// Changes the folder of the commands after it.
     pub enters: Option<Word>,
     /// Runs git, which reads configuration that can name programs.
     pub git: bool,
     /// Where git goes first, each from the one before.
     pub git_folders: Vec<Word>,
-    /// The remote that git pushes to, as it is written; empty where the repository's settings name it.
-    pub pushes: Option<String>,
+    /// The remote that git talks to.
+    pub contact: Option<Contact>,
+}
+
+/// That git talks to a remote.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Contact {
+    /// As it is written; empty where the repository's settings name it.
+    pub remote: String,
+    pub push: bool,
 }
 
 /// How much of a program is known.

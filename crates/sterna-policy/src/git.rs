@@ -1,6 +1,6 @@
 //! What a git command would do: the reading ones by a list of what is safe, the rest only by rule.
 
-use crate::effects::{Effects, How, NO_OPTIONS, Options, Reach, parse};
+use crate::effects::{Contact, Effects, How, NO_OPTIONS, Options, Reach, parse};
 use crate::git_remote;
 use crate::network::host_in;
 use crate::programs::named;
@@ -70,6 +70,31 @@ pub(crate) fn configures(args: &[Word]) -> bool {
     }
 }
 
+/// What options before git's command do to where it goes, and which command it may be.
+fn rerouted(args: &[Word], effects: &mut Effects) {
+    let is_name = |word: &Word| REACHING.contains(&word.text.as_str());
+    let Some(at) = args.iter().position(is_name) else { return };
+    let inner = match args[at].text.as_str() {
+        "remote" => of_remote(&args[at + 1..]),
+        name => reaching(name, &args[at + 1..]),
+    };
+    effects.contact = inner.contact;
+    effects.may_reach = inner.may_reach;
+    effects.may_reach.extend(inner.hosts);
+    for (i, word) in args[..at].iter().enumerate() {
+        let text = word.text.as_str();
+        let next = || args.get(i + 1).map_or("", |next| next.text.as_str());
+        let setting = match text {
+            "-c" | "--config-env" => next(),
+            _ => text.strip_prefix("-c").or_else(|| text.strip_prefix("--config-env=")).unwrap_or_default(),
+        };
+        let other = ["--git-dir", "--work-tree", "--exec-path"].iter().any(|option| text.starts_with(option));
+        if other || git_remote::routes(setting) {
+            effects.may_reach.push("*".to_owned());
+        }
+    }
+}
+
 fn args_of(args: &[Word], last: usize) -> &[Word] {
     &args[args.len() - last..]
 }
@@ -87,7 +112,9 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
                 at += 2;
             }
             option if option.starts_with('-') => {
-                return Effects::unclear(format!("`git {option}` changes how git runs"));
+                let mut effects = Effects::unclear(format!("`git {option}` changes how git runs"));
+                rerouted(&args[at..], &mut effects);
+                return effects;
             }
             _ => break,
         }
@@ -122,15 +149,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
                 ["add" | "set-url", words @ ..] if words.iter().any(|word| git_remote::is_path(word)) => {
                     Effects::unclear("a remote on this machine is a repository with hooks of its own")
                 }
-                _ => {
-                    let mut effects = by_rule("remote", rest, "it changes or reaches remotes");
-                    let fetches =
-                        |w: &Word| has_letter(&w.text, "f", "tm") || abbreviates(&w.text, "--fetch");
-                    if rest.iter().any(fetches) {
-                        effects.hosts = rest.iter().filter_map(|word| host_in(&word.text)).collect();
-                    }
-                    effects
-                }
+                _ => of_remote(rest),
             }
         }
         "stash" => match rest.iter().map(|w| w.text.as_str()).collect::<Vec<_>>().as_slice() {
@@ -338,8 +357,31 @@ fn config(rest: &[Word]) -> Effects {
         [name] if !name.starts_with('-') && name.contains('.') => {
             Effects::none().with(How::Read, &[&Word::literal(".")], Reach::Names)
         }
-        _ => Effects::unknown("`git config` that writes can make git run programs"),
+        _ => {
+            let mut effects = Effects::unknown("`git config` that writes can make git run programs");
+            if words.iter().any(|word| git_remote::routes(word)) {
+                effects.keeps = words.iter().filter_map(|word| host_in(word)).collect();
+                effects.keeps.push("*".to_owned());
+            }
+            effects
+        }
     }
+}
+
+/// The forms of `git remote` that change or reach remotes.
+fn of_remote(rest: &[Word]) -> Effects {
+    let mut effects = by_rule("remote", rest, "it changes or reaches remotes");
+    let named: Vec<String> = rest.iter().filter_map(|word| host_in(&word.text)).collect();
+    let fetches = |w: &Word| has_letter(&w.text, "f", "tm") || abbreviates(&w.text, "--fetch");
+    let first = rest.iter().find(|word| !word.text.starts_with('-')).map_or("", |word| word.text.as_str());
+    if rest.iter().any(fetches) {
+        effects.hosts = named.clone();
+    }
+    if ["update", "show", "prune", "set-head"].contains(&first) || rest.iter().any(fetches) {
+        effects.contact = Some(Contact { remote: String::new(), push: false });
+    }
+    effects.keeps = named;
+    effects
 }
 
 /// Commands that talk to a remote. A URL names its host; a remote's name is in the repository.
@@ -365,26 +407,40 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
             || name == "push" && text.len() > 5 && "--recurse-submodules".starts_with(text)
                 && !["check", "no"].iter().any(|v| w.text.split_once('=').is_some_and(|(_, value)| value == *v))
     };
-    if let Some(word) = rest.iter().find(bad) {
-        return Effects::unclear(format!("`git {name} {}` may run a program", word.text));
-    }
     let remote = git_remote::remote(name, rest);
-    if let Some(path) = remote.filter(|remote| name == "push" && git_remote::is_path(remote)) {
-        return Effects::unclear(format!("`git push` to `{path}`, a repository that runs hooks of its own"));
-    }
-    let mut effects = by_rule(name, rest, "it reaches a remote or changes the repository");
-    if name == "push" {
-        effects.pushes = Some(remote.unwrap_or_default().to_owned());
-    }
-    let hosts: Vec<String> = match name {
+    let mut hosts: Vec<String> = match name {
         "fetch" | "pull" | "push" => remote.and_then(host_in).into_iter().collect(),
         // `HEAD:path` is of the repository itself.
         "archive" => Vec::new(),
         _ => rest.iter().filter(|w| !w.text.starts_with('-')).filter_map(|w| host_in(&w.text)).collect(),
     };
-    effects.hosts.extend(hosts);
-    effects.hosts.sort();
-    effects.hosts.dedup();
+    // All of them, or more than one.
+    let several = |w: &Word| ["--all", "--multiple"].iter().any(|option| abbreviates(&w.text, option));
+    let contact = match name {
+        "push" => Some(Contact { remote: remote.unwrap_or_default().to_owned(), push: true }),
+        "fetch" | "pull" if rest.iter().any(several) => Some(Contact { remote: String::new(), push: false }),
+        "fetch" | "pull" | "ls-remote" => {
+            Some(Contact { remote: remote.unwrap_or_default().to_owned(), push: false })
+        }
+        "submodule" => Some(Contact { remote: String::new(), push: false }),
+        _ => None,
+    };
+    let unclear = |why: String| {
+        let values = rest.iter().filter_map(|w| w.text.strip_prefix("--remote=")).filter_map(host_in);
+        let may_reach = hosts.iter().cloned().chain(values).collect();
+        Effects { may_reach, contact: contact.clone(), ..Effects::unclear(why) }
+    };
+    if let Some(word) = rest.iter().find(bad) {
+        return unclear(format!("`git {name} {}` may run a program", word.text));
+    }
+    if let Some(path) = remote.filter(|remote| name == "push" && git_remote::is_path(remote)) {
+        return unclear(format!("`git push` to `{path}`, a repository that runs hooks of its own"));
+    }
+    let mut effects = by_rule(name, rest, "it reaches a remote or changes the repository");
+    effects.contact = contact;
+    hosts.sort();
+    hosts.dedup();
+    effects.hosts = hosts;
     effects
 }
 
@@ -400,6 +456,8 @@ fn has_letter(text: &str, letters: &str, values: &str) -> bool {
     before.contains(|c| letters.contains(c))
 }
 
+/// Commands that reach a remote, or may.
+const REACHING: [&str; 8] = ["clone", "fetch", "pull", "push", "ls-remote", "submodule", "archive", "remote"];
 /// Colons of a word that are looked behind.
 const MAX_PARTS: usize = 64;
 const WRITERS: [&str; 25] = [

@@ -98,6 +98,7 @@ fn is_harmless(setting: &Setting) -> bool {
         ("protocol", false) => name == "version",
         ("init", false) => name == "defaultbranch",
         ("merge", false) => name != "tool" && name != "guitool",
+        // Where git goes and what it sends there is looked at when it does: `contacts`.
         ("branch" | "color" | "http" | "https", _) => true,
         (section, false) => PLAIN_SECTIONS.contains(&section),
         (_, true) => false,

@@ -1,7 +1,148 @@
 //! The remotes that git talks to, as its words and the settings of a repository name them.
 
-use crate::git_config::each_setting;
+use crate::git_config::{Setting, each_setting};
+use crate::network::host_in;
 use crate::shell::Word;
+
+/// Where git would go when it talks to a remote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contacts {
+    /// The hosts of the addresses that it would use; `*` where one cannot be seen.
+    pub hosts: Vec<String>,
+    /// A setting that leads what is sent elsewhere, or changes how it is told who receives it.
+    pub suspect: Option<String>,
+}
+
+/// Where git goes that talks to `remote`, by the texts of a repository's configuration files. An empty remote is one that
+/// they name, whichever.
+pub fn contacts(texts: &[String], remote: &str, push: bool) -> Contacts {
+    let mut addresses = Addresses::default();
+    let mut found = Contacts::default();
+    for text in texts {
+        let parsed = each_setting(text, |setting| {
+            addresses.keep(setting);
+            if leads_away(setting) {
+                found.suspect.get_or_insert_with(|| format!("`{}`", setting.shown()));
+            }
+            // What stands in that file is not seen.
+            if setting.section.starts_with("include") {
+                found.hosts.push("*".to_owned());
+            }
+        });
+        if parsed.is_err() {
+            found.hosts.push("*".to_owned());
+            found.suspect.get_or_insert_with(|| "its settings are not understood".to_owned());
+        }
+    }
+    for (url, pushes) in addresses.of(remote, push) {
+        let led = addresses.rewritten(url, pushes);
+        let written = host_of_remote(url);
+        if led.iter().any(|(url, _)| host_of_remote(url) != written)
+            && let Some((_, base)) = led.first()
+        {
+            found.suspect.get_or_insert_with(|| format!("`url.{base}.insteadof`"));
+        }
+        let used: Vec<&str> =
+            if led.is_empty() { vec![url] } else { led.iter().map(|(url, _)| url.as_str()).collect() };
+        found.hosts.extend(used.into_iter().filter_map(host_of_remote));
+    }
+    found.hosts.sort();
+    found.hosts.dedup();
+    found
+}
+
+/// Whether `NAME=VALUE` of git's settings may change where it goes: as it is written behind `-c` or `git config`.
+pub(crate) fn routes(setting: &str) -> bool {
+    let name = setting.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    match name.split('.').next().unwrap_or_default() {
+        "http" | "https" => !HTTP_HARMLESS.contains(&last),
+        "url" | "include" | "includeif" | "ssh" => name.contains('.'),
+        "remote" | "submodule" => ["url", "pushurl", "proxy", "vcs", "pushdefault"].contains(&last),
+        "branch" => ["remote", "pushremote"].contains(&last),
+        "core" => ["sshcommand", "gitproxy", "askpass"].contains(&last),
+        "credential" => last == "helper",
+        _ => false,
+    }
+}
+
+/// What the settings say of addresses.
+#[derive(Default)]
+struct Addresses {
+    /// The name of a remote, an address, and whether it is for pushes alone.
+    of_remotes: Vec<(String, String, bool)>,
+    /// What an address that begins with the second is to begin with instead, and whether for pushes alone.
+    instead: Vec<(String, String, bool)>,
+}
+
+impl Addresses {
+    fn keep(&mut self, setting: &Setting) {
+        let Some(sub) = &setting.sub else { return };
+        let entry = |only: bool| (sub.clone(), setting.value.clone(), only);
+        match (setting.section.as_str(), setting.name.as_str()) {
+            ("remote", "url") | ("submodule", "url") => self.of_remotes.push(entry(false)),
+            ("remote", "pushurl") => self.of_remotes.push(entry(true)),
+            ("url", "insteadof") => self.instead.push(entry(false)),
+            ("url", "pushinsteadof") => self.instead.push(entry(true)),
+            _ => {}
+        }
+    }
+
+    /// The addresses of a remote as they are written, and whether what replaces for pushes counts.
+    fn of<'a>(&'a self, remote: &'a str, push: bool) -> Vec<(&'a str, bool)> {
+        let known = self.of_remotes.iter().any(|(name, _, _)| name == remote);
+        if !known && (remote.contains([':', '/']) || [".", ".."].contains(&remote)) {
+            return vec![(remote, push)];
+        }
+        // Neither a remote nor an address: none was named, or a group of them.
+        let fits = |name: &str| !known || name == remote;
+        let own = |name: &str| push && self.of_remotes.iter().any(|(other, _, only)| *only && other == name);
+        let all = self.of_remotes.iter().filter(|(name, _, only)| fits(name) && *only == own(name));
+        all.map(|(_, url, only)| (url.as_str(), push && !only)).collect()
+    }
+
+    /// The addresses that git makes of one, with what each begins with then. None: it is used as it is written.
+    fn rewritten<'a>(&'a self, url: &str, pushes: bool) -> Vec<(String, &'a str)> {
+        let longest = |only: bool| {
+            let fits =
+                || self.instead.iter().filter(move |(_, old, o)| *o == only && url.starts_with(old.as_str()));
+            let length = fits().map(|(_, old, _)| old.len()).max();
+            fits()
+                .filter(|(_, old, _)| Some(old.len()) == length)
+                .map(|(base, old, _)| (format!("{base}{}", &url[old.len()..]), base.as_str()))
+                .collect::<Vec<_>>()
+        };
+        let for_pushes = if pushes { longest(true) } else { Vec::new() };
+        if for_pushes.is_empty() { longest(false) } else { for_pushes }
+    }
+}
+
+/// The host of an address as git reads it; `None`: it is a path of this machine.
+fn host_of_remote(url: &str) -> Option<String> {
+    // A program of this machine that has the name before it, and an address that is that program's to read.
+    let by_program = url.split_once("::").is_some_and(|(program, _)| !program.contains(['/', ':']));
+    if by_program {
+        return Some("*".to_owned());
+    }
+    if url.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("file")) {
+        return None;
+    }
+    host_in(url)
+}
+
+/// Whether a setting leads what git sends elsewhere, gives it more to send, or changes how the other end is verified.
+fn leads_away(setting: &Setting) -> bool {
+    let (name, value) = (setting.name.as_str(), setting.value.as_str());
+    let is_on = ["true", "yes", "on", "1"].iter().any(|word| value.eq_ignore_ascii_case(word));
+    match setting.section.as_str() {
+        "http" | "https" => !(HTTP_HARMLESS.contains(&name) || name == "sslverify" && is_on),
+        "core" => ["sshcommand", "gitproxy", "askpass"].contains(&name),
+        "credential" => !["username", "usehttppath", "interactive"].contains(&name),
+        "ssh" | "include" | "includeif" => true,
+        "remote" => ["proxy", "proxyauthmethod", "uploadpack", "receivepack", "vcs"].contains(&name),
+        _ => false,
+    }
+}
 
 /// Why a push to `remote` may run programs that stand in a repository at hand: the one that receives runs hooks of its own.
 /// `texts` are the configuration files of the repository that pushes; an empty remote is the one that they name. `None`:
@@ -120,6 +261,20 @@ fn takes_the_next(name: &str, option: &str) -> bool {
     }
 }
 
+/// Settings of HTTP that change how much is sent at once, and nothing of what or where.
+const HTTP_HARMLESS: [&str; 11] = [
+    "postbuffer",
+    "lowspeedlimit",
+    "lowspeedtime",
+    "version",
+    "maxrequests",
+    "minsessions",
+    "useragent",
+    "noepsv",
+    "keepaliveidle",
+    "keepaliveinterval",
+    "keepalivecount",
+];
 const SCHEMES: [&str; 8] = ["https", "http", "ssh", "git", "git+ssh", "ssh+git", "ftps", "ftp"];
 
 #[cfg(test)]
@@ -168,6 +323,82 @@ mod tests {
             assert!(suspect_remote(&settings(more), remote).is_some(), "{more} {remote}");
         }
         assert!(suspect_remote(&[], "").is_some());
+    }
+
+    #[test]
+    fn the_hosts_are_those_of_the_addresses_that_git_would_use() {
+        let text = "[remote \"origin\"]\n\turl = git@good.example:a/b.git\n[remote \"both\"] url = https://a.example/x\n\
+                    pushurl = https://b.example:8443/x\n[remote \"path\"] url = ../x\n[remote \"ext\"] url = ext::sh -c x\n\
+                    [remote \"helped\"] url = http::https://c.example/\n[user] name = a\n[http] postBuffer = 1\n\
+                    [http \"https://good.example\"] sslVerify = true\n[branch \"x\"] remote = origin\n";
+        let to = |more: &str, remote: &str, push| contacts(&[format!("{text}{more}")], remote, push);
+        for (more, remote, push, hosts) in [
+            ("", "origin", true, &["good.example"][..]),
+            ("", "both", false, &["a.example"]),
+            ("", "both", true, &["b.example:8443"]),
+            ("", "path", true, &[]),
+            ("", "ext", true, &["*"]),
+            ("", "helped", false, &["*"]),
+            ("", "", false, &["*", "a.example", "good.example"]),
+            ("", "https://d.example/x", true, &["d.example"]),
+            ("", "me@d.example:x", true, &["d.example"]),
+            ("", "./x", true, &[]),
+            ("", ".", false, &[]),
+            ("[remotes] group = origin both", "group", false, &["*", "a.example", "good.example"]),
+            ("[remote \"origin\"] url = https://e.example/", "origin", true, &["e.example", "good.example"]),
+        ] {
+            let got = to(more, remote, push);
+            assert_eq!(
+                (got.hosts, got.suspect),
+                (hosts.iter().map(|h| (*h).to_owned()).collect(), None),
+                "{more} {remote}"
+            );
+        }
+        let led = |more: &str, remote: &str, push, host: &str, setting: &str| {
+            let got = to(more, remote, push);
+            assert_eq!((got.hosts, got.suspect), (vec![host.to_owned()], Some(setting.to_owned())), "{more}");
+        };
+        let instead = "[url \"https://evil.example/\"] insteadOf = git@good.example:";
+        led(instead, "origin", true, "evil.example", "`url.https://evil.example/.insteadof`");
+        led(instead, "git@good.example:c", false, "evil.example", "`url.https://evil.example/.insteadof`");
+        let pushes = "[url \"evil.example:\"] pushInsteadOf = git@good.example:";
+        led(pushes, "origin", true, "evil.example", "`url.evil.example:.insteadof`");
+        assert_eq!(to(pushes, "origin", false).suspect, None);
+        // Not for an address that is for pushes alone.
+        let for_both = "[url \"evil.example:\"] pushInsteadOf = https://b.example";
+        assert_eq!(to(for_both, "both", true).hosts, ["b.example:8443"]);
+        let longer = "[url \"x.example:\"] insteadOf = git@good\n[url \"evil.example:\"] insteadOf = git@good.example:a";
+        led(longer, "origin", true, "evil.example", "`url.evil.example:.insteadof`");
+        let same = "[url \"https://good.example/\"] insteadOf = git@good.example:";
+        assert_eq!(to(same, "origin", true).suspect, None);
+        for setting in [
+            "http.proxy=x",
+            "http.sslverify=false",
+            "http.sslcainfo=x",
+            "http.extraheader=x",
+            "http.cookiefile=x",
+            "http.curloptresolve=x",
+            "core.sshcommand=x",
+            "core.askpass=x",
+            "core.gitproxy=x",
+            "credential.helper=x",
+            "include.path=x",
+            "ssh.variant=simple",
+        ] {
+            let (section, rest) = setting.split_once('.').unwrap();
+            let got = to(&format!("[{section}]\n{rest}\n"), "origin", true);
+            let name = rest.split('=').next().unwrap();
+            assert_eq!(got.suspect, Some(format!("`{section}.{name}`")), "{setting}");
+            assert_eq!(got.hosts.contains(&"*".to_owned()), section == "include", "{setting}");
+        }
+        for (more, setting) in [
+            ("[http \"https://good.example\"] proxy = x", "`http.https://good.example.proxy`"),
+            ("[remote \"origin\"] proxy = x", "`remote.origin.proxy`"),
+            ("[includeIf \"gitdir:/\"] path = x", "`includeif.gitdir:/.path`"),
+        ] {
+            assert_eq!(to(more, "origin", true).suspect.as_deref(), Some(setting));
+        }
+        assert_eq!(to("not a setting", "origin", true).hosts, ["*", "good.example"]);
     }
 
     #[test]

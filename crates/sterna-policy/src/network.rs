@@ -126,7 +126,7 @@ fn option_files(args: &[Word]) -> Vec<Word> {
 }
 
 /// The host of what a download takes for an address; `*` where it cannot be read.
-fn host_of_url(text: &str) -> String {
+pub(crate) fn host_of_url(text: &str) -> String {
     host_of(&url_with_scheme(text)).unwrap_or_else(|| "*".into())
 }
 

@@ -9,6 +9,7 @@ use crate::network;
 use crate::patterns;
 use crate::program_lists::{ARBITRARY, CHANGES_THE_SHELL, PURE, SAFE_WITH_ANY_NAME};
 use crate::readers;
+use crate::reroutes;
 use crate::rule::trusted_name;
 use crate::shell::{Hidden, SimpleCommand, Word};
 use crate::variables::{is_harmless, is_loader};
@@ -39,6 +40,9 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     {
         let why = "a pattern may match a file whose name is an option";
         effects.class = Class::Arbitrary(why.into());
+    }
+    if !effects.only_reads() {
+        effects.may_reach.extend(reroutes::hosts(command, &effects));
     }
     let unseen = matches!(effects.class, Class::Unknown(_) | Class::Unclear(_));
     let telling = |v: &&String| !(is_harmless(v) || name == "read" && v.starts_with("IFS="));

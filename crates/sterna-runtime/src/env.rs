@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures::future::BoxFuture;
 use sterna_log::Owner;
 use sterna_model::{Digest, Millis, SessionId};
+use sterna_policy::Contacts;
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,12 @@ pub trait Env: Send + Sync {
     fn git_outside(&self, folder: &Path, _remote: Option<&str>) -> Option<String> {
         self.git_suspect(folder)
             .or_else(|| Some("this host does not look where git leads without a sandbox".into()))
+    }
+
+    /// Where git in this folder goes when it talks to a remote, and whether it pushes; an empty remote is one that the
+    /// repository's settings name. A host that does not look says that it cannot be seen.
+    fn git_contacts(&self, _folder: &Path, _remote: &str, _push: bool) -> Contacts {
+        Contacts { hosts: vec!["*".to_owned()], suspect: None }
     }
 
     /// Sterna's own state and configuration: no tool writes there.

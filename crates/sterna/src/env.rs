@@ -12,6 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_log::Owner;
 use sterna_model::{Digest, Millis, SessionId};
+use sterna_policy::Contacts;
 use sterna_runtime::{Env, FileVersion};
 
 /// The machine's clock, this process's name, and an environment for children that holds no key.
@@ -164,6 +165,10 @@ impl Env for SystemEnv {
 
     fn git_outside(&self, folder: &Path, remote: Option<&str>) -> Option<String> {
         crate::git_outside(folder, remote)
+    }
+
+    fn git_contacts(&self, folder: &Path, remote: &str, push: bool) -> Contacts {
+        crate::git_contacts(folder, remote, push)
     }
 
     fn file_version(&self, path: &Path) -> Option<FileVersion> {

@@ -57,7 +57,7 @@ pub use hooks::HookSettings;
 pub use local::LocalModel;
 pub use memory::memory_of;
 pub use policy::{Explained, PolicyOf, PolicyView};
-pub use repository::{git_outside, git_suspect};
+pub use repository::{git_contacts, git_outside, git_suspect};
 pub use router::Router;
 pub use secrets::secrets_of;
 pub use session::{Reply, Session, Turn, TurnStream};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sterna_policy::{has_long_names, submodules, suspect_remote, suspect_setting};
+use sterna_policy::{Contacts, contacts, has_long_names, submodules, suspect_remote, suspect_setting};
 
 /// Why a reading command of git's in this folder may run a program, read elsewhere or reach a host. `None`: no setting of the
 /// repository makes it. Settings of the person and of the system are theirs.
@@ -30,8 +30,22 @@ pub fn git_outside(folder: &Path, remote: Option<&str>) -> Option<String> {
     };
     repository
         .suspect(true, &mut BTreeSet::new())
-        .or_else(|| repository.modules())
+        .or_else(|| repository.runs_in_modules())
         .or_else(|| remote.and_then(|remote| repository.receiver(remote)))
+}
+
+/// Where git in this folder goes when it talks to `remote`, and whether it pushes. An empty remote is one that the settings
+/// name. Settings of the person and of the system are theirs.
+pub fn git_contacts(folder: &Path, remote: &str, push: bool) -> Contacts {
+    let unseen = |why: String| Contacts { hosts: vec!["*".to_owned()], suspect: Some(why) };
+    let Ok(there) = fs::canonicalize(folder) else {
+        return unseen(format!("{} is not there yet, and", folder.display()));
+    };
+    match around(&there) {
+        None => Contacts::default(),
+        Some(Err(why)) => unseen(why),
+        Some(Ok(repository)) => repository.contacts(remote, push).unwrap_or_else(unseen),
+    }
 }
 
 /// The repository that a folder lies in.
@@ -143,22 +157,22 @@ impl Repository {
         if self.common != self.git {
             folders.push(&self.git);
         }
-        let files = |folder: &PathBuf| [folder.join("config"), folder.join("config.worktree")];
-        folders.into_iter().flat_map(files).collect()
+        folders.into_iter().flat_map(|folder| configs_of(folder)).collect()
     }
 
-    /// Why git may run a program in a submodule, checked out or not: hooks are not switched off there.
-    fn modules(&self) -> Option<String> {
+    /// The repositories of submodules, checked out or not.
+    fn modules(&self) -> Result<Vec<PathBuf>, String> {
         let mut folders = vec![self.common.join("modules")];
+        let mut found = Vec::new();
         let mut looked_at = 0;
         while let Some(folder) = folders.pop() {
             for module in names_in(&folder).map(|name| folder.join(name)) {
                 looked_at += 1;
                 if looked_at > MAX_REPOSITORIES {
-                    return Some(format!("more than {MAX_REPOSITORIES} submodules"));
+                    return Err(format!("more than {MAX_REPOSITORIES} submodules"));
                 }
                 if module.is_symlink() {
-                    return Some(format!("{} is a link", module.display()));
+                    return Err(format!("{} is a link", module.display()));
                 }
                 if !module.is_dir() {
                     continue;
@@ -169,20 +183,32 @@ impl Repository {
                     continue;
                 }
                 folders.push(module.join("modules"));
-                if let Some(hook) = names_in(&module.join("hooks")).find(|hook| !hook.ends_with(".sample")) {
-                    return Some(format!("{} has the hook `{hook}`", module.display()));
-                }
-                let here = |value: &str| {
-                    fs::canonicalize(module.join(value)).is_ok_and(|tree| tree.starts_with(&self.root))
-                };
-                for file in [module.join("config"), module.join("config.worktree")] {
-                    match text_of(&file) {
-                        Err(why) => return Some(why),
-                        Ok(None) => {}
-                        Ok(Some(text)) => {
-                            if let Some(what) = suspect_setting(&text, false, &here) {
-                                return Some(format!("{what} in {}", file.display()));
-                            }
+                found.push(module);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Why git may run a program in a submodule: hooks are not switched off there.
+    fn runs_in_modules(&self) -> Option<String> {
+        let modules = match self.modules() {
+            Ok(modules) => modules,
+            Err(why) => return Some(why),
+        };
+        for module in modules {
+            if let Some(hook) = names_in(&module.join("hooks")).find(|hook| !hook.ends_with(".sample")) {
+                return Some(format!("{} has the hook `{hook}`", module.display()));
+            }
+            let here = |value: &str| {
+                fs::canonicalize(module.join(value)).is_ok_and(|tree| tree.starts_with(&self.root))
+            };
+            for file in configs_of(&module) {
+                match text_of(&file) {
+                    Err(why) => return Some(why),
+                    Ok(None) => {}
+                    Ok(Some(text)) => {
+                        if let Some(what) = suspect_setting(&text, false, &here) {
+                            return Some(format!("{what} in {}", file.display()));
                         }
                     }
                 }
@@ -191,18 +217,46 @@ impl Repository {
         None
     }
 
-    /// Why who receives a push may be a repository on this machine.
-    fn receiver(&self, remote: &str) -> Option<String> {
-        // An older way to name remotes.
-        for folder in [self.common.join("remotes"), self.common.join("branches")] {
-            if names_in(&folder).next().is_some() {
-                return Some(format!("{} names remotes", folder.display()));
+    /// Where git goes that talks to a remote; what is fetched is so for submodules, too.
+    fn contacts(&self, remote: &str, push: bool) -> Result<Contacts, String> {
+        let mut all = contacts(&texts_of(&self.configs())?, remote, push);
+        if self.older_remotes().is_some() {
+            all.hosts.push("*".to_owned());
+        }
+        if !push {
+            let named = contacts(&texts_of(&[self.root.join(".gitmodules")])?, "", false);
+            all.hosts.extend(named.hosts);
+            for module in self.modules()? {
+                let module = contacts(&texts_of(&configs_of(&module))?, "", false);
+                all.hosts.extend(module.hosts);
+                all.suspect = all.suspect.or(module.suspect);
             }
         }
-        let texts: Result<Vec<String>, String> =
-            self.configs().iter().filter_map(|file| text_of(file).transpose()).collect();
-        texts.map_or_else(Some, |texts| suspect_remote(&texts, remote))
+        Ok(all)
     }
+
+    /// Where an older way to name remotes is used.
+    fn older_remotes(&self) -> Option<PathBuf> {
+        let folders = [self.common.join("remotes"), self.common.join("branches")];
+        folders.into_iter().find(|folder| names_in(folder).next().is_some())
+    }
+
+    /// Why who receives a push may be a repository on this machine.
+    fn receiver(&self, remote: &str) -> Option<String> {
+        if let Some(folder) = self.older_remotes() {
+            return Some(format!("{} names remotes", folder.display()));
+        }
+        texts_of(&self.configs()).map_or_else(Some, |texts| suspect_remote(&texts, remote))
+    }
+}
+
+fn configs_of(git: &Path) -> [PathBuf; 2] {
+    [git.join("config"), git.join("config.worktree")]
+}
+
+/// Those of these files that there are.
+fn texts_of(files: &[PathBuf]) -> Result<Vec<String>, String> {
+    files.iter().filter_map(|file| text_of(file).transpose()).collect()
 }
 
 fn names_in(folder: &Path) -> impl Iterator<Item = String> {

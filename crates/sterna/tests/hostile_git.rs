@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sterna::{git_outside, git_suspect};
+use sterna::{git_contacts, git_outside, git_suspect};
 
 struct World {
     dir: tempfile::TempDir,
@@ -200,6 +201,90 @@ fn a_push_to_a_repository_at_hand_runs_its_hooks_and_is_found() {
     fs::copy(&hook, repo.join(".git/modules/sub/one/hooks/post-checkout")).unwrap();
     let why = git_outside(&repo, None).unwrap();
     assert!(why.contains("post-checkout"), "{why}");
+}
+
+/// git itself says which address it would use.
+#[test]
+fn the_hosts_that_git_would_reach_are_those_that_are_told() {
+    let world = World::new();
+    let repo = world.repository("repo");
+    let told = |remote: &str, push: bool| {
+        let found = git_contacts(&repo, remote, push);
+        (found.hosts, found.suspect.is_some())
+    };
+    let used = |remote: &str, push: bool| {
+        let args = ["remote", "get-url", "--all", "--push", remote];
+        let args = if push { args.to_vec() } else { ["remote", "get-url", "--all", remote].to_vec() };
+        let out = plain(&repo, &args).output().unwrap();
+        let hosts = String::from_utf8_lossy(&out.stdout).lines().map(host).collect::<BTreeSet<_>>();
+        hosts.into_iter().collect::<Vec<_>>()
+    };
+    for (settings, suspect) in [
+        (&[("remote.origin.url", "https://good.example/a.git")][..], false),
+        (&[("http.postBuffer", "1000000"), ("branch.main.merge", "refs/heads/main")], false),
+        (&[("remote.origin.pushurl", "git@evil.example:a.git")], false),
+        (&[("url.https://evil.example/.insteadOf", "https://good.example/")], true),
+        (&[("url.ssh://git@other.example/.pushInsteadOf", "https://good.example/")], true),
+        (&[("url.https://far.example/.insteadOf", "https://good.example/a")], true),
+        (&[("remote.up.url", "me@up.example:x")], true),
+    ] {
+        for (key, value) in settings {
+            git(&repo, &["config", key, value]);
+        }
+        let remotes =
+            if settings[0].0.starts_with("remote.up") { &["origin", "up"][..] } else { &["origin"] };
+        for (remote, push) in remotes.iter().flat_map(|remote| [(remote, false), (remote, true)]) {
+            let (hosts, _) = told(remote, push);
+            assert_eq!(hosts, used(remote, push), "{settings:?} {remote} {push}");
+        }
+        assert_eq!(told("origin", true).1 || told("origin", false).1, suspect, "{settings:?}");
+    }
+    // One that the settings name: any of them.
+    assert_eq!(told("", false).0, ["far.example", "up.example"]);
+    for (key, value) in [
+        ("http.proxy", "http://evil.example"),
+        ("http.https://up.example.proxy", "http://evil.example"),
+        ("remote.up.proxy", "http://evil.example"),
+        ("http.sslVerify", "false"),
+        ("http.sslCAInfo", "/tmp/x"),
+        ("http.extraHeader", "a: b"),
+        ("http.cookieFile", "x"),
+        ("core.sshCommand", "x"),
+        ("credential.helper", "x"),
+    ] {
+        assert_eq!(told("up", true), (vec!["up.example".to_owned()], false), "{key}");
+        git(&repo, &["config", key, value]);
+        assert!(told("up", true).1, "{key}");
+        git(&repo, &["config", "--unset", key]);
+    }
+    git(&repo, &["config", "include.path", "more"]);
+    assert_eq!(told("up", true), (vec!["*".to_owned(), "up.example".to_owned()], true));
+    git(&repo, &["config", "--unset", "include.path"]);
+    // Submodules are fetched, too.
+    fs::write(repo.join(".gitmodules"), "[submodule \"s\"]\n\turl = https://sub.example/s\n\tpath = s\n")
+        .unwrap();
+    assert!(told("", false).0.contains(&"sub.example".to_owned()));
+    assert!(!told("up", true).0.contains(&"sub.example".to_owned()));
+    fs::remove_file(repo.join(".gitmodules")).unwrap();
+    fs::create_dir_all(repo.join(".git/modules/s/objects")).unwrap();
+    fs::write(repo.join(".git/modules/s/HEAD"), "ref: refs/heads/main\n").unwrap();
+    let config = "[remote \"origin\"]\n\turl = https://inner.example/s\n[http]\n\tproxy = x\n";
+    fs::write(repo.join(".git/modules/s/config"), config).unwrap();
+    let (hosts, suspect) = told("", false);
+    assert!(hosts.contains(&"inner.example".to_owned()) && suspect, "{hosts:?}");
+    // What cannot be seen is any host, and no repository goes nowhere.
+    assert_eq!(git_contacts(&repo.join("not/yet"), "origin", true).hosts, ["*"]);
+    fs::create_dir_all(repo.join(".git/remotes")).unwrap();
+    fs::write(repo.join(".git/remotes/old"), "URL: https://evil.example/x\n").unwrap();
+    assert!(told("old", true).0.contains(&"*".to_owned()));
+    assert_eq!(git_contacts(&world.at(""), "origin", true).hosts, [""; 0]);
+}
+
+/// The host of an address as git prints it.
+fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', ':']).next().unwrap();
+    host.rsplit('@').next().unwrap().to_owned()
 }
 
 /// What git takes for no repository must not hide the one that it uses.

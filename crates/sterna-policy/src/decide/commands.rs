@@ -9,8 +9,9 @@ use crate::access::By;
 use crate::binding;
 use crate::bounds;
 use crate::effect_set::place;
-use crate::effects::{Class, Effects, How, Reach, Touch};
+use crate::effects::{Class, Contact, Effects, How, Reach, Touch};
 use crate::floor;
+use crate::git_remote::Contacts;
 use crate::lower::MAX_FOLDERS;
 use crate::network;
 use crate::outside;
@@ -46,6 +47,7 @@ impl Judge<'_> {
         let apart = self.sandboxed() && self.ask.sandbox == Sandbox::Bubblewrap && open.is_none();
         self.own_loopback = apart && plan.commands.iter().any(|command| command.background);
         self.leaving = plan.commands.iter().any(outside::moves_the_line);
+        self.contacting = plan.commands.iter().any(|c| programs::effects(c).contact.is_some());
         for command in &plan.commands {
             let cwds: Option<Vec<PathBuf>> =
                 command.folders().iter().map(|word| place(word, cwd, self.ask.home)).collect();
@@ -112,6 +114,11 @@ impl Judge<'_> {
         {
             effects.class = Class::Unclear(why);
         }
+        let mut led_to = std::mem::take(&mut effects.may_reach);
+        if self.contacting {
+            led_to.extend(std::mem::take(&mut effects.keeps));
+        }
+        led_to.extend(self.contacts(&mut effects, cwds));
         self.bind_programs(command, &effects.class, cwds);
         let texts = texts_to_restrict(command);
         let shown = joined(&command.argv);
@@ -180,6 +187,7 @@ impl Judge<'_> {
         for host in &effects.hosts {
             self.host(host, By::Command(covering));
         }
+        self.led_to(&led_to, covering);
         if effects.git && !self.needs.contains(&Need::QuietGit) {
             self.needs.push(Need::QuietGit);
         }
@@ -301,11 +309,72 @@ impl Judge<'_> {
     fn git_outside(&mut self, effects: &Effects, cwds: &[PathBuf]) -> Option<String> {
         let home = self.ask.home;
         let from = |at: PathBuf, word: &Word| place(word, &at, home);
+        let pushes = effects.contact.as_ref().filter(|to| to.push).map(|to| to.remote.as_str());
         let suspect = |cwd: &PathBuf| match effects.git_folders.iter().try_fold(cwd.clone(), from) {
             None => Some("the home folder is not known".to_owned()),
-            Some(folder) => self.repository(folder, Some(effects.pushes.as_deref())),
+            Some(folder) => self.repository(folder, Some(pushes)),
         };
         cwds.iter().find_map(suspect).map(|why| format!("no sandbox would hold it, and {why}"))
+    }
+
+    /// Hosts to which traffic may be led, where no sandbox holds it: what restricts is held against them, and nothing else.
+    fn led_to(&mut self, hosts: &[String], covering: Option<usize>) {
+        if self.is_held() {
+            return;
+        }
+        let was = std::mem::replace(&mut self.glimpsing, true);
+        hosts.iter().for_each(|host| self.host(host, By::Command(covering)));
+        self.glimpsing = was;
+    }
+
+    fn is_held(&self) -> bool {
+        self.sandboxed() && !self.leaving
+    }
+
+    /// The hosts that git reaches by the settings of the repository at hand. Where those do more than name a remote, no
+    /// rule for git means it.
+    fn contacts(&mut self, effects: &mut Effects, cwds: &[PathBuf]) -> Vec<String> {
+        let Some(contact) = effects.contact.clone().filter(|_| !self.is_held() && !self.glimpsing) else {
+            return Vec::new();
+        };
+        let mut all = Contacts::default();
+        for cwd in cwds {
+            let from = |at: PathBuf, word: &Word| place(word, &at, self.ask.home);
+            let found = match effects.git_folders.iter().try_fold(cwd.clone(), from) {
+                None => Contacts { hosts: vec!["*".to_owned()], suspect: None },
+                Some(folder) => self.contacts_of(folder, &contact),
+            };
+            all.hosts.extend(found.hosts);
+            all.suspect = all.suspect.or(found.suspect);
+        }
+        all.hosts.sort();
+        all.hosts.dedup();
+        if let Class::Arbitrary(why) = &effects.class {
+            let told: Vec<String> =
+                all.hosts.iter().filter(|h| *h != "*").map(|h| format!("`{h}`")).collect();
+            let to =
+                if told.is_empty() { String::new() } else { format!("; it goes to {}", told.join(", ")) };
+            effects.class = match &all.suspect {
+                Some(suspect) => {
+                    Class::Unclear(format!("{suspect} changes where git goes or what it sends{to}"))
+                }
+                None => Class::Arbitrary(format!("{why}{to}")),
+            };
+        }
+        all.hosts
+    }
+
+    fn contacts_of(&mut self, folder: PathBuf, contact: &Contact) -> Contacts {
+        let key = (folder, contact.clone());
+        if let Some(told) = self.contacts.get(&key) {
+            return told.clone();
+        }
+        if !self.affords(COST_OF_A_REPOSITORY) {
+            return Contacts { hosts: vec!["*".to_owned()], suspect: None };
+        }
+        let told = (self.ask.git_contacts)(&key.0, &contact.remote, contact.push);
+        self.contacts.insert(key, told.clone());
+        told
     }
 
     /// Why git in a folder may run a program; `outside`: where no sandbox holds it, with the remote that it pushes to.

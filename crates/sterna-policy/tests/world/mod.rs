@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, Scope};
-use sterna_policy::{Access, Ask, Rule, Sandbox, Verdict, builtin_rules, decide};
+use sterna_policy::{Access, Ask, Contacts, Rule, Sandbox, Verdict, builtin_rules, decide};
 
 pub const ROOT: &str = "/w";
 pub const HOME: &str = "/home/me";
@@ -124,6 +124,18 @@ fn outside(folder: &Path, remote: Option<&str>) -> Option<String> {
     suspect(folder).or_else(|| remote.filter(|r| r.contains("evil")).map(|r| format!("`{r}` is at hand")))
 }
 
+/// `routed` has a remote at `evil.example`, and `proxied` a proxy. Other repositories name none.
+fn contacts(folder: &Path, remote: &str, push: bool) -> Contacts {
+    let of = |text: &str| sterna_policy::contacts(&[text.to_owned()], remote, push);
+    if folder.starts_with(Path::new(ROOT).join("routed")) {
+        return of("[remote \"origin\"]\nurl = git@good.example:a/b\npushurl = https://evil.example/a/b\n");
+    }
+    match folder.starts_with(Path::new(ROOT).join("proxied")) {
+        true => of("[remote \"origin\"]\nurl = https://good.example/a/b\n[http]\nproxy = evil.example:80\n"),
+        false => Contacts::default(),
+    }
+}
+
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
     judge_in(Sandbox::None, mode, rules, grants, text)
 }
@@ -161,5 +173,6 @@ pub fn judge_tainted(
         resolve: &resolve,
         git: &suspect,
         git_outside: &outside,
+        git_contacts: &contacts,
     })
 }

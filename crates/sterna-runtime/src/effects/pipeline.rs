@@ -392,6 +392,7 @@ fn verdict(
         resolve: &|path| env.resolve(path),
         git: &|folder| env.git_suspect(folder),
         git_outside: &|folder, remote| env.git_outside(folder, remote),
+        git_contacts: &|folder, remote, push| env.git_contacts(folder, remote, push),
     })
 }
 

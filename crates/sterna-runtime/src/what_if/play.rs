@@ -17,6 +17,7 @@ use sterna_model::{
     Millis, ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, TodoItem, ToolCall,
     ToolOutcome, ToolSpec, ToolStatus,
 };
+use sterna_policy::Contacts;
 use sterna_tool::{
     Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
     ToolDone, ToolError, ToolReturn, ViewBudget,
@@ -537,6 +538,10 @@ impl Env for Clock {
 
     fn git_outside(&self, folder: &Path, remote: Option<&str>) -> Option<String> {
         self.env.git_outside(folder, remote)
+    }
+
+    fn git_contacts(&self, folder: &Path, remote: &str, push: bool) -> Contacts {
+        self.env.git_contacts(folder, remote, push)
     }
 
     fn state_dirs(&self) -> Vec<PathBuf> {
