@@ -322,7 +322,7 @@ impl Driver {
             cancel: cancel.clone(),
             secrets: self.secrets.clone(),
         });
-        let task = Beside::spawn(async move {
+        let task = Beside::start(async move {
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let end = ended.unwrap_or_else(|panic| model::panicked(&told_by(&*panic)));
             // A driver that is gone wants no answer.

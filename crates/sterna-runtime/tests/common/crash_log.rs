@@ -1,7 +1,7 @@
 //! A log that stops for ever at a point.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,17 +27,30 @@ pub struct CrashLog {
     pub appends: AtomicUsize,
     /// Appends before the driver starts do not count.
     armed: Arc<AtomicUsize>,
+    dead: AtomicBool,
 }
 
 impl CrashLog {
     pub fn new(inner: Arc<MemoryLog>, point: Point, armed: Arc<AtomicUsize>) -> Self {
-        Self { inner, point, appends: AtomicUsize::new(0), armed }
+        Self { inner, point, appends: AtomicUsize::new(0), armed, dead: AtomicBool::new(false) }
+    }
+
+    /// From now on whoever uses this log does nothing with it any more.
+    pub fn die(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    async fn lives(&self) {
+        if self.dead.load(Ordering::SeqCst) {
+            pending().await
+        }
     }
 }
 
 #[async_trait]
 impl Log for CrashLog {
     async fn append(&self, append: Append) -> Result<Receipt, LogError> {
+        self.lives().await;
         if self.armed.load(Ordering::SeqCst) == 0 {
             return self.inner.append(append).await;
         }
@@ -55,9 +68,11 @@ impl Log for CrashLog {
         receipt
     }
     async fn read(&self, s: &SessionId, from: Seq, limit: usize) -> Result<Vec<Sealed>, LogError> {
+        self.lives().await;
         self.inner.read(s, from, limit).await
     }
     async fn head(&self, s: &SessionId) -> Result<Head, LogError> {
+        self.lives().await;
         self.inner.head(s).await
     }
     async fn find_key(&self, s: &SessionId, key: &str) -> Result<Option<KeyReceipt>, LogError> {
@@ -70,6 +85,7 @@ impl Log for CrashLog {
         self.inner.search(query, limit).await
     }
     async fn lease(&self, s: &SessionId, request: LeaseRequest) -> Result<Lease, LogError> {
+        self.lives().await;
         self.inner.lease(s, request).await
     }
     async fn release(&self, s: &SessionId, fence: Fence) -> Result<(), LogError> {

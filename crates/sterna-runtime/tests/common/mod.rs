@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crash_log::{CrashLog, Point};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -289,6 +290,8 @@ pub struct World {
     pub model: TestModel,
     pub runtime: Runtime,
     pub tools: Vec<SharedTool>,
+    /// How it reaches the log, until its process dies. A test that brings a log of its own says itself when that ends.
+    pub life: Option<Arc<CrashLog>>,
 }
 
 impl World {
@@ -298,7 +301,9 @@ impl World {
 
     pub fn over(log: Arc<MemoryLog>, env: TestEnv, model: TestModel, tools: Vec<SharedTool>) -> Self {
         let provider = Arc::new(model.clone());
-        Self::with(log.clone(), log, env, model, provider, tools)
+        let life = Arc::new(CrashLog::new(log.clone(), Point::None, Arc::default()));
+        let world = Self::with(life.clone(), log, env, model, provider, tools);
+        Self { life: Some(life), ..world }
     }
 
     /// Over a log that may fail, and any provider.
@@ -327,11 +332,14 @@ impl World {
         let runtime = Runtime::new(parts);
         // Whatever is tested is tested with snapshots, as often as they may come.
         runtime.snapshot_every(1);
-        Self { log, env, model, runtime, tools }
+        Self { log, env, model, runtime, tools, life: None }
     }
 
-    /// Another process on the same log, after the first one died.
+    /// Another process on the same log, after this one died. What still goes on of it in the test's own process reaches nobody.
     pub fn next_life(&self, name: &str, model: TestModel) -> World {
+        if let Some(life) = &self.life {
+            life.die();
+        }
         let env = TestEnv { name: name.into(), ..self.env.clone() };
         env.dead.lock().unwrap().push(self.env.name.clone());
         World::over(self.log.clone(), env, model, self.tools.clone())
