@@ -39,6 +39,7 @@ mod readers;
 mod redirects;
 mod reroutes;
 mod rule;
+mod runners;
 mod shell;
 mod syntax;
 mod texts;

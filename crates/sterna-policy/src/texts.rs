@@ -13,6 +13,9 @@ pub(crate) fn texts_to_restrict(command: &SimpleCommand) -> Vec<String> {
     for argv in command.via.iter().chain([&command.argv]) {
         let Some((first, rest)) = argv.split_first() else { continue };
         for program in [first.text.as_str(), base_name(&first.text)] {
+            // `git-push` is `git push`.
+            let apart = program.strip_prefix("git-").map(|name| format!("git {}", with_program(name, rest)));
+            texts.extend(apart);
             for rest in [Some(rest), git_command(program, rest)].into_iter().flatten() {
                 let text = with_program(program, rest);
                 if !command.env_prefix.is_empty() {

@@ -8,6 +8,7 @@ use crate::paths::base_name;
 use crate::patterns;
 use crate::program_lists::RUNNERS;
 use crate::rule::trusted_name;
+use crate::runners;
 use crate::shell::{SimpleCommand, Word};
 
 /// Adds the commands that `command` would run to `out`, or says what was not understood.
@@ -112,20 +113,30 @@ pub(crate) fn is_runner(program: &str) -> bool {
     RUNNERS.contains(&name) || ["ld-linux", "ld-musl", "ld.so"].iter().any(|start| name.starts_with(start))
 }
 
-/// What a program may run of the words that it is given. It sees too much rather than too little, and what it sees may
-/// only make a decision stricter.
+/// What a program runs of the words that it is given. It sees too much rather than too little, and what it sees may
+/// only make a decision stricter. `any`: each of its words may be a program.
 /// `None`: more than can be looked at.
-pub(crate) fn tails(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
+pub(crate) fn tails(command: &SimpleCommand, any: bool) -> Option<Vec<SimpleCommand>> {
     let mut found = Vec::new();
-    let mut next = vec![(command.clone(), 0)];
-    while let Some((command, depth)) = next.pop() {
-        if command.argv.len() > MAX_WORDS {
+    let mut next = vec![(command.clone(), any, 0)];
+    while let Some((command, any, depth)) = next.pop() {
+        let mut inner = Vec::new();
+        for told in runners::given(&command) {
+            behind(told, depth, &mut inner);
+        }
+        if any && command.argv.len() > MAX_WORDS {
             return None;
         }
-        let words = command.argv.iter().enumerate().skip(1).take(MAX_TAILS);
+        let words = command.argv.iter().enumerate().skip(1).take(if any { MAX_TAILS } else { 0 });
         let runs = |w: &Word| !w.text.starts_with('-') && !w.text.bytes().all(|b| b.is_ascii_digit());
-        let mut inner = Vec::new();
-        for (at, word) in words.filter(|(_, word)| runs(word)) {
+        for (at, word) in words {
+            let line = word.text.split_once('=').map_or(word.text.as_str(), |(_, value)| value);
+            if is_runner(command.program()) && line.contains(' ') {
+                inner.append(&mut glimpse(line));
+            }
+            if !runs(word) {
+                continue;
+            }
             let argv = command.argv[at..].to_vec();
             let mut tail =
                 SimpleCommand { argv, folders: command.folders.clone(), ..SimpleCommand::default() };
@@ -133,18 +144,11 @@ pub(crate) fn tails(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
                 tail.via.push(command.argv[..at].to_vec());
                 tail.input.clone_from(&command.input);
             }
-            let before = inner.len();
-            if unwrap(tail.clone(), depth, &mut inner).is_err() {
-                inner.truncate(before);
-                inner.push(tail);
-            }
-            if is_runner(command.program()) && word.text.contains(' ') {
-                inner.append(&mut glimpse(&word.text));
-            }
+            behind(tail, depth, &mut inner);
         }
         for one in inner {
-            if depth < 2 && is_runner(one.program()) {
-                next.push((one.clone(), depth + 1));
+            if depth < 2 && (is_runner(one.program()) || runners::is_listed(&one)) {
+                next.push((one.clone(), is_runner(one.program()), depth + 1));
             }
             found.push(one);
             if found.len() > MAX_RUN {
@@ -153,6 +157,15 @@ pub(crate) fn tails(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
         }
     }
     Some(found)
+}
+
+/// Adds what runs behind the wrappers of a command, or the command as it stands.
+fn behind(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) {
+    let before = out.len();
+    if unwrap(command.clone(), depth, out).is_err() {
+        out.truncate(before);
+        out.push(command);
+    }
 }
 
 /// Whether a program is a shell, which may be given a line to run.

@@ -234,6 +234,32 @@ fn what_matches_most_names_is_everything() {
 }
 
 #[test]
+fn git_by_the_name_of_its_program_is_git() {
+    for call in [
+        "git-push",
+        "/usr/lib/git-core/git-push origin main",
+        "env /usr/libexec/git-core/git-push",
+        "git -c alias.p=push p",
+        "git -c alias.p='push --force' p origin",
+        "npx /usr/lib/git-core/git-push",
+    ] {
+        for sandbox in Sandbox::ALL {
+            let got =
+                judge_in(sandbox, Mode::Bypass, &rules("deny Shell(git push *)"), &[], &format!("$ {call}"));
+            assert_eq!(got.decision, Decision::Deny, "{call}: {}", got.reason);
+        }
+    }
+    // It gives no leave.
+    let allowed = "allow Shell(git push *); allow Shell(git status *)";
+    check(&[Sandbox::None], allowed, &["git-push", "git-status", "npx git status"], |got| {
+        got == Decision::Ask
+    });
+    check(HELD, "deny Shell(git push *)", &["git-lfs ls-files", "git -c alias.p=pull log"], |got| {
+        got == Decision::Allow
+    });
+}
+
+#[test]
 fn what_find_gives_a_program_to_remove_is_seen() {
     let calls = [
         r"find . -exec rm -rf {} \;",
@@ -524,6 +550,59 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         "su -c 'rm x' me",
         "frobnicate rm x",
         "frobnicate --go sudo rm x",
+        "npx rm x",
+        "npx --package a -y rm x",
+        "npx -yc 'rm x'",
+        "npx --call='rm x'",
+        "npm --prefix a exec -- rm x",
+        "npm x -c 'cd a && rm x'",
+        "pnpm dlx rm x",
+        "yarn exec -- rm x",
+        "bun x rm x",
+        "poetry -C a run rm x",
+        "pipenv run rm x",
+        "uv run --with a --with b rm x",
+        "uv tool run env A=1 rm x",
+        "uvx --from a rm x",
+        "conda run -n base rm x",
+        "bundle exec /bin/rm x",
+        "rustup run stable rm x",
+        "stack exec -- rm x",
+        "mise exec -- rm x",
+        "nix-shell -p a --run 'rm x'",
+        "cmake -E env A=1 rm x",
+        "just --command rm x",
+        "cargo watch -s 'rm x'",
+        "git bisect run rm x",
+        "git bisect run sh -c 'make; rm x'",
+        "git -C a rebase -ix 'rm x' main",
+        "git rebase --exec='cd a && rm x'",
+        "git submodule foreach rm x",
+        "git submodule foreach --recursive 'git status; rm x'",
+        "git -c alias.x='!rm y' x",
+        "git -c core.pager='rm x' log",
+        "git clone -c core.sshCommand='rm x' a b",
+        "git filter-branch --tree-filter 'rm x' HEAD",
+        "git difftool -yx 'rm x'",
+        "GIT_SSH_COMMAND='rm x' git fetch",
+        "PAGER='rm x' man ls",
+        "tar -I 'rm x' -xf a.tar",
+        "tar -xvf a.tar --to-com='rm x'",
+        "tar --use-compress-program 'rm x' -xf a.tar",
+        "tar -xf a.tar --checkpoint=1 --checkpoint-action=exec='rm x'",
+        "rsync -ave 'rm x' a b",
+        "rsync --rsh='rm x' a b",
+        "ssh -o ProxyCommand='rm x' host",
+        "ssh -p 22 me@localhost 'cd a; rm x'",
+        "ssh 127.0.0.1 rm x",
+        "tmux new-session -d -s a 'rm x'",
+        "screen -dmS a rm x",
+        "man --pager='rm x' ls",
+        "vim -c ':!rm x' a",
+        "fd -e o -X rm x",
+        "rg --pre 'rm x' a",
+        "su --command='rm x' me",
+        "script --command='rm x'",
     ] {
         for sandbox in Sandbox::ALL {
             let (got, why) = decision(sandbox, Mode::Bypass, given, call);
@@ -542,6 +621,11 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         "chrt 1 find . -delete",
         "taskset 1 env A=1 dd if=x of=/dev/sda",
         "frobnicate rm -rf ~",
+        "npx rm -rf ~",
+        "uv run rm -rf .",
+        "git submodule foreach 'rm -rf ~'",
+        "ssh localhost rm -rf /",
+        "tar -I 'rm -rf ~' -xf a.tar",
     ] {
         for sandbox in Sandbox::ALL {
             let (got, why) = decision(sandbox, Mode::Bypass, "", call);
@@ -567,6 +651,19 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         "perf record -g ./target/release/x",
         "cargo rm serde",
         "npm rm left-pad",
+        "npm run rm",
+        "pnpm rm left-pad",
+        "bun rm x",
+        "uv run pytest -k rm",
+        "npx eslint --fix rm",
+        "poetry run python tool.py rm",
+        "git commit -m 'rm x'",
+        "git commit -m 'git push'",
+        "git worktree add rm",
+        "git rebase main",
+        "tar -cf a.tar rm x",
+        "cmake -E remove x",
+        "cargo run -- rm x",
     ] {
         let (got, why) = decision(Sandbox::Bubblewrap, Mode::Execute, given, call);
         assert_eq!(got, Decision::Allow, "{call}: {why}");

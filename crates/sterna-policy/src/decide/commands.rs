@@ -18,6 +18,7 @@ use crate::outside;
 use crate::paths::base_name;
 use crate::programs;
 use crate::rule::{Rule, Target, Text, host_matches, trusted_name};
+use crate::runners;
 use crate::shell::{Hidden, RedirectKind, ShellPlan, SimpleCommand, Word, joined};
 use crate::texts::{text_until_hidden, texts_to_allow, texts_to_restrict};
 use crate::variables::is_harmless;
@@ -219,18 +220,31 @@ impl Judge<'_> {
         }
     }
 
-    /// What a program may run of its words, as `ionice` and `flock` do, is held against what restricts. Of a program that
+    /// What a program runs of its words, as `ionice` and `npx` do, is held against what restricts. Of a program that
     /// nobody knows the words may mean something else.
     fn may_run(&mut self, command: &SimpleCommand, cwds: &[PathBuf]) {
         let runs = wrappers::is_runner(command.program());
-        if !runs && programs::is_known(trusted_name(command.program())) {
-            return;
+        if runs || runners::is_listed(command) {
+            self.tails(command, wrappers::tails(command, runs), true, cwds);
         }
-        let Some(all) = wrappers::tails(command) else {
+        if !runs && !programs::is_known(trusted_name(command.program())) {
+            self.tails(command, wrappers::tails(command, true), false, cwds);
+        }
+    }
+
+    /// Of a command the ones that it runs; `certain`: and does not only perhaps.
+    fn tails(
+        &mut self,
+        command: &SimpleCommand,
+        all: Option<Vec<SimpleCommand>>,
+        certain: bool,
+        cwds: &[PathBuf],
+    ) {
+        let Some(all) = all else {
             // Whatever is forbidden may be among it.
             let reason = format!("`{}`: it runs more than can be looked at", command.program());
             let rank = if self.ask.mode == Mode::Bypass { Rank::MayDeny } else { Rank::AskByRule };
-            match runs {
+            match certain {
                 true => self.find(rank, reason, None),
                 false => self.restrict_perhaps(command.program(), |r| matches!(r.target, Target::Shell(_))),
             }
@@ -241,7 +255,7 @@ impl Judge<'_> {
             let texts = texts_to_restrict(&inner);
             let hit = |rule: &Rule| matches!(&rule.target, Target::Shell(p) if !p.is_everything() && texts.iter().any(|t| p.matches(t)));
             let shown = joined(&inner.argv);
-            if runs {
+            if certain {
                 self.restrict(&format!("`{shown}`"), hit);
                 if let Some(reason) = floor::forbids_command(&inner) {
                     self.find(Rank::Floor, format!("safety floor: {reason}"), None);
@@ -252,8 +266,8 @@ impl Judge<'_> {
             let is_rm = base_name(inner.program()) == "rm";
             let counts = |touch: &&Touch| match touch.how {
                 How::Read | How::Named => false,
-                How::Write => runs,
-                How::Delete => runs || is_rm && touch.reach == Reach::Tree,
+                How::Write => certain,
+                How::Delete => certain || is_rm && touch.reach == Reach::Tree,
             };
             for touch in programs::effects(&inner).touches.iter().filter(counts) {
                 self.word(touch.how, &touch.word, touch.reach, By::Command(None), cwds);

@@ -1,0 +1,297 @@
+//! Programs that run another one, by where they are told it. Some do much else, so only those words count.
+
+use crate::characters::is_name;
+use crate::glimpse::glimpse;
+use crate::paths::base_name;
+use crate::shell::{SimpleCommand, Word, joined};
+
+/// Whether a command may run something that it is given. Not so for most.
+pub(crate) fn is_listed(command: &SimpleCommand) -> bool {
+    let name = base_name(command.program());
+    !command.env_prefix.is_empty() || TABLE.iter().any(|(programs, ..)| programs.contains(&name))
+}
+
+/// What a program runs of the words that it is given, as it is written there.
+pub(crate) fn given(command: &SimpleCommand) -> Vec<SimpleCommand> {
+    let argv = command.argv.as_slice();
+    let name = base_name(command.program());
+    let mut found = Vec::new();
+    for variable in &command.env_prefix {
+        if let Some((name, value)) = variable.split_once('=')
+            && VARIABLES.iter().any(|end| name.ends_with(end))
+        {
+            found.append(&mut glimpse(value));
+        }
+    }
+    for (_, behind, form) in TABLE.iter().filter(|(programs, ..)| programs.contains(&name)) {
+        for start in starts(argv, behind) {
+            match form {
+                Form::Words(operands) => {
+                    let skip =
+                        |from: Vec<usize>| from.into_iter().flat_map(|at| heads(argv, at + 1)).collect();
+                    let programs = (0..*operands).fold(heads(argv, start), |from, _| skip(from));
+                    for at in programs {
+                        if argv[at].text.contains(char::is_whitespace) {
+                            found.append(&mut glimpse(&argv[at].text));
+                        }
+                        found.push(tail(command, at));
+                    }
+                }
+                Form::Joined => {
+                    for at in heads(argv, start) {
+                        found.append(&mut glimpse(&joined(&argv[at..])));
+                    }
+                }
+                Form::Line(options) => {
+                    for value in values(&argv[start..], options) {
+                        let line = value.trim_start_matches([':', '!', '+', '%']);
+                        found.append(&mut glimpse(line));
+                        found.extend(
+                            line.split_once('=').map(|(_, line)| glimpse(line)).into_iter().flatten(),
+                        );
+                    }
+                }
+                Form::Setting(options) => {
+                    for value in values(&argv[start..], options) {
+                        found.append(&mut setting(value, argv));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Where the words that a program runs stand.
+enum Form {
+    /// Behind so many operands of the program itself.
+    Words(usize),
+    /// A shell gets all of them as one line.
+    Joined,
+    /// One of these options has a line as its value.
+    Line(&'static [&'static str]),
+    /// One of these options has a setting as its value, which may be a line.
+    Setting(&'static [&'static str]),
+}
+
+fn tail(command: &SimpleCommand, at: usize) -> SimpleCommand {
+    SimpleCommand {
+        argv: command.argv[at..].to_vec(),
+        folders: command.folders.clone(),
+        ..SimpleCommand::default()
+    }
+}
+
+/// The places right behind these words: an option wherever it stands, and commands of commands in their order.
+fn starts(argv: &[Word], behind: &[&str]) -> Vec<usize> {
+    let is = |at: usize, mark: &str| {
+        argv.get(at).is_some_and(|w| w.text == mark || w.text.rsplit('@').next() == Some(mark))
+    };
+    behind.iter().fold(vec![1.min(argv.len())], |from, mark| {
+        let next = |at: usize| match mark.starts_with('-') {
+            true => (at..argv.len()).filter(|at| argv[*at].text == *mark).take(MAX_PLACES).collect(),
+            false => heads(argv, at),
+        };
+        let mut found: Vec<usize> =
+            from.into_iter().flat_map(next).filter(|at| is(*at, mark)).map(|at| at + 1).collect();
+        found.dedup();
+        found.truncate(MAX_PLACES);
+        found
+    })
+}
+
+/// Where the first operand may stand from here on: what comes after an option may be its value.
+fn heads(argv: &[Word], from: usize) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut value = false;
+    for (at, word) in argv.iter().enumerate().skip(from) {
+        let text = word.text.as_str();
+        if text == "--" {
+            found.extend((at + 1 < argv.len()).then_some(at + 1));
+            break;
+        }
+        if text.starts_with(['-', '+']) && text.len() > 1 {
+            value = !text.contains('=');
+        } else if text.split_once('=').is_some_and(|(name, _)| is_name(name)) {
+            value = false;
+        } else {
+            found.push(at);
+            if !value || found.len() > MAX_PLACES {
+                break;
+            }
+            value = false;
+        }
+    }
+    found
+}
+
+/// The values of these options: `-x V`, `-axV`, `--long V`, `--long=V`, `--lo=V`.
+fn values<'a>(words: &'a [Word], options: &[&str]) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let text = word.text.as_str();
+        let next = || words.get(at + 1).map(|w| w.text.as_str());
+        for option in options {
+            let value = if let Some(letter) = option.strip_prefix('-').filter(|letter| letter.len() == 1) {
+                let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-'));
+                letters.and_then(|letters| letters.split_once(letter)).map(|(_, value)| value)
+            } else if !option.starts_with('-') {
+                text.strip_prefix(option)
+            } else {
+                let (key, value) = text.split_once('=').map_or((text, ""), |(key, value)| (key, value));
+                (key.len() > 4 && option.starts_with(key) || key == *option).then_some(value)
+            };
+            found.extend(value.and_then(|value| if value.is_empty() { next() } else { Some(value) }));
+        }
+        if found.len() > MAX_VALUES {
+            break;
+        }
+    }
+    found
+}
+
+/// `core.pager=rm x`, `alias.x=!rm x`, `alias.x=push`, `ProxyCommand rm x`.
+fn setting(text: &str, argv: &[Word]) -> Vec<SimpleCommand> {
+    let Some((key, value)) = text.split_once(['=', ' ']) else { return Vec::new() };
+    let alias = key.strip_prefix("alias.").filter(|_| !value.starts_with('!'));
+    let Some(alias) = alias else { return glimpse(value.trim_start_matches('!')) };
+    let rest = argv.iter().skip_while(|w| w.text != alias).skip(1);
+    let words = value.split_whitespace().map(Word::literal).chain(rest.cloned());
+    let argv = std::iter::once(Word::literal("git")).chain(words).collect();
+    vec![SimpleCommand { argv, ..SimpleCommand::default() }]
+}
+
+const MAX_PLACES: usize = 8;
+const MAX_VALUES: usize = 32;
+/// Variables with such names hold a line for some program.
+const VARIABLES: [&str; 9] =
+    ["_COMMAND", "PAGER", "EDITOR", "VISUAL", "BROWSER", "_ASKPASS", "GIT_SSH", "_RSH", "LESSOPEN"];
+
+/// Programs, the words behind which they are told what to run, and how.
+type Row = (&'static [&'static str], &'static [&'static str], Form);
+
+const TABLE: &[Row] = &[
+    // Package managers and what keeps their versions apart.
+    (&["npx", "pnpx", "bunx", "uvx", "cross-env", "env-cmd", "dotenv"], &[], Form::Words(0)),
+    (&["npx", "pnpx"], &[], Form::Line(&["-c", "--call"])),
+    (
+        &[
+            "npm", "pnpm", "yarn", "bundle", "rbenv", "pyenv", "nodenv", "asdf", "mise", "rtx", "opam",
+            "dune", "stack", "cabal", "composer", "lerna", "nx", "tox",
+        ],
+        &["exec"],
+        Form::Words(0),
+    ),
+    (&["nvm", "chamber", "aws-vault"], &["exec"], Form::Words(1)),
+    (&["npm", "pnpm", "yarn", "mise", "rtx"], &["exec"], Form::Line(&["-c", "--call", "--command"])),
+    (&["npm", "bun", "mise", "rtx"], &["x"], Form::Words(0)),
+    (&["npm", "mise", "rtx"], &["x"], Form::Line(&["-c", "--call", "--command"])),
+    (&["pnpm", "yarn"], &["dlx"], Form::Words(0)),
+    (
+        &[
+            "poetry",
+            "pipenv",
+            "hatch",
+            "pdm",
+            "uv",
+            "rye",
+            "pixi",
+            "conda",
+            "mamba",
+            "micromamba",
+            "pipx",
+            "honcho",
+            "foreman",
+            "op",
+            "doppler",
+            "infisical",
+            "dotenvx",
+            "volta",
+        ],
+        &["run"],
+        Form::Words(0),
+    ),
+    (&["rustup"], &["run"], Form::Words(1)),
+    (&["uv"], &["tool", "run"], Form::Words(0)),
+    (&["doppler"], &["run"], Form::Line(&["--command"])),
+    (&["mix"], &["cmd"], Form::Words(0)),
+    (&["cargo"], &["watch", "--"], Form::Words(0)),
+    (&["cargo"], &["watch"], Form::Line(&["-s", "--shell"])),
+    (&["nix-shell"], &[], Form::Line(&["--run", "--command"])),
+    (&["nix"], &["-c"], Form::Words(0)),
+    (&["nix"], &["--command"], Form::Words(0)),
+    (&["guix"], &["--"], Form::Words(0)),
+    // Builds.
+    (&["cmake"], &["-E"], Form::Words(0)),
+    (&["cmake"], &["-E", "env"], Form::Words(0)),
+    (&["cmake"], &["-E", "time"], Form::Words(0)),
+    (&["just"], &["-c"], Form::Words(0)),
+    (&["just"], &["--command"], Form::Words(0)),
+    // git. What it runs by settings that are there is looked at elsewhere.
+    (&["git"], &["bisect", "run"], Form::Words(0)),
+    (&["git"], &["submodule", "foreach"], Form::Joined),
+    (&["git"], &["rebase"], Form::Line(&["-x", "--exec"])),
+    (&["git"], &["difftool"], Form::Line(&["-x", "--extcmd"])),
+    (&["git"], &["grep"], Form::Line(&["-O", "--open-files-in-pager"])),
+    (
+        &["git"],
+        &["filter-branch"],
+        Form::Line(&[
+            "--setup",
+            "--env-filter",
+            "--tree-filter",
+            "--index-filter",
+            "--parent-filter",
+            "--msg-filter",
+            "--commit-filter",
+            "--tag-name-filter",
+        ]),
+    ),
+    (&["git"], &[], Form::Line(&["--upload-pack", "--receive-pack", "--exec"])),
+    (&["git"], &[], Form::Setting(&["-c", "--config"])),
+    // Archives and copies.
+    (
+        &["tar", "gtar", "bsdtar"],
+        &[],
+        Form::Line(&[
+            "-I",
+            "-F",
+            "--use-compress-program",
+            "--to-command",
+            "--checkpoint-action",
+            "--info-script",
+            "--new-volume-script",
+            "--rsh-command",
+            "--rmt-command",
+        ]),
+    ),
+    (&["rsync"], &[], Form::Line(&["-e", "--rsh", "--rsync-path"])),
+    (&["scp", "sftp"], &[], Form::Line(&["-S"])),
+    (&["ssh", "scp", "sftp"], &[], Form::Setting(&["-o"])),
+    // This machine by another name.
+    (&["ssh"], &["localhost"], Form::Joined),
+    (&["ssh"], &["127.0.0.1"], Form::Joined),
+    (&["ssh"], &["::1"], Form::Joined),
+    // Terminals, and what shows a text.
+    (&["screen"], &[], Form::Words(0)),
+    (&["tmux"], &["new-session"], Form::Joined),
+    (&["tmux"], &["new"], Form::Joined),
+    (&["tmux"], &["new-window"], Form::Joined),
+    (&["tmux"], &["neww"], Form::Joined),
+    (&["tmux"], &["split-window"], Form::Joined),
+    (&["tmux"], &["splitw"], Form::Joined),
+    (&["tmux"], &["respawn-pane"], Form::Joined),
+    (&["tmux"], &["run-shell"], Form::Joined),
+    (&["tmux"], &["run"], Form::Joined),
+    (&["tmux"], &["popup"], Form::Joined),
+    (&["tmux"], &["display-popup"], Form::Joined),
+    (&["man"], &[], Form::Line(&["-P", "--pager"])),
+    (&["less", "more", "vi", "vim", "nvim", "view", "ex"], &[], Form::Line(&["-c", "--cmd", "+"])),
+    // Searches.
+    (&["fd", "fdfind"], &["-x"], Form::Words(0)),
+    (&["fd", "fdfind"], &["-X"], Form::Words(0)),
+    (&["fd", "fdfind"], &["--exec"], Form::Words(0)),
+    (&["fd", "fdfind"], &["--exec-batch"], Form::Words(0)),
+    (&["rg"], &[], Form::Line(&["--pre"])),
+    (&["sort"], &[], Form::Line(&["--compress-program"])),
+];
