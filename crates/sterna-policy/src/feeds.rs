@@ -1,11 +1,13 @@
 //! What the commands of a pipeline give each other as far as it is certain: the names that `xargs` hands on.
 
-use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Reach, parse};
+use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Reach, Touch, parse};
 use crate::find::{self, Taken};
 use crate::paths::base_name;
+use crate::patterns;
 use crate::programs;
 use crate::rule::trusted_name;
 use crate::shell::{Hidden, RedirectKind, SimpleCommand, Word};
+use crate::wrappers;
 
 /// Some of what a command reads from its standard input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,12 +64,21 @@ pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
         Some(sign) => argv.iter_mut().for_each(|word| word.text = word.text.replace(&sign, MARK)),
     }
     let marked = |word: &Word| word.text.contains(MARK);
-    let name = trusted_name(command.program());
+    if !argv.iter().any(marked) {
+        return;
+    }
+    let names = argv.iter().filter(|w| marked(w)).count();
     // What gets a name beside its old one is still there, and `rmdir` takes only what is empty.
-    let stays = name == "mv" && argv.iter().filter(|w| marked(w)).count() > 1 || name == "rmdir";
-    let Some(args) = argv.get(1..).filter(|args| !stays && args.iter().any(marked)) else { return };
-    let touches = programs::of_program(name, args).touches;
-    for touch in touches.iter().filter(|touch| touch.how == How::Delete && marked(&touch.word)) {
+    let loses = |name: &str| if name == "mv" { names == 1 } else { name != "rmdir" };
+    let first = SimpleCommand { argv, ..SimpleCommand::default() };
+    let mut removed = Vec::new();
+    for one in wrappers::all_that_run(&first) {
+        let name = trusted_name(one.program());
+        let touches = programs::of_program(name, one.argv.get(1..).unwrap_or_default()).touches;
+        let deletes = |t: &Touch| t.how == How::Delete && marked(&t.word) && loses(name);
+        removed.extend(touches.into_iter().filter(deletes).map(|touch| (name.to_owned(), touch)));
+    }
+    for (name, touch) in removed {
         for given in &command.input {
             let (word, reach) = match given {
                 Given::Name(word) => (word.clone(), touch.reach),
@@ -92,7 +103,7 @@ pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
 
 /// What stands for a name among the words behind `xargs`. `None`: names come after them.
 fn replaced(own: &[Word], argv: &[Word]) -> Option<String> {
-    if own.first().is_some_and(|w| base_name(&w.text) == "parallel") {
+    if own.first().is_some_and(|w| !base_name(&w.text).ends_with("xargs")) {
         return argv.iter().any(|w| w.text.contains("{}")).then(|| "{}".to_owned());
     }
     let mut words = own.iter().skip(1);
@@ -140,9 +151,9 @@ fn printed(command: &SimpleCommand) -> Vec<Given> {
         // With a file they read that.
         "cat" | "tac" | "sort" | "uniq" | "shuf" | "nl" if operands().next().is_some() => vec![Given::Unseen],
         "cat" | "tac" | "sort" | "uniq" | "shuf" | "nl" | "tee" | "tr" => input(),
-        "head" | "tail" if operands().all(|w| w.text.parse::<u64>().is_ok() || w.text.starts_with('+')) => {
-            some_of(input())
-        }
+        "head" | "tail" if cuts_lines(name, args).is_none() => vec![Given::Unseen],
+        "head" | "tail" if cuts_lines(name, args) == Some(false) => input(),
+        "head" | "tail" => some_of(input()),
         "grep" | "egrep" | "fgrep" => filter(args, input),
         _ => vec![Given::Unseen],
     }
@@ -178,18 +189,87 @@ fn list(args: &[Word]) -> Vec<Given> {
 /// What git tells of the files that it keeps.
 fn tracked(args: &[Word]) -> Vec<Given> {
     let rest = args.get(1..).unwrap_or_default();
-    let only = |plain: &[&str]| rest.iter().all(|w| plain.contains(&w.text.as_str()));
     let of_here = |taken: Taken| vec![Given::In(taken, Word::literal("."))];
+    let letters = |wanted: &str| {
+        rest.iter()
+            .filter(|w| w.text.starts_with('-') && !w.text.starts_with("--"))
+            .any(|w| w.text.contains(|c| wanted.contains(c)))
+    };
+    let long = |names: &[&str]| {
+        rest.iter().any(|w| w.text.strip_prefix("--").is_some_and(|long| names.contains(&long)))
+    };
+    let broad =
+        |w: &Word| w.text.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part));
+    let all = rest.iter().filter(|w| !w.text.starts_with('-')).all(broad);
     match args.first().map(|w| w.text.as_str()) {
-        Some("ls-files") if only(&["-z", "-c", "--cached", "--full-name", "--", "."]) => of_here(Taken::All),
-        Some("ls-tree") if rest.iter().any(|w| ["-r", "-rz", "-zr"].contains(&w.text.as_str())) => {
-            of_here(Taken::All)
+        Some("ls-files") => {
+            let chosen = letters("dmoiuk")
+                || long(&["deleted", "modified", "others", "ignored", "unmerged", "killed"]);
+            let tracked = !chosen || letters("c") || long(&["cached"]);
+            of_here(if tracked && all { Taken::All } else { Taken::Some })
         }
+        Some("ls-tree") if letters("r") => of_here(Taken::All),
         Some("ls-tree") => of_here(Taken::Names),
-        Some("ls-files") => of_here(Taken::Some),
-        Some("diff") if rest.iter().any(|w| w.text == "--name-only") => of_here(Taken::Some),
+        Some("diff") if long(&["name-only"]) => of_here(Taken::Some),
         _ => vec![Given::Unseen],
     }
+}
+
+/// Whether `head` and `tail` leave out much of what they are given. `None`: they read something else.
+fn cuts_lines(name: &str, args: &[Word]) -> Option<bool> {
+    let mut words = args.iter().map(|w| w.text.as_str());
+    let mut much = true;
+    while let Some(text) = words.next() {
+        let value = match text {
+            "-n" | "--lines" => words.next()?,
+            "-c" | "--bytes" => {
+                words.next()?;
+                continue;
+            }
+            _ => {
+                let of_lines = text.strip_prefix("--lines=").or_else(|| text.strip_prefix("-n"));
+                let short =
+                    text.strip_prefix('-').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+                let old = Some(text).filter(|text| text.starts_with('+'));
+                match of_lines.or(short).or(old) {
+                    Some(value) => value,
+                    None if text.starts_with('-') && text.len() > 1 => continue,
+                    None => return None,
+                }
+            }
+        };
+        let number = value.trim_start_matches(['-', '+']).parse::<u64>().ok();
+        much = match (name, number) {
+            ("head", _) if value.starts_with('-') => false,
+            ("tail", Some(n)) if value.starts_with('+') => n > 2,
+            (_, Some(n)) => n < MANY_LINES,
+            (_, None) => false,
+        };
+    }
+    Some(much)
+}
+
+/// What `fd` gives a program: what it finds here.
+pub(crate) fn found_by_fd(words: &[Word]) -> Vec<Given> {
+    let mut narrow = false;
+    let mut rest = words.iter().skip(1);
+    let mut pattern = false;
+    while let Some(word) = rest.next() {
+        let text = word.text.as_str();
+        match text {
+            "-e" | "--extension" | "-S" | "--size" => narrow = true,
+            _ if text.starts_with("--extension=") || text.starts_with("--size=") => narrow = true,
+            _ if text.starts_with("-e") => narrow = true,
+            "-t" | "--type" | "-d" | "--max-depth" | "-E" | "--exclude" | "-j" | "-c" => drop(rest.next()),
+            _ if text.starts_with('-') => {}
+            _ if !pattern => {
+                pattern = true;
+                narrow |= text.contains(char::is_alphanumeric);
+            }
+            _ => {}
+        }
+    }
+    vec![Given::In(if narrow { Taken::Some } else { Taken::Names }, Word::literal("."))]
 }
 
 /// `grep` of what it is given, or for the names of files.
@@ -258,12 +338,14 @@ fn parent(word: &Word) -> Given {
 }
 
 /// Programs that run another one with what they read.
-const HANDS_ON: [&str; 3] = ["xargs", "gxargs", "parallel"];
+const HANDS_ON: [&str; 5] = ["xargs", "gxargs", "parallel", "fd", "fdfind"];
 /// Programs that print the words that they are given.
 const WORDS: [&str; 4] = ["echo", "printf", "realpath", "ls"];
 /// Programs that print nothing.
 const SILENT: [&str; 12] =
     ["cd", ":", "true", "false", "test", "[", "[[", "mkdir", "touch", "sleep", "set", "wait"];
 const MAX_GIVEN: usize = 64;
+/// So many hold most of what there is.
+const MANY_LINES: u64 = 100;
 /// Stands for a name that is handed on, in no line.
 const MARK: &str = "\u{1}";

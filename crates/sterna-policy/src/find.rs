@@ -143,12 +143,13 @@ fn search(args: &[Word]) -> Result<Search, String> {
             "-delete" => search.removed.push((taken(&groups, Reach::This), Reach::Tree)),
             "-exec" | "-execdir" | "-ok" | "-okdir" => {
                 let mut program: Vec<Word> = Vec::new();
-                for word in tests.by_ref() {
-                    if word.text == ";" || word.text == "+" && program.last().is_some_and(|w| w.text == "{}")
-                    {
-                        break;
+                loop {
+                    match tests.next() {
+                        None => return Err("a `find -exec` that never ends".into()),
+                        Some(w) if w.text == ";" => break,
+                        Some(w) if w.text == "+" && program.last().is_some_and(|l| l.text == "{}") => break,
+                        Some(w) => program.push(w.clone()),
                     }
-                    program.push(word.clone());
                 }
                 search.removed.extend(removal(program).map(|reach| (taken(&groups, reach), reach)));
             }
@@ -197,8 +198,7 @@ fn search(args: &[Word]) -> Result<Search, String> {
 fn removal(argv: Vec<Word>) -> Option<Reach> {
     let given = |w: &Word| w.text.contains("{}");
     let names = argv.iter().filter(|w| given(w)).count();
-    let mut inner = Vec::new();
-    wrappers::unwrap(SimpleCommand { argv, ..SimpleCommand::default() }, 0, &mut inner).ok()?;
+    let inner = wrappers::all_that_run(&SimpleCommand { argv, ..SimpleCommand::default() });
     // What gets a name beside its old one is still there, and `rmdir` takes only what is empty.
     let loses = |c: &&SimpleCommand| match trusted_name(c.program()) {
         "mv" => names == 1,

@@ -1,6 +1,7 @@
 //! Programs that run another one, by where they are told it. Some do much else, so only those words count.
 
 use crate::characters::is_name;
+use crate::feeds;
 use crate::glimpse::glimpse;
 use crate::paths::base_name;
 use crate::shell::{SimpleCommand, Word, joined};
@@ -11,8 +12,8 @@ pub(crate) fn is_listed(command: &SimpleCommand) -> bool {
     !command.env_prefix.is_empty() || TABLE.iter().any(|(programs, ..)| programs.contains(&name))
 }
 
-/// What a program runs of the words that it is given, as it is written there.
-pub(crate) fn given(command: &SimpleCommand) -> Vec<SimpleCommand> {
+/// What a program runs of the words that it is given, as it is written there. `None`: more than can be looked at.
+pub(crate) fn given(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
     let argv = command.argv.as_slice();
     let name = base_name(command.program());
     let mut found = Vec::new();
@@ -24,12 +25,13 @@ pub(crate) fn given(command: &SimpleCommand) -> Vec<SimpleCommand> {
         }
     }
     for (_, behind, form) in TABLE.iter().filter(|(programs, ..)| programs.contains(&name)) {
-        for start in starts(argv, behind) {
+        for start in starts(argv, behind)? {
             match form {
                 Form::Words(operands) => {
-                    let skip =
-                        |from: Vec<usize>| from.into_iter().flat_map(|at| heads(argv, at + 1)).collect();
-                    let programs = (0..*operands).fold(heads(argv, start), |from, _| skip(from));
+                    let mut programs = heads(argv, start)?;
+                    for _ in 0..*operands {
+                        programs = each(programs, |at| heads(argv, at + 1))?;
+                    }
                     for at in programs {
                         if argv[at].text.contains(char::is_whitespace) {
                             found.append(&mut glimpse(&argv[at].text));
@@ -38,12 +40,12 @@ pub(crate) fn given(command: &SimpleCommand) -> Vec<SimpleCommand> {
                     }
                 }
                 Form::Joined => {
-                    for at in heads(argv, start) {
+                    for at in heads(argv, start)? {
                         found.append(&mut glimpse(&joined(&argv[at..])));
                     }
                 }
                 Form::Line(options) => {
-                    for value in values(&argv[start..], options) {
+                    for value in values(&argv[start..], options)? {
                         let line = value.trim_start_matches([':', '!', '+', '%']);
                         found.append(&mut glimpse(line));
                         found.extend(
@@ -52,14 +54,14 @@ pub(crate) fn given(command: &SimpleCommand) -> Vec<SimpleCommand> {
                     }
                 }
                 Form::Setting(options) => {
-                    for value in values(&argv[start..], options) {
+                    for value in values(&argv[start..], options)? {
                         found.append(&mut setting(value, argv));
                     }
                 }
             }
         }
     }
-    found
+    Some(found)
 }
 
 /// Where the words that a program runs stand.
@@ -75,33 +77,50 @@ enum Form {
 }
 
 fn tail(command: &SimpleCommand, at: usize) -> SimpleCommand {
-    SimpleCommand {
+    let mut tail = SimpleCommand {
         argv: command.argv[at..].to_vec(),
         folders: command.folders.clone(),
         ..SimpleCommand::default()
+    };
+    if base_name(command.program()).starts_with("fd") {
+        let own = command.argv[..at].to_vec();
+        tail.input = feeds::found_by_fd(&own);
+        tail.via.push(own);
     }
+    tail
 }
 
 /// The places right behind these words: an option wherever it stands, and commands of commands in their order.
-fn starts(argv: &[Word], behind: &[&str]) -> Vec<usize> {
-    let is = |at: usize, mark: &str| {
-        argv.get(at).is_some_and(|w| w.text == mark || w.text.rsplit('@').next() == Some(mark))
-    };
-    behind.iter().fold(vec![1.min(argv.len())], |from, mark| {
-        let next = |at: usize| match mark.starts_with('-') {
-            true => (at..argv.len()).filter(|at| argv[*at].text == *mark).take(MAX_PLACES).collect(),
-            false => heads(argv, at),
+fn starts(argv: &[Word], behind: &[&str]) -> Option<Vec<usize>> {
+    let mut places = vec![1.min(argv.len())];
+    for mark in behind {
+        let is = |at: &usize| {
+            argv.get(*at).is_some_and(|w| w.text == *mark || w.text.rsplit('@').next() == Some(mark))
         };
-        let mut found: Vec<usize> =
-            from.into_iter().flat_map(next).filter(|at| is(*at, mark)).map(|at| at + 1).collect();
-        found.dedup();
-        found.truncate(MAX_PLACES);
-        found
-    })
+        places = each(places, |from| match mark.starts_with('-') {
+            true => Some((from..argv.len()).filter(is).collect()),
+            false => heads(argv, from),
+        })?;
+        places = places.into_iter().filter(is).map(|at| at + 1).collect();
+        if places.len() > MAX_PLACES {
+            return None;
+        }
+    }
+    Some(places)
+}
+
+fn each(places: Vec<usize>, of: impl Fn(usize) -> Option<Vec<usize>>) -> Option<Vec<usize>> {
+    let mut found = Vec::new();
+    for at in places {
+        found.append(&mut of(at)?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Some(found)
 }
 
 /// Where the first operand may stand from here on: what comes after an option may be its value.
-fn heads(argv: &[Word], from: usize) -> Vec<usize> {
+fn heads(argv: &[Word], from: usize) -> Option<Vec<usize>> {
     let mut found = Vec::new();
     let mut value = false;
     for (at, word) in argv.iter().enumerate().skip(from) {
@@ -116,17 +135,19 @@ fn heads(argv: &[Word], from: usize) -> Vec<usize> {
             value = false;
         } else {
             found.push(at);
-            if !value || found.len() > MAX_PLACES {
+            if !std::mem::take(&mut value) {
                 break;
             }
-            value = false;
+            if found.len() > MAX_PLACES {
+                return None;
+            }
         }
     }
-    found
+    Some(found)
 }
 
 /// The values of these options: `-x V`, `-axV`, `--long V`, `--long=V`, `--lo=V`.
-fn values<'a>(words: &'a [Word], options: &[&str]) -> Vec<&'a str> {
+fn values<'a>(words: &'a [Word], options: &[&str]) -> Option<Vec<&'a str>> {
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let text = word.text.as_str();
@@ -144,10 +165,10 @@ fn values<'a>(words: &'a [Word], options: &[&str]) -> Vec<&'a str> {
             found.extend(value.and_then(|value| if value.is_empty() { next() } else { Some(value) }));
         }
         if found.len() > MAX_VALUES {
-            break;
+            return None;
         }
     }
-    found
+    Some(found)
 }
 
 /// `core.pager=rm x`, `alias.x=!rm x`, `alias.x=push`, `ProxyCommand rm x`.
@@ -161,7 +182,7 @@ fn setting(text: &str, argv: &[Word]) -> Vec<SimpleCommand> {
     vec![SimpleCommand { argv, ..SimpleCommand::default() }]
 }
 
-const MAX_PLACES: usize = 8;
+const MAX_PLACES: usize = 64;
 const MAX_VALUES: usize = 32;
 /// Variables with such names hold a line for some program.
 const VARIABLES: [&str; 9] =

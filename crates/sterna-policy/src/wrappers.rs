@@ -121,7 +121,7 @@ pub(crate) fn tails(command: &SimpleCommand, any: bool) -> Option<Vec<SimpleComm
     let mut next = vec![(command.clone(), any, 0)];
     while let Some((command, any, depth)) = next.pop() {
         let mut inner = Vec::new();
-        for told in runners::given(&command) {
+        for told in runners::given(&command)? {
             behind(told, depth, &mut inner);
         }
         if any && command.argv.len() > MAX_WORDS {
@@ -157,6 +157,24 @@ pub(crate) fn tails(command: &SimpleCommand, any: bool) -> Option<Vec<SimpleComm
         }
     }
     Some(found)
+}
+
+/// A command behind its wrappers, and what that runs. It sees too much rather than too little.
+pub(crate) fn all_that_run(command: &SimpleCommand) -> Vec<SimpleCommand> {
+    let mut all = Vec::new();
+    if unwrap(command.clone(), 0, &mut all).is_err() {
+        // Any word may be the program.
+        all.clear();
+        for at in 0..command.argv.len().min(MAX_TAILS) {
+            behind(SimpleCommand { argv: command.argv[at..].to_vec(), ..command.clone() }, 0, &mut all);
+        }
+    }
+    for at in 0..all.len().min(MAX_RUN) {
+        if is_runner(all[at].program()) || runners::is_listed(&all[at]) {
+            all.append(&mut tails(&all[at], is_runner(all[at].program())).unwrap_or_default());
+        }
+    }
+    all
 }
 
 /// Adds what runs behind the wrappers of a command, or the command as it stands.

@@ -283,6 +283,10 @@ fn what_find_gives_a_program_to_remove_is_seen() {
         "find . -exec mv -t /tmp/x {} +",
         r"find . -name '*.o' -exec rm {} \; -o -exec rm {} \;",
         "find src . -exec rm -rf {} +",
+        "find . -exec ionice -c 3 rm -rf {} +",
+        "find . -exec npx rm -rf {} +",
+        "fd . -X rm -rf",
+        "fd -H -t f . -x rm -rf {}",
         "find * -maxdepth 0 -exec rm -rf {} +",
         "find ~ -exec rm -rf {} +",
         "find / -xdev -exec rm -rf {} +",
@@ -304,6 +308,9 @@ fn what_find_gives_a_program_to_remove_is_seen() {
         r"find . -depth -type d -exec rmdir {} \;",
         r"find . -type f -exec mv {} {}.bak \;",
         r"find . -name '*.log' -exec mv {} /tmp/x \;",
+        "fd -e o -x rm",
+        "fd '^a' -X rm -rf",
+        "find . -name '*.o' -exec ionice rm {} +",
         "find target -mtime +7 -delete",
         "find target -exec rm -rf {} +",
         r"find . -type f -exec grep -l rm {} \;",
@@ -332,6 +339,14 @@ fn what_xargs_gives_a_program_to_remove_is_seen() {
         "ls | xargs -I{} mv {} /tmp/x",
         "ls | grep -v keep | xargs rm -rf",
         "ls | sort | uniq | tee all | xargs rm -rf",
+        "ls | tail -n +1 | xargs rm -rf",
+        "ls -t | tail +2 | xargs rm -rf",
+        "ls | head -n -1 | xargs rm -rf",
+        "ls | head -1000 | xargs rm -rf",
+        "ls | xargs ionice rm -rf",
+        "ls | xargs npx -y rm -rf",
+        "git ls-files '*' | xargs rm",
+        "git ls-files -co --exclude-standard | xargs rm",
         "ls | xargs -n 1 echo | xargs rm -rf",
         "find . -print0 | xargs -0 rm -rf",
         "find . -type f | xargs rm",
@@ -383,6 +398,11 @@ fn what_xargs_gives_a_program_to_remove_is_seen() {
         "find target | xargs rm -rf",
         "find . -type d -empty | xargs rmdir",
         "ls -t *.log | tail -n +6 | xargs rm -f",
+        "ls -t | tail -n +6 | xargs rm -rf",
+        "ls -t | head -n1 | xargs rm",
+        "ls | xargs ionice rm",
+        "git ls-files '*.orig' | xargs rm",
+        "git ls-files -d | xargs git rm",
         "ls | xargs -I{} mv {} {}.bak",
         "git ls-files -o --exclude-standard | xargs rm",
         "git diff --name-only | xargs rm",
@@ -635,8 +655,12 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
     check(ALL, "", &["ionice cp x .git/hooks/pre-commit"], |got| got != Decision::Allow);
     check(&[Sandbox::None], "", &["arch rm x"], |got| got == Decision::Ask);
     // So many words are not looked at, and may hold anything.
-    for many in ["ionice", "frobnicate"] {
-        let line = format!("{many} {}rm x", "a ".repeat(600));
+    for (many, line) in [
+        ("ionice", format!("ionice {}rm x", "a ".repeat(600))),
+        ("frobnicate", format!("frobnicate {}rm x", "a ".repeat(600))),
+        ("npx", format!("npx {}rm x", "-a b ".repeat(600))),
+        ("git", format!("git rebase {}-x 'rm x'", "-x a ".repeat(600))),
+    ] {
         assert_eq!(decision(Sandbox::None, Mode::Bypass, given, &line).0, Decision::Deny, "{many}");
         assert_eq!(decision(Sandbox::Bubblewrap, Mode::Execute, given, &line).0, Decision::Ask, "{many}");
     }
