@@ -1,6 +1,7 @@
 //! What seems to be in a command line that was not understood.
 
 use crate::characters::{is_invisible, is_name};
+use crate::paths::base_name;
 use crate::shell::{KEYWORDS, MAX_DEPTH, Redirect, RedirectKind, SimpleCommand, Word};
 use crate::wrappers;
 
@@ -11,6 +12,8 @@ pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
     let line = line.replace("\\\n", "").replace("$IFS", " ").replace("${IFS}", " ");
     // `${NAME}` is a word, not a group.
     let line = line.replace("${HOME}", "$HOME").replace("${PWD}", "$PWD");
+    // Nor is the word for a name.
+    let line = line.replace("{}", NAME);
     let mut found = Vec::new();
     for segment in line.split(|c| ";|&(){}`\n\r".contains(c)) {
         let mut words = Vec::new();
@@ -21,7 +24,11 @@ pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
                 "<" => target = Some(RedirectKind::Read),
                 ">" => target = Some(RedirectKind::Write),
                 _ => {
-                    let text = piece.replace("$'", "").replace("$\"", "").replace(['\'', '"', '\\'], "");
+                    let text = piece
+                        .replace("$'", "")
+                        .replace("$\"", "")
+                        .replace(['\'', '"', '\\'], "")
+                        .replace(NAME, "{}");
                     let glob = text.contains(['*', '?', '[']);
                     let word = Word { tilde: text.starts_with('~'), glob, text, ..Word::default() };
                     match target.take() {
@@ -38,7 +45,12 @@ pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
                 || w.text.is_empty()
         };
         let start = words.iter().position(|w| !prefix(w)).unwrap_or(words.len());
-        let argv = words.split_off(start);
+        let mut argv = words.split_off(start);
+        let open = argv.iter().rev().take_while(|w| w.text != "+").any(|w| w.text.starts_with("-exec"));
+        if open && base_name(&argv[0].text) == "find" {
+            // It was cut there.
+            argv.push(Word::literal(";"));
+        }
         if argv.is_empty() && redirects.is_empty() {
             continue;
         }
@@ -65,5 +77,7 @@ pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
     found
 }
 
+/// Stands for `{}`.
+const NAME: &str = "\u{2}";
 const MAX_GLIMPSED: usize = 1 << 20;
 const MAX_GLIMPSES: usize = 4096;

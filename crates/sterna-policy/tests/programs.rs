@@ -297,6 +297,16 @@ fn what_find_gives_a_program_to_remove_is_seen() {
         let got = judge_in(Sandbox::None, Mode::Bypass, &rules(""), &[], &format!("$ {call}"));
         assert!(got.decision == Decision::Deny && got.reason.contains("floor"), "{call}: {}", got.reason);
     }
+    // A line that is not understood is looked at all the same.
+    for call in [
+        "find \"$PWD\" -exec rm -rf {} +",
+        r"find $PWD -mindepth 1 -exec rm -rf {} \; | $x",
+        "find . -exec busybox rm -rf {} +",
+        r"eval; find ~ -exec rm -rf {} ';'",
+    ] {
+        let got = judge_in(Sandbox::None, Mode::Bypass, &rules(""), &[], &format!("$ {call}"));
+        assert!(got.decision == Decision::Deny && got.reason.contains("floor"), "{call}: {}", got.reason);
+    }
     let calls = [
         "find . -name __pycache__ -exec rm -rf {} +",
         r"find . -type d -name node_modules -prune -exec rm -rf {} \;",
