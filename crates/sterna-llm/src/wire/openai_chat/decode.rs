@@ -297,8 +297,9 @@ fn usage(raw: &Value) -> Usage {
     let number = |of: &Value, name: &str| of.get(name).and_then(Value::as_u64).unwrap_or(0);
     let within = |group: &str, name: &str| raw.get(group).map_or(0, |of| number(of, name));
     let prompt = number(raw, "prompt_tokens");
-    let cache_read =
-        within("prompt_tokens_details", "cached_tokens").max(number(raw, "prompt_cache_hit_tokens")).min(prompt);
+    let cache_read = within("prompt_tokens_details", "cached_tokens")
+        .max(number(raw, "prompt_cache_hit_tokens"))
+        .min(prompt);
     let cache_write_5m = within("prompt_tokens_details", "cache_write_tokens").min(prompt - cache_read);
     let reasoning = within("completion_tokens_details", "reasoning_tokens");
     let completion = number(raw, "completion_tokens");
