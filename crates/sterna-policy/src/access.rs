@@ -36,6 +36,17 @@ pub enum Access {
     },
 }
 
+/// What is found in a folder that is looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// There is no such folder.
+    NoFolder,
+    Nothing,
+    Found,
+    /// There is more than is looked at, or nobody looks.
+    Unseen,
+}
+
 /// Who would touch a path or a host.
 #[derive(Clone, Copy)]
 pub(crate) enum By {

@@ -9,7 +9,7 @@ use sterna_model::{
     Bounds, Decision, Digest, Grant, Millis, Mode, PathAccess, Permits, PermittedPath, Sandbox, Scope,
 };
 
-use crate::access::{Access, By};
+use crate::access::{Access, By, Look};
 use crate::binding::Binding;
 use crate::bounds;
 use crate::effects::{Contact, How, Reach};
@@ -60,6 +60,8 @@ pub struct Ask<'a> {
     pub git_outside: &'a dyn Fn(&Path, Option<&str>) -> Option<String>,
     /// Where git in this folder goes when it talks to a remote (empty: one that the settings name), and whether it pushes.
     pub git_contacts: &'a dyn Fn(&Path, &str, bool) -> Contacts,
+    /// Whether a folder holds, at any depth, something that is wanted. Links are not followed.
+    pub look: &'a dyn Fn(&Path, &dyn Fn(&Path) -> bool) -> Look,
 }
 
 /// Judges a call.
@@ -336,6 +338,17 @@ impl Judge<'_> {
         // Where a pattern begins nothing can be resolved: what is before it is, and the rest is text.
         let (fixed, rest) = if glob { split_at_glob(path) } else { (path.to_owned(), PathBuf::new()) };
         let real = self.real(&fixed);
+        let visible = reach == Reach::Visible;
+        let reach = match reach {
+            Reach::Visible => Reach::Tree,
+            // What a sandbox keeps from it is not held against what it may name.
+            Reach::MayTree if self.is_confined() => Reach::This,
+            Reach::MayTree if real.iter().any(|r| (self.ask.look)(r, &|_| true) != Look::NoFolder) => {
+                Reach::Tree
+            }
+            Reach::MayTree => Reach::This,
+            Reach::This | Reach::Names | Reach::Tree | Reach::Whole => reach,
+        };
         self.binding.path(how, reach, &real, &rest, self.ask.roots.first().map(PathBuf::as_path));
         let full = |p: &PathBuf| if glob { p.join(&rest) } else { p.clone() };
         let mut all: Vec<PathBuf> = real.iter().map(full).collect();
@@ -349,6 +362,13 @@ impl Judge<'_> {
         self.permitted = permitted;
         let many = glob || matches!(reach, Reach::Tree | Reach::Whole);
         self.restrict_path(how, &what, &all, &real, many, reach);
+        if let By::Command(covering) = by
+            && reach == Reach::Tree
+            && matches!(how, How::Read | How::Named)
+            && !self.is_confined()
+        {
+            self.look_beneath(&what, &real, visible, glob, covering.is_some());
+        }
         self.permitted = false;
         let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
         let everything =
@@ -539,6 +559,55 @@ impl Judge<'_> {
         }
     }
 
+    /// Where everybody is asked for files of a name in any folder (`.env`), a search or a copy asks that would come across one.
+    fn look_beneath(&mut self, what: &str, folders: &[PathBuf], visible: bool, glob: bool, covered: bool) {
+        let (ask, places) = (self.ask, self.places);
+        let floats =
+            |p: &PathPattern| folders.iter().any(|f| p.may_match_beneath(f, places) == Beneath::Anywhere);
+        let hidden = |part: Component| part.as_os_str().to_string_lossy().starts_with('.');
+        for (i, rule) in ask.rules.iter().enumerate() {
+            let answered = self.permitted && rule.decision() == Decision::Ask;
+            let Some(Some(p)) = about(rule, How::Read).filter(|_| rule.restricts() && !answered) else {
+                continue;
+            };
+            if rule.scope() != Scope::Builtin
+                || !self.counts(rule)
+                || !floats(p)
+                || !self.affords(COST_OF_A_LOOK)
+            {
+                continue;
+            }
+            for folder in folders {
+                let spared = |path: &Path| {
+                    let mut parts = path.strip_prefix(folder).unwrap_or(path).components();
+                    let first = parts.next().is_some_and(hidden);
+                    first && (glob || visible) || visible && parts.any(hidden)
+                };
+                let wanted =
+                    |path: &Path| p.matches_widely(path, places) && !is_sample(path) && !spared(path);
+                match (ask.look)(folder, &wanted) {
+                    Look::Found => {
+                        let reason = format!("{what}: there is what {} is about", described(rule));
+                        self.find(Rank::AskByRule, reason, Some(i));
+                    }
+                    Look::Unseen if !covered => {
+                        let reason = format!(
+                            "{what}: there is too much to tell whether {} is about it",
+                            described(rule)
+                        );
+                        self.find(Rank::AskByMode, reason, None);
+                    }
+                    Look::Unseen | Look::NoFolder | Look::Nothing => {}
+                }
+            }
+        }
+    }
+
+    /// Whether a sandbox is around what the line runs, whatever the mode asks for.
+    fn is_confined(&self) -> bool {
+        self.ask.sandbox.holds() && !self.leaving
+    }
+
     fn host(&mut self, host: &str, by: By) {
         self.binding.host(host);
         let any = host == "*";
@@ -703,6 +772,8 @@ fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
 
 /// Paths that are judged in one call: less than a second's work.
 const MAX_WORK: usize = 20_000;
+/// As much as so many paths: a folder is looked through.
+const COST_OF_A_LOOK: usize = 200;
 /// Where package managers keep what they fetched from public places, beneath the home folder.
 const PACKAGES: [&str; 13] = [
     ".cargo/registry",

@@ -100,7 +100,8 @@ impl EffectSet {
             if is_harmless_device(&path) {
                 continue;
             }
-            let touched = Touched { path, beneath: reach == Reach::Tree, pattern: word.glob };
+            let touched =
+                Touched { path, beneath: matches!(reach, Reach::Tree | Reach::Visible), pattern: word.glob };
             match how {
                 How::Read if reach == Reach::Names => self.lists.insert(touched),
                 How::Read => self.reads.insert(touched),

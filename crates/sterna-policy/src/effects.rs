@@ -71,6 +71,10 @@ pub(crate) enum Reach {
     Names,
     /// All beneath.
     Tree,
+    /// All beneath but for what is hidden.
+    Visible,
+    /// The path itself; where it is a folder that is there, all beneath.
+    MayTree,
     /// The path itself, which leads to what lies beneath from now on: it gets another name, or a link.
     Whole,
 }

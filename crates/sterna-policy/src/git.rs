@@ -287,7 +287,10 @@ fn revisions(name: &str, rest: &[Word], folder: &[&Word]) -> Effects {
         // What lies beneath is searched, and all of it where no path is given.
         let here = Word::literal(".");
         let folders = if folder.is_empty() { vec![&here] } else { folder.to_vec() };
-        effects = effects.with(How::Read, &folders, Reach::Tree);
+        // Of these only what is kept in the repository.
+        let all = ["--untracked", "--no-index", "--no-exclude-standard"];
+        let all = rest.iter().any(|w| all.iter().any(|option| abbreviates(&w.text, option)));
+        effects = effects.with(How::Read, &folders, if all { Reach::Tree } else { Reach::Visible });
     }
     // Two folders are compared with all beneath: also without the option, where one is outside of the work tree.
     let two = name == "diff" && parsed.operands.len() == 2;

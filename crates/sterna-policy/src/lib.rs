@@ -48,7 +48,7 @@ mod verdict;
 mod words;
 mod wrappers;
 
-pub use access::Access;
+pub use access::{Access, Look};
 pub use bounds::bounds_of_rules;
 pub use builtin::builtin_rules;
 pub use decide::{Ask, decide};

@@ -90,8 +90,8 @@ fn covers(permitted: &PermittedPath, how: How, path: &Path, reach: Reach) -> boo
         // The folder itself stays.
         (true, How::Delete, _) => within(path, &permitted.path) && !itself,
         (true, How::Read | How::Named | How::Write, _) => within(path, &permitted.path),
-        (false, How::Read | How::Named | How::Write, Reach::Tree) => false,
-        (false, _, Reach::This | Reach::Names | Reach::Tree | Reach::Whole) => itself,
+        (false, How::Read | How::Named | How::Write, Reach::Tree | Reach::Visible) => false,
+        (false, _, _) => itself,
     };
     may && there
 }

@@ -261,6 +261,10 @@ pub(crate) const ARBITRARY: &[&str] = &[
     "source-map",
 ];
 
+/// Programs that can do more than can be listed and go into the folders that they are given.
+pub(crate) const GO_INTO_FOLDERS: &[&str] =
+    &["tar", "bsdtar", "zip", "7z", "7za", "7zr", "rar", "rsync", "scp", "ag", "ack", "pax"];
+
 /// Programs that run what they are given, in words of theirs that are not told apart here.
 pub(crate) const RUNNERS: &[&str] = &[
     "ionice",

@@ -7,7 +7,7 @@ use crate::git;
 use crate::hidden;
 use crate::network;
 use crate::patterns;
-use crate::program_lists::{ARBITRARY, CHANGES_THE_SHELL, PURE, SAFE_WITH_ANY_NAME};
+use crate::program_lists::{ARBITRARY, CHANGES_THE_SHELL, GO_INTO_FOLDERS, PURE, SAFE_WITH_ANY_NAME};
 use crate::readers;
 use crate::reroutes;
 use crate::rule::trusted_name;
@@ -41,6 +41,9 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
         let why = "a pattern may match a file whose name is an option";
         effects.class = Class::Arbitrary(why.into());
     }
+    if GO_INTO_FOLDERS.contains(&name) {
+        into_folders(name, args, &mut effects);
+    }
     if !effects.only_reads() {
         effects.may_reach.extend(reroutes::hosts(command, &effects));
     }
@@ -71,6 +74,26 @@ pub(crate) fn of_program(name: &str, args: &[Word]) -> Effects {
         writes_nevertheless(name, args, &mut effects);
         effects
     })
+}
+
+/// What these programs are named is read with all beneath where it is a folder.
+fn into_folders(name: &str, args: &[Word], effects: &mut Effects) {
+    let has = |long: &[&str], letter: char| {
+        args.iter().any(|w| match w.text.strip_prefix("--") {
+            Some(option) => option.len() > 2 && long.iter().any(|long| long.starts_with(option)),
+            None => w.text.strip_prefix('-').is_some_and(|letters| letters.contains(letter)),
+        })
+    };
+    if name == "ag" && !has(&["hidden", "unrestricted"], 'u') {
+        return;
+    }
+    for touch in effects.touches.iter_mut().filter(|t| t.how == How::Named && t.reach == Reach::This) {
+        touch.reach = Reach::MayTree;
+    }
+    let searches = ["ag", "ack"].contains(&name);
+    if searches && args.iter().filter(|w| !w.text.starts_with('-')).count() < 2 {
+        effects.touch(How::Named, &Word::literal("."), Reach::MayTree);
+    }
 }
 
 /// An option that is not known makes what a program writes no less written.

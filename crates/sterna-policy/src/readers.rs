@@ -193,6 +193,8 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
     };
     let reach = if reader.names_only {
         Reach::Names
+    } else if recursive && (reader.names.contains(&"rg") || passes_over_hidden(args)) {
+        Reach::Visible
     } else if recursive {
         Reach::Tree
     } else {
@@ -217,6 +219,19 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
     Ok(effects)
 }
 
+/// Whether `grep` is told to look only into files of some kinds (`--include=*.rs`), or not into hidden ones.
+fn passes_over_hidden(args: &[Word]) -> bool {
+    let value = |word: &Word, option: &str| word.text.strip_prefix(option).map(str::to_owned);
+    let mut kinds = args.iter().filter_map(|word| value(word, "--include=")).peekable();
+    let is_kind = |pattern: String| {
+        let kind = pattern.strip_prefix("*.").unwrap_or_default();
+        !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric()) && !OF_SETTINGS.contains(&kind)
+    };
+    let spared = args.iter().filter_map(|word| value(word, "--exclude="));
+    kinds.peek().is_some() && kinds.all(is_kind)
+        || spared.into_iter().any(|p| [".*", ".env*"].contains(&p.as_str()))
+}
+
 /// Of two folders `diff` compares the files in them, and of a folder and a file the one of that name. What may be a
 /// folder is held against rules that forbid what is in it.
 fn compared(operands: &[&Word], effects: &mut Effects) {
@@ -226,6 +241,8 @@ fn compared(operands: &[&Word], effects: &mut Effects) {
         let name = last(word);
         if !name.contains('.') || [".", ".."].contains(&name.as_str()) || word.text.ends_with('/') {
             effects.touch(How::Named, word, Reach::Tree);
+        } else {
+            effects.touch(How::Named, word, Reach::MayTree);
         }
         for other in operands.iter().enumerate().take(MOST_COMPARED).filter(|(j, _)| *j != i).map(|(_, w)| w)
         {
@@ -236,5 +253,7 @@ fn compared(operands: &[&Word], effects: &mut Effects) {
     }
 }
 
+/// What the names of files with settings end in: `.env.local`.
+const OF_SETTINGS: [&str; 7] = ["env", "local", "development", "production", "staging", "test", "dev"];
 /// More than two are an error.
 const MOST_COMPARED: usize = 3;

@@ -8,7 +8,7 @@ mod world;
 use std::path::{Path, PathBuf};
 
 use sterna_model::{Decision, Digest, Grant, Mode};
-use sterna_policy::{Ask, Contacts, Sandbox, Verdict, decide};
+use sterna_policy::{Ask, Contacts, Look, Sandbox, Verdict, decide};
 
 /// A call in a workspace on a machine with these links.
 fn judged(root: &str, links: &[(&str, &str)], grants: &[&Grant], suspect: bool, text: &str) -> Verdict {
@@ -44,6 +44,7 @@ fn judged(root: &str, links: &[(&str, &str)], grants: &[&Grant], suspect: bool, 
         git: &|_| suspect.then(|| "`diff.x.textconv`".into()),
         git_outside: &|_, _| None,
         git_contacts: &|_, _, _| Contacts::default(),
+        look: &|_, _| Look::NoFolder,
     })
 }
 

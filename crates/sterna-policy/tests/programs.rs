@@ -732,3 +732,109 @@ fn no_word_is_too_far_back_to_be_seen() {
     let got = decision(Sandbox::Bubblewrap, Mode::Execute, &many);
     assert_eq!(got.decision, Decision::Allow, "{}", got.reason);
 }
+
+/// What everybody is asked for is so by a search or a copy that comes across it, where no sandbox holds it and the file is
+/// there.
+#[test]
+fn a_search_through_a_folder_with_settings_asks_for_them() {
+    let given = "allow Shell(grep *); allow Shell(cp *); allow Shell(diff *); allow Shell(tar *); allow Shell(zip *); \
+                 allow Shell(ag *); allow Shell(ack *); allow Shell(rsync *); allow Write(**); allow Shell(cd *)";
+    let decision = |sandbox, call: &str| {
+        let got = judge_in(sandbox, Mode::Execute, &rules(given), &[], &format!("$ {call}"));
+        (got.decision, got.reason)
+    };
+    let calls = [
+        "grep -r SECRET kept",
+        "grep -rn SECRET src kept/",
+        "cd kept && grep -r SECRET",
+        "cd kept && grep -r SECRET .",
+        "cd kept && grep -r SECRET *",
+        "grep -r SECRET kept/*",
+        "grep -r --include='*' SECRET kept",
+        "grep -r --include='*.rs' --include='*.local' SECRET kept",
+        "grep -r --include=.env SECRET kept",
+        "grep -r --exclude='*.rs' SECRET kept",
+        "grep --recursive SECRET kept",
+        "cp -r kept copy",
+        "cp -a kept/. copy",
+        "diff -r kept src",
+        "tar czf x.tgz kept",
+        "tar c kept/src",
+        "cd kept && tar c .",
+        "zip -r x.zip kept",
+        "rsync -a kept/ copy/",
+        "ag --hidden SECRET kept",
+        "cd kept && ag -u SECRET",
+        "cd kept && ack SECRET",
+    ];
+    for call in calls {
+        let (got, why) = decision(Sandbox::None, call);
+        assert!(got == Decision::Ask && why.contains("Read(**/.env*)"), "{call}: {why}");
+    }
+    let calls = [
+        "grep -r SECRET src",
+        "grep -rn SECRET .",
+        "grep -r SECRET sample",
+        "grep -r --include='*.rs' SECRET kept",
+        "grep -r --exclude='.*' SECRET kept",
+        "rg SECRET kept",
+        "cd kept && rg SECRET",
+        "cp -r src copy",
+        "cp kept/src/a.rs copy",
+        "diff -r src other",
+        "tar czf x.tgz src README",
+        "zip -r x.zip src",
+        "ag SECRET kept",
+        "cat kept/src/a.rs",
+        "ls -R kept",
+        "git grep SECRET kept",
+        // A rule answers where there is too much to tell.
+        "grep -r SECRET huge",
+    ];
+    for call in calls {
+        let (got, why) = decision(Sandbox::None, call);
+        assert_eq!(got, Decision::Allow, "{call}: {why}");
+    }
+    let unseen = judge_in(Sandbox::None, Mode::Execute, &rules(""), &[], "$ grep -r SECRET huge");
+    assert_eq!(unseen.decision, Decision::Ask, "{}", unseen.reason);
+    // A sandbox is the wall there, and a file that is named asks as it did.
+    for call in ["grep -r SECRET kept", "cd kept && grep -r SECRET", "tar c kept", "cp -r kept copy"] {
+        for sandbox in [Sandbox::Bubblewrap, Sandbox::Landlock] {
+            for mode in [Mode::Execute, Mode::AcceptEdits] {
+                let got = judge_in(sandbox, mode, &rules(given), &[], &format!("$ {call}"));
+                assert_eq!(got.decision, Decision::Allow, "{call}: {}", got.reason);
+            }
+        }
+    }
+    check(ALL, "", &["cat kept/.env", "grep SECRET kept/.env"], |got| got == Decision::Ask);
+}
+
+/// A dot in its name makes no file of a folder, and what goes into folders goes into those that it is given.
+#[test]
+fn a_folder_that_is_there_is_held_against_rules_for_what_is_in_it() {
+    let given = "deny Read(conf.d/k.pem); allow Shell(*); allow Shell(tar *); allow Shell(zip *); allow Shell(rsync *); \
+                 allow Shell(diff *)";
+    let calls = [
+        "diff conf.d other",
+        "diff other conf.d",
+        "diff -u ./conf.d other",
+        "diff src/../conf.d other",
+        "tar c conf.d",
+        "tar czf x.tgz -C conf.d .",
+        "tar c .",
+        "zip -r x conf.d",
+        "zip -r x *",
+        "rsync -a conf.d/ copy",
+    ];
+    for call in calls {
+        let bypass = judge_in(Sandbox::None, Mode::Bypass, &rules(given), &[], &format!("$ {call}"));
+        assert_eq!(bypass.decision, Decision::Deny, "{call}: {}", bypass.reason);
+        let got = judge_in(Sandbox::None, Mode::Execute, &rules(given), &[], &format!("$ {call}"));
+        assert_eq!(got.decision, Decision::Ask, "{call}: {}", got.reason);
+    }
+    for call in ["diff src/a.rs other/b.rs", "tar c src", "zip x README", "tar tf a.tgz", "diff a.txt b.txt"]
+    {
+        let got = judge_in(Sandbox::None, Mode::Bypass, &rules(given), &[], &format!("$ {call}"));
+        assert_eq!(got.decision, Decision::Allow, "{call}: {}", got.reason);
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use futures::future::BoxFuture;
 use sterna_log::Owner;
 use sterna_model::{Digest, Millis, SessionId};
-use sterna_policy::Contacts;
+use sterna_policy::{Contacts, Look};
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,11 @@ pub trait Env: Send + Sync {
     /// repository's settings name. A host that does not look says that it cannot be seen.
     fn git_contacts(&self, _folder: &Path, _remote: &str, _push: bool) -> Contacts {
         Contacts { hosts: vec!["*".to_owned()], suspect: None }
+    }
+
+    /// Whether a folder holds, at any depth, something that is wanted, as far as this host looks. Links are not followed.
+    fn look(&self, _folder: &Path, _wanted: &dyn Fn(&Path) -> bool) -> Look {
+        Look::Unseen
     }
 
     /// Sterna's own state and configuration: no tool writes there.

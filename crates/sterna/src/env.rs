@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sterna_log::Owner;
 use sterna_model::{Digest, Millis, SessionId};
-use sterna_policy::Contacts;
+use sterna_policy::{Contacts, Look};
 use sterna_runtime::{Env, FileVersion};
 
 /// The machine's clock, this process's name, and an environment for children that holds no key.
@@ -169,6 +169,10 @@ impl Env for SystemEnv {
 
     fn git_contacts(&self, folder: &Path, remote: &str, push: bool) -> Contacts {
         crate::git_contacts(folder, remote, push)
+    }
+
+    fn look(&self, folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Look {
+        crate::look(folder, wanted)
     }
 
     fn file_version(&self, path: &Path) -> Option<FileVersion> {

@@ -30,6 +30,7 @@ pub mod instructions;
 #[cfg(feature = "mcp")]
 mod live;
 mod local;
+mod look;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 mod memory;
@@ -55,6 +56,7 @@ pub use env::SystemEnv;
 pub use error::Error;
 pub use hooks::HookSettings;
 pub use local::LocalModel;
+pub use look::look;
 pub use memory::memory_of;
 pub use policy::{Explained, PolicyOf, PolicyView};
 pub use repository::{git_contacts, git_outside, git_suspect};

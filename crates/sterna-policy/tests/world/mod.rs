@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 use sterna_model::{Decision, Digest, Grant, GrantScope, Mode, RuleText, Scope};
-use sterna_policy::{Access, Ask, Contacts, Rule, Sandbox, Verdict, builtin_rules, decide};
+use sterna_policy::{Access, Ask, Contacts, Look, Rule, Sandbox, Verdict, builtin_rules, decide};
 
 pub const ROOT: &str = "/w";
 pub const HOME: &str = "/home/me";
@@ -136,6 +136,31 @@ fn contacts(folder: &Path, remote: &str, push: bool) -> Contacts {
     }
 }
 
+/// Files of this machine, but for those of `/w/huge`, which are too many.
+const FILES: [&str; 7] = [
+    "/w/src/a.rs",
+    "/w/src/deep/b.rs",
+    "/w/kept/.env",
+    "/w/kept/src/.env.local",
+    "/w/sample/.env.example",
+    "/w/conf.d/k.pem",
+    "/w/other/x",
+];
+
+fn look(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Look {
+    if folder.starts_with("/w/huge") {
+        return Look::Unseen;
+    }
+    // The workspace itself holds what ordinary ones hold.
+    let mut files = FILES.iter().map(Path::new).filter(|file| file.starts_with(folder) && *file != folder);
+    match folder == Path::new(ROOT) {
+        true => Look::Nothing,
+        false if files.clone().next().is_none() => Look::NoFolder,
+        false if files.any(wanted) => Look::Found,
+        false => Look::Nothing,
+    }
+}
+
 pub fn judge(mode: Mode, rules: &[Rule], grants: &[&Grant], text: &str) -> Verdict {
     judge_in(Sandbox::None, mode, rules, grants, text)
 }
@@ -174,5 +199,6 @@ pub fn judge_tainted(
         git: &suspect,
         git_outside: &outside,
         git_contacts: &contacts,
+        look: &look,
     })
 }

@@ -393,6 +393,7 @@ fn verdict(
         git: &|folder| env.git_suspect(folder),
         git_outside: &|folder, remote| env.git_outside(folder, remote),
         git_contacts: &|folder, remote, push| env.git_contacts(folder, remote, push),
+        look: &|folder, wanted| env.look(folder, wanted),
     })
 }
 

@@ -17,7 +17,7 @@ use sterna_model::{
     Millis, ModelStop, Part, ProviderFailure, Route, Seq, SessionId, Summary, TodoItem, ToolCall,
     ToolOutcome, ToolSpec, ToolStatus,
 };
-use sterna_policy::Contacts;
+use sterna_policy::{Contacts, Look};
 use sterna_tool::{
     Access, Output, Placeholders, Plan, PlanContext, Recovered, SessionView, SharedTool, Tool, ToolContext,
     ToolDone, ToolError, ToolReturn, ViewBudget,
@@ -542,6 +542,10 @@ impl Env for Clock {
 
     fn git_contacts(&self, folder: &Path, remote: &str, push: bool) -> Contacts {
         self.env.git_contacts(folder, remote, push)
+    }
+
+    fn look(&self, folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Look {
+        self.env.look(folder, wanted)
     }
 
     fn state_dirs(&self) -> Vec<PathBuf> {
