@@ -440,6 +440,15 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
         return unclear(format!("`git push` to `{path}`, a repository that runs hooks of its own"));
     }
     let mut effects = by_rule(name, rest, "it reaches a remote or changes the repository");
+    // A clone's submodules are where it says.
+    let deep = |w: &Word| {
+        ["--recurse-submodules", "--recursive"]
+            .iter()
+            .any(|o| abbreviates(w.text.split('=').next().unwrap_or_default(), o))
+    };
+    if name == "clone" && rest.iter().any(deep) {
+        effects.may_reach.push("*".to_owned());
+    }
     effects.contact = contact;
     hosts.sort();
     hosts.dedup();

@@ -262,8 +262,10 @@ pub(crate) const ARBITRARY: &[&str] = &[
 ];
 
 /// Programs that can do more than can be listed and go into the folders that they are given.
-pub(crate) const GO_INTO_FOLDERS: &[&str] =
-    &["tar", "bsdtar", "zip", "7z", "7za", "7zr", "rar", "rsync", "scp", "ag", "ack", "pax"];
+pub(crate) const GO_INTO_FOLDERS: &[&str] = &[
+    "tar", "bsdtar", "zip", "7z", "7za", "7zr", "rar", "rsync", "scp", "ag", "ack", "pax", "rgrep", "ugrep",
+    "zgrep",
+];
 
 /// Programs that run what they are given, in words of theirs that are not told apart here.
 pub(crate) const RUNNERS: &[&str] = &[

@@ -44,7 +44,8 @@ pub(crate) fn effects(command: &SimpleCommand) -> Effects {
     if GO_INTO_FOLDERS.contains(&name) {
         into_folders(name, args, &mut effects);
     }
-    if !effects.only_reads() {
+    // A download without an address may get one from elsewhere.
+    if !effects.only_reads() || ["curl", "wget"].contains(&name) {
         effects.may_reach.extend(reroutes::hosts(command, &effects));
     }
     let unseen = matches!(effects.class, Class::Unknown(_) | Class::Unclear(_));
@@ -90,7 +91,7 @@ fn into_folders(name: &str, args: &[Word], effects: &mut Effects) {
     for touch in effects.touches.iter_mut().filter(|t| t.how == How::Named && t.reach == Reach::This) {
         touch.reach = Reach::MayTree;
     }
-    let searches = ["ag", "ack"].contains(&name);
+    let searches = ["ag", "ack", "rgrep", "ugrep"].contains(&name);
     if searches && args.iter().filter(|w| !w.text.starts_with('-')).count() < 2 {
         effects.touch(How::Named, &Word::literal("."), Reach::MayTree);
     }

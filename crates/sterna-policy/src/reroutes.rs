@@ -2,7 +2,8 @@
 //! do more than can be listed.
 
 use crate::effects::Effects;
-use crate::network::host_of_url;
+use crate::network::{REMOTE, host_of_url};
+use crate::paths::base_name;
 use crate::rule::trusted_name;
 use crate::shell::{SimpleCommand, Word};
 
@@ -25,6 +26,22 @@ pub(crate) fn hosts(command: &SimpleCommand, effects: &Effects) -> Vec<String> {
     }
     let args = command.argv.get(1..).unwrap_or_default();
     let program = trusted_name(command.program());
+    // Words that only `xargs` will know may be the hosts.
+    let hands_on =
+        |argv: &Vec<Word>| argv.first().is_some_and(|w| ["xargs", "find"].contains(&base_name(&w.text)));
+    let names = ["curl", "wget"].contains(&program) || REMOTE.contains(&program) || effects.contact.is_some();
+    if names && command.via.iter().any(hands_on) {
+        hosts.push("*".to_owned());
+    }
+    let reads_a_file = program == "openssl" && args.first().is_some_and(|word| word.text != "s_client");
+    if NAME_HOSTS.contains(&program) && !reads_a_file {
+        let words = args.iter().map(|word| word.text.as_str());
+        for piece in
+            words.flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && !"-._".contains(c)))
+        {
+            hosts.extend(piece.contains('.').then(|| piece.to_ascii_lowercase()));
+        }
+    }
     if let Some((_, letters, long)) = WITH_A_HOST.iter().find(|row| row.0.contains(&program)) {
         hosts.extend(
             values(args, letters, long).into_iter().filter(|value| !value.is_empty()).map(host_of_url),
@@ -64,6 +81,38 @@ const WITH_A_HOST: &[Row] = &[
     (&["npm", "npx", "pnpm", "yarn", "bun", "bunx"], "", &["registry", "proxy", "https-proxy", "http-proxy"]),
     (&["docker", "podman", "nerdctl"], "H", &["host", "url"]),
     (&["gem", "bundle"], "p", &["http-proxy", "source"]),
+];
+/// Programs that reach hosts among their words, whichever those are.
+const NAME_HOSTS: [&str; 29] = [
+    "aria2c",
+    "autossh",
+    "axel",
+    "delv",
+    "drill",
+    "elinks",
+    "http",
+    "https",
+    "httpie",
+    "kdig",
+    "lftp",
+    "links",
+    "lynx",
+    "mosh",
+    "mtr",
+    "nmap",
+    "openssl",
+    "ping6",
+    "rclone",
+    "socat",
+    "sshfs",
+    "tftp",
+    "tracepath",
+    "traceroute",
+    "w3m",
+    "websocat",
+    "wget2",
+    "whois",
+    "xh",
 ];
 /// Variables that say where settings of programs that reach hosts are, or what a name means.
 const ROUTES: [&str; 11] = [

@@ -48,7 +48,9 @@ impl Judge<'_> {
         let apart = self.sandboxed() && self.ask.sandbox == Sandbox::Bubblewrap && open.is_none();
         self.own_loopback = apart && plan.commands.iter().any(|command| command.background);
         self.leaving = plan.commands.iter().any(outside::moves_the_line);
-        self.contacting = plan.commands.iter().any(|c| programs::effects(c).contact.is_some());
+        let contacts =
+            |c: &SimpleCommand| trusted_name(c.program()) == "git" && programs::effects(c).contact.is_some();
+        self.contacting = plan.commands.iter().any(contacts);
         for command in &plan.commands {
             let cwds: Option<Vec<PathBuf>> =
                 command.folders().iter().map(|word| place(word, cwd, self.ask.home)).collect();
@@ -269,8 +271,15 @@ impl Judge<'_> {
                 How::Write => certain,
                 How::Delete => certain || is_rm && touch.reach == Reach::Tree,
             };
-            for touch in programs::effects(&inner).touches.iter().filter(counts) {
+            let mut effects = programs::effects(&inner);
+            for touch in effects.touches.iter().filter(counts) {
                 self.word(touch.how, &touch.word, touch.reach, By::Command(None), cwds);
+            }
+            if runs {
+                let mut hosts = std::mem::take(&mut effects.hosts);
+                hosts.append(&mut effects.may_reach);
+                hosts.extend(self.contacts(&mut effects, cwds));
+                self.led_to(&hosts, None);
             }
         }
         self.glimpsing = was;
@@ -348,7 +357,7 @@ impl Judge<'_> {
     /// The hosts that git reaches by the settings of the repository at hand. Where those do more than name a remote, no
     /// rule for git means it.
     fn contacts(&mut self, effects: &mut Effects, cwds: &[PathBuf]) -> Vec<String> {
-        let Some(contact) = effects.contact.clone().filter(|_| !self.is_held() && !self.glimpsing) else {
+        let Some(contact) = effects.contact.clone().filter(|_| !self.is_held()) else {
             return Vec::new();
         };
         let mut all = Contacts::default();
