@@ -22,6 +22,7 @@ use crate::rule::{Beneath, PathPattern, Places, Rule, Target, host_matches};
 use crate::shell::ShellPlan;
 use crate::verdict::{Changes, Met, Need, Verdict};
 
+mod beneath;
 mod commands;
 
 /// A call to be judged, and everything that the answer depends on.
@@ -367,7 +368,9 @@ impl Judge<'_> {
             && matches!(how, How::Read | How::Named)
             && !self.is_confined()
         {
-            self.look_beneath(&what, &real, visible, glob, covering.is_some());
+            let first =
+                rest.components().next().filter(|_| glob).map(|part| part.as_os_str().to_string_lossy());
+            self.look_beneath(&what, &real, visible, first.as_deref(), covering.is_some());
         }
         self.permitted = false;
         let protected = Protected { roots: self.ask.roots, home: self.ask.home, state: self.ask.state_dirs };
@@ -559,50 +562,6 @@ impl Judge<'_> {
         }
     }
 
-    /// Where everybody is asked for files of a name in any folder (`.env`), a search or a copy asks that would come across one.
-    fn look_beneath(&mut self, what: &str, folders: &[PathBuf], visible: bool, glob: bool, covered: bool) {
-        let (ask, places) = (self.ask, self.places);
-        let floats =
-            |p: &PathPattern| folders.iter().any(|f| p.may_match_beneath(f, places) == Beneath::Anywhere);
-        let hidden = |part: Component| part.as_os_str().to_string_lossy().starts_with('.');
-        for (i, rule) in ask.rules.iter().enumerate() {
-            let answered = self.permitted && rule.decision() == Decision::Ask;
-            let Some(Some(p)) = about(rule, How::Read).filter(|_| rule.restricts() && !answered) else {
-                continue;
-            };
-            if rule.scope() != Scope::Builtin
-                || !self.counts(rule)
-                || !floats(p)
-                || !self.affords(COST_OF_A_LOOK)
-            {
-                continue;
-            }
-            for folder in folders {
-                let spared = |path: &Path| {
-                    let mut parts = path.strip_prefix(folder).unwrap_or(path).components();
-                    let first = parts.next().is_some_and(hidden);
-                    first && (glob || visible) || visible && parts.any(hidden)
-                };
-                let wanted =
-                    |path: &Path| p.matches_widely(path, places) && !is_sample(path) && !spared(path);
-                match (ask.look)(folder, &wanted) {
-                    Look::Found => {
-                        let reason = format!("{what}: there is what {} is about", described(rule));
-                        self.find(Rank::AskByRule, reason, Some(i));
-                    }
-                    Look::Unseen if !covered => {
-                        let reason = format!(
-                            "{what}: there is too much to tell whether {} is about it",
-                            described(rule)
-                        );
-                        self.find(Rank::AskByMode, reason, None);
-                    }
-                    Look::Unseen | Look::NoFolder | Look::Nothing => {}
-                }
-            }
-        }
-    }
-
     /// Whether a sandbox is around what the line runs, whatever the mode asks for.
     fn is_confined(&self) -> bool {
         self.ask.sandbox.holds() && !self.leaving
@@ -772,8 +731,6 @@ fn split_at_glob(path: &Path) -> (PathBuf, PathBuf) {
 
 /// Paths that are judged in one call: less than a second's work.
 const MAX_WORK: usize = 20_000;
-/// As much as so many paths: a folder is looked through.
-const COST_OF_A_LOOK: usize = 200;
 /// Where package managers keep what they fetched from public places, beneath the home folder.
 const PACKAGES: [&str; 13] = [
     ".cargo/registry",

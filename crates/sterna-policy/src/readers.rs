@@ -221,15 +221,17 @@ fn read(reader: &Reader, args: &[Word]) -> Result<Effects, String> {
 
 /// Whether `grep` is told to look only into files of some kinds (`--include=*.rs`), or not into hidden ones.
 fn passes_over_hidden(args: &[Word]) -> bool {
-    let value = |word: &Word, option: &str| word.text.strip_prefix(option).map(str::to_owned);
-    let mut kinds = args.iter().filter_map(|word| value(word, "--include=")).peekable();
+    let next = |i: usize| args.get(i + 1).map_or("", |word| word.text.as_str());
+    let include = |(i, word): (usize, &'_ Word)| match word.text.as_str() {
+        "--include" => Some(next(i).to_owned()),
+        text => text.strip_prefix("--include=").map(str::to_owned),
+    };
+    let mut kinds = args.iter().enumerate().filter_map(include).peekable();
     let is_kind = |pattern: String| {
         let kind = pattern.strip_prefix("*.").unwrap_or_default();
         !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric()) && !OF_SETTINGS.contains(&kind)
     };
-    let spared = args.iter().filter_map(|word| value(word, "--exclude="));
-    kinds.peek().is_some() && kinds.all(is_kind)
-        || spared.into_iter().any(|p| [".*", ".env*"].contains(&p.as_str()))
+    kinds.peek().is_some() && kinds.all(is_kind) || args.iter().any(|word| word.text == "--exclude=.*")
 }
 
 /// Of two folders `diff` compares the files in them, and of a folder and a file the one of that name. What may be a

@@ -2,7 +2,7 @@
 //! do more than can be listed.
 
 use crate::effects::Effects;
-use crate::network::{REMOTE, host_of_url};
+use crate::network::{REMOTE, fetch, host_of_url, remote};
 use crate::paths::base_name;
 use crate::rule::trusted_name;
 use crate::shell::{SimpleCommand, Word};
@@ -34,6 +34,11 @@ pub(crate) fn hosts(command: &SimpleCommand, effects: &Effects) -> Vec<String> {
         hosts.push("*".to_owned());
     }
     let reads_a_file = program == "openssl" && args.first().is_some_and(|word| word.text != "s_client");
+    // A program of the same name in another folder takes the same words.
+    let base = base_name(program);
+    if base != program && (["curl", "wget"].contains(&base) || REMOTE.contains(&base)) {
+        hosts.extend(if REMOTE.contains(&base) { remote(base, args) } else { fetch(base, args) }.hosts);
+    }
     if NAME_HOSTS.contains(&program) && !reads_a_file {
         let words = args.iter().map(|word| word.text.as_str());
         for piece in

