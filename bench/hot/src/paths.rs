@@ -10,7 +10,7 @@ use sterna_llm::sse::SseDecoder;
 use sterna_llm::{EncodeCache, wire};
 use sterna_log::{Sealed, prepare, read_history, seal};
 use sterna_model::{Digest, Draft, EffectClass, Mode, Record, Route, Transition};
-use sterna_policy::{Access, Ask, Sandbox, builtin_rules, decide};
+use sterna_policy::{Access, Ask, Contacts, Look, Sandbox, builtin_rules, decide};
 use sterna_runtime::State;
 
 use crate::{Counting, World};
@@ -196,6 +196,8 @@ fn check() -> Hot {
                 resolve: &Path::to_path_buf,
                 git: &|_| None,
                 git_outside: &|_, _| None,
+                git_contacts: &|_, _, _| Contacts::default(),
+                look: &|_, _| Look::Nothing,
             });
             black_box(verdict);
         }),
