@@ -68,7 +68,7 @@ fn check(measures: &str, peers: &str, args: &[String]) -> Result<()> {
 }
 
 /// Where cargo puts release builds: beside this program's own.
-fn release() -> Result<PathBuf> {
+pub fn release() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let target = own.parent().and_then(Path::parent).context("a program lies below the target folder")?;
     Ok(target.join("release"))

@@ -7,6 +7,7 @@
 mod bench;
 mod crash;
 mod fuzz;
+mod link_order;
 mod sim;
 mod tidy;
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         "sim" => sim::run(rest),
         "count" => sim::count(rest),
         "crash" => crash::run(rest),
+        "link-order" => root().and_then(|root| link_order::run(&root)),
         "help" | "-h" | "--help" => {
             println!("{HELP}");
             Ok(())
@@ -145,4 +147,5 @@ const HELP: &str = "usage: cargo xtask COMMAND
   fuzz [ARGS]    mutated recordings through all decoders, ten minutes long: --seconds N, --seed N
   count [--bless] instructions of the hot paths beside the stored baseline, by valgrind; --bless makes a new one
   sim [ARGS]     the seeded simulation, 10,000 seeds: --seeds N, --from S, --seed S, --tell
+  link-order     which functions a run takes, by valgrind, for the linker to put side by side: before a release
   crash [ARGS]   kills real processes: --runs N, --seed S, --seconds T, --threads N, --keep";
