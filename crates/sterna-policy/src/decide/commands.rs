@@ -275,7 +275,7 @@ impl Judge<'_> {
             for touch in effects.touches.iter().filter(counts) {
                 self.word(touch.how, &touch.word, touch.reach, By::Command(None), cwds);
             }
-            if runs {
+            if certain {
                 let mut hosts = std::mem::take(&mut effects.hosts);
                 hosts.append(&mut effects.may_reach);
                 hosts.extend(self.contacts(&mut effects, cwds));
