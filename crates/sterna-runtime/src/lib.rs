@@ -4,6 +4,7 @@
 //! acts on it. This crate must never bind a listener, handle a signal, write a PID file, read a clock or a file, or
 //! know which store, provider, tool or surface it works with.
 
+mod arguments;
 mod breakers;
 mod budget;
 mod checkpoints;

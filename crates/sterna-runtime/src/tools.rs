@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use sterna_model::{EffectClass, ToolCall, ToolSpec};
 use sterna_tool::{CALL_TOOL, SharedTool};
 
+use crate::arguments;
+
 /// A set of tools. Clones share it.
 #[derive(Clone, Default)]
 pub struct Toolbox(Arc<RwLock<BTreeMap<String, Arc<Entry>>>>);
@@ -134,8 +136,8 @@ impl Entry {
         let mut args: Value =
             serde_json::from_str(text).map_err(|e| format!("the arguments are not JSON: {e}"))?;
         self.drop_nulls(&mut args);
-        let compile = || jsonschema::validator_for(&self.tool.spec().schema).map_err(|e| e.to_string());
-        let validator = self.validator.get_or_init(compile).as_ref();
+        let compiled = || arguments::compile(&self.tool.spec().schema);
+        let validator = self.validator.get_or_init(compiled).as_ref();
         let validator = validator.map_err(|e| format!("the tool's own schema is not valid: {e}"))?;
         let mut wrong = validator.iter_errors(&args).map(|error| {
             let path = error.instance_path().to_string();
