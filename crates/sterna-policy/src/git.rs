@@ -430,7 +430,23 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
     };
     let unclear = |why: String| {
         let values = rest.iter().filter_map(|w| w.text.strip_prefix("--remote=")).filter_map(host_in);
-        let may_reach = hosts.iter().cloned().chain(values).collect();
+        let mut may_reach: Vec<String> = hosts.iter().cloned().chain(values).collect();
+        for (i, word) in rest.iter().enumerate() {
+            let (text, next) = (word.text.as_str(), rest.get(i + 1).map_or("", |next| next.text.as_str()));
+            let key = text.split('=').next().unwrap_or_default();
+            match name {
+                "archive" if key == text && abbreviates(key, "--remote") => may_reach.extend(host_in(next)),
+                // Settings of the new repository, which hold for the clone itself.
+                "clone" if abbreviates(key, "--config") || has_letter(text, "c", "job") => {
+                    let sign = if text.starts_with("--") { '=' } else { 'c' };
+                    let joined = text.split_once(sign).map_or("", |(_, value)| value);
+                    if git_remote::routes(next) || git_remote::routes(joined) {
+                        may_reach.push("*".to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
         Effects { may_reach, contact: contact.clone(), ..Effects::unclear(why) }
     };
     if let Some(word) = rest.iter().find(bad) {

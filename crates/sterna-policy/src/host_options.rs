@@ -1,6 +1,8 @@
 //! What the options of programs that reach hosts take, and how a command line gives them: tables from the programs' own
 //! manuals, and the one reader of them. What is in no table is not understood.
 
+use std::collections::BTreeMap;
+
 use crate::shell::{Hidden, Word};
 
 /// What an option does to the hosts and files of a line.
@@ -67,6 +69,8 @@ impl Table {
     pub(crate) fn read<'a>(&self, args: &'a [Word]) -> Line<'a> {
         let mut line = Line::default();
         let mut words = args.iter();
+        // One that comes again is not looked for again.
+        let mut seen = BTreeMap::new();
         while let Some(word) = words.next() {
             let text = word.text.as_str();
             let option = if line.operands.len() >= self.operands {
@@ -77,7 +81,8 @@ impl Table {
                 break;
             } else if let Some(long) = text.strip_prefix("--") {
                 let (name, value) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v)));
-                self.long(name).map(|(takes, name)| vec![(takes, name, value.map(str::to_owned))])
+                let found = seen.entry(name).or_insert_with(|| self.long(name)).clone();
+                found.map(|(takes, name)| vec![(takes, name, value.map(str::to_owned))])
             } else if let Some(letters) = text.strip_prefix('-').filter(|letters| !letters.is_empty()) {
                 self.letters(letters)
             } else {
@@ -289,7 +294,8 @@ const SSH: Table = Table {
     operands: 2,
     rows: &[
         (Nothing, "46AaCfGgKkMNnqsTtVvXxYy", ""),
-        (Text, "BbceilmOpQE", ""),
+        (Text, "BbceilmOpQ", ""),
+        (Writes, "E", ""),
         (Elsewhere, "JLRWw", ""),
         (Data, "o", ""),
         (Runs, "FSDI", ""),

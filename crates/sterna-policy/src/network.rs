@@ -23,6 +23,8 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
         match option.takes {
             Takes::Nothing | Takes::Text => {}
             Takes::Anywhere => hosts.push("*".into()),
+            // Addresses in a file.
+            Takes::Host if text.starts_with('@') => hosts.push("*".into()),
             Takes::Host => hosts.push(host_of_url(text)),
             Takes::Elsewhere => hosts.extend([host_of_url(text), "*".into()]),
             Takes::Settings => {
@@ -60,7 +62,11 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
             effects.class = Class::Unknown(format!("`{name}` of `{}`", url.text));
         }
         hosts.push(host_of_url(&url.text));
-        if saves {
+        // A set of them, each with a name of its own.
+        if saves && curl && url.text.contains(['{', '[']) {
+            more = Some("writes files that the URL names");
+            effects.touch(How::Write, &Word { glob: true, ..Word::literal("*") }, Reach::This);
+        } else if saves {
             let whole = url_with_scheme(&url.text);
             let path = whole
                 .split_once("://")
@@ -155,6 +161,7 @@ pub(crate) const REMOTE: [&str; 15] = [
 
 /// Programs that reach a host and may run something there or here.
 pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
+    let mut written = Vec::new();
     let (mut hosts, why) = match host_options::table(name) {
         None => (any_word(args, name == "dig"), None),
         Some(table) => {
@@ -167,7 +174,13 @@ pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
                 // Which word is an option's value is theirs to know: each may be the host.
                 _ => any_word(args, false),
             };
-            let why = options_lead(name, &line, &mut hosts);
+            let mut why = options_lead(name, &line, &mut hosts);
+            if why.is_none() && name != "ncat" && name.starts_with('n') {
+                // There are many of that name, and to some of them what stands before it takes no value.
+                let runs = |w: &&Word| w.text.starts_with("-e") || w.text.starts_with("-c");
+                why = args.iter().find(runs).map(|w| format!("`{name} {}` may run a program", w.text));
+            }
+            written = line.options.into_iter().filter(|option| option.takes == Takes::Writes).collect();
             (hosts, why)
         }
     };
@@ -176,6 +189,9 @@ pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
         Some(why) => Effects::unknown(why),
     };
     let mut effects = named(effects, args);
+    for file in written.iter().filter_map(|option| option.value.as_ref()) {
+        effects.touch(How::Write, file, Reach::This);
+    }
     hosts.sort();
     hosts.dedup();
     effects.hosts = hosts;
@@ -256,13 +272,18 @@ enum Setting {
 }
 
 fn setting_of_ssh(text: &str) -> Setting {
-    let (name, value) = text.trim().split_once(|c: char| c == '=' || c.is_whitespace()).unwrap_or((text, ""));
+    // What stands before it is passed over, and it may stand in quotes.
+    let between = |c: char| c == '=' || c == '"' || c.is_whitespace();
+    let text = text.trim_start_matches(between);
+    let (name, value) = text.split_once(between).unwrap_or((text, ""));
     let name = name.to_ascii_lowercase();
-    let value = value.trim_matches(|c: char| c == '=' || c.is_whitespace() || c == '"');
+    let value = value.trim_matches(between);
     match name.as_str() {
         "hostname" | "proxyjump" => Setting::Leads(Some(bare_host(value))),
         name if SSH_RUNS.contains(&name) => Setting::Runs,
         name if SSH_HARMLESS.contains(&name) => Setting::Harmless,
+        // Whatever such a one is read as.
+        name if !name.bytes().all(|b| b.is_ascii_alphanumeric()) => Setting::Runs,
         _ => Setting::Leads(None),
     }
 }

@@ -16,7 +16,11 @@ pub(crate) fn hosts(command: &SimpleCommand, effects: &Effects) -> Vec<String> {
         let name = name.trim_end_matches('+').to_ascii_uppercase();
         let is_proxy = name.ends_with("_PROXY") && name != "NO_PROXY";
         let places = value.split([',', '|', ';', ' ']).filter(|place| !place.is_empty());
-        hosts.extend(places.filter(|place| is_proxy || place.contains("://")).map(host_of_url));
+        // `sqlite:///a.db` names a file.
+        let is_file = |place: &str| place.contains(":///") && !place.to_ascii_lowercase().contains("http");
+        hosts.extend(
+            places.filter(|place| is_proxy || place.contains("://") && !is_file(place)).map(host_of_url),
+        );
         if reaches
             && (ROUTES.contains(&name.as_str())
                 || name.starts_with("GIT_") && !LOOKS.contains(&name.as_str()))

