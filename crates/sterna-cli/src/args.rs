@@ -1,5 +1,6 @@
 //! The command line: what can be said, and nothing about what it does.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -13,6 +14,31 @@ use crate::commands;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// What these words say. The command that people wait for the most is not made to wait for the thirty others: those are only made
+    /// ready where the words are not plainly its own, to say what is wrong with them.
+    pub fn of(words: &[OsString]) -> Result<Self, clap::Error> {
+        short(words).map_or_else(|| Self::try_parse_from(words), Ok)
+    }
+}
+
+fn short(words: &[OsString]) -> Option<Cli> {
+    let words = words.get(1..)?;
+    let command = match words.first()?.to_str()? {
+        "run" => Command::Run(alone(words)?),
+        "chat" => Command::Chat(alone(words)?),
+        "resume" => Command::Resume(alone(words)?),
+        _ => return None,
+    };
+    Some(Cli { command })
+}
+
+/// The arguments of a command by themselves.
+fn alone<A: Args>(words: &[OsString]) -> Option<A> {
+    let matches = A::augment_args(clap::Command::new("sterna")).try_get_matches_from(words).ok()?;
+    A::from_arg_matches(&matches).ok()
 }
 
 #[derive(Debug, Subcommand)]
@@ -223,4 +249,53 @@ pub fn number(text: &str) -> Result<f64, &'static str> {
 /// A count that is not nothing.
 pub fn whole<N: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, &'static str> {
     text.parse().ok().filter(|n| *n > N::from(0)).ok_or("write a whole number from 1 on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The short way says what the long one says, or nothing.
+    #[test]
+    fn a_command_by_itself_is_read_as_among_the_others() {
+        let lines: [&[&str]; 13] = [
+            &["run", "fix it"],
+            &[
+                "run",
+                "-m",
+                "a/b",
+                "--mode",
+                "bypass",
+                "--sandbox",
+                "none",
+                "--json",
+                "--then",
+                "x",
+                "--then",
+                "y",
+                "go",
+            ],
+            &["run", "-C", "dir", "--", "-x"],
+            &["run", "-"],
+            &["run", "help"],
+            &["chat"],
+            &["chat", "-m", "a/b"],
+            &["resume", "s-1", "--json"],
+            &["run", "--help"],
+            &["run", "fix", "the", "test"],
+            &["run", "--no-such-flag"],
+            &["run", "-V"],
+            &["resume", "--last"],
+        ];
+        for line in lines {
+            let words: Vec<OsString> = ["sterna"].iter().chain(line).map(OsString::from).collect();
+            let long = Cli::try_parse_from(&words).ok().map(|cli| format!("{cli:?}"));
+            assert_eq!(short(&words).map(|cli| format!("{cli:?}")), long, "{line:?}");
+        }
+        for other in
+            [&[][..], &["sterna"], &["sterna", "sessions"], &["sterna", "--version"], &["sterna", "Run"]]
+        {
+            assert!(short(&other.iter().map(OsString::from).collect::<Vec<_>>()).is_none(), "{other:?}");
+        }
+    }
 }

@@ -17,10 +17,9 @@ mod spools;
 mod table;
 mod trust;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
-
-use clap::Parser;
 
 use args::{Cli, Command};
 use context::Context;
@@ -31,7 +30,8 @@ fn main() -> ExitCode {
         return ended;
     }
     let inside = commands::what_if::is_inside();
-    let cli = match (!inside).then(Cli::try_parse).transpose() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match (!inside).then(|| Cli::of(&words)).transpose() {
         Ok(cli) => cli,
         Err(error) => {
             // A closed stream is no reason to fail.
