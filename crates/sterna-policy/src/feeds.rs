@@ -92,13 +92,32 @@ pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
             let glob = word.glob || touch.word.glob;
             effects.touch(How::Delete, &Word { text, tilde, glob, ..word }, reach);
         }
-        let file = command.redirects.iter().any(|redirect| redirect.kind == RedirectKind::Read);
+        let file = command.redirects.iter().any(|redirect| redirect.kind == RedirectKind::Read)
+            || cuts_elsewhere(own);
         // What only moves is not lost.
         if name != "mv" && (file || command.input.is_empty() || command.input.contains(&Given::Unseen)) {
             effects.class =
                 Class::Unknown(format!("`{name}` removes names that it is given, and nobody has seen"));
         }
     }
+}
+
+/// Whether `xargs` is told to cut names at something else than what ends them here.
+fn cuts_elsewhere(own: &[Word]) -> bool {
+    let mut words = own.iter().map(|w| w.text.as_str());
+    while let Some(text) = words.next() {
+        let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-')).unwrap_or_default();
+        let value = match (text.strip_prefix("--delimiter"), letters.split_once('d')) {
+            (Some(value), _) => value.strip_prefix('=').unwrap_or_default(),
+            (None, Some((before, value))) if !before.contains(['n', 'P', 'I', 'L', 's', 'E']) => value,
+            _ => continue,
+        };
+        let value = if value.is_empty() { words.next().unwrap_or_default() } else { value };
+        if !["\\n", "\\0", "\\t", "\n", "\t", " "].contains(&value) {
+            return true;
+        }
+    }
+    false
 }
 
 /// What stands for a name among the words behind `xargs`. `None`: names come after them.
@@ -135,21 +154,51 @@ fn printed(command: &SimpleCommand) -> Vec<Given> {
         false => command.input.clone(),
     };
     let name = trusted_name(command.program());
-    if command.via.iter().any(|argv| hands_on(argv)) {
-        return if WORDS.contains(&name) { input() } else { vec![Given::Unseen] };
-    }
     let operands = || args.iter().filter(|w| !w.text.starts_with('-'));
+    if let Some(own) = command.via.iter().rfind(|argv| hands_on(argv)) {
+        let sign = replaced(own, args);
+        let is_sign = |w: &&Word| sign.as_ref().is_some_and(|sign| *sign == w.text);
+        let all: Vec<Given> =
+            input().into_iter().chain(operands().filter(|w| !is_sign(w)).flat_map(pieces)).collect();
+        let within = sign
+            .as_ref()
+            .is_some_and(|sign| args.iter().any(|w| w.text.contains(sign.as_str()) && !is_sign(&w)));
+        let known = WORDS.contains(&name) && !within && !cuts_elsewhere(own);
+        return if known { all } else { and_more(all) };
+    }
     match name {
         _ if SILENT.contains(&name) => Vec::new(),
-        "echo" | "printf" | "yes" | "realpath" | "readlink" => operands().flat_map(pieces).collect(),
+        "echo" => echoed(args),
+        "printf" => formatted(args),
+        "yes" => operands().flat_map(pieces).collect(),
+        "realpath" if args.iter().all(|w| !w.text.starts_with("--re")) => {
+            operands().flat_map(pieces).collect()
+        }
+        "realpath" | "readlink" => and_more(operands().flat_map(pieces).collect()),
         "dirname" => operands().map(parent).collect(),
-        "seq" => vec![Given::Name(Word::literal("0"))],
+        "seq"
+            if args
+                .iter()
+                .all(|w| w.text.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit())) =>
+        {
+            vec![Given::Name(Word::literal("0"))]
+        }
         "pwd" => vec![Given::Name(Word::literal("."))],
         "ls" | "dir" | "vdir" => list(args),
-        "find" => find::printed(args).into_iter().map(|(taken, start)| Given::In(taken, start)).collect(),
+        "find" => {
+            let (all, is_all) = find::printed(args);
+            let all = all.into_iter().map(|(taken, start)| Given::In(taken, start)).collect();
+            if is_all { all } else { and_more(all) }
+        }
         "git" => tracked(args),
         // With a file they read that.
         "cat" | "tac" | "sort" | "uniq" | "shuf" | "nl" if operands().next().is_some() => vec![Given::Unseen],
+        "sort" | "shuf"
+            if args.iter().any(|w| ["--f", "--i", "-i"].iter().any(|o| w.text.starts_with(o))) =>
+        {
+            vec![Given::Unseen]
+        }
+        "tr" if !operands().all(is_blank) => and_more(input()),
         "cat" | "tac" | "sort" | "uniq" | "shuf" | "nl" | "tee" | "tr" => input(),
         "head" | "tail" if cuts_lines(name, args).is_none() => vec![Given::Unseen],
         "head" | "tail" if cuts_lines(name, args) == Some(false) => input(),
@@ -202,6 +251,7 @@ fn tracked(args: &[Word]) -> Vec<Given> {
         |w: &Word| w.text.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part));
     let all = rest.iter().filter(|w| !w.text.starts_with('-')).all(broad);
     match args.first().map(|w| w.text.as_str()) {
+        _ if rest.iter().any(|w| w.text.starts_with("--f")) => vec![Given::Unseen],
         Some("ls-files") => {
             let chosen = letters("dmoiuk")
                 || long(&["deleted", "modified", "others", "ignored", "unmerged", "killed"]);
@@ -233,7 +283,7 @@ fn cuts_lines(name: &str, args: &[Word]) -> Option<bool> {
                 let old = Some(text).filter(|text| text.starts_with('+'));
                 match of_lines.or(short).or(old) {
                     Some(value) => value,
-                    None if text.starts_with('-') && text.len() > 1 => continue,
+                    None if text.starts_with('-') && text.len() > 1 && text != "--" => continue,
                     None => return None,
                 }
             }
@@ -254,27 +304,44 @@ pub(crate) fn found_by_fd(words: &[Word]) -> Vec<Given> {
     let mut narrow = false;
     let mut rest = words.iter().skip(1);
     let mut pattern = false;
+    let mut folders = Vec::new();
     while let Some(word) = rest.next() {
         let text = word.text.as_str();
         match text {
-            "-e" | "--extension" | "-S" | "--size" => narrow = true,
+            "-e" | "--extension" | "-S" | "--size" => {
+                narrow = true;
+                rest.next();
+            }
+            "--base-directory" | "--search-path" => folders.extend(rest.next().cloned()),
+            _ if text.starts_with("--base-directory=") || text.starts_with("--search-path=") => {
+                folders.extend(text.split_once('=').map(|(_, folder)| Word::literal(folder)));
+            }
             _ if text.starts_with("--extension=") || text.starts_with("--size=") => narrow = true,
             _ if text.starts_with("-e") => narrow = true,
             "-t" | "--type" | "-d" | "--max-depth" | "-E" | "--exclude" | "-j" | "-c" => drop(rest.next()),
             _ if text.starts_with('-') => {}
             _ if !pattern => {
                 pattern = true;
-                narrow |= text.contains(char::is_alphanumeric);
+                narrow |= find::regex_spares(text);
             }
-            _ => {}
+            _ => folders.push(word.clone()),
         }
     }
-    vec![Given::In(if narrow { Taken::Some } else { Taken::Names }, Word::literal("."))]
+    if folders.is_empty() {
+        folders.push(Word::literal("."));
+    }
+    let taken = if narrow { Taken::Some } else { Taken::Names };
+    folders.into_iter().map(|folder| Given::In(taken, folder)).collect()
 }
 
 /// `grep` of what it is given, or for the names of files.
 fn filter(args: &[Word], input: impl Fn() -> Vec<Given>) -> Vec<Given> {
-    let options = Options { values: "mABC", bad: "ef", bad_long: &["regexp", "file"], ..NO_OPTIONS };
+    let options = Options {
+        values: "mABC",
+        bad: "ef",
+        bad_long: &["regexp", "file", "label", "only-matching", "recursive", "files-without-match"],
+        ..NO_OPTIONS
+    };
     let Ok(parsed) = parse(args, &options) else { return vec![Given::Unseen] };
     let Some((pattern, files)) = parsed.operands.split_first() else { return vec![Given::Unseen] };
     let here = Word::literal(".");
@@ -282,18 +349,14 @@ fn filter(args: &[Word], input: impl Fn() -> Vec<Given>) -> Vec<Given> {
     if parsed.has("l", &["files-with-matches"]) {
         let known = places().into_iter().all(|word| word.hidden == Hidden::No);
         return match known {
-            true => places().into_iter().map(|word| Given::In(Taken::Some, word.clone())).collect(),
+            true => places().into_iter().map(some_in).collect(),
             false => vec![Given::Unseen],
         };
     }
-    match files.is_empty()
-        && !parsed.has("rRLoc", &["recursive", "files-without-match", "only-matching", "count"])
-    {
+    match files.is_empty() && !parsed.has("rRLoc", &["count"]) {
         false => vec![Given::Unseen],
         true if parsed.has("v", &["invert-match"]) => input(),
-        true if pattern.hidden == Hidden::No && pattern.text.contains(char::is_alphanumeric) => {
-            some_of(input())
-        }
+        true if pattern.hidden == Hidden::No && find::regex_spares(&pattern.text) => some_of(input()),
         true => input(),
     }
 }
@@ -310,14 +373,85 @@ fn some_of(given: Vec<Given>) -> Vec<Given> {
         .collect()
 }
 
-/// The names in a word: `xargs` cuts at blanks, and `printf` has its own signs for them.
+/// Some of what lies in a folder, or fits a pattern.
+fn some_in(word: &Word) -> Given {
+    let (folder, name) = word.text.rsplit_once('/').unwrap_or((".", &word.text));
+    match word.glob {
+        true if patterns::is_broad(name) => {
+            Given::In(Taken::Some, Word { text: folder.to_owned(), ..word.clone() })
+        }
+        true => Given::Name(word.clone()),
+        false => Given::In(Taken::Some, word.clone()),
+    }
+}
+
+/// These, and others that nobody has seen.
+fn and_more(mut given: Vec<Given>) -> Vec<Given> {
+    given.push(Given::Unseen);
+    given
+}
+
+/// Whether a set of `tr` has only signs in it that end a name, or none.
+fn is_blank(set: &Word) -> bool {
+    let rest = ["\\n", "\\0", "\\r", "\\t", "[:space:]", "[:blank:]"]
+        .iter()
+        .fold(set.text.clone(), |text, sign| text.replace(sign, " "));
+    set.hidden == Hidden::No && rest.chars().all(char::is_whitespace)
+}
+
+/// What `echo` prints. Its own signs for what cannot be seen are read with `-e` alone.
+fn echoed(args: &[Word]) -> Vec<Given> {
+    let reads = args.iter().any(|w| w.text.starts_with('-') && w.text.contains('e'));
+    let operands = args.iter().filter(|w| !w.text.starts_with('-'));
+    operands.flat_map(|word| if reads { pieces(&blanks(word)) } else { pieces(word) }).collect()
+}
+
+/// What `printf` prints, where the words that it is given come out as they are, each for itself.
+fn formatted(args: &[Word]) -> Vec<Given> {
+    let args = if args.first().is_some_and(|w| w.text == "--") { &args[1..] } else { args };
+    let Some((format, words)) = args.split_first() else { return vec![Given::Unseen] };
+    let plain = blanks(format);
+    let names: Vec<&str> = plain.text.split_whitespace().collect();
+    let signs = names.iter().filter(|name| **name == "%s").count();
+    let ends = plain.text.starts_with(char::is_whitespace) || plain.text.ends_with(char::is_whitespace);
+    let one_each = ends || words.len() <= signs && words.iter().all(|word| !word.glob);
+    let known = one_each && names.iter().all(|name| *name == "%s" || !name.contains('%'));
+    let own = Word {
+        text: names.into_iter().filter(|name| *name != "%s").collect::<Vec<_>>().join(" "),
+        ..plain.clone()
+    };
+    let all: Vec<Given> = pieces(&own).into_iter().chain(words.iter().flat_map(pieces)).collect();
+    if known { all } else { and_more(all) }
+}
+
+/// With blanks for the signs that stand for them. Behind digits they are signs for others.
+fn blanks(word: &Word) -> Word {
+    let mut text = String::new();
+    let mut rest = word.text.as_str();
+    while let Some((before, after)) = rest.split_once('\\') {
+        text.push_str(before);
+        let digit = after[after.len().min(1)..].starts_with(|c: char| c.is_ascii_digit());
+        match after.chars().next() {
+            Some('n' | 't' | 'r') => text.push(' '),
+            Some('0') if !digit => text.push(' '),
+            _ => {
+                text.push('\\');
+                rest = after;
+                continue;
+            }
+        }
+        rest = &after[1..];
+    }
+    text.push_str(rest);
+    Word { text, ..word.clone() }
+}
+
+/// The names in a word: `xargs` cuts at blanks, and takes away quotes.
 fn pieces(word: &Word) -> Vec<Given> {
     if word.hidden != Hidden::No {
         return vec![Given::Unseen];
     }
-    let text = ["\\n", "\\0", "\\t", "%s", "%b"]
-        .iter()
-        .fold(word.text.clone(), |text, sign| text.replace(sign, " "));
+    let text = word.text.replace(QUOTES, "");
     let one = |(at, piece): (usize, &str)| {
         Given::Name(Word {
             tilde: word.tilde && at == 0 && text.starts_with(piece),
@@ -325,7 +459,8 @@ fn pieces(word: &Word) -> Vec<Given> {
             ..word.clone()
         })
     };
-    text.split_whitespace().enumerate().map(one).collect()
+    let all = text.split_whitespace().enumerate().map(one).collect();
+    if word.text.contains(QUOTES) { and_more(all) } else { all }
 }
 
 fn parent(word: &Word) -> Given {
@@ -340,7 +475,8 @@ fn parent(word: &Word) -> Given {
 /// Programs that run another one with what they read.
 const HANDS_ON: [&str; 5] = ["xargs", "gxargs", "parallel", "fd", "fdfind"];
 /// Programs that print the words that they are given.
-const WORDS: [&str; 4] = ["echo", "printf", "realpath", "ls"];
+const WORDS: [&str; 3] = ["echo", "realpath", "ls"];
+const QUOTES: [char; 3] = ['\'', '"', '\\'];
 /// Programs that print nothing.
 const SILENT: [&str; 12] =
     ["cd", ":", "true", "false", "test", "[", "[[", "mkdir", "touch", "sleep", "set", "wait"];

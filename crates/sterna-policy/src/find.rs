@@ -37,11 +37,11 @@ pub(crate) fn effects(args: &[Word]) -> Effects {
     effects
 }
 
-/// The names that a search prints, each time by where it starts.
-pub(crate) fn printed(args: &[Word]) -> Vec<(Taken, Word)> {
-    let Ok(search) = search(args) else { return Vec::new() };
+/// The names that a search prints, each time by where it starts, and whether it prints nothing else.
+pub(crate) fn printed(args: &[Word]) -> (Vec<(Taken, Word)>, bool) {
+    let Ok(search) = search(args) else { return (Vec::new(), false) };
     let each = |taken: &Taken| search.starts.iter().map(|start| (*taken, start.clone())).collect::<Vec<_>>();
-    search.printed.iter().flat_map(each).collect()
+    (search.printed.iter().flat_map(each).collect(), !search.formats)
 }
 
 /// What of the places where a search starts something is done to.
@@ -77,6 +77,8 @@ struct Search {
     removed: Vec<(Taken, Reach)>,
     /// What it tells.
     printed: Vec<Taken>,
+    /// It tells something else than names.
+    formats: bool,
     /// Files whose age is looked at.
     compared: Vec<Word>,
     /// Why it may find more than it says.
@@ -125,6 +127,8 @@ fn search(args: &[Word]) -> Result<Search, String> {
         acts |= ACTIONS.contains(&text);
         if PRINTS.contains(&text) {
             search.printed.push(taken(&groups, Reach::Tree));
+            let format = tests.as_slice().first().map_or("", |w| w.text.as_str());
+            search.formats |= text == "-ls" || text == "-printf" && !NAMES.contains(&format);
         }
         let group = groups.last_mut().ok_or("a `)` of `find` without its `(`")?;
         match text {
@@ -356,37 +360,66 @@ fn size_spares(value: &str, negated: bool) -> bool {
     }
 }
 
-/// Whether each alternative of an expression has a letter that must be there.
-fn regex_spares(value: &str) -> bool {
-    let optional = |at: usize| {
-        value[at..].starts_with(['*', '?', '{'])
-            || value[at..].starts_with("\\{")
-            || value[at..].starts_with("\\?")
-    };
-    // Of a group it is not worked out what it may leave out.
-    let group = value.match_indices(')').any(|(at, _)| optional(at + 1));
-    let alternative = |part: &str| {
-        let mut must = false;
-        let mut chars = part.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                // `\w` and its like; of others it is the sign itself.
-                '\\' => drop(chars.next()),
-                '[' => {
-                    chars.next_if(|(_, c)| *c == '^');
-                    chars.next_if(|(_, c)| *c == ']');
-                    while chars.next_if(|(_, c)| *c != ']').is_some() {}
-                }
-                c if c.is_alphanumeric() => {
-                    let rest = &part[at + c.len_utf8()..];
-                    must |= !["*", "?", "{", "\\{", "\\?"].iter().any(|sign| rest.starts_with(sign));
-                }
-                _ => {}
-            }
+/// Whether each alternative of an expression has a letter that must be there. Brackets and bars count with a backslash
+/// and without one: there are two ways to write them.
+pub(crate) fn regex_spares(value: &str) -> bool {
+    /// What must be there in one pair of brackets.
+    #[derive(Default)]
+    struct Level {
+        must: bool,
+        /// In each of the alternatives before.
+        before: Option<bool>,
+        /// Nothing in it is known to be there: `(?!x)`.
+        odd: bool,
+    }
+    impl Level {
+        fn or(&mut self) {
+            self.before = Some(self.before.unwrap_or(true) && std::mem::take(&mut self.must));
         }
-        must
-    };
-    !group && value.split('|').all(alternative)
+        fn holds(&self) -> bool {
+            !self.odd && self.must && self.before.unwrap_or(true)
+        }
+    }
+    let optional = |at: usize| ["*", "?", "{", "\\{", "\\?"].iter().any(|sign| value[at..].starts_with(sign));
+    let mut levels = vec![Level::default()];
+    let mut chars = value.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        // `\w` and its like; of others it is the sign itself.
+        let c = match (c, chars.peek()) {
+            ('\\', Some((_, '(' | ')' | '|'))) => chars.next().map_or(c, |(_, c)| c),
+            ('\\', _) => {
+                chars.next();
+                continue;
+            }
+            (c, _) => c,
+        };
+        let depth = levels.len();
+        let Some(level) = levels.last_mut() else { return false };
+        match c {
+            '[' => {
+                let Some((spares, after)) = patterns::sparing_bracket(&value[at..]) else { return false };
+                let end = value.len() - after.len();
+                level.must |= spares && !optional(end);
+                while chars.next_if(|(at, _)| *at < end).is_some() {}
+            }
+            '|' => level.or(),
+            '(' => {
+                let odd = value[at..].trim_start_matches(['\\', '(']).starts_with('?');
+                levels.push(Level { odd, ..Level::default() });
+            }
+            ')' if depth > 1 => {
+                let end = chars.peek().map_or(value.len(), |(at, _)| *at);
+                let must = levels.pop().is_some_and(|inner| inner.holds()) && !optional(end);
+                if let Some(level) = levels.last_mut() {
+                    level.must |= must;
+                }
+            }
+            c if c.is_alphanumeric() => level.must |= !optional(at + c.len_utf8()),
+            _ => {}
+        }
+    }
+    // Without its other one a bracket is a sign like others.
+    levels.iter().any(Level::holds) && levels.iter().all(|level| level.before != Some(false))
 }
 
 /// `-newer` and its like, and `-newerXY`.
@@ -409,6 +442,8 @@ const ACTIONS: [&str; 13] = [
     "-print", "-print0", "-printf", "-ls", "-fprint", "-fprint0", "-fprintf", "-fls", "-delete", "-exec",
     "-execdir", "-ok", "-okdir",
 ];
+/// Formats of a name with its end.
+const NAMES: [&str; 4] = ["%p\\n", "%p\\0", "%p ", "%p\n"];
 const PRINTS: [&str; 4] = ["-print", "-print0", "-printf", "-ls"];
 const WRITES: [&str; 4] = ["-fprint", "-fprint0", "-fls", "-fprintf"];
 /// Tests and actions without an argument.

@@ -81,6 +81,14 @@ fn bracket(pattern: &str) -> Option<(bool, &str, &str)> {
     Some((negated, &inner[..end], &inner[end + 1..]))
 }
 
+/// Whether many names have no sign of the bracket that a pattern begins with, and what comes after it.
+pub(crate) fn sparing_bracket(pattern: &str) -> Option<(bool, &str)> {
+    let (negated, inner, after) = bracket(pattern)?;
+    // Without a letter it may hold what stands in every path.
+    let has_a_letter = LETTERS.chars().any(|c| holds(inner, c) != negated);
+    Some((has_a_letter && !holds_most(inner, negated), after))
+}
+
 /// Whether a bracket's characters, or all others, are many of those that names are made of.
 fn holds_most(inner: &str, negated: bool) -> bool {
     LETTERS.chars().filter(|c| holds(inner, *c) != negated).count() >= MANY || inner.contains("[:")

@@ -429,6 +429,83 @@ fn what_xargs_gives_a_program_to_remove_is_seen() {
     assert_eq!(got.decision, Decision::Deny, "{}", got.reason);
 }
 
+/// What is printed is not always what a program is given: names are put together, changed and cut on the way.
+#[test]
+fn names_that_are_made_on_the_way_to_xargs_are_not_seen() {
+    let calls = [
+        "echo X | tr X . | xargs rm -rf",
+        "echo srcX | tr -d X | xargs rm -rf",
+        "echo '.X' | xargs -dX rm -rf",
+        "echo '.X' | xargs -0d X rm -rf",
+        "echo '.X' | xargs --delimiter=X rm -rf",
+        "echo '.X' | xargs -d X echo | xargs rm -rf",
+        "printf '%s%s' sr c/x | xargs rm -rf",
+        "printf '%s' a b | xargs rm -rf",
+        r"printf '\056' | xargs rm -rf",
+        r"printf '\x2e' | xargs rm -rf",
+        r"echo -e '\056' | xargs rm -rf",
+        r"echo 'a\nb' | xargs rm -rf",
+        "printf %c .x | xargs rm -rf",
+        "echo src | xargs -I{} echo x{} | xargs rm -rf",
+        "echo src | xargs printf '%.1s' | xargs rm -rf",
+        "seq -f . 1 | xargs rm -rf",
+        "realpath --relative-to=src/x src | xargs rm -rf",
+        "readlink x | xargs rm -rf",
+        "echo x | grep -l --label=. . | xargs rm -rf",
+        "echo a.b | grep --only-m '[.]' | xargs rm -rf",
+        "echo x | sort --files0-from=list | xargs rm -rf",
+        "echo x | head -n 1 -- -list | xargs rm -rf",
+        "git ls-files -m --format=. | xargs rm -rf",
+        r"find . -name x -printf '.\n' | xargs rm -rf",
+        "(find . -frob; echo x) | xargs rm -rf",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Ask);
+    let calls = [
+        "echo \"'.'\" | xargs rm -rf",
+        r"echo '\.' | xargs rm -rf",
+        "xargs rm -rf <<< '\".\"'",
+        "echo a | xargs echo . | xargs rm -rf",
+        "ls | grep '[a-z]' | xargs rm -rf",
+        "ls | grep -E '.*|x' | xargs rm -rf",
+        "ls | grep -E '(a|.)' | xargs rm -rf",
+        r"ls | grep 'x\?' | xargs rm -rf",
+        r"ls | grep '\w' | xargs rm -rf",
+        "ls | grep -P '(?!x)' | xargs rm -rf",
+        r"find . | grep '\./[a-z]' | xargs rm -rf",
+        "fd '[a-z]' -x rm -rf",
+        "find . -regex '[.]/[a-z]+.*' -delete",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Deny);
+    for call in ["fd x / -x rm -rf", "fd x ~ -x rm -rf", "fd --base-directory / x -x rm -rf"] {
+        let got = judge_in(Sandbox::None, Mode::Bypass, &rules(""), &[], &format!("$ {call}"));
+        assert_eq!(got.decision, Decision::Deny, "{call}: {}", got.reason);
+    }
+    let calls = [
+        "echo a b | tr ' ' '\\n' | xargs rm",
+        "find . -name '*.o' -printf '%p\\n' | xargs rm",
+        "find . -name '*.o' | tr '\\n' '\\0' | xargs -0 rm",
+        r"printf '%s\n' *.o | xargs rm",
+        r"printf '%s\0' a b | xargs -0 rm",
+        r"printf 'a\nb\n' | xargs -d '\n' rm",
+        r"echo -e 'a\nb' | xargs rm",
+        "seq 1 3 | xargs rm",
+        "realpath a | xargs rm",
+        "grep -l TODO * | xargs rm",
+        "grep -l TODO *.md src/* | xargs rm",
+        r"ls | grep '\.bak$' | xargs rm",
+        r"ls | grep -E '\.py(c|o)?$' | xargs rm",
+        r"ls | grep '^[0-9]\+$' | xargs rm",
+        "ls | grep -E '^(test|bench)_[0-9]*' | xargs rm",
+        "ls | grep 'foo(' | xargs rm",
+        r"find . -regex '.*\.\(o\|a\)' -delete",
+        r"find . -regextype posix-extended -regex '.*\.py(c|o)?' -delete",
+        "find . -name '*.log' | xargs ls -t | tail -n +6 | xargs rm -f",
+        "fd . src -x rm",
+        "fd -e o -x rm",
+    ];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+}
+
 #[test]
 fn a_script_that_is_a_pattern_is_what_somebody_called_a_file() {
     let calls = [
