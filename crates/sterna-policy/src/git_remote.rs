@@ -71,12 +71,20 @@ pub(crate) fn routes(setting: &str) -> bool {
 struct Addresses {
     /// The name of a remote, an address, and whether it is for pushes alone.
     of_remotes: Vec<(String, String, bool)>,
+    /// What git talks to where nothing is named: names of remotes, or addresses.
+    unnamed: Vec<String>,
     /// What an address that begins with the second is to begin with instead, and whether for pushes alone.
     instead: Vec<(String, String, bool)>,
 }
 
 impl Addresses {
     fn keep(&mut self, setting: &Setting) {
+        match (setting.section.as_str(), setting.name.as_str()) {
+            ("branch", "remote" | "pushremote") | ("remote", "pushdefault") => {
+                self.unnamed.push(setting.value.clone());
+            }
+            _ => {}
+        }
         let Some(sub) = &setting.sub else { return };
         let entry = |only: bool| (sub.clone(), setting.value.clone(), only);
         match (setting.section.as_str(), setting.name.as_str()) {
@@ -98,7 +106,13 @@ impl Addresses {
         let fits = |name: &str| !known || name == remote;
         let own = |name: &str| push && self.of_remotes.iter().any(|(other, _, only)| *only && other == name);
         let all = self.of_remotes.iter().filter(|(name, _, only)| fits(name) && *only == own(name));
-        all.map(|(_, url, only)| (url.as_str(), push && !only)).collect()
+        // A word that is neither may stand for an address, too.
+        let words = self.unnamed.iter().filter(|_| remote.is_empty()).map(String::as_str);
+        let words = words.chain((!known && !remote.is_empty()).then_some(remote));
+        let is_remote = |word: &str| self.of_remotes.iter().any(|(name, _, _)| name == word);
+        all.map(|(_, url, only)| (url.as_str(), push && !only))
+            .chain(words.filter(|word| !is_remote(word)).map(|word| (word, push)))
+            .collect()
     }
 
     /// The addresses that git makes of one, with what each begins with then. None: it is used as it is written.
@@ -367,6 +381,19 @@ mod tests {
         // Not for an address that is for pushes alone.
         let for_both = "[url \"evil.example:\"] pushInsteadOf = https://b.example";
         assert_eq!(to(for_both, "both", true).hosts, ["b.example:8443"]);
+        // An address in the place of a remote's name, and a word that stands for one.
+        for setting in ["[branch \"y\"] remote", "[branch \"y\"] pushRemote", "[remote] pushDefault"] {
+            let got = to(&format!("{setting} = https://evil.example/x"), "", true);
+            assert!(got.hosts.contains(&"evil.example".to_owned()), "{setting}: {:?}", got.hosts);
+            assert_eq!(
+                to(&format!("{setting} = https://evil.example/x"), "origin", true).hosts,
+                ["good.example"]
+            );
+            assert_eq!(to(&format!("{setting} = both"), "both", true).hosts, ["b.example:8443"]);
+        }
+        let short = to("[url \"https://evil.example/\"] insteadOf = sho", "short", false);
+        assert!(short.hosts.contains(&"evil.example".to_owned()), "{:?}", short.hosts);
+        assert_eq!(short.suspect.as_deref(), Some("`url.https://evil.example/.insteadof`"));
         let longer = "[url \"x.example:\"] insteadOf = git@good\n[url \"evil.example:\"] insteadOf = git@good.example:a";
         led(longer, "origin", true, "evil.example", "`url.evil.example:.insteadof`");
         let same = "[url \"https://good.example/\"] insteadOf = git@good.example:";

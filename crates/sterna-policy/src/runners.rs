@@ -185,8 +185,18 @@ fn setting(text: &str, argv: &[Word]) -> Vec<SimpleCommand> {
 const MAX_PLACES: usize = 64;
 const MAX_VALUES: usize = 32;
 /// Variables with such names hold a line for some program.
-const VARIABLES: [&str; 9] =
-    ["_COMMAND", "PAGER", "EDITOR", "VISUAL", "BROWSER", "_ASKPASS", "GIT_SSH", "_RSH", "LESSOPEN"];
+const VARIABLES: [&str; 10] = [
+    "EXTERNAL_DIFF",
+    "_COMMAND",
+    "PAGER",
+    "EDITOR",
+    "VISUAL",
+    "BROWSER",
+    "_ASKPASS",
+    "GIT_SSH",
+    "_RSH",
+    "LESSOPEN",
+];
 
 /// Programs, the words behind which they are told what to run, and how.
 type Row = (&'static [&'static str], &'static [&'static str], Form);
@@ -246,6 +256,7 @@ const TABLE: &[Row] = &[
     (&["cmake"], &["-E"], Form::Words(0)),
     (&["cmake"], &["-E", "env"], Form::Words(0)),
     (&["cmake"], &["-E", "time"], Form::Words(0)),
+    (&["cmake"], &["-E", "chdir"], Form::Words(1)),
     (&["just"], &["-c"], Form::Words(0)),
     (&["just"], &["--command"], Form::Words(0)),
     // git. What it runs by settings that are there is looked at elsewhere.
@@ -268,6 +279,7 @@ const TABLE: &[Row] = &[
             "--tag-name-filter",
         ]),
     ),
+    (&["git"], &["clone"], Form::Line(&["-u"])),
     (&["git"], &[], Form::Line(&["--upload-pack", "--receive-pack", "--exec"])),
     (&["git"], &[], Form::Setting(&["-c", "--config"])),
     // Archives and copies.
