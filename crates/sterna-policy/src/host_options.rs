@@ -2,6 +2,7 @@
 //! manuals, and the one reader of them. What is in no table is not understood.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::shell::{Hidden, Word};
 
@@ -69,8 +70,7 @@ impl Table {
     pub(crate) fn read<'a>(&self, args: &'a [Word]) -> Line<'a> {
         let mut line = Line::default();
         let mut words = args.iter();
-        // One that comes again is not looked for again.
-        let mut seen = BTreeMap::new();
+        let mut names = None;
         while let Some(word) = words.next() {
             let text = word.text.as_str();
             let option = if line.operands.len() >= self.operands {
@@ -81,7 +81,7 @@ impl Table {
                 break;
             } else if let Some(long) = text.strip_prefix("--") {
                 let (name, value) = long.split_once('=').map_or((long, None), |(n, v)| (n, Some(v)));
-                let found = seen.entry(name).or_insert_with(|| self.long(name)).clone();
+                let found = long_option(names.get_or_insert_with(|| self.names()), name);
                 found.map(|(takes, name)| vec![(takes, name, value.map(str::to_owned))])
             } else if let Some(letters) = text.strip_prefix('-').filter(|letters| !letters.is_empty()) {
                 self.letters(letters)
@@ -128,21 +128,33 @@ impl Table {
         Some(all)
     }
 
-    /// A long option by its name or by the beginning of one, in any case; `no-` before what takes no value takes it back.
-    fn long(&self, written: &str) -> Option<(Takes, String)> {
-        let written = written.to_ascii_lowercase();
-        let all = || self.rows.iter().flat_map(|row| row.2.split_whitespace().map(|name| (row.0, name)));
-        if let Some((takes, name)) = all().find(|(_, name)| *name == written) {
-            return Some((takes, name.to_owned()));
+    /// Its long options in their order.
+    fn names(&self) -> BTreeMap<&'static str, Takes> {
+        let mut names = BTreeMap::new();
+        for (takes, _, long) in self.rows {
+            for name in long.split_whitespace() {
+                names.entry(name).or_insert(*takes);
+            }
         }
-        let mut begin = all().filter(|(_, name)| name.starts_with(&written));
-        if let Some((takes, name)) = begin.next() {
-            return begin.all(|(other, _)| other == takes).then(|| (takes, name.to_owned()));
-        }
-        let off = written.strip_prefix("no-").filter(|rest| !rest.is_empty())?;
-        let fits = all().any(|(takes, name)| !takes.has_a_value() && name.starts_with(off));
-        fits.then_some((Takes::Nothing, written))
+        names
     }
+}
+
+/// A long option by its name or by the beginning of one, in any case; `no-` before what takes no value takes it back.
+fn long_option(names: &BTreeMap<&'static str, Takes>, written: &str) -> Option<(Takes, String)> {
+    let written = written.to_ascii_lowercase();
+    if let Some(takes) = names.get(written.as_str()) {
+        return Some((*takes, written));
+    }
+    let begin = |with: &str| -> Vec<(&'static str, Takes)> {
+        let from = names.range::<str, _>((Bound::Included(with), Bound::Unbounded));
+        from.take_while(|(name, _)| name.starts_with(with)).map(|(name, takes)| (*name, *takes)).collect()
+    };
+    if let [(name, takes), more @ ..] = &begin(&written)[..] {
+        return more.iter().all(|(_, other)| other == takes).then(|| (*takes, (*name).to_owned()));
+    }
+    let off = written.strip_prefix("no-").filter(|rest| !rest.is_empty())?;
+    begin(off).iter().any(|(_, takes)| !takes.has_a_value()).then_some((Takes::Nothing, written))
 }
 
 impl Takes {

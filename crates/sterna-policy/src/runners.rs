@@ -102,7 +102,7 @@ fn starts(argv: &[Word], behind: &[&str]) -> Option<Vec<usize>> {
             false => heads(argv, from),
         })?;
         places = places.into_iter().filter(is).map(|at| at + 1).collect();
-        if places.len() > MAX_PLACES {
+        if places.len() > if mark.starts_with('-') { MAX_MARKS } else { MAX_PLACES } {
             return None;
         }
     }
@@ -183,6 +183,8 @@ fn setting(text: &str, argv: &[Word]) -> Vec<SimpleCommand> {
 }
 
 const MAX_PLACES: usize = 64;
+/// Times that an option which is given once is looked behind.
+const MAX_MARKS: usize = 8;
 const MAX_VALUES: usize = 32;
 /// Variables with such names hold a line for some program.
 const VARIABLES: [&str; 10] = [

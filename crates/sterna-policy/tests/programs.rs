@@ -809,6 +809,9 @@ fn no_word_is_too_far_back_to_be_seen() {
         assert_eq!(got.decision, Decision::Deny, "{}", got.reason);
         assert_ne!(decision(Sandbox::Bubblewrap, Mode::Execute, &line).decision, Decision::Allow);
     }
+    // An option that is given once, given so often, is not looked behind each time.
+    let got = decision(Sandbox::Bubblewrap, Mode::Execute, &format!("fd x {}", "-x ls ".repeat(20)));
+    assert_eq!(got.decision, Decision::Ask, "{}", got.reason);
     let many = format!("python3 x.py {}", "src/a.rs ".repeat(1_000));
     let got = decision(Sandbox::Bubblewrap, Mode::Execute, &many);
     assert_eq!(got.decision, Decision::Allow, "{}", got.reason);
