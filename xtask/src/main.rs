@@ -123,8 +123,9 @@ fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
 
 /// The workspace's folder.
 fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here.parent().context("xtask lies in the workspace")?.to_owned())
+    // Where cargo runs us, which with a target folder of two checkouts need not be where we were built.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Ok(Path::new(&here).parent().context("xtask lies in the workspace")?.to_owned())
 }
 
 const OF_THIS_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
