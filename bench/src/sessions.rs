@@ -20,16 +20,17 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let sizes = runtime.block_on(step::request_sizes(SESSION_STEPS))?;
     let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
     let sizes = sizes.join(",");
+    let run = |kind: &str, sessions: usize, server: &Server| -> Result<Run> {
+        let folder = options.folder()?;
+        let folder = folder.path().display().to_string();
+        Run::of(&[kind, &sessions.to_string(), &server.port, &folder, &sizes])
+    };
     for sessions in [100, 1_000] {
         let mut rounds: Vec<[Run; 3]> = Vec::new();
         for _ in 0..options.rounds(5, 1) {
             let server = Server::start(SESSION_STEPS, "noop")?;
-            let run = |kind: &str| -> Result<Run> {
-                let folder = options.folder()?;
-                let folder = folder.path().display().to_string();
-                Run::of(&[kind, &sessions.to_string(), &server.port, &folder, &sizes])
-            };
-            rounds.push([run("floor")?, run("sqlite")?, run("memory")?]);
+            let of = |kind: &str| run(kind, sessions, &server);
+            rounds.push([of("floor")?, of("sqlite")?, of("memory")?]);
         }
         let steps = (sessions * (SESSION_STEPS + 1)) as f64;
         for (at, kind) in [(1, "SQLite FULL"), (2, "nothing kept")] {
@@ -45,8 +46,32 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
             report.pairs(format!("{name}: peak memory"), "MB", target("≤ 100"), &pairs(&|run| run.peak_mb));
         }
     }
+    if !options.quick {
+        // Each has a connection, on both sides: not every system allows so many.
+        match many(&run) {
+            Ok((durable, kept_nowhere)) => {
+                let steps = (MANY * (SESSION_STEPS + 1)) as f64;
+                let name = format!("{MANY} sessions × 10, SQLite FULL, beside nothing kept");
+                let mut tell = |what: &str, unit: &'static str, of: &dyn Fn(&Run) -> f64| {
+                    report.pairs(format!("{name}: {what}"), unit, "", &[(of(&durable), of(&kept_nowhere))]);
+                };
+                tell("steps a second", "1/s", &|run| steps / run.wall);
+                tell("CPU", "s", &|run| run.cpu);
+                tell("peak memory", "MB", &|run| run.peak_mb);
+            }
+            Err(error) => eprintln!("{MANY} sessions at once: not measured: {error:#}"),
+        }
+    }
     Ok(())
 }
+
+/// One run of each kind, each with a server of its own.
+fn many(run: &dyn Fn(&str, usize, &Server) -> Result<Run>) -> Result<(Run, Run)> {
+    let of = |kind: &str| run(kind, MANY, &Server::start(SESSION_STEPS, "noop")?);
+    Ok((of("sqlite")?, of("memory")?))
+}
+
+const MANY: usize = 10_000;
 
 struct Run {
     wall: f64,
