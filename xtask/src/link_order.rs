@@ -1,7 +1,7 @@
 //! `cargo xtask link-order`: which functions a run takes, told by valgrind, for the linker to put side by side.
 //!
 //! The kernel maps sixteen pages around each that is touched. A program whose few used functions lie all over it has most of itself in
-//! memory; with them in one place it is smaller by a fourth, and less of it is read at the first start.
+//! memory; with them in one place it holds a third less, and less of it is read at the first start.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

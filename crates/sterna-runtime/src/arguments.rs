@@ -8,15 +8,11 @@ use serde_json::Value;
 /// That of the newest draft takes longer to compile than all our tools together, and is compiled at the first call of each process. A
 /// schema whose words mean the same in draft 7, which is small, is taken for one of draft 7.
 pub fn compile(schema: &Value) -> Result<Validator, String> {
-    let compiled = match says_its_draft(schema) || !is_plain(schema, 0) {
-        true => jsonschema::validator_for(schema),
-        false => jsonschema::options().with_draft(Draft::Draft7).build(schema),
+    let compiled = match is_plain(schema, 0) {
+        true => jsonschema::options().with_draft(Draft::Draft7).build(schema),
+        false => jsonschema::validator_for(schema),
     };
     compiled.map_err(|error| error.to_string())
-}
-
-fn says_its_draft(schema: &Value) -> bool {
-    schema.get("$schema").is_some()
 }
 
 /// Whether all words of a schema mean the same from draft 6 on.
@@ -80,6 +76,7 @@ mod tests {
         assert!(is_plain(&plain, 0));
         for other in [
             json!({"$ref": "#/x"}),
+            json!({"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1}),
             json!({"items": [{"type": "string"}]}),
             json!({"properties": {"a": {"format": "date"}}}),
             json!({"prefixItems": [{}]}),
