@@ -337,6 +337,10 @@ fn what_is_none_is_named() {
     }
     assert_eq!(error(PI, Some(Agent::Codex)), ForeignError::Not("codex"));
     assert_eq!(error(b"{\"type\":\"session\",\"id\":\"x\",\"cwd\":\"/\"}", None), ForeignError::Empty);
+    // An answer without content and cost is no message.
+    let silent = br#"{"type":"session","id":"x","cwd":"/"}
+{"type":"message","id":"a","message":{"role":"assistant","content":[]}}"#;
+    assert_eq!(error(silent, None), ForeignError::Empty);
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sterna_log::digest;
 use sterna_model::{
-    Billed, BlobRef, Body, Delivery, Digest, EffectClass, EffectKey, EffectKind, EffectResult, Fact, Given,
+    BlobRef, Body, Delivery, Digest, EffectClass, EffectKey, EffectKind, EffectResult, Fact, Given,
     InputAccepted, InputPart, Intended, Intent, Limits, Manifest, Millis, ModelIntent, ModelOutcome,
     ModelStop, Part, Route, Seq, SessionOpened, StepNo, ToolCall, ToolIntent, ToolOutcome, ToolStatus,
     Transition, TurnNo, TurnStarted,
@@ -202,9 +202,6 @@ impl Builder<'_> {
     fn take_step(&mut self, step: Step) -> Result<(), ImportError> {
         let Step { at: _, message: _, route, mut parts, stop, billed, results } = step;
         let calls = name_calls(&mut parts);
-        if parts.is_empty() && billed == Billed::default() {
-            return Ok(());
-        }
         let route = route.unwrap_or_else(|| self.route.clone());
         if !self.turn_runs() {
             self.start_turn(route.clone())?;

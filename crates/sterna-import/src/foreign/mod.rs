@@ -66,6 +66,13 @@ pub(crate) enum Item {
     Step(Step),
 }
 
+impl Item {
+    /// An answer that says nothing and cost nothing.
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Step(step) if step.parts.is_empty() && step.billed == Billed::default())
+    }
+}
+
 /// One answer of a model, and what became of its calls.
 #[derive(Debug)]
 pub(crate) struct Step {
@@ -105,6 +112,7 @@ pub fn read_foreign(bytes: &[u8], from: Option<Agent>) -> Result<Foreign, Foreig
     if !known {
         return Err(ForeignError::Not(agent.word()));
     }
+    read.items.retain(|item| !item.is_nothing());
     if read.items.is_empty() {
         return Err(ForeignError::Empty);
     }
