@@ -176,7 +176,9 @@ pub(crate) fn parse<'a>(args: &'a [Word], options: &Options) -> Result<Parsed<'a
                 Some(value) if looks_like_a_path(value) => parsed.files.push(Word::literal(value)),
                 Some(_) => {}
                 // A separate value may after all be a file: it is held against the rules like one.
-                None if options.long_values.contains(&key) => parsed.files.extend(words.next().cloned()),
+                None if options.long_values.iter().any(|long| long.starts_with(key)) => {
+                    parsed.files.extend(words.next().cloned());
+                }
                 None => {}
             }
         } else if text.len() > 1 && text.starts_with('-') {

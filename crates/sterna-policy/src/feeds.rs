@@ -1,7 +1,8 @@
 //! What the commands of a pipeline give each other as far as it is certain: the names that `xargs` hands on.
 
-use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Reach, Touch, parse};
+use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Parsed, Reach, Touch, parse};
 use crate::find::{self, Taken};
+use crate::host_options;
 use crate::paths::base_name;
 use crate::patterns;
 use crate::programs;
@@ -29,6 +30,13 @@ pub(crate) fn flow(all: &mut [SimpleCommand], ends: &[usize], mut given: Vec<Giv
     if !all.get(first..).unwrap_or_default().iter().any(asks) {
         return;
     }
+    let at_most = |given: &mut Vec<Given>| {
+        if given.len() > MAX_GIVEN {
+            given.truncate(MAX_GIVEN);
+            given.push(Given::Unseen);
+        }
+    };
+    at_most(&mut given);
     for pair in ends.windows(2) {
         let mut next = Vec::new();
         for command in all.get_mut(pair[0]..pair[1]).unwrap_or_default() {
@@ -37,10 +45,7 @@ pub(crate) fn flow(all: &mut [SimpleCommand], ends: &[usize], mut given: Vec<Giv
             }
             next.append(&mut printed(command));
         }
-        if next.len() > MAX_GIVEN {
-            next.truncate(MAX_GIVEN);
-            next.push(Given::Unseen);
-        }
+        at_most(&mut next);
         given = next;
     }
 }
@@ -109,7 +114,7 @@ fn cuts_elsewhere(own: &[Word]) -> bool {
         let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-')).unwrap_or_default();
         let value = match (text.strip_prefix("--delimiter"), letters.split_once('d')) {
             (Some(value), _) => value.strip_prefix('=').unwrap_or_default(),
-            (None, Some((before, value))) if !before.contains(['n', 'P', 'I', 'L', 's', 'E']) => value,
+            (None, Some((before, value))) if !before.contains(XARGS_VALUES) => value,
             _ => continue,
         };
         let value = if value.is_empty() { words.next().unwrap_or_default() } else { value };
@@ -132,9 +137,15 @@ fn replaced(own: &[Word], argv: &[Word]) -> Option<String> {
         if let Some(value) = text.strip_prefix("--replace") {
             sign = Some(value.strip_prefix('=').unwrap_or("{}").to_owned());
         } else if let Some((before, value)) =
+            text.strip_prefix('-').and_then(|letters| letters.split_once('i'))
+            && !text.starts_with("--")
+            && !before.contains(XARGS_VALUES)
+        {
+            sign = Some(if value.is_empty() { "{}" } else { value }.to_owned());
+        } else if let Some((before, value)) =
             text.strip_prefix('-').and_then(|letters| letters.split_once('I'))
             && !text.starts_with("--")
-            && !before.contains(['n', 'P', 'L', 'd', 's', 'E'])
+            && !before.contains(XARGS_VALUES)
         {
             sign = match value {
                 "" => words.next().map(|w| w.text.clone()),
@@ -210,11 +221,25 @@ fn printed(command: &SimpleCommand) -> Vec<Given> {
 
 /// The names that a listing shows.
 fn list(args: &[Word]) -> Vec<Given> {
-    let letters = |w: &Word, letter: char| {
-        w.text.starts_with('-') && !w.text.starts_with("--") && w.text.contains(letter)
+    let options = Options {
+        values: "IwT",
+        long_values: &[
+            "ignore",
+            "hide",
+            "width",
+            "tabsize",
+            "format",
+            "sort",
+            "time",
+            "time-style",
+            "indicator-style",
+            "quoting-style",
+            "block-size",
+        ],
+        ..NO_OPTIONS
     };
-    let itself = args.iter().any(|w| letters(w, 'd') || w.text == "--directory");
-    let operands: Vec<&Word> = args.iter().filter(|w| !w.text.starts_with('-')).collect();
+    let Ok(Parsed { operands, short, long, .. }) = parse(args, &options) else { return vec![Given::Unseen] };
+    let itself = short.contains('d') || long.iter().any(|l| l == "directory");
     let here = Word::literal(".");
     match operands.is_empty() {
         true if itself => vec![Given::Name(here)],
@@ -237,55 +262,60 @@ fn list(args: &[Word]) -> Vec<Given> {
 
 /// What git tells of the files that it keeps.
 fn tracked(args: &[Word]) -> Vec<Given> {
-    let rest = args.get(1..).unwrap_or_default();
+    // What stands before its command and changes nothing of what it tells.
+    let quiet = |w: &&Word| ["--no-pager", "-P", "--no-optional-locks"].contains(&w.text.as_str());
+    let args = args.get(args.iter().take_while(quiet).count()..).unwrap_or_default();
+    let Some((name, rest)) = args.split_first() else { return vec![Given::Unseen] };
+    let options = Options {
+        values: if name.text == "ls-files" { "xX" } else { "" },
+        long_values: &["exclude", "exclude-from", "with-tree", "diff-filter"],
+        ..NO_OPTIONS
+    };
+    let Ok(parsed) = parse(rest, &options) else { return vec![Given::Unseen] };
     let of_here = |taken: Taken| vec![Given::In(taken, Word::literal("."))];
-    let letters = |wanted: &str| {
-        rest.iter()
-            .filter(|w| w.text.starts_with('-') && !w.text.starts_with("--"))
-            .any(|w| w.text.contains(|c| wanted.contains(c)))
-    };
-    let long = |names: &[&str]| {
-        rest.iter().any(|w| w.text.strip_prefix("--").is_some_and(|long| names.contains(&long)))
-    };
     let broad =
-        |w: &Word| w.text.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part));
-    let all = rest.iter().filter(|w| !w.text.starts_with('-')).all(broad);
-    match args.first().map(|w| w.text.as_str()) {
-        _ if rest.iter().any(|w| w.text.starts_with("--f")) => vec![Given::Unseen],
-        Some("ls-files") => {
-            let chosen = letters("dmoiuk")
-                || long(&["deleted", "modified", "others", "ignored", "unmerged", "killed"]);
-            let tracked = !chosen || letters("c") || long(&["cached"]);
+        |w: &&Word| w.text.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part));
+    let all = parsed.operands.iter().all(broad);
+    let known = parsed.operands.iter().all(|w| w.hidden == Hidden::No);
+    match name.text.as_str() {
+        _ if parsed.long.iter().any(|long| long.starts_with('f')) => vec![Given::Unseen],
+        "ls-files" => {
+            let chosen =
+                parsed.has("dmoiuk", &["deleted", "modified", "others", "ignored", "unmerged", "killed"]);
+            let tracked = !chosen || parsed.has("c", &["cached"]);
             of_here(if tracked && all { Taken::All } else { Taken::Some })
         }
-        Some("ls-tree") if letters("r") => of_here(Taken::All),
-        Some("ls-tree") => of_here(Taken::Names),
-        Some("diff") if long(&["name-only"]) => of_here(Taken::Some),
+        "ls-tree" if parsed.has("r", &[]) => of_here(Taken::All),
+        "ls-tree" => of_here(Taken::Names),
+        "diff" if parsed.has("", &["no-index"]) || !known => vec![Given::Unseen],
+        "diff" if parsed.has("", &["name-only"]) => {
+            let from_nothing = parsed.operands.iter().any(|w| w.text.split("..").any(is_empty_tree));
+            of_here(if from_nothing { Taken::All } else { Taken::Some })
+        }
         _ => vec![Given::Unseen],
     }
 }
 
-/// Whether `head` and `tail` leave out much of what they are given. `None`: they read something else.
+/// Whether a revision is the tree without files: what differs from it is everything.
+fn is_empty_tree(revision: &str) -> bool {
+    let revision = revision.trim_start_matches('.').to_ascii_lowercase();
+    revision.len() > 3 && EMPTY_TREES.iter().any(|tree| tree.starts_with(&revision))
+}
+
+/// Whether `head` and `tail` leave out much of what they are given. `None`: they read something else, or cut names.
 fn cuts_lines(name: &str, args: &[Word]) -> Option<bool> {
     let mut words = args.iter().map(|w| w.text.as_str());
     let mut much = true;
     while let Some(text) = words.next() {
         let value = match text {
             "-n" | "--lines" => words.next()?,
-            "-c" | "--bytes" => {
-                words.next()?;
-                continue;
-            }
+            "-q" | "-v" | "--quiet" | "--silent" | "--verbose" | "-" => continue,
             _ => {
                 let of_lines = text.strip_prefix("--lines=").or_else(|| text.strip_prefix("-n"));
-                let short =
-                    text.strip_prefix('-').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+                let digits = |rest: &&str| rest.bytes().all(|b| b.is_ascii_digit());
+                let short = text.strip_prefix('-').filter(digits);
                 let old = Some(text).filter(|text| text.starts_with('+'));
-                match of_lines.or(short).or(old) {
-                    Some(value) => value,
-                    None if text.starts_with('-') && text.len() > 1 && text != "--" => continue,
-                    None => return None,
-                }
+                of_lines.or(short).or(old)?
             }
         };
         let number = value.trim_start_matches(['-', '+']).parse::<u64>().ok();
@@ -301,37 +331,48 @@ fn cuts_lines(name: &str, args: &[Word]) -> Option<bool> {
 
 /// What `fd` gives a program: what it finds here.
 pub(crate) fn found_by_fd(words: &[Word]) -> Vec<Given> {
-    let mut narrow = false;
-    let mut rest = words.iter().skip(1);
-    let mut pattern = false;
+    let line = host_options::FD.read(words.get(1..).unwrap_or_default());
     let mut folders = Vec::new();
-    while let Some(word) = rest.next() {
-        let text = word.text.as_str();
-        match text {
-            "-e" | "--extension" | "-S" | "--size" => {
-                narrow = true;
-                rest.next();
-            }
-            "--base-directory" | "--search-path" => folders.extend(rest.next().cloned()),
-            _ if text.starts_with("--base-directory=") || text.starts_with("--search-path=") => {
-                folders.extend(text.split_once('=').map(|(_, folder)| Word::literal(folder)));
-            }
-            _ if text.starts_with("--extension=") || text.starts_with("--size=") => narrow = true,
-            _ if text.starts_with("-e") => narrow = true,
-            "-t" | "--type" | "-d" | "--max-depth" | "-E" | "--exclude" | "-j" | "-c" => drop(rest.next()),
-            _ if text.starts_with('-') => {}
-            _ if !pattern => {
-                pattern = true;
-                narrow |= find::regex_spares(text);
-            }
-            _ => folders.push(word.clone()),
+    let mut narrow = false;
+    let flat = line.has(&["d", "max-depth", "maxdepth", "exact-depth"]);
+    for option in &line.options {
+        let Some(value) = &option.value else { continue };
+        match option.name.as_str() {
+            "base-directory" | "search-path" => folders.push(value.clone()),
+            "e" | "extension" => narrow = true,
+            "S" | "size" => narrow |= is_large(&value.text),
+            "and" => narrow |= find::regex_spares(&value.text),
+            _ => {}
         }
+    }
+    if let Some((pattern, places)) = line.operands.split_first() {
+        narrow |= find::regex_spares(&pattern.text);
+        folders.extend(places.iter().copied().cloned());
+    }
+    if line.unknown.is_some() {
+        // What looks like the pattern may be the value of that option.
+        narrow = false;
+        folders.extend(line.operands.first().copied().cloned());
+        folders.push(Word::literal("."));
     }
     if folders.is_empty() {
         folders.push(Word::literal("."));
     }
-    let taken = if narrow { Taken::Some } else { Taken::Names };
+    let taken = match (narrow, flat) {
+        (true, _) => Taken::Some,
+        (false, true) => Taken::Names,
+        (false, false) => Taken::All,
+    };
     folders.into_iter().map(|folder| Given::In(taken, folder)).collect()
+}
+
+/// `+10k` and more: few files are so large.
+fn is_large(size: &str) -> bool {
+    let Some(number) = size.strip_prefix('+') else { return false };
+    let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+    let unit = number[digits..].to_ascii_lowercase();
+    let large = unit.starts_with(['m', 'g', 't']) || unit.starts_with('k') && digits > 1;
+    large && !number.starts_with('0')
 }
 
 /// `grep` of what it is given, or for the names of files.
@@ -430,17 +471,14 @@ fn blanks(word: &Word) -> Word {
     let mut rest = word.text.as_str();
     while let Some((before, after)) = rest.split_once('\\') {
         text.push_str(before);
-        let digit = after[after.len().min(1)..].starts_with(|c: char| c.is_ascii_digit());
-        match after.chars().next() {
-            Some('n' | 't' | 'r') => text.push(' '),
-            Some('0') if !digit => text.push(' '),
-            _ => {
-                text.push('\\');
-                rest = after;
-                continue;
-            }
-        }
-        rest = &after[1..];
+        let mut signs = after.chars();
+        let blank = match (signs.next(), signs.next()) {
+            (Some('n' | 't' | 'r'), _) => true,
+            (Some('0'), next) => !next.is_some_and(|c| c.is_ascii_digit()),
+            _ => false,
+        };
+        text.push(if blank { ' ' } else { '\\' });
+        rest = if blank { &after[1..] } else { after };
     }
     text.push_str(rest);
     Word { text, ..word.clone() }
@@ -474,12 +512,19 @@ fn parent(word: &Word) -> Given {
 
 /// Programs that run another one with what they read.
 const HANDS_ON: [&str; 5] = ["xargs", "gxargs", "parallel", "fd", "fdfind"];
+/// Letters of `xargs` behind which the rest of a word is a value.
+const XARGS_VALUES: [char; 10] = ['n', 'P', 'I', 'L', 'd', 's', 'E', 'i', 'l', 'e'];
 /// Programs that print the words that they are given.
 const WORDS: [&str; 3] = ["echo", "realpath", "ls"];
 const QUOTES: [char; 3] = ['\'', '"', '\\'];
 /// Programs that print nothing.
 const SILENT: [&str; 12] =
     ["cd", ":", "true", "false", "test", "[", "[[", "mkdir", "touch", "sleep", "set", "wait"];
+/// The names of the tree without files, in both formats of objects.
+const EMPTY_TREES: [&str; 2] = [
+    "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+];
 const MAX_GIVEN: usize = 64;
 /// So many hold most of what there is.
 const MANY_LINES: u64 = 100;

@@ -330,13 +330,11 @@ fn count(value: &str) -> Option<(char, u64)> {
     Some((sign.unwrap_or('='), number.parse().ok()?))
 }
 
-/// Older than a day, or not older than some days. `a_day` in units of the test.
+/// Older than a day. What is younger may be all there is: all files of a fresh clone are. `a_day` in units of the test.
 fn age_spares(value: &str, negated: bool, a_day: u64) -> bool {
     match (count(value), negated) {
-        (Some(('=', _)), negated) => !negated,
-        (Some(('+', n)), false) | (Some(('-', n)), true) => n >= a_day,
-        (Some((_, n)), _) => n <= a_day.saturating_mul(DAYS),
-        (None, _) => false,
+        (Some(('+' | '=', n)), false) | (Some(('-', n)), true) => n >= a_day,
+        (_, _) => false,
     }
 }
 
@@ -433,8 +431,6 @@ fn is_newer(test: &str) -> bool {
 const MAX_GROUPS: usize = 64;
 /// Of a day.
 const MINUTES: u64 = 24 * 60;
-/// What is as young as this is little of what there is.
-const DAYS: u64 = 7;
 /// Bytes that most files of a workspace do not have.
 const LARGE: u64 = 10 << 10;
 /// What it does with what it finds, in the place of printing it.

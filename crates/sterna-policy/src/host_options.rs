@@ -1,5 +1,5 @@
-//! What the options of programs that reach hosts take, and how a command line gives them: tables from the programs' own
-//! manuals, and the one reader of them. What is in no table is not understood.
+//! What the options of programs take that reach hosts or run others, and how a command line gives them: tables from the
+//! programs' own manuals, and the one reader of them. What is in no table is not understood.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -412,5 +412,28 @@ const FTP: Table = Table {
         (Writes, "o", ""),
         (Host, "u", ""),
         (Runs, "N", ""),
+    ],
+};
+/// fd 10.
+pub(crate) const FD: Table = Table {
+    operands: ANY,
+    rows: &[
+        (
+            Nothing,
+            "HIuLalsiFpg0q1hV",
+            "hidden no-hidden no-ignore ignore no-ignore-vcs ignore-vcs no-ignore-parent ignore-parent \
+             no-global-ignore-file global-ignore-file no-require-git require-git unrestricted case-sensitive ignore-case \
+             glob regex fixed-strings absolute-path relative-path list-details follow no-follow full-path print0 prune \
+             quiet has-results show-errors one-file-system mount xdev help version strip-cwd-prefix hyperlink",
+        ),
+        (
+            Text,
+            "dtEcjoeS",
+            "and max-depth maxdepth min-depth exact-depth exclude type extension size changed-within change-newer-than newer \
+             changed-after changed-before change-older-than older owner format batch-size color threads max-results \
+             max-buffer-time path-separator ignore-contain",
+        ),
+        (Reads, "", "ignore-file base-directory search-path"),
+        (Runs, "xX", "exec exec-batch"),
     ],
 };

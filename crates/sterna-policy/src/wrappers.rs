@@ -39,16 +39,16 @@ pub(crate) fn unwrap(
         let args = &command.argv[1..];
         let taken = match name.as_str() {
             "command" if args.first().is_some_and(|w| ["-v", "-V"].contains(&w.text.as_str())) => break,
-            "command" => Some(options(&name, args, "p", "", &[])?),
-            "builtin" | "exec" | "nohup" => Some(options(&name, args, "", "", &[])?),
-            "setsid" => Some(options(&name, args, "cfw", "", &["fork", "wait", "ctty"])?),
-            "time" => Some(options(&name, args, "pv", "f", &["portability", "verbose", "format="])?),
+            "command" => Some(options(&name, args, "p", "", "", &[])?),
+            "builtin" | "exec" | "nohup" => Some(options(&name, args, "", "", "", &[])?),
+            "setsid" => Some(options(&name, args, "cfw", "", "", &["fork", "wait", "ctty"])?),
+            "time" => Some(options(&name, args, "pv", "f", "", &["portability", "verbose", "format="])?),
             "timeout" => {
                 let flags = ["preserve-status", "foreground", "verbose", "signal=", "kill-after="];
-                Some(options(&name, args, "v", "sk", &flags)? + 1)
+                Some(options(&name, args, "v", "sk", "", &flags)? + 1)
             }
             "nice" => Some(nice(args)?),
-            "stdbuf" => Some(options(&name, args, "", "ioe", &["input=", "output=", "error="])?),
+            "stdbuf" => Some(options(&name, args, "", "ioe", "", &["input=", "output=", "error="])?),
             "env" => match env(args, &mut command.env_prefix)? {
                 None => {
                     own_words_are_certain(&name, args)?;
@@ -63,6 +63,7 @@ pub(crate) fn unwrap(
                     args,
                     "nHEk",
                     "ugUC",
+                    "",
                     &["non-interactive", "set-home", "user=", "group="],
                 )?)
             }
@@ -75,9 +76,10 @@ pub(crate) fn unwrap(
                     "max-args=",
                     "max-procs=",
                     "delimiter=",
-                    "replace=",
+                    "replace?",
+                    "max-lines?",
                 ];
-                let taken = options(&name, args, "0rtx", "nPILdsE", &flags)?;
+                let taken = options(&name, args, "0rtx", "nPILdsE", "il", &flags)?;
                 if taken >= args.len() {
                     own_words_are_certain(&name, args)?;
                     break; // runs echo
@@ -216,8 +218,16 @@ fn harmless_alone(command: &SimpleCommand) -> bool {
 }
 
 /// Counts the words of options before the operands. Unknown options are an error: one might take a value, or
-/// do something else altogether.
-fn options(name: &str, args: &[Word], flags: &str, values: &str, long: &[&str]) -> Result<usize, String> {
+/// do something else altogether. `values` are letters whose value may be the next word; that of `joined` never is. So it is
+/// with `=` and `?` behind a long name.
+fn options(
+    name: &str,
+    args: &[Word],
+    flags: &str,
+    values: &str,
+    joined: &str,
+    long: &[&str],
+) -> Result<usize, String> {
     let mut at = 0;
     while let Some(word) = args.get(at) {
         let text = word.text.as_str();
@@ -227,16 +237,18 @@ fn options(name: &str, args: &[Word], flags: &str, values: &str, long: &[&str]) 
         }
         if let Some(option) = text.strip_prefix("--") {
             let (key, value) = option.split_once('=').map_or((option, None), |(k, v)| (k, Some(v)));
-            match value {
-                None if long.contains(&key) => {}
-                Some(_) if long.contains(&format!("{key}=").as_str()) => {}
-                None if long.contains(&format!("{key}=").as_str()) => at += 1,
+            match (long.iter().find_map(|name| name.strip_prefix(key)), value) {
+                (Some(""), None) | (Some("="), Some(_)) | (Some("?"), _) => {}
+                (Some("="), None) => at += 1,
                 _ => return Err(fail()),
             }
         } else if let Some(letters) = text.strip_prefix('-').filter(|l| !l.is_empty()) {
             for (i, c) in letters.char_indices() {
                 if values.contains(c) {
                     at += usize::from(i + c.len_utf8() == letters.len());
+                    break;
+                }
+                if joined.contains(c) {
                     break;
                 }
                 if !flags.contains(c) {
@@ -255,13 +267,13 @@ fn options(name: &str, args: &[Word], flags: &str, values: &str, long: &[&str]) 
 fn nice(args: &[Word]) -> Result<usize, String> {
     match args.first().and_then(|w| w.text.strip_prefix('-')) {
         Some(number) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => Ok(1),
-        _ => options("nice", args, "", "n", &["adjustment="]),
+        _ => options("nice", args, "", "n", "", &["adjustment="]),
     }
 }
 
 /// Takes `env`'s options and assignments. `None`: no program follows.
 fn env(args: &[Word], prefix: &mut Vec<String>) -> Result<Option<usize>, String> {
-    let mut at = options("env", args, "i0", "u", &["ignore-environment", "null", "unset="])?;
+    let mut at = options("env", args, "i0", "u", "", &["ignore-environment", "null", "unset="])?;
     at += usize::from(args.get(at).is_some_and(|w| w.text == "-"));
     while let Some(word) = args.get(at) {
         if !word.text.contains('=') {

@@ -179,6 +179,13 @@ fn what_matches_most_names_is_everything() {
         "find . -mtime +0 -delete",
         "find . -mmin +1 -delete",
         "find . -amin -99999 -delete",
+        // All files of a fresh clone are as young.
+        "find . -mmin -60 -delete",
+        "find . -type f -cmin -5 -delete",
+        "find . -mmin 3 -delete",
+        "find . -mtime 0 -delete",
+        "find . -mtime -1 -type f -delete",
+        "find . ! -mtime +1 -delete",
         "find . ! -ctime -1 ! -mtime 5000 -delete -o -delete",
         "find . -perm /777 -delete",
         "find . -inum +0 -delete",
@@ -210,7 +217,9 @@ fn what_matches_most_names_is_everything() {
         "find . -size +100M -delete",
         "find . -size 0 -delete",
         "find . -mtime +7 -delete",
-        "find . -mtime -1 -type f -delete",
+        "find . -mtime 30 -delete",
+        "find . -mmin +1440 -delete",
+        "find . -name '*.tmp' -mmin -60 -delete",
         "find . -newer stamp -type f -delete",
         "find . -samefile a -delete",
         r"find . -regex '.*\.\(o\|a\)' -delete",
@@ -385,6 +394,26 @@ fn what_xargs_gives_a_program_to_remove_is_seen() {
         "echo ~ | 'xar'gs rm -rf",
         "echo ~ | parallel rm -rf {}",
         "parallel rm -rf ::: ~",
+        // What stands behind an option may be its value, and is none where that takes none.
+        "ls | xargs --replace rm -rf {}",
+        "ls | xargs --replace=% rm -rf %",
+        "ls | xargs -i rm -rf {}",
+        "ls | xargs -ri% rm -rf %",
+        "ls | xargs --max-lines rm -rf",
+        "ls -w 80 | xargs rm -rf",
+        "ls -I '*.md' | xargs rm -rf",
+        "ls -AI x | xargs rm -rf",
+        "ls --hide x | xargs rm -rf",
+        "ls --ign x --sort time | xargs rm -rf",
+        "git ls-files -x '*.o' | xargs rm",
+        "git ls-files -xmod | xargs rm",
+        "git ls-files --exclude '*.o' | xargs rm",
+        "git --no-pager ls-files | xargs rm",
+        // Everything is new there.
+        "git diff --name-only 4b825dc642cb6eb9a060e54bf8d69288fbee4904 | xargs rm",
+        "git diff --name-only 4b825DC HEAD | xargs rm",
+        "git -P diff --diff-filter A --name-only 4b825dc..HEAD | xargs rm -f",
+        "git diff --name-only HEAD 6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321 | xargs rm",
     ];
     check(ALL, "", &calls, |got| got == Decision::Deny);
     for call in calls {
@@ -400,6 +429,9 @@ fn what_xargs_gives_a_program_to_remove_is_seen() {
         "xargs rm -rf",
         "ls | awk '{print $1}' | xargs rm -rf",
         "xargs rm -rf <<E\n$X\nE",
+        "git diff --name-only $(git hash-object -t tree /dev/null) | xargs rm",
+        "git diff --no-index --name-only /dev/null . | xargs rm",
+        "git -C src ls-files | xargs rm",
     ];
     check(ALL, "", &calls, |got| got == Decision::Ask);
     let calls = [
@@ -423,6 +455,11 @@ fn what_xargs_gives_a_program_to_remove_is_seen() {
         "cat list | xargs touch",
         "cat list | xargs -I{} mv {} target",
         "git branch --merged | grep -v main | xargs git branch -d",
+        "git --no-pager ls-files '*.orig' | xargs rm",
+        "git --no-pager diff --name-only HEAD~1 | xargs rm",
+        "git diff --name-only main...HEAD | xargs rm",
+        "ls -I keep build | xargs rm -rf",
+        "ls --color=never *.txt | xargs --replace mv {} {}.bak",
     ];
     check(HELD, "", &calls, |got| got == Decision::Allow);
     let got = judge_in(Sandbox::None, Mode::Bypass, &rules("deny Write(a)"), &[], "$ echo b a | xargs rm");
@@ -458,6 +495,15 @@ fn names_that_are_made_on_the_way_to_xargs_are_not_seen() {
         "git ls-files -m --format=. | xargs rm -rf",
         r"find . -name x -printf '.\n' | xargs rm -rf",
         "(find . -frob; echo x) | xargs rm -rf",
+        // Within a name, or at what ends none.
+        "echo ./x | head -c1 | xargs rm -rf",
+        "echo ./x | head -c 1 | xargs rm -rf",
+        "echo ./x | head --bytes=1 | xargs rm -rf",
+        "echo x. | tail -c 2 | xargs rm -rf",
+        "ls | head -c 999999 | xargs rm -rf",
+        "ls | head -z -n1 | xargs rm -rf",
+        r"echo -e 'a\é' | xargs rm",
+        r"printf 'a\é\n' | xargs rm",
     ];
     check(ALL, "", &calls, |got| got == Decision::Ask);
     let calls = [
@@ -473,6 +519,12 @@ fn names_that_are_made_on_the_way_to_xargs_are_not_seen() {
         "ls | grep -P '(?!x)' | xargs rm -rf",
         r"find . | grep '\./[a-z]' | xargs rm -rf",
         "fd '[a-z]' -x rm -rf",
+        "fd --changed-within 2weeks -x rm -rf",
+        "fd --min-depth 1 -x rm -rf",
+        "fd -t f -X rm",
+        "fd -tf -S +0b -x rm -f",
+        "fd -S -9g -x rm -rf",
+        "fd --nosuch x -x rm -rf",
         "find . -regex '[.]/[a-z]+.*' -delete",
     ];
     check(ALL, "", &calls, |got| got == Decision::Deny);
@@ -502,6 +554,10 @@ fn names_that_are_made_on_the_way_to_xargs_are_not_seen() {
         "find . -name '*.log' | xargs ls -t | tail -n +6 | xargs rm -f",
         "fd . src -x rm",
         "fd -e o -x rm",
+        "fd -t f -d 1 -x rm",
+        "fd -S +100m --changed-before 2weeks -x rm",
+        "ls | head -n 3 -q | xargs rm",
+        "ls *.log | tail -3 | xargs rm",
     ];
     check(HELD, "", &calls, |got| got == Decision::Allow);
 }
