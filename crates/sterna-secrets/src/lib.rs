@@ -7,6 +7,7 @@ mod known;
 mod patterns;
 mod redactor;
 mod scan;
+mod starts;
 mod stream;
 
 pub use known::{Known, looks_secret, worth_hiding};

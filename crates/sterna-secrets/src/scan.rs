@@ -7,7 +7,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::known::{Known, Value, values};
-use crate::patterns::{KINDS, Kind, STAND_INS, Shape};
+use crate::patterns::{KINDS, STAND_INS, Shape};
+use crate::starts::{Start, Starts};
 
 /// A secret in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +88,8 @@ impl Scanner {
         });
         let mut at = from;
         let mut tokens = Vec::new();
-        while let Some(hit) = text.get(at..).and_then(|rest| BUILT_IN.starts.find(rest)) {
-            let (start, end) = (at + hit.start(), at + hit.end());
-            let kind = &KINDS[BUILT_IN.kind_of[hit.pattern().as_usize()]];
+        while let Some(Start { at: start, end, kind }) = BUILT_IN.starts.find(text, at) {
+            let kind = &KINDS[kind];
             let open = match kind.shape {
                 Shape::Token => text[end..].iter().all(|b| is_token(*b)),
                 Shape::Announced | Shape::Url => text[end..].iter().all(|b| *b > b' ' && *b < 0x7F),
@@ -119,14 +119,12 @@ impl Scanner {
             }
         }
         let mut at = 0;
-        while let Some(hit) = text.get(at..).and_then(|rest| BUILT_IN.starts.find(rest)) {
-            let start = at + hit.start();
+        while let Some(Start { at: start, kind, .. }) = BUILT_IN.starts.find(text, at) {
             if start >= open {
                 break;
             }
-            let kind = &KINDS[BUILT_IN.kind_of[hit.pattern().as_usize()]];
             at = start + 1;
-            match kind.shape {
+            match KINDS[kind].shape {
                 Shape::Token | Shape::Url => {}
                 Shape::Announced => {
                     let rest = &text[start..];
@@ -181,8 +179,7 @@ impl Scanner {
 
     fn patterns(&self, text: &[u8], found: &mut Vec<Finding>) {
         let mut at = 0;
-        while let Some(hit) = text.get(at..).and_then(|rest| BUILT_IN.starts.find(rest)) {
-            let start = at + hit.start();
+        while let Some(Start { at: start, .. }) = BUILT_IN.starts.find(text, at) {
             at = match self.at(text, start) {
                 Some(finding) => {
                     let end = finding.range.end;
@@ -197,9 +194,8 @@ impl Scanner {
     /// The secret whose kind begins here.
     fn at(&self, text: &[u8], start: usize) -> Option<Finding> {
         let rest = &text[start..];
-        let here = |kind: &Kind| kind.starts.iter().any(|s| rest.starts_with(s.as_bytes()));
-        KINDS.iter().enumerate().filter(|(_, kind)| here(kind)).find_map(|(at, kind)| {
-            if !boundary_before(text, start, kind.shape) {
+        BUILT_IN.starts.kinds(rest).into_iter().map(|at| (at, &KINDS[at])).find_map(|(at, kind)| {
+            if !boundary_before(text, start, kind.shape) || kind.shape == Shape::Url && !has_user(rest) {
                 return None;
             }
             let groups = self.regex(at)?.captures(rest)?;
@@ -236,17 +232,13 @@ impl Scanner {
 
 /// What all scanners of a process share: it is made once.
 struct BuiltIn {
-    starts: AhoCorasick,
-    /// The kind of each beginning, in the order of `starts`.
-    kind_of: Vec<usize>,
+    starts: Starts,
     regexes: Vec<OnceLock<Option<Regex>>>,
 }
 
-static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
-    let all = KINDS.iter().enumerate().flat_map(|(at, kind)| kind.starts.iter().map(move |s| (at, *s)));
-    let (kind_of, starts): (Vec<usize>, Vec<&str>) = all.unzip();
-    let starts = search(starts.into_iter().map(str::as_bytes).collect());
-    BuiltIn { starts, kind_of, regexes: KINDS.iter().map(|_| OnceLock::new()).collect() }
+static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| BuiltIn {
+    starts: Starts::new(),
+    regexes: KINDS.iter().map(|_| OnceLock::new()).collect(),
 });
 
 fn search(texts: Vec<&[u8]>) -> AhoCorasick {
@@ -369,6 +361,12 @@ fn varied(secret: &[u8]) -> bool {
 
 fn has_digit_and_letter(secret: &[u8]) -> bool {
     secret.iter().any(u8::is_ascii_digit) && secret.iter().any(u8::is_ascii_alphabetic)
+}
+
+/// Whether a URL, from its `://` on, names somebody before its host: most do not, and need no regex to tell.
+fn has_user(url: &[u8]) -> bool {
+    let mut after = url.iter().skip(3);
+    after.find(|b| b.is_ascii_whitespace() || matches!(b, b'/' | b'@')) == Some(&b'@')
 }
 
 fn is_stand_in(secret: &[u8]) -> bool {
