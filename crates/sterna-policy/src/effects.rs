@@ -21,6 +21,8 @@ pub(crate) struct Effects {
     pub git_folders: Vec<Word>,
     /// The remote that git talks to.
     pub contact: Option<Contact>,
+    /// Removes what it is given by a program that hands on names, and those are not seen.
+    pub removes_unseen: bool,
 }
 
 /// That git talks to a remote.

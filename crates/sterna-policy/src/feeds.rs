@@ -60,6 +60,27 @@ pub(crate) fn hands_on(argv: &[Word]) -> bool {
     argv.first().is_some_and(|w| HANDS_ON.contains(&base_name(&w.text)))
 }
 
+/// The names that `parallel` finds among its own words for the program that begins `at`, and where that one's words end.
+/// `None`: they are in what it reads.
+pub(crate) fn given_behind(argv: &[Word], at: usize) -> Option<(usize, Vec<Given>)> {
+    let from_a_file = |w: &Word| w.text.starts_with("--arg-f") || w.text == "-a";
+    let sign = |w: &Word| w.text.starts_with(":::");
+    let end = argv.iter().position(sign).filter(|end| *end > at);
+    let mut given = Vec::new();
+    let mut files = argv[..at].iter().any(from_a_file);
+    let mut names = false;
+    for word in argv.get(end.unwrap_or(argv.len())..).unwrap_or_default() {
+        match word.text.as_str() {
+            ":::" | ":::+" => names = true,
+            text if text.starts_with("::::") => (files, names) = (true, false),
+            _ if names && given.len() < MAX_GIVEN => given.append(&mut pieces(word)),
+            _ => files = true,
+        }
+    }
+    given.extend(files.then_some(Given::Unseen));
+    (files || end.is_some()).then(|| (end.unwrap_or(argv.len()), given))
+}
+
 /// Adds what a command removes of the names that `xargs` hands on.
 pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
     let Some(own) = command.via.iter().rfind(|argv| hands_on(argv)) else { return };
@@ -103,6 +124,7 @@ pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
         if name != "mv" && (file || command.input.is_empty() || command.input.contains(&Given::Unseen)) {
             effects.class =
                 Class::Unknown(format!("`{name}` removes names that it is given, and nobody has seen"));
+            effects.removes_unseen = true;
         }
     }
 }
@@ -110,6 +132,9 @@ pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
 /// Whether `xargs` is told to cut names at something else than what ends them here.
 fn cuts_elsewhere(own: &[Word]) -> bool {
     let mut words = own.iter().map(|w| w.text.as_str());
+    if words.next().is_some_and(|program| base_name(program).starts_with("fd")) {
+        return false;
+    }
     while let Some(text) = words.next() {
         let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-')).unwrap_or_default();
         let value = match (text.strip_prefix("--delimiter"), letters.split_once('d')) {

@@ -259,6 +259,8 @@ pub(crate) const ARBITRARY: &[&str] = &[
     "mdbook",
     "parallel",
     "source-map",
+    "fd",
+    "fdfind",
 ];
 
 /// Programs that can do more than can be listed and go into the folders that they are given.

@@ -1,5 +1,7 @@
 //! Programs that run another one, by where they are told it. Some do much else, so only those words count.
 
+use std::borrow::Cow;
+
 use crate::characters::is_name;
 use crate::feeds;
 use crate::glimpse::glimpse;
@@ -14,17 +16,17 @@ pub(crate) fn is_listed(command: &SimpleCommand) -> bool {
 
 /// What a program runs of the words that it is given, as it is written there. `None`: more than can be looked at.
 pub(crate) fn given(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
-    let argv = command.argv.as_slice();
     let name = base_name(command.program());
     let mut found = Vec::new();
     for variable in &command.env_prefix {
         if let Some((name, value)) = variable.split_once('=')
-            && VARIABLES.iter().any(|end| name.ends_with(end))
+            && VARIABLES.iter().any(|end| name.trim_end_matches(NUMBER).ends_with(end))
         {
-            found.append(&mut glimpse(value));
+            found.append(&mut lines_in(value));
         }
     }
     for (_, behind, form) in TABLE.iter().filter(|(programs, ..)| programs.contains(&name)) {
+        let argv = &*apart(&command.argv, behind);
         for start in starts(argv, behind)? {
             match form {
                 Form::Words(operands) => {
@@ -36,7 +38,7 @@ pub(crate) fn given(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
                         if argv[at].text.contains(char::is_whitespace) {
                             found.append(&mut glimpse(&argv[at].text));
                         }
-                        found.push(tail(command, at));
+                        found.push(tail(command, argv, at));
                     }
                 }
                 Form::Joined => {
@@ -46,11 +48,7 @@ pub(crate) fn given(command: &SimpleCommand) -> Option<Vec<SimpleCommand>> {
                 }
                 Form::Line(options) => {
                     for value in values(&argv[start..], options)? {
-                        let line = value.trim_start_matches([':', '!', '+', '%']);
-                        found.append(&mut glimpse(line));
-                        found.extend(
-                            line.split_once('=').map(|(_, line)| glimpse(line)).into_iter().flatten(),
-                        );
+                        found.append(&mut lines_in(value));
                     }
                 }
                 Form::Setting(options) => {
@@ -76,14 +74,65 @@ enum Form {
     Setting(&'static [&'static str]),
 }
 
-fn tail(command: &SimpleCommand, at: usize) -> SimpleCommand {
+/// What a value that is a line, or holds one, makes somebody run: also behind a sign or a word that leads from a language of
+/// the program's own to a shell, before other options, and in the place of a name's value.
+fn lines_in(value: &str) -> Vec<SimpleCommand> {
+    let line = value.trim_start_matches([':', '!', '+', '%', '=']);
+    let mut found = glimpse(line);
+    let signs = line.match_indices('!').map(|(at, sign)| at + sign.len());
+    let words = SHELL_WORDS.iter().filter_map(|word| Some(line.find(word)? + word.len()));
+    for at in signs.take(MAX_MARKS).chain(words) {
+        found.append(&mut glimpse(&line[at..]));
+    }
+    for inner in [line.split_once('=').map(|(_, line)| line), line.split_once(',').map(|(line, _)| line)] {
+        found.append(&mut inner.map(glimpse).unwrap_or_default());
+    }
+    found
+}
+
+/// The words with each of these options for itself, where programs take it joined to others and to its value: `-Hxrm`,
+/// `--exec=rm`.
+fn apart<'a>(argv: &'a [Word], behind: &[&str]) -> Cow<'a, [Word]> {
+    let is_joined = |w: &Word| behind.iter().any(|mark| joined_to(&w.text, mark).is_some());
+    let joins = argv.first().is_some_and(|w| JOINS.contains(&base_name(&w.text)));
+    if !joins || !argv.iter().any(is_joined) {
+        return Cow::Borrowed(argv);
+    }
+    let mut words = Vec::new();
+    for word in argv {
+        let found = behind.iter().find_map(|mark| Some((mark, joined_to(&word.text, mark)?)));
+        let Some((mark, (before, value))) = found else {
+            words.push(word.clone());
+            continue;
+        };
+        words.extend((before.len() > 1).then(|| Word::literal(before)));
+        words.push(Word::literal(*mark));
+        words.extend((!value.is_empty()).then(|| Word { text: value.to_owned(), ..word.clone() }));
+    }
+    Cow::Owned(words)
+}
+
+/// What stands before and behind an option in the word that has it, where that is more than the option.
+fn joined_to<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+    let (before, value) = match mark.strip_prefix('-').filter(|letter| letter.len() == 1) {
+        Some(letter) if text.starts_with('-') && !text.starts_with("--") => {
+            let at = text.find(letter)?;
+            (&text[..at], &text[at + letter.len()..])
+        }
+        Some(_) => return None,
+        None => ("", text.strip_prefix(mark)?.strip_prefix('=')?),
+    };
+    (text != mark).then(|| (before, value.strip_prefix('=').unwrap_or(value)))
+}
+
+fn tail(command: &SimpleCommand, argv: &[Word], at: usize) -> SimpleCommand {
     let mut tail = SimpleCommand {
-        argv: command.argv[at..].to_vec(),
+        argv: argv[at..].to_vec(),
         folders: command.folders.clone(),
         ..SimpleCommand::default()
     };
     if base_name(command.program()).starts_with("fd") {
-        let own = command.argv[..at].to_vec();
+        let own = argv[..at].to_vec();
         tail.input = feeds::found_by_fd(&own);
         tail.via.push(own);
     }
@@ -146,21 +195,25 @@ fn heads(argv: &[Word], from: usize) -> Option<Vec<usize>> {
     Some(found)
 }
 
-/// The values of these options: `-x V`, `-axV`, `--long V`, `--long=V`, `--lo=V`.
+/// The values of these options: `-x V`, `-axV`, `-TTV`, `--long V`, `--long=V`, `--lo=V`; of a name with a colon what stands
+/// behind it wherever it is, and of others what they begin.
 fn values<'a>(words: &'a [Word], options: &[&str]) -> Option<Vec<&'a str>> {
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let text = word.text.as_str();
         let next = || words.get(at + 1).map(|w| w.text.as_str());
         for option in options {
-            let value = if let Some(letter) = option.strip_prefix('-').filter(|letter| letter.len() == 1) {
-                let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-'));
-                letters.and_then(|letters| letters.split_once(letter)).map(|(_, value)| value)
-            } else if !option.starts_with('-') {
-                text.strip_prefix(option)
-            } else {
+            let value = if option.starts_with("--") {
                 let (key, value) = text.split_once('=').map_or((text, ""), |(key, value)| (key, value));
                 (key.len() > 4 && option.starts_with(key) || key == *option).then_some(value)
+            } else if let Some(letters) = option.strip_prefix('-') {
+                let own = text.strip_prefix('-').filter(|own| !own.starts_with('-'));
+                own.and_then(|own| own.split_once(letters)).map(|(_, value)| value)
+            } else if option.ends_with(':') {
+                let at = text.to_ascii_lowercase().find(option);
+                at.map(|at| &text[at + option.len()..])
+            } else {
+                text.strip_prefix(option)
             };
             found.extend(value.and_then(|value| if value.is_empty() { next() } else { Some(value) }));
         }
@@ -187,8 +240,11 @@ const MAX_PLACES: usize = 64;
 const MAX_MARKS: usize = 8;
 const MAX_VALUES: usize = 32;
 /// Variables with such names hold a line for some program.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 14] = [
     "EXTERNAL_DIFF",
+    "GIT_CONFIG_VALUE",
+    "GIT_CONFIG_PARAMETERS",
+    "RSYNC_CONNECT_PROG",
     "_COMMAND",
     "PAGER",
     "EDITOR",
@@ -198,7 +254,14 @@ const VARIABLES: [&str; 10] = [
     "GIT_SSH",
     "_RSH",
     "LESSOPEN",
+    "LESSCLOSE",
 ];
+/// What the names of such variables may end in.
+const NUMBER: [char; 11] = ['_', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+/// Words that lead from a language of a program's own to a shell.
+const SHELL_WORDS: [&str; 2] = ["shell ", "system "];
+/// Programs that take an option, those before it and its value in one word.
+const JOINS: [&str; 4] = ["fd", "fdfind", "nix", "just"];
 
 /// Programs, the words behind which they are told what to run, and how.
 type Row = (&'static [&'static str], &'static [&'static str], Form);
@@ -259,6 +322,7 @@ const TABLE: &[Row] = &[
     (&["cmake"], &["-E", "env"], Form::Words(0)),
     (&["cmake"], &["-E", "time"], Form::Words(0)),
     (&["cmake"], &["-E", "chdir"], Form::Words(1)),
+    (&["make", "gmake"], &[], Form::Line(&["SHELL=", "--eval", "-E"])),
     (&["just"], &["-c"], Form::Words(0)),
     (&["just"], &["--command"], Form::Words(0)),
     // git. What it runs by settings that are there is looked at elsewhere.
@@ -300,6 +364,7 @@ const TABLE: &[Row] = &[
             "--rmt-command",
         ]),
     ),
+    (&["zip"], &[], Form::Line(&["-TT", "--unzip-command"])),
     (&["rsync"], &[], Form::Line(&["-e", "--rsh", "--rsync-path"])),
     (&["scp", "sftp"], &[], Form::Line(&["-S"])),
     (&["ssh", "scp", "sftp"], &[], Form::Setting(&["-o"])),
@@ -321,6 +386,20 @@ const TABLE: &[Row] = &[
     (&["tmux"], &["popup"], Form::Joined),
     (&["tmux"], &["display-popup"], Form::Joined),
     (&["man"], &[], Form::Line(&["-P", "--pager"])),
+    (
+        &["gdb", "lldb"],
+        &[],
+        Form::Line(&[
+            "-ex",
+            "--eval-command",
+            "--init-eval-command",
+            "-eval-command",
+            "-o",
+            "-O",
+            "--one-line",
+        ]),
+    ),
+    (&["socat"], &[], Form::Line(&["exec:", "system:", "shell:"])),
     (&["less", "more", "vi", "vim", "nvim", "view", "ex"], &[], Form::Line(&["-c", "--cmd", "+"])),
     // Searches.
     (&["fd", "fdfind"], &["-x"], Form::Words(0)),

@@ -143,8 +143,15 @@ pub(crate) fn tails(command: &SimpleCommand, any: bool) -> Option<Vec<SimpleComm
             let mut tail =
                 SimpleCommand { argv, folders: command.folders.clone(), ..SimpleCommand::default() };
             if feeds::hands_on(&command.argv) {
+                let names = feeds::given_behind(&command.argv, at);
+                if names.is_some() {
+                    // All of its words may be the program's own, too.
+                    behind(tail.clone(), depth, &mut inner);
+                }
+                let (end, input) = names.unwrap_or_else(|| (command.argv.len(), command.input.clone()));
+                tail.argv = command.argv[at..end].to_vec();
                 tail.via.push(command.argv[..at].to_vec());
-                tail.input.clone_from(&command.input);
+                tail.input = input;
             }
             behind(tail, depth, &mut inner);
         }

@@ -770,6 +770,33 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         "rg --pre 'rm x' a",
         "su --command='rm x' me",
         "script --command='rm x'",
+        "fd --exec=rm",
+        "fd -xrm",
+        "fd -Hx rm",
+        "fd -e o -HIX rm -f",
+        "fd -t f --exec-batch=/bin/rm",
+        "parallel -a LIST rm",
+        "parallel rm ::: x",
+        "socat - EXEC:'rm x'",
+        "socat TCP-LISTEN:80,fork 'SYSTEM:rm x; ls',pty",
+        "socat - 'tcp:a:1!!exec:rm x,nofork'",
+        "zip -T --unzip-command 'rm x' a.zip b",
+        "zip -T -TT 'rm x' a.zip b",
+        "zip -rTT'rm x' a.zip b",
+        "gdb -ex 'shell rm x'",
+        "gdb -batch -ex '!rm x' a",
+        "gdb -eval-command='shell cd a; rm x'",
+        "gdb --eval-command 'pipe info regs | rm x'",
+        "lldb -o 'platform shell rm x'",
+        "make SHELL='rm x'",
+        "make -j4 SHELL=/bin/rm all",
+        "make --eval 'x:;rm y' x",
+        "vim -c 'silent !rm x' a",
+        "vim -es +'exe system(\"rm x\")' a",
+        "xargs --replace rm {}",
+        "xargs -i rm {}",
+        "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=alias.x GIT_CONFIG_VALUE_0='!rm x' git x",
+        "LESSCLOSE='rm x' less a",
     ] {
         for sandbox in Sandbox::ALL {
             let (got, why) = decision(sandbox, Mode::Bypass, given, call);
@@ -793,6 +820,11 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         "git submodule foreach 'rm -rf ~'",
         "ssh localhost rm -rf /",
         "tar -I 'rm -rf ~' -xf a.tar",
+        "fd -HIx rm -rf",
+        "fd --exec=rm",
+        "socat - EXEC:'rm -rf ~'",
+        "gdb -ex 'shell rm -rf ~'",
+        "make SHELL='rm -rf ~'",
     ] {
         for sandbox in Sandbox::ALL {
             let (got, why) = decision(sandbox, Mode::Bypass, "", call);
@@ -800,6 +832,26 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         }
     }
     check(ALL, "", &["ionice cp x .git/hooks/pre-commit"], |got| got != Decision::Allow);
+    // As with `xargs`: nobody has seen the names.
+    let calls = [
+        "cat list | parallel rm",
+        "parallel -a list rm",
+        "ls | parallel --arg-file list rm",
+        "parallel rm :::: list",
+    ];
+    check(ALL, "", &calls, |got| got == Decision::Ask);
+    let calls =
+        ["ls *.o | parallel rm", "parallel rm ::: a b", "parallel gzip {} ::: a b", "parallel -a list gzip"];
+    check(HELD, "", &calls, |got| got == Decision::Allow);
+    // What they read is read.
+    for call in
+        ["flock . -c 'cat .env'", "ssh localhost 'cat .env'", "watch 'grep x .env'", "npx -c 'cat .env'"]
+    {
+        for sandbox in Sandbox::ALL {
+            let (got, why) = decision(sandbox, Mode::Bypass, "deny Read(.env)", call);
+            assert_eq!(got, Decision::Deny, "{call}: {why}");
+        }
+    }
     check(&[Sandbox::None], "", &["arch rm x"], |got| got == Decision::Ask);
     // So many words are not looked at, and may hold anything.
     for (many, line) in [
@@ -835,6 +887,14 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         "tar -cf a.tar rm x",
         "cmake -E remove x",
         "cargo run -- rm x",
+        "make -j4 SHELL=/bin/bash all",
+        "make CFLAGS='-O2 -g' install",
+        "gdb -batch -ex run -ex bt ./a",
+        "socat - UNIX-CONNECT:/tmp/x",
+        "zip -rT a.zip rm",
+        "fd -tf rm",
+        "fd -e rs -x wc -l",
+        "vim -c 'set nu' rm",
     ] {
         let (got, why) = decision(Sandbox::Bubblewrap, Mode::Execute, given, call);
         assert_eq!(got, Decision::Allow, "{call}: {why}");

@@ -267,11 +267,15 @@ impl Judge<'_> {
             }
             let is_rm = base_name(inner.program()) == "rm";
             let counts = |touch: &&Touch| match touch.how {
-                How::Read | How::Named => false,
-                How::Write => certain,
+                How::Named => false,
+                How::Read | How::Write => certain,
                 How::Delete => certain || is_rm && touch.reach == Reach::Tree,
             };
             let mut effects = programs::effects(&inner);
+            if effects.removes_unseen && certain {
+                let reason = format!("`{shown}`: it removes names that it is given, and nobody has seen");
+                self.find(Rank::AskByRule, reason, None);
+            }
             for touch in effects.touches.iter().filter(counts) {
                 self.word(touch.how, &touch.word, touch.reach, By::Command(None), cwds);
             }
