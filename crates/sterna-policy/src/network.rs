@@ -12,6 +12,15 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
     let curl = name == "curl";
     let mut effects = Effects::none();
     let mut hosts: Vec<String> = Vec::new();
+    let mut urls: Vec<&str> = line.operands.iter().map(|word| word.text.as_str()).collect();
+    let folders: Vec<&Word> = line
+        .options
+        .iter()
+        .filter(|option| ["P", "directory-prefix", "output-dir"].contains(&option.name.as_str()))
+        .filter_map(|option| option.value.as_ref())
+        .collect();
+    let beneath =
+        |folder: &Word, file: &str| Word { text: format!("{}/{file}", folder.text), ..folder.clone() };
     let mut more = line
         .options
         .iter()
@@ -25,20 +34,34 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
             Takes::Anywhere => hosts.push("*".into()),
             // Addresses in a file.
             Takes::Host if text.starts_with('@') => hosts.push("*".into()),
-            Takes::Host => hosts.push(host_of_url(text)),
+            Takes::Host => {
+                hosts.push(host_of_url(text));
+                urls.extend((option.name == "url").then_some(text));
+            }
             Takes::Elsewhere => hosts.extend([host_of_url(text), "*".into()]),
             Takes::Settings => {
                 hosts.push("*".into());
-                value.into_iter().for_each(|w| effects.touch(How::Named, w, Reach::This));
+                // What it was told of addresses it keeps there.
+                let how = if option.name == "alt-svc" { How::Write } else { How::Named };
+                value.into_iter().for_each(|w| effects.touch(how, w, Reach::This));
             }
             Takes::Reads => value.into_iter().for_each(|w| effects.touch(How::Named, w, Reach::This)),
             Takes::Data if text.starts_with('@') || text.contains("%output") => {
                 more = Some("reads or writes a file that an option names");
+                for rest in text.split("%output{").skip(1) {
+                    let file = rest.split('}').next().unwrap_or_default().trim_start_matches('>');
+                    effects.touch(How::Write, &Word::literal(file), Reach::This);
+                }
             }
             Takes::Data => {}
             // What stands between braces in a URL becomes part of the name.
             Takes::Writes if curl && text.contains('#') => more = Some("writes a file that the URL names"),
-            Takes::Writes => value.into_iter().for_each(|w| effects.touch(How::Write, w, Reach::This)),
+            Takes::Writes => {
+                value.into_iter().for_each(|w| effects.touch(How::Write, w, Reach::This));
+                if curl && ["o", "output"].contains(&option.name.as_str()) {
+                    folders.iter().for_each(|f| effects.touch(How::Write, &beneath(f, text), Reach::This));
+                }
+            }
             Takes::Runs if is_harmless_command(text) => {}
             Takes::Runs => {
                 hosts.push("*".into());
@@ -51,33 +74,19 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
         true => line.has(&["O", "remote-name", "remote-name-all"]),
         false => !line.has(&["O", "output-document"]),
     };
-    let folders: Vec<&Word> = line
-        .options
-        .iter()
-        .filter(|option| ["P", "directory-prefix", "output-dir"].contains(&option.name.as_str()))
-        .filter_map(|option| option.value.as_ref())
-        .collect();
-    for url in &line.operands {
-        if url_with_scheme(&url.text).split("://").next().is_none_or(|s| !["http", "https"].contains(&s)) {
-            effects.class = Class::Unknown(format!("`{name}` of `{}`", url.text));
+    for url in urls {
+        if url_with_scheme(url).split("://").next().is_none_or(|s| !["http", "https"].contains(&s)) {
+            effects.class = Class::Unknown(format!("`{name}` of `{url}`"));
         }
-        hosts.push(host_of_url(&url.text));
+        hosts.push(host_of_url(url));
         // A set of them, each with a name of its own.
-        if saves && curl && url.text.contains(['{', '[']) {
+        if saves && curl && url.contains(['{', '[']) {
             more = Some("writes files that the URL names");
             effects.touch(How::Write, &Word { glob: true, ..Word::literal("*") }, Reach::This);
         } else if saves {
-            let whole = url_with_scheme(&url.text);
-            let path = whole
-                .split_once("://")
-                .and_then(|(_, rest)| rest.split_once('/'))
-                .map_or("", |(_, path)| path);
-            let file = path.rsplit('/').next().filter(|f| !f.is_empty()).unwrap_or("index.html");
-            effects.touch(How::Write, &Word::literal(file), Reach::This);
-            for folder in &folders {
-                let text = format!("{}/{file}", folder.text);
-                effects.touch(How::Write, &Word { text, ..(*folder).clone() }, Reach::This);
-            }
+            let file = saved_as(url, curl);
+            effects.touch(How::Write, &Word::literal(&file), Reach::This);
+            folders.iter().for_each(|f| effects.touch(How::Write, &beneath(f, &file), Reach::This));
         }
     }
     if let Some(option) = &line.unknown {
@@ -105,6 +114,42 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
         None => effects.hosts = hosts,
     }
     effects
+}
+
+/// The name of the file in which a download is kept that is told none. curl takes no notice of a query, and wget keeps it.
+fn saved_as(url: &str, curl: bool) -> String {
+    let whole = url_with_scheme(url);
+    let rest = whole.split_once("://").map_or("", |(_, rest)| rest);
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (place, query) = rest.split_at(end);
+    let path = place.split_once('/').map_or("", |(_, path)| path);
+    if curl {
+        let file = path.trim_end_matches('/').rsplit('/').next().filter(|file| !file.is_empty());
+        return file.unwrap_or("curl_response").to_owned();
+    }
+    let file = path.rsplit('/').next().filter(|file| !file.is_empty()).unwrap_or("index.html");
+    let query = query.split('#').next().unwrap_or_default();
+    format!("{}{query}", decoded(file))
+}
+
+/// With the letters and signs that `%2e` and its like stand for.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|byte| byte.is_ascii_graphic() && *byte != b'/') {
+            Some(byte) => {
+                all.push(char::from(byte));
+                all.push_str(&part[2..]);
+            }
+            None => {
+                all.push('%');
+                all.push_str(part);
+            }
+        }
+    }
+    all
 }
 
 /// Whether a command of wget's settings only says how it behaves: `robots=off`.
@@ -161,7 +206,7 @@ pub(crate) const REMOTE: [&str; 15] = [
 
 /// Programs that reach a host and may run something there or here.
 pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
-    let mut written = Vec::new();
+    let mut written: Vec<Word> = Vec::new();
     let (mut hosts, why) = match host_options::table(name) {
         None => (any_word(args, name == "dig"), None),
         Some(table) => {
@@ -180,7 +225,9 @@ pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
                 let runs = |w: &&Word| w.text.starts_with("-e") || w.text.starts_with("-c");
                 why = args.iter().find(runs).map(|w| format!("`{name} {}` may run a program", w.text));
             }
-            written = line.options.into_iter().filter(|option| option.takes == Takes::Writes).collect();
+            written = copied(name, &line);
+            let files = line.options.into_iter().filter(|option| option.takes == Takes::Writes);
+            written.extend(files.filter_map(|option| option.value));
             (hosts, why)
         }
     };
@@ -189,13 +236,39 @@ pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
         Some(why) => Effects::unknown(why),
     };
     let mut effects = named(effects, args);
-    for file in written.iter().filter_map(|option| option.value.as_ref()) {
+    for file in &written {
         effects.touch(How::Write, file, Reach::This);
     }
     hosts.sort();
     hosts.dedup();
     effects.hosts = hosts;
     effects
+}
+
+/// What a program that copies writes on this machine: its target, and what is named in one that is a folder.
+fn copied(name: &str, line: &Line) -> Vec<Word> {
+    let here = Word::literal(".");
+    let (target, sources) = match (name, line.operands.as_slice()) {
+        ("scp" | "rsync", [sources @ .., target]) if !sources.is_empty() => (*target, sources),
+        ("sftp", [source]) if host_in(&source.text).is_some() => (&here, std::slice::from_ref(source)),
+        ("sftp", [source, target]) => (*target, std::slice::from_ref(source)),
+        _ => return Vec::new(),
+    };
+    // What is moved away is written, too.
+    let moved = sources.iter().filter(|_| line.has(&["remove-source-files"])).map(|word| (*word).clone());
+    let mut written: Vec<Word> = moved.filter(|word| host_in(&word.text).is_none()).collect();
+    if host_in(&target.text).is_some() {
+        return written;
+    }
+    written.push(target.clone());
+    for source in sources {
+        let last = source.text.rsplit(['/', ':']).next().unwrap_or_default();
+        if !["", ".", ".."].contains(&last) {
+            let text = format!("{}/{last}", target.text.trim_end_matches('/'));
+            written.push(Word { text, glob: target.glob || source.glob, ..target.clone() });
+        }
+    }
+    written
 }
 
 /// Adds the hosts to which options lead. Says why one of them may run a program here.

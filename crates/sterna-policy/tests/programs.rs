@@ -686,6 +686,67 @@ fn what_is_written_is_seen_however_it_is_said() {
     check(HELD, "", &calls, |got| got == Decision::Allow);
 }
 
+/// What a copy from elsewhere or a download writes is written, whoever names it.
+#[test]
+fn what_is_fetched_is_written_where_its_words_say() {
+    let given = "deny Write(b); deny Write(d/b); allow Shell(*); allow Web(*)";
+    let bypass = |sandbox, call: &str| {
+        let got = judge_in(sandbox, Mode::Bypass, &rules(given), &[], &format!("$ {call}"));
+        (got.decision, got.reason)
+    };
+    for call in [
+        "rsync a b",
+        "rsync -av --delete h:x/b .",
+        "rsync -e 'ssh -p 22' h:b d/",
+        "rsync rsync://h.example/m/b ./",
+        "rsync a b d",
+        "rsync --remove-source-files b h:x",
+        "scp h:a b",
+        "scp -P 22 me@h:x/b d",
+        "scp h:b .",
+        "sftp h:x/b",
+        "sftp -P 22 h:x d/b",
+        "curl --output-dir d -o b https://h.example/",
+        "curl -ob --output-dir d https://h.example/",
+        "curl --create-dirs --output-di d --out b https://h.example/",
+        "curl -O https://h.example/b?token=1",
+        "curl -O 'https://h.example/x/b?next=/c#d'",
+        "curl -O https://h.example/b/",
+        "curl -O --url https://h.example/b",
+        "curl --remote-name-all --output-dir d --url=h.example/b",
+        "curl -w '%{http_code}%output{b}' https://h.example/",
+        "curl -w '%output{>>d/b}x' https://h.example/",
+        "curl --alt-svc b https://h.example/",
+        "wget https://h.example/%62",
+        "wget -Pd https://h.example/x/b#top",
+        "wget -nv -Ob https://h.example/x",
+    ] {
+        for sandbox in Sandbox::ALL {
+            let (got, why) = bypass(sandbox, call);
+            assert!(got == Decision::Deny && why.contains("writes"), "{call}: {why}");
+        }
+    }
+    for call in [
+        "rsync a c",
+        "rsync b h:x",
+        "rsync h:x/b",
+        "scp b h:x",
+        "sftp h",
+        "sftp -b- h:x/b d/c",
+        "curl -O https://h.example/c?b",
+        "curl -O https://h.example/x?y=/b",
+        "curl --output-dir d https://h.example/b",
+        "wget https://h.example/x?y=b",
+        "wget -O c https://h.example/b",
+    ] {
+        let (got, why) = bypass(Sandbox::None, call);
+        assert_eq!(got, Decision::Allow, "{call}: {why}");
+    }
+    check(HELD, "", &["rsync -a src/ target/", "rsync -a --delete src/*.rs target"], |got| {
+        got == Decision::Allow
+    });
+}
+
 #[test]
 fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
     let decision = |sandbox, mode, given: &str, call: &str| {
