@@ -5,13 +5,25 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// One client with its own connections. Building it loads certificates for `https` and nothing for `http`.
-#[derive(Default)]
-pub(crate) struct LazyClient(OnceLock<Result<reqwest::Client, String>>);
+#[derive(Clone, Default)]
+pub(crate) struct LazyClient(Arc<OnceLock<Result<reqwest::Client, String>>>);
 
 impl LazyClient {
     /// The client for endpoints below `base_url`.
     pub(crate) fn get(&self, base_url: &str, connect: Duration) -> Result<&reqwest::Client, String> {
         self.0.get_or_init(|| build(base_url, connect)).as_ref().map_err(Clone::clone)
+    }
+
+    /// Begins to build it on a thread of its own where that takes long. Whoever needs it meanwhile waits for the rest.
+    pub(crate) fn prepare(&self, base_url: &str, connect: Duration) {
+        let reads_certificates =
+            base_url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        if reads_certificates && self.0.get().is_none() {
+            let (client, base_url) = (self.clone(), base_url.to_owned());
+            let build = move || drop(client.get(&base_url, connect));
+            // Without a thread the first call builds it.
+            drop(std::thread::Builder::new().name("sterna-tls".into()).spawn(build));
+        }
     }
 }
 
@@ -59,6 +71,22 @@ fn is_loopback(url: &reqwest::Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_client_that_reads_certificates_is_built_ahead() {
+        let connect = Duration::from_secs(1);
+        let ahead = |base_url: &str| {
+            let client = LazyClient::default();
+            client.prepare(base_url, connect);
+            client
+        };
+        let plain = ahead("http://127.0.0.1:1/v1");
+        let client = ahead("https://127.0.0.1:1/v1");
+        assert!(client.0.wait().is_ok(), "by nobody but the thread");
+        assert!(plain.0.get().is_none());
+        // An address that is none is told to the call.
+        assert!(ahead("https://").get("https://", connect).unwrap_err().contains("is not a base URL"));
+    }
 
     #[test]
     fn loopback_is_known_by_its_names() {

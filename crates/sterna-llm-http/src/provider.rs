@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sterna_llm::{EncodeCache, Encoded, ModelInfo, ModelReply, Provider, Request, StreamEvent, catalog};
@@ -70,6 +71,14 @@ impl HttpProvider {
         }
     }
 
+    /// Begins what the first call of this route would wait for and nobody else sees: an `https` client reads the system's
+    /// certificates. Returns at once. Nothing is sent.
+    pub fn prepare(&self, route: &Route) {
+        if let Ok(Served { endpoint, client, .. }) = self.served(route) {
+            client.prepare(&endpoint.base_url, connect_timeout(endpoint));
+        }
+    }
+
     fn served(&self, route: &Route) -> Result<&Served, String> {
         self.endpoints.get(&route.provider).ok_or_else(|| match not_built(&route.provider) {
             Some(why) => why.to_owned(),
@@ -97,12 +106,15 @@ impl HttpProvider {
             return Err(invalid(nowhere(&route.provider)));
         }
         self.ready(route).map_err(|message| failure(ErrorClass::Auth, message))?;
-        let connect = std::time::Duration::from_millis(endpoint.timeouts.connect_ms);
-        let client = client.get(&endpoint.base_url, connect).map_err(invalid)?;
+        let client = client.get(&endpoint.base_url, connect_timeout(endpoint)).map_err(invalid)?;
         let wire = endpoint.wire().map_err(invalid)?;
         let key = key(endpoint).await.map_err(|message| failure(ErrorClass::Auth, message))?;
         Call { client, endpoint, key: key.as_ref(), wire, route }.run(body, events).await
     }
+}
+
+fn connect_timeout(endpoint: &Endpoint) -> Duration {
+    Duration::from_millis(endpoint.timeouts.connect_ms)
 }
 
 /// Nobody has said where this provider is.

@@ -310,6 +310,7 @@ impl Builder {
                 });
                 keyed.clone_from(&endpoints);
                 let http = HttpProvider::new(endpoints);
+                http.prepare(&route);
                 let router = Arc::new(Router::new(http, self.providers, local, cwd.clone()));
                 (router.clone(), Some(router))
             }
