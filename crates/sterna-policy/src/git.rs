@@ -1,8 +1,10 @@
 //! What a git command would do: the reading ones by a list of what is safe, the rest only by rule.
 
-use crate::effects::{Contact, Effects, How, NO_OPTIONS, Options, Reach, parse};
+use std::borrow::Cow;
+
+use crate::effects::{Class, Contact, Effects, How, NO_OPTIONS, Options, Reach, parse};
 use crate::git_remote;
-use crate::network::host_in;
+use crate::network::{host_in, host_of};
 use crate::programs::named;
 use crate::shell::Word;
 
@@ -31,51 +33,69 @@ pub(crate) fn effects(args: &[Word]) -> Effects {
     let mut folders = Vec::new();
     let mut effects = reading(args, &mut folders);
     if folders.iter().any(|word| word.glob) {
-        effects = Effects::unclear("`git -C` with a pattern: its folder cannot be seen");
+        effects.class = Class::Unclear("`git -C` with a pattern: its folder cannot be seen".into());
+    }
+    if effects.class != Class::Known
+        && let Some((name, rest)) = command(args).split_first()
+    {
+        if !matches!(effects.class, Class::Arbitrary(_)) {
+            // Whatever else it does, it may read and keep what it is told.
+            effects.touches.append(&mut kept(&name.text, rest).touches);
+        }
+        for word in written(&name.text, rest) {
+            effects.touch(How::Write, &word, Reach::This);
+        }
+        from_folders(&folders, &mut effects);
     }
     effects.git = true;
     effects.git_folders = folders.into_iter().cloned().collect();
     effects
 }
 
+/// git's command and what follows, behind the options of git itself.
+pub(crate) fn command(args: &[Word]) -> &[Word] {
+    let mut at = 0;
+    while let Some(word) = args.get(at).filter(|word| word.text.starts_with('-')) {
+        at += 1 + usize::from(WITH_A_VALUE.contains(&word.text.as_str()));
+    }
+    args.get(at..).unwrap_or_default()
+}
+
 /// Whether git with these arguments writes the configuration of a repository that is there. No sandbox lets a command do
 /// that: git runs what stands in it.
 pub(crate) fn configures(args: &[Word]) -> bool {
-    let mut words = args.iter().map(|word| word.text.as_str());
-    let name = loop {
-        match words.next() {
-            Some("-C") => drop(words.next()),
-            Some(option) if option.starts_with('-') => {}
-            other => break other,
-        }
-    };
-    let rest: Vec<&str> = words.collect();
+    let Some((name, words)) = command(args).split_first() else { return false };
+    let rest: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
     let any = |options: &[&str]| {
         rest.iter().any(|word| options.iter().any(|o| word == o || word.starts_with(&format!("{o}="))))
     };
     let first = rest.iter().find(|word| !word.starts_with('-')).copied();
-    match name {
-        Some("config") => config(args_of(args, rest.len())).class != crate::effects::Class::Known,
-        Some("remote") => matches!(
+    match name.text.as_str() {
+        "config" => config(words).class != Class::Known,
+        "remote" => matches!(
             first,
             Some("add" | "remove" | "rm" | "rename" | "set-url" | "set-branches" | "set-head")
         ),
-        Some("submodule") => matches!(
+        "submodule" => matches!(
             first,
             Some("add" | "init" | "update" | "sync" | "deinit" | "set-url" | "set-branch" | "absorbgitdirs")
         ),
-        Some("branch") => any(&["-u", "--set-upstream-to", "--unset-upstream", "--edit-description"]),
-        Some("push") => any(&["-u", "--set-upstream"]),
+        "branch" => any(&["-u", "--set-upstream-to", "--unset-upstream", "--edit-description"]),
+        "push" => any(&["-u", "--set-upstream"]),
         _ => false,
     }
 }
 
 /// What options before git's command do to where it goes, and which command it may be.
 fn rerouted(args: &[Word], effects: &mut Effects) {
-    let is_name = |word: &Word| REACHING.contains(&word.text.as_str());
+    let is_name = |word: &Word| {
+        let name = word.text.as_str();
+        REACHING.contains(&name) || BY_ITSELF.contains(&name)
+    };
     let Some(at) = args.iter().position(is_name) else { return };
     let inner = match args[at].text.as_str() {
         "remote" => of_remote(&args[at + 1..]),
+        name if BY_ITSELF.contains(&name) => by_itself(name, &args[at + 1..]),
         name => reaching(name, &args[at + 1..]),
     };
     effects.contact = inner.contact;
@@ -93,10 +113,6 @@ fn rerouted(args: &[Word], effects: &mut Effects) {
             effects.may_reach.push("*".to_owned());
         }
     }
-}
-
-fn args_of(args: &[Word], last: usize) -> &[Word] {
-    &args[args.len() - last..]
 }
 
 /// `folder`: the operands of `-C`, each from the one before.
@@ -165,6 +181,7 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
         "clone" | "fetch" | "pull" | "push" | "ls-remote" | "submodule" | "archive" => {
             reaching(&name.text, rest)
         }
+        name if BY_ITSELF.contains(&name) => by_itself(name, rest),
         "filter-branch" | "difftool" | "mergetool" | "send-email" | "daemon" | "upload-pack"
         | "receive-pack" => {
             Effects::unclear(format!("`git {}` runs programs that cannot be seen", name.text))
@@ -182,12 +199,111 @@ fn reading<'a>(args: &'a [Word], folder: &mut Vec<&'a Word>) -> Effects {
         known if WRITERS.contains(&known) => {
             by_rule(known, rest, "it changes the repository and may run its hooks")
         }
-        other => Effects::unclear(format!("`git {other}` is not known and may be an alias")),
+        other => {
+            let may_reach = addresses(rest);
+            let why = format!("`git {other}` is not known and may be an alias");
+            Effects { may_reach, ..Effects::unclear(why) }
+        }
     }
 }
 
-/// Passes by a rule. What its words may name is held against rules that forbid reading: git keeps what it is given.
+/// Commands that talk to another repository in a way of their own, with the address among their words or a remote's name.
+fn by_itself(name: &str, rest: &[Word]) -> Effects {
+    let mut words = rest.iter().map(|w| w.text.as_str()).filter(|text| !text.starts_with('-'));
+    let command = ["lfs", "subtree", "svn"].contains(&name).then(|| words.next()).flatten();
+    let remote = words.next().unwrap_or_default().to_owned();
+    let push = name.ends_with("push") || name == "send-pack" || command == Some("push");
+    let talks = command.is_none_or(|command| TALKS.contains(&command));
+    let operands = rest.iter().filter(|w| !w.text.starts_with('-'));
+    let may_reach = operands.filter_map(|w| host_in(&w.text)).collect();
+    let contact = talks.then_some(Contact { remote, push });
+    Effects {
+        may_reach,
+        contact,
+        ..Effects::unclear(format!("`git {name}` talks to another repository by itself"))
+    }
+}
+
+/// The hosts of words that are plainly addresses, wherever they stand: `https://…`, `me@host:path`.
+fn addresses(words: &[Word]) -> Vec<String> {
+    // `HEAD@{1}:path` is none.
+    let is_one =
+        |word: &&Word| word.text.contains("://") || host_of(&word.text).is_some_and(|host| host != "*");
+    words.iter().filter(is_one).filter_map(|word| host_of(&word.text)).collect()
+}
+
+/// What git's command is told of paths, from the folder that `-C` leads to. What is written outside of here a person was
+/// asked about by its own name.
+fn from_folders(folders: &[&Word], effects: &mut Effects) {
+    let is_whole = |word: &Word| word.tilde || word.text.starts_with('/');
+    let joined = folders.iter().fold(Word::default(), |at, to| match is_whole(to) || at.text.is_empty() {
+        true => (*to).clone(),
+        false => Word { text: format!("{}/{}", at.text, to.text), ..at },
+    });
+    if joined.text.is_empty() {
+        return;
+    }
+    let inside = !is_whole(&joined) && !joined.text.split('/').any(|part| part == "..");
+    for i in 0..effects.touches.len() {
+        let touch = &effects.touches[i];
+        if is_whole(&touch.word) || touch.how == How::Write && !inside {
+            continue;
+        }
+        let text = format!("{}/{}", joined.text, touch.word.text);
+        let word = Word { text, tilde: joined.tilde, ..touch.word.clone() };
+        effects.touch(touch.how, &word, touch.reach);
+    }
+}
+
+/// The files that a command writes where its words say.
+fn written<'a>(name: &str, rest: &'a [Word]) -> Vec<Cow<'a, Word>> {
+    let has = |short: &str, long: &[&str]| {
+        rest.iter()
+            .any(|w| has_letter(&w.text, short, "") || long.iter().any(|long| abbreviates(&w.text, long)))
+    };
+    let operands = || rest.iter().filter(|w| !w.text.starts_with('-')).map(Cow::Borrowed);
+    let (letter, long) = match name {
+        "archive" => ("o", "--output"),
+        "format-patch" => ("o", "--output-directory"),
+        "config" if !has("l", &["--list", "--get-regexp"]) => ("f", "--file"),
+        _ => ("", "--output"),
+    };
+    let mut files: Vec<Cow<Word>> = match name {
+        "mv" | "clean" => operands().collect(),
+        "rm" if !has("", &["--cached"]) => operands().collect(),
+        "restore" if !has("S", &["--staged"]) || has("W", &["--worktree"]) => operands().collect(),
+        "checkout" if !has("bBt", &["--orphan", "--track"]) => operands().collect(),
+        "bundle" if operands().next().is_some_and(|w| w.text == "create") => {
+            operands().skip(1).take(1).collect()
+        }
+        _ => Vec::new(),
+    };
+    for (i, word) in rest.iter().enumerate() {
+        let text = word.text.as_str();
+        let (key, value) = text.split_once('=').map_or((text, ""), |(key, value)| (key, value));
+        let joined = match text.strip_prefix('-').filter(|own| !own.starts_with('-')) {
+            _ if key.len() > 4 && long.starts_with(key) => Some(value),
+            Some(own) if !letter.is_empty() => own.split_once(letter).map(|(_, value)| value),
+            _ => None,
+        };
+        match joined {
+            Some("") => files.extend(rest.get(i + 1).map(Cow::Borrowed)),
+            Some(value) => {
+                files.push(Cow::Owned(Word { glob: word.glob, hidden: word.hidden, ..Word::literal(value) }))
+            }
+            None => {}
+        }
+    }
+    files
+}
+
+/// Passes by a rule.
 fn by_rule(name: &str, rest: &[Word], why: &str) -> Effects {
+    Effects { class: Class::Arbitrary(format!("`git {name}`: {why}")), ..kept(name, rest) }
+}
+
+/// What the words of a command may name is held against rules that forbid reading: git keeps what it is given.
+fn kept(name: &str, rest: &[Word]) -> Effects {
     let mut files = Vec::new();
     let mut words = rest.iter().peekable();
     while let Some(word) = words.next() {
@@ -202,7 +318,7 @@ fn by_rule(name: &str, rest: &[Word], why: &str) -> Effects {
             words.next_if(|word| !word.text.starts_with('-'));
         }
     }
-    let effects = named(Effects::arbitrary(format!("`git {name}`: {why}")), &files);
+    let effects = named(Effects::none(), &files);
     // An address that is only kept reaches nobody.
     Effects { hosts: Vec::new(), ..effects }
 }
@@ -466,6 +582,8 @@ fn reaching(name: &str, rest: &[Word]) -> Effects {
         effects.may_reach.push("*".to_owned());
     }
     effects.contact = contact;
+    // An option that is not known here may have taken what looks like the remote for its value.
+    effects.may_reach.extend(addresses(rest));
     hosts.sort();
     hosts.dedup();
     effects.hosts = hosts;
@@ -486,6 +604,36 @@ fn has_letter(text: &str, letters: &str, values: &str) -> bool {
 
 /// Commands that reach a remote, or may.
 const REACHING: [&str; 8] = ["clone", "fetch", "pull", "push", "ls-remote", "submodule", "archive", "remote"];
+/// Commands that talk to another repository without asking git's other ones, and programs beside git that do.
+const BY_ITSELF: [&str; 13] = [
+    "send-pack",
+    "fetch-pack",
+    "http-push",
+    "http-fetch",
+    "remote-http",
+    "remote-https",
+    "remote-ftp",
+    "remote-ftps",
+    "lfs",
+    "subtree",
+    "svn",
+    "cvsimport",
+    "imap-send",
+];
+/// What of those that have commands of their own does so.
+const TALKS: [&str; 11] =
+    ["push", "pull", "fetch", "clone", "add", "lock", "locks", "unlock", "dcommit", "rebase", "init"];
+/// Options of git itself whose value is the next word.
+const WITH_A_VALUE: [&str; 8] = [
+    "-C",
+    "-c",
+    "--git-dir",
+    "--work-tree",
+    "--namespace",
+    "--super-prefix",
+    "--config-env",
+    "--attr-source",
+];
 /// Colons of a word that are looked behind.
 const MAX_PARTS: usize = 64;
 const WRITERS: [&str; 25] = [

@@ -265,6 +265,7 @@ fn takes_the_next(name: &str, option: &str) -> bool {
         "--filter",
         "--strategy",
         "--strategy-option",
+        "--cleanup",
     ];
     let (long, short) = if name == "push" { (of_push, "o") } else { (of_fetch, "josX") };
     match option.strip_prefix("--") {

@@ -1,5 +1,6 @@
 //! The texts of a command that rules are held against.
 
+use crate::git;
 use crate::hidden::is_hidden;
 use crate::paths::base_name;
 use crate::rule::trusted_name;
@@ -34,24 +35,9 @@ fn git_command<'a>(program: &str, args: &'a [Word]) -> Option<&'a [Word]> {
     if base_name(program) != "git" {
         return None;
     }
-    let mut at = 0;
-    while let Some(word) = args.get(at).filter(|word| word.text.starts_with('-')) {
-        at += 1 + usize::from(WITH_A_VALUE.contains(&word.text.as_str()));
-    }
-    args.get(at..).filter(|rest| at > 0 && !rest.is_empty())
+    let rest = git::command(args);
+    Some(rest).filter(|rest| rest.len() < args.len() && !rest.is_empty())
 }
-
-/// Options of git itself whose value is the next word.
-const WITH_A_VALUE: [&str; 8] = [
-    "-C",
-    "-c",
-    "--git-dir",
-    "--work-tree",
-    "--namespace",
-    "--super-prefix",
-    "--config-env",
-    "--attr-source",
-];
 
 /// The texts that an allow rule may cover: none where a word is not certain. Variables that matter are part of it, and
 /// so is a wrapper that raises.
