@@ -35,6 +35,7 @@ pub fn has_long_names(text: &str) -> bool {
 }
 
 /// `section.sub.name = value`; section and name in lower case.
+#[derive(Default)]
 pub(crate) struct Setting {
     pub(crate) section: String,
     pub(crate) sub: Option<String>,
@@ -109,15 +110,16 @@ fn is_harmless(setting: &Setting) -> bool {
 pub(crate) fn each_setting(text: &str, mut each: impl FnMut(&Setting)) -> Result<(), usize> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
     let mut reader = Reader { rest: text.chars().peekable(), line: 1 };
-    let (mut section, mut sub) = (String::new(), None);
+    // One for all: a long name of a section with many settings is not copied for each.
+    let mut setting = Setting::default();
     while let Some(c) = reader.next() {
         match c {
             c if c.is_ascii_whitespace() => {}
             '#' | ';' => reader.skip_line(),
-            '[' => (section, sub) = reader.header().ok_or(reader.line)?,
-            c if c.is_ascii_alphabetic() && !section.is_empty() => {
-                let (name, value) = reader.setting(c).ok_or(reader.line)?;
-                each(&Setting { section: section.clone(), sub: sub.clone(), name, value });
+            '[' => (setting.section, setting.sub) = reader.header().ok_or(reader.line)?,
+            c if c.is_ascii_alphabetic() && !setting.section.is_empty() => {
+                (setting.name, setting.value) = reader.setting(c).ok_or(reader.line)?;
+                each(&setting);
             }
             _ => return Err(reader.line),
         }

@@ -24,6 +24,14 @@ pub fn contacts(texts: &[String], remote: &str, push: bool) -> Contacts {
             if leads_away(setting) {
                 found.suspect.get_or_insert_with(|| format!("`{}`", setting.shown()));
             }
+            // Where files that are kept apart go.
+            if matches!(
+                (setting.section.as_str(), setting.name.as_str()),
+                ("lfs", "url" | "pushurl") | ("remote", "lfsurl" | "lfspushurl")
+            ) && found.hosts.len() < MAX_ADDRESSES
+            {
+                found.hosts.extend(host_of_remote(&setting.value));
+            }
             // What stands in that file is not seen.
             if setting.section.starts_with("include") {
                 found.hosts.push("*".to_owned());
@@ -33,6 +41,11 @@ pub fn contacts(texts: &[String], remote: &str, push: bool) -> Contacts {
             found.hosts.push("*".to_owned());
             found.suspect.get_or_insert_with(|| "its settings are not understood".to_owned());
         }
+    }
+    if addresses.too_many() {
+        found.hosts.push("*".to_owned());
+        found.suspect.get_or_insert_with(|| TOO_MANY.to_owned());
+        addresses = Addresses::default();
     }
     for (url, pushes) in addresses.of(remote, push) {
         let led = addresses.rewritten(url, pushes);
@@ -75,10 +88,29 @@ struct Addresses {
     unnamed: Vec<String>,
     /// What an address that begins with the second is to begin with instead, and whether for pushes alone.
     instead: Vec<(String, String, bool)>,
+    /// Bytes of them all.
+    size: usize,
 }
 
 impl Addresses {
+    /// Whether there are more than are held against each other.
+    fn too_many(&self) -> bool {
+        let all = self.of_remotes.len() + self.unnamed.len() + self.instead.len();
+        all > MAX_ADDRESSES || self.size > MAX_SIZE
+    }
+
     fn keep(&mut self, setting: &Setting) {
+        if self.too_many() {
+            return;
+        }
+        let before = (self.of_remotes.len(), self.unnamed.len(), self.instead.len());
+        self.keep_one(setting);
+        if before != (self.of_remotes.len(), self.unnamed.len(), self.instead.len()) {
+            self.size += setting.sub.as_ref().map_or(0, String::len) + setting.value.len();
+        }
+    }
+
+    fn keep_one(&mut self, setting: &Setting) {
         match (setting.section.as_str(), setting.name.as_str()) {
             ("branch", "remote" | "pushremote") | ("remote", "pushdefault") => {
                 self.unnamed.push(setting.value.clone());
@@ -165,8 +197,16 @@ pub fn suspect_remote(texts: &[String], remote: &str) -> Option<String> {
     let mut names = Vec::new();
     let mut near = None;
     let mut wanted = Vec::new();
+    let mut size = 0_usize;
     for text in texts {
         let parsed = each_setting(text, |setting| {
+            if names.len() + wanted.len() > MAX_ADDRESSES || size > MAX_SIZE {
+                near.get_or_insert_with(String::new);
+                return;
+            }
+            if ["remote", "branch"].contains(&setting.section.as_str()) {
+                size += setting.sub.as_ref().map_or(0, String::len) + setting.value.len();
+            }
             let (name, value) = (setting.name.as_str(), setting.value.as_str());
             let fits = match (setting.section.as_str(), setting.sub.as_deref()) {
                 ("remote", Some(sub)) if name == "url" || name == "pushurl" => {
@@ -195,6 +235,9 @@ pub fn suspect_remote(texts: &[String], remote: &str) -> Option<String> {
         if parsed.is_err() {
             return Some("its settings are not understood".to_owned());
         }
+    }
+    if near.as_ref().is_some_and(String::is_empty) {
+        return Some(TOO_MANY.to_owned());
     }
     if let Some(setting) = near {
         return Some(format!("`{setting}` leads to a repository on this machine"));
@@ -276,6 +319,11 @@ fn takes_the_next(name: &str, option: &str) -> bool {
     }
 }
 
+const TOO_MANY: &str = "it names more remotes than can be looked at";
+/// Remotes, and what replaces their addresses, that are looked at: each is held against each.
+const MAX_ADDRESSES: usize = 1_000;
+/// Bytes of those.
+const MAX_SIZE: usize = 4 << 20;
 /// Settings of HTTP that change how much is sent at once, and nothing of what or where.
 const HTTP_HARMLESS: [&str; 11] = [
     "postbuffer",
@@ -427,6 +475,33 @@ mod tests {
             assert_eq!(to(more, "origin", true).suspect.as_deref(), Some(setting));
         }
         assert_eq!(to("not a setting", "origin", true).hosts, ["*", "good.example"]);
+    }
+
+    /// Many remotes, or a long name with many settings: each held against each, or copied for each, is the work of minutes.
+    #[test]
+    fn more_remotes_than_can_be_looked_at_are_not() {
+        let many = |line: &dyn Fn(usize) -> String| vec![(0..40_000).map(line).collect::<String>()];
+        let long = "x".repeat(500_000);
+        for texts in [
+            many(&|i| format!("[remote \"{i}\"]\npushurl=h{i}:x\n")),
+            many(&|i| format!("[url \"h{i}:\"]\ninsteadOf=g{i}:\n[remote \"{i}\"]\nurl=g{i}:x\n")),
+            many(&|i| format!("[branch \"{i}\"]\nremote=h{i}:x\n")),
+            vec![format!("[remote \"{long}\"]\n{}", "url=h:x\n".repeat(50_000))],
+        ] {
+            let got = contacts(&texts, "", true);
+            assert_eq!(got.hosts, ["*"]);
+            assert_eq!(got.suspect.as_deref(), Some(TOO_MANY));
+            assert!(suspect_remote(&texts, "h:x").is_some());
+        }
+        let texts = vec![format!("[x \"{long}\"]\n{}[remote \"o\"]\nurl=h:x\n", "a\n".repeat(150_000))];
+        assert_eq!(contacts(&texts, "o", true).hosts, ["h"]);
+    }
+
+    #[test]
+    fn where_large_files_go_is_seen() {
+        let text =
+            "[remote \"o\"]\nurl=h.example:x\nlfsurl=https://a.example/x\n[lfs]\nurl=https://b.example/y\n";
+        assert_eq!(contacts(&[text.to_owned()], "o", true).hosts, ["a.example", "b.example", "h.example"]);
     }
 
     #[test]
