@@ -1,11 +1,14 @@
 //! Process start to the first byte of the first request, on a new store and on one that is there.
 
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use sterna_model::EffectClass;
 
 use crate::Options;
@@ -41,7 +44,52 @@ pub fn measure(options: &Options, report: &mut Report) -> Result<()> {
         report.pairs(format!("start, {name}, new store"), "ms", "", &fresh);
         report.pairs(format!("start to exit, {name}, store there"), "ms", "", &whole);
     }
+    match binary()? {
+        Some(sterna) => elsewhere(options, &sterna, report),
+        None => Ok(()),
+    }
+}
+
+/// With a provider on another machine, as far as this one is concerned: up to the first byte of TLS. Both read the system's
+/// certificates before it.
+fn elsewhere(options: &Options, sterna: &Path, report: &mut Report) -> Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let base_url = format!("https://{}/v1", listener.local_addr()?);
+    let floor_program = beside("floor-start")?;
+    let (ours, floor) = (options.folder()?, options.folder()?);
+    let (ours, floor) = (ours.path(), floor.path());
+    let run = || to_hello(sterna_at(sterna, ours, &base_url)?, &listener);
+    let least = || to_hello(floor_at(&floor_program, floor, &base_url, REQUEST_BYTES), &listener);
+    // The stores are there.
+    run()?;
+    least()?;
+    let pairs: Result<Vec<(f64, f64)>> = (0..options.rounds(21, 5)).map(|_| Ok((run()?, least()?))).collect();
+    report.pairs("start to TLS, `sterna run`, https, store there", "ms", "", &pairs?);
     Ok(())
+}
+
+/// Milliseconds from the process's start to the first byte that comes.
+fn to_hello(mut command: Command, listener: &TcpListener) -> Result<f64> {
+    let at = listener.local_addr()?;
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let pid = Pid::from_child(&child);
+    // One that ends without a word must not leave us waiting.
+    let watch = std::thread::spawn(move || {
+        let ended = child.wait();
+        drop(TcpStream::connect(at));
+        ended
+    });
+    let (mut connection, _) = listener.accept()?;
+    let read = connection.read(&mut [0])?;
+    let ms = started.elapsed().as_secs_f64() * 1_000.0;
+    ensure!(read == 1, "{command:?} ended before it sent anything");
+    kill_process(pid, Signal::KILL)?;
+    // The watcher's connection is the last that comes.
+    drop(connection);
+    listener.accept()?;
+    watch.join().map_err(|_| anyhow!("the watcher panicked"))??;
+    Ok(ms)
 }
 
 /// The runtime without a command line: opens the store, runs one turn.
@@ -85,26 +133,15 @@ fn once(
     let own = options.folder()?;
     let home = home.unwrap_or(own.path());
     server.clear();
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    command.env("HOME", home).env("STERNA_HOME", home).current_dir(home);
-    match kind {
-        Kind::Sterna => {
-            let base_url = server.base_url();
-            let config = format!("[providers.bench]\nwire = \"openai_chat\"\nbase_url = \"{base_url}\"\n");
-            std::fs::write(home.join("config.toml"), config)?;
-            let work = home.join("work");
-            std::fs::create_dir_all(&work)?;
-            command.current_dir(work).args(["run", "-m", "bench/x", "say hello"]);
-        }
+    let mut command = match kind {
+        Kind::Sterna => sterna_at(program, home, &server.base_url())?,
         Kind::Runtime => {
+            let mut command = bare(program, home);
             command.arg("_start").arg(home).arg(server.base_url());
+            command
         }
-        Kind::Floor(bytes) => {
-            let url = format!("{}/chat/completions", server.base_url());
-            command.arg(home.join("floor.db")).arg(url).arg(bytes.to_string());
-        }
-    }
+        Kind::Floor(bytes) => floor_at(program, home, &server.base_url(), bytes),
+    };
     let started = Instant::now();
     let output = command.stdin(Stdio::null()).output().with_context(|| program.display().to_string())?;
     let whole = started.elapsed();
@@ -115,8 +152,36 @@ fn once(
     Ok((ms(first.first_byte.saturating_duration_since(started)), first.body_bytes, ms(whole)))
 }
 
+/// `sterna run` with this provider.
+fn sterna_at(program: &Path, home: &Path, base_url: &str) -> Result<Command> {
+    let config = format!("[providers.bench]\nwire = \"openai_chat\"\nbase_url = \"{base_url}\"\n");
+    std::fs::write(home.join("config.toml"), config)?;
+    let work = home.join("work");
+    std::fs::create_dir_all(&work)?;
+    let mut command = bare(program, home);
+    command.current_dir(work).args(["run", "-m", "bench/x", "say hello"]);
+    Ok(command)
+}
+
+fn floor_at(program: &Path, home: &Path, base_url: &str, bytes: usize) -> Command {
+    let mut command = bare(program, home);
+    command.arg(home.join("floor.db")).arg(format!("{base_url}/chat/completions")).arg(bytes.to_string());
+    command
+}
+
+/// With an environment that says nothing.
+fn bare(program: &Path, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("HOME", home).env("STERNA_HOME", home).current_dir(home);
+    command
+}
+
 /// A program that lies beside this one.
 fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     Ok(own.parent().context("a program lies in a folder")?.join(name))
 }
+
+/// Of the floor's request where none of ours is seen: about as many as a first request has.
+const REQUEST_BYTES: usize = 40_000;
