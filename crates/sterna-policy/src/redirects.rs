@@ -7,7 +7,7 @@ use crate::characters::is_name;
 use crate::feeds::{self, Given};
 use crate::lower::Lowerer;
 use crate::shell::{Hidden, Redirect, RedirectKind, SimpleCommand, Word};
-use crate::syntax::{children, source};
+use crate::syntax::{children, gap, source};
 
 /// What a here-document gave.
 struct Document<'t> {
@@ -200,7 +200,12 @@ impl<'t> Lowerer<'t> {
             content.to_owned()
         };
         let mut document = Document { body: plain.then_some(text), redirects: Vec::new(), after: Vec::new() };
+        gap(self.text, arrow.end_byte(), start.start_byte(), false)?;
+        let mut behind = start.end_byte();
         for part in middle {
+            // A blank behind a backslash is no node here, and a word for a shell.
+            gap(self.text, behind, part.start_byte(), false)?;
+            behind = part.end_byte();
             if part.end_byte() >= body_start {
                 return fail();
             }
@@ -221,6 +226,7 @@ impl<'t> Lowerer<'t> {
                 _ => return fail(),
             }
         }
+        gap(self.text, behind, body_start - 1, false)?;
         Ok(document)
     }
 

@@ -86,12 +86,18 @@ fn a_here_document_ends_where_a_shell_ends_it() {
         // What stands between is text for a shell.
         "x='. -delete'; cat <<EOF\na\\\nEOF\nx=README\ncat <<EOF\nEOF\nfind $x",
         "x='. -delete'; cat <<EOF \\\n-\nx=README\nEOF\nfind $x",
+        // An escaped blank behind the mark is an argument.
+        "cat <<EOF \\ \na\nEOF",
+        "cat <<EOF \\ && ls\na\nEOF",
+        "cat <<EOF | ls \\ \na\nEOF",
     ]);
     passes(&[
         "cat <<EOF\na \\\n  b\nEOF",
         "cat <<'EOF'\nEO\\\nF\nEOF",
         "cat <<EOF\na\\\\b\\n\nEOF\nls",
         "cat <<-EOF\n\ta\n\tEOF\nls",
+        "cat << EOF  | cat -n | cat\ta\\ b \na\nEOF",
+        "cat <<EOF && ls || ls\na\nEOF",
     ]);
 }
 
