@@ -108,6 +108,10 @@ impl<'t> Lowerer<'t> {
             }
             _ => return fail(),
         };
+        if rest.windows(2).any(|pair| pair[0].end_byte() == pair[1].start_byte()) {
+            // One word for a shell: another file's name.
+            return fail();
+        }
         let Some((target, words)) = rest.split_first() else { return fail() };
         let target = self.word(*target)?;
         let unseen = target.hidden != Hidden::No && kind == RedirectKind::Read;

@@ -102,6 +102,23 @@ fn a_here_document_ends_where_a_shell_ends_it() {
 }
 
 #[test]
+fn a_file_that_is_opened_has_its_whole_name() {
+    let unknown = |line: &str| ShellPlan::read(line).unknown;
+    for line in [
+        "echo a > o`printf /../.git/config`; ls",
+        "(echo a > 'o'`printf /../.git/config`)",
+        "{ echo a >> o`printf /../.git/config`a; }",
+        "echo $(echo a > o`printf /../.git/config`)",
+        "if echo < o`printf /../.env`; then ls; fi",
+    ] {
+        assert_eq!(unknown(line).as_deref(), Some("a redirection that is not understood"), "{line}");
+    }
+    for line in ["echo a > o; ls", "(echo a > 'o'\"a\"b)", "{ echo a > o `pwd` b; }"] {
+        assert_eq!(unknown(line), None, "{line}");
+    }
+}
+
+#[test]
 fn what_is_skipped_sets_nothing() {
     const E: &str = "x='. -maxdepth 0 -exec touch PROOF ;'";
     let lines = [
