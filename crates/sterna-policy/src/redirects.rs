@@ -7,7 +7,7 @@ use crate::characters::is_name;
 use crate::feeds::{self, Given};
 use crate::lower::Lowerer;
 use crate::shell::{Hidden, Redirect, RedirectKind, SimpleCommand, Word};
-use crate::syntax::{children, gap, source};
+use crate::syntax::{children, gap, operator_is_one, source};
 
 /// What a here-document gave.
 struct Document<'t> {
@@ -152,6 +152,7 @@ impl<'t> Lowerer<'t> {
             return fail();
         }
         self.no_descriptor_before(node)?;
+        operator_is_one(self.text, arrow)?;
         let tabs = match arrow.kind() {
             "<<" => false,
             "<<-" => true,

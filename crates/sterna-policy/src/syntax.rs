@@ -77,6 +77,7 @@ pub(crate) fn children<'t>(
             return Err("a keyword without a blank behind it".into());
         }
         gap(text, end, child.start_byte(), free)?;
+        operator_is_one(text, &child)?;
         end = child.end_byte();
         if comment {
             comment_is_one(text, &child)?;
@@ -115,6 +116,14 @@ pub(crate) fn gap(text: &str, from: usize, to: usize, lines: bool) -> Result<(),
 /// The source of a node.
 pub(crate) fn source<'a>(text: &'a str, node: Node) -> Result<&'a str, String> {
     text.get(node.byte_range()).ok_or_else(|| "a syntax that is not understood".into())
+}
+
+/// An operator is what it is called: the parser takes `-<<` for `<<`, and then a word is gone.
+pub(crate) fn operator_is_one(text: &str, node: &Node) -> Result<(), String> {
+    if node.is_named() || source(text, *node)?.trim() == node.kind().trim() {
+        return Ok(());
+    }
+    Err("a syntax that is not understood".into())
 }
 
 /// A comment begins where a word could, and ends with its line.

@@ -90,12 +90,17 @@ fn a_here_document_ends_where_a_shell_ends_it() {
         "cat <<EOF \\ \na\nEOF",
         "cat <<EOF \\ && ls\na\nEOF",
         "cat <<EOF | ls \\ \na\nEOF",
+        // A `-` at the arrow is one, too.
+        "cat -<<EOF\na\nEOF",
+        "cat - -<<EOF | ls\na\nEOF",
     ]);
     passes(&[
         "cat <<EOF\na \\\n  b\nEOF",
         "cat <<'EOF'\nEO\\\nF\nEOF",
         "cat <<EOF\na\\\\b\\n\nEOF\nls",
         "cat <<-EOF\n\ta\n\tEOF\nls",
+        "cat - <<EOF\na\nEOF",
+        "cat -- - <<-EOF\na\nEOF",
         "cat << EOF  | cat -n | cat\ta\\ b \na\nEOF",
         "cat <<EOF && ls || ls\na\nEOF",
     ]);
