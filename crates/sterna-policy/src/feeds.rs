@@ -6,6 +6,7 @@ use crate::host_options;
 use crate::paths::base_name;
 use crate::patterns;
 use crate::programs;
+use crate::readers::LISTING;
 use crate::rule::trusted_name;
 use crate::shell::{Hidden, RedirectKind, SimpleCommand, Word};
 use crate::wrappers;
@@ -246,24 +247,9 @@ fn printed(command: &SimpleCommand) -> Vec<Given> {
 
 /// The names that a listing shows.
 fn list(args: &[Word]) -> Vec<Given> {
-    let options = Options {
-        values: "IwT",
-        long_values: &[
-            "ignore",
-            "hide",
-            "width",
-            "tabsize",
-            "format",
-            "sort",
-            "time",
-            "time-style",
-            "indicator-style",
-            "quoting-style",
-            "block-size",
-        ],
-        ..NO_OPTIONS
+    let Ok(Parsed { operands, short, long, .. }) = parse(args, &LISTING) else {
+        return vec![Given::Unseen];
     };
-    let Ok(Parsed { operands, short, long, .. }) = parse(args, &options) else { return vec![Given::Unseen] };
     let itself = short.contains('d') || long.iter().any(|l| l == "directory");
     let here = Word::literal(".");
     match operands.is_empty() {

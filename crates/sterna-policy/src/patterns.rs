@@ -10,20 +10,37 @@ pub(crate) fn may_be(word: &Word, text: &str) -> bool {
     word.text == text || word.glob && (long || fits(word.text.as_bytes(), text.as_bytes()))
 }
 
-/// Generous: what brackets hold is not looked at.
+/// Generous: what brackets hold is not looked at. All places in the pattern are followed at once, so that no name and no
+/// pattern takes long.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
-    let Some((first, rest)) = pattern.split_first() else { return text.is_empty() };
-    if *first == b'*' {
-        return (0..=text.len()).any(|taken| fits(rest, &text[taken..]));
+    let end = pattern.len();
+    // A star may stand for nothing.
+    let close = |places: &mut Vec<bool>| {
+        for at in (0..end).filter(|at| pattern[*at] == b'*') {
+            places[at + 1] |= places[at];
+        }
+    };
+    let mut places = vec![false; end + 1];
+    places[0] = true;
+    close(&mut places);
+    for c in text {
+        let mut next = vec![false; end + 1];
+        let mut bracket = false;
+        for at in 0..end {
+            // `[]x]` holds a bracket: each that may be the last is tried.
+            next[at + 1] |= bracket && pattern[at] == b']';
+            if places[at] {
+                match pattern[at] {
+                    b'*' => next[at] = true,
+                    b'[' => bracket = true,
+                    sign => next[at + 1] |= sign == b'?' || sign == *c,
+                }
+            }
+        }
+        places = next;
+        close(&mut places);
     }
-    let Some((c, after)) = text.split_first() else { return false };
-    let brackets = |end: usize| fits(&rest[end + 1..], after);
-    match first {
-        b'?' => fits(rest, after),
-        // `[]x]` holds a bracket: each that may be the last is tried.
-        b'[' => (0..rest.len()).filter(|i| rest[*i] == b']').any(brackets),
-        first => first == c && fits(rest, after),
-    }
+    places[end]
 }
 
 /// Whether one part of a pattern's path matches most names: `*`, `?*`, `[!.]*`, `.*`, `*.*`.
@@ -123,6 +140,10 @@ mod tests {
         }
         check(&"[]".repeat(30_000), "-v", true);
         check(&"[".repeat(200), "-v", false);
+        // What would be tried in all ways is the work of years.
+        check(&"*a".repeat(100), &"a".repeat(255), true);
+        check(&format!("{}b", "*a".repeat(100)), &"a".repeat(255), false);
+        check(&format!("{}b", "*[a]".repeat(60)), &"a".repeat(255), false);
         for pattern in ["", "*.rs", "?", "-", "???", "v*", "-[v]x", "[-v", "-va", "a*v"] {
             check(pattern, "-v", false);
         }

@@ -34,13 +34,34 @@ const READER: Reader = Reader {
     here: false,
 };
 
+/// The options of `ls`.
+pub(crate) const LISTING: Options = Options {
+    values: "IwT",
+    long_values: &[
+        "ignore",
+        "hide",
+        "width",
+        "tabsize",
+        "format",
+        "sort",
+        "time",
+        "time-style",
+        "indicator-style",
+        "quoting-style",
+        "block-size",
+    ],
+    ..NO_OPTIONS
+};
+
 const READERS: &[Reader] = &[
+    Reader { names: &["ls", "dir"], options: LISTING, names_only: true, here: true, ..READER },
+    Reader { names: &["stat", "readlink", "realpath"], names_only: true, here: true, ..READER },
     Reader {
-        names: &["ls", "dir", "stat", "du", "readlink", "realpath"],
+        names: &["du"],
         options: Options {
-            values: "IwTdtB",
+            values: "dtB",
             bad_long: &["files0-from", "exclude-from"],
-            long_values: &["exclude", "ignore"],
+            long_values: &["exclude", "max-depth", "threshold", "block-size"],
             bad: "X",
             ..NO_OPTIONS
         },
@@ -71,8 +92,9 @@ const READERS: &[Reader] = &[
         options: Options { values: "ens", files: "f", ..NO_OPTIONS },
         ..READER
     },
+    Reader { names: &["od", "strings"], ..READER },
     Reader {
-        names: &["od", "strings", "cksum", "md5sum", "sha1sum", "sha256sum", "sha512sum", "b2sum"],
+        names: &["cksum", "md5sum", "sha1sum", "sha256sum", "sha512sum", "b2sum"],
         options: Options { bad: "c", bad_long: &["files0-from", "check"], ..NO_OPTIONS },
         ..READER
     },
@@ -106,9 +128,20 @@ const READERS: &[Reader] = &[
     Reader {
         names: &["diff"],
         options: Options {
-            values: "IUCW",
+            values: "IUCWxLFDS",
             bad: "lX",
             bad_long: &["paginate", "exclude-from", "from-file", "to-file"],
+            long_values: &[
+                "exclude",
+                "label",
+                "ignore-matching-lines",
+                "show-function-line",
+                "starting-file",
+                "ifdef",
+                "width",
+                "horizon-lines",
+                "tabsize",
+            ],
             ..NO_OPTIONS
         },
         // Shows a file that the other folder lacks, too.
@@ -229,7 +262,9 @@ fn passes_over_hidden(args: &[Word]) -> bool {
     let mut kinds = args.iter().enumerate().filter_map(include).peekable();
     let is_kind = |pattern: String| {
         let kind = pattern.strip_prefix("*.").unwrap_or_default();
-        !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric()) && !OF_SETTINGS.contains(&kind)
+        let plain = !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric());
+        // `.envrc`, `.env2` and `.env.prod` are hidden, and fit.
+        plain && !kind.starts_with("env") && !OF_SETTINGS.contains(&kind)
     };
     kinds.peek().is_some() && kinds.all(is_kind) || args.iter().any(|word| word.text == "--exclude=.*")
 }
@@ -256,6 +291,44 @@ fn compared(operands: &[&Word], effects: &mut Effects) {
 }
 
 /// What the names of files with settings end in: `.env.local`.
-const OF_SETTINGS: [&str; 7] = ["env", "local", "development", "production", "staging", "test", "dev"];
+const OF_SETTINGS: [&str; 37] = [
+    "local",
+    "dev",
+    "devel",
+    "development",
+    "prod",
+    "production",
+    "live",
+    "staging",
+    "stage",
+    "stg",
+    "test",
+    "testing",
+    "tests",
+    "e2e",
+    "ci",
+    "qa",
+    "uat",
+    "preview",
+    "demo",
+    "sandbox",
+    "beta",
+    "canary",
+    "release",
+    "docker",
+    "remote",
+    "default",
+    "defaults",
+    "shared",
+    "secret",
+    "secrets",
+    "private",
+    "vault",
+    "bak",
+    "backup",
+    "old",
+    "orig",
+    "save",
+];
 /// More than two are an error.
 const MOST_COMPARED: usize = 3;

@@ -159,7 +159,7 @@ const DAY: Table = Table {
         lines: 745,
         ask_in_bubblewrap: 12,
         ask_in_landlock: 12,
-        ask_without_one: 492,
+        ask_without_one: 491,
         sessions_without_a_question: 42,
         pass_and_need_a_host: 41,
     },

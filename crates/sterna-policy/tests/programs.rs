@@ -727,6 +727,10 @@ fn options_may_name_files_that_are_read() {
         "diff secrets other",
         "diff secrets k.pem",
         "diff ../w/secrets k.pem",
+        // Values of options are none of the two.
+        "diff -x p -x q secrets other",
+        "diff --exclude p --label q other secrets",
+        "diff -L p -I q -W 80 other secrets",
     ];
     let given = "deny Read(.env); deny Read(secrets/k.pem)";
     check(ALL, given, &calls, |got| got != Decision::Allow);
@@ -741,6 +745,9 @@ fn options_may_name_files_that_are_read() {
         "diff -u a.rs b.rs",
         "diff src/a.rs ../w/b.rs",
         "cmp a b",
+        "diff -x '*.o' -x '*.a' -r src old",
+        "od -c README",
+        "ls -X",
     ];
     check(ALL, given, &calls, |got| got == Decision::Allow);
     check(ALL, "", &["diff -rq a b", "diff -ru src/ old/"], |got| got == Decision::Allow);
@@ -1119,6 +1126,10 @@ fn a_search_through_a_folder_with_settings_asks_for_them() {
         "grep -r --include='*' SECRET kept",
         "grep -r --include='*.rs' --include='*.local' SECRET kept",
         "grep -r --include=.env SECRET kept",
+        "grep -r --include='*.prod' SECRET kept",
+        "grep -r --include='*.qa' --include='*.rs' SECRET kept",
+        "grep -r --include='*.envrc' SECRET kept",
+        "grep -r --include '*.env2' SECRET kept",
         "grep -r --exclude='*.rs' SECRET kept",
         "grep --recursive SECRET kept",
         "cp -r kept copy",
