@@ -120,6 +120,8 @@ fn search(args: &[Word]) -> Result<Search, String> {
     let mut groups = vec![Group::default()];
     let mut negated = false;
     let mut acts = false;
+    // So many that nobody looks at more are taken for the worst.
+    let mut execs = 0;
     let mut tests = rest[count..].iter();
     while let Some(word) = tests.next() {
         let text = word.text.as_str();
@@ -155,7 +157,13 @@ fn search(args: &[Word]) -> Result<Search, String> {
                         Some(w) => program.push(w.clone()),
                     }
                 }
-                search.removed.extend(removal(program).map(|reach| (taken(&groups, reach), reach)));
+                execs += 1;
+                match execs > wrappers::MAX_EXECS {
+                    true => search.removed.push((Taken::All, Reach::Tree)),
+                    false => {
+                        search.removed.extend(removal(program).map(|reach| (taken(&groups, reach), reach)));
+                    }
+                }
             }
             _ if ALONE.contains(&text) => spares = sparing(text, "", negated, &search.starts),
             "-follow" => {}

@@ -355,7 +355,11 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
     let mut inner = Vec::new();
     // Wherever it stands: after `-name` it may be a name, and the next one the action.
     let starts = |w: &Word| ["-exec", "-execdir", "-ok", "-okdir"].contains(&w.text.as_str());
-    for at in words.iter().enumerate().filter(|(_, w)| starts(w)).map(|(i, _)| i) {
+    let starts: Vec<usize> = words.iter().enumerate().filter(|(_, w)| starts(w)).map(|(i, _)| i).collect();
+    if starts.len() > MAX_EXECS {
+        return Err(format!("more than {MAX_EXECS} programs of one `find`"));
+    }
+    for at in starts {
         let mut argv: Vec<Word> = Vec::new();
         let mut rest = words[at + 1..].iter();
         loop {
@@ -370,9 +374,6 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
             }
         }
         inner.push(argv);
-        if inner.len() > MAX_EXECS {
-            return Err(format!("more than {MAX_EXECS} programs of one `find`"));
-        }
     }
     let outer = command.argv.clone();
     let via = command.via.clone();
@@ -404,7 +405,8 @@ fn find(command: SimpleCommand, depth: usize, out: &mut Vec<SimpleCommand>) -> R
 }
 
 const MAX_LAYERS: usize = 12;
-const MAX_EXECS: usize = 32;
+/// Programs of one `find`.
+pub(crate) const MAX_EXECS: usize = 32;
 const MAX_TAILS: usize = 32;
 /// Of a command whose tails are looked at.
 const MAX_WORDS: usize = 512;

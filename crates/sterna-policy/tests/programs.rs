@@ -1026,6 +1026,13 @@ fn what_other_programs_may_run_meets_deny_rules_and_the_floor() {
         }
     }
     check(&[Sandbox::None], "", &["arch rm x"], |got| got == Decision::Ask);
+    // As much is not held against rules, and may be what one is about.
+    let line = vec![format!("ionice {}{}", "rm ".repeat(30), "a ".repeat(400)); 2].join("; ");
+    let got = decision(Sandbox::None, Mode::Bypass, "deny Write(secret)", &line);
+    assert!(got.0 == Decision::Deny && got.1.contains("more places"), "{}", got.1);
+    let line = format!("find . {} -exec rm -rf {{}} +", "-exec echo {} + ".repeat(40));
+    let got = decision(Sandbox::None, Mode::Bypass, "", &line);
+    assert!(got.0 == Decision::Deny && got.1.contains("floor"), "{}", got.1);
     // So many words are not looked at, and may hold anything.
     for (many, line) in [
         ("ionice", format!("ionice {}rm x", "a ".repeat(600))),

@@ -276,6 +276,9 @@ impl Judge<'_> {
                 let reason = format!("`{shown}`: it removes names that it is given, and nobody has seen");
                 self.find(Rank::AskByRule, reason, None);
             }
+            if !self.affords(cost_of(effects.touches.iter().filter(counts).map(|touch| &touch.word), cwds)) {
+                break;
+            }
             for touch in effects.touches.iter().filter(counts) {
                 self.word(touch.how, &touch.word, touch.reach, By::Command(None), cwds);
             }
