@@ -34,6 +34,47 @@ fn strictness(decision: Decision) -> u8 {
     }
 }
 
+/// Whoever cuts a word must do so between its letters: one of more than one byte may stand anywhere.
+#[test]
+fn a_letter_of_another_script_ends_nothing_wherever_it_stands() {
+    let lines = [
+        r"echo -e 'a\n' | xargs -I{} rm {}",
+        r"printf '%s\0' a | head -n 1 | xargs -0d, rm",
+        "ls -I x | tail -n +3 | grep -v '[a-z]' | xargs rm",
+        "git -C a ls-files -x b | xargs -i% rm %",
+        "git diff --name-only 4b825dc..HEAD | xargs rm",
+        "find . -size +1k -mmin -5 -newermt a -regex '(a|[b])' -printf %p -exec rm {} +",
+        "fd -Hx rm -S +1k --exec=a",
+        "parallel -a b rm ::: c",
+        "git -c alias.x='!rm y' -c a=b log --output=c -L 1,2:d HEAD:e",
+        "git push --repo=a me@h:b c:d",
+        "git archive -vo a --remote=h:b",
+        "curl -sOw '%output{a}' --output-dir d -o b_#1 'https://h/%2e?x#y'",
+        "wget -nvP a -e robots=off https://u:p@h:1/%c3",
+        "rsync -ae 'ssh -p 2' --log-file=a h::b ./c",
+        "ssh -o ProxyJump=a -L 1:b:2 me@h c",
+        "npm exec --call='a b' -- c@1",
+        "gdb -ex 'shell a' --eval-command=b",
+        "socat - EXEC:a,b!!SYSTEM:c",
+        "make SHELL=a --eval=b",
+        "sed -i.b -e 's/a/b/' c*[d]",
+        "cp -t a -S b c* d/../e",
+        "PAGER='a b' http_proxy=h:1 GIT_X_0=c nc -e d h 1",
+    ];
+    let rules = rules("deny Shell(a *); deny Write(b); deny Read(c/*); deny Web(h)");
+    for line in lines {
+        for (at, _) in line.char_indices() {
+            let (before, after) = line.split_at(at);
+            for call in
+                [format!("$ {before}é{after}"), format!("$ {before}\u{1f980}{after}"), format!("$ {before}")]
+            {
+                // To be judged is all that is asked of it.
+                assert!(!judge(Mode::Bypass, &rules, &[], &call).reason.is_empty(), "{call}");
+            }
+        }
+    }
+}
+
 #[test]
 fn lines_made_to_be_slow_are_refused_whole() {
     let nested = |open: &str, close: &str| format!("{}ls{}", open.repeat(300), close.repeat(300));
