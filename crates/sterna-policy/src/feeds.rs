@@ -132,54 +132,27 @@ pub(crate) fn remove_given(command: &SimpleCommand, effects: &mut Effects) {
 
 /// Whether `xargs` is told to cut names at something else than what ends them here.
 fn cuts_elsewhere(own: &[Word]) -> bool {
-    let mut words = own.iter().map(|w| w.text.as_str());
-    if words.next().is_some_and(|program| base_name(program).starts_with("fd")) {
+    let Some((program, words)) = own.split_first() else { return false };
+    if base_name(&program.text).starts_with("fd") {
         return false;
     }
-    while let Some(text) = words.next() {
-        let letters = text.strip_prefix('-').filter(|letters| !letters.starts_with('-')).unwrap_or_default();
-        let value = match (text.strip_prefix("--delimiter"), letters.split_once('d')) {
-            (Some(value), _) => value.strip_prefix('=').unwrap_or_default(),
-            (None, Some((before, value))) if !before.contains(XARGS_VALUES) => value,
-            _ => continue,
-        };
-        let value = if value.is_empty() { words.next().unwrap_or_default() } else { value };
-        if !["\\n", "\\0", "\\t", "\n", "\t", " "].contains(&value) {
-            return true;
-        }
-    }
-    false
+    let is_one = |option: &host_options::Given| ["d", "delimiter"].contains(&option.name.as_str());
+    host_options::XARGS.read(words).options.iter().filter(|option| is_one(option)).any(|option| {
+        let value = option.value.as_ref().map_or("", |word| word.text.as_str());
+        !["\\n", "\\0", "\\t", "\n", "\t", " "].contains(&value)
+    })
 }
 
 /// What stands for a name among the words behind `xargs`. `None`: names come after them.
 fn replaced(own: &[Word], argv: &[Word]) -> Option<String> {
-    if own.first().is_some_and(|w| !base_name(&w.text).ends_with("xargs")) {
+    let (program, words) = own.split_first()?;
+    if !base_name(&program.text).ends_with("xargs") {
         return argv.iter().any(|w| w.text.contains("{}")).then(|| "{}".to_owned());
     }
-    let mut words = own.iter().skip(1);
-    let mut sign = None;
-    while let Some(word) = words.next() {
-        let text = word.text.as_str();
-        if let Some(value) = text.strip_prefix("--replace") {
-            sign = Some(value.strip_prefix('=').unwrap_or("{}").to_owned());
-        } else if let Some((before, value)) =
-            text.strip_prefix('-').and_then(|letters| letters.split_once('i'))
-            && !text.starts_with("--")
-            && !before.contains(XARGS_VALUES)
-        {
-            sign = Some(if value.is_empty() { "{}" } else { value }.to_owned());
-        } else if let Some((before, value)) =
-            text.strip_prefix('-').and_then(|letters| letters.split_once('I'))
-            && !text.starts_with("--")
-            && !before.contains(XARGS_VALUES)
-        {
-            sign = match value {
-                "" => words.next().map(|w| w.text.clone()),
-                value => Some(value.to_owned()),
-            };
-        }
-    }
-    sign.filter(|sign| !sign.is_empty())
+    let line = host_options::XARGS.read(words);
+    let option = line.options.iter().rfind(|option| ["I", "i", "replace"].contains(&option.name.as_str()))?;
+    let sign = option.value.as_ref().map_or("{}", |word| word.text.as_str());
+    Some(sign.to_owned()).filter(|sign| !sign.is_empty())
 }
 
 /// What a command writes to its standard output, as names.
@@ -523,8 +496,6 @@ fn parent(word: &Word) -> Given {
 
 /// Programs that run another one with what they read.
 const HANDS_ON: [&str; 5] = ["xargs", "gxargs", "parallel", "fd", "fdfind"];
-/// Letters of `xargs` behind which the rest of a word is a value.
-const XARGS_VALUES: [char; 10] = ['n', 'P', 'I', 'L', 'd', 's', 'E', 'i', 'l', 'e'];
 /// Programs that print the words that they are given.
 const WORDS: [&str; 3] = ["echo", "realpath", "ls"];
 const QUOTES: [char; 3] = ['\'', '"', '\\'];

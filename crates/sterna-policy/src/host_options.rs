@@ -15,6 +15,8 @@ pub(crate) enum Takes {
     Anywhere,
     /// A value that is nothing to us.
     Text,
+    /// The same, and only in the word of the option itself.
+    Joined,
     /// A file that is read.
     Reads,
     /// Text in which a file may be named: `@file`, `name=@file`.
@@ -105,6 +107,7 @@ impl Table {
                 let value = match joined {
                     _ if !takes.has_a_value() => None,
                     Some(text) => Some(Word { glob: word.glob, hidden: word.hidden, ..Word::literal(text) }),
+                    None if takes == Takes::Joined => None,
                     None => words.next().cloned(),
                 };
                 line.options.push(Given { takes, name, value });
@@ -179,7 +182,7 @@ pub(crate) fn table(name: &str) -> Option<&'static Table> {
     })
 }
 
-use Takes::{Anywhere, Data, Elsewhere, Host, Nothing, Reads, Runs, Settings, Text, Writes};
+use Takes::{Anywhere, Data, Elsewhere, Host, Joined, Nothing, Reads, Runs, Settings, Text, Writes};
 
 const ANY: usize = usize::MAX;
 
@@ -435,5 +438,19 @@ pub(crate) const FD: Table = Table {
         ),
         (Reads, "", "ignore-file base-directory search-path"),
         (Runs, "xX", "exec exec-batch"),
+    ],
+};
+/// GNU xargs 4.9.
+pub(crate) const XARGS: Table = Table {
+    operands: ANY,
+    rows: &[
+        (
+            Nothing,
+            "0rtxpo",
+            "null no-run-if-empty verbose exit interactive open-tty show-limits version help",
+        ),
+        (Text, "nPILdsE", "max-args max-procs delimiter max-chars process-slot-var"),
+        (Joined, "ile", "replace max-lines eof"),
+        (Reads, "a", "arg-file"),
     ],
 };

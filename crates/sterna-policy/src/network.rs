@@ -30,7 +30,7 @@ pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
         let value = option.value.as_ref();
         let text = value.map_or("", |word| word.text.as_str());
         match option.takes {
-            Takes::Nothing | Takes::Text => {}
+            Takes::Nothing | Takes::Text | Takes::Joined => {}
             Takes::Anywhere => hosts.push("*".into()),
             // Addresses in a file.
             Takes::Host if text.starts_with('@') => hosts.push("*".into()),
@@ -278,7 +278,7 @@ fn options_lead(name: &str, line: &Line, hosts: &mut Vec<String>) -> Option<Stri
     for option in &line.options {
         let text = option.value.as_ref().map_or("", |word| word.text.as_str());
         let runs = match option.takes {
-            Takes::Nothing | Takes::Text | Takes::Writes => false,
+            Takes::Nothing | Takes::Text | Takes::Joined | Takes::Writes => false,
             Takes::Data => match setting_of_ssh(text) {
                 Setting::Harmless => false,
                 Setting::Leads(host) => {
