@@ -2,7 +2,7 @@
 
 use crate::effects::{Class, Effects, How, NO_OPTIONS, Options, Parsed, Reach, Touch, parse};
 use crate::find::{self, Taken};
-use crate::host_options;
+use crate::option_tables;
 use crate::paths::base_name;
 use crate::patterns;
 use crate::programs;
@@ -136,8 +136,8 @@ fn cuts_elsewhere(own: &[Word]) -> bool {
     if base_name(&program.text).starts_with("fd") {
         return false;
     }
-    let is_one = |option: &host_options::Given| ["d", "delimiter"].contains(&option.name.as_str());
-    host_options::XARGS.read(words).options.iter().filter(|option| is_one(option)).any(|option| {
+    let is_one = |option: &option_tables::Given| ["d", "delimiter"].contains(&option.name.as_str());
+    option_tables::XARGS.read(words).options.iter().filter(|option| is_one(option)).any(|option| {
         let value = option.value.as_ref().map_or("", |word| word.text.as_str());
         !["\\n", "\\0", "\\t", "\n", "\t", " "].contains(&value)
     })
@@ -149,7 +149,7 @@ fn replaced(own: &[Word], argv: &[Word]) -> Option<String> {
     if !base_name(&program.text).ends_with("xargs") {
         return argv.iter().any(|w| w.text.contains("{}")).then(|| "{}".to_owned());
     }
-    let line = host_options::XARGS.read(words);
+    let line = option_tables::XARGS.read(words);
     let option = line.options.iter().rfind(|option| ["I", "i", "replace"].contains(&option.name.as_str()))?;
     let sign = option.value.as_ref().map_or("{}", |word| word.text.as_str());
     Some(sign.to_owned()).filter(|sign| !sign.is_empty())
@@ -315,7 +315,7 @@ fn cuts_lines(name: &str, args: &[Word]) -> Option<bool> {
 
 /// What `fd` gives a program: what it finds here.
 pub(crate) fn found_by_fd(words: &[Word]) -> Vec<Given> {
-    let line = host_options::FD.read(words.get(1..).unwrap_or_default());
+    let line = option_tables::FD.read(words.get(1..).unwrap_or_default());
     let mut folders = Vec::new();
     let mut narrow = false;
     let flat = line.has(&["d", "max-depth", "maxdepth", "exact-depth"]);

@@ -1,13 +1,13 @@
 //! Programs that reach other hosts.
 
 use crate::effects::{Class, Effects, How, Reach};
-use crate::host_options::{self, Line, Takes};
+use crate::option_tables::{self, Line, Takes};
 use crate::programs::named;
 use crate::shell::{Hidden, Word};
 
 /// Plain downloads are known by host and file; everything else passes only by a rule that names the program.
 pub(crate) fn fetch(name: &str, args: &[Word]) -> Effects {
-    let Some(table) = host_options::table(name) else { return named(Effects::unknown("a download"), args) };
+    let Some(table) = option_tables::table(name) else { return named(Effects::unknown("a download"), args) };
     let line = table.read(args);
     let curl = name == "curl";
     let mut effects = Effects::none();
@@ -207,7 +207,7 @@ pub(crate) const REMOTE: [&str; 15] = [
 /// Programs that reach a host and may run something there or here.
 pub(crate) fn remote(name: &str, args: &[Word]) -> Effects {
     let mut written: Vec<Word> = Vec::new();
-    let (mut hosts, why) = match host_options::table(name) {
+    let (mut hosts, why) = match option_tables::table(name) {
         None => (any_word(args, name == "dig"), None),
         Some(table) => {
             let line = table.read(args);
@@ -323,7 +323,7 @@ fn dash(name: &str) -> &'static str {
 fn is_plain_ssh(text: &str) -> bool {
     let words: Vec<Word> = text.split_whitespace().map(Word::literal).collect();
     let Some((program, args)) = words.split_first() else { return false };
-    let line = host_options::table("ssh").map(|table| table.read(args)).unwrap_or_default();
+    let line = option_tables::table("ssh").map(|table| table.read(args)).unwrap_or_default();
     let plain = line.options.iter().all(|option| match option.takes {
         Takes::Nothing | Takes::Text => true,
         Takes::Data => {
