@@ -257,9 +257,7 @@ fn tracked(args: &[Word]) -> Vec<Given> {
     };
     let Ok(parsed) = parse(rest, &options) else { return vec![Given::Unseen] };
     let of_here = |taken: Taken| vec![Given::In(taken, Word::literal("."))];
-    let broad =
-        |w: &&Word| w.text.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part));
-    let all = parsed.operands.iter().all(broad);
+    let all = parsed.operands.iter().all(|w| is_broad_pathspec(&w.text));
     let known = parsed.operands.iter().all(|w| w.hidden == Hidden::No);
     match name.text.as_str() {
         _ if parsed.long.iter().any(|long| long.starts_with('f')) => vec![Given::Unseen],
@@ -278,6 +276,20 @@ fn tracked(args: &[Word]) -> Vec<Given> {
         }
         _ => vec![Given::Unseen],
     }
+}
+
+/// Whether most files fit a word that tells git which ones: `*`, `:/`, and what only leaves some out (`:!x`).
+fn is_broad_pathspec(text: &str) -> bool {
+    let path = match text.strip_prefix(':') {
+        None => text,
+        Some(short) if short.starts_with(['!', '^']) => return true,
+        Some(long) => match long.strip_prefix('(').and_then(|long| long.split_once(')')) {
+            Some((magic, _)) if magic.contains("exclude") => return true,
+            Some((_, path)) => path,
+            None => long.trim_start_matches(['/', ':']),
+        },
+    };
+    path.split('/').all(|part| part.is_empty() || part == "." || patterns::is_broad(part))
 }
 
 /// Whether a revision is the tree without files: what differs from it is everything.
@@ -373,8 +385,15 @@ fn filter(args: &[Word], input: impl Fn() -> Vec<Given>) -> Vec<Given> {
     let places = || if files.is_empty() { vec![&here] } else { files.to_vec() };
     if parsed.has("l", &["files-with-matches"]) {
         let known = places().into_iter().all(|word| word.hidden == Hidden::No);
+        // A line in which it is, or in which it is not, has nearly every file.
+        let spares = find::regex_spares(&pattern.text) && !parsed.has("v", &["invert-match"]);
+        let all_in = |word: &Word| match parsed.has("r", &[]) {
+            true => Given::In(Taken::All, word.clone()),
+            false => Given::Name(word.clone()),
+        };
         return match known {
-            true => places().into_iter().map(some_in).collect(),
+            true if spares => places().into_iter().map(some_in).collect(),
+            true => places().into_iter().map(all_in).collect(),
             false => vec![Given::Unseen],
         };
     }

@@ -10,6 +10,8 @@ use crate::wrappers;
 pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
     let line: String = line.chars().take(MAX_GLIMPSED).filter(|c| !is_invisible(*c)).collect();
     let line = line.replace("\\\n", "").replace("$IFS", " ").replace("${IFS}", " ");
+    // What a shell is given to read is more of the line.
+    let line = line.replace("<<<", ";");
     // `${NAME}` is a word, not a group.
     let line = line.replace("${HOME}", "$HOME").replace("${PWD}", "$PWD");
     // Nor is the word for a name.
@@ -74,6 +76,16 @@ pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
             break;
         }
     }
+    // What is printed a shell may read.
+    if found.iter().any(|command| wrappers::is_shell(command.program())) {
+        for at in 0..found.len().min(MAX_PRINTED) {
+            if ["echo", "printf"].contains(&base_name(found[at].program())) {
+                let printed = found[at].argv.iter().skip(1).skip_while(|word| word.text.starts_with('-'));
+                let argv = printed.cloned().collect();
+                found.push(SimpleCommand { argv, ..SimpleCommand::default() });
+            }
+        }
+    }
     found
 }
 
@@ -81,3 +93,5 @@ pub(crate) fn glimpse(line: &str) -> Vec<SimpleCommand> {
 const NAME: &str = "\u{2}";
 const MAX_GLIMPSED: usize = 1 << 20;
 const MAX_GLIMPSES: usize = 4096;
+/// Commands of which is looked at what they print.
+const MAX_PRINTED: usize = 64;

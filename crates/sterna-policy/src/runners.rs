@@ -280,6 +280,8 @@ const TABLE: &[Row] = &[
     ),
     (&["nvm", "chamber", "aws-vault"], &["exec"], Form::Words(1)),
     (&["npm", "pnpm", "yarn", "mise", "rtx"], &["exec"], Form::Line(&["-c", "--call", "--command"])),
+    (&["yarn"], &["workspace"], Form::Words(1)),
+    (&["yarn"], &["workspaces", "foreach"], Form::Words(0)),
     (&["npm", "bun", "mise", "rtx"], &["x"], Form::Words(0)),
     (&["npm", "mise", "rtx"], &["x"], Form::Line(&["-c", "--call", "--command"])),
     (&["pnpm", "yarn"], &["dlx"], Form::Words(0)),
@@ -383,6 +385,8 @@ const TABLE: &[Row] = &[
     (&["tmux"], &["respawn-pane"], Form::Joined),
     (&["tmux"], &["run-shell"], Form::Joined),
     (&["tmux"], &["run"], Form::Joined),
+    (&["tmux"], &["send-keys"], Form::Joined),
+    (&["tmux"], &["send"], Form::Joined),
     (&["tmux"], &["popup"], Form::Joined),
     (&["tmux"], &["display-popup"], Form::Joined),
     (&["man"], &[], Form::Line(&["-P", "--pager"])),
@@ -408,4 +412,9 @@ const TABLE: &[Row] = &[
     (&["fd", "fdfind"], &["--exec-batch"], Form::Words(0)),
     (&["rg"], &[], Form::Line(&["--pre"])),
     (&["sort"], &[], Form::Line(&["--compress-program"])),
+    (&["split"], &[], Form::Line(&["--filter"])),
+    (&["install"], &[], Form::Line(&["--strip-program"])),
+    // Databases whose clients have a shell.
+    (&["sqlite3"], &[], Form::Line(&[".shell ", ".system ", "-cmd"])),
+    (&["psql", "mysql", "mariadb"], &[], Form::Line(&["-c", "-e", "--command", "--execute"])),
 ];
