@@ -145,7 +145,12 @@ pub fn of(transport: Transport) -> ServerConfig {
         sandbox: true,
         disabled: false,
         tools: ToolChoice::default(),
-        times: Times { reconnect: Duration::from_millis(20), ..Times::default() },
+        // A start is given the time that a busy machine needs; what a short time does, a test says itself.
+        times: Times {
+            start: Duration::from_secs(120),
+            reconnect: Duration::from_millis(20),
+            ..Times::default()
+        },
         oauth: OAuth::default(),
     }
 }
@@ -162,7 +167,7 @@ pub fn status<T: std::fmt::Debug>(result: Result<T, ToolError>) -> (ToolStatus, 
 
 /// Waits, with patience, for what must come.
 pub async fn eventually(mut is: impl FnMut() -> bool, what: &str) {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if is() {
             return;
         }
