@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Hashing, alive, eventually};
+use common::{Hashing, alive, eventually, pids};
 use rustix::process::{Pid, Signal, kill_process};
 use sterna_model::EffectKey;
 use sterna_shell::Captured;
@@ -237,16 +237,19 @@ async fn a_time_limit_ends_all_that_was_started() {
         (setsid sh -c 'setsid sleep 100 & echo $! > 5' &)
         sleep 100",
     );
-    plan.time_limit_ms = Some(500);
-    let began = Instant::now();
-    let (exit, output) = world.run(1, &plan).await;
-    assert_eq!((exit.cause, exit.how, exit.left_behind), (Cause::TimeLimit, How::Signal(15), 0));
-    // A shell may say that its child was ended.
-    assert!(output.starts_with("before\n"), "{output}");
-    assert!(began.elapsed() >= Duration::from_millis(600) && began.elapsed() < Duration::from_secs(3));
-    for name in ["1", "2", "3", "4", "5"] {
-        assert!(!alive(&world.pid(name).await), "process {name} is alive");
+    // Where the machine is too busy for all five to begin in time, they are given more of it.
+    for (n, limit) in [(1, 500), (2, 10_000), (3, 100_000)] {
+        plan.time_limit_ms = Some(limit);
+        let (exit, output) = world.run(n, &plan).await;
+        let pids = pids(&world.work(), 5);
+        assert!(!pids.iter().any(|pid| alive(pid)), "of {pids:?} one is alive");
+        if pids.len() == 5 {
+            assert_eq!((exit.cause, exit.how, exit.left_behind), (Cause::TimeLimit, How::Signal(15), 0));
+            // A shell may say that its child was ended.
+            return assert!(output.starts_with("before\n"), "{output}");
+        }
     }
+    panic!("they never all began");
 }
 
 #[tokio::test]
@@ -263,11 +266,10 @@ async fn a_polite_command_is_not_killed_and_its_last_words_count() {
     let stubborn = world.plan("trap '' TERM; echo ready; while :; do sleep 0.01; done");
     let mut handle = world.start(3, &stubborn).await;
     handle.next().await.unwrap();
-    let began = Instant::now();
-    handle.control().kill(Duration::from_secs(20)).await.unwrap();
+    handle.control().kill(Duration::from_secs(3_600)).await.unwrap();
     handle.control().kill(Duration::ZERO).await.unwrap();
-    assert_eq!(read(&mut handle).await.0.how, How::Signal(9));
-    assert!(began.elapsed() < Duration::from_secs(5));
+    let ended = tokio::time::timeout(Duration::from_secs(120), read(&mut handle)).await;
+    assert_eq!(ended.expect("it waits for the first request's time").0.how, How::Signal(9));
     // A shutdown tells the shim itself.
     let mut handle = world.start(2, &plan).await;
     handle.next().await.unwrap();
@@ -280,10 +282,9 @@ async fn a_polite_command_is_not_killed_and_its_last_words_count() {
 async fn what_is_left_behind_goes_on_or_ends_as_the_plan_says() {
     let world = world();
     let mut plan = world.plan("sleep 100 & echo $!");
-    let began = Instant::now();
     let (exit, pid) = world.run(1, &plan).await;
     assert_eq!((exit.how, exit.left_behind), (How::Code(0), 1));
-    assert!(alive(&pid) && began.elapsed() < Duration::from_secs(3));
+    assert!(alive(&pid), "nothing waits for what is left behind");
     kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
 
     plan.leftovers = Leftovers::End;

@@ -8,6 +8,7 @@
 pub mod sandbox;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,9 +79,20 @@ pub fn alive(pid: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Waits for a thing that another process does, five seconds at most.
+/// The process ids in the files `1` to `n` that are whole. The files are gone then.
+pub fn pids(folder: &Path, n: u32) -> Vec<String> {
+    let take = |n: u32| {
+        let file = folder.join(n.to_string());
+        let pid = std::fs::read_to_string(&file).ok()?;
+        std::fs::remove_file(file).unwrap();
+        pid.ends_with('\n').then_some(pid)
+    };
+    (1..=n).filter_map(take).collect()
+}
+
+/// Waits for a thing that another process does, with patience.
 pub async fn eventually(check: impl Fn() -> bool, what: &str) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if check() {
             return;
         }
