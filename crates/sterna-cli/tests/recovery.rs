@@ -37,7 +37,7 @@ fn ended(events: &[Value]) -> &Value {
 
 /// Spools go in the background, after the outcome is durable.
 fn no_spool_is_left(world: &World) {
-    for _ in 0..200 {
+    for _ in 0..6_000 {
         if world.spools() == 0 {
             return;
         }
