@@ -61,6 +61,18 @@ fn the_tables_read_alike() {
     assert!(compared > 500, "only {compared} lines could be compared");
 }
 
+/// Here the other parser is wrong, and is not asked.
+#[test]
+fn a_number_apart_from_its_arrow_is_a_word() {
+    for line in ["cat <<E | ls 2 >&1\nw\nE", "cat <<-E | ls && ls <<< s 2\t>&1\n\tw\n\tE"] {
+        assert!(Found::read(line).is_none(), "{line:?}");
+        let plan = ShellPlan::read(line);
+        let last: Vec<&str> = plan.commands.last().unwrap().argv.iter().map(|w| w.text.as_str()).collect();
+        assert_eq!((last, plan.unknown), (vec!["ls", "2"], None), "{line:?}");
+    }
+    assert!(Found::read("cat <<E | ls 2>&1\nw\nE").is_some());
+}
+
 fn compare(line: &str, plan: &ShellPlan, found: &Found) -> Result<(), String> {
     let argvs: BTreeSet<Vec<&str>> = plan
         .commands
@@ -109,8 +121,13 @@ struct Found {
 
 impl Found {
     fn read(line: &str) -> Option<Self> {
-        // It loses its place in a substitution behind a here-document on the same line.
-        let behind = |l: &str| l.split_once("<<").is_some_and(|(_, rest)| rest.contains(['(', '`']));
+        // Behind a here-document on the same line it loses its place in a substitution, and takes the word `2` of `2 >&1`
+        // for a descriptor.
+        let number = |before: &str| {
+            before.ends_with([' ', '\t']) && before.trim_end().ends_with(|c: char| c.is_ascii_digit())
+        };
+        let misread = |rest: &str| rest.contains(['(', '`']) || rest.split(['<', '>']).any(number);
+        let behind = |l: &str| l.split_once("<<").is_some_and(|(_, rest)| misread(rest));
         if line.lines().any(behind) {
             return None;
         }
