@@ -1,5 +1,7 @@
 //! A valid log of what another agent's log says: turns are committed, and each call has one result.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use sterna_log::digest;
 use sterna_model::{
@@ -351,12 +353,13 @@ fn size(part: &Part) -> u64 {
 /// Gives the calls. Each has an id of its own in its answer.
 fn name_calls(parts: &mut [Part]) -> Vec<ToolCall> {
     let mut calls: Vec<ToolCall> = Vec::new();
+    let mut taken = HashSet::new();
     for part in parts {
         let Part::ToolCall(call) = part else { continue };
         if call.id.is_empty() {
             call.id = format!("call_{}", calls.len() + 1);
         }
-        while calls.iter().any(|other| other.id == call.id) {
+        while !taken.insert(call.id.clone()) {
             call.id = format!("{}_{}", call.id, calls.len() + 1);
         }
         calls.push(call.clone());
