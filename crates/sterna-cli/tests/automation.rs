@@ -367,9 +367,7 @@ fn the_end_of_a_job_wakes_its_session_once_also_when_nothing_ran() {
     assert_eq!(parked.code, 8, "{parked:?}");
     // It ends while nothing of Sterna is there but its shim.
     std::fs::write(world.work().join("go"), "").unwrap();
-    while !world.shims().is_empty() {
-        std::thread::yield_now();
-    }
+    world.shims_end();
     for time in 0..3 {
         let done = worker(&world);
         assert_eq!((done.code, told(&done).len()), (0, usize::from(time == 0)), "{done:?}");

@@ -112,7 +112,7 @@ fn a_job_outlives_its_turn_and_sterna_takes_input_and_is_read_to_its_end() {
     assert_eq!(told[1], format!("got two\n[{id} running; bytes 4–12; offset 12 reads on]"));
     assert_eq!(told[2], format!("gave {id} 6 bytes, and closed its input"));
 
-    wait_until("it ends with its input", || world.shims().is_empty());
+    world.shims_end();
     let script = script
         .call("job_output", json!({"job": id, "offset": 12}))
         .call("job_output", json!({"job": id}))
@@ -147,7 +147,7 @@ fn a_start_that_a_crash_cut_off_is_told_as_it_was() {
         wait_until("it runs", || lines_of(&world.work().join("made")) > 0);
         assert_eq!(lines_of(&world.work().join("made")), 1, "{kind}");
         std::fs::write(world.work().join("go"), "").unwrap();
-        wait_until("it ends", || world.shims().is_empty());
+        world.shims_end();
     }
 }
 
@@ -167,7 +167,8 @@ fn a_job_is_ended_with_all_it_started() {
     script.call("job_kill", json!({"job": id, "grace_s": 0})).say("second").play(&world);
     let done = run(&world, &["y"]);
     assert!(outputs(&done)[0].starts_with(&format!("{id} ended by signal 9 (killed)\n")), "{}", done.out);
-    assert_eq!((world.shims().len(), commands(&world)), (0, vec![]));
+    world.shims_end();
+    assert_eq!(commands(&world), [0; 0]);
     assert!(!done.err.contains("still run"), "{}", done.err);
 }
 
@@ -204,7 +205,8 @@ fn a_session_has_only_its_own_jobs() {
     // A closed session has no jobs.
     let closed = world.sterna(&["sessions", "close", "s"]);
     assert!(closed.err.starts_with("1 background job ended\n"), "{closed:?}");
-    assert_eq!((world.shims().len(), commands(&world), world.spools()), (0, vec![], 0));
+    world.shims_end();
+    assert_eq!((commands(&world), world.spools()), (vec![], 0));
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn ps_lists_ends_and_cleans_but_never_what_is_still_asked_for() {
     assert_eq!((kept["removed"].clone(), kept["kept"].as_array().unwrap().len()), (json!([]), 2));
 
     std::fs::write(world.work().join("go"), "").unwrap();
-    wait_until("both end", || world.shims().is_empty());
+    world.shims_end();
     assert_eq!(ps(&world, &[]), [] as [Value; 0]);
     assert_eq!(ps(&world, &["--all"]).len(), 2);
     // The job is over and its start is in the log; the call's end is not, and recovery will ask for it.

@@ -60,7 +60,7 @@ fn a_command_that_still_runs_is_followed_to_its_true_end() {
     let output = end["output"].as_str().unwrap();
     assert!(output.contains("done") && output.contains("exit code 3"), "{output}");
     assert_eq!(lines_of(&world.work().join("made")), 1);
-    assert_eq!(world.shims().len(), 0);
+    world.shims_end();
     no_spool_is_left(&world);
 }
 
@@ -68,9 +68,7 @@ fn a_command_that_still_runs_is_followed_to_its_true_end() {
 fn a_command_that_ended_while_nobody_was_there_is_told_truly() {
     let world = killed("echo x >> made; while [ ! -e go ]; do sleep 0.02; done; sleep 0.5; echo done");
     std::fs::write(world.work().join("go"), "").unwrap();
-    while !world.shims().is_empty() {
-        std::thread::yield_now();
-    }
+    world.shims_end();
     let done = world.sterna(&["resume", "s", "--json"]);
     let events = done.events();
     let end = ended(&events);
@@ -106,7 +104,7 @@ fn a_cancel_after_the_crash_ends_what_still_runs() {
     let done = resume.end();
     assert_eq!((done.code, done.result()["stop"].as_str()), (130, Some("cancelled")), "{}", done.out);
     assert_eq!(ended(&done.events())["status"].as_str(), Some("cancelled"), "{}", done.out);
-    assert_eq!(world.shims().len(), 0);
+    world.shims_end();
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -72,9 +73,7 @@ impl World {
             let _ = kill_process(*pid, Signal::KILL);
         }
         // Their locks are free when they are gone.
-        while !self.shims().is_empty() {
-            std::thread::yield_now();
-        }
+        self.shims_end();
         shims.len()
     }
 
@@ -96,6 +95,15 @@ impl World {
         };
         let shims = ours.iter().filter(|pid| !parent(pid).is_some_and(|parent| ours.contains(&parent)));
         shims.copied().filter_map(Pid::from_raw).collect()
+    }
+
+    /// All of them end. One tells its command's end before it ends itself, a moment later.
+    pub fn shims_end(&self) {
+        let late = Instant::now() + Duration::from_secs(60);
+        while !self.shims().is_empty() {
+            assert!(Instant::now() < late, "{:?} run on", self.shims());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Spools of commands that are left on disk.
