@@ -69,6 +69,7 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
     }
     child.wait().unwrap();
     if at.is_some() {
+        let started = std::time::Instant::now();
         let resumed = sterna(&home, &work, &["resume", "s", "--json"]).output().unwrap();
         let text = String::from_utf8(resumed.stdout).unwrap();
         let last = event_lines(&text)
@@ -80,6 +81,8 @@ fn life_and_next(at: Option<u64>) -> (Vec<Value>, usize) {
             "{at:?}: {last}"
         );
         assert_eq!(resumed.status.code(), Some(0));
+        // A dead owner is taken over at once: nothing waits for a lease to expire.
+        assert!(started.elapsed().as_secs() < 20);
     }
     // The same input again is the same turn: nothing is doubled.
     let again =

@@ -112,10 +112,14 @@ async fn a_timeout_ends_the_whole_group_also_what_ignores_it_and_what_left_it() 
         let mut slow = command(line);
         slow.cwd = folder.path().into();
         slow.timeout = Duration::from_secs(seconds);
+        let began = Instant::now();
         let ended = run(slow).await.unwrap();
+        let took = began.elapsed();
         let pids = pids(folder.path(), 4);
         assert!(!pids.iter().any(|pid| alive(pid)), "of {pids:?} one is alive");
         if pids.len() == 4 {
+            // One of them does not hear it.
+            assert!(took >= Duration::from_secs(seconds + 2), "TERM is given two seconds: {took:?}");
             let how = (ended.timed_out, ended.cancelled, text(&ended));
             return assert_eq!(how, (true, false, "before\n".into()));
         }

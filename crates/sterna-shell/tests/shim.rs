@@ -240,10 +240,13 @@ async fn a_time_limit_ends_all_that_was_started() {
     // Where the machine is too busy for all five to begin in time, they are given more of it.
     for (n, limit) in [(1, 500), (2, 10_000), (3, 100_000)] {
         plan.time_limit_ms = Some(limit);
+        let began = Instant::now();
         let (exit, output) = world.run(n, &plan).await;
+        let took = began.elapsed();
         let pids = pids(&world.work(), 5);
         assert!(!pids.iter().any(|pid| alive(pid)), "of {pids:?} one is alive");
         if pids.len() == 5 {
+            assert!(took >= Duration::from_millis(limit + 100), "TERM is given its time: {took:?}");
             assert_eq!((exit.cause, exit.how, exit.left_behind), (Cause::TimeLimit, How::Signal(15), 0));
             // A shell may say that its child was ended.
             return assert!(output.starts_with("before\n"), "{output}");
